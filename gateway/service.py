@@ -1,0 +1,234 @@
+"""What the server does, without HTTP: accept a create, look at a batch, cancel it, settle it, count the bill.
+
+Rule 1: everything here may run in any thread; nothing here waits for a client.
+Rule 2: a batch is settled when somebody looks at it after its end, or asks for the bill; it comes out the same.
+Rule 3: occasions are counted only where the plan has a fault for them, so that a poll of a sound server writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway import bill as bills
+from gateway.clock import Clock
+from gateway.faults import Fault, FaultPlan, decode_plan, encode_plan, has_any, next_fault
+from gateway.intake import RequestRefused, check_body
+from gateway.settings import GatewayConfig
+from gateway.settlement import Settler
+from gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
+from gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
+from gateway.wire import Delivery
+
+CREATE_REFUSALS = ("refuse", "error_body", "code_body")
+CREATE_LOSSES = ("accept_then", "lost", "hang")
+CREATE_FAULTS = CREATE_REFUSALS + CREATE_LOSSES
+STATUS_FAULTS = ("not_found", "refuse", "error_body", "code_body", "lost", "stale", "unknown")
+DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The outcome of a valid create: a batch unless the plan refused it, and what the plan does to the answer."""
+
+    batch: Batch | None
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a poll sees: the batch, where it stands, and what the plan does to the answer."""
+
+    batch: Batch
+    standing: Standing
+    fault: Fault | None
+
+
+class Service:
+    """One gateway. Close it when done."""
+
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.store = Store(config.state)
+        # One thread for all that is long: two batches settled at once would only take each other's processor.
+        self.settling = ThreadPoolExecutor(max_workers=1, thread_name_prefix="settling")
+        self._accepting = threading.Lock()
+        stored = self.store.plan()
+        if config.faults is not None and (stored is None or decode_plan(stored) != config.faults):
+            self.set_plan(config.faults)
+        elif stored is None:
+            self.set_plan(FaultPlan())
+        else:
+            self.plan = decode_plan(stored)
+
+    def close(self) -> None:
+        """Let a settlement come to its end, and let another server have the state folder."""
+        self.settling.shutdown()
+        self.store.close()
+
+    def set_plan(self, plan: FaultPlan) -> None:
+        """Put a plan in force, now and after a restart."""
+        self.store.set_plan(encode_plan(plan))
+        self.plan = plan
+
+    def arrival_path(self) -> Path:
+        """Return where to put a body that is still coming."""
+        return self.store.folder / "requests" / f"{uuid.uuid4()}.arriving"
+
+    def accept(self, arrived: Path) -> Accepted:
+        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad."""
+        checked = check_body(
+            arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
+        )
+        with self._accepting:
+            plan = self.plan
+            fault = self._create_fault(plan)
+            if fault is not None and fault.name in CREATE_REFUSALS:
+                return Accepted(batch=None, fault=fault)
+            number = self.store.next_number()
+            fate, done_share = fate_of(plan, number)
+            now = self.clock.now()
+            batch = Batch(
+                task_id=0,
+                batch_id=f"batch_{uuid.uuid4()}",
+                file_id=f"file-{uuid.uuid4().hex}",
+                digest=checked.digest,
+                size_bytes=checked.size_bytes,
+                total=checked.total,
+                model=checked.model,
+                first_custom_id=checked.first_custom_id,
+                last_custom_id=checked.last_custom_id,
+                submitted_at=now,
+                ends_at=now + self.config.duration_s,
+                plan=encode_plan(plan),
+                number=number,
+                fate=fate,
+                done_share=done_share,
+            )
+            put_in_place(arrived, self.store.request_path(batch.batch_id))
+            return Accepted(batch=self.store.add_batch(batch), fault=fault)
+
+    def find(self, batch_id: str) -> Batch:
+        """Return a batch; raise RequestRefused(404) if there is none."""
+        batch = self.store.batch(batch_id)
+        if batch is None:
+            raise RequestRefused(404, "no such batch")
+        return batch
+
+    def look(self, batch_id: str) -> Look:
+        """Look at a batch as a poll does. Its figures may not be there yet: see `settle`."""
+        batch = self.find(batch_id)
+        plan = self.plan
+        fault = None
+        if has_any(plan.status, STATUS_FAULTS):
+            index = self.store.count(batch_id, "get")
+            fault = next_fault(plan.status, STATUS_FAULTS, plan.seed, index=index, key=f"{batch.number}/{index}")
+        if fault is not None and fault.name == "stale":
+            return Look(batch=batch, standing=NEW, fault=fault)
+        return Look(batch=batch, standing=self.standing(batch), fault=fault)
+
+    def standing(self, batch: Batch) -> Standing:
+        """Return where a batch stands now."""
+        words = Words(cancelled=self.config.cancelled_word, expired=decode_plan(batch.plan).batch.expired_word)
+        return standing(batch, self.clock.now(), words)
+
+    def hides_results(self, batch: Batch) -> bool:
+        """Say whether the plan leaves `result_url` empty this time."""
+        plan = self.plan
+        if not has_any(plan.status, ("empty_result_url",)):
+            return False
+        index = self.store.count(batch.batch_id, "end seen")
+        key = f"{batch.number}/{index}"
+        if next_fault(plan.status, ("empty_result_url",), plan.seed, index=index, key=key) is None:
+            return False
+        self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        return True
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Cancel a batch, once; raise RequestRefused(400) if it has ended."""
+        batch = self.find(batch_id)
+        now = self.clock.now()
+        if now >= batch.ends_at:
+            raise RequestRefused(400, f"the batch has already ended as {self.standing(batch).word}")
+        done_share = min(batch.done_share, share_run(batch, now))
+        self.store.cancel(batch_id, cancelled_at=now, ends_at=end_of_cancel(batch, now), done_share=done_share)
+        return self.find(batch_id)
+
+    def settle(self, batch_id: str) -> Batch:
+        """Write results and bill of an ended batch, if they are not there yet. Slow; one at a time."""
+        batch = self.find(batch_id)
+        if batch.is_settled:
+            return batch
+        settler = Settler(
+            batch=batch,
+            plan=decode_plan(batch.plan),
+            shape=self.config.line_shape,
+            times_run=self.store.times_run,
+        )
+        settlement = settler.settle(self.store.request_path(batch_id), self.store.result_path(batch_id))
+        self.store.settle(batch.task_id, settlement)
+        return self.find(batch_id)
+
+    def download_fault(self, batch: Batch, *, is_stream: bool) -> Fault | None:
+        """Return what the plan does to this download; a stream from the status route is cut, but not refused."""
+        plan = self.plan
+        names = DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS
+        if plan.download.bytes_per_s:
+            # Who gives up on a slow file is excused; who has it whole after all is not, whatever stands here.
+            self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        if not has_any(plan.download, names):
+            return None
+        index = self.store.count(batch.batch_id, "download")
+        fault = next_fault(plan.download, names, plan.seed, index=index, key=f"{batch.number}/{index}")
+        if fault is not None:
+            self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        return fault
+
+    def delivery(self, fault: Fault | None) -> Delivery:
+        """Return how a result file goes out under `fault`."""
+        download = self.plan.download
+        return Delivery(
+            cut_at=download.cut_at if fault else None,
+            is_announced=fault is None or fault.name != "cut_unannounced",
+            bytes_per_s=download.bytes_per_s,
+        )
+
+    def count_whole_download(self, batch: Batch) -> None:
+        """Remember, for the bill, that the client could have every line."""
+        self.store.count(batch.batch_id, WHOLE_DOWNLOADS)
+
+    def bill(self) -> dict[str, Any]:
+        """Settle what has ended and return the bill."""
+        for batch in self.store.batches():
+            if not batch.is_settled and self.clock.now() >= batch.ends_at:
+                self.settle(batch.batch_id)
+        return bills.bill(self.store)
+
+    def list_batches(self) -> Iterator[dict[str, Any]]:
+        """List all batches, oldest first, with what a person needs to recognise a lost create."""
+        for batch in self.store.batches():
+            yield {
+                "id": batch.batch_id,
+                "task_id": batch.task_id,
+                "state": self.standing(batch).word,
+                "total": batch.total,
+                "submitted_at": datetime.fromtimestamp(batch.submitted_at, tz=UTC).isoformat(timespec="milliseconds"),
+                "digest": batch.digest,
+                "size_bytes": batch.size_bytes,
+                "model": batch.model,
+                "first_custom_id": batch.first_custom_id,
+                "last_custom_id": batch.last_custom_id,
+            }
+
+    def _create_fault(self, plan: FaultPlan) -> Fault | None:
+        if not has_any(plan.create, CREATE_FAULTS):
+            return None
+        index = self.store.count_create()
+        return next_fault(plan.create, CREATE_FAULTS, plan.seed, index=index, key=str(index))

@@ -1,0 +1,285 @@
+"""What must outlive a kill: batches, the items they were billed for, the fault plan and its counters.
+
+SQLite (WAL, synchronous=FULL: a batch that was acknowledged and forgotten would be a lie to the client), and beside it
+`requests/<batch_id>.json`, the body as it came, and `results/<batch_id>.jsonl`, written once when the batch ends.
+
+Rule 1: a request file is in place before its row; a file without a row is of a create that never happened.
+Rule 2: the bill of a batch and its figures are one transaction.
+Rule 3: a state folder has one server; a second one is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS plan (
+    one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, body TEXT NOT NULL, creates INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batches (
+    task_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch_id TEXT NOT NULL UNIQUE, file_id TEXT NOT NULL, digest TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    total INTEGER NOT NULL, model TEXT NOT NULL, first_custom_id TEXT NOT NULL, last_custom_id TEXT NOT NULL,
+    submitted_at REAL NOT NULL, ends_at REAL NOT NULL, cancelled_at REAL,
+    epoch INTEGER NOT NULL, plan TEXT NOT NULL, number INTEGER NOT NULL, fate TEXT NOT NULL, done_share REAL NOT NULL,
+    is_settled INTEGER NOT NULL DEFAULT 0, completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
+    fees_micro_usd INTEGER NOT NULL DEFAULT 0, has_results INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS occasions (
+    batch_id TEXT NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (batch_id, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (
+    task_id INTEGER NOT NULL, row_no INTEGER NOT NULL, custom_id TEXT NOT NULL, body INTEGER NOT NULL,
+    outcome INTEGER NOT NULL, PRIMARY KEY (task_id, row_no)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS items_by_custom_id ON items (custom_id, body);
+"""
+NAMES_PER_QUERY: Final = 500
+
+# What became of an item: `items.outcome`.
+NOT_BILLED: Final = 0
+DELIVERED: Final = 1  # billed, and readable in the result file
+WITHHELD: Final = 2  # billed, but the fault plan took the answer away
+
+# Names in `occasions`, beside the fault tables' own.
+WHOLE_DOWNLOADS: Final = "whole downloads"
+DENIED_DOWNLOADS: Final = "denied downloads"
+
+
+class StateFolderInUse(Exception):
+    """Another server has this state folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch as stored; the figures are zero until it is settled."""
+
+    task_id: int
+    batch_id: str
+    file_id: str
+    digest: str
+    size_bytes: int
+    total: int
+    model: str
+    first_custom_id: str
+    last_custom_id: str
+    submitted_at: float
+    ends_at: float
+    cancelled_at: float | None = None
+    plan: str  # the fault plan it was created under, as JSON
+    number: int = 0  # among the batches of that plan, from 0
+    fate: str
+    done_share: float
+    is_settled: bool = False
+    completed: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    fees_micro_usd: int = 0
+    has_results: bool = False
+
+
+# The columns are the fields; those up to `done_share` are known at the create.
+COLUMNS: Final = tuple(field.name for field in fields(Batch))
+CREATE_COLUMNS: Final = COLUMNS[1 : COLUMNS.index("done_share") + 1]
+SELECT_BATCH: Final = f"SELECT {', '.join(COLUMNS)} FROM batches"  # noqa: S608 - names of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The figures of an ended batch, and its items as (row_no, custom_id, body digest, outcome)."""
+
+    completed: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    fees_micro_usd: int
+    has_results: bool
+    items: list[tuple[int, str, int, int]]
+
+
+class Store:
+    """The state folder. Safe to call from several threads; every method is one transaction."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("requests", "results"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._lock_file = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock_file.close()
+            raise StateFolderInUse(f"{folder}: another gateway is running on this state folder") from error
+        self._writer = _connect(folder / "gateway.sqlite3")
+        self._writer.executescript(SCHEMA)
+        self._writing = threading.Lock()
+        # A reader of its own: a poll must not wait while the bill of a large batch is written.
+        self._reader = _connect(folder / "gateway.sqlite3")
+        self._reading = threading.Lock()
+        self._sweep()
+
+    def close(self) -> None:
+        """Close the database and let another server have the folder."""
+        self._reader.close()
+        self._writer.close()
+        self._lock_file.close()
+
+    def request_path(self, batch_id: str) -> Path:
+        return self.folder / "requests" / f"{batch_id}.json"
+
+    def result_path(self, batch_id: str) -> Path:
+        return self.folder / "results" / f"{batch_id}.jsonl"
+
+    def plan(self) -> str | None:
+        """Return the fault plan in force, as JSON."""
+        rows = self._read("SELECT body FROM plan")
+        return str(rows[0][0]) if rows else None
+
+    def set_plan(self, body: str) -> None:
+        """Put a fault plan in force; its counts start anew."""
+        with self._write() as connection:
+            connection.execute(
+                "INSERT INTO plan VALUES (1, 1, ?, 0)"
+                " ON CONFLICT (one) DO UPDATE SET epoch = epoch + 1, body = excluded.body, creates = 0",
+                (body,),
+            )
+
+    def count_create(self) -> int:
+        """Return how many creates the plan has seen before this one."""
+        with self._write() as connection:
+            (count,) = connection.execute("UPDATE plan SET creates = creates + 1 RETURNING creates").fetchone()
+        return int(count) - 1
+
+    def next_number(self) -> int:
+        """Return the number, from 0, of the next batch under the plan."""
+        rows = self._read("SELECT count(*) FROM batches WHERE epoch = (SELECT epoch FROM plan)")
+        return int(rows[0][0])
+
+    def add_batch(self, batch: Batch) -> Batch:
+        """Record an accepted create, durably; return it with its task_id."""
+        values = [getattr(batch, name) for name in CREATE_COLUMNS]
+        marks = ", ".join("?" for _ in values)
+        with self._write() as connection:
+            connection.execute(
+                f"INSERT INTO batches ({', '.join(CREATE_COLUMNS)}, epoch)"  # noqa: S608 - names of ours, values by mark
+                f" VALUES ({marks}, (SELECT epoch FROM plan))",
+                values,
+            )
+        found = self.batch(batch.batch_id)
+        assert found is not None
+        return found
+
+    def batch(self, batch_id: str) -> Batch | None:
+        rows = self._read(f"{SELECT_BATCH} WHERE batch_id = ?", batch_id)
+        return _batch(rows[0]) if rows else None
+
+    def batches(self) -> list[Batch]:
+        """Return all batches, oldest first."""
+        return [_batch(row) for row in self._read(f"{SELECT_BATCH} ORDER BY task_id")]
+
+    def cancel(self, batch_id: str, *, cancelled_at: float, ends_at: float, done_share: float) -> None:
+        """Record a cancel; the first one counts."""
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE batches SET fate = 'cancel', cancelled_at = ?, ends_at = ?, done_share = ?"
+                " WHERE batch_id = ? AND cancelled_at IS NULL AND NOT is_settled",
+                (cancelled_at, ends_at, done_share, batch_id),
+            )
+
+    def settle(self, task_id: int, settlement: Settlement) -> None:
+        """Write the bill of an ended batch, whole and once."""
+        with self._write() as connection:
+            changed = connection.execute(
+                "UPDATE batches SET is_settled = 1, completed = ?, failed = ?, input_tokens = ?, output_tokens = ?,"
+                " fees_micro_usd = ?, has_results = ? WHERE task_id = ? AND NOT is_settled",
+                (
+                    settlement.completed,
+                    settlement.failed,
+                    settlement.input_tokens,
+                    settlement.output_tokens,
+                    settlement.fees_micro_usd,
+                    settlement.has_results,
+                    task_id,
+                ),
+            ).rowcount
+            if changed:
+                rows = ((task_id, *item) for item in settlement.items)
+                connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+
+    def times_run(self, custom_ids: Iterable[str]) -> dict[str, int]:
+        """Return how often each custom_id ran in the batches settled so far; one that never did is absent."""
+        names = list(custom_ids)
+        counts: dict[str, int] = {}
+        for start in range(0, len(names), NAMES_PER_QUERY):
+            some = names[start : start + NAMES_PER_QUERY]
+            marks = ", ".join("?" for _ in some)
+            statement = f"SELECT custom_id, count(*) FROM items WHERE custom_id IN ({marks}) GROUP BY 1"  # noqa: S608
+            counts.update(self._read(statement, *some))
+        return counts
+
+    def count(self, batch_id: str, name: str) -> int:
+        """Return how many such occasions the batch has had before this one."""
+        with self._write() as connection:
+            (count,) = connection.execute(
+                "INSERT INTO occasions VALUES (?, ?, 1)"
+                " ON CONFLICT (batch_id, name) DO UPDATE SET count = count + 1 RETURNING count",
+                (batch_id, name),
+            ).fetchone()
+        return int(count) - 1
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Read for the bill."""
+        return self._read(statement)
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._reading:
+            return self._reader.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._writing, self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield self._writer
+
+    def _sweep(self) -> None:
+        known = {str(batch_id) for (batch_id,) in self._read("SELECT batch_id FROM batches")}
+        for path in (self.folder / "requests").iterdir():
+            if path.stem not in known:
+                path.unlink()
+        for path in (self.folder / "results").glob("*.partial"):
+            path.unlink()
+
+
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Make a written file durable under its final name."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _batch(row: tuple[Any, ...]) -> Batch:
+    values = dict(zip(COLUMNS, row, strict=True))
+    flags = {name: bool(values[name]) for name in ("is_settled", "has_results")}
+    return Batch(**(values | flags))

@@ -1,0 +1,22 @@
+"""Batch orchestrator: a language model's answer beside every row of a dataset, through Batch APIs."""
+
+from orchestrator.api import JobHandle, JobHeld, JobStopped, open_job, plan, run
+from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.job import Job, read_job
+from orchestrator.result import Result, Status
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "Job",
+    "JobHandle",
+    "JobHeld",
+    "JobStopped",
+    "OrchestratorError",
+    "Result",
+    "Status",
+    "open_job",
+    "plan",
+    "read_job",
+    "run",
+]

@@ -1,0 +1,1 @@
+"""A chunk at a provider: submit, poll, cancel, recover."""

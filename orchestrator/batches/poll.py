@@ -1,0 +1,75 @@
+"""The step that asks once how a batch stands. Safe to run twice: a second delivery finds nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain import lifecycle, retry
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved
+from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, TransientError
+from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock, Ledger, Provider
+
+# A new batch may be unknown for a while (OpenRouter was seen to answer 404 for seconds); an old one may not.
+UNKNOWN_S_MAX: Final = 3_600.0
+
+
+def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
+    """Record the batch's progress or its end, and when to ask again."""
+    assert claim.unit.chunk_id is not None
+    chunk = ledger.chunk(claim.unit.chunk_id)
+    if chunk.state is not ChunkState.SUBMITTED:
+        return
+    assert chunk.batch_id is not None
+    job = ledger.job(chunk.job_id)
+    try:
+        status = provider.status(chunk.batch_id)
+    except ProviderError as error:
+        changes = _failed(chunk, job, error, clock=clock)
+    else:
+        changes = _known(chunk, job, status, clock=clock)
+    ledger.record(claim, *changes, now=clock.now())
+
+
+def _known(chunk: Chunk, job: Job, status: BatchStatus, *, clock: Clock) -> list[Change]:
+    assert chunk.token is not None
+    now = clock.now()
+    seen = replace(chunk, done_count=status.done_count, fees_usd=status.fees_usd, tries=0, error="")
+    if status.outcome is None:
+        wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
+        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait)]
+    if status.rejected:
+        wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
+        rejected = lifecycle.advance(seen, BatchRejected(status.error))
+        closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+        return [ChunkMoved(before=chunk, after=rejected, due_at=now + wait), closed]
+    ended = lifecycle.advance(seen, BatchEnded(status.outcome, status.results, status.error))
+    closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=status.fees_usd)
+    return [ChunkMoved(before=chunk, after=ended, due_at=now), closed]
+
+
+def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> list[Change]:
+    now = clock.now()
+    if isinstance(error, Gone) and _age_s(chunk, clock) > UNKNOWN_S_MAX:
+        # It may have run and been charged: never sent again without a person's word.
+        held = lifecycle.advance(chunk, PutOnHold(f"the provider no longer knows batch {chunk.batch_id}: {error}"))
+        return [ChunkMoved(before=chunk, after=held, due_at=None)]
+    later = replace(chunk, tries=chunk.tries + 1, error=str(error))
+    floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+    wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s))
+    changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + wait)]
+    if isinstance(error, NotAuthorized):
+        until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
+        changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))
+    return changes
+
+
+def _age_s(chunk: Chunk, clock: Clock) -> float:
+    assert chunk.sent_at is not None
+    return (clock.now() - chunk.sent_at).total_seconds()

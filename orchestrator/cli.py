@@ -1,0 +1,283 @@
+"""The command line: `orchestrator plan|run|status|results|cancel|retry|resolve JOB`. Thin over the API.
+
+Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 waiting for a person (held
+chunks, a refused account, a stopped job) · 130 interrupted; running again resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import click
+import rich.console
+import rich.progress
+import typer
+
+from orchestrator import api, log, report
+from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.domain.model import JobState
+from orchestrator.domain.review import Totals
+from orchestrator.job import Job, read_job
+from orchestrator.result import Result, Status
+from orchestrator.settings import ProviderSettings
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG: Final = 2
+WAITING: Final = 3
+INTERRUPTED: Final = 130
+PLAIN_EVERY: Final = 10  # a plain line for every so many looks: about five seconds
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+JobArgument = Annotated[str, typer.Argument(help="A job file (TOML), or the id of a job in the work folder.")]
+WorkOption = Annotated[Path | None, typer.Option(help="The work folder. Default: .orchestrator")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else DONE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG)
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted; run it again to go on")
+        sys.exit(INTERRUPTED)
+    except (ConfigError, DatasetError) as error:
+        say(f"error: {error}")
+        sys.exit(WRONG)
+    except api.JobStopped as error:
+        say(f"{error}")
+        sys.exit(WAITING)
+    except OrchestratorError as error:
+        say(f"error: {error}")
+        sys.exit(FAILED)
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    click.echo(text, err=True)
+
+
+@app.command()
+def plan(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
+    """Say what a job would send and cost, with three sample requests. Sends nothing."""
+    described = _from_file(job, work)
+    found = api.plan(described)
+    if as_json:
+        click.echo(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
+    else:
+        click.echo(report.plan_text(api.identify(described), found))
+
+
+@app.command()
+def run(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
+    """Run a job to its end. Run again, it resumes; nothing is sent twice."""
+    described = _from_file(job, work) if _is_file(job) else None
+    job_id = api.identify(described) if described is not None else _find(job, work).job_id
+    provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
+    with _Watch(job_id, provider, plain=as_json) as watch:
+        if described is not None:
+            result = api.run(described, progress=watch.look, stop=watch.stop)
+        else:
+            result = _find(job, work).resume(progress=watch.look, stop=watch.stop)
+    _tell(result, as_json)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(help="A job file or id; without it, all jobs.")] = None,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how one job stands, or all of them."""
+    handles = [_find(job, work)] if job else api.jobs(work=work)
+    found = [handle.status() for handle in handles]
+    if as_json:
+        shown = [one.as_dict() for one in found]
+        click.echo(json.dumps(shown[0] if job else shown))
+        return
+    for one in found:
+        click.echo(_status_text(one))
+    if not found:
+        click.echo("no jobs yet")
+
+
+@app.command()
+def results(
+    job: JobArgument,
+    work: WorkOption = None,
+    rows: Annotated[int, typer.Option(min=0, help="How many rows to show.")] = 5,
+    failures: Annotated[bool, typer.Option(help="Show dead rows only.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a finished job's output lies, and show its first rows."""
+    result = _find(job, work).results()
+    table = (result.failures() if failures else result.to_arrow()).slice(0, rows)
+    if as_json:
+        click.echo(
+            json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str)
+        )
+        return
+    click.echo(str(result.path))
+    for row in table.to_pylist():
+        click.echo(json.dumps(row, default=str, ensure_ascii=False))
+
+
+@app.command()
+def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
+    """Stop a job: drop what is unsent, cancel what is sent, keep what was answered."""
+    handle = _find(job, work)
+    with _Watch(handle.job_id, handle.provider_settings(), plain=as_json) as watch:
+        found = handle.cancel(progress=watch.look, stop=watch.stop)
+    click.echo(json.dumps(found.as_dict()) if as_json else _status_text(found))
+
+
+@app.command()
+def retry(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
+    """Send the dead rows of an ended job once more; the output becomes a new revision."""
+    handle = _find(job, work)
+    with _Watch(handle.job_id, handle.provider_settings(), plain=as_json) as watch:
+        result = handle.retry(progress=watch.look, stop=watch.stop)
+    _tell(result, as_json)
+
+
+@app.command()
+def resolve(
+    job: JobArgument,
+    chunk: Annotated[str | None, typer.Argument(help="A held chunk; without it, all of them are listed.")] = None,
+    batch: Annotated[str | None, typer.Option(help="The batch that the create made, by the provider's id.")] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="The create made nothing: send the rows again.")] = False,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what became of a create whose answer was lost. Without a chunk: list what is held, and why."""
+    handle = _find(job, work)
+    if chunk is None:
+        held = handle.held()
+        click.echo(json.dumps(held) if as_json else _held_text(handle.job_id, held))
+        return
+    if (batch is None) != absent:
+        raise ConfigError("say either --batch ID (the provider has it) or --absent (the provider does not have it)")
+    handle.resolve(chunk, batch)
+    click.echo(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
+
+
+def _is_file(job: str) -> bool:
+    return job.endswith(".toml") or Path(job).is_file()
+
+
+def _from_file(job: str, work: Path | None) -> Job:
+    if not _is_file(job):
+        raise ConfigError(f"{job!r} is no job file: name a .toml file")
+    found = read_job(Path(job))
+    if work is None:
+        return found
+    return api.at(found, work)
+
+
+def _find(job: str, work: Path | None) -> api.JobHandle:
+    if _is_file(job):
+        described = _from_file(job, work)
+        return api.open_job(api.identify(described), work=work or described.work)
+    return api.open_job(job, work=work)
+
+
+def _tell(result: Result, as_json: bool) -> None:
+    if as_json:
+        errors = dict(result.errors())
+        click.echo(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+        return
+    click.echo(report.report(result.job_id, result.status.totals, result.errors()))
+    click.echo(f"  output      {result.path}")
+
+
+def _status_text(found: Status) -> str:
+    lines = [f"{found.job_id}: {found.state.value}. {report.progress(found.totals)}"]
+    if found.reason:
+        lines.append(f"  stopped: {found.reason}")
+    if found.pause_reason:
+        lines.append(f"  the provider refuses the account: {found.pause_reason}")
+    if found.totals.held_chunks:
+        lines.append(f"  held: see `orchestrator resolve {found.job_id}`")
+    return "\n".join(lines)
+
+
+def _held_text(job_id: str, held: list[dict[str, Any]]) -> str:
+    if not held:
+        return f"{job_id}: nothing is held"
+    lines = [f"{job_id}: look these creates up at the provider, then say what you found:"]
+    lines += [f"  {one['chunk']}  {one['requests']:,} requests, sent {one['sent_at']}: {one['reason']}" for one in held]
+    lines.append(f"  orchestrator resolve {job_id} CHUNK --batch ID     the provider has the batch")
+    lines.append(f"  orchestrator resolve {job_id} CHUNK --absent       it does not: send the rows again")
+    return "\n".join(lines)
+
+
+class _Watch:
+    """Shows a job's progress, and turns Ctrl-C into a clean stop; a second one ends the process at once."""
+
+    def __init__(self, job_id: str, provider: ProviderSettings, *, plain: bool) -> None:
+        self.stop = threading.Event()
+        self._job_id = job_id
+        self._guarantee = api.guarantee(provider)
+        self._quiet = plain
+        self._looks = 0
+        self._last = ""
+        self._before: Any = None
+        console = rich.console.Console(stderr=True)
+        self._bar: rich.progress.Progress | None = None
+        if console.is_terminal and not plain:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(),
+                rich.progress.MofNCompleteColumn(),
+                rich.progress.TimeRemainingColumn(),
+                rich.progress.TextColumn("{task.fields[money]}"),
+                console=console,
+            )
+            self._task = self._bar.add_task(job_id, total=None, money="")
+
+    def __enter__(self) -> _Watch:
+        if not self._quiet:
+            say(f"{self._job_id}: {self._guarantee}")
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        if self.stop.is_set():
+            os._exit(INTERRUPTED)
+        self.stop.set()
+        name = signal.Signals(number).name
+        say(f"{name}: finishing the steps under way; once more ends at once (what is recorded stays)")
+
+    def look(self, job: Any, totals: Totals) -> None:
+        """Show how the job stands; called about twice a second."""
+        if self._bar is not None:
+            done = totals.succeeded + totals.dead + totals.refused + totals.in_flight_done
+            flying = f"{report.usd(totals.cost_usd)} so far"
+            total = None if totals.shards_planning else totals.rows
+            self._bar.update(self._task, completed=done, total=total, money=flying)
+            return
+        line = report.progress(totals)
+        ended = job.state in (JobState.FINISHED, JobState.CANCELLED)
+        if not self._quiet and line != self._last and (ended or self._looks % PLAIN_EVERY == 0):
+            say(f"{self._job_id}: {line}")
+            self._last = line
+        self._looks += 1

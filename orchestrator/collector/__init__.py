@@ -1,0 +1,1 @@
+"""Results to Parquet: the collector's steps and what only they need."""

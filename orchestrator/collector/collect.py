@@ -1,0 +1,187 @@
+"""The step that brings results home: archive the bytes, then read them, then give each row its answer.
+
+Rule 1: what the provider sent is in place, whole and unread, before anything parses it; from then on every mistake
+        in reading can be mended for nothing.
+Rule 2: results are looked for in whatever way a batch ended: what an expired or cancelled one answered is paid for.
+Rule 3: rows whose answers the provider made and then lost are dead, not sent again by themselves: they were paid for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import parts, spooled
+from orchestrator.collector.parse import Quarantined, read_answers
+from orchestrator.domain import lifecycle, retry
+from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
+from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
+from orchestrator.domain.lifecycle import ResultsCollected
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
+from orchestrator.domain.policy import Price
+from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
+
+if TYPE_CHECKING:
+    from orchestrator.domain.batch import ResultFile
+    from orchestrator.ports import Clock, Ledger, Provider, Spool
+
+TRIES_MAX: Final = 8  # to find results where the provider said they would be
+SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there are
+WHOLE_FILES: Final = frozenset({"results", "output"})  # those that hold a line for every request counted as done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collecting:
+    """What results are read with."""
+
+    reader: spooled.RowReader
+    job_digest: str
+    price: Price | None
+    keep_raw: bool = False
+
+
+def collect(
+    claim: Claim, *, ledger: Ledger, spool: Spool, provider: Provider, collecting: Collecting, clock: Clock
+) -> None:
+    """Collect an ended batch, or come back later for what is not there yet."""
+    assert claim.unit.chunk_id is not None
+    chunk = ledger.chunk(claim.unit.chunk_id)
+    if chunk.state is not ChunkState.ENDED:
+        return
+    job = ledger.job(chunk.job_id)
+    try:
+        archived = _archive(chunk, spool=spool, provider=provider)
+        lost = False
+    except ProviderError as error:
+        if chunk.tries + 1 < TRIES_MAX or not isinstance(error, Gone):
+            ledger.record(claim, _later(chunk, error, clock=clock), now=clock.now())
+            return
+        archived, lost = [], chunk.done_count > 0 or bool(chunk.results)
+    absent = _absent(chunk, lost=lost)
+    changes = _settle(chunk, job, archived, absent, spool=spool, collecting=collecting)
+    ledger.record(claim, *changes, now=clock.now())
+
+
+def _archive(chunk: Chunk, *, spool: Spool, provider: Provider) -> list[str]:
+    """Put every result file of the batch in place, and return their names. Raises ProviderError."""
+    assert chunk.batch_id is not None
+    where = chunk.results
+    if chunk.tries:  # the address may have run out, or there was none yet
+        where = provider.status(chunk.batch_id).results or where
+    if not where:
+        if chunk.outcome is Outcome.COMPLETED:
+            raise Gone(f"batch {chunk.batch_id} is complete, but the provider names no results")
+        return []
+    names = []
+    for file in provider.results(chunk.batch_id, where):
+        name = spooled.raw_name(chunk, file.name)
+        if not spool.exists(name):
+            _keep(spool, name, file, chunk)
+        names.append(name)
+    return names
+
+
+def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk) -> None:
+    """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
+    line_count = 0
+    with spooled.archive(spool, name) as writer:
+        for block in file.blocks:
+            writer.write(block)
+            line_count += block.count(b"\n")
+        short = line_count + 1 < chunk.done_count and file.name in WHOLE_FILES
+        if short and chunk.tries < SHORT_TRIES_MAX:
+            raise Unavailable(f"batch {chunk.batch_id}: {line_count} result lines for {chunk.done_count} answers")
+
+
+def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
+    tries = chunk.tries + 1
+    floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+    wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
+    return ChunkMoved(before=chunk, after=replace(chunk, tries=tries, error=str(error)), due_at=clock.now() + wait)
+
+
+def _absent(chunk: Chunk, *, lost: bool) -> Answer:
+    assert chunk.outcome is not None
+    if lost:
+        return Answer(
+            succeeded=False,
+            error_code="results_lost",
+            error_message="the batch was answered, but the provider no longer has its results",
+        )
+    return unanswered(chunk.outcome, chunk.error)
+
+
+def _settle(
+    chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, spool: Spool, collecting: Collecting
+) -> list[Change]:
+    """Read the archive, write the part, and return what the ledger must know."""
+    assert chunk.token is not None and chunk.batch_id is not None
+    expected = collecting.reader.keys(spool, chunk)
+    reconciliation = Reconciliation(expected, collecting.job_digest)
+    _quarantine(
+        spool,
+        spooled.quarantine_name(chunk),
+        (
+            (name, line)
+            for name in archived
+            for line in read_answers(spooled.blocks(spool, name), reconciliation, keep_raw=collecting.keep_raw)
+        ),
+    )
+    again = chunk.round < job.rounds_max and job.state is not JobState.CANCELLING
+    tally, rows = reconciliation.close(absent, may_send_again=again)
+    settled, dead = _Counts(), _Counts()
+    part = spooled.part_name(chunk, may_send_again=again)
+    with spool.create(part) as file:
+        cost = parts.write_part(
+            file,
+            _counted(rows, settled, dead),
+            batch_id=chunk.batch_id,
+            round=chunk.round,
+            fees_usd=chunk.fees_usd,
+            price=collecting.price,
+        )
+    collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
+    changes: list[Change] = [
+        ChunkMoved(before=chunk, after=collected, due_at=None),
+        RowsSettled(chunk_id=chunk.id, by_shard=settled, dead=dead),
+        AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=cost),
+    ]
+    return [*changes, *_remarkable(chunk, tally)]
+
+
+class _Counts(dict[int, int]):
+    """Rows by shard."""
+
+    def add(self, shard_no: int) -> None:
+        """Count one row."""
+        self[shard_no] = self.get(shard_no, 0) + 1
+
+
+def _counted(rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, dead: _Counts) -> Iterator[tuple[RowKey, Answer]]:
+    for key, answer in rows:
+        if answer.succeeded or not answer.retryable:
+            settled.add(key[0])
+        if not answer.succeeded and not answer.retryable:
+            dead.add(key[0])
+        yield key, answer
+
+
+def _quarantine(spool: Spool, name: str, found: Iterable[tuple[str, Quarantined]]) -> None:
+    lines = []
+    for file, line in found:
+        kept = base64.b64encode(line.line).decode()
+        lines.append(json.dumps({"file": file, "offset": line.offset, "reason": line.reason, "line_base64": kept}))
+    if lines:
+        with spool.create(name) as out:
+            out.write(("\n".join(lines) + "\n").encode())
+
+
+def _remarkable(chunk: Chunk, tally: Tally) -> Iterator[Change]:
+    counts = {name: getattr(tally, name) for name in ("missing", "duplicates", "foreign", "unreadable")}
+    if any(counts.values()):
+        yield Noted(name="results.imperfect", details={"chunk": chunk.name} | counts)

@@ -1,0 +1,171 @@
+"""The step that finishes a shard: its source rows, read again, with their answers beside them, as output parts.
+
+Rule 1: one output part for each slice; a part is in place before the ledger counts it.
+Rule 2: a source that is not the one that was planned stops the job: an answer never lands on another row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import spooled
+from orchestrator.collector.join import Gap, Join, OutputOptions, output_schema
+from orchestrator.domain.changes import JobMoved, ShardMoved, written
+from orchestrator.domain.errors import DatasetError, OutputError
+from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
+from orchestrator.parts import PartCursor
+from orchestrator.slices import Slices
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock, Contribution, Ledger, Overview, Source, Spool
+
+LEASE_S: Final = 120.0
+ROW_GROUP_ROWS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finishing:
+    """What output is made with; `output` is where it goes."""
+
+    source: Source
+    fingerprint: str  # of the dataset as planned
+    options: OutputOptions
+    job_digest: str
+    slice_rows: int
+    output: Spool
+
+
+def finish(
+    claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, finishing: Finishing, clock: Clock
+) -> None:
+    """Write the shard's output parts that are not there yet."""
+    assert claim.unit.shard_no is not None
+    shard = ledger.shard(claim.unit.job_id, claim.unit.shard_no)
+    job = ledger.job(shard.job_id)
+    if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
+        return
+    try:
+        _finish(claim, job, shard, ledger=ledger, overview=overview, spool=spool, finishing=finishing, clock=clock)
+    except (DatasetError, OutputError) as error:
+        stopped = replace(job, state=JobState.STOPPED, reason=str(error))
+        ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
+
+
+def slice_count(row_count: int, slice_rows: int) -> int:
+    """Return into how many output parts a shard goes; an empty one is a part, too."""
+    return max(1, -(-row_count // slice_rows))
+
+
+def part_file(job: Job, shard_no: int, slice_no: int, slices: int) -> str:
+    """Return an output part's name; in the order of names, parts are in the order of rows."""
+    number = f"part-{shard_no:05d}" if slices == 1 else f"part-{shard_no:05d}-{slice_no:05d}"
+    return f"{output_folder(job.revision)}{number}.parquet"
+
+
+def output_folder(revision: int) -> str:
+    """Return the folder of an output revision below the output's root: the first is the root itself."""
+    return "" if revision == 1 else f"revision-{revision}/"
+
+
+def _finish(
+    claim: Claim,
+    job: Job,
+    shard: Shard,
+    *,
+    ledger: Ledger,
+    overview: Overview,
+    spool: Spool,
+    finishing: Finishing,
+    clock: Clock,
+) -> None:
+    if finishing.source.fingerprint != finishing.fingerprint:
+        raise OutputError(
+            "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
+            "put the original back and run again; the results so far are kept"
+        )
+    slices = slice_count(shard.row_count, finishing.slice_rows)
+    contributions = overview.contributions(job.id, shard.shard_no)
+    first = shard.finished_slice_count * finishing.slice_rows
+    with ExitStack() as stack:
+        join = Join(
+            job_digest=finishing.job_digest,
+            shard_no=shard.shard_no,
+            options=finishing.options,
+            source_schema=finishing.source.schema,
+            parts=_parts(stack, shard, contributions, first, spool),
+            gaps=list(_gaps(contributions)),
+        )
+        spec = finishing.source.shards[shard.shard_no]
+        batches = finishing.source.batches(spec, row_start=first)
+        rows = Slices(batches, first)
+        while shard.state is not ShardState.FINISHED:
+            slice_no = shard.finished_slice_count
+            end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
+            name = part_file(job, shard.shard_no, slice_no, slices)
+            _write(finishing, name, (join.add(batch, row_start=start) for start, batch in rows.until(end)))
+            if rows.row != end or (slice_no + 1 == slices and not rows.exhausted()):
+                raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
+            last = slice_no + 1 == slices
+            state = ShardState.FINISHED if last else ShardState.PLANNED
+            after = replace(shard, finished_slice_count=slice_no + 1, state=state)
+            now = clock.now()
+            ledger.record(claim, ShardMoved(before=shard, after=after, due_at=now), now=now, keep=not last)
+            if not last:
+                ledger.renew(claim, now=now, lease_s=LEASE_S)
+            shard = written(after)
+
+
+def _write(finishing: Finishing, name: str, batches: Iterator[pa.RecordBatch]) -> None:
+    schema = output_schema(finishing.source.schema, finishing.options)
+    with (
+        finishing.output.create(name) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        for table in _groups(batches, schema):
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Gather batches into tables of ROW_GROUP_ROWS rows, whatever their sizes, so that the same rows give one file."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        while sum(held.num_rows for held in pending) >= ROW_GROUP_ROWS:
+            table = pa.Table.from_batches(pending, schema)
+            yield table.slice(0, ROW_GROUP_ROWS)
+            pending = table.slice(ROW_GROUP_ROWS).to_batches()
+    if pending:
+        yield pa.Table.from_batches(pending, schema)
+
+
+def _parts(
+    stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, spool: Spool
+) -> list[PartCursor]:
+    """Open what holds answers for this shard, in the order of rounds; refusals are round 0."""
+    names = spool.names(spooled.refusals_folder(shard.shard_no))
+    names += [contribution.chunk.part for contribution in contributions if contribution.chunk.part]
+    cursors = []
+    for name in names:
+        cursor = PartCursor(stack.enter_context(spool.open(name)), shard_no=shard.shard_no)
+        cursor.skip(first)
+        cursors.append(cursor)
+    return cursors
+
+
+def _gaps(contributions: list[Contribution]) -> Iterator[Gap]:
+    for contribution in contributions:
+        chunk = contribution.chunk
+        if not chunk.part and chunk.shard_no is not None:
+            yield Gap(
+                row_start=chunk.row_start,
+                row_end=chunk.row_end,
+                code=chunk.error_code,
+                message=chunk.error,
+                round=chunk.round if chunk.attempt else 0,
+            )

@@ -1,0 +1,228 @@
+"""Source rows and parsed results to output rows: each source row once, in source order, with its one answer or reason.
+
+Rule 1: a row's record is the first success in the order of the parts, else the last failure, else its gap's reason.
+Rule 2: a row that has none of these stops the join: the output would not be what it claims to be.
+Rule 3: no loop runs over rows but the one that spells the ids; batches may be cut anywhere, the output is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.parts import COST, PART_SCHEMA, PartCursor
+from orchestrator.domain import custom_id
+from orchestrator.domain.errors import ConfigError, OutputError
+
+SUCCEEDED: Final = "succeeded"
+DEAD: Final = "dead"
+COPIED: Final = ("finish_reason", "input_tokens", "output_tokens", "cost_usd")  # as they are called in a part
+COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What the result columns are called, and whether the provider's own JSON is among them."""
+
+    prefix: str = "llm_"
+    custom_id: str = "custom_id"
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Rows [row_start, row_end) that a chunk left without any line: dead, for this reason, in this round."""
+
+    row_start: int
+    row_end: int
+    code: str
+    message: str
+    round: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What the output holds so far."""
+
+    succeeded: int = 0
+    dead: int = 0
+    by_error_code: Counter[str] = field(default_factory=Counter)
+
+
+def result_fields(options: OutputOptions) -> Any:
+    """Return the schema of the columns that stand after the source's."""
+    prefix = options.prefix
+    fields = [
+        pa.field(options.custom_id, pa.string(), nullable=False),
+        pa.field(f"{prefix}response", pa.string()),
+        pa.field(f"{prefix}status", pa.string(), nullable=False),
+        pa.field(f"{prefix}finish_reason", pa.string()),
+        pa.field(f"{prefix}input_tokens", pa.int64()),
+        pa.field(f"{prefix}output_tokens", pa.int64()),
+        pa.field(f"{prefix}cost_usd", COST),
+        pa.field(f"{prefix}attempts", pa.int32(), nullable=False),
+        pa.field(f"{prefix}batch_id", pa.string()),
+        pa.field(f"{prefix}request_id", pa.string()),
+        pa.field(f"{prefix}error_code", pa.string()),
+        pa.field(f"{prefix}error_message", pa.string()),
+    ]
+    return pa.schema([*fields, pa.field(f"{prefix}raw", pa.string())] if options.raw else fields)
+
+
+def output_schema(source: Any, options: OutputOptions) -> Any:
+    """Return the source's columns and then the result's. Raises ConfigError where a name would stand twice."""
+    results = result_fields(options)
+    for position, name in enumerate(results.names):
+        setting = "output.custom_id" if position == 0 else "output.prefix"
+        if name in source.names:
+            raise ConfigError(f"the dataset has a column {name!r}, which the results need: set {setting} to another")
+        if name in results.names[:position]:
+            raise ConfigError(f"output.prefix and output.custom_id both make a column {name!r}: change one of them")
+    return pa.schema([*source, *results], metadata=_kept(source.metadata))
+
+
+def _kept(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
+    """Return the source's metadata without what is not true of the output.
+
+    pandas' part restores its dtypes. A range index counted the source's rows, and a column index of numbers or tuples
+    would be applied to the names of the result columns too, which are neither.
+    """
+    if not metadata or b"pandas" not in metadata:
+        return metadata
+    others = {key: value for key, value in metadata.items() if key != b"pandas"}
+    try:
+        pandas = json.loads(metadata[b"pandas"])
+        pandas["index_columns"] = [index for index in pandas["index_columns"] if isinstance(index, str)]
+        if [index["pandas_type"] for index in pandas["column_indexes"]] != ["unicode"]:
+            pandas["column_indexes"] = []
+    except (ValueError, TypeError, KeyError):
+        return others
+    return {**others, b"pandas": json.dumps(pandas).encode()}
+
+
+class Join:
+    """A shard's output, made one source batch after another, in order."""
+
+    def __init__(
+        self,
+        *,
+        job_digest: str,
+        shard_no: int,
+        options: OutputOptions,
+        source_schema: Any,
+        parts: Sequence[PartCursor],
+        gaps: Sequence[Gap],
+    ) -> None:
+        self.counts = Counts()
+        self.schema = output_schema(source_schema, options)
+        self._source_schema = source_schema
+        self._prefix = custom_id.prefix(job_digest, shard_no)
+        self._shard_no = shard_no
+        self._options = options
+        self._parts = parts
+        self._gaps = gaps
+        self._gap_records = _records_of(gaps)
+        self._next_row: int | None = None
+
+    def add(self, batch: Any, *, row_start: int) -> Any:
+        """Return the batch with its result columns; `row_start` is the number of its first row in the shard.
+
+        The first batch may start anywhere, each further one where the one before it ended.
+
+        Raises OutputError where a row has neither answer nor reason, or the batch is not of the source's columns.
+        """
+        if (batch.schema.names, batch.schema.types) != (self._source_schema.names, self._source_schema.types):
+            raise OutputError("the source has other columns than when it was planned")
+        if self._next_row is None:
+            for part in self._parts:
+                part.skip(row_start)
+        assert self._next_row in (None, row_start), (self._next_row, row_start)
+        self._next_row = row_start + batch.num_rows
+        records, chosen = self._chosen(row_start, batch.num_rows)
+        answers = records.take(pa.array(chosen))
+        self._count(answers)
+        columns = [*batch.columns, self._ids(row_start, batch.num_rows), *self._results(answers)]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _chosen(self, row_start: int, row_count: int) -> tuple[Any, Any]:
+        """Return all records of these rows, in one batch, and for each row the position of the one to be used."""
+        taken = [part.take(row_start + row_count) for part in self._parts]
+        ends = np.cumsum([table.num_rows for table in taken], dtype=np.int64)
+        success = np.full(row_count, -1, np.int64)
+        failure = np.full(row_count, -1, np.int64)
+        for table, end in zip(reversed(taken), reversed(ends), strict=True):
+            rows = table["row"].to_numpy() - row_start
+            succeeded = table["succeeded"].to_numpy()
+            positions = np.arange(end - table.num_rows, end)
+            success[rows[succeeded]] = positions[succeeded]  # backwards, so that the first part has the last word
+            last = ~succeeded & (failure[rows] < 0)
+            failure[rows[last]] = positions[last]
+        chosen = np.where(success >= 0, success, failure)
+        bare = np.flatnonzero(chosen < 0)
+        if len(bare):
+            chosen[bare] = self._gap_of(bare + row_start) + (ends[-1] if len(ends) else 0)
+        return pa.concat_tables([*taken, self._gap_records]).combine_chunks(), chosen
+
+    def _gap_of(self, rows: Any) -> Any:
+        """Return for each row the number of the last gap that it lies in."""
+        found = np.full(len(rows), -1, np.int64)
+        for number, gap in enumerate(self._gaps):
+            first, end = np.searchsorted(rows, [gap.row_start, gap.row_end])
+            found[first:end] = number
+        if (found < 0).any():
+            row = rows[np.argmax(found < 0)]
+            raise OutputError(f"row {row} of shard {self._shard_no} has no answer and no reason")
+        return found
+
+    def _count(self, answers: Any) -> None:
+        dead = answers.filter(pc.invert(answers["succeeded"]))
+        self.counts.dead += dead.num_rows
+        self.counts.succeeded += answers.num_rows - dead.num_rows
+        for code in pc.value_counts(dead["error_code"]).to_pylist():
+            self.counts.by_error_code[code["values"] or "unknown"] += code["counts"]
+
+    def _ids(self, row_start: int, row_count: int) -> Any:
+        prefix = self._prefix
+        return pa.array([f"{prefix}{row:x}" for row in range(row_start, row_start + row_count)], pa.string())
+
+    def _results(self, answers: Any) -> list[Any]:
+        columns = [
+            self._short(answers, "text"),
+            pc.if_else(answers["succeeded"], SUCCEEDED, DEAD),
+            *(answers[name] for name in COPIED),
+            answers["round"].cast(pa.int32()),
+            *(answers[name] for name in COPIED_AFTER),
+        ]
+        if self._options.raw:
+            columns.append(self._short(answers, "raw"))
+        return [column.combine_chunks() for column in columns]
+
+    def _short(self, answers: Any, name: str) -> Any:
+        try:
+            return answers[name].cast(pa.string())
+        except pa.ArrowInvalid as exc:
+            raise OutputError(
+                f"more than 2 GiB of {name} in one batch of rows: read the source in smaller ones"
+            ) from exc
+
+
+def _records_of(gaps: Sequence[Gap]) -> Any:
+    """Return one record for each gap, spelled as a failure in a part."""
+    absent = {name: [None] * len(gaps) for name in PART_SCHEMA.names}
+    given: dict[str, list[Any]] = {
+        "shard": [0] * len(gaps),
+        "row": [gap.row_start for gap in gaps],
+        "succeeded": [False] * len(gaps),
+        "retryable": [False] * len(gaps),
+        "round": [gap.round for gap in gaps],
+        "error_code": [gap.code for gap in gaps],
+        "error_message": [gap.message for gap in gaps],
+    }
+    return pa.Table.from_pydict({**absent, **given}, schema=PART_SCHEMA)

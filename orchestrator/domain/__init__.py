@@ -1,0 +1,1 @@
+"""Pure rules: values and functions of values. No clock, chance, network, disk or thread."""

@@ -1,0 +1,70 @@
+"""What passes between a step and a provider, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.recovery import Recovery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a provider is like, as far as the steps must know."""
+
+    name: str
+    recovery: Recovery
+    takes_files: bool = False  # requests are uploaded as a file before the create
+    settle_s: float = 120.0  # the total deadline of a create, and a margin
+    lag_s: float = 0.0  # how long a new batch may be missing from the list
+    line_open: bytes = b'{"custom_id":"'  # a request line: line_open, custom_id, line_body, the body, line_close
+    line_body: bytes = b'","params":'
+    line_close: bytes = b"}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """The requests of one attempt: JSON objects, one a line, each line ended by a newline byte."""
+
+    token: AttemptToken
+    request_count: int
+    size_bytes: int  # of all lines, newlines included
+    blocks: Callable[[], Iterator[bytes]]  # the lines' bytes, from the start, in blocks of any size
+    file_id: FileId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStatus:
+    """How a batch stands; `outcome` is None while it runs."""
+
+    outcome: Outcome | None
+    results: str = ""  # where the results are, in the adapter's own words; "" where there are none
+    done_count: int = 0
+    failed_count: int = 0
+    fees_usd: Decimal | None = None
+    error: str = ""
+    rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again as it is
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the provider may still do work on the batch."""
+        return self.outcome is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A batch found by its mark."""
+
+    batch_id: BatchId
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFile:
+    """One file of results, as the provider gives it: bytes, from the start, in blocks of any size."""
+
+    name: str  # "results", "output", "error": part of the archive's file name
+    blocks: Iterator[bytes]

@@ -1,0 +1,118 @@
+"""What a step may ask the ledger to write; all changes of one call are written together or not at all.
+
+Rule: a change names the version it was decided on. The ledger refuses it (LeaseLost) where that is no longer the
+present one, so that whoever decided on stale facts changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from orchestrator.domain.model import Attempt, AttemptState, AttemptToken, BatchId, Chunk, ChunkId, Job, Shard
+
+Unit = TypeVar("Unit", Job, Shard, Chunk)
+
+
+def written(unit: Unit) -> Unit:
+    """Return `unit` as it stands once the ledger has taken it: one version on."""
+    return replace(unit, version=unit.version + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkMoved:
+    """`before` became `after`; look at it again at `due_at` (None: never by itself)."""
+
+    before: Chunk
+    after: Chunk
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardMoved:
+    """`before` became `after`; look at it again at `due_at` (None: when its rows are settled)."""
+
+    before: Shard
+    after: Shard
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobMoved:
+    """`before` became `after`; review it at `due_at`."""
+
+    before: Job
+    after: Job
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkAdded:
+    """A new chunk, and how many of its rows lie in which shard."""
+
+    chunk: Chunk
+    rows_by_shard: Mapping[int, int]
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOpened:
+    """The intent to create; refused (BudgetExhausted) where it could pass `budget_usd`."""
+
+    attempt: Attempt
+    budget_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptClosed:
+    """What became of a create; `cost_usd` replaces its reservation once it is known."""
+
+    token: AttemptToken
+    state: AttemptState
+    batch_id: BatchId | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsSettled:
+    """Rows of a chunk that have succeeded or are dead, by shard; `dead` are those of them that are dead.
+
+    A chunk that is given up or cancelled unsent needs none: the ledger settles all its rows with the move.
+    """
+
+    chunk_id: ChunkId
+    by_shard: Mapping[int, int]
+    dead: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPaused:
+    """No create on this account before `until`."""
+
+    account: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """An event for the timeline that is no change of state; ids and counts only."""
+
+    name: str
+    details: Mapping[str, str | int] = field(default_factory=dict)
+
+
+Change = (
+    ChunkMoved
+    | ShardMoved
+    | JobMoved
+    | ChunkAdded
+    | AttemptOpened
+    | AttemptClosed
+    | RowsSettled
+    | AccountPaused
+    | Noted
+)

@@ -1,0 +1,32 @@
+"""How a dataset is cut before any of its rows is read: files, segments of files, shards of segments.
+
+Rule 1: a shard is fixed by file metadata and the spec alone; its number never changes afterwards.
+Rule 2: a row is known by (shard_no, row): its 0-based position in the shard, in source order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A part of one file that lies in one shard."""
+
+    file: str  # relative to the dataset's root, with forward slashes
+    groups: tuple[int, int] | None  # row groups (Parquet) or record batches (Arrow) [first, end); None: the whole file
+    row_count: int | None  # None where only reading the file can tell (CSV, JSONL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSpec:
+    """A run of consecutive segments: the unit of planning and of finishing."""
+
+    shard_no: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def row_count(self) -> int | None:
+        """Rows in the shard, or None where a segment does not know."""
+        counts = [segment.row_count for segment in self.segments]
+        return None if None in counts else sum(count for count in counts if count is not None)

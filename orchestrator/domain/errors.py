@@ -1,0 +1,111 @@
+"""Every error the orchestrator raises, and the one question each answers: is another try worth it?
+
+OrchestratorError
+├── ConfigError              the operator must change something; never retried
+├── DatasetError             the input cannot be read as declared; never retried
+├── ProviderError            a call to the provider failed; bears the provider's own words
+│   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
+│   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
+├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
+├── CreateInDoubt            a create that may have made a batch; never repeated, always reconciled
+├── StorageError             the work folder cannot be read or written
+├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted
+└── OutputError              a finished file would not be what it claims to be
+"""
+
+from __future__ import annotations
+
+
+class OrchestratorError(Exception):
+    """The root; catching it catches everything this package raises on purpose."""
+
+
+class ConfigError(OrchestratorError):
+    """A setting, a job file or an argument is wrong; the message names it and says what to do."""
+
+
+class DatasetError(OrchestratorError):
+    """The dataset cannot be read as declared; the message names the file, the row or the column."""
+
+
+class ProviderError(OrchestratorError):
+    """A provider answered with an error, or did not answer. Never bears request contents."""
+
+    def __init__(self, message: str, *, status: int | None = None, request_id: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+
+class TransientError(ProviderError):
+    """The same call may succeed later."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, status=status, request_id=request_id)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(TransientError):
+    """429: the account is over a limit of requests, tokens or batches."""
+
+
+class Unavailable(TransientError):
+    """No connection, a timeout, a 5xx, an unreadable answer."""
+
+
+class PermanentError(ProviderError):
+    """The same call will fail the same way."""
+
+
+class BadRequest(PermanentError):
+    """The provider refuses the request itself (400, 404, 422 …)."""
+
+
+class NotAuthorized(PermanentError):
+    """401, 402, 403: the credential, the credits or the permission. Concerns the account, not one chunk."""
+
+
+class TooLarge(PermanentError):
+    """413, or "too many requests in one batch": the chunk must be cut in two."""
+
+
+class Gone(PermanentError):
+    """The batch or its result file is no longer there (403, 404 or 410 on something we know existed)."""
+
+
+class CreateRefused(OrchestratorError):
+    """Nothing was created, and that is certain; `error` says why."""
+
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class CreateInDoubt(OrchestratorError):
+    """A batch may or may not exist. The only lawful next move is to find out."""
+
+
+class StorageError(OrchestratorError):
+    """The work folder or the output cannot be read or written; the message names the path."""
+
+
+class LedgerError(OrchestratorError):
+    """The ledger refuses."""
+
+
+class LeaseLost(LedgerError):
+    """Somebody else moved this unit meanwhile. Stop quietly: nothing was written."""
+
+
+class IllegalTransition(LedgerError):
+    """A move that the lifecycle does not know. A bug: stop loudly."""
+
+
+class BudgetExhausted(LedgerError):
+    """The next batch could take the job over its budget; nothing was reserved."""
+
+
+class OutputError(OrchestratorError):
+    """What would be published does not add up, or the source changed since it was planned."""

@@ -1,0 +1,231 @@
+"""The life of a chunk: every state, every event, and the only moves there are.
+
+Rule 1: a chunk's state changes here and nowhere else.
+Rule 2: no clock, network or disk; what happened arrives as an event.
+Rule 3: a chunk leaves SUBMITTING for PLANNED only on an event that says the create is known not to have happened.
+
+    PLANNED --(uploaded)--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
+       ^          |             |   '--lost--> IN_DOUBT --created--> SUBMITTED      (adopted)
+       '-refused--'             |                 |--absent--> PLANNED              (proved, or a person's word)
+                                |                 '--held--> HELD --created / absent--> as above
+                                '--too large--> SPLITTING --divided--> SPLIT
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from orchestrator.domain.errors import IllegalTransition
+from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
+
+S = ChunkState
+
+
+@dataclass(frozen=True, slots=True)
+class InputUploaded:
+    """The provider holds the requests as a file; nothing has been created from it yet."""
+
+    token: AttemptToken
+    file_id: FileId
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionBegun:
+    """The intent stands in the ledger; the one POST of this attempt may now be sent."""
+
+    token: AttemptToken
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCreated:
+    """The provider has the batch: told by its answer, found by asking, or said by a person."""
+
+    batch_id: BatchId
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRefused:
+    """Nothing was created, and that is certain; the same chunk may be tried again."""
+
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTooLarge:
+    """Nothing was created because the batch is larger than the provider takes."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLost:
+    """Nobody knows whether a batch was created."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedAbsent:
+    """It is now known, or accepted at a stated price, that this attempt made no batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOnHold:
+    """It cannot be found out; a person decides."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The input file is gone: a create still travelling can no longer succeed."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The provider will do no more work on the batch."""
+
+    outcome: Outcome
+    results: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRejected:
+    """The provider took the batch and then refused all of it before any request ran (a full queue)."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsCollected:
+    """Raw results are archived, parsed and counted."""
+
+    part: str
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """Two smaller chunks carry these requests now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledUnsent:
+    """A cancel reached the chunk while no batch of it existed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Nothing more can be tried; its rows are dead letters."""
+
+    error_code: str
+    error: str
+
+
+Event = (
+    InputUploaded
+    | SubmissionBegun
+    | BatchCreated
+    | SubmissionRefused
+    | FoundTooLarge
+    | AnswerLost
+    | ProvedAbsent
+    | PutOnHold
+    | Fenced
+    | BatchEnded
+    | BatchRejected
+    | ResultsCollected
+    | Divided
+    | CancelledUnsent
+    | GaveUp
+)
+
+TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = MappingProxyType(
+    {
+        (S.PLANNED, InputUploaded): S.UPLOADED,
+        (S.PLANNED, SubmissionBegun): S.SUBMITTING,
+        (S.PLANNED, CancelledUnsent): S.CANCELLED,
+        (S.PLANNED, GaveUp): S.DEAD,
+        (S.UPLOADED, SubmissionBegun): S.SUBMITTING,
+        (S.UPLOADED, CancelledUnsent): S.CANCELLED,
+        (S.SUBMITTING, BatchCreated): S.SUBMITTED,
+        (S.SUBMITTING, SubmissionRefused): S.PLANNED,
+        (S.SUBMITTING, FoundTooLarge): S.SPLITTING,
+        (S.SUBMITTING, AnswerLost): S.IN_DOUBT,
+        (S.SUBMITTING, GaveUp): S.DEAD,
+        (S.IN_DOUBT, BatchCreated): S.SUBMITTED,
+        (S.IN_DOUBT, Fenced): S.IN_DOUBT,
+        (S.IN_DOUBT, ProvedAbsent): S.PLANNED,
+        (S.IN_DOUBT, PutOnHold): S.HELD,
+        (S.HELD, BatchCreated): S.SUBMITTED,
+        (S.HELD, ProvedAbsent): S.PLANNED,
+        (S.HELD, CancelledUnsent): S.CANCELLED,
+        (S.SUBMITTED, BatchEnded): S.ENDED,
+        (S.SUBMITTED, BatchRejected): S.PLANNED,
+        (S.SUBMITTED, PutOnHold): S.HELD,
+        (S.ENDED, ResultsCollected): S.COLLECTED,
+        (S.SPLITTING, Divided): S.SPLIT,
+        (S.SPLITTING, CancelledUnsent): S.CANCELLED,
+        (S.SPLITTING, GaveUp): S.DEAD,
+    }
+)
+
+
+def advance(chunk: Chunk, event: Event) -> Chunk:
+    """Return `chunk` after `event`; raise IllegalTransition where the table has no such row."""
+    state = TRANSITIONS.get((chunk.state, type(event)))
+    if state is None:
+        raise IllegalTransition(f"{chunk.id}: {type(event).__name__} while {chunk.state}")
+    moved = _after(chunk, event, state)
+    return moved if state is chunk.state else replace(moved, tries=0)
+
+
+def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
+    match event:
+        case InputUploaded(token, file_id):
+            return replace(chunk, state=state, token=token, file_id=file_id)
+        case SubmissionBegun(token, at):
+            begun = replace(chunk, state=state, token=token, sent_at=at, attempt=chunk.attempt + 1)
+            return replace(begun, fenced_at=None, error_code="", error="")
+        case BatchCreated(batch_id):
+            return replace(chunk, state=state, batch_id=batch_id, error="")
+        case BatchEnded(outcome, results, error):
+            return replace(chunk, state=state, outcome=outcome, results=results, error=error)
+        case ResultsCollected(part, tally):
+            return replace(chunk, state=state, part=part, tally=tally)
+        case Fenced(at):
+            return replace(chunk, state=state, fenced_at=at)
+        case Divided():
+            return replace(chunk, state=state)
+        case GaveUp() | CancelledUnsent():
+            return _buried(chunk, event, state)
+        case _:
+            return _without_batch(chunk, event, state)
+
+
+def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
+    dead = Tally(dead=chunk.request_count)
+    if isinstance(event, GaveUp):
+        return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=dead)
+    return replace(chunk, state=state, error_code="cancelled", error="the job was cancelled", tally=dead)
+
+
+def _without_batch(
+    chunk: Chunk,
+    event: SubmissionRefused | FoundTooLarge | AnswerLost | PutOnHold | BatchRejected | ProvedAbsent,
+    state: ChunkState,
+) -> Chunk:
+    error = "" if isinstance(event, ProvedAbsent) else event.error
+    error_code = event.error_code if isinstance(event, SubmissionRefused) else chunk.error_code
+    # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced.
+    file_id = chunk.file_id if state is S.IN_DOUBT else None
+    return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)

@@ -1,0 +1,230 @@
+"""The things the orchestrator keeps account of: jobs, shards, chunks, attempts, and the claims on them.
+
+Rule 1: values only. They are replaced, never changed; nothing here reads a clock, a disk or a network.
+Rule 2: `version` rises with every write of a unit and is what every later write is compared with; `token` (in a
+claim) rises with every hand-out. The version keeps promises, the token only saves effort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NewType
+
+from orchestrator.domain.policy import Policy
+
+JobId = NewType("JobId", str)
+ChunkId = NewType("ChunkId", str)  # "<job_id>/<name>", e.g. "sotu-9f86d081/c00000-00003"
+BatchId = NewType("BatchId", str)  # the provider's
+FileId = NewType("FileId", str)  # the provider's, where it has input files
+AttemptToken = NewType("AttemptToken", str)  # ours, random, one per create
+
+
+class JobState(StrEnum):
+    """A job's life: RUNNING until it is FINISHED; STOPPED when a person must act first; both may run again."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FINISHED = "finished"
+
+
+ACTIVE_JOBS = frozenset({JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING})
+
+
+class ShardState(StrEnum):
+    """PLANNING until every row has a chunk or a reason not to; FINISHED when its output part is in place."""
+
+    PLANNING = "planning"
+    PLANNED = "planned"
+    FINISHED = "finished"
+
+
+class ChunkState(StrEnum):
+    """See `lifecycle` for the only moves there are."""
+
+    PLANNED = "planned"
+    UPLOADED = "uploaded"
+    SUBMITTING = "submitting"
+    IN_DOUBT = "in_doubt"
+    HELD = "held"
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+    SPLITTING = "splitting"
+    COLLECTED = "collected"
+    SPLIT = "split"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.DEAD})
+HAS_BATCH = frozenset({ChunkState.SUBMITTED, ChunkState.ENDED, ChunkState.COLLECTED})
+IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD, ChunkState.SUBMITTED})
+
+
+class Outcome(StrEnum):
+    """How a batch ended, in our words; what rows it answered is another question."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Step(StrEnum):
+    """One short, repeatable unit of work."""
+
+    PLAN = "plan"
+    SUBMIT = "submit"
+    RECOVER = "recover"
+    POLL = "poll"
+    CANCEL = "cancel"
+    COLLECT = "collect"
+    SPLIT = "split"
+    FINISH = "finish"
+    REVIEW = "review"
+    RETRY = "retry"
+    SEAL = "seal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a user asked for, and how far it is."""
+
+    id: JobId
+    name: str
+    account: str
+    spec: str  # JSON, as in job.json; holds no secret
+    policy: Policy
+    state: JobState = JobState.RUNNING
+    due: Step = Step.REVIEW
+    reason: str = ""  # why it is STOPPED
+    revision: int = 1  # of the output; rises with every retry of a job that had ended
+    rounds_max: int = 3  # how often a row may be sent
+    retry_count: int = 0  # retry chunks made so far
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A run of source rows: planned in slices, finished into output parts."""
+
+    job_id: JobId
+    shard_no: int
+    state: ShardState = ShardState.PLANNING
+    row_count: int = 0  # rows planned so far; all of them once PLANNED
+    chunk_count: int = 0
+    slice_count: int = 0
+    refused_count: int = 0  # rows that never became a request
+    settled_count: int = 0  # rows that have succeeded or are dead; kept by the ledger as chunks settle
+    finished_slice_count: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What became of a chunk's requests: succeeded + dead + waiting + resent, once it has ended.
+
+    The rest counts its result files: lines = rows answered + duplicates + foreign + unreadable.
+    """
+
+    succeeded: int = 0
+    dead: int = 0
+    waiting: int = 0  # failed, to be sent again
+    resent: int = 0  # failed, travelling in another chunk now
+    missing: int = 0  # of the failed: rows that no line answered
+    lines: int = 0
+    duplicates: int = 0
+    foreign: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Requests that travel together; outlives its batches. Has a `batch_id` in HAS_BATCH states only."""
+
+    id: ChunkId
+    job_id: JobId
+    shard_no: int | None  # None: a retry chunk, rows of any shard
+    row_start: int  # first row of the range in the shard; 0 for a retry chunk
+    row_end: int  # one past the last row of the range
+    request_count: int
+    request_bytes: int  # uncompressed, newlines included
+    requests: str  # name of the spooled file
+    round: int = 1  # how often its rows have been sent once this chunk is
+    tokens_in: int = 0  # estimated
+    cost_usd_max: Decimal | None = None  # reserved at submit; None where no price is known
+    state: ChunkState = ChunkState.PLANNED
+    attempt: int = 0  # creates begun so far
+    token: AttemptToken | None = None  # of the last create
+    file_id: FileId | None = None
+    sent_at: datetime | None = None
+    fenced_at: datetime | None = None
+    batch_id: BatchId | None = None
+    outcome: Outcome | None = None
+    results: str = ""  # where the provider says the results are
+    tries: int = 0  # failures of the present step in a row
+    cancel_requested: bool = False
+    cancel_sent: bool = False
+    done_count: int = 0  # requests answered, by the provider's own count
+    fees_usd: Decimal | None = None  # what the provider says the batch cost
+    error_code: str = ""
+    error: str = ""
+    part: str = ""  # name of the parsed results
+    regather: bool = False  # its dead rows, too, are to be sent again
+    tally: Tally = field(default_factory=Tally)
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        assert (self.batch_id is not None) == (self.state in HAS_BATCH), (self.id, self.state, self.batch_id)
+
+    @property
+    def name(self) -> str:
+        """The chunk's name within its job, as used in file names."""
+        return self.id.rpartition("/")[2]
+
+
+class AttemptState(StrEnum):
+    """What became of one create. OPEN covers "we do not know yet"."""
+
+    OPEN = "open"
+    CREATED = "created"
+    REFUSED = "refused"
+    ABSENT = "absent"  # proved, or said by a person, to have created nothing
+    ABANDONED = "abandoned"  # may exist; the policy accepts a duplicate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One create: at most one POST is ever issued for it."""
+
+    token: AttemptToken
+    chunk_id: ChunkId
+    number: int
+    state: AttemptState
+    reserved_usd: Decimal
+    sent_at: datetime
+    cost_usd: Decimal | None = None
+    batch_id: BatchId | None = None
+    digest: str = ""  # of the bytes sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What a step moves: a job, one of its shards, or one of its chunks."""
+
+    job_id: JobId
+    shard_no: int | None = None
+    chunk_id: ChunkId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right, for a limited time, to run one step on one unit."""
+
+    unit: Unit
+    step: Step
+    token: int

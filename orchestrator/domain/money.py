@@ -1,0 +1,54 @@
+"""Money in `Decimal`, never float; USD throughout, to nine places as OneRouter's `fees` have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Final
+
+from orchestrator.domain.policy import Price
+
+PLACES: Final = Decimal("0.000000001")
+MILLION: Final = Decimal(1_000_000)
+OUTPUT_TOKENS_ASSUMED: Final = 1_024  # where a request sets no max_tokens
+
+
+def quantize(amount: Decimal) -> Decimal:
+    """Round to nine places."""
+    return amount.quantize(PLACES, rounding=ROUND_HALF_EVEN)
+
+
+def parse(text: str) -> Decimal | None:
+    """Read a provider's amount; None where it is no finite, non-negative number."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return quantize(amount) if amount.is_finite() and amount >= 0 else None
+
+
+def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal | None:
+    """Return what these tokens cost, or None where no price is known."""
+    if price is None:
+        return None
+    return quantize((price.input_usd * input_tokens + price.output_usd * output_tokens) / MILLION)
+
+
+def apportion(total: Decimal, weights: Sequence[int]) -> list[Decimal]:
+    """Share `total` out by `weights`, each share to nine places, the shares adding up to `total` exactly.
+
+    What rounding leaves goes to the first shares, one unit each, so that the same input gives the same shares.
+    """
+    whole = sum(weights)
+    if whole == 0:
+        return [Decimal(0)] * len(weights)
+    units = int(total / PLACES)
+    shares = [units * weight // whole for weight in weights]
+    left = units - sum(shares)
+    for position, weight in enumerate(weights):
+        if left == 0:
+            break
+        if weight:
+            shares[position] += 1
+            left -= 1
+    return [PLACES * share for share in shares]

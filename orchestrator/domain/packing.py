@@ -1,0 +1,63 @@
+"""Where one chunk ends and the next begins.
+
+Rule 1: greedy and in order, so the same sizes give the same chunks wherever and whenever they are cut.
+Rule 2: no chunk is over a limit, none is empty; a request that is too large by itself is the caller's to refuse first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from orchestrator.domain.policy import Limits
+
+BYTES_PER_TOKEN: Final = 3  # errs high for English (about 4), about right for other scripts and JSON punctuation
+
+
+def tokens_of(size_bytes: int) -> int:
+    """Estimate, from above, how many tokens `size_bytes` of request text are."""
+    return -(-size_bytes // BYTES_PER_TOKEN)
+
+
+class Packer:
+    """The room left in the chunk that is being filled."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._requests = self._bytes = self._tokens = 0
+
+    def too_large(self, size_bytes: int) -> bool:
+        """Say whether a request can travel in no chunk at all."""
+        tokens_max = self._limits.tokens_max
+        return size_bytes > self._limits.bytes_max or (tokens_max is not None and tokens_of(size_bytes) > tokens_max)
+
+    def starts_new(self, size_bytes: int) -> bool:
+        """Add a request; say whether it opened a new chunk because the present one had no room."""
+        tokens, limits = tokens_of(size_bytes), self._limits
+        full = self._requests > 0 and (
+            self._requests + 1 > limits.requests_max
+            or self._bytes + size_bytes > limits.bytes_max
+            or (limits.tokens_max is not None and self._tokens + tokens > limits.tokens_max)
+        )
+        if full:
+            self._requests = self._bytes = self._tokens = 0
+        self._requests += 1
+        self._bytes += size_bytes
+        self._tokens += tokens
+        return full
+
+
+def pack(sizes: Iterable[int], limits: Limits) -> Iterator[range]:
+    """Cut requests of these sizes (bytes) into chunks; each range holds positions in `sizes`.
+
+    Raises ValueError for a size that fits in no chunk.
+    """
+    packer, start, position = Packer(limits), 0, -1
+    for position, size in enumerate(sizes):
+        if packer.too_large(size):
+            raise ValueError(f"request {position} is {size} bytes, over the limit by itself")
+        if packer.starts_new(size):
+            yield range(start, position)
+            start = position
+    if position >= 0:
+        yield range(start, position + 1)

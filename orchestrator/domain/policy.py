@@ -1,0 +1,65 @@
+"""What a user may decide about how a job runs; none of it changes which job it is.
+
+Rule: every field has its default here and nowhere else; sizes, counts and seconds carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from enum import StrEnum
+
+
+class OnAmbiguous(StrEnum):
+    """What to do about a create that may or may not have made a batch."""
+
+    RECONCILE = "reconcile"  # ask the provider; where it cannot be asked, hold
+    HOLD = "hold"  # send nothing more for these rows until a person decides
+    RESUBMIT = "resubmit"  # send again, up to `max_duplicate_usd` of possible double payment
+
+
+class NullPolicy(StrEnum):
+    """What to do about a row in which a column of the template is null."""
+
+    ERROR = "error"
+    EMPTY = "empty"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a job is run. Changing it and running again resumes the same job under the new rules."""
+
+    attempts_max: int = 3  # how often a row is sent before it is dead
+    on_ambiguous: OnAmbiguous = OnAmbiguous.RECONCILE
+    max_duplicate_usd: Decimal = Decimal(0)
+    budget_usd: Decimal | None = None
+    null_policy: NullPolicy = NullPolicy.ERROR
+    chunk_requests_max: int = 10_000
+    chunk_bytes_max: int = 50_000_000
+    chunk_tokens_max: int | None = None
+    batches_in_flight_max: int = 20
+    chunks_ahead_max: int = 40  # planned and not yet sent: bounds the spool ahead of submission
+    poll_s_min: float = 15.0
+    poll_s_max: float = 300.0
+    retry_gather_s: float = 600.0  # failed rows wait this long for company, unless nothing else is under way
+
+
+POLICY_FIELDS = tuple(f.name for f in fields(Policy))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one batch may hold, all bounds inclusive."""
+
+    requests_max: int
+    bytes_max: int
+    tokens_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """USD per million tokens, as charged by the batch route."""
+
+    input_usd: Decimal
+    output_usd: Decimal

@@ -1,0 +1,121 @@
+"""Result lines against the rows they must answer: by `custom_id` alone, whatever order the lines came in.
+
+Rule 1: every expected row ends with exactly one answer; a row that no line named gets the failure given for it.
+Rule 2: a success beats a failure; of two of a kind the one with the smaller digest is kept, so that no order of the
+        same lines gives another output.
+Rule 3: everything else is counted: lines = rows answered + duplicates + foreign + unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.domain import custom_id
+from orchestrator.domain.model import Outcome, Tally
+
+RowKey = tuple[int, int]  # (shard_no, row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one line said of one row."""
+
+    succeeded: bool
+    text: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    request_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    retryable: bool = False
+    digest: int = 0  # of the line; settles which of two lines is kept
+    raw: str | None = None  # the body, where the job asks for it
+
+
+class Placed(StrEnum):
+    """What became of a line."""
+
+    KEPT = "kept"
+    DUPLICATE = "duplicate"
+    FOREIGN = "foreign"
+
+
+UNANSWERED = {
+    Outcome.COMPLETED: ("missing", "the result file has no line for this row"),
+    Outcome.FAILED: ("batch_failed", "the batch failed before this row was answered"),
+    Outcome.EXPIRED: ("expired", "the batch expired before this row was answered"),
+    Outcome.CANCELLED: ("cancelled", "the batch was cancelled before this row was answered"),
+}
+
+
+def unanswered(outcome: Outcome, detail: str = "") -> Answer:
+    """Return the failure of a row that no line answered in a batch that ended so; it may be sent again."""
+    code, message = UNANSWERED[outcome]
+    return Answer(
+        succeeded=False, retryable=True, error_code=code, error_message=f"{message}: {detail}" if detail else message
+    )
+
+
+class Reconciliation:
+    """The rows of one chunk, being answered."""
+
+    def __init__(self, expected: Iterable[RowKey], job_digest: str) -> None:
+        self._answers: dict[RowKey, Answer | None] = dict.fromkeys(expected)
+        self._job_digest = job_digest
+        self._kept = self._duplicates = self._foreign = self._unreadable = 0
+
+    def place(self, name: str, answer: Answer) -> Placed:
+        """Give `answer` to the row that `name` names."""
+        key = custom_id.parse(name, self._job_digest)
+        if key is None or key not in self._answers:
+            self._foreign += 1
+            return Placed.FOREIGN
+        present = self._answers[key]
+        if present is None:
+            self._answers[key] = answer
+            self._kept += 1
+            return Placed.KEPT
+        self._duplicates += 1
+        if (not answer.succeeded, answer.digest) < (not present.succeeded, present.digest):
+            self._answers[key] = answer
+        return Placed.DUPLICATE
+
+    def unreadable(self) -> None:
+        """Count a line that names no row."""
+        self._unreadable += 1
+
+    def close(self, absent: Answer, *, may_send_again: bool) -> tuple[Tally, Iterator[tuple[RowKey, Answer]]]:
+        """Return the counts, and every row with its answer in (shard_no, row) order; `absent` answers the rest.
+
+        Args:
+            may_send_again: False once rows of this chunk have been sent as often as the policy allows; then what
+                failed is dead.
+        """
+        succeeded = dead = waiting = missing = 0
+        for answer in self._answers.values():
+            missing += answer is None
+            answer = answer or absent
+            succeeded += answer.succeeded
+            again = not answer.succeeded and answer.retryable and may_send_again
+            waiting += again
+            dead += not answer.succeeded and not again
+        lines = self._kept + self._duplicates + self._foreign + self._unreadable
+        assert succeeded + dead + waiting == len(self._answers) == self._kept + missing
+        tally = Tally(
+            succeeded=succeeded,
+            dead=dead,
+            waiting=waiting,
+            missing=missing,
+            lines=lines,
+            duplicates=self._duplicates,
+            foreign=self._foreign,
+            unreadable=self._unreadable,
+        )
+        rows = ((key, self._answers[key] or absent) for key in sorted(self._answers))
+        return tally, (
+            (key, answer if may_send_again or answer.succeeded else replace(answer, retryable=False))
+            for key, answer in rows
+        )

@@ -1,0 +1,125 @@
+"""What to do about a create whose answer nobody has: decided from what the provider can be asked.
+
+Rule 1: nothing here sends a create. The way back to PLANNED is a proof of absence, or a price the user has agreed to.
+Rule 2: what the side journal says is the provider's own answer, and settles it.
+
+    B1  list + our mark + an input file that can be deleted: list; found -> adopt. Else delete the file (a create still
+        on its way must fail now), wait out the list's lag, list again; still nothing -> it never was.
+    C   nothing to ask: hold for a person, or send again within `max_duplicate_usd`.
+
+Source: RELIABILITY §3.4; "list, delete, list" had no double payment in 2,000 seeds, "list at once" in 425 of 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from orchestrator.domain.model import BatchId, Chunk, ChunkState
+from orchestrator.domain.policy import OnAmbiguous, Policy
+
+
+class Recovery(StrEnum):
+    """What a provider can be asked after a create whose answer was lost."""
+
+    FENCED = "B1"
+    UNKNOWABLE = "C"
+
+
+GUARANTEE = {
+    Recovery.FENCED: "no chunk is ever created twice: a lost create is looked up, and fenced by its input file",
+    Recovery.UNKNOWABLE: "no chunk is ever created twice by itself: this provider cannot be asked about a lost create, "
+    "so its rows are held until `orchestrator resolve` says what happened",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The batch exists; `twins` are further batches of the same attempt, to be cancelled."""
+
+    batch_id: BatchId
+    twins: tuple[BatchId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The create has run out of time: its answer counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Too early to tell."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Delete the input file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The attempt made no batch; `abandoned` says that this is the user's wager, not a proof."""
+
+    abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Only a person can tell."""
+
+    reason: str
+
+
+Decision = Adopt | Doubt | Wait | Fence | Absent | Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known at the time of the decision."""
+
+    now: datetime
+    journal: BatchId | None  # what the side journal says
+    listed: Sequence[BatchId]  # batches that bear the attempt's mark, oldest first; empty where none can be listed
+    wagered_usd: Decimal  # what attempts abandoned so far may cost twice
+
+
+def decide(
+    chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, settle_s: float, lag_s: float
+) -> Decision:
+    """Decide the next move for a chunk in SUBMITTING, IN_DOUBT or HELD.
+
+    Args:
+        settle_s: how long a create may take, seconds.
+        lag_s: how long a new batch may be missing from the provider's list, seconds.
+    """
+    assert chunk.state in (ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD) and chunk.sent_at is not None
+    if evidence.journal is not None:
+        return Adopt(evidence.journal)
+    settled_at = chunk.sent_at + timedelta(seconds=settle_s)
+    if chunk.state is ChunkState.SUBMITTING:
+        return Doubt() if evidence.now >= settled_at else Wait(settled_at)
+    if evidence.listed:
+        return Adopt(evidence.listed[0], tuple(evidence.listed[1:]))
+    if chunk.state is ChunkState.HELD:
+        return Wait(evidence.now + timedelta(seconds=settle_s))
+    if policy.on_ambiguous is OnAmbiguous.RESUBMIT:
+        return _wager(chunk, evidence, policy)
+    if policy.on_ambiguous is OnAmbiguous.HOLD or recovery is Recovery.UNKNOWABLE:
+        return Hold("the answer to the create was lost, and nothing can be asked about it")
+    if chunk.fenced_at is None:
+        return Fence()
+    visible_at = chunk.fenced_at + timedelta(seconds=lag_s)
+    return Absent() if evidence.now >= visible_at else Wait(visible_at)
+
+
+def _wager(chunk: Chunk, evidence: Evidence, policy: Policy) -> Decision:
+    if chunk.cost_usd_max is None:
+        return Hold("the answer to the create was lost; no price is known, so max_duplicate_usd cannot be kept")
+    if evidence.wagered_usd + chunk.cost_usd_max > policy.max_duplicate_usd:
+        return Hold("the answer to the create was lost, and sending again could pass policy.max_duplicate_usd")
+    return Absent(abandoned=True)

@@ -1,0 +1,90 @@
+"""When to try again, and when to stop: decisions as values; chance comes in as an argument.
+
+Delays are "full jitter": a uniform draw below a ceiling that doubles (AWS Architecture Blog, "Exponential Backoff And
+Jitter", 2015), never below what the provider asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.errors import BadRequest, NotAuthorized, ProviderError, TooLarge, TransientError
+from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
+from orchestrator.domain.policy import Policy
+
+DELAY_S_MIN: Final = 1.0
+DELAY_S_MAX: Final = 300.0
+ACCOUNT_PAUSE_S: Final = 300.0
+POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
+RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
+RETRYABLE_CODES: Final = frozenset(
+    {
+        "batch_expired",
+        "batch_cancelled",
+        "expired",
+        "canceled",
+        "cancelled",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "timeout_error",
+        "api_error",
+        "overloaded_error",
+        "overloaded",
+        "server_error",
+        "internal_server_error",
+    }
+)
+
+
+def is_retryable(status: int | None, code: str) -> bool:
+    """Say whether a row that failed so may be sent again: 408, 409, 429, 5xx, overloaded, expired, cancelled."""
+    if status is not None and status >= 400:
+        return status in RETRYABLE_STATUS or status >= 500
+    return code.lower() in RETRYABLE_CODES
+
+
+def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float:
+    """Return how long to wait after failure number `tries` (1-based). `draw` is uniform in [0, 1)."""
+    ceiling_s = min(DELAY_S_MAX, DELAY_S_MIN * 2.0 ** min(tries, 16))
+    return max(floor_s or 0.0, DELAY_S_MIN / 2 + draw * ceiling_s)
+
+
+def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:
+    """Return how long to leave a running batch alone, given its age; a tenth is left to chance, against herds."""
+    calm_s = min(policy.poll_s_max, max(policy.poll_s_min, age_s * POLL_AGE_FRACTION))
+    return calm_s * (0.95 + 0.1 * draw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfterRefusal:
+    """What follows a create that is known to have made nothing."""
+
+    event: SubmissionRefused | FoundTooLarge | GaveUp
+    delay_s: float = 0.0
+    pauses_account: bool = False
+    stops_job: bool = False
+
+
+def after_refusal(
+    error: ProviderError, *, tries: int, request_count: int, ever_created: bool, draw: float
+) -> AfterRefusal:
+    """Decide what follows refusal number `tries` (1-based) of a chunk.
+
+    Args:
+        ever_created: whether any batch of this job was ever accepted. A 400 on the very first one is a mistake in
+            the job, to be mended before the rest is sent; later it concerns this chunk alone.
+    """
+    code = str(error.status or "refused")
+    refused = SubmissionRefused(code, str(error))
+    match error:
+        case NotAuthorized():
+            return AfterRefusal(event=refused, delay_s=0.0, pauses_account=True)
+        case TooLarge() if request_count > 1:
+            return AfterRefusal(event=FoundTooLarge(str(error)))
+        case BadRequest() if not ever_created:
+            return AfterRefusal(event=refused, stops_job=True)
+        case TransientError(retry_after_s=floor_s):
+            return AfterRefusal(event=refused, delay_s=backoff_s(tries, draw=draw, floor_s=floor_s))
+        case _:
+            return AfterRefusal(event=GaveUp(code, str(error)))

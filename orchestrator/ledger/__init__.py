@@ -1,0 +1,1 @@
+"""The durable record of jobs, shards, chunks and money, on SQLAlchemy Core."""

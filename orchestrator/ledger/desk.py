@@ -1,0 +1,257 @@
+"""What people ask of jobs: open, resume, cancel, retry, resolve, look. Not for steps; each is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain import lifecycle
+from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
+from orchestrator.domain.model import (
+    TERMINAL,
+    Attempt,
+    AttemptState,
+    BatchId,
+    Chunk,
+    ChunkId,
+    ChunkState,
+    Job,
+    JobId,
+    JobState,
+    ShardState,
+    Step,
+)
+from orchestrator.ledger import rows
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.schema import EPOCH, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.sql import note
+
+C, J = chunks.c, jobs.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEvent:
+    """A line of a job's timeline."""
+
+    at: datetime
+    name: str
+    unit: str
+    details: dict[str, Any]
+
+
+class SqlDesk:
+    """Job administration over one SQL ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, job: Job, shard_count: int, *, now: datetime) -> Job:
+        """Enter a new job with its shards, or return the one that is there, under the policy of `job`."""
+        with self._database.write() as tx:
+            found = tx.execute(sa.select(jobs).where(J.id == job.id)).mappings().one_or_none()
+            if found is not None:
+                known = rows.job_of(found)
+                values = {"policy": rows.policy_text(job.policy), "version": known.version + 1}
+                tx.execute(sa.update(jobs).where(J.id == job.id).values(**values))
+                return replace(known, policy=job.policy, version=known.version + 1)
+            tx.execute(sa.insert(jobs).values(**rows.job_values(job), created_at=now, due_at=now))
+            for start in range(0, shard_count, 5_000):
+                numbers = range(start, min(start + 5_000, shard_count))
+                planning = {"job_id": job.id, "state": ShardState.PLANNING, "due_at": now}
+                tx.execute(sa.insert(shards), [planning | {"shard_no": number} for number in numbers])
+            note(tx, job.id, "job.opened", "", now, shards=shard_count)
+        return job
+
+    def resume(self, job_id: JobId, *, now: datetime) -> None:
+        """Let a stopped job go on, and its account send again."""
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            if job.state is JobState.STOPPED:
+                values = {"state": JobState.RUNNING, "reason": "", "due": Step.REVIEW, "due_at": now}
+                tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+                note(tx, job_id, "job.resumed", "", now)
+            tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
+
+    def break_leases(self, *, now: datetime) -> None:
+        """Make every leased unit due: for the one process that knows that no other is at work on this ledger."""
+        with self._database.write() as tx:
+            for table in (jobs, shards, chunks):
+                tx.execute(sa.update(table).where(table.c.lease_until > EPOCH).values(lease_until=EPOCH))
+            sending = C.state == ChunkState.SUBMITTING
+            tx.execute(sa.update(chunks).where(sending).values(due_at=now))
+
+    def cancel(self, job_id: JobId, *, now: datetime) -> Job:
+        """Ask for everything unsent to be dropped and everything sent to be cancelled."""
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            if job.state not in (JobState.RUNNING, JobState.STOPPED):
+                return job
+            values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
+            live = sa.and_(C.job_id == job_id, C.state.not_in(TERMINAL))
+            wanted = {"cancel_requested": True, "due_at": now, "version": C.version + 1}
+            tx.execute(sa.update(chunks).where(live, C.state != ChunkState.SUBMITTING).values(**wanted))
+            # A create under way keeps its version, so that its answer is still taken; it is cancelled right after.
+            tx.execute(sa.update(chunks).where(live, C.state == ChunkState.SUBMITTING).values(cancel_requested=True))
+            planning = sa.and_(shards.c.job_id == job_id, shards.c.state == ShardState.PLANNING)
+            tx.execute(sa.update(shards).where(planning).values(due_at=now))
+            note(tx, job_id, "job.cancelling", "", now)
+            return _job(tx, job_id)
+
+    def retry(self, job_id: JobId, *, now: datetime) -> int:
+        """Give the dead rows of an ended job another chance, in a new revision of its output; return how many.
+
+        Rows that never became a request (too large, skipped) stay dead.
+        """
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            if job.state not in (JobState.FINISHED, JobState.CANCELLED):
+                raise LedgerError(f"job {job_id} is {job.state}: only a job that has ended can be retried")
+            mine = C.job_id == job_id
+            revived = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.dead), 0)).where(mine)).scalar_one())
+            rest = _unplanned(tx, job_id)
+            if revived == 0 and job.state is JobState.FINISHED:
+                return 0
+            for row in rest:
+                _plan_again(tx, row, now)
+            rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
+            tx.execute(_revive_shards(job_id))
+            again = {"waiting": C.dead, "dead": 0, "regather": True, "waiting_since": now, "version": C.version + 1}
+            tx.execute(sa.update(chunks).where(mine, C.dead > 0).values(**again))
+            tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(dead=0))
+            values = {
+                "state": JobState.RUNNING,
+                "revision": job.revision + 1,
+                "rounds_max": rounds + job.policy.attempts_max,
+                "due": Step.REVIEW,
+                "due_at": now,
+            }
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+            note(tx, job_id, "job.retried", "", now, rows=revived)
+            return revived
+
+    def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
+        """Say what became of a held create: it made `batch_id`, or (None) it made nothing and may be sent again."""
+        with self._database.write() as tx:
+            row = tx.execute(sa.select(chunks).where(C.id == chunk_id)).mappings().one_or_none()
+            if row is None:
+                raise LedgerError(f"the ledger knows no chunk {chunk_id}")
+            chunk = rows.chunk_of(row)
+            if chunk.state is not ChunkState.HELD:
+                raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
+            event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
+            state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
+            closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
+            tx.execute(sa.update(attempts).where(attempts.c.token == chunk.token).values(**closed))
+            after = lifecycle.advance(chunk, event)
+            values = rows.chunk_values(after) | {"due_at": now, "version": chunk.version + 1}
+            tx.execute(sa.update(chunks).where(C.id == chunk_id).values(**values))
+            note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, batch=batch_id or "none")
+            return after
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, the newest first."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(jobs).order_by(J.created_at.desc(), J.id)).mappings()
+            return [rows.job_of(row) for row in found]
+
+    def held(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
+        """Return the chunks that wait for a person, each with the create nobody has an answer to."""
+        query = (
+            sa.select(chunks, attempts)
+            .join(attempts, attempts.c.token == C.token_sent)
+            .where(C.job_id == job_id, C.state == ChunkState.HELD)
+            .order_by(C.id)
+            .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+        )
+        with self._database.read() as connection:
+            held_ids = [row["chunks_id"] for row in connection.execute(query).mappings()]
+            pairs = []
+            for chunk_id in held_ids:
+                chunk = rows.chunk_of(connection.execute(sa.select(chunks).where(C.id == chunk_id)).mappings().one())
+                sent = sa.select(attempts).where(attempts.c.token == chunk.token)
+                pairs.append((chunk, rows.attempt_of(connection.execute(sent).mappings().one())))
+            return pairs
+
+    def attempts(self, job_id: JobId) -> list[Attempt]:
+        """Return every create of the job, in the order in which they were begun."""
+        query = sa.select(attempts).where(attempts.c.job_id == job_id)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(attempts.c.sent_at, attempts.c.token)).mappings()
+            return [rows.attempt_of(row) for row in found]
+
+    def pause_reason(self, account: str, *, now: datetime) -> str:
+        """Return why the account may not send at present; "" where it may."""
+        query = sa.select(accounts.c.pause_reason).where(accounts.c.name == account, accounts.c.paused_until > now)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar() or ""
+
+    def events(self, job_id: JobId, *, after: int = 0, limit: int = 1_000) -> Sequence[tuple[int, LedgerEvent]]:
+        """Return the job's timeline after event number `after`."""
+        query = sa.select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id)
+        with self._database.read() as connection:
+            return [
+                (
+                    row["id"],
+                    LedgerEvent(at=row["at"], name=row["name"], unit=row["unit"], details=json.loads(row["details"])),
+                )
+                for row in connection.execute(query.limit(limit)).mappings()
+            ]
+
+
+def _job(tx: sa.Connection, job_id: JobId) -> Job:
+    row = tx.execute(sa.select(jobs).where(J.id == job_id)).mappings().one_or_none()
+    if row is None:
+        raise LedgerError(f"the ledger knows no job {job_id}")
+    return rows.job_of(row)
+
+
+def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
+    """Return the stand-ins for rows that a cancel found unplanned: chunks without requests."""
+    query = sa.select(C.id, C.job_id, C.shard_no, C.row_start, C.request_count)
+    return tx.execute(query.where(C.job_id == job_id, C.requests == "")).mappings().all()
+
+
+def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
+    """Take a stand-in away and let planning go on where it was."""
+    for table, key in ((chunk_shards, chunk_shards.c.chunk_id), (chunks, C.id)):
+        tx.execute(sa.delete(table).where(key == row["id"]))
+    where = (shards.c.job_id == row["job_id"], shards.c.shard_no == row["shard_no"])
+    tx.execute(
+        sa.update(shards)
+        .where(*where)
+        .values(
+            state=ShardState.PLANNING,
+            row_count=row["row_start"],
+            settled_count=shards.c.settled_count - row["request_count"],
+            due_at=now,
+            version=shards.c.version + 1,
+        )
+    )
+
+
+def _revive_shards(job_id: JobId) -> sa.Update:
+    """Return the update that takes dead rows out of the settled ones, and lets every shard be finished again."""
+    dead = (
+        sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.dead), 0))
+        .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)
+        .scalar_subquery()
+    )
+    planned = sa.case((shards.c.state == ShardState.FINISHED, ShardState.PLANNED.value), else_=shards.c.state)
+    return (
+        sa.update(shards)
+        .where(shards.c.job_id == job_id)
+        .values(
+            settled_count=shards.c.settled_count - dead,
+            state=planned,
+            finished_slice_count=0,
+            due_at=sa.func.coalesce(shards.c.due_at, 0),
+            version=shards.c.version + 1,
+        )
+    )

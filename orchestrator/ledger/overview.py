@@ -1,0 +1,132 @@
+"""The `Overview` port over SQL: sums and lists over many units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import (
+    AttemptState,
+    Chunk,
+    ChunkState,
+    JobId,
+    Shard,
+    ShardState,
+)
+from orchestrator.domain.review import Totals
+from orchestrator.ledger import claims, rows
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.schema import NANO, TALLY, attempts, chunk_shards, chunks, shards
+from orchestrator.ports import Contribution
+
+C, S, A = chunks.c, shards.c, attempts.c
+
+
+class SqlOverview:
+    """Reads over one SQL ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def totals(self, job_id: JobId) -> Totals:
+        """Return the job in numbers, all of one moment."""
+        with self._database.read() as connection:
+            shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
+            states = connection.execute(
+                sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state)
+            ).tuples()
+            counts = {ChunkState(state): count for state, count in states}
+            chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
+            money = connection.execute(_money(job_id)).mappings().one()
+        values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}
+        return Totals(
+            **values,
+            **shard_sums,
+            chunks=counts,
+            waiting_since=chunk_sums["waiting_since"],
+            in_flight_rows=chunk_sums["in_flight_rows"],
+            in_flight_done=chunk_sums["in_flight_done"],
+            batches=money["batches"],
+            cost_usd=int(money["cost"]) * NANO,
+            reserved_usd=int(money["reserved"]) * NANO,
+            wagered_usd=int(money["wagered"]) * NANO,
+        )
+
+    def backlog(self, job_id: JobId) -> int:
+        """Return how many chunks are planned and not yet sent."""
+        with self._database.read() as connection:
+            return claims.backlog(connection, job_id)
+
+    def ever_created(self, job_id: JobId) -> bool:
+        """Say whether the provider ever accepted a batch of this job."""
+        query = sa.select(A.token).where(A.job_id == job_id, A.batch_id.is_not(None)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
+        """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
+        ended = (ChunkState.COLLECTED, ChunkState.DEAD, ChunkState.CANCELLED)
+        query = (
+            sa.select(chunks, chunk_shards.c.row_count)
+            .join(chunk_shards, chunk_shards.c.chunk_id == C.id)
+            .where(chunk_shards.c.job_id == job_id, chunk_shards.c.shard_no == shard_no, C.state.in_(ended))
+            .order_by(C.round, C.row_start, C.id)
+        )
+        with self._database.read() as connection:
+            found = connection.execute(query).mappings().all()
+        return [Contribution(chunk=rows.chunk_of(row), rows=row["row_count"]) for row in found]
+
+    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
+        query = sa.select(chunks).where(C.job_id == job_id, C.waiting > 0).order_by(C.round, C.id).limit(limit)
+        with self._database.read() as connection:
+            return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
+
+    def shards(self, job_id: JobId) -> list[Shard]:
+        """Return all shards, in order."""
+        query = sa.select(shards).where(S.job_id == job_id).order_by(S.shard_no)
+        with self._database.read() as connection:
+            return [rows.shard_of(row) for row in connection.execute(query).mappings()]
+
+
+def _sum(expression: sa.ColumnElement[Any], name: str) -> sa.Label[Any]:
+    # A plain integer sum: the column's own type (money) would be applied to it a second time.
+    return sa.cast(sa.func.coalesce(sa.func.sum(expression), 0), sa.BigInteger).label(name)
+
+
+def _when(condition: sa.ColumnElement[bool], value: Any, name: str) -> sa.Label[Any]:
+    return _sum(sa.case((condition, value), else_=0), name)
+
+
+def _shard_sums(job_id: JobId) -> sa.Select[Any]:
+    return sa.select(
+        sa.func.count().label("shards"),
+        _when(S.state == ShardState.PLANNING, 1, "shards_planning"),
+        _when(S.state == ShardState.FINISHED, 1, "shards_finished"),
+        _sum(S.row_count, "rows"),
+        _sum(S.settled_count, "settled"),
+        _sum(S.refused_count, "refused"),
+    ).where(S.job_id == job_id)
+
+
+def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
+    submitted = C.state == ChunkState.SUBMITTED
+    return sa.select(
+        *(_sum(C[name], name) for name in TALLY),
+        sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
+            "waiting_since"
+        ),
+        _when(submitted, C.request_count, "in_flight_rows"),
+        _when(submitted, C.done_count, "in_flight_done"),
+    ).where(C.job_id == job_id)
+
+
+def _money(job_id: JobId) -> sa.Select[Any]:
+    live = A.state.in_((AttemptState.OPEN, AttemptState.CREATED))
+    return sa.select(
+        _when(A.batch_id.is_not(None), 1, "batches"),
+        _sum(A.cost_usd, "cost"),
+        _when(sa.and_(live, A.cost_usd.is_(None)), A.reserved_usd, "reserved"),
+        _when(A.state == AttemptState.ABANDONED, A.reserved_usd, "wagered"),
+    ).where(A.job_id == job_id)

@@ -1,0 +1,93 @@
+"""Ledger rows to domain values, and back. Columns bear the names of the fields they hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import (
+    Attempt,
+    AttemptState,
+    Chunk,
+    ChunkState,
+    Job,
+    JobState,
+    Outcome,
+    Shard,
+    ShardState,
+    Step,
+    Tally,
+)
+from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy
+from orchestrator.ledger.schema import TALLY
+
+_CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "version"))
+_SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
+_JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
+
+
+def chunk_values(chunk: Chunk) -> dict[str, Any]:
+    """Return the chunk's columns, without those that are written elsewhere: a cancel may come at any moment."""
+    values = {name: getattr(chunk, name) for name in _CHUNK if name != "cancel_requested"}
+    return values | {"token_sent": chunk.token} | asdict(chunk.tally)
+
+
+def chunk_of(row: sa.RowMapping) -> Chunk:
+    """Return the chunk that a row holds."""
+    values = {name: row[name] for name in _CHUNK} | {
+        "state": ChunkState(row["state"]),
+        "outcome": None if row["outcome"] is None else Outcome(row["outcome"]),
+        "token": row["token_sent"],
+        "tally": Tally(**{name: row[name] for name in TALLY}),
+        "version": row["version"],
+    }
+    return Chunk(**values)
+
+
+def shard_values(shard: Shard) -> dict[str, Any]:
+    """Return the shard's columns, but for the counter that chunks add to."""
+    return {name: getattr(shard, name) for name in _SHARD}
+
+
+def shard_of(row: sa.RowMapping) -> Shard:
+    """Return the shard that a row holds."""
+    values = {name: row[name] for name in (*_SHARD, "settled_count", "version")}
+    return Shard(**values | {"state": ShardState(row["state"])})
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """Return the job's columns."""
+    return {name: getattr(job, name) for name in _JOB} | {"policy": policy_text(job.policy)}
+
+
+def job_of(row: sa.RowMapping) -> Job:
+    """Return the job that a row holds."""
+    values = {name: row[name] for name in (*_JOB, "version")}
+    known = {"policy": policy_of(row["policy"]), "state": JobState(row["state"]), "due": Step(row["due"])}
+    return Job(**values | known)
+
+
+def attempt_of(row: sa.RowMapping) -> Attempt:
+    """Return the attempt that a row holds."""
+    values = {f.name: row[f.name] for f in fields(Attempt)}
+    return Attempt(**values | {"state": AttemptState(row["state"])})
+
+
+def policy_text(policy: Policy) -> str:
+    """Return the policy as JSON."""
+    return json.dumps(asdict(policy), default=str, sort_keys=True)
+
+
+def policy_of(text: str) -> Policy:
+    """Return the policy that `policy_text` wrote; a field that has been added since gets its default."""
+    values = json.loads(text)
+    budget = values.get("budget_usd")
+    values["max_duplicate_usd"] = Decimal(values.get("max_duplicate_usd", "0"))
+    values["budget_usd"] = None if budget is None else Decimal(budget)
+    values["on_ambiguous"] = OnAmbiguous(values.get("on_ambiguous", "reconcile"))
+    values["null_policy"] = NullPolicy(values.get("null_policy", "error"))
+    return Policy(**values)

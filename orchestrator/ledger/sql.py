@@ -1,0 +1,259 @@
+"""The `Ledger` port over SQL: claims, reads, and guarded writes.
+
+Rule 1: every write of a unit is compared with the version it was decided on; a mismatch is LeaseLost and nothing is
+        written. This alone keeps the promises; the token and the lease only save effort.
+Rule 2: what one step records is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import (
+    AccountPaused,
+    AttemptClosed,
+    AttemptOpened,
+    Change,
+    ChunkAdded,
+    ChunkMoved,
+    JobMoved,
+    Noted,
+    RowsSettled,
+    ShardMoved,
+)
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
+from orchestrator.domain.model import (
+    TERMINAL,
+    Chunk,
+    ChunkId,
+    ChunkState,
+    Claim,
+    Job,
+    JobId,
+    JobState,
+    Shard,
+    Step,
+    Unit,
+)
+from orchestrator.ledger import claims, rows
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.schema import EPOCH, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+
+
+class SqlLedger:
+    """The ledger in one SQL database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(
+        self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
+    ) -> list[Claim]:
+        """Hand out up to `limit` due steps of these kinds."""
+        until = now + timedelta(seconds=lease_s)
+        with self._database.write() as tx:
+            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
+
+    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
+        """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
+        table, where = _place(claim.unit)
+        with self._database.write() as tx:
+            until = now + timedelta(seconds=lease_s)
+            _one(tx, sa.update(table).where(*where, table.c.token == claim.token).values(lease_until=until), claim.unit)
+
+    def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
+        """Write all changes in one transaction, and let go of the claim unless `keep`."""
+        table, where = _place(claim.unit)
+        with self._database.write() as tx:
+            held = sa.update(table).where(*where, table.c.token == claim.token)
+            _one(tx, held.values(token=claim.token) if keep else held.values(lease_until=EPOCH), claim.unit)
+            for change in changes:
+                _apply(tx, claim.unit.job_id, change, now)
+
+    def job(self, job_id: JobId) -> Job:
+        """Return the job."""
+        return rows.job_of(self._read(sa.select(jobs).where(jobs.c.id == job_id), job_id))
+
+    def shard(self, job_id: JobId, shard_no: int) -> Shard:
+        """Return the shard."""
+        query = sa.select(shards).where(shards.c.job_id == job_id, shards.c.shard_no == shard_no)
+        return rows.shard_of(self._read(query, f"{job_id} shard {shard_no}"))
+
+    def chunk(self, chunk_id: ChunkId) -> Chunk:
+        """Return the chunk."""
+        return rows.chunk_of(self._read(sa.select(chunks).where(chunks.c.id == chunk_id), chunk_id))
+
+    def _read(self, query: sa.Select[Any], name: str) -> sa.RowMapping:
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise LedgerError(f"the ledger knows no {name}")
+        return row
+
+
+def _place(unit: Unit) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    if unit.chunk_id is not None:
+        return chunks, [chunks.c.id == unit.chunk_id]
+    if unit.shard_no is not None:
+        return shards, [shards.c.job_id == unit.job_id, shards.c.shard_no == unit.shard_no]
+    return jobs, [jobs.c.id == unit.job_id]
+
+
+def _one(tx: sa.Connection, update: sa.Update, what: object) -> None:
+    if tx.execute(update).rowcount != 1:
+        raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
+
+
+def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> None:
+    match change:
+        case ChunkMoved():
+            _move_chunk(tx, job_id, change, now)
+        case ShardMoved():
+            _move_shard(tx, change, now)
+        case JobMoved():
+            _move_job(tx, change, now)
+        case ChunkAdded():
+            add_chunk(tx, change)
+        case AttemptOpened():
+            _open_attempt(tx, job_id, change)
+        case AttemptClosed():
+            _close_attempt(tx, change)
+        case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, dead=dead):
+            settle(tx, job_id, chunk_id, by_shard, dead)
+        case AccountPaused(account=account, until=until, reason=reason):
+            pause(tx, account, until, reason)
+            note(tx, job_id, "account.paused", account, now, reason=reason)
+        case Noted(name=name, details=details):
+            note(tx, job_id, name, "", now, **details)
+    if _concerns_job(change):
+        tx.execute(sa.update(jobs).where(jobs.c.id == job_id, jobs.c.due_at > now).values(due_at=now))
+
+
+def _concerns_job(change: Change) -> bool:
+    """Say whether the job may have a next step because of this."""
+    if isinstance(change, ChunkMoved):
+        return change.after.state in TERMINAL or change.after.state is ChunkState.HELD
+    return isinstance(change, RowsSettled | ShardMoved)
+
+
+def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    _, where = _place(Unit(job_id=before.job_id, shard_no=before.shard_no))
+    _swap(tx, shards, where, before.version, rows.shard_values(after) | {"due_at": change.due_at})
+    refused = after.refused_count - before.refused_count
+    if refused:
+        settled = shards.c.settled_count + refused
+        tx.execute(sa.update(shards).where(*where).values(settled_count=settled))
+    if before.state is not after.state:
+        note(tx, before.job_id, f"shard.{after.state}", str(after.shard_no), now)
+
+
+def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    values = rows.job_values(after) | {"due_at": change.due_at}
+    if before.state is not after.state:
+        values["ended_at"] = now
+        note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
+    _swap(tx, jobs, [jobs.c.id == before.id], before.version, values)
+
+
+def _swap(
+    tx: sa.Connection, table: sa.Table, where: list[sa.ColumnElement[bool]], version: int, values: dict[str, Any]
+) -> None:
+    swap = sa.update(table).where(*where, table.c.version == version).values(**values, version=version + 1)
+    _one(tx, swap, f"{table.name} version {version}")
+
+
+def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    values = rows.chunk_values(after) | {"due_at": change.due_at}
+    if after.tally.waiting and not before.tally.waiting:
+        values["waiting_since"] = now
+    _swap(tx, chunks, [chunks.c.id == before.id], before.version, values)
+    if after.state is before.state:
+        return
+    note(tx, job_id, f"chunk.{after.state}", after.name, now, attempt=after.attempt, error=after.error[:200])
+    if after.state in (ChunkState.DEAD, ChunkState.CANCELLED):
+        covers = chunk_shards.c.chunk_id == after.id
+        dead = dict(tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers)).tuples())
+        settle(tx, job_id, after.id, dead, dead)
+
+
+def add_chunk(tx: sa.Connection, change: ChunkAdded) -> None:
+    """Insert a chunk and what it covers."""
+    chunk = change.chunk
+    job = tx.execute(sa.select(jobs.c.account, jobs.c.state).where(jobs.c.id == chunk.job_id)).one()
+    values = rows.chunk_values(chunk) | {"account": job.account, "due_at": change.due_at}
+    values["cancel_requested"] = job.state == JobState.CANCELLING  # the cancel came before the chunk
+    tx.execute(sa.insert(chunks).values(**values))
+    tx.execute(
+        sa.insert(chunk_shards),
+        [
+            {"chunk_id": chunk.id, "job_id": chunk.job_id, "shard_no": shard_no, "row_count": count}
+            for shard_no, count in change.rows_by_shard.items()
+        ],
+    )
+
+
+def spent(job_id: JobId) -> sa.ScalarSelect[Any]:
+    """Return the job's committed money, as SQL: settled, or reserved while it may still be charged."""
+    counted = attempts.c.state.in_(("open", "created", "abandoned"))
+    amount = sa.func.coalesce(attempts.c.cost_usd, attempts.c.reserved_usd)
+    return (
+        sa.select(sa.func.coalesce(sa.func.sum(amount), 0))
+        .where(attempts.c.job_id == job_id, counted)
+        .scalar_subquery()
+    )
+
+
+def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
+    attempt = change.attempt
+    if change.budget_usd is not None:
+        present = Decimal(int(tx.execute(sa.select(spent(job_id))).scalar_one())) / 1_000_000_000
+        if present + attempt.reserved_usd > change.budget_usd:
+            raise BudgetExhausted(
+                f"job {job_id}: {present} USD are spent or reserved, the next batch may cost {attempt.reserved_usd}, "
+                f"the budget is {change.budget_usd}"
+            )
+    columns = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
+    tx.execute(sa.insert(attempts).values(job_id=job_id, **{name: getattr(attempt, name) for name in columns}))
+
+
+def _close_attempt(tx: sa.Connection, change: AttemptClosed) -> None:
+    values: dict[str, Any] = {"state": change.state}
+    if change.batch_id is not None:
+        values["batch_id"] = change.batch_id
+    if change.cost_usd is not None:
+        values["cost_usd"] = change.cost_usd
+    _one(tx, sa.update(attempts).where(attempts.c.token == change.token).values(**values), change.token)
+
+
+def settle(
+    tx: sa.Connection, job_id: JobId, chunk_id: ChunkId, by_shard: Mapping[int, int], dead: Mapping[int, int]
+) -> None:
+    """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
+    for shard_no, count in by_shard.items():
+        where = (shards.c.job_id == job_id, shards.c.shard_no == shard_no)
+        tx.execute(sa.update(shards).where(*where).values(settled_count=shards.c.settled_count + count))
+    for shard_no, count in dead.items():
+        where = (chunk_shards.c.chunk_id == chunk_id, chunk_shards.c.shard_no == shard_no)
+        tx.execute(sa.update(chunk_shards).where(*where).values(dead=chunk_shards.c.dead + count))
+
+
+def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
+    """Let no create out on this account before `until`."""
+    values = {"paused_until": until, "pause_reason": reason}
+    if tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values)).rowcount == 0:
+        tx.execute(sa.insert(accounts).values(name=account, **values))
+
+
+def note(tx: sa.Connection, job_id: JobId, name: str, unit: str, now: datetime, **details: str | int) -> None:
+    """Append an event to the job's timeline."""
+    kept = {key: value for key, value in details.items() if value not in ("", None)}
+    tx.execute(sa.insert(events).values(job_id=job_id, at=now, name=name, unit=unit, details=json.dumps(kept)))

@@ -1,0 +1,1 @@
+"""Dataset to chunks: the planner's steps and what only they need."""

@@ -1,0 +1,103 @@
+"""What a plan would come to, found by rendering rows and throwing them away: nothing is written, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain import money
+from orchestrator.domain.packing import Packer, tokens_of
+from orchestrator.planner.plan import Planning
+from orchestrator.slices import Slices
+
+if TYPE_CHECKING:
+    from orchestrator.domain.dataset import ShardSpec
+
+EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is judged by its first rows
+SAMPLES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A plan in numbers. Where not `exact`, everything but `rows` is in proportion to the rows that were looked at."""
+
+    rows: int | None  # None: only reading the whole dataset could tell
+    requests: int
+    refused: int
+    chunks: int
+    request_bytes: int
+    tokens_in: int
+    tokens_out_max: int
+    cost_usd_max: Decimal | None
+    exact: bool
+    rows_read: int
+    samples: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    rows: int = 0
+    requests: int = 0
+    refused: int = 0
+    chunks: int = 0
+    request_bytes: int = 0
+    samples: list[str] = field(default_factory=list)
+
+
+def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
+    """Render up to `rows_max` rows, and say what all of them would come to. Raises ConfigError, DatasetError."""
+    seen, complete = _Seen(), True
+    for spec in planning.source.shards:
+        for _ in _look(spec, planning, seen):
+            if seen.rows >= rows_max:
+                break
+        else:
+            continue
+        complete = False
+        break
+    known = [spec.row_count for spec in planning.source.shards]
+    rows = seen.rows if complete else None if None in known else sum(count for count in known if count is not None)
+    complete = complete or rows == seen.rows
+    scale = 1 if complete or rows is None else rows / max(1, seen.rows)
+    requests, size = round(seen.requests * scale), round(seen.request_bytes * scale)
+    tokens_in, tokens_out = tokens_of(size), requests * planning.costing.output_tokens_max
+    return Estimate(
+        rows=rows,
+        requests=requests,
+        refused=round(seen.refused * scale),
+        chunks=max(1, round(seen.chunks * scale)) if requests else 0,
+        request_bytes=size,
+        tokens_in=tokens_in,
+        tokens_out_max=tokens_out,
+        cost_usd_max=money.cost(planning.costing.price, tokens_in, tokens_out),
+        exact=complete,
+        rows_read=seen.rows,
+        samples=tuple(seen.samples),
+    )
+
+
+def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
+    """Render a shard's rows as planning would, adding to `seen`; yields after each batch."""
+    renderer = planning.renderer(spec.shard_no)
+    rows = Slices(planning.source.batches(spec, columns=renderer.columns), 0)
+    while not rows.exhausted():
+        packer, first = Packer(planning.limits), True
+        for start, batch in rows.until(rows.row + planning.slice_rows):
+            rendered = renderer.render(batch, row_start=start)
+            seen.rows += batch.num_rows
+            seen.refused += len(rendered.refused)
+            for line in rendered.lines:
+                if line is None:
+                    continue
+                if packer.too_large(len(line)):
+                    seen.refused += 1
+                    continue
+                seen.chunks += packer.starts_new(len(line)) or first
+                first = False
+                seen.requests += 1
+                seen.request_bytes += len(line)
+                if len(seen.samples) < SAMPLES:
+                    seen.samples.append(line.decode().rstrip("\n"))
+            yield

@@ -1,0 +1,221 @@
+"""Where a dataset's files are: find them, name them, open them, sample them.
+
+Rule 1: this is the one module of the reader that touches the file system; another store is another `_STORE`.
+Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
+Rule 3: a folder or a glob holds one format. What starts with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`) is
+        passed over; anything else that cannot be read is refused, because rows left out in silence are rows lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import xxhash
+
+from orchestrator.domain.errors import DatasetError
+
+FORMAT_OF: Final = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+COMPRESSION_OF: Final = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+MAGIC_OF: Final = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "a zip file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
+SAMPLE_COUNT: Final = 64
+SAMPLE_BYTES: Final = 2**20
+HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
+_STORE: Final = pafs.LocalFileSystem()
+_NAMES_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a dataset; `partitions` are the `key=value` folders above it, below the root."""
+
+    name: str  # relative to the dataset's root, with forward slashes
+    path: str
+    size_bytes: int
+    compression: str | None = None
+    partitions: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What is known of a file without reading its rows."""
+
+    schema: pa.Schema
+    digest: bytes  # of the footer, or of a sample of the content
+    groups: tuple[tuple[int, int], ...] | None  # (rows, bytes) of each row group or record batch; None: a stream
+
+
+def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
+    """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none."""
+    if "://" in location:
+        raise DatasetError(f"{location}: only files of this machine can be read, not URLs")
+    path = Path(location).expanduser()
+    with translated(f"{location} cannot be listed"):
+        if path.is_file():
+            return _of_one_format(location, [_source_file(_info(path), path.parent)], found=[path.name])
+        if path.is_dir():
+            root, pattern = path, ["**"]
+        elif re.search(r"[*?\[]", location):
+            root, pattern = _glob_root(path)
+        else:
+            raise DatasetError(f"{location} does not exist; {_what_there_is(path)}")
+        files = [file for file in _walk(root, pattern) if not _is_hidden(file.name)] if root.is_dir() else []
+    if not files:
+        raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
+    return _of_one_format(location, sorted(files, key=lambda file: file.name), found=[file.name for file in files])
+
+
+@contextmanager
+def translated(complaint: str) -> Iterator[None]:
+    """Turn what pyarrow and the system raise into a DatasetError that says `complaint`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError) as exc:
+        # The library's own words stay in the cause: some of them quote rows.
+        raise DatasetError(complaint) from exc
+
+
+def open_random(file: SourceFile) -> Any:
+    """Open a file for reads at any place (Parquet, Arrow)."""
+    return _STORE.open_input_file(file.path)
+
+
+def open_stream(file: SourceFile) -> Any:
+    """Open a file for reading from the start, unpacked."""
+    return _STORE.open_input_stream(file.path, compression=file.compression)
+
+
+def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> None:
+    """Raise DatasetError where the first bytes are those of another format than the name promises."""
+    for magic, meaning in MAGIC_OF.items():
+        if head.startswith(magic):
+            raise DatasetError(f"{file.name}: named as {expected}, but its content is {meaning}")
+
+
+def sample_digest(file: SourceFile) -> bytes:
+    """Digest the stored bytes: all of a small file, 64 evenly spaced samples of a large one."""
+    digest = xxhash.xxh3_128()
+    with translated(f"{file.name} cannot be read"), _STORE.open_input_file(file.path) as source:
+        if file.size_bytes <= WHOLE_BYTES_MAX:
+            while block := source.read(SAMPLE_BYTES):
+                digest.update(block)
+        else:
+            last = file.size_bytes - SAMPLE_BYTES
+            for number in range(SAMPLE_COUNT):
+                source.seek(last * number // (SAMPLE_COUNT - 1))
+                digest.update(source.read(SAMPLE_BYTES))
+    return digest.digest()
+
+
+def _of_one_format(
+    location: str, files: Sequence[SourceFile], *, found: Sequence[str]
+) -> tuple[str, tuple[SourceFile, ...]]:
+    by_suffix: dict[str, int] = {}
+    formats: set[str | None] = set()
+    for name in found:
+        stem, compression = _uncompressed(name)
+        format_name = FORMAT_OF.get(PurePosixPath(stem).suffix.lower())
+        formats.add(format_name if compression is None or format_name in {"csv", "jsonl"} else None)
+        suffixes = "".join(PurePosixPath(name).suffixes[-2 if compression else -1 :]).lower()
+        by_suffix[suffixes or "no suffix"] = by_suffix.get(suffixes or "no suffix", 0) + 1
+    if None in formats or len(formats) > 1:
+        held = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(by_suffix.items()))
+        raise DatasetError(
+            f"{location} must hold files of one readable format, it holds {held}; "
+            f"read are {', '.join(FORMAT_OF)}, the text ones also with .gz or .zst; "
+            "name the files to read by a glob, as in folder/**/*.parquet"
+        )
+    keys = {tuple(key for key, _ in file.partitions): file.name for file in files}
+    if len(keys) > 1:
+        (one, name), (other, other_name) = list(keys.items())[:2]
+        raise DatasetError(
+            f"{location}: partition folders differ: {name} has {list(one)}, {other_name} has {list(other)}"
+        )
+    return str(formats.pop()), tuple(files)
+
+
+def _walk(root: Path, pattern: Sequence[str]) -> Iterator[SourceFile]:
+    selector = pafs.FileSelector(str(root.absolute()), recursive="**" in pattern or len(pattern) > 1)
+    for info in _STORE.get_file_info(selector):
+        if info.type == pafs.FileType.Directory:
+            continue
+        file = _source_file(info, root)
+        if _matches(file.name.split("/"), pattern):
+            yield file
+
+
+def _info(path: Path) -> Any:
+    return _STORE.get_file_info(str(path.absolute()))
+
+
+def _source_file(info: Any, root: Path) -> SourceFile:
+    name = PurePosixPath(info.path).relative_to(root.absolute().as_posix())
+    partitions = tuple(
+        (unquote(key), None if value == HIVE_NULL else unquote(value))
+        for key, equals, value in (part.partition("=") for part in name.parts[:-1])
+        if equals and key
+    )
+    return SourceFile(
+        name=str(name),
+        path=info.path,
+        size_bytes=info.size,
+        compression=_uncompressed(name.name)[1],
+        partitions=partitions,
+    )
+
+
+def _uncompressed(name: str) -> tuple[str, str | None]:
+    compression = COMPRESSION_OF.get(PurePosixPath(name).suffix.lower())
+    return (name.rsplit(".", 1)[0], compression) if compression else (name, None)
+
+
+def _glob_root(path: Path) -> tuple[Path, list[str]]:
+    parts = path.parts
+    first = next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    return Path(*parts[:first]), list(parts[first:])
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _what_there_is(path: Path) -> str:
+    folder = path.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    names = sorted(entry.name for entry in folder.iterdir())
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return f"{folder} holds " + (", ".join(names[:_NAMES_MAX]) + more if names else "nothing")

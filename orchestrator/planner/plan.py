@@ -1,0 +1,184 @@
+"""The step that plans: a shard's rows become request lines, lines become chunks, chunks wait to be sent.
+
+Rule 1: a slice of rows is planned whole or not at all: its files are in place before the ledger names them.
+Rule 2: same rows, same rules, same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
+Rule 3: what cannot be a request (too large, null, unrenderable) is a dead letter with a reason, not a failed batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import xxhash
+
+from orchestrator import parts, spooled
+from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
+from orchestrator.domain.errors import ConfigError, DatasetError
+from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.packing import Packer
+from orchestrator.domain.policy import Limits
+from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.planner.costing import Costing
+from orchestrator.slices import Slices
+
+if TYPE_CHECKING:
+    from orchestrator.planner.render import Renderer
+    from orchestrator.ports import Clock, Ledger, Overview, Source, Spool
+
+SLICE_ROWS: Final = 100_000
+STEP_S_MAX: Final = 30.0  # then the rest of a long shard is another step's
+LEASE_S: Final = 120.0
+TOO_LARGE: Final = "request_too_large"
+TOO_LARGE_WORDS: Final = "the request is {} bytes, over the limit of a whole batch"
+BACKLOG_S: Final = 1.0  # how long to leave planning alone while enough is waiting to be sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What a plan is made from."""
+
+    source: Source
+    renderer: Callable[[int], Renderer]  # of a shard
+    limits: Limits
+    costing: Costing
+    slice_rows: int = SLICE_ROWS
+
+
+@dataclass(slots=True)
+class _Slice:
+    """A slice being planned."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
+
+
+def plan(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, planning: Planning, clock: Clock) -> None:
+    """Plan a shard, slice by slice, until it is planned, enough is waiting to be sent, or time is up."""
+    assert claim.unit.shard_no is not None
+    shard = ledger.shard(claim.unit.job_id, claim.unit.shard_no)
+    job = ledger.job(shard.job_id)
+    if shard.state is not ShardState.PLANNING:
+        return
+    try:
+        if job.state is JobState.CANCELLING:
+            _set_aside(claim, shard, ledger=ledger, planning=planning, clock=clock)
+        else:
+            _plan(claim, job, shard, ledger=ledger, overview=overview, spool=spool, planning=planning, clock=clock)
+    except (ConfigError, DatasetError) as error:
+        stopped = replace(job, state=JobState.STOPPED, reason=str(error))
+        ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
+
+
+def _plan(  # noqa: PLR0913
+    claim: Claim,
+    job: Job,
+    shard: Shard,
+    *,
+    ledger: Ledger,
+    overview: Overview,
+    spool: Spool,
+    planning: Planning,
+    clock: Clock,
+) -> None:
+    started_at = clock.now()
+    renderer = planning.renderer(shard.shard_no)
+    spec = planning.source.shards[shard.shard_no]
+    batches = planning.source.batches(spec, columns=renderer.columns, row_start=shard.row_count)
+    rows = Slices(batches, shard.row_count)
+    last = False
+    while not last:
+        planned = _plan_slice(shard, rows, renderer, spool=spool, planning=planning)
+        done, now = rows.exhausted(), clock.now()
+        after = replace(
+            shard,
+            state=ShardState.PLANNED if done else ShardState.PLANNING,
+            row_count=rows.row,
+            chunk_count=shard.chunk_count + len(planned.chunks),
+            slice_count=shard.slice_count + 1,
+            refused_count=shard.refused_count + len(planned.refused),
+        )
+        enough = overview.backlog(job.id) + len(planned.chunks) >= job.policy.chunks_ahead_max
+        last = done or enough or now - started_at > timedelta(seconds=STEP_S_MAX)
+        due_at = now + timedelta(seconds=BACKLOG_S) if enough and not done else now
+        added = [
+            ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=now)
+            for chunk in planned.chunks
+        ]
+        ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
+        if not last:
+            ledger.renew(claim, now=now, lease_s=LEASE_S)
+        shard = written(after)
+
+
+def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, spool: Spool, planning: Planning) -> _Slice:
+    """Render, pack and spool a slice. Nothing in the ledger names its files yet."""
+    planned, packer = _Slice(), Packer(planning.limits)
+    draft, first, row = spooled.LinesDraft(), rows.row, rows.row
+    for start, batch in rows.until(shard.row_count + planning.slice_rows):
+        rendered = renderer.render(batch, row_start=start)
+        for refusal in rendered.refused:
+            planned.refused.append(((shard.shard_no, start + refusal.offset), _dead(refusal.code, refusal.message)))
+        for row, line in enumerate(rendered.lines, start):
+            if line is None:
+                continue
+            if packer.too_large(len(line)):
+                planned.refused.append(((shard.shard_no, row), _dead(TOO_LARGE, TOO_LARGE_WORDS.format(len(line)))))
+                continue
+            if packer.starts_new(len(line)):
+                planned.chunks.append(_close(shard, planned, draft, (first, row), spool=spool, planning=planning))
+                draft, first = spooled.LinesDraft(), row
+            draft.add(line)
+    if draft.line_count:
+        planned.chunks.append(_close(shard, planned, draft, (first, rows.row), spool=spool, planning=planning))
+    if planned.refused:
+        _write_refused(spool, shard, planned.refused)
+    return planned
+
+
+def _close(
+    shard: Shard, planned: _Slice, draft: spooled.LinesDraft, rows: tuple[int, int], *, spool: Spool, planning: Planning
+) -> Chunk:
+    name = f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
+    chunk = planning.costing.chunk(shard.job_id, name, draft.write(spool, name))
+    return replace(chunk, shard_no=shard.shard_no, row_start=rows[0], row_end=rows[1])
+
+
+def _dead(code: str, message: str) -> Answer:
+    return Answer(succeeded=False, error_code=code, error_message=message)
+
+
+def _write_refused(spool: Spool, shard: Shard, refused: list[tuple[RowKey, Answer]]) -> None:
+    refused.sort(key=lambda pair: pair[0])
+    told = repr([(key, answer.error_code) for key, answer in refused]).encode()
+    # Named by content: what a plan left that was never recorded is harmless, for an answer beats a refusal.
+    name = f"{spooled.refusals_folder(shard.shard_no)}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
+    with spool.create(name) as file:
+        parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
+
+
+def _set_aside(claim: Claim, shard: Shard, *, ledger: Ledger, planning: Planning, clock: Clock) -> None:
+    """Account for the rows that a cancel found unplanned: a chunk without requests stands for them."""
+    spec = planning.source.shards[shard.shard_no]
+    total = spec.row_count
+    if total is None:
+        read = planning.source.batches(spec, columns=planning.source.schema.names[:1], row_start=shard.row_count)
+        total = shard.row_count + sum(batch.num_rows for batch in read)
+    now, count = clock.now(), total - shard.row_count
+    after = replace(shard, state=ShardState.PLANNED, row_count=total)
+    changes: list[Change] = [ShardMoved(before=shard, after=after, due_at=now)]
+    if count:
+        rest = Chunk(
+            id=ChunkId(f"{shard.job_id}/c{shard.shard_no:05d}-rest"),
+            job_id=shard.job_id,
+            shard_no=shard.shard_no,
+            row_start=shard.row_count,
+            row_end=total,
+            request_count=count,
+            request_bytes=0,
+            requests="",
+        )
+        changes.append(ChunkAdded(chunk=rest, rows_by_shard={shard.shard_no: count}, due_at=now))
+    ledger.record(claim, *changes, now=now)

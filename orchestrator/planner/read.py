@@ -1,0 +1,290 @@
+"""The dataset reader: any table of rows, cut into shards by metadata and read as Arrow batches.
+
+Rule 1: opening reads no rows of Parquet and Arrow; of CSV the header, of JSON lines what types are inferred from.
+Rule 2: reading is lazy, in source order, in batches of at most READ_ROWS_MAX rows; memory does not grow with the data.
+Rule 3: the fingerprint is that of the content: a copied folder is the same dataset.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import xxhash
+
+from orchestrator.domain.dataset import Segment, ShardSpec
+from orchestrator.domain.errors import DatasetError, StorageError
+from orchestrator.planner import columnar, delimited, jsonl
+from orchestrator.planner.files import FileFacts, SourceFile, find_files
+from orchestrator.planner.schema import by_likeness, conform, plain_schema, refuse_duplicates, schema_text, unify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READ_ROWS_MAX: Final = columnar.READ_ROWS_MAX
+KEEP_GROUP_ROWS_MAX: Final = 50_000
+KEEP_GROUP_BYTES_MAX: Final = 256 * 2**20  # documents of 100 kB: a row group must still fit in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A table that can be read again at any row; nothing is held open between reads."""
+
+    location: str
+    schema: pa.Schema
+    fingerprint: str
+    shards: tuple[ShardSpec, ...]
+    format: str = field(repr=False)
+    files: Mapping[str, SourceFile] = field(repr=False)
+    partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
+
+    def batches(
+        self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the shard's rows from `row_start` on, with the asked columns in the asked order; all where None."""
+        assert row_start >= 0
+        return self._rows(shard, self._selected(columns), row_start)
+
+    def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
+        if columns is None:
+            return self.schema
+        for name in columns:
+            if name not in self.schema.names:
+                there_are = ", ".join(by_likeness(name, self.schema.names)) or "none"
+                raise DatasetError(f"{self.location} has no column {name!r}; its columns: {there_are}")
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def _rows(self, shard: ShardSpec, selected: pa.Schema, skip_rows: int) -> Iterator[pa.RecordBatch]:
+        for segment in shard.segments:
+            if segment.row_count is not None and skip_rows >= segment.row_count:
+                skip_rows -= segment.row_count
+                continue
+            file = self.files.get(segment.file)
+            if file is None:
+                raise DatasetError(f"{self.location} no longer holds {segment.file}, a file of shard {shard.shard_no}")
+            for batch in self._read(file, segment, selected.names, skip_rows):
+                start = min(skip_rows, batch.num_rows)
+                skip_rows -= start
+                for offset in range(start, batch.num_rows, READ_ROWS_MAX):
+                    yield conform(batch.slice(offset, READ_ROWS_MAX), selected, file.partitions, file.name)
+
+    def _read(
+        self, file: SourceFile, segment: Segment, names: Sequence[str], skip_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        match self.format:
+            case "parquet":
+                return columnar.read_parquet(file, segment.groups, names, skip_rows)
+            case "arrow":
+                return columnar.read_arrow(file, segment.groups, names)
+            case "csv":
+                return delimited.read_csv(file, names)
+            case _:
+                in_lines = pa.schema([column for column in self.schema if column.name not in self.partition_columns])
+                return jsonl.read_jsonl(file, in_lines, names, skip_rows)
+
+
+def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> Dataset:
+    """Look at the files of `location` (a file, a folder, a glob) and cut them into shards.
+
+    Shards are runs of whole row groups or record batches (or of whole CSV and JSON lines files, which have none),
+    closed when the next would pass `shard_rows` rows or `shard_bytes` bytes (unpacked where metadata knows).
+    """
+    assert shard_rows >= 1
+    assert shard_bytes >= 1
+    format_name, files = find_files(str(location))
+    facts = _inspect(format_name, files)
+    keys = [key for key, _ in files[0].partitions]
+    schema = unify([(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)], keys)
+    digest = xxhash.xxh3_128()
+    for file, fact in zip(files, facts, strict=True):
+        digest.update(orjson.dumps([file.name, file.size_bytes]) + b"\n" + fact.digest)
+    digest.update(schema_text(schema).encode())
+    return Dataset(
+        location=str(location),
+        schema=schema,
+        fingerprint=digest.hexdigest(),
+        shards=tuple(_shards(files, facts, shard_rows=shard_rows, shard_bytes=shard_bytes)),
+        format=format_name,
+        files={file.name: file for file in files},
+        partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
+    )
+
+
+def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader, folder: Path) -> Path:
+    """Write a table that has no file of its own to `folder/<digest>.parquet`, and return that path.
+
+    The digest is of the content: equal tables, however chunked, make one file, and an existing file is left alone.
+    A DataFrame's plain RangeIndex is dropped; any other index, or one with a name, becomes columns.
+    Datasets and readers are streamed. Raises DatasetError for column names that are no strings or stand twice.
+    """
+    reader = _reader(table)
+    refuse_duplicates("the table", reader.schema.names)
+    with _storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".keep-", suffix=".tmp")
+    try:
+        with _storing(folder), os.fdopen(handle, "wb") as sink:
+            digest = _write_rows(reader, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        path = folder / f"{digest}.parquet"
+        with _storing(path), suppress(FileExistsError):
+            path.hardlink_to(temporary)
+            _sync_folder(folder)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror or type(exc).__name__}") from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reader(table: Any) -> Any:
+    if isinstance(table, pa.RecordBatchReader):
+        return table
+    if isinstance(table, pads.Dataset):
+        # The scanner's default read-ahead holds 16 batches of 131,072 rows.
+        return table.scanner(batch_size=READ_ROWS_MAX, batch_readahead=4, fragment_readahead=1).to_reader()
+    if isinstance(table, pa.Table):
+        return table.to_reader()
+    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it; everybody else need not wait for it
+    if pandas is None or not isinstance(table, pandas.DataFrame):
+        raise DatasetError(f"a {type(table).__name__} is no table: give a DataFrame, a Table, a Dataset or a reader")
+    return _table_of_frame(table).to_reader()
+
+
+def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
+    if wrong := [name for name in frame.columns if not isinstance(name, str)]:
+        raise DatasetError(f"column names must be strings; these are not: {', '.join(map(repr, wrong[:10]))}")
+    refuse_duplicates("the DataFrame", list(frame.columns))
+    has_named_index = any(name is not None for name in frame.index.names)
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=True if has_named_index else None)
+    except (pa.ArrowException, ValueError, OverflowError) as exc:
+        # from None: the message quotes the value.
+        column = re.search(r"Conversion failed for column (.+) with type", str(exc))
+        where = f"column {column[1]!r}" if column else "a column"
+        raise DatasetError(f"{where} of the DataFrame holds values of types that do not go together") from None
+
+
+def _write_rows(reader: Any, sink: Any) -> str:
+    schema = plain_schema(reader.schema)
+    digest = xxhash.xxh3_128(schema_text(schema).encode())
+    group: list[pa.RecordBatch] = []
+    try:
+        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1) as writer:
+            for rows in _in_fixed_batches(reader, schema):
+                _absorb(digest, rows)
+                group.append(rows)
+                rows_held, bytes_held = sum(len(held) for held in group), sum(held.nbytes for held in group)
+                if rows_held >= KEEP_GROUP_ROWS_MAX or bytes_held >= KEEP_GROUP_BYTES_MAX:
+                    writer.write_table(pa.Table.from_batches(group), row_group_size=rows_held)
+                    group = []
+            if group:
+                writer.write_table(pa.Table.from_batches(group), row_group_size=KEEP_GROUP_ROWS_MAX)
+    except pa.ArrowException as exc:
+        raise DatasetError(f"the table cannot be kept as Parquet ({type(exc).__name__})") from None
+    return digest.hexdigest()
+
+
+def _in_fixed_batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield READ_ROWS_MAX rows at a time, the last time fewer: the same batches for any chunking."""
+    waiting: list[pa.RecordBatch] = []
+    waiting_rows = 0
+    for whole in columnar.each_batch(iter(reader), "the table cannot be read"):
+        for offset in range(0, whole.num_rows, READ_ROWS_MAX):
+            part = conform(whole.slice(offset, READ_ROWS_MAX), schema, (), "the table")
+            while waiting_rows + part.num_rows >= READ_ROWS_MAX:
+                head = part.slice(0, READ_ROWS_MAX - waiting_rows)
+                yield _one_batch([*waiting, head])
+                part, waiting, waiting_rows = part.slice(head.num_rows), [], 0
+            if part.num_rows:
+                waiting.append(part)
+                waiting_rows += part.num_rows
+    if waiting:
+        yield _one_batch(waiting)
+
+
+def _one_batch(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+
+def _absorb(digest: xxhash.xxh3_128, rows: pa.RecordBatch) -> None:
+    """Digest values, not memory: what lies under a null, or how a dictionary is ordered, is no content."""
+    for column in rows.columns:
+        values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        digest.update(b"%d %d " % (len(values), values.null_count))
+        if values.null_count:
+            digest.update(values.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
+            values = values.drop_null()
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.uint8())
+        message = pa.ipc.read_message(pa.RecordBatch.from_arrays([values], names=["values"]).serialize())
+        digest.update(b"%d " % len(message.body))
+        digest.update(message.body)
+
+
+def _inspect(format_name: str, files: Sequence[SourceFile]) -> list[FileFacts]:
+    match format_name:
+        case "parquet":
+            return [columnar.inspect_parquet(file) for file in files]
+        case "arrow":
+            return [columnar.inspect_arrow(file) for file in files]
+        case "csv":
+            return [delimited.inspect_csv(file) for file in files]
+        case _:
+            return jsonl.inspect_jsonl(files)
+
+
+def _shards(
+    files: Sequence[SourceFile], facts: Sequence[FileFacts], *, shard_rows: int, shard_bytes: int
+) -> Iterator[ShardSpec]:
+    segments: list[Segment] = []
+    shard_no = row_count = size_bytes = 0
+    for file, fact in zip(files, facts, strict=True):
+        groups = [(0, file.size_bytes)] if fact.groups is None else fact.groups
+        for number, (group_rows, group_bytes) in enumerate(groups):
+            if segments and (row_count + group_rows > shard_rows or size_bytes + group_bytes > shard_bytes):
+                yield ShardSpec(shard_no=shard_no, segments=tuple(segments))
+                segments, shard_no, row_count, size_bytes = [], shard_no + 1, 0, 0
+            row_count += group_rows
+            size_bytes += group_bytes
+            if fact.groups is None:
+                segments.append(Segment(file=file.name, groups=None, row_count=None))
+            elif segments and segments[-1].file == file.name:
+                segments[-1] = _extended(segments[-1], group_rows)
+            else:
+                segments.append(Segment(file=file.name, groups=(number, number + 1), row_count=group_rows))
+    if segments or shard_no == 0:
+        yield ShardSpec(shard_no=shard_no, segments=tuple(segments))
+
+
+def _extended(segment: Segment, group_rows: int) -> Segment:
+    assert segment.groups is not None
+    assert segment.row_count is not None
+    first, end = segment.groups
+    return Segment(file=segment.file, groups=(first, end + 1), row_count=segment.row_count + group_rows)

@@ -1,0 +1,227 @@
+"""Rows to request lines: a batch of rows in, for each row one line of bytes or the reason why there is none.
+
+Rule 1: a line is whole and well formed, or it is None and the row is refused; nothing in between.
+Rule 2: a custom_id depends on the row's place in its shard and on nothing else.
+Rule 3: errors name rows, columns and types of exceptions, never what stands in a row.
+
+    before_id  id_prefix  1f  before_body  {"model":…,"content":"Classify:   title   "}  after_body  newline
+               `--custom_id--'             `---constant---------------'`-field-'`-'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Final, Literal, Protocol
+
+import orjson
+import pyarrow as pa
+
+from orchestrator.domain.errors import DatasetError
+from orchestrator.planner.template import CompiledBody, Field
+from orchestrator.planner.texts import EscapedTexts, escaped_texts, plain_values
+
+NullPolicy = Literal["error", "empty", "skip"]
+NULL_SKIPPED: Final = "null_skipped"
+RENDER_FAILED: Final = "render_failed"
+_ROWS_NAMED_MAX: Final = 10
+# Python's own families of errors, by name: the user's own classes pass through, to whoever ends the step.
+_RAISED_BY_FUNCTIONS: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError),
+    *(OSError, RuntimeError, StopIteration, TypeError, ValueError),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What a dialect writes around a request, such as `{"custom_id":"`, `","params":` and `}`."""
+
+    before_id: bytes
+    before_body: bytes
+    after_body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRefused:
+    """A row that became no request."""
+
+    offset: int  # in the batch
+    code: str  # NULL_SKIPPED or RENDER_FAILED
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One line for each row of a batch, newline included; None where, and only where, the row is refused."""
+
+    lines: list[bytes | None]
+    refused: tuple[RowRefused, ...] = ()
+
+
+class Renderer(Protocol):
+    """Makes request lines of rows."""
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns that must be in the batches; None: all."""
+
+    def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
+        """Render the rows of `batch`, the first of which is row `row_start` of its shard."""
+
+
+def row_in_shard(row: int) -> str:
+    """Name a row in an error, where the caller knows no better name."""
+    return f"row {row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateRenderer:
+    """Fills a compiled template; all rows of a batch at once, column by column."""
+
+    compiled: CompiledBody
+    envelope: Envelope
+    id_prefix: bytes
+    null_policy: NullPolicy
+    row_label: Callable[[int], str] = row_in_shard
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.compiled.columns
+
+    def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
+        """Render `batch`; raise DatasetError where a used column is null and the policy is `error`."""
+        columns = {name: plain_values(batch.column(name)) for name in self.columns}
+        refused = self._refused_nulls(columns, row_start)
+        texts = {name: escaped_texts(values) for name, values in columns.items()}
+        for name, column in texts.items():
+            for offset in column.unwritable:
+                message = f"column {name!r} holds a value that cannot be written as UTF-8 text"
+                refused[offset] = RowRefused(offset=offset, code=RENDER_FAILED, message=message)
+        parts = self._parts(texts, batch.num_rows, row_start)
+        lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))  # constants repeat without end
+        for offset in refused:
+            lines[offset] = None
+        return Rendered(lines=lines, refused=tuple(refused[offset] for offset in sorted(refused)))
+
+    def _refused_nulls(self, columns: Mapping[str, pa.Array], row_start: int) -> dict[int, RowRefused]:
+        refused: dict[int, RowRefused] = {}
+        if self.null_policy == "empty":
+            return refused
+        for name, values in columns.items():
+            if not values.null_count:
+                continue
+            offsets = [offset for offset, is_null in enumerate(values.is_null().to_pylist()) if is_null]
+            if self.null_policy == "error":
+                raise DatasetError(self._null_complaint(name, [row_start + offset for offset in offsets]))
+            for offset in offsets:
+                message = f"column {name!r} is null"
+                refused.setdefault(offset, RowRefused(offset=offset, code=NULL_SKIPPED, message=message))
+        return refused
+
+    def _null_complaint(self, name: str, rows: Sequence[int]) -> str:
+        labels = ", ".join(self.row_label(row) for row in rows[:_ROWS_NAMED_MAX])
+        more = f" and {len(rows) - _ROWS_NAMED_MAX} more nearby" if len(rows) > _ROWS_NAMED_MAX else ""
+        return (
+            f"column {name!r} is null in {labels}{more}; fill it, or set policy.null_policy to "
+            '"empty" (write nothing in its place) or "skip" (send no request for such a row)'
+        )
+
+    def _parts(self, texts: Mapping[str, EscapedTexts], row_count: int, row_start: int) -> list[Iterable[bytes]]:
+        """Return the pieces of a line in order, each an iterable of one value for each row."""
+        constants_and_fields: list[bytes | Iterable[bytes]] = [
+            self.envelope.before_id + self.id_prefix,
+            [b"%x" % row for row in range(row_start, row_start + row_count)],
+            self.envelope.before_body,
+            *(texts[part.column].texts if isinstance(part, Field) else part for part in self.compiled.segments),
+            self.envelope.after_body + b"\n",
+        ]
+        merged: list[bytes | Iterable[bytes]] = []
+        for part in constants_and_fields:
+            if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
+                merged[-1] += part
+            else:
+                merged.append(part)
+        return [repeat(part) if isinstance(part, bytes) else part for part in merged]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallableRenderer:
+    """Asks the user's function for the body of each row: the general road, some ten times slower than a template."""
+
+    function: Callable[[dict[str, object]], Mapping[str, object]]
+    model: str  # for bodies that name none
+    envelope: Envelope
+    id_prefix: bytes
+    columns: tuple[str, ...] | None = None
+    row_label: Callable[[int], str] = row_in_shard
+
+    def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
+        """Render `batch`; raise DatasetError where the function raises or returns no JSON object."""
+        before_id = self.envelope.before_id + self.id_prefix
+        after_body = self.envelope.after_body + b"\n"
+        lines: list[bytes | None] = []
+        refused: list[RowRefused] = []
+        for offset, row in enumerate(_rows(batch)):
+            if row is None:
+                message = "the row holds a value that Python cannot read, such as text that is not UTF-8"
+                refused.append(RowRefused(offset=offset, code=RENDER_FAILED, message=message))
+                lines.append(None)
+                continue
+            number = row_start + offset
+            lines.append(
+                b"%b%x%b%b%b" % (before_id, number, self.envelope.before_body, self._body(row, number), after_body)
+            )
+        return Rendered(lines=lines, refused=tuple(refused))
+
+    def _body(self, row: dict[str, object], number: int) -> bytes:
+        try:
+            body = self.function(row)
+        except _RAISED_BY_FUNCTIONS as exc:
+            # from None: its words may quote the row.
+            raise DatasetError(f"{self.row_label(number)}: the row function raised {type(exc).__name__}") from None
+        if not isinstance(body, Mapping):
+            raise DatasetError(
+                f"{self.row_label(number)}: the row function returned a {type(body).__name__}, not the body as a dict"
+            )
+        try:
+            encoded = orjson.dumps({**body} if "model" in body else {"model": self.model, **body})
+        except orjson.JSONEncodeError as exc:
+            cause = type(exc.__cause__ or exc).__name__
+            raise DatasetError(
+                f"{self.row_label(number)}: the row function returned a dict that is not JSON ({cause})"
+            ) from None
+        if b"null" in encoded and _holds_no_number(body):
+            raise DatasetError(
+                f"{self.row_label(number)}: the row function returned NaN or infinity, which is not JSON"
+            )
+        return encoded
+
+
+def _rows(batch: pa.RecordBatch) -> Iterable[dict[str, object] | None]:
+    try:
+        return list(batch.to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError):
+        return [_row(batch.slice(offset, 1)) for offset in range(batch.num_rows)]
+
+
+def _row(batch: pa.RecordBatch) -> dict[str, object] | None:
+    try:
+        row: dict[str, object] = batch.to_pylist()[0]
+    except (pa.ArrowException, ValueError, OverflowError):
+        return None
+    return row
+
+
+def _holds_no_number(value: object) -> bool:
+    """Whether a NaN or an infinity is in there: orjson writes both as null, without a word."""
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case Mapping():
+            return any(map(_holds_no_number, value.values()))
+        case list() | tuple():
+            return any(map(_holds_no_number, value))
+        case _:
+            return False

@@ -1,0 +1,123 @@
+"""The step that gives failed rows another chance: rows of many chunks, gathered into full retry chunks.
+
+Rule 1: a row is sent again only once its last batch has ended and its results are collected.
+Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
+Rule 3: the bytes sent again are the bytes planned, read from the spool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import parts, spooled
+from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
+from orchestrator.domain.model import Chunk, Claim, JobState, Step
+from orchestrator.domain.packing import Packer
+from orchestrator.domain.policy import Limits
+from orchestrator.parts import Failed
+from orchestrator.planner.costing import Costing
+
+if TYPE_CHECKING:
+    from orchestrator.domain.reconcile import RowKey
+    from orchestrator.ports import Clock, Ledger, Overview, Spool
+
+SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """What retry chunks are made with."""
+
+    limits: Limits
+    costing: Costing
+    reader: spooled.RowReader
+
+
+@dataclass(slots=True)
+class _Retry:
+    """A retry chunk being filled."""
+
+    draft: spooled.LinesDraft = field(default_factory=spooled.LinesDraft)
+    keys: list[RowKey] = field(default_factory=list)
+
+
+def retry(
+    claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, gathering: Gathering, clock: Clock
+) -> None:
+    """Gather waiting rows of the lowest round into retry chunks; where the job is being cancelled, let them be dead."""
+    job = ledger.job(claim.unit.job_id)
+    if job.due is not Step.RETRY:
+        return
+    waiting = overview.waiting(job.id, limit=SOURCES_MAX)
+    now = clock.now()
+    if job.state is JobState.CANCELLING:
+        changes = [change for chunk in waiting for change in _let_die(chunk, spool=spool, reader=gathering.reader)]
+        made = 0
+    else:
+        sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
+        changes = [_resent(chunk) for chunk in sources]
+        retries = _fill(sources, spool=spool, gathering=gathering)
+        made = len(retries)
+        round_no = sources[0].round + 1 if sources else 1
+        for number, filled in enumerate(retries, start=job.retry_count + 1):
+            name = f"r{number:05d}"
+            chunk = gathering.costing.chunk(job.id, name, filled.draft.write(spool, name))
+            covered = spooled.count_by_shard(filled.keys)
+            changes.append(ChunkAdded(chunk=replace(chunk, round=round_no), rows_by_shard=covered, due_at=now))
+    after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
+    ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
+
+
+def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
+    """Return the first chunks, of one round, whose waiting rows fill a retry chunk."""
+    sources: list[Chunk] = []
+    rows = 0
+    for chunk in waiting:
+        if sources and (chunk.round != sources[0].round or rows + chunk.tally.waiting > requests_max):
+            break
+        sources.append(chunk)
+        rows += chunk.tally.waiting
+    return sources
+
+
+def _failed(chunk: Chunk, spool: Spool) -> set[RowKey] | None:
+    """Return the chunk's rows that are waiting; None for all of them, where it never had results."""
+    if not chunk.part:
+        return None
+    which = Failed.RETRYABLE
+    if chunk.regather:  # its dead rows; those that could be retried are among them unless they travel elsewhere
+        which = Failed.DEAD if chunk.tally.resent else Failed.ALL
+    with spool.open(chunk.part) as part:
+        return set(parts.read_failed(part, which))
+
+
+def _fill(sources: list[Chunk], *, spool: Spool, gathering: Gathering) -> list[_Retry]:
+    packer = Packer(gathering.limits)
+    retries: list[_Retry] = []
+    for chunk in sources:
+        wanted = _failed(chunk, spool)
+        for line in spooled.lines(spool, chunk.requests):
+            key = gathering.reader.key(line)
+            if wanted is not None and key not in wanted:
+                continue
+            if packer.starts_new(len(line)) or not retries:
+                retries.append(_Retry())
+            retries[-1].draft.add(line)
+            retries[-1].keys.append(key)
+    return retries
+
+
+def _resent(chunk: Chunk) -> Change:
+    tally = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
+    return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=False), due_at=None)
+
+
+def _let_die(chunk: Chunk, *, spool: Spool, reader: spooled.RowReader) -> list[Change]:
+    keys = _failed(chunk, spool)
+    dead = spooled.count_by_shard(reader.keys(spool, chunk) if keys is None else keys)
+    tally = replace(chunk.tally, waiting=0, dead=chunk.tally.dead + chunk.tally.waiting)
+    return [
+        ChunkMoved(before=chunk, after=replace(chunk, tally=tally), due_at=None),
+        RowsSettled(chunk_id=chunk.id, by_shard=dead, dead=dead),
+    ]

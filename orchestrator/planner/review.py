@@ -1,0 +1,27 @@
+"""The step that looks at a job as a whole and says which job-wide step is due."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain import review as rules
+from orchestrator.domain.changes import JobMoved
+from orchestrator.domain.model import ACTIVE_JOBS, Claim, Step
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock, Ledger, Overview
+
+REVIEW_S: Final = 2.0  # at the latest: what happens to shards and chunks calls for a review sooner
+
+
+def review(claim: Claim, *, ledger: Ledger, overview: Overview, clock: Clock) -> None:
+    """Make the job's next step due, or look again soon."""
+    job = ledger.job(claim.unit.job_id)
+    if job.state not in ACTIVE_JOBS or job.due is not Step.REVIEW:
+        return
+    now = clock.now()
+    step = rules.next_step(job, overview.totals(job.id), now=now)
+    due_at = now + timedelta(seconds=REVIEW_S) if step is None else now
+    ledger.record(claim, JobMoved(before=job, after=replace(job, due=step or Step.REVIEW), due_at=due_at), now=now)

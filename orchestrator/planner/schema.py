@@ -1,0 +1,155 @@
+"""One schema for many files, and batches that keep to it.
+
+Rule 1: the first file is the reference; a column of nothing but nulls takes the type of the next file that knows it.
+Rule 2: a missing column is nulls; a lossless difference of type is cast; anything else is refused by name.
+Rule 3: metadata (pandas', Parquet field ids) is dropped and every field may be null: they differ between files of one
+        writer, and would make equal schemas unequal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from orchestrator.domain.errors import DatasetError
+
+
+def schema_text(schema: pa.Schema) -> str:
+    """Return the schema as text for digests: names and types, one a line."""
+    return "\n".join(f"{field.name!r}: {field.type}" for field in schema)
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return `schema` without metadata, with nullable fields and one width of dictionary indices."""
+    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+
+
+def refuse_duplicates(where: str, names: Sequence[str]) -> None:
+    """Raise DatasetError where a column name stands twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DatasetError(f"{where}: more than one column is named {', '.join(map(repr, twice))}")
+
+
+def by_likeness(name: str, names: Iterable[str]) -> list[str]:
+    """Return `names`, the one most like `name` first."""
+    folded = name.casefold()
+    return sorted(names, key=lambda other: -SequenceMatcher(None, folded, other.casefold()).ratio())
+
+
+def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str] = ()) -> pa.Schema:
+    """Return the declared schema of files given as (name, schema), with partition columns of strings at the end."""
+    first_name, first = schemas[0]
+    types = {field.name: field.type for field in plain_schema(first)}
+    origin = dict.fromkeys(types, first_name)
+    seen = {first}
+    for name, schema in schemas[1:]:
+        if schema in seen:
+            continue  # thousands of files of one writer: the comparison by field is not repeated
+        seen.add(schema)
+        for field in plain_schema(schema):
+            if field.name not in types:
+                if field.name in partition_keys:
+                    continue
+                raise DatasetError(
+                    f"{name} has a column {field.name!r} that {first_name} has not; "
+                    "the first file (by name) says which columns there are"
+                )
+            declared = types[field.name]
+            if pat.is_null(declared):
+                types[field.name], origin[field.name] = field.type, name
+            elif not _fits(field.type, declared):
+                raise DatasetError(
+                    f"{name}: column {field.name!r} is {field.type}, but {declared} in {origin[field.name]}"
+                )
+    for key in partition_keys:
+        types.setdefault(key, pa.string())
+    return pa.schema(list(types.items()))
+
+
+def conform(
+    batch: pa.RecordBatch, declared: pa.Schema, partitions: Sequence[tuple[str, str | None]], file_name: str
+) -> pa.RecordBatch:
+    """Return `batch` with exactly the declared columns, in the declared order and types."""
+    if not declared.names:
+        return batch.select([])
+    if batch.schema.equals(declared):
+        return batch.replace_schema_metadata(None)
+    present = set(batch.schema.names)
+    constants = dict(partitions)
+    arrays = []
+    for field in declared:
+        try:
+            if field.name in present:
+                arrays.append(_as_type(batch.column(field.name), field.type))
+            elif constants.get(field.name) is not None:
+                arrays.append(pa.repeat(pa.scalar(constants[field.name], field.type), batch.num_rows))
+            else:
+                arrays.append(pa.nulls(batch.num_rows, field.type))
+        except pa.ArrowException as exc:
+            # from None: a failed cast quotes the value it failed on.
+            raise DatasetError(
+                f"{file_name}: column {field.name!r} holds a value that is no {field.type} ({type(exc).__name__})"
+            ) from None
+    return pa.RecordBatch.from_arrays(arrays, schema=declared)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pat.is_dictionary(kind):
+        return pa.dictionary(pa.int32(), kind.value_type, kind.ordered)
+    return kind
+
+
+def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:
+    if kind.equals(declared) or pat.is_null(kind):
+        return True
+    if pat.is_dictionary(kind) or pat.is_dictionary(declared):
+        return _fits(_value_type(kind), _value_type(declared))
+    if pat.is_struct(kind) and pat.is_struct(declared):
+        ours = {field.name: field.type for field in declared}
+        return [field.name for field in kind] == list(ours) and all(
+            _fits(field.type, ours[field.name]) for field in kind
+        )
+    if _is_list(kind) and _is_list(declared):
+        return _fits(kind.value_type, declared.value_type)
+    if pat.is_timestamp(kind) and pat.is_timestamp(declared):
+        return (kind.tz is None) == (declared.tz is None)
+    if pat.is_floating(declared):
+        return bool(pat.is_floating(kind) or pat.is_integer(kind))
+    families = (pat.is_integer, _is_text, _is_binary, pat.is_date, pat.is_time, pat.is_duration, pat.is_decimal)
+    return any(family(kind) and family(declared) for family in families)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pat.is_dictionary(kind) else kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pat.is_list(kind) or pat.is_large_list(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pat.is_string(kind) or pat.is_large_string(kind) or pat.is_string_view(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_binary_view(kind))
+
+
+def _as_type(array: Any, declared: pa.DataType) -> Any:
+    if array.type.equals(declared):
+        return array
+    if not pat.is_dictionary(declared):
+        return _as_values(array).cast(declared)
+    if pat.is_dictionary(array.type):
+        values = array.dictionary.cast(declared.value_type)
+        return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), values, ordered=declared.ordered)
+    return array.cast(declared.value_type).dictionary_encode().cast(declared)
+
+
+def _as_values(array: Any) -> Any:
+    return array.dictionary_decode() if pat.is_dictionary(array.type) else array

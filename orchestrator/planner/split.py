@@ -1,0 +1,42 @@
+"""The step that cuts a chunk in two which the provider finds too large."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator import spooled
+from orchestrator.domain import lifecycle
+from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved
+from orchestrator.domain.lifecycle import Divided
+from orchestrator.domain.model import ChunkState, Claim
+from orchestrator.planner.costing import Costing
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock, Ledger, Spool
+
+
+def split(
+    claim: Claim, *, ledger: Ledger, spool: Spool, costing: Costing, reader: spooled.RowReader, clock: Clock
+) -> None:
+    """Replace a chunk by two halves, which are sent in its place."""
+    assert claim.unit.chunk_id is not None
+    chunk = ledger.chunk(claim.unit.chunk_id)
+    if chunk.state is not ChunkState.SPLITTING:
+        return
+    assert chunk.request_count > 1
+    half = (chunk.request_count + 1) // 2
+    drafts = (spooled.LinesDraft(), spooled.LinesDraft())
+    keys: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    for number, line in enumerate(spooled.lines(spool, chunk.requests)):
+        drafts[number >= half].add(line)
+        keys[number >= half].append(reader.key(line))
+    now = clock.now()
+    changes: list[Change] = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Divided()), due_at=None)]
+    middle = keys[1][0][1] if chunk.shard_no is not None else 0
+    ranges = ((chunk.row_start, middle), (middle, chunk.row_end))
+    for letter, draft, rows, covered in zip("ab", drafts, ranges, keys, strict=True):
+        part = costing.chunk(chunk.job_id, f"{chunk.name}{letter}", draft.write(spool, f"{chunk.name}{letter}"))
+        part = replace(part, shard_no=chunk.shard_no, row_start=rows[0], row_end=rows[1], round=chunk.round)
+        changes.append(ChunkAdded(chunk=part, rows_by_shard=spooled.count_by_shard(covered), due_at=now))
+    ledger.record(claim, *changes, now=now)

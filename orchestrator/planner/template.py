@@ -1,0 +1,196 @@
+"""What a request is made of: a JSON body with `{column}` placeholders, compiled once into bytes and fields.
+
+Rule 1: a placeholder stands inside a string value, anywhere in the body, never in a key. Its whole text is the name of
+        a column: no attributes, no indices, no formats. Data cannot become code.
+Rule 2: `{{` and `}}` are literal braces; a lone brace is refused with its place in the body.
+Rule 3: a string that is nothing but a placeholder stays a string: `"{temperature}"` becomes `"0.5"`, never `0.5`.
+Rule 4: keys keep the order they were written in; the JSON is compact UTF-8. The same body is always the same bytes.
+
+    {"content": "Classify: {title}"}  ->  b'{"content":"Classify: '  Field("title")  b'"}'
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.types as pat
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.planner.schema import by_likeness
+
+_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_NAMES_MAX: Final = 10
+_HEAD_KEYS: Final = ("max_tokens",)  # written before the prompt, as in the providers' own examples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTemplate:
+    """The JSON tree of a request's body; strings in it may hold `{column}` placeholders."""
+
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The place of a column's text, escaped into the JSON string around it."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledBody:
+    """The body as pieces in order: constant JSON, and fields. No two constants stand side by side."""
+
+    segments: tuple[bytes | Field, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns used, each once, in order of first use."""
+        return tuple(dict.fromkeys(segment.column for segment in self.segments if isinstance(segment, Field)))
+
+
+def body_of(
+    *,
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    messages: Sequence[Mapping[str, object]] | None,
+    parameters: Mapping[str, object],
+) -> dict[str, object]:
+    """Return a body of the usual shape from a prompt (one user message) or from messages; exactly one is given."""
+    if (prompt is None) == (messages is None):
+        given = "neither" if prompt is None else "both"
+        raise ConfigError(f"give either prompt or messages; {given} is given")
+    taken = {"model", "messages"} | ({"system"} if system is not None else set())
+    if clash := sorted(taken & parameters.keys()):
+        raise ConfigError(f"parameters must not hold {', '.join(clash)}: the job has a setting of that name")
+    body: dict[str, object] = {"model": model}
+    body.update((key, parameters[key]) for key in _HEAD_KEYS if key in parameters)
+    if system is not None:
+        body["system"] = system
+    body["messages"] = [{"role": "user", "content": prompt}] if messages is None else [dict(one) for one in messages]
+    body.update((key, value) for key, value in parameters.items() if key not in _HEAD_KEYS)
+    return body
+
+
+def placeholders(body: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the columns that `body` uses, in order of first use; raise ConfigError where it cannot be a body."""
+    fields = (piece.column for piece, _ in _json_pieces(body, "") if isinstance(piece, Field))
+    return tuple(dict.fromkeys(fields))
+
+
+def compile_body(body: Mapping[str, object], schema: pa.Schema) -> CompiledBody:
+    """Compile `body` for rows of `schema`; raise ConfigError for a name that is no column, or one without a text."""
+    segments: list[bytes | Field] = []
+    for piece, place in _json_pieces(body, ""):
+        if isinstance(piece, Field):
+            _check_column(piece.column, place, schema)
+            if place == "model":
+                raise ConfigError("model must be the same for all rows of a job: it cannot hold a placeholder")
+            segments.append(piece)
+        elif segments and isinstance(segments[-1], bytes):
+            segments[-1] += piece
+        else:
+            segments.append(piece)
+    return CompiledBody(segments=tuple(segments))
+
+
+def _json_pieces(value: object, place: str) -> Iterator[tuple[bytes | Field, str]]:
+    """Yield `value` as compact JSON, piece by piece, each with its place in the body."""
+    match value:
+        case str():
+            yield b'"', place
+            for piece in _text_pieces(value, place):
+                yield piece if isinstance(piece, Field) else _encoded(piece, place)[1:-1], place
+            yield b'"', place
+        case Mapping():
+            yield b"{", place
+            for number, (key, item) in enumerate(value.items()):
+                if not isinstance(key, str):
+                    raise ConfigError(f"{place or 'the body'}: the key {key!r} is no string")
+                inner = f"{place}.{key}" if place else key
+                yield (b"," if number else b"") + _encoded(key, inner) + b":", inner
+                yield from _json_pieces(item, inner)
+            yield b"}", place
+        case list() | tuple():
+            yield b"[", place
+            for number, item in enumerate(value):
+                yield (b"," if number else b""), place
+                yield from _json_pieces(item, f"{place}[{number}]")
+            yield b"]", place
+        case float() if not math.isfinite(value):
+            raise ConfigError(f"{place} is {value}, which JSON cannot express")
+        case None | bool() | int() | float():
+            yield _encoded(value, place), place
+        case _:
+            raise ConfigError(f"{place} is a {type(value).__name__}, which JSON cannot express")
+
+
+def _encoded(value: object, place: str) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as exc:
+        raise ConfigError(f"{place} cannot be written as JSON: {exc}") from exc
+
+
+def _text_pieces(text: str, place: str) -> Iterator[str | Field]:
+    end = 0
+    for token in _TOKEN.finditer(text):
+        yield text[end : token.start()]
+        end = token.end()
+        match token[0]:
+            case "{{" | "}}":
+                yield token[0][0]
+            case "{" | "}":
+                raise ConfigError(
+                    f"{place}: a lone {token[0]} at character {token.start() + 1}; "
+                    "write {{ or }} for a literal brace, {name} for a column"
+                )
+            case _:
+                yield Field(token[1])
+    yield text[end:]
+
+
+def _check_column(name: str, place: str, schema: pa.Schema) -> None:
+    if name not in schema.names:
+        near = ", ".join(by_likeness(name, schema.names)[:_NAMES_MAX]) or "none"
+        raise ConfigError(
+            f"{place}: {{{name}}} names no column; the nearest columns: {near}. "
+            f"If the braces are meant literally, double them: {{{{{name}}}}}"
+        )
+    kind = schema.field(name).type
+    if not _has_text(kind):
+        raise ConfigError(f"{place}: column {name!r} is {kind}, which has no text; decode it to a string column first")
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.UuidType):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_text(kind.storage_type)
+    if pat.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    if pat.is_struct(kind):
+        return all(_has_text(field.type) for field in kind)
+    if pat.is_map(kind):
+        return _has_text(kind.key_type) and _has_text(kind.item_type)
+    if pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind):
+        return _has_text(kind.value_type)
+    families = (
+        pat.is_null,
+        pat.is_boolean,
+        pat.is_integer,
+        pat.is_floating,
+        pat.is_decimal,
+        pat.is_temporal,
+        pat.is_string,
+        pat.is_large_string,
+        pat.is_string_view,
+    )
+    return any(family(kind) for family in families) and not pat.is_interval(kind)

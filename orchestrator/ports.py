@@ -1,0 +1,207 @@
+"""The seams: what the steps need of the world, in the words of the domain. At most seven methods each.
+
+Adapters stand behind them (`ledger`, `providers`, `storage`); `wiring` alone knows which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+    from orchestrator.domain.changes import Change
+    from orchestrator.domain.dataset import ShardSpec
+    from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
+    from orchestrator.domain.review import Totals
+
+
+class Clock(Protocol):
+    """The time, and chance: the two things that a test must be able to choose."""
+
+    def now(self) -> datetime:
+        """Return the time, aware, UTC."""
+        ...
+
+    def draw(self) -> float:
+        """Return a uniform number in [0, 1)."""
+        ...
+
+    def token(self) -> str:
+        """Return 32 random hexadecimal digits."""
+        ...
+
+
+class Ledger(Protocol):
+    """The durable truth. Reads give the present version; `record` refuses what was decided on an older one."""
+
+    def claim(
+        self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
+    ) -> list[Claim]:
+        """Hand out up to `limit` due steps of these kinds; each unit is the caller's for `lease_s` seconds.
+
+        Args:
+            job_id: of this job only; None: of any.
+        """
+        ...
+
+    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
+        """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
+        ...
+
+    def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
+        """Write all changes in one transaction, and let go of the claim unless `keep`.
+
+        Raises:
+            LeaseLost: the unit was handed out again, or a version is stale; nothing was written.
+            BudgetExhausted: an AttemptOpened does not fit the budget; nothing was written.
+        """
+        ...
+
+    def job(self, job_id: JobId) -> Job:
+        """Return the job. Raises LedgerError where there is none."""
+        ...
+
+    def shard(self, job_id: JobId, shard_no: int) -> Shard:
+        """Return the shard."""
+        ...
+
+    def chunk(self, chunk_id: ChunkId) -> Chunk:
+        """Return the chunk."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What a chunk gives to a shard's output: a part to read, or a range of rows it left without an answer."""
+
+    chunk: Chunk
+    rows: int  # of this shard
+
+
+class Overview(Protocol):
+    """What the job-wide steps read: sums and lists over many units."""
+
+    def totals(self, job_id: JobId) -> Totals:
+        """Return the job in numbers."""
+        ...
+
+    def backlog(self, job_id: JobId) -> int:
+        """Return how many chunks are planned and not yet sent."""
+        ...
+
+    def ever_created(self, job_id: JobId) -> bool:
+        """Say whether the provider ever accepted a batch of this job."""
+        ...
+
+    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
+        """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
+        ...
+
+    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
+        ...
+
+    def shards(self, job_id: JobId) -> list[Shard]:
+        """Return all shards, in order."""
+        ...
+
+
+class Provider(Protocol):
+    """One account at one provider. Every method is one exchange; none repeats a call by itself."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the provider is like."""
+        ...
+
+    def upload(self, submission: Submission) -> FileId:
+        """Store the requests as an input file whose name bears the token. Raises ProviderError."""
+        ...
+
+    def create(self, submission: Submission) -> BatchId:
+        """Send the one POST of this attempt.
+
+        Raises:
+            CreateRefused: nothing was created, and that is certain.
+            CreateInDoubt: anything else. Whatever is not known to be a refusal is this.
+        """
+        ...
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """Ask how a batch stands, without reading its results. Raises ProviderError."""
+        ...
+
+    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+        """Stream the results that `status` announced as `where`. Raises ProviderError, also while streaming."""
+        ...
+
+    def cancel(self, batch_id: BatchId) -> None:
+        """Ask for the batch to be stopped; stopping what has ended is no error. Raises ProviderError."""
+        ...
+
+    def find(self, submission_token: str, since: datetime) -> Sequence[Listed]:
+        """List batches that bear this mark, oldest first. Empty where the provider has no list."""
+        ...
+
+    def fence(self, file_id: FileId) -> None:
+        """Delete the input file, so that a create that is still on its way fails; twice is no error."""
+        ...
+
+
+class Spool(Protocol):
+    """A job's files. Names are relative, with forward slashes. A file in place is whole, and never changes."""
+
+    def create(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open a new file for writing; it appears under `name` when the block ends without an exception.
+
+        Where a file of that name is in place already, that one stays and what was written is dropped: whoever writes
+        a name writes the same content. Raises StorageError.
+        """
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file in place for reading. Raises StorageError where there is none."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Say whether a file is in place."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in place directly in `folder`, sorted."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a file away, if it is there."""
+        ...
+
+
+class Source(Protocol):
+    """The dataset of a job, cut into shards."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this dataset from another: its files, their sizes and layout."""
+        ...
+
+    @property
+    def shards(self) -> tuple[ShardSpec, ...]:
+        """The shards, in order."""
+        ...
+
+    def batches(
+        self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Read a shard's rows from `row_start` on, in order, a few thousand at a time. Raises DatasetError."""
+        ...

@@ -1,0 +1,1 @@
+"""Adapters to batch providers, one file per dialect; `http` is the one module that imports httpx."""

@@ -1,0 +1,131 @@
+"""Where a request may go, and who may see the key.
+
+Rule 1: the key goes to the configured scheme, host and port, and nowhere else.
+Rule 2: a URL that a provider sends us is a stranger's wish: https, no credentials in it, and a public address, unless
+    the operator's own base URL is of the same private kind. A host name is resolved once, checked, and dialled by the
+    address that was checked, so that a second answer of the name server cannot lead elsewhere.
+Rule 3: a URL goes out as it came; decoding and encoding again would turn `%2F` into another path.
+
+Source: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
+
+from orchestrator.domain.errors import BadRequest
+
+_PORTS: Final = {"http": 80, "https": 443}
+_HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_PRINTABLE: Final = re.compile(r"[!-~]+")
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Reach(StrEnum):
+    """Who can be at an address."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+    UNUSABLE = "unusable"  # unspecified, multicast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Scheme, host and port, in lower case, the port always named."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it names this machine, told from the name alone."""
+        address = _literal(self.host)
+        return self.host == "localhost" or (address is not None and reach(address) is Reach.LOOPBACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A URL taken apart: whom to call, and the path and query exactly as they stood."""
+
+    origin: Origin
+    target: str
+
+
+def parse(url: str) -> Destination:
+    """Take an http or https URL apart. Raises BadRequest, which names what is wrong, never the URL."""
+    if _PRINTABLE.fullmatch(url) is None or "\\" in url:
+        raise BadRequest("unusable URL: it holds characters that no URL has")
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        raise BadRequest("unusable URL: its host or port cannot be read") from None
+    if split.scheme not in _PORTS:
+        raise BadRequest("unusable URL: neither http nor https")
+    if "@" in split.netloc:
+        raise BadRequest("unusable URL: it holds a user name or a password")
+    if split.hostname is None or _HOST.fullmatch(split.hostname) is None or port == 0:
+        raise BadRequest("unusable URL: its host or port cannot be read")
+    origin = Origin(scheme=split.scheme, host=split.hostname, port=port or _PORTS[split.scheme])
+    path, _, _ = url.partition("#")
+    target = path[path.index("//") + 2 + len(split.netloc) :]
+    return Destination(origin=origin, target=target if target.startswith("/") else "/" + target)
+
+
+def check_scheme(stranger: Origin, base: Origin) -> None:
+    """Refuse plain http, but to the configured origin itself, or where that is http on this machine."""
+    if stranger.scheme == "http" and stranger != base and not (base.scheme == "http" and base.is_loopback):
+        raise BadRequest(f"the result URL is plain http, on {stranger.host}; only https is fetched")
+
+
+def check_addresses(host: str, addresses: Sequence[str], base_reaches: Collection[Reach]) -> None:
+    """Refuse a host that leads into a network the operator did not point us to.
+
+    Args:
+        addresses: all that the name server gave for `host`.
+        base_reaches: of the configured host's own addresses.
+    """
+    for address in addresses:
+        found = reach(address_of(address))
+        if found is Reach.UNUSABLE or (found is not Reach.PUBLIC and found not in base_reaches):
+            raise BadRequest(f"the result URL leads to a {found} address, by way of {host}; refused")
+
+
+def address_of(text: str) -> Address:
+    """Read an address as the name server gives it, perhaps with the name of an interface behind it."""
+    return ipaddress.ip_address(text.partition("%")[0])
+
+
+def reach(address: Address) -> Reach:
+    """Say who can be at an address; one that is wrapped in IPv6 counts as what is inside."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return reach(inner)
+    if address.is_unspecified or address.is_multicast:
+        return Reach.UNUSABLE
+    if address.is_loopback:
+        return Reach.LOOPBACK
+    if address.is_link_local:
+        return Reach.LINK_LOCAL
+    return Reach.PUBLIC if address.is_global else Reach.PRIVATE
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,43 @@
+"""A credential, and how to keep it out of whatever is written down."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, Never
+
+from orchestrator.domain.errors import ConfigError
+
+WORDS_LENGTH_MAX: Final = 300
+_SENDABLE: Final = re.compile(r"[!-~]+")  # what may stand in a header: anything else would be quoted in an error
+_BEARER: Final = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[^\s\"',;]{8,}")
+
+
+class Secret:
+    """A key that shows itself only when told to: it prints as ***, and cannot be pickled or copied into JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if _SENDABLE.fullmatch(value) is None:
+            raise ConfigError("the API key is empty, or holds spaces, line ends or other characters no key has")
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself: for the request header, and for nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        raise TypeError("a secret is not pickled or copied")
+
+
+def words(text: str, key: Secret) -> str:
+    """Return a provider's words fit for a log: one line, the key blacked out, 300 characters at most."""
+    text = text.replace(key.reveal(), "***")
+    # Category C: control characters, terminal escapes, marks that reverse the direction of writing.
+    text = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text[:20_000])
+    text = _BEARER.sub(r"\1***", " ".join(text.split()))
+    return text if len(text) <= WORDS_LENGTH_MAX else text[: WORDS_LENGTH_MAX - 1] + "…"

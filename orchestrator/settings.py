@@ -1,0 +1,208 @@
+"""What the program is told from outside: `config/defaults.toml`, `config/providers.toml`, the environment. Read once.
+
+Rule 1: an unknown key is a ConfigError that names it and its neighbours; nothing is guessed.
+Rule 2: a message never shows a value that could be a secret: keys are named by their environment variable only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.policy import Policy, Price
+
+PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
+CHECKOUT: Final = Path(__file__).parent.parent / "config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the program runs on this machine."""
+
+    work: Path
+    threads: int
+    lease_s: float
+    shard_rows: int
+    shard_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """One provider's table. `api_key_env` names an environment variable; the key itself is never kept."""
+
+    name: str
+    dialect: str
+    base_url: str
+    api_key_env: str
+    requests_max: int
+    bytes_max: int
+    tokens_max: int | None = None
+    batches_in_flight_max: int = 20
+    poll_s_min: float = 15.0
+    poll_s_max: float = 300.0
+    create_s_max: float = 300.0
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+
+def config_folder() -> Path:
+    """Return where the shipped configuration lies."""
+    return CHECKOUT if CHECKOUT.is_dir() else PACKAGED
+
+
+def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings:
+    """Read `defaults.toml` and the environment's `ORCHESTRATOR_*`. Raises ConfigError."""
+    path = (folder or config_folder()) / "defaults.toml"
+    values = read_toml(path)
+    names = [f.name for f in fields(Settings)]
+    refuse_unknown(values, names, str(path))
+    for name in names:
+        variable = f"ORCHESTRATOR_{name.upper()}"
+        if variable in environment:
+            values[name] = _number(environment[variable], variable) if name != "work" else environment[variable]
+    settings = Settings(**values | {"work": Path(values["work"])})
+    for name in ("threads", "shard_rows", "shard_bytes", "lease_s"):
+        if not isinstance(getattr(settings, name), int | float) or getattr(settings, name) <= 0:
+            raise ConfigError(f"{path}: {name} must be a positive number")
+    return settings
+
+
+def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
+    """Return the provider's table with a job's overrides; a table of the job's own needs no entry in the file."""
+    path = (folder or config_folder()) / "providers.toml"
+    tables = read_toml(path)
+    if name not in tables and not {"dialect", "base_url", "api_key_env"} <= overrides.keys():
+        raise ConfigError(
+            f"provider {name!r} is not in {path}, which has: {', '.join(sorted(tables))}. "
+            "One of your own needs dialect, base_url and api_key_env in the job's [provider] table"
+        )
+    known = [f.name for f in fields(ProviderSettings) if f.name != "name"]
+    values: dict[str, Any] = {"requests_max": 10_000, "bytes_max": 50_000_000} | tables.get(name, {})
+    refuse_unknown(values, known, f"{path}: [{name}]")
+    refuse_unknown(overrides, known, "[provider]")
+    values |= overrides
+    values["prices"] = {model: _price(model, table) for model, table in values.get("prices", {}).items()}
+    settings = ProviderSettings(name=name, **values)
+    check_types(settings, "[provider]")
+    return settings
+
+
+def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given: Policy | None = None) -> Policy:
+    """Return the policy of a job: its own wishes, within what the provider's table says."""
+    base = given or Policy()
+    table = provider_settings
+    if given is None:
+        base = replace(
+            base,
+            chunk_requests_max=table.requests_max,
+            chunk_bytes_max=table.bytes_max,
+            chunk_tokens_max=table.tokens_max,
+            batches_in_flight_max=table.batches_in_flight_max,
+            poll_s_min=table.poll_s_min,
+            poll_s_max=table.poll_s_max,
+        )
+    known = {f.name: f for f in fields(Policy)}
+    refuse_unknown(own, known, "[policy]")
+    values = {name: _policy_value(name, value) for name, value in own.items()}
+    merged = replace(base, **values)
+    check_types(merged, "[policy]")
+    for name in ("attempts_max", "chunk_requests_max", "chunk_bytes_max", "batches_in_flight_max", "chunks_ahead_max"):
+        if getattr(merged, name) < 1:
+            raise ConfigError(f"policy.{name} must be at least 1")
+    if merged.poll_s_min <= 0 or merged.poll_s_max < merged.poll_s_min:
+        raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
+    return merged
+
+
+def _policy_value(name: str, value: Any) -> Any:
+    hint = get_type_hints(Policy)[name]
+    if hint in (Decimal, Decimal | None) and value is not None:
+        return _decimal(value, f"policy.{name}")
+    if isinstance(hint, type) and issubclass(hint, str):
+        try:
+            return hint(value)
+        except ValueError:
+            choices = ", ".join(repr(choice.value) for choice in hint)  # type: ignore[attr-defined]
+            raise ConfigError(f"policy.{name} must be one of {choices}") from None
+    return value
+
+
+def _price(model: str, table: Any) -> Price:
+    if isinstance(table, Price):
+        return table
+    where = f'prices."{model}"'
+    if not isinstance(table, Mapping) or set(table) != {"input_usd", "output_usd"}:
+        raise ConfigError(f"{where} must have input_usd and output_usd: USD per million tokens, as strings")
+    return Price(
+        input_usd=_decimal(table["input_usd"], f"{where}.input_usd"),
+        output_usd=_decimal(table["output_usd"], f"{where}.output_usd"),
+    )
+
+
+def _decimal(value: Any, where: str) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        raise ConfigError(f"{where} must be an amount in USD") from None
+    if not amount.is_finite() or amount < 0:
+        raise ConfigError(f"{where} must be an amount in USD, not below 0")
+    return amount
+
+
+def _number(text: str, variable: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{variable} must be a number") from None
+
+
+def check_types(value: Any, where: str) -> None:
+    """Raise ConfigError for a field of a settings dataclass that does not hold what it is declared to hold."""
+    for name, hint in get_type_hints(type(value)).items():
+        found = getattr(value, name)
+        wanted = (int, float) if hint is float else getattr(hint, "__args__", None) or hint
+        if getattr(hint, "__origin__", None) is not None and not hasattr(hint, "__args__"):
+            continue
+        if name == "prices":
+            continue
+        if isinstance(found, bool) and hint is not bool:
+            raise ConfigError(f"{where}: {name} must be {_called(hint)}, not true or false")
+        if not isinstance(found, wanted):
+            raise ConfigError(f"{where}: {name} must be {_called(hint)}, not {type(found).__name__}")
+
+
+def _called(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Decimal: "an amount"}
+    if hint in names:
+        return names[hint]
+    return " or ".join(names.get(part, "nothing") for part in getattr(hint, "__args__", ())) or str(hint)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises ConfigError that names the file and the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no valid TOML: {error}") from None
+
+
+def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise ConfigError for a key that is not known, with the nearest one that is."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}: unknown key {name!r}{hint} Known: {', '.join(sorted(known))}")

@@ -1,0 +1,1 @@
+"""The work folder: create-only, whole-or-absent files."""

@@ -1,0 +1,101 @@
+"""The `Spool` port on a local disk.
+
+A file is written under a temporary name in its own folder, fsynced, put in place by a hard link (which refuses to
+replace), and its folder is fsynced: after a power loss it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+
+from orchestrator.domain.errors import StorageError
+
+TEMPORARY: Final = ".part-"
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
+
+
+class LocalSpool:
+    """A job's files under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Open a new file for writing; it appears under `name` when the block ends without an exception."""
+        path = self._path(name)
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb")
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            _put_in_place(temporary, path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file in place for reading."""
+        path = self._path(name)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+        with file:
+            yield file
+
+    def exists(self, name: str) -> bool:
+        """Say whether a file is in place."""
+        return self._path(name).is_file()
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in place directly in `folder`, sorted."""
+        path = self._path(folder)
+        if not path.is_dir():
+            return []
+        found = (entry.name for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith(TEMPORARY))
+        return sorted(f"{folder}/{name}" for name in found)
+
+    def remove(self, name: str) -> None:
+        """Take a file away, if it is there."""
+        with suppress(FileNotFoundError):
+            self._path(name).unlink()
+
+    def _path(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or any(part in ("..", ".") or "\0" in part for part in parts):
+            raise StorageError(f"{name!r} is no name of a file in the work folder")
+        return self._root.joinpath(*parts)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():  # a disk without hard links: the check and the rename are two steps, but never a torn file
+            return
+        temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,214 @@
+"""The life of a chunk: which moves there are, what each does to the fields, and what no move may do."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import product
+from typing import Any, Final, get_args
+
+import pytest
+
+from orchestrator.domain import lifecycle
+from orchestrator.domain.errors import IllegalTransition
+from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, Outcome, Tally
+from tests.builders import NOW, a_chunk, after
+
+TALLY: Final = Tally(succeeded=9, dead=1, lines=10)
+EVENTS: Final = {
+    "uploaded": lifecycle.InputUploaded(AttemptToken("new token"), "new file"),  # type: ignore[arg-type]
+    "begun": lifecycle.SubmissionBegun(AttemptToken("new token"), NOW),
+    "created": lifecycle.BatchCreated(BatchId("new batch")),
+    "refused": lifecycle.SubmissionRefused("429", "busy"),
+    "too large": lifecycle.FoundTooLarge("413"),
+    "lost": lifecycle.AnswerLost("no answer"),
+    "absent": lifecycle.ProvedAbsent(),
+    "held": lifecycle.PutOnHold("nobody can tell"),
+    "fenced": lifecycle.Fenced(NOW),
+    "ended": lifecycle.BatchEnded(Outcome.EXPIRED, "where", "24 hours are over"),
+    "rejected": lifecycle.BatchRejected("the queue is full"),
+    "collected": lifecycle.ResultsCollected("parts/c.parquet", TALLY),
+    "divided": lifecycle.Divided(),
+    "cancelled unsent": lifecycle.CancelledUnsent(),
+    "gave up": lifecycle.GaveUp("400", "no such model"),
+}
+LEGAL: Final = {  # by hand, not read from the code
+    ("planned", "uploaded"): "uploaded",
+    ("planned", "begun"): "submitting",
+    ("planned", "cancelled unsent"): "cancelled",
+    ("planned", "gave up"): "dead",
+    ("uploaded", "begun"): "submitting",
+    ("uploaded", "cancelled unsent"): "cancelled",
+    ("submitting", "created"): "submitted",
+    ("submitting", "refused"): "planned",
+    ("submitting", "too large"): "splitting",
+    ("submitting", "lost"): "in_doubt",
+    ("submitting", "gave up"): "dead",
+    ("in_doubt", "created"): "submitted",
+    ("in_doubt", "fenced"): "in_doubt",
+    ("in_doubt", "absent"): "planned",
+    ("in_doubt", "held"): "held",
+    ("held", "created"): "submitted",
+    ("held", "absent"): "planned",
+    ("held", "cancelled unsent"): "cancelled",
+    ("submitted", "ended"): "ended",
+    ("submitted", "rejected"): "planned",
+    ("submitted", "held"): "held",
+    ("ended", "collected"): "collected",
+    ("splitting", "divided"): "split",
+    ("splitting", "cancelled unsent"): "cancelled",
+    ("splitting", "gave up"): "dead",
+}
+
+
+def a_seasoned_chunk(state: str) -> Chunk:
+    """Return a chunk with something in every field that an event could forget or keep."""
+    return a_chunk(
+        state=state,
+        token=AttemptToken("old token"),
+        file_id="old file",
+        sent_at=after(-100),
+        fenced_at=after(-50),
+        attempt=2,
+        tries=4,
+        error_code="old code",
+        error="old error",
+        cancel_requested=True,
+        version=7,
+    )
+
+
+def changed(before: Chunk, now: Chunk) -> dict[str, Any]:
+    """Return the fields that differ, with their new values."""
+    names = [f.name for f in fields(Chunk)]
+    return {name: getattr(now, name) for name in names if getattr(now, name) != getattr(before, name)}
+
+
+@pytest.mark.parametrize(("state", "event"), list(product([s.value for s in ChunkState], EVENTS)))
+def test_only_the_twenty_five_legal_moves_exist(state: str, event: str) -> None:
+    """All 180 pairs of state and event: 25 move the chunk, 155 are refused."""
+    chunk = a_chunk(state=state)
+
+    if (state, event) in LEGAL:
+        assert lifecycle.advance(chunk, EVENTS[event]).state == LEGAL[state, event]
+    else:
+        with pytest.raises(IllegalTransition, match=chunk.id):
+            lifecycle.advance(chunk, EVENTS[event])
+
+
+def test_the_tests_know_every_event() -> None:
+    assert {type(event) for event in EVENTS.values()} == set(get_args(lifecycle.Event))
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "expected"),
+    [
+        ("planned", "uploaded", {"state": "uploaded", "token": "new token", "file_id": "new file"}),
+        (
+            "uploaded",
+            "begun",
+            {"state": "submitting", "token": "new token", "sent_at": NOW, "attempt": 3, "fenced_at": None}
+            | {"error_code": "", "error": ""},
+        ),
+        ("submitting", "created", {"state": "submitted", "batch_id": "new batch", "error": ""}),
+        (
+            "submitting",
+            "refused",
+            {"state": "planned", "file_id": None, "error_code": "429", "error": "busy"},
+        ),
+        ("submitting", "too large", {"state": "splitting", "file_id": None, "error": "413"}),
+        ("submitting", "lost", {"state": "in_doubt", "error": "no answer"}),
+        ("in_doubt", "fenced", {"fenced_at": NOW}),
+        ("in_doubt", "absent", {"state": "planned", "file_id": None, "error": ""}),
+        ("in_doubt", "held", {"state": "held", "file_id": None, "error": "nobody can tell"}),
+        (
+            "submitted",
+            "ended",
+            {"state": "ended", "outcome": "expired", "results": "where", "error": "24 hours are over"},
+        ),
+        (
+            "submitted",
+            "rejected",
+            {"state": "planned", "batch_id": None, "file_id": None, "error": "the queue is full"},
+        ),
+        (
+            "submitted",
+            "held",
+            {"state": "held", "batch_id": None, "file_id": None, "error": "nobody can tell"},
+        ),
+        ("ended", "collected", {"state": "collected", "part": "parts/c.parquet", "tally": TALLY}),
+        ("splitting", "divided", {"state": "split"}),
+        (
+            "splitting",
+            "gave up",
+            {"state": "dead", "error_code": "400", "error": "no such model", "tally": Tally(dead=10)},
+        ),
+        (
+            "held",
+            "cancelled unsent",
+            {"state": "cancelled", "error_code": "cancelled", "error": "the job was cancelled"}
+            | {"tally": Tally(dead=10)},
+        ),
+    ],
+)
+def test_an_event_changes_its_own_fields_and_no_others(state: str, event: str, expected: dict[str, Any]) -> None:
+    """A change of state also starts the count of failures anew; nothing but the ledger raises the version."""
+    before = a_seasoned_chunk(state)
+
+    now = lifecycle.advance(before, EVENTS[event])
+
+    assert changed(before, now) == expected | ({"tries": 0} if "state" in expected else {})
+
+
+@pytest.mark.parametrize(("state", "event"), LEGAL)
+def test_a_wish_to_cancel_survives_every_move(state: str, event: str) -> None:
+    assert lifecycle.advance(a_seasoned_chunk(state), EVENTS[event]).cancel_requested
+
+
+@pytest.mark.parametrize(("state", "event"), LEGAL)
+def test_a_chunk_has_a_batch_where_its_state_says_so_and_nowhere_else(state: str, event: str) -> None:
+    now = lifecycle.advance(a_seasoned_chunk(state), EVENTS[event])
+
+    assert (now.batch_id is not None) == (now.state in {"submitted", "ended", "collected"})
+
+
+@pytest.mark.parametrize("state", list(ChunkState))
+def test_a_chunk_that_lies_about_its_batch_cannot_be_made(state: ChunkState) -> None:
+    wrong = None if state in HAS_BATCH else BatchId("batch-1")
+
+    with pytest.raises(AssertionError):
+        replace(a_chunk(state=state), batch_id=wrong)
+
+
+def test_states_with_a_batch_and_states_of_rest_are_these() -> None:
+    assert {state.value for state in HAS_BATCH} == {"submitted", "ended", "collected"}
+    assert {state.value for state in TERMINAL} == {"collected", "split", "cancelled", "dead"}
+
+
+def test_a_create_under_way_goes_back_to_planned_only_when_it_is_known_not_to_have_happened() -> None:
+    """Rule 3: of all events only a refusal takes SUBMITTING to PLANNED; from doubt it takes a proof."""
+    ways = {(state, event) for (state, event), end in LEGAL.items() if end == "planned"}
+
+    assert ways == {
+        ("submitting", "refused"),
+        ("in_doubt", "absent"),
+        ("held", "absent"),
+        ("submitted", "rejected"),
+    }
+
+
+@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+def test_a_chunk_that_may_have_a_batch_is_never_begun_again(state: str) -> None:
+    """Promise 2: there is no second create while a first one may have succeeded."""
+    with pytest.raises(IllegalTransition):
+        lifecycle.advance(a_chunk(state=state), EVENTS["begun"])
+
+
+@pytest.mark.parametrize("state", [state.value for state in TERMINAL])
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_is_over_stays_over(state: str, event: str) -> None:
+    with pytest.raises(IllegalTransition):
+        lifecycle.advance(a_chunk(state=state), EVENTS[event])
+
+
+def test_a_chunk_is_known_by_the_last_part_of_its_id() -> None:
+    assert a_chunk("r00007").name == "r00007"

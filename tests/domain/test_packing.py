@@ -1,0 +1,98 @@
+"""Where one chunk ends and the next begins."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.packing import Packer, pack, tokens_of
+from orchestrator.domain.policy import Limits
+
+SIZES = st.lists(st.integers(1, 50), max_size=200)
+LIMITS = st.builds(
+    Limits,
+    requests_max=st.integers(1, 9),
+    bytes_max=st.integers(50, 120),
+    tokens_max=st.none() | st.integers(17, 40),  # 50 bytes are 17 tokens
+)
+
+
+@given(SIZES, LIMITS)
+def test_every_row_travels_exactly_once_and_in_order(sizes: list[int], limits: Limits) -> None:
+    assert [row for chunk in pack(sizes, limits) for row in chunk] == list(range(len(sizes)))
+
+
+@given(SIZES, LIMITS)
+def test_no_chunk_is_over_a_limit_and_none_is_empty(sizes: list[int], limits: Limits) -> None:
+    for chunk in pack(sizes, limits):
+        assert 1 <= len(chunk) <= limits.requests_max
+        assert sum(sizes[row] for row in chunk) <= limits.bytes_max
+        assert limits.tokens_max is None or sum(tokens_of(sizes[row]) for row in chunk) <= limits.tokens_max
+
+
+@given(SIZES, LIMITS)
+def test_a_chunk_ends_only_where_the_next_request_did_not_fit(sizes: list[int], limits: Limits) -> None:
+    """Greedy: no chunk could have taken the first request of the next one."""
+    chunks = list(pack(sizes, limits))
+
+    for chunk, following in zip(chunks, chunks[1:], strict=False):
+        longer = [sizes[row] for row in (*chunk, following[0])]
+        assert (
+            len(longer) > limits.requests_max
+            or sum(longer) > limits.bytes_max
+            or (limits.tokens_max is not None and sum(map(tokens_of, longer)) > limits.tokens_max)
+        )
+
+
+@given(SIZES, LIMITS)
+def test_the_same_sizes_give_the_same_chunks_however_they_arrive(sizes: list[int], limits: Limits) -> None:
+    assert list(pack(iter(sizes), limits)) == list(pack(tuple(sizes), limits))
+
+
+@given(SIZES, st.integers(0, 200), LIMITS)
+def test_what_comes_later_changes_no_chunk_that_is_closed(sizes: list[int], cut: int, limits: Limits) -> None:
+    """All chunks of a beginning but its last are those of the whole."""
+    closed = list(pack(sizes[:cut], limits))[:-1]
+
+    assert list(pack(sizes, limits))[: len(closed)] == closed
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limits", "chunks"),
+    [
+        ([], Limits(requests_max=2, bytes_max=10), []),
+        ([1], Limits(requests_max=2, bytes_max=10), [range(1)]),
+        ([1, 1, 1], Limits(requests_max=2, bytes_max=10), [range(2), range(2, 3)]),
+        ([5, 5, 1], Limits(requests_max=9, bytes_max=10), [range(2), range(2, 3)]),
+        ([10, 10], Limits(requests_max=9, bytes_max=10), [range(1), range(1, 2)]),
+        ([3, 3, 3], Limits(requests_max=9, bytes_max=99, tokens_max=2), [range(2), range(2, 3)]),
+        ([1, 1, 1], Limits(requests_max=9, bytes_max=99, tokens_max=2), [range(2), range(2, 3)]),
+    ],
+)
+def test_these_sizes_are_cut_here(sizes: list[int], limits: Limits, chunks: list[range]) -> None:
+    """Every limit is inclusive."""
+    assert list(pack(sizes, limits)) == chunks
+
+
+def test_a_request_over_the_limit_by_itself_is_refused_with_its_place() -> None:
+    with pytest.raises(ValueError, match="request 2 is 11 bytes"):
+        list(pack([1, 1, 11], Limits(requests_max=9, bytes_max=10)))
+
+
+@pytest.mark.parametrize(
+    ("size", "limits", "too_large"),
+    [
+        (10, Limits(requests_max=1, bytes_max=10), False),
+        (11, Limits(requests_max=1, bytes_max=10), True),
+        (9, Limits(requests_max=1, bytes_max=99, tokens_max=3), False),
+        (10, Limits(requests_max=1, bytes_max=99, tokens_max=3), True),
+    ],
+)
+def test_a_request_is_too_large_when_no_chunk_could_hold_it(size: int, limits: Limits, *, too_large: bool) -> None:
+    assert Packer(limits).too_large(size) is too_large
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (3, 1), (4, 2), (3_000, 1_000)])
+def test_tokens_are_estimated_from_above(size: int, tokens: int) -> None:
+    assert tokens_of(size) == tokens

@@ -1,0 +1,54 @@
+"""The `Spool` port in memory: a file is in place whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import BinaryIO
+
+from orchestrator.domain.errors import StorageError
+
+
+class _Draft(BytesIO):
+    """A file being written; closing it (as some writers do) must not lose its bytes."""
+
+    def close(self) -> None:
+        """Stay open: whoever made the draft reads it."""
+
+
+class MemorySpool:
+    """A job's files."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Open a new file for writing; it appears under `name` when the block ends without an exception."""
+        draft = _Draft()
+        yield draft
+        self._place(name, draft.getvalue())
+
+    def _place(self, name: str, content: bytes) -> None:
+        self.files.setdefault(name, content)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file in place for reading."""
+        if name not in self.files:
+            raise StorageError(f"{name}: there is no such file")
+        with BytesIO(self.files[name]) as file:
+            yield file
+
+    def exists(self, name: str) -> bool:
+        """Say whether a file is in place."""
+        return name in self.files
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in place directly in `folder`, sorted."""
+        return sorted(name for name in self.files if name.rpartition("/")[0] == folder)
+
+    def remove(self, name: str) -> None:
+        """Take a file away, if it is there."""
+        self.files.pop(name, None)

@@ -1,0 +1,45 @@
+"""The state folder: a bill is written once, and what no batch stands behind is swept away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.store import DELIVERED, Settlement
+from tests.gateway.in_process import a_gateway, some_rows
+
+
+def test_a_bill_is_written_once_whoever_brings_another(tmp_path: Path) -> None:
+    with a_gateway(tmp_path) as gateway:
+        batch_id = gateway.create(some_rows(2))
+        gateway.end()
+        first = gateway.bill()
+        store = gateway.app.state.service.store
+        batch = store.batch(batch_id)
+        other = Settlement(
+            completed=9,
+            failed=9,
+            input_tokens=9,
+            output_tokens=9,
+            fees_micro_usd=9,
+            has_results=True,
+            items=[(7, "row-7", 7, DELIVERED)],
+        )
+        store.settle(batch.task_id, other)
+
+        assert store.batch(batch_id) == replace(batch, is_settled=True)
+        assert gateway.bill() == first
+
+
+def test_files_of_creates_that_never_happened_are_swept_away_at_the_start(tmp_path: Path) -> None:
+    """A kill can leave a body half come, a body put in place and not recorded, and half a result file."""
+    with a_gateway(tmp_path) as gateway:
+        batch_id = gateway.create(some_rows(2))
+    for name in ("requests/half.arriving", "requests/batch_unknown.json", f"results/{batch_id}.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    with a_gateway(tmp_path) as gateway:
+        gateway.end()
+        assert gateway.bill()["answers"] == 2
+
+    assert [path.name for path in (tmp_path / "requests").iterdir()] == [f"{batch_id}.json"]
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [f"{batch_id}.jsonl"]
