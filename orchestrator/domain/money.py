@@ -10,6 +10,7 @@ from orchestrator.domain.policy import Price
 
 PLACES: Final = Decimal("0.000000001")
 MILLION: Final = Decimal(1_000_000)
+AMOUNT_MAX: Final = Decimal(1_000_000_000)  # beyond it no amount is meant, and the ledger's integers would not hold it
 OUTPUT_TOKENS_ASSUMED: Final = 1_024  # where a request sets no max_tokens
 
 
@@ -19,12 +20,12 @@ def quantize(amount: Decimal) -> Decimal:
 
 
 def parse(text: str) -> Decimal | None:
-    """Read a provider's amount; None where it is no finite, non-negative number."""
+    """Read a provider's amount; None where it is no number from 0 to AMOUNT_MAX."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         return None
-    return quantize(amount) if amount.is_finite() and amount >= 0 else None
+    return quantize(amount) if amount.is_finite() and 0 <= amount <= AMOUNT_MAX else None
 
 
 def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal | None:

@@ -1,0 +1,59 @@
+"""The error tree: what it says of itself is what it is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from orchestrator.domain import errors
+
+CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass) if found.__module__ == errors.__name__]
+PARENTS = {  # by hand
+    "OrchestratorError": "Exception",
+    "ConfigError": "OrchestratorError",
+    "DatasetError": "OrchestratorError",
+    "ProviderError": "OrchestratorError",
+    "TransientError": "ProviderError",
+    "RateLimited": "TransientError",
+    "Unavailable": "TransientError",
+    "PermanentError": "ProviderError",
+    "BadRequest": "PermanentError",
+    "NotAuthorized": "PermanentError",
+    "TooLarge": "PermanentError",
+    "Gone": "PermanentError",
+    "CreateRefused": "OrchestratorError",
+    "CreateInDoubt": "OrchestratorError",
+    "StorageError": "OrchestratorError",
+    "LedgerError": "OrchestratorError",
+    "LeaseLost": "LedgerError",
+    "IllegalTransition": "LedgerError",
+    "BudgetExhausted": "LedgerError",
+    "OutputError": "OrchestratorError",
+}
+
+
+def test_the_tree_is_this() -> None:
+    assert {found.__name__: found.__base__.__name__ for found in CLASSES} == PARENTS
+
+
+@pytest.mark.parametrize("found", CLASSES)
+def test_the_modules_docstring_names_every_error(found: type[Exception]) -> None:
+    assert errors.__doc__ is not None
+    assert re.search(rf"\b{found.__name__}\b", errors.__doc__)
+
+
+def test_a_doubt_is_neither_a_refusal_nor_an_error_of_the_provider() -> None:
+    """Whoever catches a refusal to send again must not catch a doubt with it."""
+    assert not issubclass(errors.CreateInDoubt, errors.CreateRefused | errors.ProviderError)
+
+
+def test_a_refusal_bears_the_error_that_says_why() -> None:
+    error = errors.RateLimited("busy", status=429, request_id="req-1", retry_after_s=30)
+
+    refusal = errors.CreateRefused(error)
+
+    assert refusal.error is error
+    assert str(refusal) == "busy"
+    assert (error.status, error.request_id, error.retry_after_s) == (429, "req-1", 30)

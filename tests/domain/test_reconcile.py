@@ -1,0 +1,171 @@
+"""Result lines against the rows they must answer: no order of the same lines gives another outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import permutations
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.custom_id import custom_id
+from orchestrator.domain.model import Outcome, Tally
+from orchestrator.domain.reconcile import Answer, Placed, Reconciliation, RowKey, unanswered
+
+DIGEST: Final = "9f86d081"
+ABSENT: Final = unanswered(Outcome.COMPLETED)
+Line = tuple[str, Answer] | None  # None: a line that could not be read
+
+
+def row(number: int, shard_no: int = 0) -> str:
+    return custom_id(DIGEST, shard_no, number)
+
+
+def yes(digest: int) -> Answer:
+    return Answer(succeeded=True, text=f"yes {digest}", digest=digest)
+
+
+def no(digest: int, *, retryable: bool = True) -> Answer:
+    return Answer(succeeded=False, error_code="500", retryable=retryable, digest=digest)
+
+
+def reconcile(
+    lines: Iterable[Line], expected: Iterable[RowKey], *, may_send_again: bool = True
+) -> tuple[Tally, list[tuple[RowKey, Answer]]]:
+    reconciliation = Reconciliation(expected, DIGEST)
+    for line in lines:
+        if line is None:
+            reconciliation.unreadable()
+        else:
+            reconciliation.place(*line)
+    tally, answers = reconciliation.close(ABSENT, may_send_again=may_send_again)
+    return tally, list(answers)
+
+
+def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_counts() -> None:
+    """720 orders of six lines for four rows: a row answered twice in three ways, a foreign and an unreadable line."""
+    lines: list[Line] = [
+        (row(0), yes(2)),
+        (row(0), no(1)),
+        (row(0), yes(3)),
+        (row(1), no(7, retryable=False)),
+        (custom_id("deadbeef", 0, 0), yes(1)),
+        None,
+    ]
+    expected = [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+    for order in permutations(lines):
+        tally, answers = reconcile(order, expected)
+
+        assert answers == [((0, 0), yes(2)), ((0, 1), no(7, retryable=False)), ((0, 2), ABSENT), ((1, 0), ABSENT)]
+        assert tally == Tally(
+            succeeded=1, dead=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1
+        )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (yes(2), yes(1), yes(1)),
+        (yes(1), yes(2), yes(1)),
+        (no(1), yes(2), yes(2)),
+        (yes(2), no(1), yes(2)),
+        (no(2), no(1), no(1)),
+        (no(1), no(2), no(1)),
+        (yes(1), yes(1), yes(1)),
+    ],
+)
+def test_a_success_beats_a_failure_and_of_two_of_a_kind_the_smaller_digest_is_kept(
+    first: Answer, second: Answer, kept: Answer
+) -> None:
+    tally, answers = reconcile([(row(0), first), (row(0), second)], [(0, 0)])
+
+    assert answers == [((0, 0), kept)]
+    assert (tally.lines, tally.duplicates) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [custom_id("deadbeef", 0, 0), row(10), row(0, shard_no=1), "9f86d081-0-00", "request-1", ""],
+)
+def test_a_line_for_no_row_of_this_chunk_is_foreign_and_answers_nothing(name: str) -> None:
+    reconciliation = Reconciliation([(0, 0)], DIGEST)
+
+    assert reconciliation.place(name, yes(1)) is Placed.FOREIGN
+    tally, answers = reconciliation.close(ABSENT, may_send_again=True)
+    assert list(answers) == [((0, 0), ABSENT)]
+    assert (tally.foreign, tally.missing, tally.succeeded) == (1, 1, 0)
+
+
+def test_it_says_what_became_of_each_line() -> None:
+    reconciliation = Reconciliation([(0, 0)], DIGEST)
+
+    assert reconciliation.place(row(0), no(1)) is Placed.KEPT
+    assert reconciliation.place(row(0), yes(2)) is Placed.DUPLICATE
+    assert reconciliation.place(row(1), yes(2)) is Placed.FOREIGN
+
+
+KEYS: Final = st.tuples(st.integers(0, 2), st.integers(0, 5))
+ANSWERS: Final = st.builds(
+    Answer,
+    succeeded=st.booleans(),
+    retryable=st.booleans(),
+    digest=st.integers(0, 3),
+)
+LINES: Final = st.lists(
+    st.none() | st.tuples(KEYS.map(lambda key: row(key[1], key[0])) | st.just("foreign"), ANSWERS), max_size=30
+)
+
+
+@given(LINES, st.sets(KEYS, max_size=12), st.booleans())
+def test_the_counts_add_up_and_every_row_is_there_once_in_order(
+    lines: list[Line], expected: set[RowKey], may_send_again: bool
+) -> None:
+    """rows = succeeded + dead + waiting; lines = rows answered + duplicates + foreign + unreadable."""
+    tally, answers = reconcile(lines, expected, may_send_again=may_send_again)
+
+    assert [key for key, _ in answers] == sorted(expected)
+    assert tally.succeeded + tally.dead + tally.waiting == len(expected)
+    answered = len(expected) - tally.missing
+    assert tally.lines == len(lines) == answered + tally.duplicates + tally.foreign + tally.unreadable
+    assert tally.succeeded == sum(answer.succeeded for _, answer in answers)
+    assert tally.waiting == sum(answer.retryable and not answer.succeeded for _, answer in answers)
+
+
+@given(LINES, st.sets(KEYS, max_size=12))
+def test_once_rows_may_not_be_sent_again_nothing_waits(lines: list[Line], expected: set[RowKey]) -> None:
+    tally, answers = reconcile(lines, expected, may_send_again=False)
+
+    assert tally.waiting == 0
+    assert not any(answer.retryable for _, answer in answers if not answer.succeeded)
+
+
+def test_a_failure_at_the_last_send_is_dead_and_keeps_its_words() -> None:
+    failed = replace(no(1), error_message="it broke")
+
+    tally, answers = reconcile([(row(0), failed)], [(0, 0), (0, 1)], may_send_again=False)
+
+    assert (tally.dead, tally.waiting, tally.missing) == (2, 0, 1)
+    assert answers == [((0, 0), replace(failed, retryable=False)), ((0, 1), replace(ABSENT, retryable=False))]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome.COMPLETED, "missing"),
+        (Outcome.FAILED, "batch_failed"),
+        (Outcome.EXPIRED, "expired"),
+        (Outcome.CANCELLED, "cancelled"),
+    ],
+)
+def test_a_row_without_a_line_has_failed_for_the_batchs_reason_and_may_be_sent_again(
+    outcome: Outcome, code: str
+) -> None:
+    answer = unanswered(outcome, "in the provider's words")
+
+    assert (answer.succeeded, answer.retryable, answer.error_code) == (False, True, code)
+    assert answer.error_message is not None
+    assert answer.error_message.endswith(": in the provider's words")

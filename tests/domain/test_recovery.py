@@ -1,0 +1,171 @@
+"""What to do about a create whose answer nobody has: the whole decision table, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.model import BatchId, Chunk, ChunkState
+from orchestrator.domain.policy import OnAmbiguous, Policy
+from orchestrator.domain.recovery import (
+    GUARANTEE,
+    Absent,
+    Adopt,
+    Decision,
+    Doubt,
+    Evidence,
+    Fence,
+    Hold,
+    Recovery,
+    Wait,
+    decide,
+)
+from tests.builders import NOW, a_chunk, after
+
+SETTLE_S: Final = 120.0
+LAG_S: Final = 60.0
+B1, C = Recovery.FENCED, Recovery.UNKNOWABLE
+RECONCILE, HOLD, RESUBMIT = OnAmbiguous.RECONCILE, OnAmbiguous.HOLD, OnAmbiguous.RESUBMIT
+ONE, TWO, THREE = BatchId("batch-1"), BatchId("batch-2"), BatchId("batch-3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A chunk sent at NOW, looked at `at_s` seconds later."""
+
+    state: str = "in_doubt"
+    at_s: float = 1_000.0
+    recovery: Recovery = B1
+    on_ambiguous: OnAmbiguous = RECONCILE
+    journal: BatchId | None = None
+    listed: tuple[BatchId, ...] = ()
+    fenced_s: float | None = None
+    cost: str | None = "0.50"
+    wagered: str = "0"
+    at_most: str = "1.00"
+
+    def decide(self) -> Decision:
+        chunk = a_chunk(
+            state=self.state,
+            sent_at=NOW,
+            fenced_at=None if self.fenced_s is None else after(self.fenced_s),
+            cost_usd_max=None if self.cost is None else Decimal(self.cost),
+        )
+        evidence = Evidence(
+            now=after(self.at_s), journal=self.journal, listed=self.listed, wagered_usd=Decimal(self.wagered)
+        )
+        policy = Policy(on_ambiguous=self.on_ambiguous, max_duplicate_usd=Decimal(self.at_most))
+        return decide(chunk, evidence, recovery=self.recovery, policy=policy, settle_s=SETTLE_S, lag_s=LAG_S)
+
+
+@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+@pytest.mark.parametrize("recovery", [B1, C])
+@pytest.mark.parametrize("on_ambiguous", [RECONCILE, HOLD, RESUBMIT])
+@pytest.mark.parametrize("at_s", [0.0, 1_000.0])
+def test_an_answer_in_the_journal_settles_it(
+    state: str, recovery: Recovery, on_ambiguous: OnAmbiguous, at_s: float
+) -> None:
+    """Rule 2: it is the provider's own word, above the list, the clock and the policy."""
+    case = Case(state=state, recovery=recovery, on_ambiguous=on_ambiguous, at_s=at_s, journal=ONE, listed=(TWO,))
+
+    assert case.decide() == Adopt(ONE)
+
+
+@pytest.mark.parametrize("recovery", [B1, C])
+@pytest.mark.parametrize("on_ambiguous", [RECONCILE, HOLD, RESUBMIT])
+@pytest.mark.parametrize(
+    ("at_s", "decision"),
+    [(0, Wait(after(120))), (119.999, Wait(after(120))), (120, Doubt()), (5_000, Doubt())],
+)
+def test_a_create_under_way_is_left_alone_until_its_time_is_up(
+    recovery: Recovery, on_ambiguous: OnAmbiguous, at_s: float, decision: Decision
+) -> None:
+    """Whoever sends may still be sending: not even a batch that is listed is adopted under its feet."""
+    case = Case(state="submitting", recovery=recovery, on_ambiguous=on_ambiguous, at_s=at_s, listed=(ONE,))
+
+    assert case.decide() == decision
+
+
+@pytest.mark.parametrize(
+    ("case", "decision"),
+    [
+        # B1, reconcile: list -> adopt; else fence, wait out the lag, list again; still nothing -> it never was
+        (Case(listed=(ONE,)), Adopt(ONE)),
+        (Case(listed=(ONE, TWO, THREE)), Adopt(ONE, (TWO, THREE))),
+        (Case(listed=(ONE,), fenced_s=10), Adopt(ONE)),
+        (Case(), Fence()),
+        (Case(fenced_s=900, at_s=900), Wait(after(960))),
+        (Case(fenced_s=900, at_s=959.999), Wait(after(960))),
+        (Case(fenced_s=900, at_s=960), Absent()),
+        (Case(fenced_s=900, at_s=5_000), Absent()),
+        # B1, hold: what is found is adopted, nothing else happens without a person
+        (Case(on_ambiguous=HOLD, listed=(ONE,)), Adopt(ONE)),
+        (Case(on_ambiguous=HOLD), "hold"),
+        (Case(on_ambiguous=HOLD, fenced_s=10), "hold"),
+        # C, nothing to ask: hold, however long ago it was
+        (Case(recovery=C), "hold"),
+        (Case(recovery=C, on_ambiguous=HOLD), "hold"),
+        (Case(recovery=C, at_s=10_000_000), "hold"),
+        (Case(recovery=C, fenced_s=10), "hold"),
+        # resubmit: a wager, up to max_duplicate_usd in all
+        (Case(recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, wagered="0.50"), Absent(abandoned=True)),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, wagered="0.500000001"), "hold"),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, at_most="0"), "hold"),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, cost=None), "hold"),
+        (Case(on_ambiguous=RESUBMIT, listed=(ONE,)), Adopt(ONE)),
+        # held: a person decides; a batch that shows itself after all is adopted
+        (Case(state="held"), Wait(after(1_120))),
+        (Case(state="held", fenced_s=10), Wait(after(1_120))),
+        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT), Wait(after(1_120))),
+        (Case(state="held", listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
+    ],
+)
+def test_a_lost_create_is_decided_so(case: Case, decision: Decision | str) -> None:
+    found = case.decide()
+
+    assert isinstance(found, Hold) if decision == "hold" else found == decision
+
+
+@given(
+    st.builds(
+        Case,
+        state=st.sampled_from(["submitting", "in_doubt", "held"]),
+        at_s=st.floats(0, 10_000),
+        recovery=st.sampled_from([B1, C]),
+        on_ambiguous=st.sampled_from([RECONCILE, HOLD]),
+        listed=st.sampled_from([(), (ONE,)]),
+        fenced_s=st.none() | st.floats(0, 10_000),
+    )
+)
+def test_without_the_users_wager_only_a_fence_and_the_lag_prove_a_create_absent(case: Case) -> None:
+    """Rule 1: there is no other way back to PLANNED."""
+    if isinstance(case.decide(), Absent):
+        assert case.state == "in_doubt"
+        assert case.recovery is B1
+        assert not case.listed
+        assert case.fenced_s is not None
+        assert after(case.at_s) >= after(case.fenced_s + LAG_S)
+
+
+@pytest.mark.parametrize("state", sorted({s.value for s in ChunkState} - {"submitting", "in_doubt", "held"}))
+def test_nothing_else_is_to_be_recovered(state: str) -> None:
+    with pytest.raises(AssertionError):
+        Case(state=state).decide()
+
+
+def test_a_reason_to_hold_names_the_setting_that_would_change_it() -> None:
+    found = Case(recovery=C, on_ambiguous=RESUBMIT, at_most="0").decide()
+
+    assert isinstance(found, Hold)
+    assert "max_duplicate_usd" in found.reason
+
+
+def test_every_class_says_what_it_guarantees() -> None:
+    assert set(GUARANTEE) == set(Recovery)

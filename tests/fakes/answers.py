@@ -1,0 +1,56 @@
+"""The simulated model: an answer is a function of the request's body, spelled as a result line in OpenAI's shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+
+AGAIN = " again"  # what a second, differing answer to the same request ends with
+FOREIGN = "an answer to somebody else"
+OUTPUT_TOKENS = 3
+
+
+def answer_to(prompt: str) -> str:
+    """Return the model's answer."""
+    return f"answer {hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
+
+
+def input_tokens(body: bytes) -> int:
+    """Return how many tokens a request is charged for."""
+    return len(body) // 8 + 1
+
+
+def fee_usd(body: bytes) -> Decimal:
+    """Return what an answered request costs."""
+    return Decimal(input_tokens(body) + 2 * OUTPUT_TOKENS) / 1_000_000
+
+
+def prompt_of(body: bytes) -> str:
+    """Return the prompt in a request's body."""
+    prompt: str = json.loads(body)["messages"][0]["content"]
+    return prompt
+
+
+def success(custom_id: str, body: bytes, *, suffix: str = "") -> bytes:
+    """Return the line of an answered request."""
+    said = {"message": {"role": "assistant", "content": answer_to(prompt_of(body)) + suffix}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": input_tokens(body), "completion_tokens": OUTPUT_TOKENS}
+    response = {"status_code": 200, "request_id": f"req-{custom_id}", "body": {"choices": [said], "usage": usage}}
+    return _line(custom_id, response, None)
+
+
+def foreign(custom_id: str) -> bytes:
+    """Return an answer that belongs to no request of the batch."""
+    said = {"message": {"content": FOREIGN}, "finish_reason": "stop"}
+    return _line(custom_id, {"status_code": 200, "body": {"choices": [said]}}, None)
+
+
+def failure(custom_id: str, status: int) -> bytes:
+    """Return the line of a failed request."""
+    body = {"error": {"code": f"e{status}", "message": "no answer"}}
+    return _line(custom_id, {"status_code": status, "body": body}, None)
+
+
+def _line(custom_id: str, response: object, error: object) -> bytes:
+    return json.dumps({"id": f"r-{custom_id}", "custom_id": custom_id, "response": response, "error": error}).encode()

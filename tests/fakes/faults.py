@@ -1,0 +1,71 @@
+"""What can go wrong at the simulated provider, as chances per call, per batch, per row or per line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Chances in [0, 1]; none by default: a provider on a calm day."""
+
+    # of a create
+    refused: float = 0.0  # 429, or a documented 503
+    bad_request: float = 0.0
+    not_authorized: float = 0.0
+    lost_before: float = 0.0  # in doubt, and nothing happened
+    lost_after: float = 0.0  # in doubt, and the batch exists
+    late: float = 0.0  # in doubt, and the batch will exist
+    # of any other call
+    transient: float = 0.0
+    stale: float = 0.0  # of a status: what was true a while ago
+    # of a batch
+    young_unknown: float = 0.0  # 404 for the first while
+    failed: float = 0.0
+    expired: float = 0.0
+    rejected: float = 0.0
+    slow: float = 0.0
+    gone: float = 0.0  # results are not there at first
+    gone_for_good: float = 0.0
+    cut: float = 0.0  # results are short at first
+    cut_for_good: float = 0.0
+    reordered: float = 0.0
+    # of a row
+    row_retryable: float = 0.0
+    row_permanent: float = 0.0
+    # of a line
+    missing: float = 0.0
+    unreadable: float = 0.0
+    duplicated: float = 0.0
+    differing: float = 0.0
+    foreign: float = 0.0
+
+
+CALM = Rates()
+ROUGH = Rates(
+    refused=0.06,
+    bad_request=0.01,
+    not_authorized=0.005,
+    lost_before=0.06,
+    lost_after=0.08,
+    late=0.08,
+    transient=0.06,
+    stale=0.1,
+    young_unknown=0.1,
+    failed=0.07,
+    expired=0.08,
+    rejected=0.06,
+    slow=0.1,
+    gone=0.08,
+    gone_for_good=0.01,
+    cut=0.08,
+    cut_for_good=0.01,
+    reordered=0.5,
+    row_retryable=0.06,
+    row_permanent=0.03,
+    missing=0.02,
+    unreadable=0.02,
+    duplicated=0.04,
+    differing=0.03,
+    foreign=0.04,
+)
