@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 
 from orchestrator.collector.join import Join, OutputOptions
 from orchestrator.collector.parse import read_answers
-from orchestrator.parts import PartCursor, write_part
 from orchestrator.domain.custom_id import custom_id
 from orchestrator.domain.model import Outcome
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Reconciliation, unanswered
+from orchestrator.parts import PartCursor, write_part
 
 DIGEST = "9f86d081"
 PRICE = Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.3"))

@@ -26,7 +26,8 @@ from orchestrator.wiring import Workbench
 
 HEAVY: Final = frozenset({Step.PLAN, Step.COLLECT, Step.FINISH, Step.RETRY, Step.SPLIT, Step.SEAL})
 LIGHT: Final = frozenset(Step) - HEAVY
-HEAVY_MAX: Final = 2  # each holds a chunk's or a slice's rows in memory
+# Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
+HEAVY_MAX: Final = 2
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 LOCK: Final = "runner.lock"
@@ -61,7 +62,8 @@ class LocalRunner:
     threads: int
     lease_s: float
     stop: threading.Event = field(default_factory=threading.Event)
-    _due: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
+    _heavy: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
+    _light: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[tuple[Claim, BaseException | None]] = field(default_factory=queue.SimpleQueue)
     _running: set[Claim] = field(default_factory=set)
 
@@ -70,14 +72,14 @@ class LocalRunner:
 
         Raises whatever a step raised that no step expects.
         """
-        workers = [threading.Thread(target=self._work, name=f"step-{n}", daemon=True) for n in range(self.threads)]
-        for worker in workers:
-            worker.start()
+        lanes = [self._heavy] * min(HEAVY_MAX, self.threads) + [self._light] * self.threads
+        for lane in lanes:
+            threading.Thread(target=self._work, args=(lane,), daemon=True).start()
         try:
             return self._loop(progress)
         finally:
-            for _ in workers:
-                self._due.put(None)
+            for lane in lanes:
+                lane.put(None)
 
     def _loop(self, progress: Progress | None) -> Job:
         failure: BaseException | None = None
@@ -101,21 +103,17 @@ class LocalRunner:
 
     def _hand_out(self) -> None:
         now = self.bench.clock.now()
-        for steps, room in (
-            (HEAVY, min(HEAVY_MAX - sum(claim.step in HEAVY for claim in self._running), self._free)),
-            (LIGHT, self._free),
+        for lane, steps, room in (
+            (self._heavy, HEAVY, min(HEAVY_MAX, self.threads)),
+            (self._light, LIGHT, self.threads),
         ):
-            if room <= 0:
+            free = room - sum(claim.step in steps for claim in self._running)
+            if free <= 0:
                 continue
-            for claim in self.bench.ledger.claim(
-                steps, limit=min(room, self._free), now=now, lease_s=self.lease_s, job_id=self.job_id
-            ):
-                self._running.add(claim)
-                self._due.put(claim)
-
-    @property
-    def _free(self) -> int:
-        return self.threads - len(self._running)
+            claims = self.bench.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
+            self._running.update(claims)
+            for claim in claims:
+                lane.put(claim)
 
     def _await_one(self) -> BaseException | None:
         """Wait until a step ends or it is time to look again; return what it raised, if nobody expects that."""
@@ -147,8 +145,8 @@ class LocalRunner:
         account = self.bench.ledger.job(self.job_id).account
         return bool(self.bench.desk.pause_reason(account, now=self.bench.clock.now()))
 
-    def _work(self) -> None:
-        while (claim := self._due.get()) is not None:
+    def _work(self, lane: queue.SimpleQueue[Claim | None]) -> None:
+        while (claim := lane.get()) is not None:
             try:
                 self.bench.perform(claim)
             except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, and raised there

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from orchestrator.collector.finish import output_folder
 from orchestrator.collector.join import OutputOptions
@@ -20,6 +19,7 @@ from orchestrator.domain.review import Totals
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.dataset as pads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,8 @@ class Result:
         return Counter(code or "unknown" for code in found[column].to_pylist())
 
     def _dataset(self) -> pads.Dataset:
+        import pyarrow.dataset as pads  # it imports pandas: a second, and 50 MB that a worker can do without
+
         if not (self.path / "_SUCCESS").exists():
             raise OutputError(f"{self.path} holds no finished output")
         parts = sorted(str(path) for path in self.path.glob("part-*.parquet"))

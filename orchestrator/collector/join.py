@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.parts import COST, PART_SCHEMA, PartCursor
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
+from orchestrator.parts import COST, PART_SCHEMA, PartCursor
 
 SUCCEEDED: Final = "succeeded"
 DEAD: Final = "dead"
@@ -91,15 +91,14 @@ def output_schema(source: Any, options: OutputOptions) -> Any:
 def _kept(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
     """Return the source's metadata without what is not true of the output.
 
-    pandas' part restores its dtypes. A range index counted the source's rows, and a column index of numbers or tuples
-    would be applied to the names of the result columns too, which are neither.
+    pandas' part restores its dtypes and its index (a range of another length it leaves out by itself). But a column
+    index of numbers or tuples would be applied to the names of the result columns too, which are neither.
     """
     if not metadata or b"pandas" not in metadata:
         return metadata
     others = {key: value for key, value in metadata.items() if key != b"pandas"}
     try:
         pandas = json.loads(metadata[b"pandas"])
-        pandas["index_columns"] = [index for index in pandas["index_columns"] if isinstance(index, str)]
         if [index["pandas_type"] for index in pandas["column_indexes"]] != ["unicode"]:
             pandas["column_indexes"] = []
     except (ValueError, TypeError, KeyError):

@@ -73,23 +73,21 @@ class Claims:
         return picked
 
     def _chunks(self, step: Step, condition: sa.ColumnElement[bool], limit: int) -> list[Claim]:
+        taken: dict[str, int] = {}
+        room = self._room_to_send(taken) if step is Step.SUBMIT else {}
         query = (
-            sa.select(C.id, C.job_id, C.account, C.token, J.policy)
+            sa.select(C.id, C.job_id, C.account, C.token)
             .join(jobs, J.id == C.job_id)
-            .where(self._free(chunks), condition)
+            .where(self._free(chunks), condition, C.job_id.in_(room) if step is Step.SUBMIT else sa.true())
             .order_by(C.due_at, C.id)
             .limit(limit)
         )
-        room: dict[str, int] = {}
         claims = []
         for row in self._tx.execute(query).mappings().all():
             if step is Step.SUBMIT:
-                account = row["account"]
-                if account not in room:
-                    room[account] = self._room(account, rows.policy_of(row["policy"]).batches_in_flight_max)
-                if room[account] <= 0:
+                if taken[row["account"]] >= room[row["job_id"]]:
                     continue
-                room[account] -= 1
+                taken[row["account"]] += 1
             unit = Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
             claims.append(Claim(unit=unit, step=step, token=self._lease(chunks, [C.id], row)))
         return claims
@@ -103,24 +101,27 @@ class Claims:
 
     def _shards(self, step: Step, limit: int) -> list[Claim]:
         condition = sa.and_(S.state == ShardState.PLANNED, S.settled_count == S.row_count, _MOVING_JOB)
+        room: dict[str, int] = {}
         if step is Step.PLAN:
-            condition = sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB)
+            room = self._room_to_plan()
+            condition = sa.and_(
+                S.state == ShardState.PLANNING,
+                sa.or_(sa.and_(_RUNNING, S.job_id.in_(room)), J.state == JobState.CANCELLING),
+            )
         query = (
-            sa.select(S.job_id, S.shard_no, S.token, J.policy, J.state)
+            sa.select(S.job_id, S.shard_no, S.token)
             .join(jobs, J.id == S.job_id)
             .where(self._free(shards), condition)
             .order_by(S.due_at, S.job_id, S.shard_no)
             .limit(limit)
         )
-        room: dict[str, int] = {}
         claims = []
         for row in self._tx.execute(query).mappings().all():
             job_id = JobId(row["job_id"])
-            if step is Step.PLAN and row["state"] == JobState.RUNNING:
-                if job_id not in room:
-                    room[job_id] = rows.policy_of(row["policy"]).chunks_ahead_max - backlog(self._tx, job_id)
+            if job_id in room:
                 if room[job_id] <= 0:
                     continue
+                room[job_id] -= 1
             unit = Unit(job_id=job_id, shard_no=row["shard_no"])
             claims.append(Claim(unit=unit, step=step, token=self._lease(shards, [S.job_id, S.shard_no], row)))
         return claims
@@ -137,14 +138,41 @@ class Claims:
         self._tx.execute(sa.update(table).where(*where).values(token=token, lease_until=self._until))
         return token
 
-    def _room(self, account: str, in_flight_max: int) -> int:
-        query = sa.select(accounts.c.paused_until).where(accounts.c.name == account)
-        paused = self._tx.execute(query).scalar()
-        if paused is not None and paused > self._now:
-            return 0
+    # Jobs without room are left out of the query itself: their due units must not hide those of others behind them.
+
+    def _room_to_send(self, taken: dict[str, int]) -> dict[str, int]:
+        """Return the jobs that may send, with their `batches_in_flight_max`; enter in `taken` what counts against it."""
+        room: dict[str, int] = {}
+        for job in (
+            self._tx.execute(sa.select(J.id, J.account, J.policy).where(_RUNNING, self._of_job)).mappings().all()
+        ):
+            account = job["account"]
+            if account not in taken:
+                taken[account] = self._taken(account)
+            in_flight_max = rows.policy_of(job["policy"]).batches_in_flight_max
+            if taken[account] < in_flight_max and not self._paused(account):
+                room[job["id"]] = in_flight_max
+        return room
+
+    def _room_to_plan(self) -> dict[str, int]:
+        """Return the running jobs that may plan, with how many chunks more they may have ahead, one a shard at least."""
+        room: dict[str, int] = {}
+        for job in self._tx.execute(sa.select(J.id, J.policy).where(_RUNNING, self._of_job)).mappings().all():
+            busy = sa.select(sa.func.count()).where(
+                S.job_id == job["id"], S.state == ShardState.PLANNING, S.lease_until > self._now
+            )
+            ahead = backlog(self._tx, job["id"]) + int(self._tx.execute(busy).scalar_one())
+            if ahead < (ahead_max := rows.policy_of(job["policy"]).chunks_ahead_max):
+                room[job["id"]] = ahead_max - ahead
+        return room
+
+    def _paused(self, account: str) -> bool:
+        paused = self._tx.execute(sa.select(accounts.c.paused_until).where(accounts.c.name == account)).scalar()
+        return paused is not None and paused > self._now
+
+    def _taken(self, account: str) -> int:
         taken = sa.or_(C.state.in_(IN_FLIGHT), sa.and_(_UNSENT, C.lease_until > self._now))
-        in_flight = self._tx.execute(sa.select(sa.func.count()).where(C.account == account, taken)).scalar_one()
-        return in_flight_max - int(in_flight)
+        return int(self._tx.execute(sa.select(sa.func.count()).where(C.account == account, taken)).scalar_one())
 
 
 def backlog(tx: sa.Connection, job_id: JobId) -> int:

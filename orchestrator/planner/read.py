@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import xxhash
 
 from orchestrator.domain.dataset import Segment, ShardSpec
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.planner import columnar, delimited, jsonl
+from orchestrator.planner.content import absorb
 from orchestrator.planner.files import FileFacts, SourceFile, find_files
 from orchestrator.planner.schema import by_likeness, conform, plain_schema, refuse_duplicates, schema_text, unify
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.dataset as pads
 
 READ_ROWS_MAX: Final = columnar.READ_ROWS_MAX
 KEEP_GROUP_ROWS_MAX: Final = 50_000
@@ -166,7 +167,8 @@ def _sync_folder(folder: Path) -> None:
 def _reader(table: Any) -> Any:
     if isinstance(table, pa.RecordBatchReader):
         return table
-    if isinstance(table, pads.Dataset):
+    datasets = sys.modules.get("pyarrow.dataset")  # imports pandas, so only where the caller has
+    if datasets is not None and isinstance(table, datasets.Dataset):
         # The scanner's default read-ahead holds 16 batches of 131,072 rows.
         return table.scanner(batch_size=READ_ROWS_MAX, batch_readahead=4, fragment_readahead=1).to_reader()
     if isinstance(table, pa.Table):
@@ -198,7 +200,8 @@ def _write_rows(reader: Any, sink: Any) -> str:
     try:
         with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1) as writer:
             for rows in _in_fixed_batches(reader, schema):
-                _absorb(digest, rows)
+                for column in rows.columns:
+                    absorb(digest, column)
                 group.append(rows)
                 rows_held, bytes_held = sum(len(held) for held in group), sum(held.nbytes for held in group)
                 if rows_held >= KEEP_GROUP_ROWS_MAX or bytes_held >= KEEP_GROUP_BYTES_MAX:
@@ -231,21 +234,6 @@ def _in_fixed_batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch
 
 def _one_batch(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-
-
-def _absorb(digest: xxhash.xxh3_128, rows: pa.RecordBatch) -> None:
-    """Digest values, not memory: what lies under a null, or how a dictionary is ordered, is no content."""
-    for column in rows.columns:
-        values = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        digest.update(b"%d %d " % (len(values), values.null_count))
-        if values.null_count:
-            digest.update(values.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False))
-            values = values.drop_null()
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.uint8())
-        message = pa.ipc.read_message(pa.RecordBatch.from_arrays([values], names=["values"]).serialize())
-        digest.update(b"%d " % len(message.body))
-        digest.update(message.body)
 
 
 def _inspect(format_name: str, files: Sequence[SourceFile]) -> list[FileFacts]:

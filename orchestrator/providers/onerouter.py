@@ -84,10 +84,8 @@ class OneRouter:
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port. Where the answer is the results themselves, the batch has ended, and they are at `SELF`."""
-        answer = self._http.head(
-            "GET", _path(batch_id), size_max=HEAD_BYTES_MAX, enough=lambda head: holds_results(head, is_whole=False)
-        )
-        if answer.is_success and holds_results(answer.body, is_whole=answer.is_whole):
+        answer = self._http.head("GET", _path(batch_id), size_max=HEAD_BYTES_MAX, enough=holds_results)
+        if answer.is_success and holds_results(answer.body):
             return BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
         content = answer.json()
         status = status_of(content, self._http.key) if answer.is_success else None
@@ -106,7 +104,7 @@ class OneRouter:
             if not answer.is_success:
                 # Without the key, 401 says nothing about the account: the link has run out.
                 raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
-            if not holds_results(answer.body, is_whole=answer.is_whole):
+            if not holds_results(answer.body):
                 self._check_no_other(answer, may_be_empty=not is_own)
             yield ResultFile(name="results", blocks=chain((answer.body,), download.blocks))
 
@@ -177,7 +175,7 @@ def _beginning(download: Download) -> Answer:
     try:
         for block in download.blocks:
             head += block
-            if len(head) > HEAD_BYTES_MAX or (is_success and holds_results(head, is_whole=False)):
+            if len(head) > HEAD_BYTES_MAX or (is_success and holds_results(head)):
                 break
         else:
             is_whole = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -33,12 +33,9 @@ _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.[0-9]*)?%")
 
 
-def holds_results(head: bytes, *, is_whole: bool) -> bool:
+def holds_results(head: bytes) -> bool:
     """Whether this, or what it is the beginning of, is result lines. A broken line does not hide the sound ones."""
-    lines = head.removeprefix(BOM).split(b"\n")
-    if not is_whole:
-        lines.pop()
-    return any("custom_id" in content for content in _objects(lines))
+    return any("custom_id" in content for content in _objects(head.removeprefix(BOM).split(b"\n")))
 
 
 def may_be_result(head: bytes) -> bool:
@@ -132,10 +129,7 @@ def _done_by_percent(fields: dict[str, Any]) -> int:
 def _fees(fees: object) -> Decimal | None:
     if not isinstance(fees, str | int | float) or isinstance(fees, bool):
         return None
-    try:
-        return money.parse(str(fees).strip())
-    except InvalidOperation:  # a figure of more digits than any bill has
-        return None
+    return money.parse(str(fees).strip())
 
 
 def _said(error: object) -> str:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.collector.join import Gap, Join, OutputOptions, output_schema, result_fields
-from orchestrator.parts import PartCursor
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.reconcile import Answer
+from orchestrator.parts import PartCursor
 from tests.collector.builders import DIGEST, PRICE, a_completion, a_failure, a_line, a_part, an_answer, name_of, read
 
 SOURCE = pa.schema([pa.field("id", pa.int64()), pa.field("body", pa.string())])
@@ -33,7 +33,11 @@ def a_source(row_count: int, row_start: int = 0) -> pa.RecordBatch:
 
 
 def a_join(
-    *rounds: dict[int, Answer], gaps: Sequence[Gap] = (), shard_no: int = 0, options: OutputOptions | None = None
+    *rounds: dict[int, Answer],
+    gaps: Sequence[Gap] = (),
+    shard_no: int = 0,
+    options: OutputOptions | None = None,
+    source_schema: pa.Schema = SOURCE,
 ) -> Join:
     """Return a join of one part per round, from 1."""
     parts = [
@@ -44,7 +48,7 @@ def a_join(
         job_digest=DIGEST,
         shard_no=shard_no,
         options=options or OutputOptions(),
-        source_schema=SOURCE,
+        source_schema=source_schema,
         parts=[PartCursor(part, shard_no=shard_no) for part in parts],
         gaps=gaps,
     )
@@ -267,6 +271,7 @@ def test_a_column_called_as_the_raw_one_is_no_clash_where_raw_is_not_asked_for()
 
 FRAMES = {
     "range index": pd.DataFrame({"a": [1, 2]}),
+    "a range index of its own": pd.DataFrame({"a": [1, 2]}, index=pd.RangeIndex(10, 14, 2)),
     "named columns of special types": pd.DataFrame(
         {
             "category": pd.Categorical(["x", "y"]),
@@ -283,15 +288,7 @@ FRAMES = {
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES.keys())
 def test_what_came_from_pandas_goes_back_to_pandas(frame: pd.DataFrame) -> None:
     table = pa.Table.from_pandas(frame)
-    part = a_part([((0, row), an_answer()) for row in range(2)])
-    join = Join(
-        job_digest=DIGEST,
-        shard_no=0,
-        options=OutputOptions(),
-        source_schema=table.schema,
-        parts=[PartCursor(part, shard_no=0)],
-        gaps=[],
-    )
+    join = a_join({0: an_answer(), 1: an_answer()}, source_schema=table.schema)
     output = pa.Table.from_batches([join.add(table.to_batches()[0], row_start=0)]).to_pandas()
 
     assert list(output["llm_response"]) == ["yes", "yes"]
@@ -299,7 +296,16 @@ def test_what_came_from_pandas_goes_back_to_pandas(frame: pd.DataFrame) -> None:
     assert list(output.dtypes)[: len(frame.columns)] == list(frame.dtypes)
 
 
-@pytest.mark.parametrize("pandas", [b"{", b"[]", b"{}", b'{"index_columns": 7}', b"\xff"])
+def test_a_piece_of_what_came_from_pandas_goes_back_too() -> None:
+    """Its range index counted the rows of the whole."""
+    table = pa.Table.from_pandas(pd.DataFrame({"id": [1, 2, 3], "body": "x"})).slice(1, 2)
+    join = a_join({row: an_answer() for row in range(3)}, source_schema=table.schema)
+    output = pa.Table.from_batches([join.add(table.to_batches()[0], row_start=1)]).to_pandas()
+
+    assert list(output["id"]) == [2, 3]
+
+
+@pytest.mark.parametrize("pandas", [b"{", b"[]", b"{}", b'{"column_indexes": 7}', b"\xff"])
 def test_pandas_metadata_that_cannot_be_understood_is_left_out(pandas: bytes) -> None:
     schema = output_schema(SOURCE.with_metadata({b"pandas": pandas, b"geo": b"x"}), OutputOptions())
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import parts
-from orchestrator.parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
 from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
 from tests.collector.builders import PRICE, a_failure, a_part, an_answer
 
 ROWS: list[tuple[RowKey, Answer]] = [
@@ -111,10 +111,11 @@ def test_shares_add_up_to_the_fees(fees_usd: Decimal, tokens: list[int | None]) 
     ("rows", "price"),
     [
         (ROWS, None),
-        ([*ROWS, ((3, 0), an_answer())], PRICE),
+        ([((0, 0), an_answer()), *ROWS], PRICE),
+        ([((0, 0), a_failure())], None),
         ([((0, 0), an_answer(input_tokens=2**40))], Price(input_usd=Decimal(1_000_000), output_usd=Decimal(0))),
     ],
-    ids=["no price", "an answer that does not say what it used", "a figure beyond any sense"],
+    ids=["no price", "an answer that does not say what it used", "no price and no answer", "a figure beyond any sense"],
 )
 def test_a_cost_that_is_not_known_is_none(rows: list[tuple[RowKey, Answer]], price: Price | None) -> None:
     cost, table = written(rows, None, price)

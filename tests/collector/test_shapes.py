@@ -130,6 +130,12 @@ FAILED = {
     "vLLM, both": (a_bare_line(response={"status_code": 400, "body": None}, error=VLLM), "400", "too long", False),
     "error beside a good answer": (a_line(error={"code": "server_error", "message": "m"}), "server_error", "m", True),
     "200 and an error in the body": (a_line(body={"error": {"code": 502, "message": "down"}}), "502", "down", True),
+    "an error in the body beside half a text": (
+        a_line(body=a_completion("ye", error={"code": 502, "message": "down"})),
+        "502",
+        "down",
+        True,
+    ),
     "200 and a code in the body": (a_line(body={"code": 403, "message": "moderated"}), "403", "moderated", False),
     "an error in the choice": (a_line(body={"choices": [{"error": {"code": 502, "message": "m"}}]}), "502", "m", True),
     "Responses, failed": (
@@ -204,6 +210,12 @@ def test_an_integer_beyond_pythons_reach_costs_its_field_alone() -> None:
     line = a_line().replace(b'"prompt_tokens": 12', b'"prompt_tokens": ' + b"9" * 5_000)
 
     assert (read_one(line).text, read_one(line).input_tokens, read_one(line).output_tokens) == ("yes", None, 3)
+
+
+def test_a_float_beyond_its_range_costs_its_field_alone() -> None:
+    answer = read_one(a_line().replace(b'"prompt_tokens": 12', b'"prompt_tokens": 1e999'))
+
+    assert (answer.text, answer.input_tokens, answer.output_tokens) == ("yes", None, 3)
 
 
 def test_messages_and_codes_are_cut() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from orchestrator.domain import lifecycle
 from orchestrator.domain.errors import IllegalTransition
-from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, Outcome, Tally
+from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
 from tests.builders import NOW, a_chunk, after
 
 TALLY: Final = Tally(succeeded=9, dead=1, lines=10)
-EVENTS: Final = {
-    "uploaded": lifecycle.InputUploaded(AttemptToken("new token"), "new file"),  # type: ignore[arg-type]
+EVENTS: Final[dict[str, lifecycle.Event]] = {
+    "uploaded": lifecycle.InputUploaded(AttemptToken("new token"), FileId("new file")),
     "begun": lifecycle.SubmissionBegun(AttemptToken("new token"), NOW),
     "created": lifecycle.BatchCreated(BatchId("new batch")),
     "refused": lifecycle.SubmissionRefused("429", "busy"),
@@ -65,7 +65,7 @@ def a_seasoned_chunk(state: str) -> Chunk:
     return a_chunk(
         state=state,
         token=AttemptToken("old token"),
-        file_id="old file",
+        file_id=FileId("old file"),
         sent_at=after(-100),
         fenced_at=after(-50),
         attempt=2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_a_chunk_ends_only_where_the_next_request_did_not_fit(sizes: list[int], 
     """Greedy: no chunk could have taken the first request of the next one."""
     chunks = list(pack(sizes, limits))
 
-    for chunk, following in zip(chunks, chunks[1:], strict=False):
+    for chunk, following in pairwise(chunks):
         longer = [sizes[row] for row in (*chunk, following[0])]
         assert (
             len(longer) > limits.requests_max

@@ -61,9 +61,7 @@ def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_count
         tally, answers = reconcile(order, expected)
 
         assert answers == [((0, 0), yes(2)), ((0, 1), no(7, retryable=False)), ((0, 2), ABSENT), ((1, 0), ABSENT)]
-        assert tally == Tally(
-            succeeded=1, dead=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1
-        )
+        assert tally == Tally(succeeded=1, dead=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.model import BatchId, Chunk, ChunkState
+from orchestrator.domain.model import BatchId, ChunkState
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import (
     GUARANTEE,

@@ -128,9 +128,7 @@ def after(error: errors.ProviderError, **facts: Any) -> retry.AfterRefusal:
     ],
 )
 def test_a_passing_trouble_is_tried_again_later(error: errors.ProviderError, delay_s: float) -> None:
-    assert after(error) == retry.AfterRefusal(
-        event=SubmissionRefused(str(error.status), str(error)), delay_s=delay_s
-    )
+    assert after(error) == retry.AfterRefusal(event=SubmissionRefused(str(error.status), str(error)), delay_s=delay_s)
 
 
 def test_a_refused_connection_has_no_status_and_is_tried_again() -> None:

@@ -66,8 +66,7 @@ class SimulatedBatch:
             self.cut_count = chance.randint(1, 2)
         if chance.random() < rates.cut_for_good:
             self.cut_count = 1_000_000
-            lasting = {json.loads(line)["custom_id"] for lines in self.files.values() for line in short(lines)
-                       if line.startswith(b"{") and line.endswith(b"}")}  # fmt: skip
+            lasting = {name for lines in self.files.values() for name in map(_answered, short(lines))}
             self.told &= lasting
 
     def _write(self, chance: random.Random, rates: Rates, *, takes_files: bool, others: list[str]) -> None:
@@ -105,3 +104,12 @@ class SimulatedBatch:
 def short(lines: list[bytes]) -> list[bytes]:
     """Return what a cut file holds: at least two lines less, or nothing."""
     return lines[: max(0, len(lines) // 2 - 1)]
+
+
+def _answered(line: bytes) -> str:
+    """Return the name of the request that this line answers, or nothing."""
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return ""
+    return str(read["custom_id"]) if read["response"]["status_code"] == SUCCEEDED else ""

@@ -1,0 +1,114 @@
+"""The `orchestrator` command as its users start it: a process of its own, with a key in its environment.
+
+Rule: nothing here looks inside the product; what a test knows it read from an exit code, a stream or a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.gateway_process import API_KEY, ROOT
+
+DEADLINE_S: Final = 150.0
+LOOK_EVERY_S: Final = 0.02
+PROGRAM: Final = (sys.executable, "-c", "from orchestrator.cli import main; main()")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Both streams, with the line breaks of narrow terminals taken out."""
+        return " ".join((self.out + self.err).split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """Starts commands in `folder`; its work folder is `folder/work` unless a command names another."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    @property
+    def work(self) -> Path:
+        """The work folder."""
+        return self.folder / "work"
+
+    def run(self, *arguments: str | Path, deadline_s: float = DEADLINE_S) -> Ended:
+        """Run a command to its end. Its work folder is given where the command takes one."""
+        return ended(self.start(*arguments), deadline_s)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return subprocess.Popen(
+            [*PROGRAM, *map(str, arguments), "--work", str(self.work)],
+            cwd=self.folder,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def status(self, job: str | Path) -> dict[str, Any]:
+        """Return what `status --json` says of a job."""
+        shown = self.run("status", job, "--json")
+        assert shown.code == 0, shown
+        found: dict[str, Any] = json.loads(shown.out)
+        return found
+
+
+def command_line(folder: Path, *, key: str | None = API_KEY, **variables: str) -> CommandLine:
+    """Return a command line with this key and further environment variables."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+    # Where the interpreter is told to keep no bytecode, each start would compile half a dozen libraries anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | variables
+    environment.pop("ONEROUTER_API_KEY", None)
+    if key is not None:
+        environment["ONEROUTER_API_KEY"] = key
+    return CommandLine(folder=folder, environment=environment)
+
+
+def ended(process: subprocess.Popen[str], deadline_s: float = DEADLINE_S) -> Ended:
+    """Wait for a process and return what it left; one that hangs is killed, and fails the test."""
+    try:
+        out, err = process.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        out, err = process.communicate()
+        raise AssertionError(f"still running after {deadline_s} s; it said: {out}{err}") from None
+    return Ended(code=process.returncode, out=out, err=err)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill -9 a process and its whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Look until `condition` holds; a real process needs its time."""
+    ends_at = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < ends_at, f"after {deadline_s} s still not so: {what}"
+        time.sleep(LOOK_EVERY_S)

@@ -1,0 +1,32 @@
+"""What all acceptance tests need: a gateway process, and a key in the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.command_line import CommandLine, command_line
+from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A gateway whose batches end at once."""
+    with running_gateway(tmp_path / "gateway", "--duration-s", "0") as running:
+        yield running
+
+
+@pytest.fixture
+def cli(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A command line with the right key; bytecode is kept for the session."""
+    bytecode = tmp_path_factory.getbasetemp() / "bytecode"
+    return command_line(tmp_path / "user", PYTHONPYCACHEPREFIX=str(bytecode))
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The right key, in this process's own environment."""
+    monkeypatch.setenv("ONEROUTER_API_KEY", API_KEY)
+    return API_KEY

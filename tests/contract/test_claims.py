@@ -1,0 +1,336 @@
+"""Handing out work: to one caller only, what is due only, as much as there is room for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.changes import AccountPaused, JobMoved, ShardMoved
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.model import ChunkState, JobId, JobState, ShardState, Step, Unit
+from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
+from tests.contract.books import LEASE_S, Books, names
+
+OTHER = JobId("other-deadbeef")
+MICROSECOND = timedelta(microseconds=1)
+
+
+def test_a_due_unit_goes_to_one_caller_only(books: Books) -> None:
+    books.open()
+    books.add(a_chunk())
+
+    [claim] = books.claim(Step.SUBMIT)
+
+    assert claim.unit == Unit(job_id=JOB, chunk_id=chunk_id("c00000-00000"))
+    assert claim.step is Step.SUBMIT
+    assert books.claim(*Step, now=NOW, job_id=OTHER) == []
+    assert books.claim(Step.SUBMIT) == []
+
+
+def test_a_lease_ends_at_its_time_and_not_before(books: Books) -> None:
+    books.open()
+    books.add(a_chunk())
+    books.claim(Step.SUBMIT)
+
+    assert books.claim(Step.SUBMIT, now=after(LEASE_S) - MICROSECOND) == []
+    assert len(books.claim(Step.SUBMIT, now=after(LEASE_S))) == 1
+
+
+def test_every_hand_out_raises_the_token(books: Books) -> None:
+    books.open()
+    books.add(a_chunk())
+
+    tokens = [books.claim(Step.SUBMIT, now=after(turn * LEASE_S))[0].token for turn in range(3)]
+
+    assert tokens == [1, 2, 3]
+
+
+def test_a_renewed_claim_lasts_longer(books: Books) -> None:
+    books.open()
+    books.add(a_chunk())
+    [claim] = books.claim(Step.SUBMIT)
+
+    books.ledger.renew(claim, now=after(LEASE_S / 2), lease_s=LEASE_S)
+
+    assert books.claim(Step.SUBMIT, now=after(LEASE_S)) == []
+    assert len(books.claim(Step.SUBMIT, now=after(LEASE_S * 1.5))) == 1
+
+
+def test_a_claim_that_was_handed_out_again_can_neither_be_renewed_nor_recorded(books: Books) -> None:
+    books.open()
+    books.add(a_chunk())
+    [stale] = books.claim(Step.SUBMIT)
+    [present] = books.claim(Step.SUBMIT, now=after(LEASE_S))
+
+    with pytest.raises(LeaseLost):
+        books.ledger.renew(stale, now=after(LEASE_S), lease_s=LEASE_S)
+    with pytest.raises(LeaseLost):
+        books.ledger.record(stale, now=after(LEASE_S))
+    books.ledger.renew(present, now=after(LEASE_S), lease_s=LEASE_S)
+    assert books.claim(Step.SUBMIT, now=after(LEASE_S * 2) - MICROSECOND) == []
+
+
+def test_nothing_is_handed_out_before_it_is_due(books: Books) -> None:
+    books.open()
+    books.add(a_chunk(), due_at=after(10))
+
+    assert books.claim(Step.SUBMIT, now=after(10) - MICROSECOND) == []
+    assert len(books.claim(Step.SUBMIT, now=after(10))) == 1
+
+
+def test_what_is_never_due_by_itself_is_never_handed_out(books: Books) -> None:
+    books.open()
+    books.add(a_chunk(state="submitted"))
+    books.move(a_chunk(state="submitted"), due_at=None)
+
+    assert books.claim(Step.POLL, now=after(10**9)) == []
+
+
+def test_work_is_handed_out_longest_due_first_and_by_name_within_a_moment(books: Books) -> None:
+    books.open()
+    books.add(a_chunk("c00000-00002"), a_chunk("c00000-00001"), due_at=after(-10))
+    books.add(a_chunk("c00000-00003"), due_at=after(-20))
+
+    assert names(books.claim(Step.SUBMIT)) == ["c00000-00003", "c00000-00001", "c00000-00002"]
+
+
+def test_no_more_is_handed_out_than_asked_for(books: Books) -> None:
+    books.open(shards=3)
+    books.add(*(a_chunk(f"c00000-0000{n}") for n in range(3)))
+
+    assert names(books.claim(*Step, limit=2)) == ["c00000-00000", "c00000-00001"]
+    assert names(books.claim(*Step, limit=2)) == ["c00000-00002", JOB]
+    assert names(books.claim(*Step, limit=2)) == ["shard 0", "shard 1"]
+    assert books.claim(*Step, limit=0) == []
+
+
+def test_what_brings_results_home_comes_before_what_sends_more(books: Books) -> None:
+    """A whole job at once: every step there is, in the order of their urgency."""
+    books.open(shards=2)
+    shard = a_shard(0)
+    books.write(ShardMoved(before=shard, after=replace(shard, state=ShardState.PLANNED), due_at=NOW))
+    states = ["ended", "in_doubt", "submitted", "splitting", "planned"]
+    books.add(*(a_chunk(f"c00000-0000{n}", state=state) for n, state in enumerate(reversed(states))))
+
+    steps = [claim.step for claim in books.claim(*Step)]
+
+    assert steps == ["collect", "recover", "poll", "split", "submit", "review", "finish", "plan"]
+
+
+def test_a_claim_can_be_for_one_job_only(books: Books) -> None:
+    books.open()
+    books.open(a_job(OTHER))
+    books.add(a_chunk(), a_chunk(job_id=OTHER))
+
+    claims = books.claim(*Step, job_id=OTHER)
+
+    assert {claim.unit.job_id for claim in claims} == {OTHER}
+    assert {claim.step for claim in claims} == {Step.SUBMIT, Step.REVIEW, Step.PLAN}
+    assert {claim.unit.job_id for claim in books.claim(*Step)} == {JOB}
+
+
+def test_only_the_steps_asked_for_are_handed_out(books: Books) -> None:
+    books.open()
+    books.add(a_chunk(), a_chunk("c00000-00001", state="submitted"))
+
+    assert [claim.step for claim in books.claim(Step.POLL, Step.PLAN)] == [Step.POLL, Step.PLAN]
+
+
+@pytest.mark.parametrize(
+    ("state", "marks", "step"),
+    [
+        ("planned", {}, Step.SUBMIT),
+        ("uploaded", {}, Step.SUBMIT),
+        ("submitting", {}, Step.RECOVER),
+        ("in_doubt", {}, Step.RECOVER),
+        ("held", {}, Step.RECOVER),
+        ("submitted", {}, Step.POLL),
+        ("ended", {}, Step.COLLECT),
+        ("splitting", {}, Step.SPLIT),
+        ("collected", {}, None),
+        ("split", {}, None),
+        ("cancelled", {}, None),
+        ("dead", {}, None),
+        # while the job is being cancelled
+        ("planned", {"cancel_requested": True}, Step.CANCEL),
+        ("uploaded", {"cancel_requested": True}, Step.CANCEL),
+        ("splitting", {"cancel_requested": True}, Step.CANCEL),
+        ("held", {"cancel_requested": True}, Step.CANCEL),
+        ("submitted", {"cancel_requested": True}, Step.CANCEL),
+        ("submitted", {"cancel_requested": True, "cancel_sent": True}, Step.POLL),
+        ("submitting", {"cancel_requested": True}, Step.RECOVER),
+        ("in_doubt", {"cancel_requested": True}, Step.RECOVER),
+        ("ended", {"cancel_requested": True}, Step.COLLECT),
+        ("collected", {"cancel_requested": True}, None),
+    ],
+)
+def test_a_chunk_in_this_state_needs_this_one_step(
+    books: Books, state: str, marks: dict[str, Any], step: Step | None
+) -> None:
+    """Exactly one kind of step is ever due for a chunk."""
+    books.open()
+    if marks:
+        books.desk.cancel(JOB, now=NOW)
+    books.add(a_chunk(state=state, cancel_sent=marks.get("cancel_sent", False)))
+
+    claims = [claim for claim in books.claim(*Step) if claim.unit.chunk_id is not None]
+
+    assert [claim.step for claim in claims] == ([] if step is None else [step])
+
+
+ALL = {"collect", "recover", "poll", "split", "submit", "plan", "finish", "review"}
+STATES = ["ended", "in_doubt", "submitted", "splitting", "planned"]
+
+
+@pytest.mark.parametrize(
+    ("state", "steps"),
+    [
+        (JobState.RUNNING, ALL),
+        (JobState.STOPPED, {"collect", "recover", "poll"}),
+        (JobState.CANCELLING, {"collect", "recover", "poll", "plan", "finish", "review"}),
+        (JobState.CANCELLED, set()),
+        (JobState.FINISHED, set()),
+    ],
+)
+def test_a_job_in_this_state_is_given_these_steps(books: Books, state: JobState, steps: set[str]) -> None:
+    """A stopped job brings home what is paid for and sends nothing; one being cancelled also comes to its end."""
+    books.open(shards=2)
+    shard = a_shard(0)
+    books.write(ShardMoved(before=shard, after=replace(shard, state=ShardState.PLANNED), due_at=NOW))
+    books.add(*(a_chunk(f"c00000-0000{n}", state=found) for n, found in enumerate(STATES)))
+    books.put_job(state)
+
+    assert {claim.step for claim in books.claim(*Step)} == steps
+
+
+@pytest.mark.parametrize("due", [Step.REVIEW, Step.RETRY, Step.SEAL])
+def test_a_job_is_handed_out_for_the_step_that_is_due_and_no_other(books: Books, due: Step) -> None:
+    job = books.open(shards=0)
+    books.write(JobMoved(before=job, after=replace(job, due=due), due_at=NOW))
+
+    assert [claim.step for claim in books.claim(*Step)] == [due]
+
+
+@pytest.mark.parametrize(("settled", "finish"), [(9, False), (10, True)])
+def test_a_shard_is_finished_once_all_its_rows_are_settled(books: Books, settled: int, *, finish: bool) -> None:
+    books.open()
+    shard = a_shard()
+    planned = replace(shard, state=ShardState.PLANNED, row_count=10, refused_count=settled)
+    books.write(ShardMoved(before=shard, after=planned, due_at=NOW))
+
+    assert len(books.claim(Step.FINISH)) == finish
+
+
+def test_a_shard_that_is_still_being_planned_is_not_finished(books: Books) -> None:
+    books.open()
+
+    assert books.claim(Step.FINISH) == []
+
+
+def test_nothing_is_sent_on_an_account_while_it_is_paused(books: Books) -> None:
+    books.open()
+    books.add(a_chunk(), a_chunk("c00000-00001", state="submitted"))
+    books.write(AccountPaused(account=ACCOUNT, until=after(30), reason="out of credits"))
+
+    assert [claim.step for claim in books.claim(Step.SUBMIT, Step.POLL)] == [Step.POLL]
+    assert books.claim(Step.SUBMIT, now=after(30) - MICROSECOND) == []
+    assert len(books.claim(Step.SUBMIT, now=after(30))) == 1
+
+
+@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held", "submitted"])
+def test_what_may_be_a_batch_takes_room(books: Books, state: str) -> None:
+    books.open(a_job(batches_in_flight_max=2))
+    books.add(a_chunk("c00000-00000", state=state), *(a_chunk(f"c00000-0000{n}") for n in (1, 2)))
+
+    assert names(books.claim(Step.SUBMIT)) == ["c00000-00001"]
+
+
+@pytest.mark.parametrize("state", ["ended", "collected", "splitting", "split", "cancelled", "dead"])
+def test_what_is_no_batch_any_more_takes_no_room(books: Books, state: str) -> None:
+    books.open(a_job(batches_in_flight_max=1))
+    books.add(a_chunk("c00000-00000", state=state), a_chunk("c00000-00001"))
+
+    assert names(books.claim(Step.SUBMIT)) == ["c00000-00001"]
+
+
+def test_creates_already_handed_out_take_room_until_their_lease_ends(books: Books) -> None:
+    books.open(a_job(batches_in_flight_max=2))
+    books.add(*(a_chunk(f"c00000-0000{n}") for n in range(4)))
+
+    assert names(books.claim(Step.SUBMIT, limit=1)) == ["c00000-00000"]
+    assert names(books.claim(Step.SUBMIT)) == ["c00000-00001"]
+    assert books.claim(Step.SUBMIT) == []
+    assert len(books.claim(Step.SUBMIT, now=after(LEASE_S))) == 2
+
+
+def test_two_jobs_on_one_account_share_its_room(books: Books) -> None:
+    books.open(a_job(batches_in_flight_max=2))
+    books.open(a_job(OTHER, batches_in_flight_max=2))
+    books.add(*(a_chunk(f"c00000-0000{n}", job_id=job_id) for n in range(2) for job_id in (JOB, OTHER)))
+
+    assert len(books.claim(Step.SUBMIT)) == 2
+
+
+def test_a_full_or_paused_account_does_not_stand_in_the_way_of_another(books: Books) -> None:
+    """However many chunks of the one are due first, and however few are asked for."""
+    books.open(a_job(batches_in_flight_max=1))
+    books.open(a_job(OTHER, account="another"))
+    books.add(*(a_chunk(f"c00000-0000{n}") for n in range(6)), due_at=after(-100))
+    books.add(a_chunk("c00000-00009", job_id=OTHER))
+
+    assert names(books.claim(Step.SUBMIT, limit=1)) == ["c00000-00000"]
+    assert names(books.claim(Step.SUBMIT, limit=1)) == ["c00000-00009"]
+    assert books.claim(Step.SUBMIT, limit=1) == []
+
+
+@pytest.mark.parametrize(("backlog", "plans"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_planning_stays_a_bounded_way_ahead_of_sending(books: Books, backlog: int, plans: int) -> None:
+    books.open(a_job(chunks_ahead_max=2), shards=5)
+    books.add(a_chunk("c00000-00009", state="submitted"))
+    books.write(*(added(a_chunk(f"c00000-0000{n}")) for n in range(backlog)))
+
+    assert len(books.claim(Step.PLAN)) == plans
+
+
+def test_a_job_that_is_far_enough_ahead_does_not_stand_in_the_way_of_another(books: Books) -> None:
+    books.open(a_job(chunks_ahead_max=1), shards=6)
+    books.add(a_chunk())
+    books.open(a_job(OTHER))
+
+    [claim] = books.claim(Step.PLAN, limit=1)
+
+    assert claim.unit.job_id == OTHER
+
+
+def test_a_job_being_cancelled_is_accounted_for_whatever_waits_to_be_sent(books: Books) -> None:
+    """Its rest is set aside, not sent: there is nothing to stay ahead of."""
+    books.open(a_job(chunks_ahead_max=1), shards=3)
+    books.add(a_chunk())
+    books.desk.cancel(JOB, now=NOW)
+
+    assert len(books.claim(Step.PLAN)) == 3
+
+
+def test_a_shard_and_a_chunk_of_a_job_are_claimed_apart(books: Books) -> None:
+    """A claim on the job, a shard or a chunk stands in the way of no other unit."""
+    books.open(shards=2)
+    books.add(a_chunk())
+    books.claim(Step.REVIEW)
+
+    assert names(books.claim(*Step)) == ["c00000-00000", "shard 0", "shard 1"]
+
+
+def test_breaking_leases_makes_everything_due_that_a_dead_process_had(books: Books) -> None:
+    books.open()
+    books.add(a_chunk(), a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(-1))
+    books.move(a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(500))
+    claims = books.claim(*Step)
+
+    books.desk.break_leases(now=NOW)
+
+    again = books.claim(*Step)
+    assert names(again) == ["c00000-00001", *names(claims)]
+    assert [claim.token for claim in again] == [1, *(claim.token + 1 for claim in claims)]

@@ -1,0 +1,227 @@
+"""The judge: holds what the ledger and the output say against what the provider knows. Believes neither.
+
+Rule: it reads the provider's truth directly, the ledger by its own SQL, and the output as any reader of Parquet would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from decimal import Decimal
+from io import BytesIO
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+import xxhash
+import zstandard
+
+from orchestrator.collector.finish import output_folder
+from orchestrator.domain import custom_id
+from orchestrator.domain.model import TERMINAL, AttemptState, ChunkState, Job, JobState
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.overview import SqlOverview
+from tests.fakes.answers import AGAIN, answer_to
+from tests.fakes.batches import SimulatedBatch
+from tests.fakes.provider import SimulatedProvider
+from tests.fakes.spool import MemorySpool
+from tests.simulation.plan import BYTES_MAX, Scenario, prompt
+
+OVERFULL: Final = "select shard_no from shards where settled_count > row_count or settled_count < 0"
+TWO_ATTEMPTS: Final = (
+    "select chunk_id from attempts where state in ('open', 'created') group by chunk_id having count(*) > 1"
+)
+SPENT: Final = (
+    "select coalesce(sum(coalesce(cost_usd, reserved_usd)), 0) from attempts "
+    "where state in ('open', 'created', 'abandoned')"
+)
+NEXT_DUE: Final = (
+    *(
+        f"select min(max(due_at, lease_until)) from {table} where due_at is not null and max(due_at, lease_until) > {{}}"
+        for table in ("chunks", "shards")
+    ),
+    "select min(paused_until) from accounts where paused_until > {}",
+    "select min(max(due_at, lease_until)) from jobs where due_at is not null and max(due_at, lease_until) > {}",
+)
+
+
+class Broken(AssertionError):
+    """A promise was broken."""
+
+
+class Oracle:
+    """Checks one run."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        database: Database,
+        provider: SimulatedProvider,
+        *,
+        spool: MemorySpool,
+        output: MemorySpool,
+        job_digest: str,
+    ) -> None:
+        self._scenario = scenario
+        self._overview = SqlOverview(database)
+        # The one connection there is, past the transactions: it is only ever looked through between them.
+        pooled = database._engine.raw_connection()
+        self.connection: Any = pooled.driver_connection
+        pooled.close()
+        self._provider = provider
+        self._spool = spool
+        self._output = output
+        self._job_digest = job_digest
+        self.seen_count = 0
+        self._by_row: dict[str, list[SimulatedBatch]] = defaultdict(list)
+
+    def after_event(self, budget_usd: Decimal | None) -> None:
+        """Check what must hold at every moment."""
+        self._provider.settle()
+        batches = list(self._provider.batches.values())
+        for batch in batches[self.seen_count :]:
+            self._sent_once(batch)
+        self.seen_count = len(batches)
+        for token, count in self._provider.post_count.items():
+            _expect(count == 1, f"attempt {token} was POSTed {count} times")
+        overfull = self._all(OVERFULL)
+        _expect(not overfull, f"more rows settled than there are: shards {overfull}")
+        twice = self._all(TWO_ATTEMPTS)
+        _expect(not twice, f"two live attempts of chunks {twice}")
+        if budget_usd is not None:
+            spent = Decimal(self._all(SPENT)[0][0]) / 1_000_000_000
+            _expect(spent <= budget_usd, f"{spent} USD spent or reserved, the budget is {budget_usd}")
+            charged = sum((batch.fees_usd for batch in batches), Decimal(0))
+            _expect(charged <= budget_usd, f"{charged} USD charged, the budget is {budget_usd}")
+
+    def _all(self, query: str) -> list[Any]:
+        return self.connection.execute(query).fetchall()  # type: ignore[no-any-return]
+
+    def _sent_once(self, batch: SimulatedBatch) -> None:
+        for name in batch.requests:
+            for other in self._by_row[name]:
+                _expect(other.ended, f"{batch.id} sends row {name} while {other.id} is still at work on it")
+                answered = other.statuses.get(name) == 200 and name in other.told  # noqa: PLR2004
+                _expect(not answered, f"{batch.id} sends row {name}, which {other.id} has answered")
+            self._by_row[name].append(batch)
+
+    def at_end(self, job: Job, *, unclaimed: set[str]) -> str:
+        """Check a job that has ended; return a digest of its output.
+
+        Args:
+            unclaimed: rows of chunks that were cancelled while nobody knew whether their batch existed.
+        """
+        totals = self._overview.totals(job.id)
+        _expect(job.state in (JobState.FINISHED, JobState.CANCELLED), f"the job is {job.state}")
+        live = {state: count for state, count in totals.chunks.items() if state not in TERMINAL}
+        _expect(not live, f"the job has ended, but chunks are {live}")
+        rows = sum(table.num_rows for table in self._scenario.tables)
+        folder = output_folder(job.revision)
+        manifest = json.loads(self._output.files[f"{folder}_manifest.json"])
+        _expect(f"{folder}_SUCCESS" in self._output.files, "there is no _SUCCESS")
+        table = self._read(manifest, folder)
+        statuses = table["llm_status"].to_pylist()
+        succeeded, dead = statuses.count("succeeded"), statuses.count("dead")
+        _expect(totals.rows == rows == succeeded + dead, f"{rows} rows, {totals.rows} planned, {succeeded}+{dead}")
+        _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the books, {succeeded} in the output")
+        _expect(totals.dead + totals.refused == dead, f"{totals.dead}+{totals.refused} dead by the books, {dead} are")
+        _expect((manifest["rows"], manifest["succeeded"], manifest["dead"]) == (rows, succeeded, dead), "the manifest")
+        self._each_row(table, unclaimed)
+        self._money(totals.cost_usd)
+        self._archived()
+        return xxhash.xxh3_64_hexdigest(json.dumps(manifest).encode())
+
+    def _read(self, manifest: Any, folder: str) -> Any:
+        tables = []
+        for part in manifest["parts"]:
+            content = self._output.files[folder + part["file"]]
+            _expect(xxhash.xxh3_128_hexdigest(content) == part["xxh3_128"], f"{part['file']} is not what was sealed")
+            tables.append(pq.read_table(BytesIO(content)).to_pylist())
+        named = [part["file"] for part in manifest["parts"]]
+        _expect(named == sorted(named), "the parts are out of order")
+        rows = [row for rows in tables for row in rows]
+        return {name: _Column([row[name] for row in rows]) for name in ("number", "text", "custom_id", *_RESULTS)}
+
+    def _each_row(self, table: Any, unclaimed: set[str]) -> None:
+        source = [
+            (shard_no, row, number, text)
+            for shard_no, shard in enumerate(self._scenario.tables)
+            for row, (number, text) in enumerate(zip(*shard.to_pydict().values(), strict=True))
+        ]
+        found = zip(*(table[name] for name in ("number", "text", "custom_id", *_RESULTS)), strict=True)
+        for (shard_no, row, number, text), told in zip(source, found, strict=True):
+            name = custom_id.custom_id(self._job_digest, shard_no, row)
+            _expect(told[:3] == (number, text, name), f"row {name} is not where it was in the source")
+            self._one_row(name, text, told[3:], is_unclaimed=name in unclaimed)
+
+    def _one_row(self, name: str, text: str | None, told: Any, *, is_unclaimed: bool) -> None:
+        status, response, code = told
+        batches = self._by_row[name]
+        could_be_sent = text is not None and len(text) < BYTES_MAX
+        _expect(could_be_sent or not batches, f"row {name} could not be sent, and was")
+        paid = [batch for batch in batches if batch.statuses.get(name) == 200]  # noqa: PLR2004
+        if status == "succeeded":
+            answer = answer_to(prompt(text or ""))
+            _expect(response in (answer, answer + AGAIN), f"row {name} bears the answer of another")
+            _expect(bool(paid), f"row {name} has an answer that nobody gave")
+        else:
+            _expect(response is None, f"row {name} is dead and has an answer")
+            _expect(bool(code), f"row {name} is dead for no reason")
+            wasted = [batch.id for batch in paid if name in batch.told]
+            _expect(not wasted or is_unclaimed, f"row {name} is dead ({code}), but {wasted} has answered it")
+
+    def _money(self, cost_usd: Decimal) -> None:
+        """Hold the books against the bill, where the provider states its fees."""
+        if self._provider.traits.takes_files:
+            return
+        states = f"('{AttemptState.CREATED}')"
+        known = {row[0] for row in self._all(f"select batch_id from attempts where state in {states}")}
+        charged = sum((batch.fees_usd for batch in self._provider.batches.values() if batch.id in known), Decimal(0))
+        _expect(charged == cost_usd, f"the bill is {charged} USD, the books say {cost_usd}")
+
+    def _archived(self) -> None:
+        """See that whatever could be had of a collected batch is in the archive."""
+        query = "select batch_id from chunks where state = 'collected'"
+        collected = {row[0] for row in self._all(query)}
+        names = self._spool.names("raw")
+        lines = {line for name in names for line in _decompressed(self._spool.files[name]).split(b"\n")}
+        for batch in self._provider.batches.values():
+            if batch.id in collected and not batch.gone_count and not batch.cut_count:
+                for kept in batch.files.values():
+                    _expect(lines.issuperset(kept), f"results of {batch.id} are not in the archive")
+
+    def unclaimed(self) -> set[str]:
+        """Return the rows of chunks that were cancelled while a create of theirs was in doubt."""
+        query = (
+            "select attempts.token from attempts join chunks on chunks.token_sent = attempts.token "
+            f"where chunks.state = '{ChunkState.CANCELLED}' and attempts.state in ('open', 'created')"
+        )
+        tokens = {row[0] for row in self._all(query)}
+        return {name for b in self._provider.batches.values() if b.token in tokens for name in b.requests}
+
+    def next_due_s(self, now_s: float) -> tuple[float | None, float | None]:
+        """Return when after `now_s` (since 1970) a shard, chunk or account, and when a job, is next due."""
+        now_us = int(now_s * 1_000_000)
+        dues = [self._all(query.format(now_us))[0][0] for query in NEXT_DUE]
+        units = [due for due in dues[:-1] if due is not None]
+        return (min(units) / 1e6 if units else None, None if dues[-1] is None else dues[-1] / 1e6)
+
+
+_RESULTS: Final = ("llm_status", "llm_response", "llm_error_code")
+
+
+class _Column(list[Any]):
+    """A column, as a list."""
+
+    def to_pylist(self) -> list[Any]:
+        """Return the list."""
+        return self
+
+
+def _decompressed(content: bytes) -> bytes:
+    with zstandard.ZstdDecompressor().stream_reader(BytesIO(content)) as reader:
+        return reader.read()
+
+
+def _expect(holds: bool, words: str) -> None:
+    if not holds:
+        raise Broken(words)

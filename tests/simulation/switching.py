@@ -1,0 +1,149 @@
+"""Workers as greenlets in one thread, and ports at which they can be stopped: before every call, and after it.
+
+Rule 1: between two switch points a worker runs alone, so that a seed decides everything.
+Rule 2: a crash is raised at a switch point, and is nobody's to catch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import greenlet
+
+from orchestrator.domain.batch import ResultFile
+from orchestrator.domain.errors import OrchestratorError
+from tests.fakes.clock import VirtualClock
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Trace:
+    """What happened, in order: always as a digest, as text only where somebody will read it."""
+
+    def __init__(self, clock: VirtualClock, *, keep: bool) -> None:
+        self._clock = clock
+        self._digest = hashlib.sha256()
+        self.lines: list[str] | None = [] if keep else None
+        self.count = 0
+
+    def add(self, line: str) -> None:
+        """Append a line."""
+        text = f"{self._clock.elapsed_s:10.1f} {line}"
+        self._digest.update(text.encode())
+        self.count += 1
+        if self.lines is not None:
+            self.lines.append(text)
+
+    @property
+    def digest(self) -> str:
+        """What tells this run from another."""
+        return self._digest.hexdigest()[:16]
+
+
+class Switch:
+    """Where workers give way to the hub."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.hub = greenlet.getcurrent()
+        self.trace = trace
+        self.worker = ""  # who runs
+
+    def point(self, label: str) -> None:
+        """Let the hub decide what happens next; the hub itself just goes on."""
+        if greenlet.getcurrent() is self.hub:
+            return
+        self.trace.add(f"{self.worker} {label}")
+        self.hub.switch()
+
+    def call(self, label: str, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+        """Call a port with a switch point before and after."""
+        self.point(label)
+        try:
+            result = function(*args, **keywords)
+        except OrchestratorError as error:
+            self.point(f"{label} raised {type(error).__name__}: {error}")
+            raise
+        self.point(f"{label} done")
+        return result
+
+
+class SwitchingPort:
+    """A port whose every method is called through a switch."""
+
+    def __init__(self, name: str, port: Any, switch: Switch) -> None:
+        self._name = name
+        self._port = port
+        self._switch = switch
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the port's method, with its switch points; each is made once."""
+        function, label = getattr(self._port, name), f"{self._name}.{name}"
+
+        def call(*args: Any, **keywords: Any) -> Any:
+            return self._switch.call(label, function, *args, **keywords)
+
+        setattr(self, name, call)
+        return call
+
+
+class SwitchingProvider(SwitchingPort):
+    """The provider: results are a stream, with a switch point at each block."""
+
+    @property
+    def traits(self) -> Any:
+        """What the provider is like: no call."""
+        return self._port.traits
+
+    def results(self, batch_id: Any, where: str) -> Iterator[ResultFile]:
+        """Stream the results."""
+        self._switch.point(f"provider.results {batch_id}")
+        for file in self._port.results(batch_id, where):
+            self._switch.point(f"provider.results {batch_id} {file.name}")
+            yield ResultFile(name=file.name, blocks=self._blocks(file.blocks))
+
+    def _blocks(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._switch.point(f"provider.results block of {len(block)}")
+            yield block
+
+
+class SwitchingSpool(SwitchingPort):
+    """The spool: a file being written can be crossed by a crash, and then is not there."""
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Open a new file for writing."""
+        self._switch.point(f"spool.create {name}")
+        with self._port.create(name) as file:
+            yield file
+            self._switch.point(f"spool.create {name} written")
+        self._switch.point(f"spool.create {name} in place")
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file in place for reading."""
+        self._switch.point(f"spool.open {name}")
+        with self._port.open(name) as file:
+            yield file
+
+
+class SwitchingLedger(SwitchingPort):
+    """The ledger: what is recorded stands in the trace."""
+
+    def record(self, claim: Any, *changes: Any, **keywords: Any) -> None:
+        """Record, between two switch points."""
+        what = " ".join(_told(change) for change in changes)
+        self._switch.call(f"ledger.record {what}", self._port.record, claim, *changes, **keywords)
+
+
+def _told(change: Any) -> str:
+    name, after = type(change).__name__, getattr(change, "after", None)
+    if after is None:
+        return f"{name}({getattr(change, 'state', '')})"
+    unit = getattr(after, "name", None) or getattr(after, "shard_no", "")
+    return f"{name}({unit} v{change.before.version} {change.before.state}>{after.state})"
