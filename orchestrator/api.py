@@ -36,6 +36,10 @@ class JobStopped(OrchestratorError):
     """The job cannot go on by itself; the message says why and what to do. Running it again resumes it."""
 
 
+class JobInterrupted(JobStopped):
+    """A stop was asked for. Running the job again goes on where it was left."""
+
+
 class JobHeld(JobStopped):
     """Only a person can tell what became of some creates: see `orchestrator resolve`."""
 
@@ -81,7 +85,8 @@ def run(
     Raises:
         ConfigError, DatasetError: nothing was sent.
         JobHeld: some chunks wait for `resolve`; the rest is done.
-        JobStopped: the job cannot go on, or a stop was asked for.
+        JobInterrupted: a stop was asked for.
+        JobStopped: the job cannot go on.
     """
     job = dataset_or_job if isinstance(dataset_or_job, Job) else Job(dataset=dataset_or_job, **job_fields)
     if isinstance(dataset_or_job, Job) and job_fields:
@@ -307,7 +312,7 @@ def _drive(
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason}")
     if stop is not None and stop.is_set():
-        raise JobStopped(f"job {job_id} was interrupted; run it again to go on")
+        raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
     held = bench.desk.held(job_id)
     if held:
         raise JobHeld(

@@ -30,6 +30,7 @@ LIGHT: Final = frozenset(Step) - HEAVY
 HEAVY_MAX: Final = 2
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
+IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
 LOCK: Final = "runner.lock"
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 Progress = Callable[[Job, Totals], None]
@@ -83,7 +84,7 @@ class LocalRunner:
 
     def _loop(self, progress: Progress | None) -> Job:
         failure: BaseException | None = None
-        reported_at = 0.0
+        reported_at, looks = 0.0, 0
         while True:
             job = self.bench.ledger.job(self.job_id)
             stopping = self.stop.is_set() or failure is not None or job.state in ENDED
@@ -92,8 +93,9 @@ class LocalRunner:
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
                 progress(job, self.bench.overview.totals(self.job_id))
-            if not self._running and (stopping or self._nothing_to_wait_for()):
+            if not self._running and (stopping or (looks % IDLE_LOOKS == 0 and self._nothing_to_wait_for())):
                 break
+            looks += 1
             failure = self._await_one() or failure
         if failure is not None:
             raise failure

@@ -35,7 +35,7 @@ class GatewayProcess:
 
     def __init__(self, state: Path, arguments: tuple[str, ...]) -> None:
         self.state = state
-        self._arguments = arguments
+        self.arguments = arguments
         self._port = 0
         self.start()
 
@@ -45,7 +45,7 @@ class GatewayProcess:
         ready_file = self.state / "ready.json"
         ready_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "gateway", "--state", str(self.state), "--port", str(self._port)]
-        command += ["--ready-file", str(ready_file), "--die-with-parent", "--api-key", API_KEY, *self._arguments]
+        command += ["--ready-file", str(ready_file), "--die-with-parent", "--api-key", API_KEY, *self.arguments]
         with (self.state / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

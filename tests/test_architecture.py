@@ -37,18 +37,25 @@ ADAPTERS: Final = ("orchestrator.providers", "orchestrator.ledger", "orchestrato
 WIRING: Final = "orchestrator.wiring"
 LEAVES: Final = (*BELOW_STEPS, "orchestrator.settings", "orchestrator.metrics")
 
+# A job as its user writes it, what makes it this job, and what it gave.
+DESCRIPTIONS: Final = ("orchestrator.job", "orchestrator.spec", "orchestrator.result")
+
 # What a floor may import of our own tree, beside itself; a module on no floor is an edge: any but adapters and the CLI.
 FLOORS: Final = {
     "orchestrator.ports": (DOMAIN,),
     "orchestrator.log": (DOMAIN,),
     "orchestrator.settings": (DOMAIN,),
     "orchestrator.metrics": (DOMAIN, "orchestrator.ports"),
+    "orchestrator.job": (*LEAVES, *STEPS),
+    "orchestrator.spec": (*LEAVES, *STEPS),
+    "orchestrator.result": (*LEAVES, *STEPS),
+    "orchestrator.report": (*LEAVES, *STEPS),
     **dict.fromkeys(SHARED, (DOMAIN, "orchestrator.ports")),
     **dict.fromkeys(STEPS, (*BELOW_STEPS, *SHARED)),
     **dict.fromkeys(ADAPTERS, BELOW_STEPS),
-    WIRING: (*LEAVES, *SHARED, *STEPS, *ADAPTERS, "orchestrator.local"),
-    "orchestrator.local": (*LEAVES, *STEPS, WIRING),
-    "orchestrator.api": (*LEAVES, "orchestrator.planner", "orchestrator.local", WIRING),
+    WIRING: (*LEAVES, *SHARED, *STEPS, *ADAPTERS, "orchestrator.spec"),
+    "orchestrator.local": (*LEAVES, WIRING),
+    "orchestrator.api": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.local", WIRING),
 }
 HTTP_HOME: Final = "orchestrator.providers.http"
 EDGES_THAT_PRINT: Final = ("workers", "orchestrator.cli", "orchestrator.api", "orchestrator.web", "gateway.__main__")
@@ -340,7 +347,7 @@ BROKEN: Final[list[tuple[Callable[[list[Module]], list[str]], dict[str, str]]]] 
     (broken_floors, {"orchestrator.planner.plan": "from orchestrator.batches.submit import submit"}),
     (broken_floors, {"orchestrator.providers.openai": "import orchestrator.storage.local"}),
     (broken_floors, {"orchestrator.ports": "from orchestrator import wiring"}),
-    (broken_floors, {"orchestrator.api": "from orchestrator.collector.finish import finish"}),
+    (broken_floors, {"orchestrator.api": "from orchestrator.ledger.sql import SqlLedger"}),
     (strangers_to_adapters, {"orchestrator.cli": "from orchestrator.providers import openai"}),
     (strangers_to_adapters, {"orchestrator.ledger.sql": "from orchestrator.storage import local"}),
     (steps_that_reach_outside, {"orchestrator.batches.submit": "from secrets import token_hex"}),

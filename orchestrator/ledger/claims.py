@@ -141,7 +141,7 @@ class Claims:
     # Jobs without room are left out of the query itself: their due units must not hide those of others behind them.
 
     def _room_to_send(self, taken: dict[str, int]) -> dict[str, int]:
-        """Return the jobs that may send, with their `batches_in_flight_max`; enter in `taken` what counts against it."""
+        """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""
         room: dict[str, int] = {}
         for job in (
             self._tx.execute(sa.select(J.id, J.account, J.policy).where(_RUNNING, self._of_job)).mappings().all()
@@ -155,7 +155,7 @@ class Claims:
         return room
 
     def _room_to_plan(self) -> dict[str, int]:
-        """Return the running jobs that may plan, with how many chunks more they may have ahead, one a shard at least."""
+        """Return the running jobs that may plan, with how many shards of each; a shard gives a chunk or more."""
         room: dict[str, int] = {}
         for job in self._tx.execute(sa.select(J.id, J.policy).where(_RUNNING, self._of_job)).mappings().all():
             busy = sa.select(sa.func.count()).where(

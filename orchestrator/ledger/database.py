@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +30,11 @@ NETWORK_FILESYSTEMS: Final = frozenset(
 class Database:
     """An open ledger database; safe to use from many threads."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, one_connection: bool = False) -> None:
         self._engine = engine
         # SQLite lets one writer in at a time and is unfair about whom; in this process a lock is fair and cheap.
         self._writer = threading.Lock()
+        self._reader = self._writer if one_connection else nullcontext()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -44,7 +45,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Run one read transaction."""
-        with _translated(), self._engine.connect().execution_options(reads_only=True) as connection:
+        with self._reader, _translated(), self._engine.connect().execution_options(reads_only=True) as connection:
             yield connection
 
     def close(self) -> None:
@@ -77,7 +78,7 @@ def open_sqlite(path: Path | None) -> Database:
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
-    database = Database(engine)
+    database = Database(engine, one_connection=path is None)
     try:
         with database.write() as transaction:
             schema.migrate(transaction)
@@ -110,7 +111,7 @@ def refuse_network_disk(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
     folder = path.resolve().parent
     best, kind = "", ""
     for line in mounts.read_text(errors="replace").splitlines():
-        _device, mounted, filesystem = line.split(" ")[:3]
+        _device, mounted, filesystem, *_ = (*line.split(" "), "", "")
         mounted = mounted.replace("\\040", " ")
         if (folder == Path(mounted) or Path(mounted) in folder.parents) and len(mounted) >= len(best):
             best, kind = mounted, filesystem

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.domain import lifecycle
+from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
 from orchestrator.domain.model import (
@@ -57,9 +58,11 @@ class SqlDesk:
             found = tx.execute(sa.select(jobs).where(J.id == job.id)).mappings().one_or_none()
             if found is not None:
                 known = rows.job_of(found)
-                values = {"policy": rows.policy_text(job.policy), "version": known.version + 1}
-                tx.execute(sa.update(jobs).where(J.id == job.id).values(**values))
-                return replace(known, policy=job.policy, version=known.version + 1)
+                more = job.policy.attempts_max - known.policy.attempts_max
+                present = replace(known, policy=job.policy, rounds_max=known.rounds_max + more)
+                values = {"policy": rows.policy_text(job.policy), "rounds_max": present.rounds_max}
+                tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
+                return written(present)
             tx.execute(sa.insert(jobs).values(**rows.job_values(job), created_at=now, due_at=now))
             for start in range(0, shard_count, 5_000):
                 numbers = range(start, min(start + 5_000, shard_count))
@@ -145,6 +148,8 @@ class SqlDesk:
             chunk = rows.chunk_of(row)
             if chunk.state is not ChunkState.HELD:
                 raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
+            if batch_id is not None:
+                _refuse_taken(tx, chunk.job_id, batch_id)
             event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
             state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
             closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
@@ -153,7 +158,7 @@ class SqlDesk:
             values = rows.chunk_values(after) | {"due_at": now, "version": chunk.version + 1}
             tx.execute(sa.update(chunks).where(C.id == chunk_id).values(**values))
             note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, batch=batch_id or "none")
-            return after
+            return written(after)
 
     def jobs(self) -> list[Job]:
         """Return all jobs, the newest first."""
@@ -210,6 +215,14 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
     if row is None:
         raise LedgerError(f"the ledger knows no job {job_id}")
     return rows.job_of(row)
+
+
+def _refuse_taken(tx: sa.Connection, job_id: JobId, batch_id: BatchId) -> None:
+    """Raise LedgerError for a batch that is known to hold other rows."""
+    mine = (attempts.c.job_id == job_id, attempts.c.batch_id == batch_id)
+    owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
+    if owner is not None:
+        raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers are of other rows")
 
 
 def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:

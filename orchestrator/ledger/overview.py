@@ -33,10 +33,8 @@ class SqlOverview:
         """Return the job in numbers, all of one moment."""
         with self._database.read() as connection:
             shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
-            states = connection.execute(
-                sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state)
-            ).tuples()
-            counts = {ChunkState(state): count for state, count in states}
+            states = connection.execute(sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state))
+            counts = {ChunkState(row[0]): int(row[1]) for row in states}
             chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
             money = connection.execute(_money(job_id)).mappings().one()
         values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}

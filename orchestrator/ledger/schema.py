@@ -172,6 +172,7 @@ attempts = sa.Table(
     sa.Column("sent_at", Utc, nullable=False),
     _text("digest"),
     sa.UniqueConstraint("chunk_id", "number"),
+    sa.UniqueConstraint("job_id", "batch_id"),
 )
 _LIVE = attempts.c.state.in_(("open", "created"))
 sa.Index("one_live_attempt", attempts.c.chunk_id, unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE)

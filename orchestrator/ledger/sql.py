@@ -181,7 +181,8 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     note(tx, job_id, f"chunk.{after.state}", after.name, now, attempt=after.attempt, error=after.error[:200])
     if after.state in (ChunkState.DEAD, ChunkState.CANCELLED):
         covers = chunk_shards.c.chunk_id == after.id
-        dead = dict(tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers)).tuples())
+        counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
+        dead = {row.shard_no: row.row_count for row in counts}
         settle(tx, job_id, after.id, dead, dead)
 
 
@@ -202,14 +203,12 @@ def add_chunk(tx: sa.Connection, change: ChunkAdded) -> None:
 
 
 def spent(job_id: JobId) -> sa.ScalarSelect[Any]:
-    """Return the job's committed money, as SQL: settled, or reserved while it may still be charged."""
+    """Return the job's committed money in billionths, as SQL: settled, or reserved while it may still be charged."""
     counted = attempts.c.state.in_(("open", "created", "abandoned"))
     amount = sa.func.coalesce(attempts.c.cost_usd, attempts.c.reserved_usd)
-    return (
-        sa.select(sa.func.coalesce(sa.func.sum(amount), 0))
-        .where(attempts.c.job_id == job_id, counted)
-        .scalar_subquery()
-    )
+    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
+    total = sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+    return sa.select(total).where(attempts.c.job_id == job_id, counted).scalar_subquery()
 
 
 def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:

@@ -1,8 +1,8 @@
 """The content of Arrow arrays, for digests: values, not memory.
 
 The same values can lie in memory in many ways: cut from a longer array, with anything under a null, with a dictionary
-in any order, with other bits behind the last. Arrow's own serialisation does not hide it: it pads a slice with the bytes
-of the rows that follow. So each type is written down to its values, with the lengths that keep neighbours apart.
+in any order, with other bits behind the last. Arrow's own serialisation does not hide it: a slice is padded with the
+bytes of the rows that follow. So each type is written down to its values, with the lengths that keep neighbours apart.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def plan(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, plan
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
 
 
-def _plan(  # noqa: PLR0913
+def _plan(
     claim: Claim,
     job: Job,
     shard: Shard,

@@ -68,13 +68,20 @@ class LocalSpool:
         path = self._path(folder)
         if not path.is_dir():
             return []
-        found = (entry.name for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith(TEMPORARY))
+        try:
+            with os.scandir(path) as entries:
+                found = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(TEMPORARY)]
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
         return sorted(f"{folder}/{name}" for name in found)
 
     def remove(self, name: str) -> None:
         """Take a file away, if it is there."""
-        with suppress(FileNotFoundError):
-            self._path(name).unlink()
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
 
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts

@@ -21,7 +21,7 @@ from tests.gateway_process import API_KEY, ROOT
 
 DEADLINE_S: Final = 150.0
 LOOK_EVERY_S: Final = 0.02
-PROGRAM: Final = (sys.executable, "-c", "from orchestrator.cli import main; main()")
+PROGRAM: Final = (sys.executable, "-m", "orchestrator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

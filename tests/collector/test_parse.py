@@ -36,6 +36,7 @@ def test_a_byte_order_mark_is_dropped_at_the_start_of_the_stream_only() -> None:
     assert list(lines([BOM[:1], BOM[1:] + b"a\n" + BOM + b"b"])) == [(0, b"a"), (5, BOM + b"b")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=8), st.integers(1, 60))
 def test_how_the_stream_is_cut_into_blocks_changes_nothing(stream: bytes, cuts: list[int], line_bytes_max: int) -> None:
     places = [0, *sorted(cuts), len(stream)]
@@ -239,7 +240,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), JSON, JSON, st.sampled_from(["response", "result", "error"])), max_size=4))
 def test_any_json_in_any_field_is_accounted_for(drawn: list[tuple[int, object, object, str]]) -> None:
     """Lone surrogates, NaN and huge numbers among it, spelled as Python spells them."""
@@ -248,6 +249,7 @@ def test_any_json_in_any_field_is_accounted_for(drawn: list[tuple[int, object, o
     check_that_all_is_accounted_for("\n".join(stream).encode())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_accounted_for(stream: bytes) -> None:
     check_that_all_is_accounted_for(stream)

@@ -11,7 +11,7 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import parts
@@ -99,6 +99,7 @@ def test_fees_are_the_chunks_cost_even_where_no_row_can_bear_them() -> None:
     assert (cost, costs(table)) == (Decimal("1.5"), ["0.000000000"])
 
 
+@settings(deadline=None)
 @given(st.decimals(0, 1_000, places=9), st.lists(st.integers(0, 2**40) | st.none(), min_size=1, max_size=20))
 def test_shares_add_up_to_the_fees(fees_usd: Decimal, tokens: list[int | None]) -> None:
     rows: list[tuple[RowKey, Answer]] = [((0, row), an_answer(output_tokens=n)) for row, n in enumerate(tokens)]
@@ -181,6 +182,7 @@ def test_a_cursor_skips_forwards() -> None:
     assert taken(cursor, 10) == [8, 9]
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.tuples(st.integers(0, 2), st.integers(0, 40))),
     st.lists(st.integers(0, 45), max_size=6),

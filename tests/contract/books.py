@@ -62,10 +62,10 @@ class Books:
         self.write(JobMoved(before=job, after=replace(job, state=state), due_at=now), job_id=job_id, now=now)
         return self.ledger.job(job_id)
 
-    def move(self, after: Chunk, *, due_at: datetime | None = NOW) -> None:
+    def move(self, after: Chunk, *, due_at: datetime | None = NOW, now: datetime = NOW) -> None:
         """Bring a chunk from where it is to `after`."""
         before = self.ledger.chunk(after.id)
-        self.write(ChunkMoved(before=before, after=after, due_at=due_at), job_id=after.job_id)
+        self.write(ChunkMoved(before=before, after=after, due_at=due_at), job_id=after.job_id, now=now)
 
 
 def names(claims: Iterable[Claim]) -> list[str]:

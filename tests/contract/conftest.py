@@ -1,4 +1,4 @@
-"""What the contract suites run against: every ledger and every spool there is. One of another kind is one more entry."""
+"""What the contract suites run against: every ledger and every spool there is. Another kind is one more entry."""
 
 from __future__ import annotations
 

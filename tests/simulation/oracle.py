@@ -17,7 +17,7 @@ import zstandard
 
 from orchestrator.collector.finish import output_folder
 from orchestrator.domain import custom_id
-from orchestrator.domain.model import TERMINAL, AttemptState, ChunkState, Job, JobState
+from orchestrator.domain.model import TERMINAL, AttemptState, ChunkState, Job, JobState, Step
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.overview import SqlOverview
 from tests.fakes.answers import AGAIN, answer_to
@@ -42,6 +42,26 @@ NEXT_DUE: Final = (
     "select min(paused_until) from accounts where paused_until > {}",
     "select min(max(due_at, lease_until)) from jobs where due_at is not null and max(due_at, lease_until) > {}",
 )
+DUE: Final = (
+    "select distinct state from chunks where due_at <= {0} and lease_until <= {0} order by state",
+    "select distinct 'shard ' || state from shards where due_at <= {0} and lease_until <= {0} order by state",
+    "select due from jobs where due_at <= {0} and lease_until <= {0}",
+)
+STEPS_OF: Final = {
+    "planned": (Step.SUBMIT, Step.CANCEL),
+    "uploaded": (Step.SUBMIT, Step.CANCEL),
+    "submitting": (Step.RECOVER,),
+    "in_doubt": (Step.RECOVER,),
+    "held": (Step.RECOVER, Step.CANCEL),
+    "submitted": (Step.POLL, Step.CANCEL),
+    "ended": (Step.COLLECT,),
+    "splitting": (Step.SPLIT, Step.CANCEL),
+    "shard planning": (Step.PLAN,),
+    "shard planned": (Step.FINISH,),
+    "review": (Step.REVIEW,),
+    "retry": (Step.RETRY,),
+    "seal": (Step.SEAL,),
+}
 
 
 class Broken(AssertionError):
@@ -92,6 +112,16 @@ class Oracle:
             _expect(spent <= budget_usd, f"{spent} USD spent or reserved, the budget is {budget_usd}")
             charged = sum((batch.fees_usd for batch in batches), Decimal(0))
             _expect(charged <= budget_usd, f"{charged} USD charged, the budget is {budget_usd}")
+
+    def first(self, query: str) -> Any:
+        """Return the first value that a query finds."""
+        return self._all(query)[0][0]
+
+    def due_steps(self, now_s: float) -> list[Step]:
+        """Return the steps that may be due: so that claims are not asked for what cannot be."""
+        now_us = round(now_s * 1_000_000)
+        kinds = [row[0] for query in DUE for row in self._all(query.format(now_us))]
+        return list(dict.fromkeys(step for kind in kinds for step in STEPS_OF.get(kind, ())))
 
     def _all(self, query: str) -> list[Any]:
         return self.connection.execute(query).fetchall()  # type: ignore[no-any-return]

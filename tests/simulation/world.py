@@ -41,9 +41,10 @@ from tests.simulation.switching import Crash, Switch, SwitchingLedger, Switching
 from tests.simulation.switching import Trace  # fmt: skip
 
 LEASE_S: Final = 120.0
-TURNS_MAX: Final = 60_000
+TURNS_MAX: Final = 30_000
 DIGEST: Final = hashlib.sha256(b"simulation").hexdigest()
 BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
+LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
 ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
 
 
@@ -103,6 +104,7 @@ class World:
         self.turns = self.crashes = self.retries = 0
         self.budget_usd = plan.policy.budget_usd
         self.is_calm = False
+        self._wants_to_cancel = plan.cancel_at_s is not None
         self.may_be_due = True
         self._writes = self._record_count()
 
@@ -180,7 +182,7 @@ class World:
         if not self.is_calm and self.clock.elapsed_s > self.plan.faults_until_s:
             self.is_calm, self.provider.rates = True, CALM
             self.trace.add("-- from here on nothing goes wrong")
-        if self.turns % 40 == 0:
+        if self.turns % 50 == 0:
             self._people()
         if self.may_be_due:
             self._hand_out()
@@ -188,7 +190,7 @@ class World:
         awake = [worker for worker in self.workers if worker.is_busy and worker.wakes_at_s <= now_s]
         if not awake:
             self._people()
-            if not self.may_be_due:
+            if not self.may_be_due or all(worker.is_busy for worker in self.workers):
                 self._jump()
             return
         self._let_run(self.chance.choice(awake))
@@ -239,9 +241,13 @@ class World:
         idle = [worker for worker in self.workers if not worker.is_busy]
         if not idle:
             return
-        steps = [step for step in Step if self.is_calm or self.chance.random() < 0.8]
+        due = self.oracle.due_steps(self.clock.now().timestamp())
+        steps = [step for step in due if self.is_calm or self.chance.random() < 0.8]
+        if not steps:
+            self.may_be_due = bool(due)
+            return
         claims = self.ledger.claim(steps, limit=len(idle), now=self.clock.now(), lease_s=LEASE_S)
-        self.may_be_due = bool(claims) or len(steps) < len(Step)
+        self.may_be_due = bool(claims) or len(steps) < len(due)
         for claim in claims:
             if not self.is_calm and self.chance.random() < self.plan.dropped:
                 self.trace.add(f"beat loses {_told(claim)}")
@@ -277,7 +283,7 @@ class World:
         if not times and jobs is not None:
             times = [jobs]
         if not times:
-            if self._job().state is JobState.STOPPED or self._has_held():
+            if self._state() == JobState.STOPPED or self._has_held():
                 times = [now_s + 60]
             else:
                 raise Broken(f"nothing is due, and nothing will be: {self._standing()}")
@@ -287,7 +293,7 @@ class World:
 
     def _is_over(self) -> bool:
         """Whether the job has ended, nobody will retry it, and every straggler has come home."""
-        if self.turns % 10 or self._job().state not in ENDED or self.retries < self.plan.retries:
+        if self.turns % 10 or self.retries < self.plan.retries or self._state() not in ENDED:
             return False
         if any(worker.is_busy for worker in self.workers):
             return False
@@ -303,25 +309,27 @@ class World:
 
     def _people(self) -> None:
         """Do what people do: cancel, resume, resolve, retry, restart."""
-        job, now, chance = self._job(), self.clock.now(), self.chance
-        cancel_at_s = self.plan.cancel_at_s
-        if cancel_at_s is not None and self.clock.elapsed_s >= cancel_at_s and job.revision == 1:
-            self.desk.cancel(job.id, now=now)
+        state, now, chance = self._state(), self.clock.now(), self.chance
+        if self._wants_to_cancel and state in LIVE and self.clock.elapsed_s >= (self.plan.cancel_at_s or 0.0):
+            self._wants_to_cancel = False
+            self.trace.add("the job is cancelled")
+            self.desk.cancel(self.job_id, now=now)
         if self.plan.break_leases and not self.is_calm and chance.random() < 0.02:
             self.trace.add("leases are broken")
             self.desk.break_leases(now=now)
-        if job.state is JobState.STOPPED and chance.random() < 0.3:
-            self._resume(job)
-        if job.state in ENDED and self.retries < self.plan.retries:
+        if state == JobState.STOPPED and chance.random() < 0.3:
+            self._resume(self._job())
+        if state in ENDED and self.retries < self.plan.retries:
             self.retries += 1
-            self.oracle.after_event(self.budget_usd)
+            self._judge()
             self._check_end()
-            count = self.desk.retry(job.id, now=now)
+            count = self.desk.retry(self.job_id, now=now)
             self.trace.add(f"{count} rows are retried")
-        for chunk, _attempt in self.desk.held(job.id):
-            if chance.random() < (0.5 if self.is_calm else 0.05):
-                self._resolve(chunk.id, str(chunk.token))
-        self.may_be_due = True
+        if self._has_held():
+            for chunk, _attempt in self.desk.held(self.job_id):
+                if chance.random() < (0.5 if self.is_calm else 0.05):
+                    self._resolve(chunk.id, str(chunk.token))
+        self.may_be_due |= self._record_count() != self._writes
 
     def _resume(self, job: Job) -> None:
         self.trace.add(f"resumed after {job.reason}")
@@ -348,7 +356,10 @@ class World:
         return self.ledger.job(self.job_id)
 
     def _has_held(self) -> bool:
-        return bool(self.desk.held(self.job_id))
+        return self.oracle.first("select count(*) from chunks where state = 'held'") > 0
+
+    def _state(self) -> str:
+        return str(self.oracle.first("select state from jobs"))
 
     def _standing(self) -> str:
         job = self._job()

@@ -1,0 +1,265 @@
+"""The file a ledger is kept in: it outlives its process, its schema moves forward only, and no bad place is taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.model import ChunkState, Step
+from orchestrator.ledger import schema
+from orchestrator.ledger.database import open_sqlite, refuse_network_disk
+from tests.builders import JOB, NOW, a_chunk, an_attempt
+from tests.contract.books import Books
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def test_a_ledger_in_a_file_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    database = open_sqlite(path)
+    job = Books(database).open()
+    Books(database).add(a_chunk())
+    Books(database).write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
+    database.close()
+
+    database = open_sqlite(path)
+
+    books = Books(database)
+    assert (books.ledger.job(JOB), books.ledger.chunk(a_chunk().id)) == (job, a_chunk())
+    assert books.desk.attempts(JOB) == [an_attempt()]
+    database.close()
+
+
+SENDER: Final = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from orchestrator.domain.changes import AttemptOpened, ChunkMoved
+from orchestrator.domain.model import ChunkState, Step
+from orchestrator.ledger.database import open_sqlite
+from tests.builders import NOW, a_chunk, an_attempt
+from tests.contract.books import Books
+
+books = Books(open_sqlite(Path(sys.argv[1])))
+[claim] = books.claim(Step.SUBMIT)
+begun = ChunkMoved(before=a_chunk(), after=a_chunk(state=ChunkState.SUBMITTING), due_at=NOW)
+books.ledger.record(claim, begun, AttemptOpened(attempt=an_attempt(), budget_usd=None), now=NOW, keep=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_intent_outlives_a_kill_right_after_it(tmp_path: Path) -> None:
+    """Promise 2: what was committed before the POST is there for whoever recovers."""
+    path = tmp_path / "ledger.db"
+    database = open_sqlite(path)
+    Books(database).open()
+    Books(database).add(a_chunk())
+    database.close()
+
+    killed = subprocess.run([sys.executable, "-c", SENDER, str(path)], cwd=ROOT, check=False, timeout=60)
+
+    assert killed.returncode == -signal.SIGKILL
+    database = open_sqlite(path)
+    assert Books(database).ledger.chunk(a_chunk().id).state is ChunkState.SUBMITTING
+    assert Books(database).desk.attempts(JOB) == [an_attempt()]
+    database.close()
+
+
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """synchronous=FULL (2) and WAL: with less, a power loss takes a committed intent back."""
+    database = open_sqlite(tmp_path / "ledger.db")
+
+    with database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    database.close()
+
+
+def test_a_transaction_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    database = open_sqlite(tmp_path / "ledger.db")
+    Books(database).open()
+
+    with pytest.raises(KeyError), database.write() as tx:  # noqa: PT012
+        tx.execute(sa.delete(schema.jobs))
+        raise KeyError
+
+    assert Books(database).ledger.job(JOB).id == JOB
+    database.close()
+
+
+def present_schema(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        found: str = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
+    connection.close()
+    return found
+
+
+def test_a_schema_from_the_future_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_sqlite(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    connection.close()
+
+    with pytest.raises(LedgerError, match=r"schema 99.*upgrade"):
+        open_sqlite(path)
+
+    assert present_schema(path) == "99"
+
+
+def test_a_ledger_moves_forward_one_migration_at_a_time_and_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    database = open_sqlite(path)
+    Books(database).open()
+    begun = int(present_schema(path))
+    done: list[str] = []
+
+    def add_a_column(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
+        done.append("column")
+
+    def look_at_it(connection: sa.Connection) -> None:
+        assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "grey"
+        done.append("look")
+
+    for _ in range(2):
+        with database.write() as tx:
+            schema.migrate(tx, (*schema.MIGRATIONS, add_a_column, look_at_it))
+
+    assert done == ["column", "look"]
+    assert Books(database).ledger.job(JOB).id == JOB
+    database.close()
+    assert present_schema(path) == str(begun + 2)
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    database = open_sqlite(path)
+    begun = present_schema(path)
+
+    def fail_half_way(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN colour TEXT")
+        connection.exec_driver_sql("ALTER TABLE nothing ADD COLUMN colour TEXT")
+
+    with pytest.raises(LedgerError), database.write() as tx:
+        schema.migrate(tx, (*schema.MIGRATIONS, fail_half_way))
+
+    with database.read() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("jobs")}
+    assert "colour" not in columns
+    database.close()
+    assert present_schema(path) == begun
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be looked at " * 20, b"\0" * 8192])
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(content)
+
+    with pytest.raises(LedgerError, match=r"ledger\.db"):
+        open_sqlite(path)
+
+    assert path.read_bytes() == content
+
+
+def test_damage_in_the_middle_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    database = open_sqlite(path)
+    books = Books(database)
+    books.open(shards=2_000)
+    database.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+
+    with pytest.raises(LedgerError):
+        Books(open_sqlite(path)).overview.shards(JOB)
+
+
+def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"nowhere.ledger\.db"):
+        open_sqlite(tmp_path / "nowhere" / "ledger.db")
+
+
+def test_an_error_of_the_database_tells_no_parameters(tmp_path: Path) -> None:
+    """Promise 8: what the ledger holds of a job stays out of messages that may be logged."""
+    database = open_sqlite(tmp_path / "ledger.db")
+    books = Books(database)
+    books.open()
+    books.add(a_chunk())
+
+    with pytest.raises(LedgerError) as caught:
+        books.add(replace(a_chunk(), error="the provider's words"))
+
+    assert "the provider's words" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    database.close()
+
+
+MOUNTS: Final = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+tmpfs /run tmpfs rw 0 0
+server:/export /net nfs4 rw 0 0
+/dev/sdb1 /net/local xfs rw 0 0
+//server/share /mnt/my\\040share cifs rw 0 0
+host:dir /home/me/remote fuse.sshfs rw 0 0
+server:/old /data ext4 rw 0 0
+server:/new /data nfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv/work/ledger.db", None),
+        ("/net/work/ledger.db", "nfs4"),
+        ("/net/ledger.db", "nfs4"),
+        ("/network/ledger.db", None),
+        ("/net/local/ledger.db", None),
+        ("/mnt/my share/work/ledger.db", "cifs"),
+        ("/home/me/remote/ledger.db", "fuse.sshfs"),
+        ("/home/me/ledger.db", None),
+        ("/data/ledger.db", "nfs"),  # mounted over: the later one is what is there
+    ],
+)
+def test_a_network_disk_is_refused(tmp_path: Path, path: str, kind: str | None) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+
+    if kind is None:
+        refuse_network_disk(Path(path), mounts)
+    else:
+        with pytest.raises(LedgerError, match=rf"network disk \({kind},"):
+            refuse_network_disk(Path(path), mounts)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "none\n"])
+def test_a_list_of_mounts_that_tells_nothing_refuses_nothing(tmp_path: Path, content: str) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(content)
+
+    refuse_network_disk(tmp_path / "ledger.db", mounts)
+
+
+def test_a_machine_without_a_list_of_mounts_refuses_nothing(tmp_path: Path) -> None:
+    refuse_network_disk(tmp_path / "ledger.db", tmp_path / "nothing")
+
+
+def test_the_ledger_in_memory_is_each_its_own() -> None:
+    one, two = open_sqlite(None), open_sqlite(None)
+    Books(one).open()
+
+    assert Books(two).desk.jobs() == []
+    assert Books(two).claim(*Step, now=NOW) == []
+    one.close()
+    two.close()

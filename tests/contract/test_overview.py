@@ -1,0 +1,193 @@
+"""Sums and lists over many units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened, ShardMoved
+from orchestrator.domain.model import AttemptState, BatchId, ChunkState, JobId, ShardState, Tally
+from orchestrator.domain.review import Totals
+from tests.builders import JOB, a_chunk, a_job, a_shard, added, after, an_attempt
+from tests.contract.books import Books
+
+S = ChunkState
+
+
+def test_a_new_job_in_numbers(books: Books) -> None:
+    books.open(shards=3)
+
+    assert books.overview.totals(JOB) == Totals(
+        shards=3, shards_planning=3, shards_finished=0, rows=0, settled=0, refused=0
+    )
+
+
+def test_a_job_under_way_in_numbers(books: Books) -> None:
+    """Every figure by hand; another job beside it counts nowhere."""
+    other = JobId("other-deadbeef")
+    books.open(shards=3)
+    books.open(a_job(other), shards=7)
+    books.add(a_chunk(job_id=other, state=S.SUBMITTED, tally=Tally(succeeded=99)))
+    for number, state, refused in ((0, ShardState.FINISHED, 1), (1, ShardState.PLANNED, 2)):
+        moved = replace(a_shard(number), state=state, row_count=20, refused_count=refused)
+        books.write(ShardMoved(before=a_shard(number), after=moved, due_at=None))
+    tally = Tally(succeeded=1, dead=2, waiting=3, resent=4, missing=5, lines=6, duplicates=7, foreign=8, unreadable=9)
+    books.add(
+        a_chunk("c00000-00000", state=S.SUBMITTED, request_count=10, done_count=4),
+        a_chunk("c00000-00001", state=S.SUBMITTED, request_count=20, done_count=0),
+        a_chunk("c00000-00002", state=S.ENDED, request_count=40, done_count=40),
+        a_chunk("c00000-00003"),
+    )
+    for name, found_at in (("c00000-00004", 50), ("c00000-00005", 30)):
+        chunk = a_chunk(name, state=S.ENDED)
+        books.add(chunk)
+        collected = replace(chunk, state=S.COLLECTED, tally=tally)
+        books.move(collected, due_at=None, now=after(found_at))
+
+    assert books.overview.totals(JOB) == Totals(
+        shards=3,
+        shards_planning=1,
+        shards_finished=1,
+        rows=40,
+        settled=3,
+        refused=3,
+        chunks={S.SUBMITTED: 2, S.ENDED: 1, S.PLANNED: 1, S.COLLECTED: 2},
+        succeeded=2,
+        dead=4,
+        waiting=6,
+        waiting_since=after(30),
+        missing=10,
+        lines=12,
+        duplicates=14,
+        foreign=16,
+        unreadable=18,
+        in_flight_rows=30,
+        in_flight_done=4,
+    )
+
+
+def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Books) -> None:
+    books.open()
+    chunk = a_chunk(state=S.ENDED)
+    books.add(chunk)
+    books.move(replace(chunk, state=S.COLLECTED, tally=Tally(waiting=10)), due_at=None, now=after(5))
+    assert books.overview.totals(JOB).waiting_since == after(5)
+
+    chunk = books.ledger.chunk(chunk.id)
+    books.move(replace(chunk, tally=Tally(waiting=4, resent=6)), due_at=None, now=after(50))
+    assert books.overview.totals(JOB).waiting_since == after(5)
+    chunk = books.ledger.chunk(chunk.id)
+    books.move(replace(chunk, tally=Tally(resent=10)), due_at=None, now=after(90))
+
+    assert books.overview.totals(JOB).waiting_since is None
+
+
+def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Books) -> None:
+    """A figure to the billionth, and none of it counted twice."""
+    books.open()
+    cases = [
+        (AttemptState.OPEN, "1", None, None),
+        (AttemptState.CREATED, "2", None, "batch-1"),
+        (AttemptState.CREATED, "4", "3.000000001", "batch-2"),
+        (AttemptState.REFUSED, "8", None, None),
+        (AttemptState.ABSENT, "16", None, None),
+        (AttemptState.ABANDONED, "32", None, None),
+    ]
+    for n, (state, reserved, cost, batch) in enumerate(cases):
+        books.add(a_chunk(f"c00000-0000{n}"))
+        attempt = an_attempt(f"token-{n}", a_chunk(f"c00000-0000{n}"), reserved_usd=Decimal(reserved))
+        books.write(AttemptOpened(attempt=attempt, budget_usd=None))
+        settled = None if cost is None else Decimal(cost)
+        batch_id = None if batch is None else BatchId(batch)
+        books.write(AttemptClosed(token=attempt.token, state=state, batch_id=batch_id, cost_usd=settled))
+
+    totals = books.overview.totals(JOB)
+
+    assert (totals.cost_usd, totals.reserved_usd, totals.wagered_usd, totals.batches) == (
+        Decimal("3.000000001"),
+        Decimal(3),
+        Decimal(32),
+        2,
+    )
+
+
+def test_the_backlog_is_what_is_planned_and_not_yet_sent(books: Books) -> None:
+    books.open()
+    books.add(*(a_chunk(f"c00000-0000{n:x}", state=state) for n, state in enumerate(ChunkState)))
+
+    assert books.overview.backlog(JOB) == 2  # PLANNED, UPLOADED
+    assert books.overview.backlog(JobId("other-deadbeef")) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "batch", "ever"),
+    [
+        (AttemptState.OPEN, None, False),
+        (AttemptState.REFUSED, None, False),
+        (AttemptState.CREATED, BatchId("batch-1"), True),
+    ],
+)
+def test_a_job_was_ever_accepted_once_a_batch_of_it_is_known(
+    books: Books, state: AttemptState, batch: BatchId | None, *, ever: bool
+) -> None:
+    books.open()
+    books.add(a_chunk())
+    books.write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
+    books.write(AttemptClosed(token=an_attempt().token, state=state, batch_id=batch))
+
+    assert books.overview.ever_created(JOB) is ever
+    assert not books.overview.ever_created(JobId("other-deadbeef"))
+
+
+def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(books: Books) -> None:
+    books.open(shards=2)
+    books.write(
+        added(a_chunk("r00002", state=S.COLLECTED, shard_no=None, round=3), {0: 2}),
+        added(a_chunk("r00001", state=S.COLLECTED, shard_no=None, round=2), {0: 2, 1: 8}),
+        added(a_chunk("c00000-00001", state=S.DEAD, row_start=10), {0: 10}),
+        added(a_chunk("c00000-00000", state=S.COLLECTED, row_start=0), {0: 10}),
+        added(a_chunk("c00000-00002", state=S.CANCELLED, row_start=20), {0: 10}),
+        added(a_chunk("c00001-00000", state=S.COLLECTED, shard_no=1), {1: 10}),
+        *(
+            added(a_chunk(f"c00000-0001{n}", state=state), {0: 10})
+            for n, state in enumerate(set(ChunkState) - {S.COLLECTED, S.DEAD, S.CANCELLED})
+        ),
+    )
+
+    assert [(found.chunk.name, found.rows) for found in books.overview.contributions(JOB, 0)] == [
+        ("c00000-00000", 10),
+        ("c00000-00001", 10),
+        ("c00000-00002", 10),
+        ("r00001", 2),
+        ("r00002", 2),
+    ]
+    assert [(found.chunk.name, found.rows) for found in books.overview.contributions(JOB, 1)] == [
+        ("c00001-00000", 10),
+        ("r00001", 8),
+    ]
+    assert books.overview.contributions(JobId("other-deadbeef"), 0) == []
+
+
+def test_waiting_chunks_come_lowest_round_first_then_by_name(books: Books) -> None:
+    books.open()
+    some = Tally(waiting=1)
+    books.add(
+        a_chunk("r00001", state=S.COLLECTED, round=2, tally=some),
+        a_chunk("c00000-00002", state=S.COLLECTED, tally=some),
+        a_chunk("c00000-00001", state=S.COLLECTED, tally=some),
+        a_chunk("c00000-00000", state=S.COLLECTED, tally=Tally(resent=1)),
+    )
+
+    found = [chunk.name for chunk in books.overview.waiting(JOB, limit=10)]
+
+    assert found == ["c00000-00001", "c00000-00002", "r00001"]
+    assert [chunk.name for chunk in books.overview.waiting(JOB, limit=2)] == found[:2]
+
+
+def test_shards_are_listed_in_order(books: Books) -> None:
+    books.open(shards=12)
+
+    assert [shard.shard_no for shard in books.overview.shards(JOB)] == list(range(12))
+    assert books.overview.shards(JobId("other-deadbeef")) == []

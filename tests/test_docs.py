@@ -1,0 +1,326 @@
+"""The documentation against the code: what is documented exists, what exists is documented, and examples hold.
+
+Rule 1: a page's table is compared both ways, so that neither a missing nor an invented name passes.
+Rule 2: nothing is called and nothing is sent; commands are parsed, job files are read, Python is compiled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import tomllib
+from dataclasses import MISSING, fields
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+import orchestrator
+from gateway import __main__ as gateway_process
+from gateway.faults import FaultPlan, read_plan
+from orchestrator import cli
+from orchestrator.collector.join import OutputOptions, result_fields
+from orchestrator.domain.model import ChunkState, JobState, Step
+from orchestrator.domain.policy import Policy
+from orchestrator.job import TABLES, Job, read_job
+from orchestrator.settings import ProviderSettings, Settings, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+DOCS: Final = ROOT / "docs"
+SKIPPED: Final = {".venv", ".git", ".orchestrator", ".gateway", ".pytest_cache", "node_modules", "build", "dist"}
+PAGES: Final = sorted(path for path in ROOT.rglob("*.md") if SKIPPED.isdisjoint(path.relative_to(ROOT).parts[:-1]))
+REQUIRED: Final = "required"
+NONE: Final = "none"
+FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE: Final = re.compile(r"`([^`\n]+)`")
+INDENTED_COMMAND: Final = re.compile(r"^ {4,}(?:\w+=\S+ )?(?:\.venv/bin/)?(orchestrator .+)$", re.MULTILINE)
+OWN_PATH: Final = re.compile(r"(?:orchestrator|gateway|tests|config|docs|examples|benchmarks)/[\w./-]*")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next one of its level or above."""
+    level = re.match(r"#+", heading)
+    assert level is not None
+    found = re.search(
+        rf"^{re.escape(heading)}$\n(.*?)(?=^#{{1,{len(level[0])}}} |\Z)", without_fences(text), re.MULTILINE | re.DOTALL
+    )
+    assert found is not None, f"no heading {heading!r}"
+    return found[1]
+
+
+def without_fences(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def rows(text: str) -> Iterator[tuple[list[str], str]]:
+    """Yield for each row of the tables in `text` the code words of its first cell, and its second cell."""
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            first, second = [cell.strip() for cell in line.strip("|").split("|")][:2]
+            yield CODE.findall(first), second
+
+
+def defaults(text: str) -> dict[str, str]:
+    return {word: second for words, second in rows(text) for word in words}
+
+
+def names(text: str) -> list[str]:
+    return [word for words, _ in rows(text) for word in words]
+
+
+def fenced(language: str) -> list[Any]:
+    return [
+        pytest.param(path, code, id=f"{name_of(path)}-{number}")
+        for path in PAGES
+        for number, (found, code) in enumerate(FENCE.findall(path.read_text(encoding="utf-8")), 1)
+        if found == language
+    ]
+
+
+def commands() -> list[Any]:
+    """Return every `orchestrator …` command line of an indented block or a code word."""
+    found = []
+    for path in PAGES:
+        text = without_fences(path.read_text(encoding="utf-8"))
+        spoken = [word for word in CODE.findall(text) if re.match(r"orchestrator [a-z]+( |$)", word)]
+        for command in [*INDENTED_COMMAND.findall(text), *spoken]:
+            found.append(pytest.param(command, id=f"{name_of(path)}: {command[:60]}"))
+    return found
+
+
+def group() -> TyperGroup:
+    found = typer.main.get_command(cli.app)
+    assert isinstance(found, TyperGroup)
+    return found
+
+
+def default_of(field: Any) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def written(value: Any) -> str:
+    """Return a default as the tables write it."""
+    if value is MISSING:
+        return REQUIRED
+    if value is None:
+        return NONE
+    if isinstance(value, StrEnum | str):
+        return f'`"{value}"`'
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, dict):
+        return "`{}`"
+    assert isinstance(value, int | float | Decimal), value
+    return f"`{value}`"
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"), [("policy", Policy), ("output", OutputOptions), ("provider", ProviderSettings)]
+)
+def test_a_job_files_table_documents_every_field_with_its_default(table: str, kind: Any) -> None:
+    """docs/job-file.md against the dataclass: no key missing, none invented, no default out of date."""
+    documented = defaults(section(page("job-file.md"), f"## `[{table}]`"))
+    declared = {field.name: written(default_of(field)) for field in fields(kind)}
+    # These two stand in `providers.toml` or are filled in for every provider.
+    if kind is ProviderSettings:
+        declared.pop("name")
+        declared |= {"requests_max": "`10000`", "bytes_max": "`50000000`"}
+
+    assert documented == declared
+
+
+def test_job_and_request_are_documented_key_by_key() -> None:
+    """docs/job-file.md against what a file may hold, and against the dataclass Job."""
+    text = page("job-file.md")
+    job, request = names(section(text, "## `[job]`")), names(section(text, "## `[request]`"))
+
+    assert sorted(job) == sorted(TABLES["job"] or ())
+    assert sorted(request) == sorted(TABLES["request"] or ())
+    in_python = set(names(section(page("python-api.md"), "## `Job`")))
+    assert {*job, *request, *in_python} == {field.name for field in fields(Job)}
+
+
+@pytest.mark.parametrize("table", ["job", "request"])
+def test_defaults_of_job_and_request_are_those_of_the_dataclass(table: str) -> None:
+    """Only `name` differs: a file must have it."""
+    declared = {field.name: written(default_of(field)) for field in fields(Job)} | {"name": REQUIRED}
+
+    for words, default in rows(section(page("job-file.md"), f"## `[{table}]`")):
+        assert [default] == [declared[word] for word in words], words
+
+
+def test_the_programs_own_settings_are_documented_with_their_shipped_values() -> None:
+    shipped = read_toml(ROOT / "config" / "defaults.toml")
+    documented = defaults(section(page("job-file.md"), "## `config/defaults.toml`"))
+
+    assert documented == {field.name: written(shipped[field.name]) for field in fields(Settings)}
+
+
+def test_the_python_page_documents_the_public_names_and_no_others() -> None:
+    """docs/python-api.md: a heading or a row of the errors for each name in `orchestrator.__all__`."""
+    text = page("python-api.md")
+    headings = re.findall(r"^## `(\w+)`$", text, re.MULTILINE)
+
+    assert sorted([*headings, *names(section(text, "## Errors"))]) == sorted(orchestrator.__all__)
+
+
+@pytest.mark.parametrize("name", ["JobHandle", "Result", "Status"])
+def test_the_members_of_what_is_returned_are_documented(name: str) -> None:
+    kind = getattr(orchestrator, name)
+    there_are = {member for member in (*dir(kind), *kind.__dataclass_fields__) if not member.startswith("_")}
+    documented = {re.split(r"\W", word)[0] for word in CODE.findall(section(page("python-api.md"), f"## `{name}`"))}
+
+    if name == "JobHandle":
+        there_are -= {"job_id", "work"}  # what it was opened with
+    assert there_are <= documented
+
+
+def test_the_command_page_documents_the_commands_and_no_others() -> None:
+    command = group()
+
+    assert re.findall(r"^## `(\w+)`$", page("command-line.md"), re.MULTILINE) == list(command.commands)
+
+
+def test_every_option_is_documented() -> None:
+    command = group()
+    options = {
+        option for one in command.commands.values() for param in one.params for option in param.opts if option[0] == "-"
+    }
+
+    text = page("command-line.md")
+    assert {option for option in options if option not in text} == set()
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    codes = {str(code) for code in (cli.DONE, cli.FAILED, cli.WRONG, cli.WAITING, cli.INTERRUPTED)}
+
+    assert set(names(section(page("command-line.md"), "## Exit codes"))) == codes
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_in_the_docs_parses(line: str) -> None:
+    """The command exists, its options exist, its arguments are as many as it takes."""
+    words = shlex.split(line, comments=True)
+    if words[1:2] == ["COMMAND"]:
+        return
+    command = group().commands[words[1]]
+    arguments = words[2:] or ["JOB"]  # spoken of, not shown in full
+
+    command.make_context(words[1], arguments)
+
+
+def test_the_output_page_documents_the_result_columns() -> None:
+    """docs/output.md against the schema, in its order, with all types."""
+    documented = [(words[0], second) for words, second in rows(section(page("output.md"), "## Columns"))]
+    schema = result_fields(OutputOptions(raw=True))
+
+    assert documented == [(column.name, str(column.type).replace("decimal128", "decimal")) for column in schema]
+
+
+@pytest.mark.parametrize(
+    ("heading", "states"), [("## States of a job", JobState), ("## States of a chunk", ChunkState)]
+)
+def test_the_glossary_has_every_state(heading: str, states: Any) -> None:
+    assert sorted(names(section(page("glossary.md"), heading))) == sorted(states)
+
+
+def test_the_glossarys_picture_has_every_state() -> None:
+    picture = section(page("glossary.md"), "## States of a chunk").split("| state |")[0]
+
+    assert {state.name for state in ChunkState} <= set(re.findall(r"[A-Z_]{4,}", picture))
+
+
+def test_the_architecture_page_names_every_step() -> None:
+    section_text = section(page("architecture.md"), "## Steps")
+    listed = re.findall(r"^\| (\w+) \| (?:job|shard|chunk) \|", section_text, re.MULTILINE)
+
+    assert sorted(listed) == sorted(Step)
+
+
+def test_the_gateway_page_documents_its_options() -> None:
+    """Every flag of `python -m gateway`, with its default where it is written in code."""
+    parser = gateway_process._parser()
+    flags = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    documented = set(names(section(page("gateway.md"), "## Run it")))
+    assert isinstance(parser, argparse.ArgumentParser)
+
+    assert {word for word in documented if word.startswith("--")} == flags - {"--help"}
+
+
+@pytest.mark.parametrize(("path", "code"), fenced("toml"))
+def test_every_toml_block_is_a_job_or_a_fault_plan(path: Path, code: str, tmp_path: Path) -> None:
+    file = tmp_path / "block.toml"
+    file.write_text(code, encoding="utf-8")
+
+    if "job" in tomllib.loads(code):
+        assert read_job(file).provider_settings.dialect == "onerouter"
+    else:
+        assert path == DOCS / "gateway.md"
+        assert read_plan(file) != FaultPlan()
+
+
+@pytest.mark.parametrize(("path", "code"), fenced("python"))
+def test_every_python_block_compiles_and_uses_public_names(path: Path, code: str) -> None:
+    compile(code, name_of(path), "exec")
+    used = set(re.findall(r"\borchestrator\.(\w+)", code))
+
+    assert used <= set(orchestrator.__all__)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    """The file is there, and has the heading."""
+    for target in LINK.findall(without_fences(path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors a code host makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", without_fences(path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if p.parent.name != "decisions" or p.name == "README.md"], ids=name_of
+)
+def test_every_path_of_ours_that_is_named_exists(path: Path) -> None:
+    text = without_fences(path.read_text(encoding="utf-8"))
+    for word in CODE.findall(text):
+        if OWN_PATH.fullmatch(word) and "<" not in word:
+            assert (ROOT / word).exists(), word
+
+
+def test_every_page_is_reachable() -> None:
+    """Each page of docs/ is linked from the first one, each decision from the list of decisions, and in mkdocs.yml."""
+    for path in DOCS.glob("*.md"):
+        if path.name != "README.md":
+            assert f"({path.name})" in page("README.md"), path.name
+            assert path.name in (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), path.name
+    for path in (DOCS / "decisions").glob("*.md"):
+        if path.name != "README.md":
+            assert f"({path.name})" in page("decisions/README.md"), path.name
