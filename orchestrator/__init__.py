@@ -1,6 +1,6 @@
 """Batch orchestrator: a language model's answer beside every row of a dataset, through Batch APIs."""
 
-from orchestrator.api import JobHandle, JobHeld, JobStopped, open_job, plan, run
+from orchestrator.api import JobHandle, JobHeld, JobInterrupted, JobStopped, open_job, plan, run
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
 from orchestrator.job import Job, read_job
 from orchestrator.result import Result, Status
@@ -11,6 +11,7 @@ __all__ = [
     "Job",
     "JobHandle",
     "JobHeld",
+    "JobInterrupted",
     "JobStopped",
     "OrchestratorError",
     "Result",

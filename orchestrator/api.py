@@ -1,35 +1,30 @@
 """The Python API: plan a job, run it to its end, open it again.
 
-Rule: everything that a mistake of the user's can break is checked before the first request is sent: the job, the
-key, the dataset, the columns of the template, the names of the output's columns, the price where there is a budget.
+Rule: nothing is sent before the job, its key and its dataset have been checked (`prepare`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from orchestrator import settings as configuration
-from orchestrator.collector.join import output_schema
+from orchestrator.domain import model
 from orchestrator.domain.errors import ConfigError, OrchestratorError
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.model import Job as JobRecord
 from orchestrator.domain.recovery import GUARANTEE
 from orchestrator.job import Job
 from orchestrator.local import LocalRunner, Progress, only_runner
 from orchestrator.planner.estimate import Estimate, estimate
-from orchestrator.planner.read import Dataset, keep_table, open_dataset
+from orchestrator.prepare import NoKey, enter, places, prepare
 from orchestrator.result import Result, Status, revision_path
 from orchestrator.settings import ProviderSettings, Settings
-from orchestrator.spec import Spec, render_mark
 from orchestrator.wiring import JobTools, Workbench, connect, open_workbench, planning_of
-
-INPUTS: Final = "inputs"
 
 
 class JobStopped(OrchestratorError):
@@ -44,27 +39,18 @@ class JobHeld(JobStopped):
     """Only a person can tell what became of some creates: see `orchestrator resolve`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A job that has been checked against its dataset."""
-
-    job: Job
-    spec: Spec
-    source: Dataset
-
-
 def plan(job: Job) -> Estimate:
     """Say what `job` would send and cost, with three sample requests. Sends nothing, and needs no key."""
-    settings, work = _places(job)
-    prepared = _prepare(job, settings, work)
-    tools = JobTools(spec=prepared.spec, work=work, environment=_NoKey(), render=job.render, opened=prepared.source)
+    settings, work = places(job)
+    prepared = prepare(job, settings, work)
+    tools = JobTools(spec=prepared.spec, work=work, environment=NoKey(), render=job.render, opened=prepared.source)
     return estimate(planning_of(tools, job.resolved_policy))
 
 
 def identify(job: Job) -> JobId:
     """Return the id that `job` has, or would have."""
-    settings, work = _places(job)
-    return _prepare(job, settings, work).spec.job_id
+    settings, work = places(job)
+    return prepare(job, settings, work).spec.job_id
 
 
 def run(
@@ -91,13 +77,13 @@ def run(
     job = dataset_or_job if isinstance(dataset_or_job, Job) else Job(dataset=dataset_or_job, **job_fields)
     if isinstance(dataset_or_job, Job) and job_fields:
         raise ConfigError(f"a Job is given, so {', '.join(sorted(job_fields))} must be set in it")
-    settings, work = _places(job)
-    prepared = _prepare(job, settings, work)
+    settings, work = places(job)
+    prepared = prepare(job, settings, work)
     with open_bench(work) as bench:
         tools = bench.equip(prepared.spec, render=job.render, source=prepared.source)
         assert tools.provider  # a missing key is an error before anything is planned
         with only_runner(work):
-            _enter(bench, prepared)
+            enter(bench, prepared)
             return _drive(bench, prepared.spec.job_id, settings, progress, stop)
 
 
@@ -121,7 +107,7 @@ def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
 
 def guarantee(provider: ProviderSettings) -> str:
     """Say in a sentence what can be promised about paying once, with this provider."""
-    recovery = connect(provider, _NoKey()).traits.recovery
+    recovery = connect(provider, NoKey()).traits.recovery
     return f"{provider.name} is of class {recovery.value}: {GUARANTEE[recovery]}"
 
 
@@ -221,81 +207,6 @@ def open_bench(work: Path, *, must_exist: bool = False) -> Iterator[Workbench]:
         bench.close()
 
 
-def _places(job: Job) -> tuple[Settings, Path]:
-    settings = configuration.load(os.environ)
-    return settings, Path(job.work) if job.work is not None else settings.work
-
-
-def _prepare(job: Job, settings: Settings, work: Path) -> _Prepared:
-    location = job.dataset
-    if not isinstance(location, str | Path):
-        location = keep_table(location, work / INPUTS)
-    source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
-    table = job.provider_settings
-    spec = Spec(
-        name=job.name,
-        dataset=str(Path(location).absolute()),
-        fingerprint=source.fingerprint,
-        model=job.model,
-        body=None if job.render is not None else job.body,
-        render="" if job.render is None else render_mark(job.render),
-        provider=table,
-        shard_rows=settings.shard_rows,
-        shard_bytes=settings.shard_bytes,
-        output="" if job.output is None else str(Path(job.output).absolute()),
-        output_options=job.resolved_output_options,
-    )
-    _check(spec, job, source)
-    return _Prepared(job, spec, source)
-
-
-def _check(spec: Spec, job: Job, source: Dataset) -> None:
-    output_schema(source.schema, spec.output_options)
-    policy = job.resolved_policy
-    if spec.price is None and policy.budget_usd is not None:
-        raise ConfigError(
-            f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
-            f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
-        )
-    tools = JobTools(spec=spec, work=Path(), environment=_NoKey(), render=job.render, opened=source)
-    tools.renderer(0, policy)
-
-
-class _NoKey(Mapping[str, str]):
-    """An environment in which every key is a stand-in: to check what does not need a key, before asking for it."""
-
-    def __getitem__(self, name: str) -> str:
-        return "not-needed"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-def _enter(bench: Workbench, prepared: _Prepared) -> None:
-    """Enter the job in the ledger, or take it up again where it was left."""
-    spec, now = prepared.spec, bench.clock.now()
-    policy = prepared.job.resolved_policy
-    record = JobRecord(
-        id=spec.job_id,
-        name=spec.name,
-        account=f"{spec.provider.name}/{spec.provider.api_key_env}",
-        spec=spec.to_json(),
-        policy=policy,
-        rounds_max=policy.attempts_max,
-    )
-    tools = bench.tools(spec.job_id)
-    with tools.spool.create("job.json") as file:
-        file.write(spec.to_json().encode() + b"\n")
-    known = bench.desk.open(record, len(prepared.source.shards), now=now)
-    bench.desk.break_leases(now=now)
-    bench.desk.resume(spec.job_id, now=now)
-    if known.state is JobState.CANCELLED:
-        bench.desk.retry(spec.job_id, now=now)
-
-
 def _runner(bench: Workbench, job_id: JobId, settings: Settings, stop: threading.Event | None) -> LocalRunner:
     runner = LocalRunner(bench=bench, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s)
     if stop is not None:
@@ -330,7 +241,7 @@ def _status(bench: Workbench, job_id: JobId) -> Status:
     return Status(job_id=job_id, state=job.state, reason=job.reason, totals=totals, pause_reason=pause)
 
 
-def _result(bench: Workbench, job: JobRecord) -> Result:
+def _result(bench: Workbench, job: model.Job) -> Result:
     tools = bench.tools(job.id)
     path = revision_path(tools.output_folder, job)
     return Result(status=_status(bench, job.id), path=path, options=tools.spec.output_options)

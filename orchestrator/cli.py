@@ -14,13 +14,11 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import click
-import pyarrow as pa
 import rich.console
 import rich.progress
 import typer
 
-from orchestrator import api, log, report
+from orchestrator import api, log, memory, report
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
 from orchestrator.domain.model import JobState
 from orchestrator.domain.review import Totals
@@ -43,19 +41,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def main() -> None:
     """Run the command line and exit."""
-    # The system's allocator gives large blocks back at once; pyarrow's own keeps them (326 against 394 MB at the peak
-    # of a job of 100,000 rows, benchmarks/whole_job.py).
-    pa.set_memory_pool(pa.system_memory_pool())
+    memory.give_back()
     log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
+    signal.signal(signal.SIGINT, _quit)
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else DONE)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(WRONG)
-    except (click.Abort, KeyboardInterrupt):
-        say("interrupted; run it again to go on")
-        sys.exit(INTERRUPTED)
+        app()
     except (ConfigError, DatasetError) as error:
         say(f"error: {error}")
         sys.exit(WRONG)
@@ -70,9 +60,15 @@ def main() -> None:
         sys.exit(FAILED)
 
 
+def _quit(_number: int, _frame: object) -> None:
+    """Take Ctrl-C while nothing is under way that would have to be recorded."""
+    say("interrupted; run it again to go on")
+    sys.exit(INTERRUPTED)
+
+
 def say(text: str) -> None:
     """Print a line for people."""
-    click.echo(text, err=True)
+    typer.echo(text, err=True)
 
 
 @app.command()
@@ -81,9 +77,9 @@ def plan(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False)
     described = _from_file(job, work)
     found = api.plan(described)
     if as_json:
-        click.echo(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
+        typer.echo(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
     else:
-        click.echo(report.plan_text(api.identify(described), found))
+        typer.echo(report.plan_text(api.identify(described), found))
 
 
 @app.command()
@@ -111,12 +107,12 @@ def status(
     found = [handle.status() for handle in handles]
     if as_json:
         shown = [one.as_dict() for one in found]
-        click.echo(json.dumps(shown[0] if job else shown))
+        typer.echo(json.dumps(shown[0] if job else shown))
         return
     for one in found:
-        click.echo(_status_text(one))
+        typer.echo(_status_text(one))
     if not found:
-        click.echo("no jobs yet")
+        typer.echo("no jobs yet")
 
 
 @app.command()
@@ -131,13 +127,13 @@ def results(
     result = _find(job, work).results()
     table = (result.failures() if failures else result.to_arrow()).slice(0, rows)
     if as_json:
-        click.echo(
+        typer.echo(
             json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str)
         )
         return
-    click.echo(str(result.path))
+    typer.echo(str(result.path))
     for row in table.to_pylist():
-        click.echo(json.dumps(row, default=str, ensure_ascii=False))
+        typer.echo(json.dumps(row, default=str, ensure_ascii=False))
 
 
 @app.command()
@@ -146,7 +142,7 @@ def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = Fals
     handle = _find(job, work)
     with _Watch(handle.job_id, handle.provider_settings(), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look, stop=watch.stop)
-    click.echo(json.dumps(found.as_dict()) if as_json else _status_text(found))
+    typer.echo(json.dumps(found.as_dict()) if as_json else _status_text(found))
 
 
 @app.command()
@@ -171,12 +167,12 @@ def resolve(
     handle = _find(job, work)
     if chunk is None:
         held = handle.held()
-        click.echo(json.dumps(held) if as_json else _held_text(handle.job_id, held))
+        typer.echo(json.dumps(held) if as_json else _held_text(handle.job_id, held))
         return
     if (batch is None) != absent:
         raise ConfigError("say either --batch ID (the provider has it) or --absent (the provider does not have it)")
     handle.resolve(chunk, batch)
-    click.echo(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
+    typer.echo(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
 
 
 def _is_file(job: str) -> bool:
@@ -202,10 +198,10 @@ def _find(job: str, work: Path | None) -> api.JobHandle:
 def _tell(result: Result, as_json: bool) -> None:
     if as_json:
         errors = dict(result.errors())
-        click.echo(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+        typer.echo(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
         return
-    click.echo(report.report(result.job_id, result.status.totals, result.errors()))
-    click.echo(f"  output      {result.path}")
+    typer.echo(report.report(result.job_id, result.status.totals, result.errors()))
+    typer.echo(f"  output      {result.path}")
 
 
 def _status_text(found: Status) -> str:
@@ -214,6 +210,8 @@ def _status_text(found: Status) -> str:
         lines.append(f"  stopped: {found.reason}")
     if found.pause_reason:
         lines.append(f"  the provider refuses the account: {found.pause_reason}")
+    if found.totals.trouble:
+        lines.append(f"  being tried again after: {found.totals.trouble}")
     if found.totals.held_chunks:
         lines.append(f"  held: see `orchestrator resolve {found.job_id}`")
     return "\n".join(lines)
@@ -239,6 +237,7 @@ class _Watch:
         self._quiet = plain
         self._looks = 0
         self._last = ""
+        self._trouble = ""
         self._before: Any = None
         console = rich.console.Console(stderr=True)
         self._bar: rich.progress.Progress | None = None
@@ -276,6 +275,7 @@ class _Watch:
 
     def look(self, job: Any, totals: Totals) -> None:
         """Show how the job stands; called about twice a second."""
+        self._look_for_trouble(totals)
         if self._bar is not None:
             done = totals.succeeded + totals.dead + totals.refused + totals.in_flight_done
             flying = f"{report.usd(totals.cost_usd)} so far"
@@ -288,3 +288,14 @@ class _Watch:
             say(f"{self._job_id}: {line}")
             self._last = line
         self._looks += 1
+
+    def _look_for_trouble(self, totals: Totals) -> None:
+        """Say what keeps failing, once for each new reason: a job that waits must not look like one that hangs."""
+        if self._quiet or not totals.trouble or totals.trouble == self._trouble:
+            return
+        self._trouble = totals.trouble
+        text = f"{self._job_id}: trying again after: {totals.trouble}"
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False)

@@ -46,7 +46,7 @@ class Job:
         render: a function of a row (a dict) that returns the request's body (a dict).
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
-        policy: see docs/settings.md.
+        policy: see docs/job-file.md.
         work: where everything is kept; the default is `.orchestrator` in the current folder.
         output: where the result goes; the default is the job's own folder in `work`.
     """
@@ -76,6 +76,7 @@ class Job:
     output: str | Path | None = None
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if not NAME.fullmatch(self.name):
             raise ConfigError(
                 f"job.name {self.name!r} must be lower-case letters, digits, - and _, 64 at most, "
@@ -83,8 +84,6 @@ class Job:
             )
         if not self.model:
             raise ConfigError("request.model is empty: name the model as the provider calls it")
-        if self.max_tokens is not None and (isinstance(self.max_tokens, bool) or self.max_tokens < 1):
-            raise ConfigError("request.max_tokens must be a whole number, 1 or more")
         if self.render is not None and (self.prompt or self.system or self.messages or self.all_parameters):
             raise ConfigError("render makes the whole body: give no prompt, system, messages or parameters beside it")
         if self.render is None:
@@ -133,6 +132,24 @@ class Job:
         options = OutputOptions(**self.output_options)
         check_types(options, "[output]")
         return options
+
+
+def _check_kinds(job: Job) -> None:
+    """Raise ConfigError for a field of another kind than declared, where that would show only much later."""
+    for name in ("name", "model", "prompt", "system", "provider"):
+        if not isinstance(getattr(job, name), str | None):
+            raise ConfigError(f"{name} must be a text")
+    for name in ("work", "output"):
+        if not isinstance(getattr(job, name), str | Path | None):
+            raise ConfigError(f"job.{name} must be a path")
+    if not isinstance(job.parameters, Mapping):
+        raise ConfigError("request.parameters must be a table")
+    messages = () if job.messages is None else job.messages
+    if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
+        raise ConfigError("request.messages must be a list of tables, each with a role and a content")
+    tokens = job.max_tokens
+    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1):
+        raise ConfigError("request.max_tokens must be a whole number, 1 or more")
 
 
 TABLES: Final = {

@@ -49,6 +49,9 @@ def progress(totals: Totals) -> str:
     flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
     if flying:
         parts.append(f"{flying} batches in flight ({totals.in_flight_done:,} of {totals.in_flight_rows:,} answered)")
+    unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.IN_DOUBT, 0)
+    if unknown:
+        parts.append(f"{unknown} sent and not answered yet")
     if totals.waiting:
         parts.append(f"{totals.waiting:,} to be retried")
     if totals.held_chunks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.collector.finish import output_folder
+from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.join import OutputOptions
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Job, JobState
@@ -40,6 +40,7 @@ class Status:
             "state": self.state.value,
             "reason": self.reason,
             "account_paused": self.pause_reason,
+            "trouble": totals.trouble,
             "rows": totals.rows,
             "planning": totals.shards_planning > 0,
             "succeeded": totals.succeeded,
@@ -116,4 +117,4 @@ class Result:
 
 def revision_path(root: Path, job: Job) -> Path:
     """Return the folder of the job's latest output revision."""
-    return root / output_folder(job.revision)
+    return root.with_name(revision_folder(root.name, job.revision))

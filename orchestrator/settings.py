@@ -7,6 +7,7 @@ Rule 2: a message never shows a value that could be a secret: keys are named by 
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -61,15 +62,20 @@ def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings
     values = read_toml(path)
     names = [f.name for f in fields(Settings)]
     refuse_unknown(values, names, str(path))
+    _refuse_missing(values, names, str(path))
+    called = {name: f"{path}: {name}" for name in names}
     for name in names:
         variable = f"ORCHESTRATOR_{name.upper()}"
         if variable in environment:
             values[name] = _number(environment[variable], variable) if name != "work" else environment[variable]
-    settings = Settings(**values | {"work": Path(values["work"])})
+            called[name] = variable
+    if not isinstance(values["work"], str) or not values["work"]:
+        raise ConfigError(f"{called['work']} must be the path of a folder")
     for name in ("threads", "shard_rows", "shard_bytes", "lease_s"):
-        if not isinstance(getattr(settings, name), int | float) or getattr(settings, name) <= 0:
-            raise ConfigError(f"{path}: {name} must be a positive number")
-    return settings
+        whole = name != "lease_s"
+        if not isinstance(values[name], int if whole else int | float) or not _is_positive(values[name]):
+            raise ConfigError(f"{called[name]} must be a {'whole ' if whole else ''}number above 0")
+    return Settings(**values | {"work": Path(values["work"])})
 
 
 def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
@@ -86,9 +92,14 @@ def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None
     refuse_unknown(values, known, f"{path}: [{name}]")
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides
+    _refuse_missing(values, ("dialect", "base_url", "api_key_env"), f"{path}: [{name}]")
+    if not isinstance(values.get("prices", {}), Mapping):
+        raise ConfigError("[provider]: prices must be a table of models")
     values["prices"] = {model: _price(model, table) for model, table in values.get("prices", {}).items()}
     settings = ProviderSettings(name=name, **values)
     check_types(settings, "[provider]")
+    if not _is_positive(settings.create_s_max):
+        raise ConfigError("[provider]: create_s_max must be above 0")
     return settings
 
 
@@ -114,8 +125,12 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
     for name in ("attempts_max", "chunk_requests_max", "chunk_bytes_max", "batches_in_flight_max", "chunks_ahead_max"):
         if getattr(merged, name) < 1:
             raise ConfigError(f"policy.{name} must be at least 1")
-    if merged.poll_s_min <= 0 or merged.poll_s_max < merged.poll_s_min:
+    if merged.chunk_tokens_max is not None and merged.chunk_tokens_max < 1:
+        raise ConfigError("policy.chunk_tokens_max must be at least 1")
+    if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
+    if not 0 <= merged.retry_gather_s < math.inf:
+        raise ConfigError("policy.retry_gather_s must be a number of seconds, not below 0")
     return merged
 
 
@@ -165,6 +180,11 @@ def _number(text: str, variable: str) -> int | float:
         raise ConfigError(f"{variable} must be a number") from None
 
 
+def _is_positive(value: float) -> bool:
+    """Say whether `value` is a finite number above 0, and neither true nor NaN."""
+    return not isinstance(value, bool) and 0 < value < math.inf
+
+
 def check_types(value: Any, where: str) -> None:
     """Raise ConfigError for a field of a settings dataclass that does not hold what it is declared to hold."""
     for name, hint in get_type_hints(type(value)).items():
@@ -197,6 +217,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is no valid TOML: {error}") from None
+
+
+def _refuse_missing(values: Mapping[str, Any], needed: Collection[str], where: str) -> None:
+    if missing := [name for name in needed if name not in values]:
+        raise ConfigError(f"{where}: {', '.join(missing)} must be given")
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str) -> None:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from types import CodeType
 from typing import Any, Final
 
 from orchestrator.collector.join import OutputOptions
@@ -102,8 +103,19 @@ def render_mark(function: Callable[..., Any]) -> str:
         content = inspect.getsource(function)
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
-        content = "" if code is None else code.co_code.hex() + repr(code.co_consts)
+        content = "" if code is None else _code_text(code)
     return f"{name}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _code_text(code: CodeType) -> str:
+    """Return what a function does, spelled the same in every process: no addresses, no order of a set."""
+    constants = []
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            constants.append(_code_text(constant))
+        else:
+            constants.append(str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant))
+    return repr((code.co_code.hex(), code.co_names, constants))
 
 
 def _canonical(value: object) -> str:

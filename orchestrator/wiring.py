@@ -191,7 +191,8 @@ class JobTools:
             options=self.spec.output_options,
             job_digest=self.spec.digest,
             slice_rows=SLICE_ROWS,
-            output=LocalSpool(self.output_folder),
+            output=LocalSpool(self.output_folder.parent),
+            folder=self.output_folder.name,
         )
 
     @property

@@ -55,11 +55,13 @@ FLOORS: Final = {
     **dict.fromkeys(ADAPTERS, BELOW_STEPS),
     WIRING: (*LEAVES, *SHARED, *STEPS, *ADAPTERS, "orchestrator.spec"),
     "orchestrator.local": (*LEAVES, WIRING),
-    "orchestrator.api": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.local", WIRING),
+    "orchestrator.prepare": (*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
+    "orchestrator.api": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.prepare", "orchestrator.local", WIRING),
 }
 HTTP_HOME: Final = "orchestrator.providers.http"
 EDGES_THAT_PRINT: Final = ("workers", "orchestrator.cli", "orchestrator.api", "orchestrator.web", "gateway.__main__")
-CATCHALL_HOMES: Final = ("orchestrator.cli", "orchestrator.local", "workers.tasks")
+# The edges, and the one place that calls code of the user's.
+CATCHALL_HOMES: Final = ("orchestrator.cli", "orchestrator.local", "orchestrator.planner.render", "workers.tasks")
 
 IMPURE: Final = frozenset(
     {"asyncio", "concurrent", "glob", "http.client", "io", "logging", "multiprocessing", "os", "random", "secrets"}

@@ -100,9 +100,8 @@ def commands() -> list[Any]:
     for path in PAGES:
         text = without_fences(path.read_text(encoding="utf-8"))
         spoken = [word for word in CODE.findall(text) if re.match(r"orchestrator [a-z]+( |$)", word)]
-        for command in [*INDENTED_COMMAND.findall(text), *spoken]:
-            found.append(pytest.param(command, id=f"{name_of(path)}: {command[:60]}"))
-    return found
+        found += [(path, command) for command in [*INDENTED_COMMAND.findall(text), *spoken]]
+    return [pytest.param(command, id=f"{name_of(path)}: {command[:60]}") for path, command in found]
 
 
 def group() -> TyperGroup:
@@ -264,6 +263,15 @@ def test_the_gateway_page_documents_its_options() -> None:
     assert isinstance(parser, argparse.ArgumentParser)
 
     assert {word for word in documented if word.startswith("--")} == flags - {"--help"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_every_make_target_in_the_docs_exists(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = path.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^ {4,})make ([a-z]+)", text, re.MULTILINE))
+
+    assert named <= targets
 
 
 @pytest.mark.parametrize(("path", "code"), fenced("toml"))

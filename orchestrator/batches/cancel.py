@@ -1,6 +1,7 @@
 """The step that carries out a cancel: what was not sent is dropped, what was sent is cancelled at the provider.
 
-A cancelled batch is polled on to its end: what it answered before is paid for, and kept.
+A cancelled batch is polled on to its end: what it answered before is paid for, and kept. For the same reason a held
+chunk stays held: a person must say whether there is a batch to be cancelled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from orchestrator.domain.model import Chunk, ChunkState, Claim
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
 
-UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.HELD})
+UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING})
 
 
 def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:

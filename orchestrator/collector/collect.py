@@ -34,6 +34,10 @@ SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there a
 WHOLE_FILES: Final = frozenset({"results", "output"})  # those that hold a line for every request counted as done
 
 
+class ResultsShort(Unavailable):
+    """A result file holds fewer lines than the provider counted answers: perhaps it was cut on its way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collecting:
     """What results are read with."""
@@ -57,7 +61,7 @@ def collect(
         archived = _archive(chunk, spool=spool, provider=provider)
         lost = False
     except ProviderError as error:
-        if chunk.tries + 1 < TRIES_MAX or not isinstance(error, Gone):
+        if not isinstance(error, Gone) or _failed_before(chunk, Gone) + 1 < TRIES_MAX:
             ledger.record(claim, _later(chunk, error, clock=clock), now=clock.now())
             return
         archived, lost = [], chunk.done_count > 0 or bool(chunk.results)
@@ -87,21 +91,29 @@ def _archive(chunk: Chunk, *, spool: Spool, provider: Provider) -> list[str]:
 
 def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk) -> None:
     """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
-    line_count = 0
+    line_count, ends_open = 0, False
     with spooled.archive(spool, name) as writer:
         for block in file.blocks:
             writer.write(block)
             line_count += block.count(b"\n")
-        short = line_count + 1 < chunk.done_count and file.name in WHOLE_FILES
-        if short and chunk.tries < SHORT_TRIES_MAX:
-            raise Unavailable(f"batch {chunk.batch_id}: {line_count} result lines for {chunk.done_count} answers")
+            ends_open = not block.endswith(b"\n") if block else ends_open
+        line_count += ends_open
+        short = line_count < chunk.done_count and file.name in WHOLE_FILES
+        if short and _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:
+            raise ResultsShort(f"batch {chunk.batch_id}: {line_count} result lines for {chunk.done_count} answers")
+
+
+def _failed_before(chunk: Chunk, kind: type[ProviderError]) -> int:
+    """Return how often in a row, up to now, collecting has failed in this way."""
+    return chunk.tries if chunk.error_code == kind.__name__ else 0
 
 
 def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
-    tries = chunk.tries + 1
+    tries = _failed_before(chunk, type(error)) + 1
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
-    return ChunkMoved(before=chunk, after=replace(chunk, tries=tries, error=str(error)), due_at=clock.now() + wait)
+    after = replace(chunk, tries=tries, error_code=type(error).__name__, error=str(error))
+    return ChunkMoved(before=chunk, after=after, due_at=clock.now() + wait)
 
 
 def _absent(chunk: Chunk, *, lost: bool) -> Answer:

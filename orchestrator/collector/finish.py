@@ -31,7 +31,7 @@ ROW_GROUP_ROWS: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finishing:
-    """What output is made with; `output` is where it goes."""
+    """What output is made with; it goes to `folder` in `output`, later revisions to folders beside it."""
 
     source: Source
     fingerprint: str  # of the dataset as planned
@@ -39,6 +39,7 @@ class Finishing:
     job_digest: str
     slice_rows: int
     output: Spool
+    folder: str
 
 
 def finish(
@@ -62,15 +63,15 @@ def slice_count(row_count: int, slice_rows: int) -> int:
     return max(1, -(-row_count // slice_rows))
 
 
-def part_file(job: Job, shard_no: int, slice_no: int, slices: int) -> str:
+def part_file(folder: str, shard_no: int, slice_no: int, slices: int) -> str:
     """Return an output part's name; in the order of names, parts are in the order of rows."""
     number = f"part-{shard_no:05d}" if slices == 1 else f"part-{shard_no:05d}-{slice_no:05d}"
-    return f"{output_folder(job.revision)}{number}.parquet"
+    return f"{folder}/{number}.parquet"
 
 
-def output_folder(revision: int) -> str:
-    """Return the folder of an output revision below the output's root: the first is the root itself."""
-    return "" if revision == 1 else f"revision-{revision}/"
+def revision_folder(folder: str, revision: int) -> str:
+    """Return the folder of an output revision: the first is `folder`, the others stand beside it."""
+    return folder if revision == 1 else f"{folder}-revision-{revision}"
 
 
 def _finish(
@@ -107,7 +108,7 @@ def _finish(
         while shard.state is not ShardState.FINISHED:
             slice_no = shard.finished_slice_count
             end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
-            name = part_file(job, shard.shard_no, slice_no, slices)
+            name = part_file(revision_folder(finishing.folder, job.revision), shard.shard_no, slice_no, slices)
             _write(finishing, name, (join.add(batch, row_start=start) for start, batch in rows.until(end)))
             if rows.row != end or (slice_no + 1 == slices and not rows.exhausted()):
                 raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import xxhash
 
-from orchestrator.collector.finish import Finishing, output_folder, part_file, slice_count
+from orchestrator.collector.finish import Finishing, part_file, revision_folder, slice_count
 from orchestrator.domain.changes import JobMoved
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Step
@@ -37,10 +37,10 @@ def seal(claim: Claim, *, ledger: Ledger, overview: Overview, finishing: Finishi
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
-        folder = output_folder(job.revision)
-        with finishing.output.create(f"{folder}{MANIFEST}") as file:
+        folder = revision_folder(finishing.folder, job.revision)
+        with finishing.output.create(f"{folder}/{MANIFEST}") as file:
             file.write(json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
-        with finishing.output.create(f"{folder}{SUCCESS}"):
+        with finishing.output.create(f"{folder}/{SUCCESS}"):
             pass
         ended = JobState.CANCELLED if job.state is JobState.CANCELLING else JobState.FINISHED
         after = replace(job, state=ended, due=Step.REVIEW)
@@ -58,10 +58,11 @@ def _balance(totals: Totals) -> None:
 
 def _manifest(job: Job, totals: Totals, *, overview: Overview, finishing: Finishing) -> dict[str, Any]:
     parts, rows = [], 0
+    folder = revision_folder(finishing.folder, job.revision)
     for shard in overview.shards(job.id):
         slices = slice_count(shard.row_count, finishing.slice_rows)
         for slice_no in range(slices):
-            described = _describe(finishing.output, part_file(job, shard.shard_no, slice_no, slices))
+            described = _describe(finishing.output, part_file(folder, shard.shard_no, slice_no, slices))
             parts.append(described)
             rows += described["rows"]
     if rows != totals.rows:

@@ -168,7 +168,6 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.IN_DOUBT, PutOnHold): S.HELD,
         (S.HELD, BatchCreated): S.SUBMITTED,
         (S.HELD, ProvedAbsent): S.PLANNED,
-        (S.HELD, CancelledUnsent): S.CANCELLED,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
         (S.SUBMITTED, PutOnHold): S.HELD,

@@ -40,6 +40,7 @@ class Totals:
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
     wagered_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
+    trouble: str = ""  # what a call to the provider last failed with that is being tried again
 
     @property
     def live_chunks(self) -> int:

@@ -23,7 +23,7 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_((JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING))
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED))
-_CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.HELD))
+_CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
     {
@@ -33,11 +33,7 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             sa.or_(_CANCELLABLE, sa.and_(C.state == ChunkState.SUBMITTED, sa.not_(C.cancel_sent))),
             _LIVE_JOB,
         ),
-        Step.RECOVER: sa.and_(
-            C.state.in_((ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD)),
-            sa.not_(sa.and_(C.cancel_requested, C.state == ChunkState.HELD)),
-            _LIVE_JOB,
-        ),
+        Step.RECOVER: sa.and_(C.state.in_((ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD)), _LIVE_JOB),
         Step.POLL: sa.and_(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),

@@ -37,6 +37,7 @@ class SqlOverview:
             counts = {ChunkState(row[0]): int(row[1]) for row in states}
             chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
             money = connection.execute(_money(job_id)).mappings().one()
+            trouble = connection.execute(_trouble(job_id)).scalar() or ""
         values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}
         return Totals(
             **values,
@@ -49,6 +50,7 @@ class SqlOverview:
             cost_usd=int(money["cost"]) * NANO,
             reserved_usd=int(money["reserved"]) * NANO,
             wagered_usd=int(money["wagered"]) * NANO,
+            trouble=trouble,
         )
 
     def backlog(self, job_id: JobId) -> int:
@@ -118,6 +120,13 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
         _when(submitted, C.request_count, "in_flight_rows"),
         _when(submitted, C.done_count, "in_flight_done"),
     ).where(C.job_id == job_id)
+
+
+def _trouble(job_id: JobId) -> sa.Select[Any]:
+    tried_again = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTED, ChunkState.ENDED))
+    # A batch that ended badly says so in `error`, too; that is its outcome, and no trouble yet.
+    failed = sa.and_(C.error != "", sa.or_(C.state != ChunkState.ENDED, C.tries > 0))
+    return sa.select(C.error).where(C.job_id == job_id, tried_again, failed).order_by(C.due_at.desc(), C.id).limit(1)
 
 
 def _money(job_id: JobId) -> sa.Select[Any]:

@@ -57,6 +57,7 @@ class SourceFile:
     name: str  # relative to the dataset's root, with forward slashes
     path: str
     size_bytes: int
+    changed_at_ns: int = 0  # when it was listed; no part of what the dataset is
     compression: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
 
@@ -98,6 +99,18 @@ def translated(complaint: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError) as exc:
         # The library's own words stay in the cause: some of them quote rows.
         raise DatasetError(complaint) from exc
+
+
+def refuse_changed(file: SourceFile) -> None:
+    """Raise DatasetError where a file is not the one that was listed: its rows may be others by now."""
+    info = _STORE.get_file_info(file.path)
+    if info.type == pafs.FileType.NotFound:
+        return  # opening it says so
+    if (info.size, info.mtime_ns or 0) != (file.size_bytes, file.changed_at_ns):
+        raise DatasetError(
+            f"{file.name} has changed since the dataset was opened: put the original back and run again; "
+            "what is paid for is kept"
+        )
 
 
 def open_random(file: SourceFile) -> Any:
@@ -184,6 +197,7 @@ def _source_file(info: Any, root: Path) -> SourceFile:
         name=str(name),
         path=info.path,
         size_bytes=info.size,
+        changed_at_ns=info.mtime_ns or 0,
         compression=_uncompressed(name.name)[1],
         partitions=partitions,
     )

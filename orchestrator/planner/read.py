@@ -26,7 +26,7 @@ from orchestrator.domain.dataset import Segment, ShardSpec
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.planner import columnar, delimited, jsonl
 from orchestrator.planner.content import absorb
-from orchestrator.planner.files import FileFacts, SourceFile, find_files
+from orchestrator.planner.files import FileFacts, SourceFile, find_files, refuse_changed
 from orchestrator.planner.schema import by_likeness, conform, plain_schema, refuse_duplicates, schema_text, unify
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Dataset:
             file = self.files.get(segment.file)
             if file is None:
                 raise DatasetError(f"{self.location} no longer holds {segment.file}, a file of shard {shard.shard_no}")
+            refuse_changed(file)
             for batch in self._read(file, segment, selected.names, skip_rows):
                 start = min(skip_rows, batch.num_rows)
                 skip_rows -= start
@@ -113,13 +114,20 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
     digest.update(schema_text(schema).encode())
     return Dataset(
         location=str(location),
-        schema=schema,
+        schema=schema.with_metadata(_notes(schema, facts[0].schema)),
         fingerprint=digest.hexdigest(),
         shards=tuple(_shards(files, facts, shard_rows=shard_rows, shard_bytes=shard_bytes)),
         format=format_name,
         files={file.name: file for file in files},
         partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
     )
+
+
+def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
+    """Return pandas' notes on the first file's types, where those are the types of all."""
+    is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first))
+    notes = (first.metadata or {}).get(b"pandas")
+    return {b"pandas": notes} if notes is not None and is_same else None
 
 
 def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader, folder: Path) -> Path:
@@ -198,7 +206,9 @@ def _write_rows(reader: Any, sink: Any) -> str:
     digest = xxhash.xxh3_128(schema_text(schema).encode())
     group: list[pa.RecordBatch] = []
     try:
-        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1) as writer:
+        # With pandas' notes on its types, which are no content: the output gets them back.
+        noted = schema.with_metadata(reader.schema.metadata)
+        with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
             for rows in _in_fixed_batches(reader, schema):
                 for column in rows.columns:
                     absorb(digest, column)

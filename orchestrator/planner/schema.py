@@ -2,8 +2,8 @@
 
 Rule 1: the first file is the reference; a column of nothing but nulls takes the type of the next file that knows it.
 Rule 2: a missing column is nulls; a lossless difference of type is cast; anything else is refused by name.
-Rule 3: metadata (pandas', Parquet field ids) is dropped and every field may be null: they differ between files of one
-        writer, and would make equal schemas unequal.
+Rule 3: metadata (Parquet field ids) is dropped and every field may be null: they differ between files of one writer,
+        and would make equal schemas unequal. Pandas' notes are put back by the reader, once the schemas are one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def conform(
     if not declared.names:
         return batch.select([])
     if batch.schema.equals(declared):
-        return batch.replace_schema_metadata(None)
+        return batch.replace_schema_metadata(declared.metadata)
     present = set(batch.schema.names)
     constants = dict(partitions)
     arrays = []

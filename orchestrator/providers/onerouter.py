@@ -31,7 +31,7 @@ from orchestrator.providers.onerouter_answers import holds_results, may_be_resul
 
 SELF: Final = "self"  # the results are the answer to the GET of the batch
 HEAD_BYTES_MAX: Final = 256 << 10
-SETTLE_MARGIN_S: Final = 60.0
+SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 _OPEN: Final = b'{"requests":['
 _CLOSE: Final = b"]}"
 _BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
@@ -53,7 +53,9 @@ class OneRouter:
 
     def __init__(self, http: HttpClient, name: str = "onerouter") -> None:
         self._http = http
-        self.traits = Traits(name=name, recovery=Recovery.UNKNOWABLE, settle_s=http.timeouts.create_s + SETTLE_MARGIN_S)
+        self.traits = Traits(
+            name=name, recovery=Recovery.UNKNOWABLE, settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN)
+        )
 
     def upload(self, submission: Submission) -> FileId:  # noqa: ARG002 - part of the port
         """Refuse: this dialect has no input files, and says so in its traits."""

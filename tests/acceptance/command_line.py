@@ -96,6 +96,9 @@ def ended(process: subprocess.Popen[str], deadline_s: float = DEADLINE_S) -> End
         kill(process)
         out, err = process.communicate()
         raise AssertionError(f"still running after {deadline_s} s; it said: {out}{err}") from None
+    finally:
+        if process.poll() is None:  # the test itself is being ended
+            kill(process)
     return Ended(code=process.returncode, out=out, err=err)
 
 

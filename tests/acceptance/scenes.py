@@ -32,6 +32,7 @@ class Scene:
     name: str
     plan: Mapping[str, Any]
     dead: Mapping[str, int] = field(default_factory=dict)
+    empty_count: int = 0
     was_made: bool | None = None  # of a scene whose first create is held: whether the provider has the batch
     flags: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)

@@ -10,7 +10,17 @@ import pytest
 
 from orchestrator.domain import lifecycle
 from orchestrator.domain.errors import IllegalTransition
-from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
+from orchestrator.domain.model import (
+    HAS_BATCH,
+    TERMINAL,
+    AttemptToken,
+    BatchId,
+    Chunk,
+    ChunkState,
+    FileId,
+    Outcome,
+    Tally,
+)
 from tests.builders import NOW, a_chunk, after
 
 TALLY: Final = Tally(succeeded=9, dead=1, lines=10)

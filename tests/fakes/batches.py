@@ -13,6 +13,7 @@ from tests.fakes import answers
 from tests.fakes.faults import Rates
 
 SUCCEEDED, RETRYABLE, PERMANENT = 200, 500, 400
+PATIENCE = 8  # tries after which results that are not there may be given up
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +59,9 @@ class SimulatedBatch:
         self.fees_usd = sum((answers.fee_usd(self.requests[name]) for name in self.succeeded), Decimal(0))
         self._write(chance, rates, takes_files=takes_files, others=others)
         if chance.random() < rates.gone:
-            self.gone_count = chance.randint(1, 5)
+            self.gone_count = chance.randint(1, 9)
+            if self.gone_count >= PATIENCE:
+                self.told.clear()
         if chance.random() < rates.gone_for_good:
             self.gone_count = 1_000_000
             self.told.clear()

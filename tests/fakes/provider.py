@@ -151,7 +151,7 @@ class SimulatedProvider:
         requests = {request.custom_id: bytes(request.params) or bytes(request.body) for request in parsed}
         assert len(requests) == len(parsed), "a batch names a row twice"
         self._names.update(dict.fromkeys(requests))
-        lasts_s = chance.uniform(20, 600) * (20 if chance.random() < rates.slow else 1)
+        lasts_s = chance.uniform(20, 600) * (8 if chance.random() < rates.slow else 1)
         batch = SimulatedBatch(
             id=BatchId(f"batch-{len(self.batches):04d}"),
             token=token,

@@ -608,3 +608,14 @@ def test_a_file_is_known_by_its_name_below_the_root(tmp_path: Path) -> None:
 
     assert isinstance(file, SourceFile)
     assert file.name == "p=1/x.parquet"
+
+
+def test_a_file_that_changed_since_it_was_opened_is_refused(tmp_path: Path) -> None:
+    """What was planned from one file is never joined with another, even one of the same size."""
+    path = a_text(tmp_path / "x.csv", "a\n1\n2\n")
+    dataset = opened(path)
+    path.write_text("a\n2\n1\n")
+    os.utime(path, ns=(1, 1))
+
+    with pytest.raises(DatasetError, match=r"x\.csv has changed since"):
+        rows_of(dataset)

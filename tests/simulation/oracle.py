@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import xxhash
 import zstandard
 
-from orchestrator.collector.finish import output_folder
+from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import TERMINAL, AttemptState, ChunkState, Job, JobState, Step
 from orchestrator.ledger.database import Database
@@ -145,9 +145,9 @@ class Oracle:
         live = {state: count for state, count in totals.chunks.items() if state not in TERMINAL}
         _expect(not live, f"the job has ended, but chunks are {live}")
         rows = sum(table.num_rows for table in self._scenario.tables)
-        folder = output_folder(job.revision)
-        manifest = json.loads(self._output.files[f"{folder}_manifest.json"])
-        _expect(f"{folder}_SUCCESS" in self._output.files, "there is no _SUCCESS")
+        folder = revision_folder("output", job.revision)
+        manifest = json.loads(self._output.files[f"{folder}/_manifest.json"])
+        _expect(f"{folder}/_SUCCESS" in self._output.files, "there is no _SUCCESS")
         table = self._read(manifest, folder)
         statuses = table["llm_status"].to_pylist()
         succeeded, dead = statuses.count("succeeded"), statuses.count("dead")
@@ -163,7 +163,7 @@ class Oracle:
     def _read(self, manifest: Any, folder: str) -> Any:
         tables = []
         for part in manifest["parts"]:
-            content = self._output.files[folder + part["file"]]
+            content = self._output.files[f"{folder}/{part['file']}"]
             _expect(xxhash.xxh3_128_hexdigest(content) == part["xxh3_128"], f"{part['file']} is not what was sealed")
             tables.append(pq.read_table(BytesIO(content)).to_pylist())
         named = [part["file"] for part in manifest["parts"]]
@@ -215,7 +215,7 @@ class Oracle:
         names = self._spool.names("raw")
         lines = {line for name in names for line in _decompressed(self._spool.files[name]).split(b"\n")}
         for batch in self._provider.batches.values():
-            if batch.id in collected and not batch.gone_count and not batch.cut_count:
+            if batch.id in collected and batch.told and not batch.cut_count:
                 for kept in batch.files.values():
                     _expect(lines.issuperset(kept), f"results of {batch.id} are not in the archive")
 

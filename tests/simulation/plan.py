@@ -52,8 +52,8 @@ def scenario(seed: int, provider: str) -> Scenario:
         chunk_bytes_max=BYTES_MAX,
         batches_in_flight_max=chance.choice((2, 5, 20)),
         chunks_ahead_max=chance.choice((2, 5, 40)),
-        poll_s_min=30.0,
-        poll_s_max=300.0,
+        poll_s_min=120.0,
+        poll_s_max=1_200.0,
         retry_gather_s=chance.choice((60.0, 600.0)),
     )
     price = PRICE if chance.random() < 0.6 else None

@@ -41,7 +41,7 @@ from tests.simulation.switching import Crash, Switch, SwitchingLedger, Switching
 from tests.simulation.switching import Trace  # fmt: skip
 
 LEASE_S: Final = 120.0
-TURNS_MAX: Final = 30_000
+TURNS_MAX: Final = 15_000
 DIGEST: Final = hashlib.sha256(b"simulation").hexdigest()
 BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
 LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
@@ -106,6 +106,8 @@ class World:
         self.is_calm = False
         self._wants_to_cancel = plan.cancel_at_s is not None
         self.may_be_due = True
+        self._must_review = False
+        self._refused: object = None  # what was asked for in vain
         self._writes = self._record_count()
 
     def _kit(self, variant: Variant) -> dict[str, Any]:
@@ -125,6 +127,7 @@ class World:
             job_digest=DIGEST,
             slice_rows=plan.slice_rows,
             output=SwitchingSpool("output", self.output, switch),
+            folder="output",
         )
         return {
             "ledger": SwitchingLedger("ledger", self.ledger, switch),
@@ -243,10 +246,15 @@ class World:
             return
         due = self.oracle.due_steps(self.clock.now().timestamp())
         steps = [step for step in due if self.is_calm or self.chance.random() < 0.8]
-        if not steps:
-            self.may_be_due = bool(due)
+        if Step.REVIEW in steps and not self._must_review and self.chance.random() < 0.8:
+            steps.remove(Step.REVIEW)  # it is due all the time
+        facts = (tuple(steps), self._record_count(), self.clock.elapsed_s // 60)
+        if not steps or facts == self._refused:
+            self.may_be_due = len(steps) < len([step for step in due if step is not Step.REVIEW])
             return
         claims = self.ledger.claim(steps, limit=len(idle), now=self.clock.now(), lease_s=LEASE_S)
+        self._must_review = False
+        self._refused = None if claims else facts
         self.may_be_due = bool(claims) or len(steps) < len(due)
         for claim in claims:
             if not self.is_calm and self.chance.random() < self.plan.dropped:
@@ -280,13 +288,11 @@ class World:
         units, jobs = (None if due is None else due - base_s for due in self.oracle.next_due_s(now_s + base_s))
         landings = [(late.lands_at - BEGINNING).total_seconds() for late in self.provider.late]
         times = [at for at in (*wakes, *landings, *(() if units is None else (units,))) if at > now_s]
-        if not times and jobs is not None:
-            times = [jobs]
         if not times:
-            if self._state() == JobState.STOPPED or self._has_held():
-                times = [now_s + 60]
-            else:
-                raise Broken(f"nothing is due, and nothing will be: {self._standing()}")
+            self._must_review = True
+            times = [now_s if jobs is None else jobs] if self._state() not in (JobState.STOPPED, *ENDED) else []
+        if not times:
+            times = [now_s + 60]
         self.clock.advance(max(0.0, min(times) - now_s) + 0.000_001)
         self.provider.settle()
         self.may_be_due = True

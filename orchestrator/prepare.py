@@ -1,0 +1,143 @@
+"""A job checked against its dataset, and entered in the ledger: all that happens before the first step.
+
+Rule: everything that a mistake of the user's can break is checked here, before anything is sent: the columns of the
+template, the names of the output's columns, the price where there is a budget, the folder of the output.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator import settings as configuration
+from orchestrator import spec as specs
+from orchestrator.collector.join import output_schema
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import Job as JobRecord
+from orchestrator.domain.model import JobId, JobState
+from orchestrator.job import Job
+from orchestrator.planner.read import Dataset, keep_table, open_dataset
+from orchestrator.settings import Settings
+from orchestrator.spec import Spec, render_mark
+from orchestrator.wiring import JobTools, Workbench
+
+INPUTS: Final = "inputs"
+OWNER: Final = "_job"  # in an output folder: the job that writes there
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that has been checked against its dataset."""
+
+    job: Job
+    spec: Spec
+    source: Dataset
+
+
+def places(job: Job) -> tuple[Settings, Path]:
+    """Return the program's settings, and the job's work folder."""
+    settings = configuration.load(os.environ)
+    return settings, Path(job.work) if job.work is not None else settings.work
+
+
+def prepare(job: Job, settings: Settings, work: Path) -> Prepared:
+    """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
+    location = job.dataset
+    if not isinstance(location, str | Path):
+        location = keep_table(location, work / INPUTS)
+    source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
+    table = job.provider_settings
+    spec = Spec(
+        name=job.name,
+        dataset=str(Path(location).absolute()),
+        fingerprint=source.fingerprint,
+        model=job.model,
+        body=None if job.render is not None else job.body,
+        render="" if job.render is None else render_mark(job.render),
+        provider=table,
+        shard_rows=settings.shard_rows,
+        shard_bytes=settings.shard_bytes,
+        output="" if job.output is None else str(Path(job.output).absolute()),
+        output_options=job.resolved_output_options,
+    )
+    _check(spec, job, source)
+    return Prepared(job, spec, source)
+
+
+def _check(spec: Spec, job: Job, source: Dataset) -> None:
+    output_schema(source.schema, spec.output_options)
+    policy = job.resolved_policy
+    if spec.price is None and policy.budget_usd is not None:
+        raise ConfigError(
+            f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
+            f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
+        )
+    tools = JobTools(spec=spec, work=Path(), environment=NoKey(), render=job.render, opened=source)
+    tools.renderer(0, policy)
+
+
+class NoKey(Mapping[str, str]):
+    """An environment in which every key is a stand-in: to check what does not need a key, before asking for it."""
+
+    def __getitem__(self, name: str) -> str:
+        return "not-needed"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def enter(bench: Workbench, prepared: Prepared) -> None:
+    """Enter the job in the ledger, or take it up again where it was left."""
+    spec, now = prepared.spec, bench.clock.now()
+    policy = prepared.job.resolved_policy
+    record = JobRecord(
+        id=spec.job_id,
+        name=spec.name,
+        account=f"{spec.provider.name}/{spec.provider.api_key_env}",
+        spec=spec.to_json(),
+        policy=policy,
+        rounds_max=policy.attempts_max,
+    )
+    tools = bench.tools(spec.job_id)
+    with tools.spool.create("job.json") as file:
+        file.write(spec.to_json().encode() + b"\n")
+    _claim_output(tools, _known_spec(bench, spec.job_id))
+    known = bench.desk.open(record, len(prepared.source.shards), now=now)
+    bench.desk.break_leases(now=now)
+    bench.desk.resume(spec.job_id, now=now)
+    if known.state is JobState.CANCELLED:
+        bench.desk.retry(spec.job_id, now=now)
+
+
+def _known_spec(bench: Workbench, job_id: JobId) -> Spec | None:
+    """Return the spec that a job was opened with; None for a new one."""
+    known = [job for job in bench.desk.jobs() if job.id == job_id]
+    return specs.from_json(known[0].spec) if known else None
+
+
+def _claim_output(tools: JobTools, known: Spec | None) -> None:
+    """Make sure that the output goes where only this job writes. Raises ConfigError."""
+    spec, folder = tools.spec, tools.output_folder
+    if known is not None and known.output != spec.output:
+        before = known.output or "its own folder"
+        raise ConfigError(
+            f"job {spec.job_id} was opened with another output: {before}. Leave job.output as it was; "
+            "a finished output may be copied anywhere"
+        )
+    finishing = tools.finishing
+    marker = f"{finishing.folder}/{OWNER}"
+    strangers = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
+    if strangers and not finishing.output.exists(marker):
+        raise ConfigError(f"job.output {folder} holds files already: name an empty or a new folder")
+    with finishing.output.create(marker) as file:
+        file.write(spec.job_id.encode())
+    with finishing.output.open(marker) as file:
+        owner = file.read().decode()
+    if owner != spec.job_id:
+        raise ConfigError(f"job.output {folder} holds the output of job {owner}: name another folder")
