@@ -10,28 +10,21 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import rich.console
-import rich.progress
 import typer
 
 from orchestrator import api, log, memory, report
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
-from orchestrator.domain.model import JobState
-from orchestrator.domain.review import Totals
 from orchestrator.job import Job, read_job
 from orchestrator.result import Result, Status
-from orchestrator.settings import ProviderSettings
+from orchestrator.watch import INTERRUPTED, Watch, say
 
 DONE: Final = 0
 FAILED: Final = 1
 WRONG: Final = 2
 WAITING: Final = 3
-INTERRUPTED: Final = 130
-PLAIN_EVERY: Final = 10  # a plain line for every so many looks: about five seconds
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 JobArgument = Annotated[str, typer.Argument(help="A job file (TOML), or the id of a job in the work folder.")]
@@ -66,11 +59,6 @@ def _quit(_number: int, _frame: object) -> None:
     sys.exit(INTERRUPTED)
 
 
-def say(text: str) -> None:
-    """Print a line for people."""
-    typer.echo(text, err=True)
-
-
 @app.command()
 def plan(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
     """Say what a job would send and cost, with three sample requests. Sends nothing."""
@@ -88,7 +76,7 @@ def run(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) 
     described = _from_file(job, work) if _is_file(job) else None
     job_id = api.identify(described) if described is not None else _find(job, work).job_id
     provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
-    with _Watch(job_id, provider, plain=as_json) as watch:
+    with Watch(job_id, api.guarantee(provider), plain=as_json) as watch:
         if described is not None:
             result = api.run(described, progress=watch.look, stop=watch.stop)
         else:
@@ -140,7 +128,7 @@ def results(
 def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
     """Stop a job: drop what is unsent, cancel what is sent, keep what was answered."""
     handle = _find(job, work)
-    with _Watch(handle.job_id, handle.provider_settings(), plain=as_json) as watch:
+    with Watch(handle.job_id, api.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look, stop=watch.stop)
     typer.echo(json.dumps(found.as_dict()) if as_json else _status_text(found))
 
@@ -149,7 +137,7 @@ def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = Fals
 def retry(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
     """Send the dead rows of an ended job once more; the output becomes a new revision."""
     handle = _find(job, work)
-    with _Watch(handle.job_id, handle.provider_settings(), plain=as_json) as watch:
+    with Watch(handle.job_id, api.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(progress=watch.look, stop=watch.stop)
     _tell(result, as_json)
 
@@ -225,77 +213,3 @@ def _held_text(job_id: str, held: list[dict[str, Any]]) -> str:
     lines.append(f"  orchestrator resolve {job_id} CHUNK --batch ID     the provider has the batch")
     lines.append(f"  orchestrator resolve {job_id} CHUNK --absent       it does not: send the rows again")
     return "\n".join(lines)
-
-
-class _Watch:
-    """Shows a job's progress, and turns Ctrl-C into a clean stop; a second one ends the process at once."""
-
-    def __init__(self, job_id: str, provider: ProviderSettings, *, plain: bool) -> None:
-        self.stop = threading.Event()
-        self._job_id = job_id
-        self._guarantee = api.guarantee(provider)
-        self._quiet = plain
-        self._looks = 0
-        self._last = ""
-        self._trouble = ""
-        self._before: Any = None
-        console = rich.console.Console(stderr=True)
-        self._bar: rich.progress.Progress | None = None
-        if console.is_terminal and not plain:
-            self._bar = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(),
-                rich.progress.MofNCompleteColumn(),
-                rich.progress.TimeRemainingColumn(),
-                rich.progress.TextColumn("{task.fields[money]}"),
-                console=console,
-            )
-            self._task = self._bar.add_task(job_id, total=None, money="")
-
-    def __enter__(self) -> _Watch:
-        if not self._quiet:
-            say(f"{self._job_id}: {self._guarantee}")
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        signal.signal(signal.SIGINT, self._before)
-
-    def _interrupt(self, number: int, _frame: object) -> None:
-        if self.stop.is_set():
-            os._exit(INTERRUPTED)
-        self.stop.set()
-        name = signal.Signals(number).name
-        say(f"{name}: finishing the steps under way; once more ends at once (what is recorded stays)")
-
-    def look(self, job: Any, totals: Totals) -> None:
-        """Show how the job stands; called about twice a second."""
-        self._look_for_trouble(totals)
-        if self._bar is not None:
-            done = totals.succeeded + totals.dead + totals.refused + totals.in_flight_done
-            flying = f"{report.usd(totals.cost_usd)} so far"
-            total = None if totals.shards_planning else totals.rows
-            self._bar.update(self._task, completed=done, total=total, money=flying)
-            return
-        line = report.progress(totals)
-        ended = job.state in (JobState.FINISHED, JobState.CANCELLED)
-        if not self._quiet and line != self._last and (ended or self._looks % PLAIN_EVERY == 0):
-            say(f"{self._job_id}: {line}")
-            self._last = line
-        self._looks += 1
-
-    def _look_for_trouble(self, totals: Totals) -> None:
-        """Say what keeps failing, once for each new reason: a job that waits must not look like one that hangs."""
-        if self._quiet or not totals.trouble or totals.trouble == self._trouble:
-            return
-        self._trouble = totals.trouble
-        text = f"{self._job_id}: trying again after: {totals.trouble}"
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.console.print(text, markup=False, highlight=False)

@@ -59,7 +59,14 @@ FLOORS: Final = {
     "orchestrator.api": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.prepare", "orchestrator.local", WIRING),
 }
 HTTP_HOME: Final = "orchestrator.providers.http"
-EDGES_THAT_PRINT: Final = ("workers", "orchestrator.cli", "orchestrator.api", "orchestrator.web", "gateway.__main__")
+EDGES_THAT_PRINT: Final = (
+    "workers",
+    "orchestrator.cli",
+    "orchestrator.watch",
+    "orchestrator.api",
+    "orchestrator.web",
+    "gateway.__main__",
+)
 # The edges, and the one place that calls code of the user's.
 CATCHALL_HOMES: Final = ("orchestrator.cli", "orchestrator.local", "orchestrator.planner.render", "workers.tasks")
 

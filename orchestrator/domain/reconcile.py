@@ -64,13 +64,13 @@ class Reconciliation:
 
     def __init__(self, expected: Iterable[RowKey], job_digest: str) -> None:
         self._answers: dict[RowKey, Answer | None] = dict.fromkeys(expected)
-        self._job_digest = job_digest
+        self._keys = {custom_id.custom_id(job_digest, *key): key for key in self._answers}
         self._kept = self._duplicates = self._foreign = self._unreadable = 0
 
     def place(self, name: str, answer: Answer) -> Placed:
         """Give `answer` to the row that `name` names."""
-        key = custom_id.parse(name, self._job_digest)
-        if key is None or key not in self._answers:
+        key = self._keys.get(name)
+        if key is None:
             self._foreign += 1
             return Placed.FOREIGN
         present = self._answers[key]

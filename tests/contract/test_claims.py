@@ -158,7 +158,7 @@ def test_only_the_steps_asked_for_are_handed_out(books: Books) -> None:
         ("planned", {"cancel_requested": True}, Step.CANCEL),
         ("uploaded", {"cancel_requested": True}, Step.CANCEL),
         ("splitting", {"cancel_requested": True}, Step.CANCEL),
-        ("held", {"cancel_requested": True}, Step.CANCEL),
+        ("held", {"cancel_requested": True}, Step.RECOVER),  # only a person can tell what was paid for
         ("submitted", {"cancel_requested": True}, Step.CANCEL),
         ("submitted", {"cancel_requested": True, "cancel_sent": True}, Step.POLL),
         ("submitting", {"cancel_requested": True}, Step.RECOVER),

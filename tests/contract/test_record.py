@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.domain.changes import (
     AccountPaused,
-    AttemptClosed,
     AttemptOpened,
     Change,
     ChunkMoved,
@@ -20,9 +19,8 @@ from orchestrator.domain.changes import (
     ShardMoved,
     written,
 )
-from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
+from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import (
-    AttemptState,
     AttemptToken,
     BatchId,
     Chunk,
@@ -231,148 +229,6 @@ def test_of_two_moves_decided_on_the_same_facts_only_the_first_is_taken(books: B
         kind == "shard",
         kind == "chunk",
     ]
-
-
-@pytest.mark.parametrize(
-    ("reserved", "fits"), [("0.499999999", True), ("0.5", True), ("0.500000001", False), ("9", False)]
-)
-def test_a_budget_may_be_used_up_exactly_and_not_by_a_billionth_more(
-    books: Books, reserved: str, *, fits: bool
-) -> None:
-    """Settled, open and abandoned creates count; refused ones and those proved absent do not."""
-    books.open()
-    books.add(*(a_chunk(f"c00000-0000{n}") for n in range(7)))
-    states = {
-        1: (AttemptState.CREATED, Decimal("0.25")),  # settled for less than it reserved
-        2: (AttemptState.OPEN, None),
-        3: (AttemptState.ABANDONED, None),
-        4: (AttemptState.REFUSED, None),
-        5: (AttemptState.ABSENT, None),
-    }
-    for n, (state, cost) in states.items():
-        one = an_attempt(f"token-{n}", a_chunk(f"c00000-0000{n}"), reserved_usd=Decimal("0.5"), state=AttemptState.OPEN)
-        books.write(AttemptOpened(attempt=one, budget_usd=None))
-        books.write(AttemptClosed(token=one.token, state=state, cost_usd=cost))
-    wanted = an_attempt("token-6", a_chunk("c00000-00006"), reserved_usd=Decimal(reserved))
-    opened = AttemptOpened(attempt=wanted, budget_usd=Decimal("1.75"))
-
-    if fits:
-        books.write(opened)
-    else:
-        with pytest.raises(BudgetExhausted, match=r"the budget is 1\.75"):
-            books.write(opened)
-
-    assert ("token-6" in {found.token for found in books.desk.attempts(JOB)}) is fits
-
-
-def test_another_jobs_money_does_not_count(books: Books) -> None:
-    other = JobId("other-deadbeef")
-    books.open()
-    books.open(a_job(other))
-    books.add(a_chunk(), a_chunk(job_id=other))
-    mine = an_attempt("token-1", reserved_usd=Decimal(1))
-    books.write(AttemptOpened(attempt=mine, budget_usd=Decimal(1)))
-
-    theirs = an_attempt("token-2", a_chunk(job_id=other), reserved_usd=Decimal(1))
-    books.write(AttemptOpened(attempt=theirs, budget_usd=Decimal(1)), job_id=other)
-
-    assert [found.token for found in books.desk.attempts(other)] == ["token-2"]
-
-
-def test_a_create_that_does_not_fit_the_budget_leaves_the_chunk_unsent(books: Books) -> None:
-    """The intent and the money are one write."""
-    books.open()
-    books.add(a_chunk())
-    [claim] = books.claim(Step.SUBMIT)
-    begun = ChunkMoved(before=a_chunk(), after=replace(a_chunk(), state=S.SUBMITTING), due_at=NOW)
-    opened = AttemptOpened(attempt=an_attempt(reserved_usd=Decimal(1)), budget_usd=Decimal(0))
-
-    with pytest.raises(BudgetExhausted):
-        books.ledger.record(claim, begun, opened, now=NOW, keep=True)
-
-    assert books.ledger.chunk(a_chunk().id) == a_chunk()
-    assert books.desk.attempts(JOB) == []
-    books.ledger.record(claim, now=NOW)  # the claim is still the caller's
-
-
-@pytest.mark.parametrize("state", [AttemptState.OPEN, AttemptState.CREATED])
-def test_a_second_live_attempt_of_a_chunk_is_impossible(books: Books, state: AttemptState) -> None:
-    """Promise 2, held by the database itself."""
-    books.open()
-    books.add(a_chunk())
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
-
-    with pytest.raises(LedgerError):
-        books.write(AttemptOpened(attempt=an_attempt("token-2", number=2), budget_usd=None))
-
-    assert [found.token for found in books.desk.attempts(JOB)] == ["token-1"]
-
-
-@pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED])
-def test_after_an_attempt_that_came_to_nothing_there_may_be_another(books: Books, state: AttemptState) -> None:
-    books.open()
-    books.add(a_chunk())
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
-
-    second = an_attempt("token-2", number=2, sent_at=after(1), digest="1234", reserved_usd=Decimal("0.1"))
-    books.write(AttemptOpened(attempt=second, budget_usd=None))
-
-    assert books.desk.attempts(JOB) == [an_attempt("token-1", state=state), second]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        an_attempt("token-1", a_chunk("c00000-00001")),  # a token is of one create only
-        an_attempt("token-2", state=AttemptState.REFUSED),  # so is a number of a chunk
-    ],
-)
-def test_no_two_attempts_share_a_token_or_a_number(books: Books, wrong: object) -> None:
-    books.open()
-    books.add(a_chunk(), a_chunk("c00000-00001"))
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-
-    with pytest.raises(LedgerError):
-        books.write(AttemptOpened(attempt=wrong, budget_usd=None))  # type: ignore[arg-type]
-
-
-def test_a_batch_is_of_one_attempt_only(books: Books) -> None:
-    """Promise 4: or two chunks would read the same answers, and pay for them once each."""
-    books.open()
-    books.add(a_chunk(), a_chunk("c00000-00001"))
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptOpened(attempt=an_attempt("token-2", a_chunk("c00000-00001")), budget_usd=None))
-    created = AttemptClosed(
-        token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId("batch-1"), cost_usd=None
-    )
-    books.write(created)
-
-    with pytest.raises(LedgerError):
-        books.write(replace(created, token=AttemptToken("token-2")))
-
-    assert [found.batch_id for found in books.desk.attempts(JOB)] == ["batch-1", None]
-
-
-def test_closing_an_attempt_keeps_what_is_known_of_it(books: Books) -> None:
-    books.open()
-    books.add(a_chunk())
-    token = AttemptToken("token-1")
-    books.write(AttemptOpened(attempt=an_attempt("token-1", reserved_usd=Decimal(1)), budget_usd=None))
-    books.write(AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=BatchId("batch-1")))
-
-    books.write(AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=Decimal("0.4")))
-
-    [found] = books.desk.attempts(JOB)
-    assert (found.batch_id, found.cost_usd, found.reserved_usd) == ("batch-1", Decimal("0.4"), Decimal(1))
-
-
-def test_an_attempt_nobody_opened_cannot_be_closed(books: Books) -> None:
-    books.open()
-
-    with pytest.raises(LedgerError):
-        books.write(AttemptClosed(token=AttemptToken("token-1"), state=AttemptState.REFUSED))
 
 
 def spread_chunk(books: Books, state: ChunkState) -> Chunk:

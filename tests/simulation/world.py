@@ -245,17 +245,19 @@ class World:
         if not idle:
             return
         due = self.oracle.due_steps(self.clock.now().timestamp())
-        steps = [step for step in due if self.is_calm or self.chance.random() < 0.8]
-        if Step.REVIEW in steps and not self._must_review and self.chance.random() < 0.8:
-            steps.remove(Step.REVIEW)  # it is due all the time
-        facts = (tuple(steps), self._record_count(), self.clock.elapsed_s // 60)
-        if not steps or facts == self._refused:
-            self.may_be_due = len(steps) < len([step for step in due if step is not Step.REVIEW])
+        if Step.REVIEW in due and not self._must_review and self.chance.random() < 0.8:
+            due.remove(Step.REVIEW)  # it is due all the time
+        facts = (tuple(due), self._record_count(), self.clock.elapsed_s // 60)
+        if not due or facts == self._refused:
+            self.may_be_due = False
             return
+        steps = due
+        if not self.is_calm and self.chance.random() < 0.2:
+            steps = [step for step in due if self.chance.random() < 0.5]
         claims = self.ledger.claim(steps, limit=len(idle), now=self.clock.now(), lease_s=LEASE_S)
         self._must_review = False
-        self._refused = None if claims else facts
-        self.may_be_due = bool(claims) or len(steps) < len(due)
+        self._refused = None if claims or steps is not due else facts
+        self.may_be_due = bool(claims) or steps is not due
         for claim in claims:
             if not self.is_calm and self.chance.random() < self.plan.dropped:
                 self.trace.add(f"beat loses {_told(claim)}")
