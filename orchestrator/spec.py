@@ -13,11 +13,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from types import CodeType
+from functools import partial
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any, Final
 
 from orchestrator.collector.join import OutputOptions
 from orchestrator.domain import custom_id
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
 from orchestrator.domain.policy import Price
@@ -97,14 +100,42 @@ def from_json(text: str) -> Spec:
 
 
 def render_mark(function: Callable[..., Any]) -> str:
-    """Return what tells one row function from another: its name and its text, or its code where there is no text."""
+    """Return what tells one row function from another: its name, its text (or code), and the values it was given.
+
+    Raises ConfigError for a function that holds a value which cannot be told apart so; two jobs must not pass for one.
+    """
+    if isinstance(function, partial):
+        given = f"{_value_text(function.args)}{_value_text(function.keywords)}"
+        return f"{render_mark(function.func)}:{hashlib.sha256(given.encode()).hexdigest()[:16]}"
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
     try:
         content = inspect.getsource(function)
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
         content = "" if code is None else _code_text(code)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    content += _value_text((cells, getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)))
     return f"{name}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _value_text(value: object) -> str:
+    """Return a value that a function holds, spelled the same in every process. Raises ConfigError."""
+    if value is None or isinstance(value, str | bytes | int | float | Decimal | Path):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_value_text, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{_value_text(key)}:{_value_text(item)}' for key, item in value.items())}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{','.join(sorted(map(_value_text, value)))}}}"
+    if isinstance(value, ModuleType | type):
+        return value.__name__
+    if callable(value):
+        return render_mark(value)
+    raise ConfigError(
+        f"render holds a {type(value).__name__}, which cannot be told from another one in a later run: "
+        "make what it needs a module-level name, or give it as text, numbers, lists or dicts"
+    )
 
 
 def _code_text(code: CodeType) -> str:

@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from orchestrator.collector.join import OutputOptions
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Price
 from orchestrator.settings import ProviderSettings
 from orchestrator.spec import Spec, from_json, render_mark
@@ -232,3 +235,23 @@ def test_an_object_that_can_be_called_has_a_mark() -> None:
             return row
 
     assert "Renderer" in render_mark(Renderer())
+
+
+def test_functions_that_hold_other_values_are_other_functions() -> None:
+    """Two closures of one text must not pass for one job: the second would be given the first one's answers."""
+
+    def asking(question: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda row: {"messages": [{"role": "user", "content": question + str(row)}]}
+
+    def with_default(row: dict[str, Any], question: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": question + str(row)}]}
+
+    assert render_mark(asking("a")) == render_mark(asking("a")) != render_mark(asking("b"))
+    assert render_mark(partial(with_default, question="a")) != render_mark(partial(with_default, question="b"))
+
+
+def test_a_function_that_holds_what_cannot_be_compared_is_refused() -> None:
+    held = object()
+
+    with pytest.raises(ConfigError, match="render holds a object"):
+        render_mark(lambda row: {"held": held, **row})

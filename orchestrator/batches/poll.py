@@ -40,7 +40,8 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
 def _known(chunk: Chunk, job: Job, status: BatchStatus, *, clock: Clock) -> list[Change]:
     assert chunk.token is not None
     now = clock.now()
-    seen = replace(chunk, done_count=status.done_count, fees_usd=status.fees_usd, tries=0, error="")
+    counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
+    seen = replace(counted, fees_usd=status.fees_usd, tries=0, error="")
     if status.outcome is None:
         wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
         return [ChunkMoved(before=chunk, after=seen, due_at=now + wait)]

@@ -45,12 +45,13 @@ def recover(
 def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provider: Provider, clock: Clock) -> Decision:
     assert chunk.token is not None and chunk.sent_at is not None
     traits, listed = provider.traits, list[BatchId]()
+    asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
     journal = read_journal(spool, chunk.token)
     if journal is None and traits.recovery is Recovery.FENCED and chunk.state is ChunkState.IN_DOUBT:
         found = provider.find(chunk.token, chunk.sent_at - timedelta(seconds=LOOK_BACK_S))
         listed = [batch.batch_id for batch in sorted(found, key=lambda batch: (batch.created_at, batch.batch_id))]
     evidence = Evidence(
-        now=clock.now(), journal=journal, listed=listed, wagered_usd=overview.totals(job.id).wagered_usd
+        now=asked_at, journal=journal, listed=listed, wagered_usd=overview.totals(job.id).wagered_usd
     )
     return recovery.decide(
         chunk,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 TRIES_MAX: Final = 8  # to find results where the provider said they would be
 SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there are
-WHOLE_FILES: Final = frozenset({"results", "output"})  # those that hold a line for every request counted as done
 
 
 class ResultsShort(Unavailable):
@@ -98,9 +97,15 @@ def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk) -> None:
             line_count += block.count(b"\n")
             ends_open = not block.endswith(b"\n") if block else ends_open
         line_count += ends_open
-        short = line_count < chunk.done_count and file.name in WHOLE_FILES
-        if short and _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:
-            raise ResultsShort(f"batch {chunk.batch_id}: {line_count} result lines for {chunk.done_count} answers")
+        expected = _lines_expected(chunk, file.name)
+        if line_count < expected and _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:
+            raise ResultsShort(f"batch {chunk.batch_id}: {line_count} lines of {file.name}, {expected} were counted")
+
+
+def _lines_expected(chunk: Chunk, file: str) -> int:
+    """Return how many lines the provider's own counts promise in a file."""
+    counts = {"results": chunk.done_count + chunk.failed_count, "output": chunk.done_count, "error": chunk.failed_count}
+    return counts.get(file, 0)
 
 
 def _failed_before(chunk: Chunk, kind: type[ProviderError]) -> int:

@@ -170,6 +170,7 @@ class Chunk:
     cancel_requested: bool = False
     cancel_sent: bool = False
     done_count: int = 0  # requests answered, by the provider's own count
+    failed_count: int = 0  # requests failed, by the same
     fees_usd: Decimal | None = None  # what the provider says the batch cost
     error_code: str = ""
     error: str = ""

@@ -36,6 +36,9 @@ GUARANTEE = {
 }
 
 
+UNASKED = "the answer to the create was lost, and nothing can be asked about it"
+
+
 @dataclass(frozen=True, slots=True)
 class Adopt:
     """The batch exists; `twins` are further batches of the same attempt, to be cancelled."""
@@ -105,19 +108,28 @@ def decide(
         return Doubt() if evidence.now >= settled_at else Wait(settled_at)
     if evidence.listed:
         return Adopt(evidence.listed[0], tuple(evidence.listed[1:]))
+    wager = _wager(chunk, evidence, policy) if recovery is Recovery.UNKNOWABLE else None
+    if isinstance(wager, Absent):
+        return wager
     if chunk.state is ChunkState.HELD:
         return Wait(evidence.now + timedelta(seconds=settle_s))
-    if policy.on_ambiguous is OnAmbiguous.RESUBMIT:
-        return _wager(chunk, evidence, policy)
-    if policy.on_ambiguous is OnAmbiguous.HOLD or recovery is Recovery.UNKNOWABLE:
-        return Hold("the answer to the create was lost, and nothing can be asked about it")
+    if wager is not None:
+        return wager
+    if policy.on_ambiguous is OnAmbiguous.HOLD:
+        return Hold(UNASKED)
+    return _prove(chunk, evidence, lag_s=lag_s)  # who can be asked is asked, also under "resubmit"
+
+
+def _prove(chunk: Chunk, evidence: Evidence, *, lag_s: float) -> Decision:
     if chunk.fenced_at is None:
         return Fence()
     visible_at = chunk.fenced_at + timedelta(seconds=lag_s)
     return Absent() if evidence.now >= visible_at else Wait(visible_at)
 
 
-def _wager(chunk: Chunk, evidence: Evidence, policy: Policy) -> Decision:
+def _wager(chunk: Chunk, evidence: Evidence, policy: Policy) -> Hold | Absent:
+    if policy.on_ambiguous is not OnAmbiguous.RESUBMIT:
+        return Hold(UNASKED)
     if chunk.cost_usd_max is None:
         return Hold("the answer to the create was lost; no price is known, so max_duplicate_usd cannot be kept")
     if evidence.wagered_usd + chunk.cost_usd_max > policy.max_duplicate_usd:

@@ -59,8 +59,12 @@ class SqlDesk:
             if found is not None:
                 known = rows.job_of(found)
                 more = job.policy.attempts_max - known.policy.attempts_max
-                present = replace(known, policy=job.policy, rounds_max=known.rounds_max + more)
-                values = {"policy": rows.policy_text(job.policy), "rounds_max": present.rounds_max}
+                present = replace(known, policy=job.policy, spec=job.spec, rounds_max=known.rounds_max + more)
+                values = {
+                    "policy": rows.policy_text(job.policy),
+                    "rounds_max": present.rounds_max,
+                    "spec": job.spec,  # the same job, but perhaps at another place, at another price
+                }
                 tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
                 return written(present)
             tx.execute(sa.insert(jobs).values(**rows.job_values(job), created_at=now, due_at=now))

@@ -140,7 +140,7 @@ chunks = sa.Table(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
         for key in ("cancel_requested", "cancel_sent", "regather")
     ),
-    *map(_count, ("done_count", *TALLY)),
+    *map(_count, ("done_count", "failed_count", *TALLY)),
     *_claimable(),
 )
 sa.Index("chunks_due", chunks.c.due_at, chunks.c.state)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import structlog
 
-from tests.acceptance.command_line import CommandLine, command_line, ended, kill
+from orchestrator.cli import main
+from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill
 from tests.acceptance.datasets import check_bill, check_exact, marked, read_output, write_dataset, write_job
 from tests.gateway_process import GatewayProcess, running_gateway
 
@@ -60,9 +63,26 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield running
 
 
-def refused(cli: CommandLine, *arguments: str | Path) -> str:
-    """Run a command that must be refused as wrong; return what it said."""
-    found = cli.run(*arguments)
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str, tmp_path: Path
+) -> Iterator[Callable[..., Ended]]:
+    """The same command line in this process: most of a mistake's time would be the start of another."""
+    assert key
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *map(str, arguments), "--work", str(tmp_path / "work")])
+        with pytest.raises(SystemExit) as ended_by:
+            main()
+        said = capsys.readouterr()
+        return Ended(code=int(ended_by.value.code or 0), out=said.out, err=said.err)
+
+    yield run
+    structlog.reset_defaults()
+
+
+def check_refused(found: Ended) -> str:
+    """Check that a command was refused as wrong, in few and safe words; return them."""
     assert found.code == WRONG, found
     assert "Traceback" not in found.said, found.said
     assert "mark-0" not in found.said, "a row in a message"
@@ -70,14 +90,19 @@ def refused(cli: CommandLine, *arguments: str | Path) -> str:
     return found.said
 
 
+def refused(cli: CommandLine, *arguments: str | Path) -> str:
+    """Run a command that must be refused as wrong; return what it said."""
+    return check_refused(cli.run(*arguments))
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
 def test_a_mistake_in_a_job_file_is_named_before_anything_is_sent(
-    mistake: Mistake, idle: GatewayProcess, cli: CommandLine, tmp_path: Path
+    mistake: Mistake, idle: GatewayProcess, here: Callable[..., Ended], tmp_path: Path
 ) -> None:
     """Exit code 2, and a message that names what is wrong and what would be right."""
     dataset = write_dataset(tmp_path / "rows.parquet", 5)
 
-    said = refused(cli, "run", write_job(tmp_path / "wrong.toml", dataset, idle.url, **mistake.tables))
+    said = check_refused(here("run", write_job(tmp_path / "wrong.toml", dataset, idle.url, **mistake.tables)))
 
     for word in mistake.says:
         assert word in said

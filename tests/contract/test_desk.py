@@ -41,7 +41,7 @@ def test_opening_a_job_again_gives_the_one_that_is_there_under_the_new_policy(bo
     found = books.desk.open(a_job(spec='{"newer": 1}', attempts_max=3, budget_usd=Decimal(9)), 2, now=LATER)
 
     assert found == books.ledger.job(JOB)
-    assert (found.state, found.spec, found.policy.budget_usd) == (JobState.STOPPED, "{}", Decimal(9))
+    assert (found.state, found.spec, found.policy.budget_usd) == (JobState.STOPPED, '{"newer": 1}', Decimal(9))
     assert len(books.overview.shards(JOB)) == 2
     assert books.ledger.chunk(a_chunk().id) == a_chunk()
     assert [event.name for _, event in books.desk.events(JOB)].count("job.opened") == 1

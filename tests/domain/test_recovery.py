@@ -122,7 +122,10 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         # held: a person decides; a batch that shows itself after all is adopted
         (Case(state="held"), Wait(after(1_120))),
         (Case(state="held", fenced_s=10), Wait(after(1_120))),
-        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT), Wait(after(1_120))),
+        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
+        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT, at_most="0"), Wait(after(1_120))),
+        # where the provider can be asked, resubmit asks
+        (Case(on_ambiguous=RESUBMIT), Fence()),
         (Case(state="held", listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
     ],
 )

@@ -242,6 +242,7 @@ class World:
     def _hand_out(self) -> None:
         """Do what the beat does: claim what is due, and deliver it: once, twice, or not at all."""
         idle = [worker for worker in self.workers if not worker.is_busy]
+        self._writes = self._record_count()
         if not idle:
             return
         due = self.oracle.due_steps(self.clock.now().timestamp())
