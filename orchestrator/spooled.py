@@ -36,9 +36,13 @@ def raw_name(chunk: Chunk, file: str) -> str:
     return f"raw/{chunk.name}.a{chunk.attempt}.{file}.jsonl.zst"
 
 
-def part_name(chunk: Chunk, *, may_send_again: bool) -> str:
-    """Return where a chunk's parsed results are kept: which failures are final is part of what they say."""
-    return f"parts/{chunk.name}.a{chunk.attempt}{'' if may_send_again else '.final'}.parquet"
+def part_name(chunk: Chunk, *, may_send_again: bool, is_empty: bool) -> str:
+    """Return where a chunk's parsed results are kept: a name for each thing they can say.
+
+    Which failures are final is part of it, and so is that there were no results to be had: whoever found none must
+    not leave its part in the place of somebody's who did.
+    """
+    return f"parts/{chunk.name}.a{chunk.attempt}{'' if may_send_again else '.final'}{'.empty' * is_empty}.parquet"
 
 
 def quarantine_name(chunk: Chunk) -> str:

@@ -151,7 +151,7 @@ def _settle(
     again = chunk.round < job.rounds_max and job.state is not JobState.CANCELLING
     tally, rows = reconciliation.close(absent, may_send_again=again)
     settled, dead = _Counts(), _Counts()
-    part = spooled.part_name(chunk, may_send_again=again)
+    part = spooled.part_name(chunk, may_send_again=again, is_empty=not archived)
     with spool.create(part) as file:
         cost = parts.write_part(
             file,

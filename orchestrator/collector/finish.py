@@ -47,9 +47,11 @@ def finish(
 ) -> None:
     """Write the shard's output parts that are not there yet."""
     assert claim.unit.shard_no is not None
-    shard = ledger.shard(claim.unit.job_id, claim.unit.shard_no)
-    job = ledger.job(shard.job_id)
+    job = ledger.job(claim.unit.job_id)
+    shard = ledger.shard(job.id, claim.unit.shard_no)
     if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
+        return
+    if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
         return
     try:
         _finish(claim, job, shard, ledger=ledger, overview=overview, spool=spool, finishing=finishing, clock=clock)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
 from orchestrator.ledger import rows
-from orchestrator.ledger.schema import accounts, chunks, jobs, shards
+from orchestrator.ledger.schema import Utc, accounts, chunks, jobs, shards
 
 C, S, J = chunks.c, shards.c, jobs.c
 _RUNNING = J.state == JobState.RUNNING
@@ -41,8 +41,70 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
         Step.SUBMIT: sa.and_(_UNSENT, sa.not_(C.cancel_requested), _RUNNING),
     }
 )
-SHARD_STEPS: Final = (Step.FINISH, Step.PLAN)
+SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
+    {
+        Step.FINISH: sa.and_(S.state == ShardState.PLANNED, S.settled_count == S.row_count, _MOVING_JOB),
+        Step.PLAN: sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB),
+    }
+)
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
+
+# The statements are made once: to build one anew takes SQLAlchemy longer than SQLite takes to answer it, and a runner
+# asks several times a second whether anything is due.
+_NOW: Final = sa.bindparam("now", type_=Utc())
+_OF_JOB: Final = sa.or_(sa.bindparam("job_id", type_=sa.Text()).is_(None), J.id == sa.bindparam("job_id"))
+_LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
+_ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)  # jobs with room; ids of the others must not fill the limit
+
+
+def _free(table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.due_at <= _NOW, table.c.lease_until <= _NOW, _OF_JOB)
+
+
+def _named(conditions: Mapping[Step, sa.ColumnElement[bool]]) -> sa.ColumnElement[Any]:
+    return sa.case(*((condition, step.value) for step, condition in conditions.items()))
+
+
+_DUE: Final = tuple(
+    due.distinct()
+    for due in (
+        sa.select(_named(CHUNK_STEPS)).join_from(chunks, jobs, J.id == C.job_id).where(_free(chunks)),
+        sa.select(_named(SHARD_STEPS)).join_from(shards, jobs, J.id == S.job_id).where(_free(shards)),
+        sa.select(J.due).where(_free(jobs), _MOVING_JOB),
+    )
+)
+_CHUNKS: Final = {
+    step: sa.select(C.id, C.job_id, C.account, C.token)
+    .join(jobs, J.id == C.job_id)
+    .where(_free(chunks), condition, C.job_id.in_(_ROOMY) if step is Step.SUBMIT else sa.true())
+    .order_by(C.due_at, C.id)
+    .limit(_LIMIT)
+    for step, condition in CHUNK_STEPS.items()
+}
+_SHARDS: Final = {
+    step: sa.select(S.job_id, S.shard_no, S.token)
+    .join(jobs, J.id == S.job_id)
+    .where(
+        _free(shards),
+        condition,
+        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_ROOMY)) if step is Step.PLAN else sa.true(),
+    )
+    .order_by(S.due_at, S.job_id, S.shard_no)
+    .limit(_LIMIT)
+    for step, condition in SHARD_STEPS.items()
+}
+_JOBS: Final = (
+    sa.select(J.id, J.token)
+    .where(_free(jobs), J.due == sa.bindparam("step"), _MOVING_JOB)
+    .order_by(J.due_at, J.id)
+    .limit(_LIMIT)
+)
+_LEASES: Final = {
+    table.name: sa.update(table)
+    .where(*(key == sa.bindparam(f"the_{key.name}") for key in table.primary_key))
+    .values(token=sa.bindparam("new_token"), lease_until=sa.bindparam("until"))
+    for table in (chunks, shards, jobs)
+}
 
 
 class Claims:
@@ -52,89 +114,63 @@ class Claims:
         self._tx = tx
         self._now = now
         self._until = until
+        self._bound: dict[str, Any] = {"now": now, "job_id": job_id}
         self._of_job = sa.true() if job_id is None else J.id == job_id
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Hand out up to `limit` due steps, what brings results home before what sends more."""
+        due = {name for query in _DUE for (name,) in self._tx.execute(query, self._bound)}
+        wanted = due & {step.value for step in steps}
         picked: list[Claim] = []
-        for step, condition in CHUNK_STEPS.items():
-            if step in steps and len(picked) < limit:
-                picked += self._chunks(step, condition, limit - len(picked))
-        for step in JOB_STEPS:
-            if step in steps and len(picked) < limit:
-                picked += self._jobs(step, limit - len(picked))
-        for step in SHARD_STEPS:
-            if step in steps and len(picked) < limit:
-                picked += self._shards(step, limit - len(picked))
+        for kinds, pick in ((CHUNK_STEPS, self._chunks), (JOB_STEPS, self._jobs), (SHARD_STEPS, self._shards)):
+            for step in kinds:
+                if step.value in wanted and len(picked) < limit:
+                    picked += pick(step, limit - len(picked))
         return picked
 
-    def _chunks(self, step: Step, condition: sa.ColumnElement[bool], limit: int) -> list[Claim]:
+    def _rows(self, query: sa.Select[Any], limit: int, **bound: Any) -> Sequence[sa.RowMapping]:
+        return self._tx.execute(query, self._bound | bound | {"limit": limit}).mappings().all()
+
+    def _chunks(self, step: Step, limit: int) -> list[Claim]:
         taken: dict[str, int] = {}
         room = self._room_to_send(taken) if step is Step.SUBMIT else {}
-        query = (
-            sa.select(C.id, C.job_id, C.account, C.token)
-            .join(jobs, J.id == C.job_id)
-            .where(self._free(chunks), condition, C.job_id.in_(room) if step is Step.SUBMIT else sa.true())
-            .order_by(C.due_at, C.id)
-            .limit(limit)
-        )
+        bound = {"roomy": list(room)} if step is Step.SUBMIT else {}
         claims = []
-        for row in self._tx.execute(query).mappings().all():
+        for row in self._rows(_CHUNKS[step], limit, **bound):
             if step is Step.SUBMIT:
                 if taken[row["account"]] >= room[row["job_id"]]:
                     continue
                 taken[row["account"]] += 1
             unit = Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
-            claims.append(Claim(unit=unit, step=step, token=self._lease(chunks, [C.id], row)))
+            claims.append(Claim(unit=unit, step=step, token=self._lease(chunks, row)))
         return claims
 
     def _jobs(self, step: Step, limit: int) -> list[Claim]:
-        query = sa.select(J.id, J.token).where(self._free(jobs), J.due == step, _MOVING_JOB)
         return [
-            Claim(unit=Unit(job_id=JobId(row["id"])), step=step, token=self._lease(jobs, [J.id], row))
-            for row in self._tx.execute(query.order_by(J.due_at, J.id).limit(limit)).mappings().all()
+            Claim(unit=Unit(job_id=JobId(row["id"])), step=step, token=self._lease(jobs, row))
+            for row in self._rows(_JOBS, limit, step=step.value)
         ]
 
     def _shards(self, step: Step, limit: int) -> list[Claim]:
-        condition = sa.and_(S.state == ShardState.PLANNED, S.settled_count == S.row_count, _MOVING_JOB)
-        room: dict[str, int] = {}
-        if step is Step.PLAN:
-            room = self._room_to_plan()
-            condition = sa.and_(
-                S.state == ShardState.PLANNING,
-                sa.or_(sa.and_(_RUNNING, S.job_id.in_(room)), J.state == JobState.CANCELLING),
-            )
-        query = (
-            sa.select(S.job_id, S.shard_no, S.token)
-            .join(jobs, J.id == S.job_id)
-            .where(self._free(shards), condition)
-            .order_by(S.due_at, S.job_id, S.shard_no)
-            .limit(limit)
-        )
+        room = self._room_to_plan() if step is Step.PLAN else {}
+        bound = {"roomy": list(room)} if step is Step.PLAN else {}
         claims = []
-        for row in self._tx.execute(query).mappings().all():
+        for row in self._rows(_SHARDS[step], limit, **bound):
             job_id = JobId(row["job_id"])
             if job_id in room:
                 if room[job_id] <= 0:
                     continue
                 room[job_id] -= 1
             unit = Unit(job_id=job_id, shard_no=row["shard_no"])
-            claims.append(Claim(unit=unit, step=step, token=self._lease(shards, [S.job_id, S.shard_no], row)))
+            claims.append(Claim(unit=unit, step=step, token=self._lease(shards, row)))
         return claims
 
-    def _free(self, table: sa.Table) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            table.c.due_at.is_not(None), table.c.due_at <= self._now, table.c.lease_until <= self._now, self._of_job
-        )
-
-    def _lease(self, table: sa.Table, keys: Sequence[sa.Column[Any]], picked: sa.RowMapping) -> int:
+    def _lease(self, table: sa.Table, picked: sa.RowMapping) -> int:
         """Raise the unit's token, set its lease, and return the new token."""
-        where = [key == picked[key.name] for key in keys]
+        keys = {f"the_{key.name}": picked[key.name] for key in table.primary_key}
         token: int = picked["token"] + 1
-        self._tx.execute(sa.update(table).where(*where).values(token=token, lease_until=self._until))
+        self._tx.execute(_LEASES[table.name], keys | {"new_token": token, "until": self._until})
         return token
-
-    # Jobs without room are left out of the query itself: their due units must not hide those of others behind them.
 
     def _room_to_send(self, taken: dict[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -99,6 +100,7 @@ def _when(condition: sa.ColumnElement[bool], value: Any, name: str) -> sa.Label[
     return _sum(sa.case((condition, value), else_=0), name)
 
 
+@lru_cache(maxsize=64)  # to put the query together takes longer than to run it
 def _shard_sums(job_id: JobId) -> sa.Select[Any]:
     return sa.select(
         sa.func.count().label("shards"),
@@ -110,6 +112,7 @@ def _shard_sums(job_id: JobId) -> sa.Select[Any]:
     ).where(S.job_id == job_id)
 
 
+@lru_cache(maxsize=64)
 def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
     submitted = C.state == ChunkState.SUBMITTED
     return sa.select(
@@ -122,6 +125,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
     ).where(C.job_id == job_id)
 
 
+@lru_cache(maxsize=64)
 def _trouble(job_id: JobId) -> sa.Select[Any]:
     tried_again = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTED, ChunkState.ENDED))
     # A batch that ended badly says so in `error`, too; that is its outcome, and no trouble yet.
@@ -129,6 +133,7 @@ def _trouble(job_id: JobId) -> sa.Select[Any]:
     return sa.select(C.error).where(C.job_id == job_id, tried_again, failed).order_by(C.due_at.desc(), C.id).limit(1)
 
 
+@lru_cache(maxsize=64)
 def _money(job_id: JobId) -> sa.Select[Any]:
     live = A.state.in_((AttemptState.OPEN, AttemptState.CREATED))
     return sa.select(

@@ -156,11 +156,27 @@ def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
 
 def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     before, after = change.before, change.after
+    if after.state is JobState.STOPPED and before.state is not JobState.STOPPED:
+        _stop_job(tx, change, now)
+        return
     values = rows.job_values(after) | {"due_at": change.due_at}
     if before.state is not after.state:
         values["ended_at"] = now
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
     _swap(tx, jobs, [jobs.c.id == before.id], before.version, values)
+
+
+def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
+    """Stop a job, whatever else of it has moved since it was read; an earlier stop or cancel stands.
+
+    Steps of chunks and shards report a stop, several at once, beside a review of the job. Losing to one of those must
+    not cost a step what else it has to record, such as the refusal of a create.
+    """
+    before, after = change.before, change.after
+    values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
+    stop = sa.update(jobs).where(jobs.c.id == before.id, jobs.c.state == before.state)
+    if tx.execute(stop.values(**values, version=jobs.c.version + 1)).rowcount:
+        note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
 
 
 def _swap(

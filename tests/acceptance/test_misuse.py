@@ -245,6 +245,25 @@ def test_a_provider_that_is_not_there_is_said_to_be_not_there(cli: CommandLine, 
             ended(process)
 
 
+def test_a_first_batch_that_is_refused_stops_the_job_before_the_rest_is_sent(
+    gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
+) -> None:
+    """A 400 to several creates at once: all of them are known to be refused, and none is held."""
+    gateway.set_faults({"create": {"refuse": {"400": 1.0}}})
+    dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
+    job = write_job(tmp_path / "mistaken.toml", dataset, gateway.url, policy={"chunk_requests_max": 5})
+
+    stopped = cli.run("run", job)
+
+    assert stopped.code == WAITING, stopped
+    assert "400" in stopped.said
+    status = cli.status(job)
+    assert (status["state"], status["held_chunks"], status["dead"]) == ("stopped", 0, 0)
+    assert set(status["chunks"]) == {"planned"}
+    gateway.set_faults({})
+    finished(cli, job, gateway)
+
+
 def finished(cli: CommandLine, job: Path, gateway: GatewayProcess) -> None:
     """Run a job that must now end, whole and paid once."""
     result = cli.run("run", job, "--json")

@@ -43,19 +43,22 @@ NEXT_DUE: Final = (
     "select min(max(due_at, lease_until)) from jobs where due_at is not null and max(due_at, lease_until) > {}",
 )
 DUE: Final = (
-    "select distinct state from chunks where due_at <= {0} and lease_until <= {0} order by state",
+    "select distinct case when cancel_requested and state in ('planned', 'uploaded', 'splitting') then 'cancel' "
+    "when cancel_requested and state = 'submitted' and not cancel_sent then 'cancel' else state end as kind "
+    "from chunks where due_at <= {0} and lease_until <= {0} order by kind",
     "select distinct 'shard ' || state from shards where due_at <= {0} and lease_until <= {0} order by state",
     "select due from jobs where due_at <= {0} and lease_until <= {0}",
 )
 STEPS_OF: Final = {
-    "planned": (Step.SUBMIT, Step.CANCEL),
-    "uploaded": (Step.SUBMIT, Step.CANCEL),
+    "planned": (Step.SUBMIT,),
+    "uploaded": (Step.SUBMIT,),
     "submitting": (Step.RECOVER,),
     "in_doubt": (Step.RECOVER,),
-    "held": (Step.RECOVER, Step.CANCEL),
-    "submitted": (Step.POLL, Step.CANCEL),
+    "held": (Step.RECOVER,),
+    "submitted": (Step.POLL,),
+    "cancel": (Step.CANCEL,),
     "ended": (Step.COLLECT,),
-    "splitting": (Step.SPLIT, Step.CANCEL),
+    "splitting": (Step.SPLIT,),
     "shard planning": (Step.PLAN,),
     "shard planned": (Step.FINISH,),
     "review": (Step.REVIEW,),

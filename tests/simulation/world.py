@@ -5,10 +5,12 @@ Two phases: faults until `faults_until_s`, then none; by then everything must co
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import random
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 import greenlet
@@ -20,9 +22,10 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, Job, JobId, JobState, Step
 from orchestrator.domain.policy import Limits
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.database import Database, open_sqlite
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
+from orchestrator.ledger.schema import metadata
 from orchestrator.planner.costing import Costing
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import Envelope, TemplateRenderer
@@ -46,6 +49,24 @@ DIGEST: Final = hashlib.sha256(b"simulation").hexdigest()
 BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
 LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
 ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
+
+
+@cache
+def _one_ledger() -> Database:
+    """Return this process's ledger, in memory: opened once, because its statements are compiled once."""
+    database = open_sqlite(None)
+    atexit.register(database.close)
+    return database
+
+
+def an_empty_ledger() -> Database:
+    """Return a ledger without a row."""
+    database = _one_ledger()
+    with database.write() as transaction:
+        for table in metadata.sorted_tables:
+            if table.name != "meta":
+                transaction.execute(table.delete())
+    return database
 
 
 @dataclass(slots=True)
@@ -84,7 +105,7 @@ class World:
         self.clock = VirtualClock(random.Random(f"clock/{plan.seed}"))
         self.trace = Trace(self.clock, keep=keep_trace)
         self.switch = Switch(self.trace)
-        self.database = open_sqlite(None)
+        self.database = an_empty_ledger()
         self.ledger = variant.ledger(self.database)
         self.overview = SqlOverview(self.database)
         self.desk = SqlDesk(self.database)
@@ -107,7 +128,7 @@ class World:
         self._wants_to_cancel = plan.cancel_at_s is not None
         self.may_be_due = True
         self._must_review = False
-        self._refused: object = None  # what was asked for in vain
+        self._refused: tuple[tuple[Step, ...], int, float] | None = None  # what was asked for in vain
         self._writes = self._record_count()
 
     def _kit(self, variant: Variant) -> dict[str, Any]:
@@ -171,7 +192,6 @@ class World:
             for worker in self.workers:
                 if worker.is_busy:
                     self._kill(worker)
-            self.database.close()
 
     def _open(self) -> None:
         job = Job(id=self.job_id, name="sim", account="one", spec="{}", policy=self.plan.policy,
@@ -248,6 +268,10 @@ class World:
         due = self.oracle.due_steps(self.clock.now().timestamp())
         if Step.REVIEW in due and not self._must_review and self.chance.random() < 0.8:
             due.remove(Step.REVIEW)  # it is due all the time
+        asked_before = self._refused is not None and self._refused[0] == tuple(due)
+        if asked_before and len(idle) < len(self.workers) and self.chance.random() < 0.8:
+            self.may_be_due = False
+            return
         facts = (tuple(due), self._record_count(), self.clock.elapsed_s // 60)
         if not due or facts == self._refused:
             self.may_be_due = False
@@ -336,7 +360,7 @@ class World:
             self.trace.add(f"{count} rows are retried")
         if self._has_held():
             for chunk, _attempt in self.desk.held(self.job_id):
-                if chance.random() < (0.5 if self.is_calm else 0.05):
+                if chance.random() < (0.5 if self.is_calm else 0.1):
                     self._resolve(chunk.id, str(chunk.token))
         self.may_be_due |= self._record_count() != self._writes
 
