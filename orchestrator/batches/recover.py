@@ -50,9 +50,7 @@ def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provide
     if journal is None and traits.recovery is Recovery.FENCED and chunk.state is ChunkState.IN_DOUBT:
         found = provider.find(chunk.token, chunk.sent_at - timedelta(seconds=LOOK_BACK_S))
         listed = [batch.batch_id for batch in sorted(found, key=lambda batch: (batch.created_at, batch.batch_id))]
-    evidence = Evidence(
-        now=asked_at, journal=journal, listed=listed, wagered_usd=overview.totals(job.id).wagered_usd
-    )
+    evidence = Evidence(now=asked_at, journal=journal, listed=listed, wagered_usd=overview.totals(job.id).wagered_usd)
     return recovery.decide(
         chunk,
         evidence,

@@ -54,7 +54,8 @@ JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 _NOW: Final = sa.bindparam("now", type_=Utc())
 _OF_JOB: Final = sa.or_(sa.bindparam("job_id", type_=sa.Text()).is_(None), J.id == sa.bindparam("job_id"))
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
-_ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)  # jobs with room; ids of the others must not fill the limit
+# Jobs with room: the due units of the others must not fill the limit.
+_ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)
 
 
 def _free(table: sa.Table) -> sa.ColumnElement[bool]:

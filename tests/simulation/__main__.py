@@ -1,4 +1,7 @@
-"""Replay a seed and print its trace: `python -m tests.simulation SEED --provider b1`. A range: `--to SEED`, no trace."""
+"""Replay a seed and print its trace: `python -m tests.simulation SEED --provider b1`.
+
+With `--to SEED` all seeds of a range are run, and only those that fail are told.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import time
 import traceback
 
+from orchestrator.domain.errors import OrchestratorError
 from tests.simulation.world import simulate
 
 
@@ -19,20 +23,24 @@ def main() -> int:
     options = parser.parse_args()
     if options.to is None:
         report = simulate(options.seed, options.provider, keep_trace=True)
-        print("\n".join(report.trace or ()))
-        print(report)
+        _say("\n".join(report.trace or ()))
+        _say(f"digest {report.digest}, {report.turns} turns, {report.crashes} crashes, {report.batches} batches")
         return 0
     failed, started = 0, time.monotonic()
     for seed in range(options.seed, options.to):
         try:
             simulate(seed, options.provider)
-        except Exception as error:  # a tool's main: any failure is counted and told
+        except (AssertionError, OrchestratorError) as error:
             failed += 1
             last = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"seed {seed}: {type(error).__name__}: {error} ({last.name}:{last.lineno})")
+            _say(f"seed {seed}: {type(error).__name__}: {error} ({last.name}:{last.lineno})")
     count = options.to - options.seed
-    print(f"{failed} of {count} seeds failed, {count / (time.monotonic() - started):.1f} seeds/s")
+    _say(f"{failed} of {count} seeds failed, {count / (time.monotonic() - started):.1f} seeds/s")
     return 1 if failed else 0
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
 
 
 if __name__ == "__main__":

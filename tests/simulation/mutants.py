@@ -12,7 +12,6 @@ from datetime import datetime
 from types import ModuleType
 from typing import Any, Final
 
-from orchestrator.batches import recover
 from orchestrator.collector import collect
 from orchestrator.domain import recovery
 from orchestrator.domain.batch import Listed, Submission, Traits
@@ -148,8 +147,8 @@ class BlindAdapter(_Adapter):
     """Finds nothing, because it asks for the wrong mark."""
 
     def find(self, submission_token: str, since: datetime) -> Sequence[Listed]:
-        """Return nothing."""
-        return []
+        """Look for another mark."""
+        return self._provider.find(f"not {submission_token}", since)
 
 
 class LazySpool(MemorySpool):
@@ -216,7 +215,7 @@ MUTANTS: Final = (
     ("b1", Variant(name="no fence", provider=FencelessAdapter)),
     ("b1", Variant(name="no lag", provider=LaglessAdapter)),
     ("b1", Variant(name="the wrong mark", provider=BlindAdapter)),
-    ("b1", Variant(name="absent at once", altered=_with(recover.recovery, "decide", absent_at_once))),
+    ("b1", Variant(name="absent at once", altered=_with(recovery, "decide", absent_at_once))),
     ("c", Variant(name="no count of lines", altered=_with(collect, "SHORT_TRIES_MAX", 0))),
     ("c", Variant(name="no patience for results", altered=_with(collect, "TRIES_MAX", 1))),
     ("c", Variant(name="the ledger before the file", spool=LazySpool)),

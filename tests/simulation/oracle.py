@@ -17,7 +17,7 @@ import zstandard
 
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
-from orchestrator.domain.model import TERMINAL, AttemptState, ChunkState, Job, JobState, Step
+from orchestrator.domain.model import TERMINAL, AttemptState, Job, JobState, Step
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.overview import SqlOverview
 from tests.fakes.answers import AGAIN, answer_to
@@ -34,20 +34,23 @@ SPENT: Final = (
     "select coalesce(sum(coalesce(cost_usd, reserved_usd)), 0) from attempts "
     "where state in ('open', 'created', 'abandoned')"
 )
+_FUTURE: Final = "where due_at is not null and max(due_at, lease_until) > {}"
 NEXT_DUE: Final = (
-    *(
-        f"select min(max(due_at, lease_until)) from {table} where due_at is not null and max(due_at, lease_until) > {{}}"
-        for table in ("chunks", "shards")
-    ),
+    f"select min(max(due_at, lease_until)) from chunks {_FUTURE}",
+    f"select min(max(due_at, lease_until)) from shards {_FUTURE}",
     "select min(paused_until) from accounts where paused_until > {}",
-    "select min(max(due_at, lease_until)) from jobs where due_at is not null and max(due_at, lease_until) > {}",
+    f"select min(max(due_at, lease_until)) from jobs {_FUTURE}",
 )
+_DUE: Final = "due_at <= {0} and lease_until <= {0}"
 DUE: Final = (
-    "select distinct case when cancel_requested and state in ('planned', 'uploaded', 'splitting') then 'cancel' "
-    "when cancel_requested and state = 'submitted' and not cancel_sent then 'cancel' else state end as kind "
-    "from chunks where due_at <= {0} and lease_until <= {0} order by kind",
-    "select distinct 'shard ' || state from shards where due_at <= {0} and lease_until <= {0} order by state",
-    "select due from jobs where due_at <= {0} and lease_until <= {0}",
+    f"""select distinct case
+        when cancel_requested and state in ('planned', 'uploaded', 'splitting') then 'cancel'
+        when cancel_requested and state = 'submitted' and not cancel_sent then 'cancel'
+        else state end as kind
+        from chunks where {_DUE} order by kind""",
+    f"""select distinct 'shard ' || state as kind from shards
+        where {_DUE} and (state = 'planning' or settled_count = row_count) order by kind""",
+    f"select due from jobs where {_DUE}",
 )
 STEPS_OF: Final = {
     "planned": (Step.SUBMIT,),
@@ -133,16 +136,12 @@ class Oracle:
         for name in batch.requests:
             for other in self._by_row[name]:
                 _expect(other.ended, f"{batch.id} sends row {name} while {other.id} is still at work on it")
-                answered = other.statuses.get(name) == 200 and name in other.told  # noqa: PLR2004
+                answered = other.statuses.get(name) == 200 and name in other.told
                 _expect(not answered, f"{batch.id} sends row {name}, which {other.id} has answered")
             self._by_row[name].append(batch)
 
-    def at_end(self, job: Job, *, unclaimed: set[str]) -> str:
-        """Check a job that has ended; return a digest of its output.
-
-        Args:
-            unclaimed: rows of chunks that were cancelled while nobody knew whether their batch existed.
-        """
+    def at_end(self, job: Job) -> str:
+        """Check a job that has ended; return a digest of its output."""
         totals = self._overview.totals(job.id)
         _expect(job.state in (JobState.FINISHED, JobState.CANCELLED), f"the job is {job.state}")
         live = {state: count for state, count in totals.chunks.items() if state not in TERMINAL}
@@ -158,7 +157,7 @@ class Oracle:
         _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the books, {succeeded} in the output")
         _expect(totals.dead + totals.refused == dead, f"{totals.dead}+{totals.refused} dead by the books, {dead} are")
         _expect((manifest["rows"], manifest["succeeded"], manifest["dead"]) == (rows, succeeded, dead), "the manifest")
-        self._each_row(table, unclaimed)
+        self._each_row(table)
         self._money(totals.cost_usd)
         self._archived()
         return xxhash.xxh3_64_hexdigest(json.dumps(manifest).encode())
@@ -174,7 +173,7 @@ class Oracle:
         rows = [row for rows in tables for row in rows]
         return {name: _Column([row[name] for row in rows]) for name in ("number", "text", "custom_id", *_RESULTS)}
 
-    def _each_row(self, table: Any, unclaimed: set[str]) -> None:
+    def _each_row(self, table: Any) -> None:
         source = [
             (shard_no, row, number, text)
             for shard_no, shard in enumerate(self._scenario.tables)
@@ -184,14 +183,14 @@ class Oracle:
         for (shard_no, row, number, text), told in zip(source, found, strict=True):
             name = custom_id.custom_id(self._job_digest, shard_no, row)
             _expect(told[:3] == (number, text, name), f"row {name} is not where it was in the source")
-            self._one_row(name, text, told[3:], is_unclaimed=name in unclaimed)
+            self._one_row(name, text, told[3:])
 
-    def _one_row(self, name: str, text: str | None, told: Any, *, is_unclaimed: bool) -> None:
+    def _one_row(self, name: str, text: str | None, told: Any) -> None:
         status, response, code = told
         batches = self._by_row[name]
         could_be_sent = text is not None and len(text) < BYTES_MAX
         _expect(could_be_sent or not batches, f"row {name} could not be sent, and was")
-        paid = [batch for batch in batches if batch.statuses.get(name) == 200]  # noqa: PLR2004
+        paid = [batch for batch in batches if batch.statuses.get(name) == 200]
         if status == "succeeded":
             answer = answer_to(prompt(text or ""))
             _expect(response in (answer, answer + AGAIN), f"row {name} bears the answer of another")
@@ -200,7 +199,7 @@ class Oracle:
             _expect(response is None, f"row {name} is dead and has an answer")
             _expect(bool(code), f"row {name} is dead for no reason")
             wasted = [batch.id for batch in paid if name in batch.told]
-            _expect(not wasted or is_unclaimed, f"row {name} is dead ({code}), but {wasted} has answered it")
+            _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
     def _money(self, cost_usd: Decimal) -> None:
         """Hold the books against the bill, where the provider states its fees."""
@@ -221,15 +220,6 @@ class Oracle:
             if batch.id in collected and batch.told and not batch.cut_count:
                 for kept in batch.files.values():
                     _expect(lines.issuperset(kept), f"results of {batch.id} are not in the archive")
-
-    def unclaimed(self) -> set[str]:
-        """Return the rows of chunks that were cancelled while a create of theirs was in doubt."""
-        query = (
-            "select attempts.token from attempts join chunks on chunks.token_sent = attempts.token "
-            f"where chunks.state = '{ChunkState.CANCELLED}' and attempts.state in ('open', 'created')"
-        )
-        tokens = {row[0] for row in self._all(query)}
-        return {name for b in self._provider.batches.values() if b.token in tokens for name in b.requests}
 
     def next_due_s(self, now_s: float) -> tuple[float | None, float | None]:
         """Return when after `now_s` (since 1970) a shard, chunk or account, and when a job, is next due."""

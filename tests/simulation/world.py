@@ -5,68 +5,38 @@ Two phases: faults until `faults_until_s`, then none; by then everything must co
 
 from __future__ import annotations
 
-import atexit
-import hashlib
 import random
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cache
 from typing import Any, Final
 
 import greenlet
 
-from orchestrator.collector.collect import Collecting
-from orchestrator.collector.finish import Finishing
-from orchestrator.collector.join import OutputOptions
-from orchestrator.domain import custom_id
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, Job, JobId, JobState, Step
-from orchestrator.domain.policy import Limits
-from orchestrator.ledger.database import Database, open_sqlite
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.schema import metadata
-from orchestrator.planner.costing import Costing
-from orchestrator.planner.plan import Planning
-from orchestrator.planner.render import Envelope, TemplateRenderer
-from orchestrator.planner.retry import Gathering
-from orchestrator.planner.template import compile_body
-from orchestrator.spooled import RowReader
 from orchestrator.wiring import _STEPS
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.faults import CALM
 from tests.fakes.provider import CLASS_B1, CLASS_C, SimulatedProvider
 from tests.fakes.source import MemorySource
+from tests.simulation.kit import DIGEST, an_empty_ledger, kit
 from tests.simulation.mutants import PRODUCTION, Variant
 from tests.simulation.oracle import Broken, Oracle
-from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX, Scenario, scenario
-from tests.simulation.switching import Crash, Switch, SwitchingLedger, SwitchingPort, SwitchingProvider, SwitchingSpool
-from tests.simulation.switching import Trace  # fmt: skip
+from tests.simulation.plan import Scenario, scenario
+from tests.simulation.switching import (
+    Crash,
+    Switch,
+    Trace,  # fmt: skip
+)
 
 LEASE_S: Final = 120.0
 TURNS_MAX: Final = 15_000
-DIGEST: Final = hashlib.sha256(b"simulation").hexdigest()
-BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
 LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
 ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
-
-
-@cache
-def _one_ledger() -> Database:
-    """Return this process's ledger, in memory: opened once, because its statements are compiled once."""
-    database = open_sqlite(None)
-    atexit.register(database.close)
-    return database
-
-
-def an_empty_ledger() -> Database:
-    """Return a ledger without a row."""
-    database = _one_ledger()
-    with database.write() as transaction:
-        for table in metadata.sorted_tables:
-            if table.name != "meta":
-                transaction.execute(table.delete())
-    return database
 
 
 @dataclass(slots=True)
@@ -119,7 +89,7 @@ class World:
         self.oracle = Oracle(
             plan, self.database, self.provider, spool=self.spool, output=self.output, job_digest=DIGEST
         )
-        self.kit = self._kit(variant)
+        self.kit = kit(plan, variant, self)
         self.workers = [Worker(name=f"w{number}") for number in range(plan.workers)]
         self.job_id = JobId(f"sim-{DIGEST[:8]}")
         self.turns = self.crashes = self.retries = 0
@@ -130,49 +100,6 @@ class World:
         self._must_review = False
         self._refused: tuple[tuple[Step, ...], int, float] | None = None  # what was asked for in vain
         self._writes = self._record_count()
-
-    def _kit(self, variant: Variant) -> dict[str, Any]:
-        plan, switch = self.plan, self.switch
-        provider = SwitchingProvider("provider", variant.provider(self.provider), switch)
-        spool = SwitchingSpool("spool", self.spool, switch)
-        reader = RowReader(provider.traits, DIGEST)
-        costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
-        limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
-        planning = Planning(
-            source=self.source, renderer=self._renderer, limits=limits, costing=costing, slice_rows=plan.slice_rows
-        )
-        finishing = Finishing(
-            source=self.source,
-            fingerprint=self.source.fingerprint,
-            options=OutputOptions(),
-            job_digest=DIGEST,
-            slice_rows=plan.slice_rows,
-            output=SwitchingSpool("output", self.output, switch),
-            folder="output",
-        )
-        return {
-            "ledger": SwitchingLedger("ledger", self.ledger, switch),
-            "overview": SwitchingPort("overview", self.overview, switch),
-            "spool": spool,
-            "provider": provider,
-            "clock": self.clock,
-            "planning": planning,
-            "gathering": Gathering(limits=limits, costing=costing, reader=reader),
-            "collecting": Collecting(reader=reader, job_digest=DIGEST, price=plan.price),
-            "finishing": finishing,
-            "costing": costing,
-            "reader": reader,
-        }
-
-    def _renderer(self, shard_no: int) -> TemplateRenderer:
-        traits = self.provider.traits
-        envelope = Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close)
-        return TemplateRenderer(
-            compiled=compile_body(BODY, self.source.schema),
-            envelope=envelope,
-            id_prefix=custom_id.prefix(DIGEST, shard_no).encode(),
-            null_policy=self.plan.policy.null_policy.value,
-        )
 
     def run(self) -> Report:
         """Run the seed; raise Broken, or whatever a step raised that it should not have."""
@@ -250,10 +177,8 @@ class World:
         return int(self.oracle.connection.total_changes)
 
     def _kill(self, worker: Worker) -> None:
-        try:
+        with suppress(Crash):
             worker.greenlet.throw(Crash)
-        except Crash:
-            pass
         assert worker.greenlet.dead
         worker.greenlet = worker.claim = None
         worker.wakes_at_s = 0.0
@@ -278,7 +203,7 @@ class World:
             return
         steps = due
         if not self.is_calm and self.chance.random() < 0.2:
-            steps = [step for step in due if self.chance.random() < 0.5]
+            steps = [step for step in due if self.chance.random() < 0.5] or due
         claims = self.ledger.claim(steps, limit=len(idle), now=self.clock.now(), lease_s=LEASE_S)
         self._must_review = False
         self._refused = None if claims or steps is not due else facts
@@ -337,7 +262,7 @@ class World:
         return True
 
     def _check_end(self) -> None:
-        digest = self.oracle.at_end(self._job(), unclaimed=self.oracle.unclaimed())
+        digest = self.oracle.at_end(self._job())
         self.trace.add(f"output {digest}")
 
     def _people(self) -> None:
@@ -389,7 +314,7 @@ class World:
         return self.ledger.job(self.job_id)
 
     def _has_held(self) -> bool:
-        return self.oracle.first("select count(*) from chunks where state = 'held'") > 0
+        return int(self.oracle.first("select count(*) from chunks where state = 'held'")) > 0
 
     def _state(self) -> str:
         return str(self.oracle.first("select state from jobs"))
@@ -414,5 +339,5 @@ def simulate(seed: int, provider: str, *, variant: Variant = PRODUCTION, keep_tr
     except BaseException as error:
         error.add_note(f"replay: python -m tests.simulation {seed} --provider {provider}")
         if keep_trace:
-            print("\n".join(world.trace.lines or ()))  # noqa: T201
+            sys.stdout.write("\n".join(world.trace.lines or ()) + "\n")
         raise
