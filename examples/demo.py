@@ -52,7 +52,7 @@ def gateway() -> Iterator[str]:
     ready = PLACE / "gateway-ready.json"
     command = [sys.executable, "-m", "gateway", "--port", "0", "--state", str(PLACE / "gateway"), "--api-key", KEY]
     command += ["--ready-file", str(ready), "--faults", str(ROOT / "examples" / "demo-faults.toml")]
-    command += ["--duration-s", "6", "--die-with-parent"]
+    command += ["--duration-s", "3", "--die-with-parent"]
     with (PLACE / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -227,7 +227,7 @@ def _drive(
     held = bench.desk.held(job_id)
     if held:
         raise JobHeld(
-            f"job {job_id}: {len(held)} chunks are held, because nobody can tell whether their batches were created: "
+            f"job {job_id}: chunks held: {len(held)}, because nobody can tell whether their batches were created: "
             f"see `orchestrator resolve {job_id}`"
         )
     reason = bench.desk.pause_reason(job.account, now=bench.clock.now())

@@ -45,19 +45,25 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
 def progress(totals: Totals) -> str:
     """Return a job's progress as one line."""
     done = totals.succeeded + totals.dead + totals.refused
-    parts = [f"{done:,} of {totals.rows:,}{'+' if totals.shards_planning else ''} rows done"]
+    rows = f"{done:,} of {totals.rows:,} rows done"
+    parts = [f"{done:,} rows done, {totals.rows:,} planned so far" if totals.shards_planning else rows]
     flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
     if flying:
-        parts.append(f"{flying} batches in flight ({totals.in_flight_done:,} of {totals.in_flight_rows:,} answered)")
+        answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
+        parts.append(f"{_counted(flying, 'batch', 'batches')} in flight ({answered})")
     unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.IN_DOUBT, 0)
     if unknown:
         parts.append(f"{unknown} sent and not answered yet")
     if totals.waiting:
         parts.append(f"{totals.waiting:,} to be retried")
     if totals.held_chunks:
-        parts.append(f"{totals.held_chunks} chunks held")
+        parts.append(f"{_counted(totals.held_chunks, 'chunk', 'chunks')} held")
     parts.append(f"{usd(totals.cost_usd)} so far")
     return ", ".join(parts)
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def plan_text(job_id: str, plan: Estimate) -> str:
