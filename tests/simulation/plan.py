@@ -62,7 +62,7 @@ def scenario(seed: int, provider: str) -> Scenario:
     return Scenario(
         seed=seed,
         provider=provider,
-        tables=tuple(_table(chance, shard_no) for shard_no in range(chance.choice((1, 1, 2, 2, 3)))),
+        tables=tuple(_table(chance, shard_no) for shard_no in range(chance.choice((1, 1, 2, 2, 2, 3)))),
         knows_counts=chance.random() < 0.7,
         policy=policy,
         price=price,
@@ -76,7 +76,7 @@ def scenario(seed: int, provider: str) -> Scenario:
         workers=chance.randint(2, 4),
         slice_rows=chance.choice((8, 8, 50)),
         cancel_at_s=chance.uniform(1, 3_000) if chance.random() < 0.25 else None,
-        retries=chance.choice((0, 0, 0, 1, 1, 2)),
+        retries=chance.choice((0, 0, 0, 0, 1, 1, 2)),
         break_leases=chance.random() < 0.4,
     )
 
@@ -89,7 +89,7 @@ def _tempered(chance: random.Random) -> Rates:
 
 def _table(chance: random.Random, shard_no: int) -> Any:
     texts: list[str | None] = []
-    for row in range(chance.randint(0 if shard_no else 4, 18)):
+    for row in range(chance.randint(0 if shard_no else 4, 15)):
         roll = chance.random()
         if roll < 0.04:
             texts.append(None)

@@ -26,5 +26,5 @@ def test_a_broken_protocol_is_caught(provider: str, variant: Variant) -> None:
 @pytest.mark.parametrize("provider", ["b1", "c"])
 def test_without_leases_no_promise_breaks(provider: str) -> None:
     """Safety is the compare-and-set on the ledger's row; a lease only saves effort."""
-    for seed in range(6):
+    for seed in range(4):
         simulate(seed, provider, variant=NO_LEASES)
