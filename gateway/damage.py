@@ -37,7 +37,7 @@ UNREADABLE: Final = frozenset(LINE_FAULTS[: LINE_FAULTS.index("duplicate")])
 FILE_FAULTS: Final = ("bom", "crlf", "cut_last", "cut_in_character", "in_order")
 
 BOM: Final = b"\xef\xbb\xbf"
-NESTING_DEPTH: Final = 3_000  # more than json, orjson and msgspec follow
+NESTING_DEPTH: Final = 100_000  # more than json, orjson and msgspec follow
 # A private-use character stands where invalid bytes go, so that the line can be encoded first.
 INVALID_MARK: Final = "\ue000"
 LAST_CHARACTER: Final = "é"  # two bytes, so that a file can end between them
