@@ -69,6 +69,7 @@ def _counted(count: int, one: str, more: str) -> str:
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
+    batches = about + _counted(plan.chunks, "batch", "batches")
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price for this model in config/providers.toml"
     if plan.cost_usd_max is not None:
@@ -76,7 +77,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
-        f"  requests    {about}{plan.requests:,} in {about}{plan.chunks:,} batches, {plan.request_bytes / 1e6:,.1f} MB",
+        f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
         f"  refused     {about}{plan.refused:,} rows that cannot be sent",
         f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",
