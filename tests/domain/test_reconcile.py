@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import permutations
 from typing import Final
 
@@ -142,12 +141,12 @@ def test_once_rows_may_not_be_sent_again_nothing_waits(lines: list[Line], expect
 
 
 def test_a_failure_at_the_last_send_is_dead_and_keeps_its_words() -> None:
-    failed = replace(no(1), error_message="it broke")
+    failed = no(1)._replace(error_message="it broke")
 
     tally, answers = reconcile([(row(0), failed)], [(0, 0), (0, 1)], may_send_again=False)
 
     assert (tally.dead, tally.waiting, tally.missing) == (2, 0, 1)
-    assert answers == [((0, 0), replace(failed, retryable=False)), ((0, 1), replace(ABSENT, retryable=False))]
+    assert answers == [((0, 0), failed._replace(retryable=False)), ((0, 1), ABSENT._replace(retryable=False))]
 
 
 @pytest.mark.parametrize(
