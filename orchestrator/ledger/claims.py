@@ -2,7 +2,9 @@
 
 Rule 1: a step is due by what stands in the unit's own row, its job's state and its account's room; nowhere else.
 Rule 2: creates are handed out only while the account has room: batches in flight and creates already handed out
-        count against the job's `batches_in_flight_max`.
+        count against the job's `batches_in_flight_max`. Who counts holds the account's lock, so that two who hand out
+        at once do not both use the last of it.
+Rule 3: a pick waits for nobody: what another transaction has locked is passed over, and due again the next time.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.lanes import LANE_OF
 from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
 from orchestrator.ledger import rows
+from orchestrator.ledger.locks import has_row_locks, lock_accounts
 from orchestrator.ledger.schema import Utc, accounts, chunks, jobs, shards
 
 C, S, J = chunks.c, shards.c, jobs.c
@@ -47,6 +51,7 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
         Step.PLAN: sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB),
     }
 )
+_BOUNDED: Final = frozenset({Step.SUBMIT.value, Step.PLAN.value})  # handed out only as far as there is room
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
 # The statements are made once: to build one anew takes SQLAlchemy longer than SQLite takes to answer it, and a runner
@@ -58,28 +63,32 @@ _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 _ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)
 
 
-def _free(table: sa.Table) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.due_at <= _NOW, table.c.lease_until <= _NOW, _OF_JOB)
+def _free(table: sa.Table, now: sa.ColumnElement[Any] = _NOW) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.due_at <= now, table.c.lease_until <= now)
 
 
 def _named(conditions: Mapping[Step, sa.ColumnElement[bool]]) -> sa.ColumnElement[Any]:
     return sa.case(*((condition, step.value) for step, condition in conditions.items()))
 
 
-_DUE: Final = tuple(
-    due.distinct()
-    for due in (
-        sa.select(_named(CHUNK_STEPS)).join_from(chunks, jobs, J.id == C.job_id).where(_free(chunks)),
-        sa.select(_named(SHARD_STEPS)).join_from(shards, jobs, J.id == S.job_id).where(_free(shards)),
-        sa.select(J.due).where(_free(jobs), _MOVING_JOB),
-    )
+# A job may have a hundred thousand shards that are due at its start: one of each kind is looked for, not all read.
+_DUE: Final = sa.union_all(
+    sa.select(_named(CHUNK_STEPS)).join_from(chunks, jobs, J.id == C.job_id).where(_free(chunks), _OF_JOB).distinct(),
+    sa.select(J.due).where(_free(jobs), _OF_JOB, _MOVING_JOB).distinct(),
+    *(
+        sa.select(sa.literal(step.value)).where(
+            sa.exists().select_from(shards.join(jobs, J.id == S.job_id)).where(_free(shards), _OF_JOB, condition)
+        )
+        for step, condition in SHARD_STEPS.items()
+    ),
 )
 _CHUNKS: Final = {
     step: sa.select(C.id, C.job_id, C.account, C.token)
     .join(jobs, J.id == C.job_id)
-    .where(_free(chunks), condition, C.job_id.in_(_ROOMY) if step is Step.SUBMIT else sa.true())
+    .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_ROOMY) if step is Step.SUBMIT else sa.true())
     .order_by(C.due_at, C.id)
     .limit(_LIMIT)
+    .with_for_update(of=chunks, skip_locked=True)
     for step, condition in CHUNK_STEPS.items()
 }
 _SHARDS: Final = {
@@ -87,18 +96,21 @@ _SHARDS: Final = {
     .join(jobs, J.id == S.job_id)
     .where(
         _free(shards),
+        _OF_JOB,
         condition,
         sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_ROOMY)) if step is Step.PLAN else sa.true(),
     )
     .order_by(S.due_at, S.job_id, S.shard_no)
     .limit(_LIMIT)
+    .with_for_update(of=shards, skip_locked=True)
     for step, condition in SHARD_STEPS.items()
 }
 _JOBS: Final = (
     sa.select(J.id, J.token)
-    .where(_free(jobs), J.due == sa.bindparam("step"), _MOVING_JOB)
+    .where(_free(jobs), _OF_JOB, J.due == sa.bindparam("step"), _MOVING_JOB)
     .order_by(J.due_at, J.id)
     .limit(_LIMIT)
+    .with_for_update(of=jobs, skip_locked=True)
 )
 _LEASES: Final = {
     table.name: sa.update(table)
@@ -120,8 +132,11 @@ class Claims:
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Hand out up to `limit` due steps, what brings results home before what sends more."""
-        due = {name for query in _DUE for (name,) in self._tx.execute(query, self._bound)}
-        wanted = due & {step.value for step in steps}
+        wanted = {name for (name,) in self._tx.execute(_DUE, self._bound)} & {step.value for step in steps}
+        if wanted & _BOUNDED and has_row_locks(self._tx):
+            # Before anything is picked: whoever waits here must hold nothing that another waits for.
+            names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
+            lock_accounts(self._tx, names.all())
         picked: list[Claim] = []
         for kinds, pick in ((CHUNK_STEPS, self._chunks), (JOB_STEPS, self._jobs), (SHARD_STEPS, self._shards)):
             for step in kinds:
@@ -133,45 +148,42 @@ class Claims:
         return self._tx.execute(query, self._bound | bound | {"limit": limit}).mappings().all()
 
     def _chunks(self, step: Step, limit: int) -> list[Claim]:
+        if step is not Step.SUBMIT:
+            return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
-        room = self._room_to_send(taken) if step is Step.SUBMIT else {}
-        bound = {"roomy": list(room)} if step is Step.SUBMIT else {}
-        claims = []
-        for row in self._rows(_CHUNKS[step], limit, **bound):
-            if step is Step.SUBMIT:
-                if taken[row["account"]] >= room[row["job_id"]]:
-                    continue
+        room = self._room_to_send(taken)
+        picked = []
+        for row in self._rows(_CHUNKS[step], limit, roomy=list(room)):
+            if taken[row["account"]] < room[row["job_id"]]:
                 taken[row["account"]] += 1
-            unit = Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
-            claims.append(Claim(unit=unit, step=step, token=self._lease(chunks, row)))
-        return claims
+                picked.append(row)
+        return self._lease(chunks, step, picked)
 
     def _jobs(self, step: Step, limit: int) -> list[Claim]:
-        return [
-            Claim(unit=Unit(job_id=JobId(row["id"])), step=step, token=self._lease(jobs, row))
-            for row in self._rows(_JOBS, limit, step=step.value)
-        ]
+        return self._lease(jobs, step, self._rows(_JOBS, limit, step=step.value))
 
     def _shards(self, step: Step, limit: int) -> list[Claim]:
-        room = self._room_to_plan() if step is Step.PLAN else {}
-        bound = {"roomy": list(room)} if step is Step.PLAN else {}
-        claims = []
-        for row in self._rows(_SHARDS[step], limit, **bound):
-            job_id = JobId(row["job_id"])
-            if job_id in room:
+        if step is not Step.PLAN:
+            return self._lease(shards, step, self._rows(_SHARDS[step], limit))
+        room = self._room_to_plan()
+        picked = []
+        for row in self._rows(_SHARDS[step], limit, roomy=list(room)):
+            if (job_id := row["job_id"]) in room:
                 if room[job_id] <= 0:
                     continue
                 room[job_id] -= 1
-            unit = Unit(job_id=job_id, shard_no=row["shard_no"])
-            claims.append(Claim(unit=unit, step=step, token=self._lease(shards, row)))
-        return claims
+            picked.append(row)
+        return self._lease(shards, step, picked)
 
-    def _lease(self, table: sa.Table, picked: sa.RowMapping) -> int:
-        """Raise the unit's token, set its lease, and return the new token."""
-        keys = {f"the_{key.name}": picked[key.name] for key in table.primary_key}
-        token: int = picked["token"] + 1
-        self._tx.execute(_LEASES[table.name], keys | {"new_token": token, "until": self._until})
-        return token
+    def _lease(self, table: sa.Table, step: Step, picked: Sequence[sa.RowMapping]) -> list[Claim]:
+        """Raise the units' tokens, set their leases, and return the claims on them."""
+        keys = [{f"the_{key.name}": row[key.name] for key in table.primary_key} for row in picked]
+        leases = [
+            key | {"new_token": row["token"] + 1, "until": self._until} for key, row in zip(keys, picked, strict=True)
+        ]
+        if leases:
+            self._tx.execute(_LEASES[table.name], leases)
+        return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
 
     def _room_to_send(self, taken: dict[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""
@@ -204,10 +216,49 @@ class Claims:
         return paused is not None and paused > self._now
 
     def _taken(self, account: str) -> int:
-        taken = sa.or_(C.state.in_(IN_FLIGHT), sa.and_(_UNSENT, C.lease_until > self._now))
-        return int(self._tx.execute(sa.select(sa.func.count()).where(C.account == account, taken)).scalar_one())
+        # Counted apart: the first is answered by an index alone, the second reads few rows.
+        counts = (
+            sa.select(sa.func.count()).where(C.account == account, taken).scalar_subquery()
+            for taken in (C.state.in_(IN_FLIGHT), sa.and_(_UNSENT, C.lease_until > self._now))
+        )
+        return sum(self._tx.execute(sa.select(*counts)).one())
+
+
+def _unit(table: sa.Table, row: sa.RowMapping) -> Unit:
+    if table is chunks:
+        return Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
+    if table is shards:
+        return Unit(job_id=JobId(row["job_id"]), shard_no=row["shard_no"])
+    return Unit(job_id=JobId(row["id"]))
 
 
 def backlog(tx: sa.Connection, job_id: JobId) -> int:
     """Return how many chunks of the job are planned and not yet sent."""
     return int(tx.execute(sa.select(sa.func.count()).where(C.job_id == job_id, _UNSENT)).scalar_one())
+
+
+def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.Select[Any]:
+    """Return the query for how many units are due and free, by step, on which the room of accounts has no say."""
+    found = sa.union_all(
+        sa.select(_named(CHUNK_STEPS).label("step"))
+        .join_from(chunks, jobs, J.id == C.job_id)
+        .where(_free(chunks, now)),
+        sa.select(_named(SHARD_STEPS)).join_from(shards, jobs, J.id == S.job_id).where(_free(shards, now)),
+        sa.select(J.due).where(_free(jobs, now), _MOVING_JOB),
+    ).subquery("found")
+    return (
+        sa.select(found.c.step, sa.func.count().label("units")).where(found.c.step.is_not(None)).group_by(found.c.step)
+    )
+
+
+DUE_COUNTS: Final = due_counts()
+
+
+def due_steps_sql(dialect: sa.Dialect) -> str:
+    """Return the query behind the view `due_steps`, as PostgreSQL's SQL: lane, step, units, at the database's time."""
+    # The time of the statement, not of each row: or no index could be used.
+    microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
+    counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
+    lane = sa.case(*((counts.c.step == step.value, lane.value) for step, lane in LANE_OF.items()))
+    query = sa.select(lane.label("lane"), counts.c.step, counts.c.units)
+    return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

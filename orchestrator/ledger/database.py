@@ -1,30 +1,24 @@
 """A database to keep the ledger in: opened, checked, and written to one whole transaction at a time.
 
-Rule: no transaction is open across a network call, another file's fsync, or a wait; callers get one inside a
-`with` block and do nothing else there.
+Rule 1: no transaction is open across a network call, another file's fsync, or a wait; callers get one inside a
+        `with` block and do nothing else there.
+Rule 2: SQLite lets one writer in at a time; PostgreSQL lets many, and `locks` says who waits for whom.
+Rule 3: no error shows a password or a statement's parameters.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.pool import StaticPool
 
-from orchestrator.domain.errors import LedgerError
-from orchestrator.ledger import schema
-
-BUSY_S: Final = 30
-NETWORK_FILESYSTEMS: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "glusterfs", "beegfs", "gpfs", "pvfs2"}
-    | {"ocfs2", "gfs2", "davfs", "fuse.davfs2", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs", "fuse.ceph"}
-    | {"fuse.rclone", "fuse.gcsfuse"}
-)
+from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.ledger import migrations, postgres, sqlite
 
 
 class Database:
@@ -32,20 +26,29 @@ class Database:
 
     def __init__(self, engine: sa.Engine, *, one_connection: bool = False) -> None:
         self._engine = engine
-        # SQLite lets one writer in at a time and is unfair about whom; in this process a lock is fair and cheap.
-        self._writer = threading.Lock()
-        self._reader = self._writer if one_connection else nullcontext()
+        lock: AbstractContextManager[Any] = threading.Lock()
+        # SQLite is unfair about which writer it lets in; in this process a lock is fair and cheap.
+        self._writer = nullcontext() if self.is_shared else lock
+        self._reader = lock if one_connection else nullcontext()
+        # One read is of one moment, however many statements it takes; in SQLite any transaction is.
+        self._moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_shared else {}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether programs on several machines may use it at once (PostgreSQL)."""
+        return self._engine.dialect.name == "postgresql"
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Run one transaction: committed when the block ends, rolled back when it raises."""
-        with self._writer, _translated(), self._engine.begin() as connection:
+        with self._writer, translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Run one read transaction."""
-        with self._reader, _translated(), self._engine.connect().execution_options(reads_only=True) as connection:
+        options = {"reads_only": True, **self._moment}
+        with self._reader, translated(), self._engine.connect().execution_options(**options) as connection:
             yield connection
 
     def close(self) -> None:
@@ -54,7 +57,8 @@ class Database:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours."""
     try:
         yield
     except exc.SQLAlchemyError as error:
@@ -63,7 +67,36 @@ def _translated() -> Iterator[None]:
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:
-    return str(error.orig) if isinstance(error, exc.DBAPIError) else error.__class__.__name__
+    if not isinstance(error, exc.DBAPIError):
+        return error.__class__.__name__
+    # What a server adds to its first sentence (DETAIL) quotes whole rows.
+    said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return str(said or error.orig)
+
+
+def open_ledger(url: str) -> Database:
+    """Open, or make, the ledger that a URL names: postgresql://user:password@host/database or sqlite:////a/file.
+
+    Raises:
+        ConfigError: a URL that cannot be read, or a driver that is not installed.
+        LedgerError: a server that cannot be reached, a schema from the future.
+    """
+    if url.startswith("sqlite:///"):
+        return open_sqlite(Path(url.removeprefix("sqlite:///")))
+    if not url.startswith(postgres.SCHEMES):
+        raise ConfigError(
+            f"the ledger's URL begins with {url.partition(':')[0]!r}: give postgresql://user:password@host/database, "
+            "or sqlite:////path/of/a/file"
+        )
+    place = postgres.place_of(url)
+    database = Database(postgres.postgres_engine(place))
+    try:
+        with translated():
+            postgres.migrate_beside_others(database._engine)  # noqa: SLF001 - this module's own class
+    except LedgerError as error:
+        database.close()
+        raise LedgerError(f"{postgres.shown(place)}: {postgres.without_password(str(error), place)}") from None
+    return database
 
 
 def open_sqlite(path: Path | None) -> Database:
@@ -71,52 +104,11 @@ def open_sqlite(path: Path | None) -> Database:
 
     Raises LedgerError: a network disk, a schema from the future, a damaged or unreadable file.
     """
-    if path is None:
-        engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    else:
-        refuse_network_disk(path)
-        engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False})
-    sa.event.listen(engine, "connect", _prepare)
-    sa.event.listen(engine, "begin", _begin)
-    database = Database(engine, one_connection=path is None)
+    database = Database(sqlite.sqlite_engine(path), one_connection=path is None)
     try:
         with database.write() as transaction:
-            schema.migrate(transaction)
+            migrations.migrate(transaction)
     except LedgerError as error:
-        engine.dispose()
+        database.close()
         raise LedgerError(f"{path or 'memory'}: {error}") from error
     return database
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions of its own, and late
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # FULL, not NORMAL: a committed intent that a power loss rolls back is a second payment (RELIABILITY §4).
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    # IMMEDIATE: a read that turns into a write late can fail although it waited (SQLITE_BUSY_SNAPSHOT).
-    reads_only = connection.get_execution_options().get("reads_only", False)
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
-
-
-def refuse_network_disk(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Raise LedgerError where `path` lies on a network file system (as far as this machine can tell)."""
-    if not mounts.exists():
-        return
-    folder = path.resolve().parent
-    best, kind = "", ""
-    for line in mounts.read_text(errors="replace").splitlines():
-        _device, mounted, filesystem, *_ = (*line.split(" "), "", "")
-        mounted = mounted.replace("\\040", " ")
-        if (folder == Path(mounted) or Path(mounted) in folder.parents) and len(mounted) >= len(best):
-            best, kind = mounted, filesystem
-    if kind in NETWORK_FILESYSTEMS:
-        raise LedgerError(
-            f"{path} lies on a network disk ({kind}, mounted at {best}): SQLite cannot keep a ledger safe there. "
-            "Choose a work folder on a local disk"
-        )

@@ -30,7 +30,8 @@ from orchestrator.domain.model import (
 )
 from orchestrator.ledger import rows
 from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import EPOCH, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.locks import add_new, lock_accounts, lock_job
+from orchestrator.ledger.schema import EPOCH, Utc, accounts, attempts, chunk_shards, chunks, events, jobs, shards
 from orchestrator.ledger.sql import note
 
 C, J = chunks.c, jobs.c
@@ -55,9 +56,10 @@ class SqlDesk:
     def open(self, job: Job, shard_count: int, *, now: datetime) -> Job:
         """Enter a new job with its shards, or return the one that is there, under the policy of `job`."""
         with self._database.write() as tx:
-            found = tx.execute(sa.select(jobs).where(J.id == job.id)).mappings().one_or_none()
-            if found is not None:
-                known = rows.job_of(found)
+            add_new(tx, accounts, {"name": job.account})
+            # Of two that open it at once, one enters it and the other finds it.
+            if not add_new(tx, jobs, rows.job_values(job) | {"created_at": now, "due_at": now}):
+                known = _job(tx, job.id)
                 more = job.policy.attempts_max - known.policy.attempts_max
                 present = replace(known, policy=job.policy, spec=job.spec, rounds_max=known.rounds_max + more)
                 values = {
@@ -67,7 +69,6 @@ class SqlDesk:
                 }
                 tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
                 return written(present)
-            tx.execute(sa.insert(jobs).values(**rows.job_values(job), created_at=now, due_at=now))
             for start in range(0, shard_count, 5_000):
                 numbers = range(start, min(start + 5_000, shard_count))
                 planning = {"job_id": job.id, "state": ShardState.PLANNING, "due_at": now}
@@ -78,6 +79,8 @@ class SqlDesk:
     def resume(self, job_id: JobId, *, now: datetime) -> None:
         """Let a stopped job go on, and its account send again."""
         with self._database.write() as tx:
+            account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
+            lock_accounts(tx, () if account is None else (account,))
             job = _job(tx, job_id)
             if job.state is JobState.STOPPED:
                 values = {"state": JobState.RUNNING, "reason": "", "due": Step.REVIEW, "due_at": now}
@@ -88,6 +91,7 @@ class SqlDesk:
     def break_leases(self, *, now: datetime) -> None:
         """Make every leased unit due: for the one process that knows that no other is at work on this ledger."""
         with self._database.write() as tx:
+            tx.execute(sa.select(J.id).order_by(J.id).with_for_update())
             for table in (jobs, shards, chunks):
                 tx.execute(sa.update(table).where(table.c.lease_until > EPOCH).values(lease_until=EPOCH))
             sending = C.state == ChunkState.SUBMITTING
@@ -101,11 +105,15 @@ class SqlDesk:
                 return job
             values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
-            live = sa.and_(C.job_id == job_id, C.state.not_in(TERMINAL))
-            wanted = {"cancel_requested": True, "due_at": now, "version": C.version + 1}
-            tx.execute(sa.update(chunks).where(live, C.state != ChunkState.SUBMITTING).values(**wanted))
-            # A create under way keeps its version, so that its answer is still taken; it is cancelled right after.
-            tx.execute(sa.update(chunks).where(live, C.state == ChunkState.SUBMITTING).values(cancel_requested=True))
+            # A create under way keeps its version, so that its answer is still taken; it is cancelled right after. One
+            # statement for both: between two, a chunk could go from what the second to what the first looks for.
+            sending = C.state == ChunkState.SUBMITTING
+            wanted = {
+                "cancel_requested": True,
+                "due_at": sa.case((sending, C.due_at), else_=sa.bindparam("now", now, Utc())),
+                "version": C.version + sa.case((sending, 0), else_=1),
+            }
+            tx.execute(sa.update(chunks).where(C.job_id == job_id, C.state.not_in(TERMINAL)).values(**wanted))
             planning = sa.and_(shards.c.job_id == job_id, shards.c.state == ShardState.PLANNING)
             tx.execute(sa.update(shards).where(planning).values(due_at=now))
             note(tx, job_id, "job.cancelling", "", now)
@@ -146,10 +154,13 @@ class SqlDesk:
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
         """Say what became of a held create: it made `batch_id`, or (None) it made nothing and may be sent again."""
         with self._database.write() as tx:
-            row = tx.execute(sa.select(chunks).where(C.id == chunk_id)).mappings().one_or_none()
-            if row is None:
+            job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
+            if job_id is None:
                 raise LedgerError(f"the ledger knows no chunk {chunk_id}")
-            chunk = rows.chunk_of(row)
+            lock_job(tx, JobId(job_id))
+            chunk = rows.chunk_of(
+                tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one()
+            )
             if chunk.state is not ChunkState.HELD:
                 raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
             if batch_id is not None:
@@ -215,7 +226,8 @@ class SqlDesk:
 
 
 def _job(tx: sa.Connection, job_id: JobId) -> Job:
-    row = tx.execute(sa.select(jobs).where(J.id == job_id)).mappings().one_or_none()
+    """Return the job, locked: read as it is, and by nobody else to be changed."""
+    row = tx.execute(sa.select(jobs).where(J.id == job_id).with_for_update()).mappings().one_or_none()
     if row is None:
         raise LedgerError(f"the ledger knows no job {job_id}")
     return rows.job_of(row)

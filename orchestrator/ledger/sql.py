@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,9 +26,10 @@ from orchestrator.domain.changes import (
     RowsSettled,
     ShardMoved,
 )
-from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
+from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import (
     TERMINAL,
+    AttemptState,
     Chunk,
     ChunkId,
     ChunkState,
@@ -42,8 +42,10 @@ from orchestrator.domain.model import (
     Unit,
 )
 from orchestrator.ledger import claims, rows
+from orchestrator.ledger.attempts import close_attempt, open_attempt
 from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import EPOCH, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.locks import lock_accounts, lock_job
+from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, chunks, events, jobs, shards
 
 
 class SqlLedger:
@@ -62,15 +64,16 @@ class SqlLedger:
 
     def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
         """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
-        table, where = _place(claim.unit)
+        table, where = place(claim.unit)
         with self._database.write() as tx:
             until = now + timedelta(seconds=lease_s)
             _one(tx, sa.update(table).where(*where, table.c.token == claim.token).values(lease_until=until), claim.unit)
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
         """Write all changes in one transaction, and let go of the claim unless `keep`."""
-        table, where = _place(claim.unit)
+        table, where = place(claim.unit)
         with self._database.write() as tx:
+            _lock(tx, claim.unit, changes)
             held = sa.update(table).where(*where, table.c.token == claim.token)
             _one(tx, held.values(token=claim.token) if keep else held.values(lease_until=EPOCH), claim.unit)
             for change in changes:
@@ -97,7 +100,8 @@ class SqlLedger:
         return row
 
 
-def _place(unit: Unit) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+def place(unit: Unit) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    """Return where a unit stands: its table, and the condition that finds it."""
     if unit.chunk_id is not None:
         return chunks, [chunks.c.id == unit.chunk_id]
     if unit.shard_no is not None:
@@ -108,6 +112,27 @@ def _place(unit: Unit) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
 def _one(tx: sa.Connection, update: sa.Update, what: object) -> None:
     if tx.execute(update).rowcount != 1:
         raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
+
+
+def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
+    """Take the locks that these changes need beside their unit's own row, in the one order (see `locks`)."""
+    lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
+    if any(_reaches_beyond(change, unit) for change in changes):
+        lock_job(tx, unit.job_id)
+
+
+def _reaches_beyond(change: Change, unit: Unit) -> bool:
+    """Say whether a change needs the job's lock: it writes another unit, or hangs on what others write."""
+    match change:
+        case ChunkMoved():
+            return change.before.id != unit.chunk_id or _concerns_job(change)
+        case AttemptOpened():
+            return change.budget_usd is not None
+        case AttemptClosed():
+            return change.state is AttemptState.ABANDONED
+        case Noted() | AccountPaused():
+            return False
+    return True
 
 
 def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> None:
@@ -121,9 +146,9 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case ChunkAdded():
             add_chunk(tx, change)
         case AttemptOpened():
-            _open_attempt(tx, job_id, change)
+            open_attempt(tx, job_id, change)
         case AttemptClosed():
-            _close_attempt(tx, change)
+            close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, dead=dead):
             settle(tx, job_id, chunk_id, by_shard, dead)
         case AccountPaused(account=account, until=until, reason=reason):
@@ -144,7 +169,7 @@ def _concerns_job(change: Change) -> bool:
 
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
     before, after = change.before, change.after
-    _, where = _place(Unit(job_id=before.job_id, shard_no=before.shard_no))
+    _, where = place(Unit(job_id=before.job_id, shard_no=before.shard_no))
     _swap(tx, shards, where, before.version, rows.shard_values(after) | {"due_at": change.due_at})
     refused = after.refused_count - before.refused_count
     if refused:
@@ -218,54 +243,22 @@ def add_chunk(tx: sa.Connection, change: ChunkAdded) -> None:
     )
 
 
-def spent(job_id: JobId) -> sa.ScalarSelect[Any]:
-    """Return the job's committed money in billionths, as SQL: settled, or reserved while it may still be charged."""
-    counted = attempts.c.state.in_(("open", "created", "abandoned"))
-    amount = sa.func.coalesce(attempts.c.cost_usd, attempts.c.reserved_usd)
-    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
-    total = sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
-    return sa.select(total).where(attempts.c.job_id == job_id, counted).scalar_subquery()
-
-
-def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
-    attempt = change.attempt
-    if change.budget_usd is not None:
-        present = Decimal(int(tx.execute(sa.select(spent(job_id))).scalar_one())) / 1_000_000_000
-        if present + attempt.reserved_usd > change.budget_usd:
-            raise BudgetExhausted(
-                f"job {job_id}: {present} USD are spent or reserved, the next batch may cost {attempt.reserved_usd}, "
-                f"the budget is {change.budget_usd}"
-            )
-    columns = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
-    tx.execute(sa.insert(attempts).values(job_id=job_id, **{name: getattr(attempt, name) for name in columns}))
-
-
-def _close_attempt(tx: sa.Connection, change: AttemptClosed) -> None:
-    values: dict[str, Any] = {"state": change.state}
-    if change.batch_id is not None:
-        values["batch_id"] = change.batch_id
-    if change.cost_usd is not None:
-        values["cost_usd"] = change.cost_usd
-    _one(tx, sa.update(attempts).where(attempts.c.token == change.token).values(**values), change.token)
-
-
 def settle(
     tx: sa.Connection, job_id: JobId, chunk_id: ChunkId, by_shard: Mapping[int, int], dead: Mapping[int, int]
 ) -> None:
     """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
-    for shard_no, count in by_shard.items():
+    for shard_no, count in sorted(by_shard.items()):
         where = (shards.c.job_id == job_id, shards.c.shard_no == shard_no)
         tx.execute(sa.update(shards).where(*where).values(settled_count=shards.c.settled_count + count))
-    for shard_no, count in dead.items():
+    for shard_no, count in sorted(dead.items()):
         where = (chunk_shards.c.chunk_id == chunk_id, chunk_shards.c.shard_no == shard_no)
         tx.execute(sa.update(chunk_shards).where(*where).values(dead=chunk_shards.c.dead + count))
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
-    """Let no create out on this account before `until`."""
+    """Let no create out on this account, whose row is locked, before `until`."""
     values = {"paused_until": until, "pause_reason": reason}
-    if tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values)).rowcount == 0:
-        tx.execute(sa.insert(accounts).values(name=account, **values))
+    tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
 
 
 def note(tx: sa.Connection, job_id: JobId, name: str, unit: str, now: datetime, **details: str | int) -> None:

@@ -7,27 +7,73 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import sqlalchemy as sa
 
-from orchestrator.ledger.database import Database, open_sqlite
+from orchestrator.ledger import schema
+from orchestrator.ledger.database import Database, open_ledger, open_sqlite
 from orchestrator.ports import Spool
 from orchestrator.storage.local import LocalSpool
 from tests.contract.books import Books
 from tests.fakes.spool import MemorySpool
+from tests.servers.postgres import PostgresServer, fresh_database, running_postgres, some_postgres
+from tests.servers.s3 import an_object_spool, an_s3_spool
 
-LEDGERS: Final[dict[str, Callable[[Path], Database]]] = {
-    "memory": lambda _folder: open_sqlite(None),
-    "sqlite": lambda folder: open_sqlite(folder / "ledger.db"),
-}
+LEDGERS: Final = ("memory", "sqlite", "postgres")
 SPOOLS: Final[dict[str, Callable[[Path], Spool]]] = {
     "local": LocalSpool,
     "memory": lambda _folder: MemorySpool(),
+    "objects": lambda _folder: an_object_spool(),
+    "s3": lambda _folder: an_s3_spool(),
 }
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL server, one for each process of the test run."""
+    with some_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def lasting_postgres(postgres_url: str) -> Iterator[Database]:
+    """A ledger in PostgreSQL, one for each process of the test run: it is emptied, which is quicker than made anew."""
+    with fresh_database(postgres_url) as url:
+        database = open_ledger(url)
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def postgres(lasting_postgres: Database) -> Books:
+    """An empty ledger in PostgreSQL."""
+    with lasting_postgres.write() as transaction:
+        for table in schema.metadata.sorted_tables:
+            kept = schema.meta.c.key == "schema" if table is schema.meta else sa.false()
+            transaction.execute(sa.delete(table).where(sa.not_(kept)))
+    return Books(lasting_postgres)
+
+
+@pytest.fixture
+def new_postgres(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database in PostgreSQL, without a schema."""
+    with fresh_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shaky_postgres() -> Iterator[PostgresServer]:
+    """A server of one's own, to be stopped, killed and started again; it runs before and after each test."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(params=LEDGERS)
 def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
     """An empty ledger, of every kind."""
-    database = LEDGERS[request.param](tmp_path)
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres")
+        return
+    database = open_sqlite(None if request.param == "memory" else tmp_path / "ledger.db")
     yield Books(database)
     database.close()
 

@@ -34,7 +34,7 @@ def test_a_budget_may_be_used_up_exactly_and_not_by_a_billionth_more(
     books: Books, reserved: str, *, fits: bool
 ) -> None:
     """Settled, open and abandoned creates count; refused ones and those proved absent do not."""
-    books.open()
+    books.open(a_job(max_duplicate_usd=Decimal(1)))
     books.add(*(a_chunk(f"c00000-0000{n}") for n in range(7)))
     states = {
         1: (AttemptState.CREATED, Decimal("0.25")),  # settled for less than it reserved

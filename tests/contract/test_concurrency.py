@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,30 +17,10 @@ from orchestrator.domain.model import ChunkState, Step, Unit
 from orchestrator.ledger.database import open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, an_attempt, chunk_id
 from tests.contract.books import Books
+from tests.contract.threads import at_once
 
 CHUNKS: Final = 30
 ROOT: Final = Path(__file__).resolve().parents[2]
-
-
-def at_once(count: int, work: Callable[[int], None]) -> None:
-    """Run `work(0)` … `work(count - 1)` on threads that start together; raise what any of them raised."""
-    barrier, failures = threading.Barrier(count), []
-
-    def run(number: int) -> None:
-        barrier.wait()
-        try:
-            work(number)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_threads_claiming_at_once_never_get_the_same_unit(books: Books) -> None:
@@ -121,6 +99,7 @@ from orchestrator.domain.model import Step
 from orchestrator.ledger.database import open_sqlite
 from tests.builders import NOW
 from tests.contract.books import Books
+from tests.contract.threads import at_once
 
 database = open_sqlite(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -167,7 +146,7 @@ def test_processes_claiming_at_once_never_get_the_same_unit(tmp_path: Path) -> N
 def test_a_ledger_that_is_locked_for_too_long_is_an_error_and_not_a_lost_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.ledger.database.BUSY_S", 0)
+    monkeypatch.setattr("orchestrator.ledger.sqlite.BUSY_S", 0)
     mine, theirs = open_sqlite(tmp_path / "ledger.db"), open_sqlite(tmp_path / "ledger.db")
 
     with mine.write(), pytest.raises(LedgerError, match="locked"):

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger import schema
-from orchestrator.ledger.database import open_sqlite, refuse_network_disk
+from orchestrator.ledger import migrations, schema
+from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.sqlite import refuse_network_disk
 from tests.builders import JOB, NOW, a_chunk, an_attempt
 from tests.contract.books import Books
 
@@ -135,7 +136,7 @@ def test_a_ledger_moves_forward_one_migration_at_a_time_and_each_once(tmp_path: 
 
     for _ in range(2):
         with database.write() as tx:
-            schema.migrate(tx, (*schema.MIGRATIONS, add_a_column, look_at_it))
+            migrations.migrate(tx, (*migrations.MIGRATIONS, add_a_column, look_at_it))
 
     assert done == ["column", "look"]
     assert Books(database).ledger.job(JOB).id == JOB
@@ -153,7 +154,7 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
         connection.exec_driver_sql("ALTER TABLE nothing ADD COLUMN colour TEXT")
 
     with pytest.raises(LedgerError), database.write() as tx:
-        schema.migrate(tx, (*schema.MIGRATIONS, fail_half_way))
+        migrations.migrate(tx, (*migrations.MIGRATIONS, fail_half_way))
 
     with database.read() as connection:
         columns = {column["name"] for column in sa.inspect(connection).get_columns("jobs")}

@@ -86,7 +86,7 @@ def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Boo
 
 def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Books) -> None:
     """A figure to the billionth, and none of it counted twice."""
-    books.open()
+    books.open(a_job(max_duplicate_usd=Decimal(32)))
     cases = [
         (AttemptState.OPEN, "1", None, None),
         (AttemptState.CREATED, "2", None, "batch-1"),

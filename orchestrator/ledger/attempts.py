@@ -1,0 +1,68 @@
+"""Creates and their money: what a job has spent or reserved, and the two bounds that no create may pass.
+
+Rule: whoever compares with a bound holds the job's lock (see `locks`), so that two that fit one by one, but not
+together, do not both pass.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost
+from orchestrator.domain.model import AttemptState, AttemptToken, JobId
+from orchestrator.ledger import rows
+from orchestrator.ledger.schema import NANO, attempts, jobs
+
+A = attempts.c
+
+
+def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
+def spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
+    """Return the job's committed money: settled, or reserved while it may still be charged."""
+    counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
+    query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
+    return int(tx.execute(query).scalar_one()) * NANO
+
+
+def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
+    """Enter the intent to create. Raises BudgetExhausted."""
+    attempt = change.attempt
+    if change.budget_usd is not None:
+        present = spent_usd(tx, job_id)
+        if present + attempt.reserved_usd > change.budget_usd:
+            raise BudgetExhausted(
+                f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
+                f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
+            )
+    columns = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
+    tx.execute(sa.insert(attempts).values(job_id=job_id, **{name: getattr(attempt, name) for name in columns}))
+
+
+def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
+    """Write what became of a create. Raises LeaseLost: nobody opened it, or its wager is not to be had any more."""
+    if change.state is AttemptState.ABANDONED:
+        _refuse_beyond_wager(tx, job_id, change.token)
+    values: dict[str, Any] = {"state": change.state}
+    if change.batch_id is not None:
+        values["batch_id"] = change.batch_id
+    if change.cost_usd is not None:
+        values["cost_usd"] = change.cost_usd
+    if tx.execute(sa.update(attempts).where(A.token == change.token).values(**values)).rowcount != 1:
+        raise LeaseLost(f"{change.token}: there is no such attempt")
+
+
+def _refuse_beyond_wager(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
+    """Raise LeaseLost where this wager fitted `max_duplicate_usd` when it was decided on, and no longer does."""
+    policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
+    wagered = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
+    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, wagered)
+    if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
+        raise LeaseLost(f"job {job_id}: others have used up what may be paid twice, {policy.max_duplicate_usd} USD")

@@ -1,0 +1,195 @@
+"""Who is at work, what is due for them, and what becomes of a step that nobody expected to fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.changes import ChunkMoved
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.lanes import Lane
+from orchestrator.domain.members import Kind, Member
+from orchestrator.domain.model import ChunkState, JobState, Step
+from orchestrator.ledger.fleet import SqlFleet
+from tests.builders import JOB, NOW, a_chunk, a_job, after
+from tests.contract.books import Books
+from tests.contract.threads import at_once
+
+DAY_S = 86_400
+
+
+def a_member(name: str = "one", **fields: object) -> Member:
+    values = {"host": "here", "pid": 7, "kind": Kind.WORKER, "version": "1.0", "started_at": NOW, "seen_at": NOW}
+    return Member(id=name, **values | fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def fleet(books: Books) -> SqlFleet:
+    return SqlFleet(books.database)
+
+
+def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlFleet) -> None:
+    member = a_member(lanes=(Lane.CONTROL, Lane.PLAN))
+    fleet.enlist(member, NOW)
+
+    assert fleet.alive(after(30)) == [member]
+    assert fleet.alive(after(31)) == []
+    assert fleet.seen(member.id, after(40))
+    assert fleet.alive(after(70)) == [replace(member, seen_at=after(40))]
+
+
+def test_a_member_that_left_is_gone(fleet: SqlFleet) -> None:
+    fleet.enlist(a_member("one"), NOW)
+    fleet.enlist(a_member("two", kind=Kind.BEAT), NOW)
+
+    fleet.leave("one")
+
+    assert [member.id for member in fleet.alive(NOW)] == ["two"]
+    assert not fleet.seen("one", NOW)
+
+
+def test_a_member_that_enlists_again_is_one_member(fleet: SqlFleet) -> None:
+    fleet.enlist(a_member(pid=1), NOW)
+
+    fleet.enlist(a_member(pid=2), after(5))
+
+    assert fleet.alive(after(5)) == [a_member(pid=2, seen_at=after(5))]
+
+
+def test_a_member_not_seen_for_a_day_is_forgotten_when_another_comes(fleet: SqlFleet) -> None:
+    fleet.enlist(a_member("old"), NOW)
+    fleet.enlist(a_member("older"), after(-1))
+
+    fleet.enlist(a_member("new"), after(DAY_S))
+
+    assert [member.id for member in fleet.alive(after(DAY_S), within_s=10 * DAY_S)] == ["new", "old"]
+
+
+def test_a_ledger_has_one_name_of_its_own_whoever_asks_first(books: Books) -> None:
+    names: list[str] = []
+
+    at_once(4, lambda _number: names.append(SqlFleet(books.database).ledger_id()))
+
+    assert len(names) == 4 and len(set(names)) == 1 and len(names[0]) == 32
+
+
+def test_what_is_due_is_counted_by_lane(books: Books, fleet: SqlFleet) -> None:
+    """As claims would find it: due, free, of a job that moves."""
+    books.open(shards=3)
+    books.add(
+        a_chunk("c00000-00000"),
+        a_chunk("c00000-00001", state=ChunkState.SUBMITTED),
+        a_chunk("c00000-00002", state=ChunkState.SUBMITTED),
+        a_chunk("c00000-00003", state=ChunkState.ENDED),
+        a_chunk("c00000-00004", state=ChunkState.DEAD),
+    )
+    books.add(a_chunk("c00000-00005", state=ChunkState.SUBMITTED), due_at=after(9))
+    books.claim(Step.POLL, limit=1)
+
+    assert fleet.due(NOW) == {Lane.CONTROL: 2, Lane.TRANSFER: 1, Lane.PLAN: 3, Lane.COLLECT: 1}
+    assert fleet.due(after(9))[Lane.CONTROL] == 3
+    books.put_job(JobState.STOPPED)
+    assert fleet.due(NOW) == {Lane.CONTROL: 1, Lane.TRANSFER: 0, Lane.PLAN: 0, Lane.COLLECT: 1}
+
+
+def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(books: Books, fleet: SqlFleet) -> None:
+    books.open(shards=0)
+    books.add(a_chunk())
+    [claim] = books.claim(Step.SUBMIT)
+
+    assert fleet.step_failed(claim, "KeyError", NOW) == 1
+
+    [*_, (_, event)] = books.desk.events(JOB)
+    assert (event.name, event.unit, event.details) == (
+        "step.failed",
+        "c00000-00000",
+        {"step": "submit", "error": "KeyError"},
+    )
+    assert books.claim(Step.SUBMIT, now=after(1)) == []
+    assert len(books.claim(Step.SUBMIT, now=after(2))) == 1
+
+
+@pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
+def test_failures_of_a_unit_are_counted_for_an_hour(books: Books, fleet: SqlFleet, step: Step) -> None:
+    """Its own only: another unit's do not count."""
+    books.open(shards=1)
+    books.add(a_chunk())
+    counts = []
+    for at_s in (0, 1_000, 2_000, 3_500, 3_600, 9_000):
+        [claim] = books.claim(step, now=after(at_s))
+        [other] = books.claim(Step.PLAN if step is Step.SUBMIT else Step.SUBMIT, now=after(at_s))
+        fleet.step_failed(other, "another", after(at_s))
+        counts.append(fleet.step_failed(claim, "", after(at_s)))
+
+    assert counts == [1, 2, 3, 4, 4, 1]
+
+
+def test_a_unit_that_fails_again_and_again_waits_longer_each_time(books: Books, fleet: SqlFleet) -> None:
+    books.open(shards=0)
+    books.add(a_chunk())
+    waits_s, now_s = [], 0
+    for _ in range(4):
+        [claim] = books.claim(Step.SUBMIT, now=after(now_s))
+        fleet.step_failed(claim, "", after(now_s))
+        wait_s = next(wait_s for wait_s in range(300) if fleet.due(after(now_s + wait_s))[Lane.TRANSFER])
+        waits_s.append(wait_s)
+        now_s += wait_s
+
+    assert waits_s == [2, 3, 5, 9]
+
+
+def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fleet: SqlFleet) -> None:
+    books.open(shards=0)
+    books.add(a_chunk())
+    [stale] = books.claim(Step.SUBMIT)
+    [present] = books.claim(Step.SUBMIT, now=after(60))
+
+    assert fleet.step_failed(stale, "late", after(60)) == 1
+
+    books.ledger.renew(present, now=after(60), lease_s=60)
+
+
+def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(books: Books, fleet: SqlFleet) -> None:
+    books.open(shards=0)
+    books.add(a_chunk(state=ChunkState.SUBMITTED))
+    [claim] = books.claim(Step.POLL)
+    chunk = books.ledger.chunk(a_chunk().id)
+    books.ledger.record(
+        claim, ChunkMoved(before=chunk, after=replace(chunk, state=ChunkState.ENDED), due_at=NOW), now=NOW
+    )
+
+    fleet.step_failed(claim, "on the way out", NOW)
+
+    assert len(books.claim(Step.COLLECT)) == 1
+
+
+def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: SqlFleet) -> None:
+    """The claim is let go of: after the wait another has it, and what the first still writes is refused."""
+    books.open(shards=0)
+    books.add(a_chunk())
+    [claim] = books.claim(Step.SUBMIT)
+    fleet.step_failed(claim, "", NOW)
+    books.claim(Step.SUBMIT, now=after(10))
+
+    with pytest.raises(LeaseLost):
+        books.ledger.record(claim, now=after(10))
+
+
+def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlFleet) -> None:
+    books.open()
+
+    assert fleet.stop(JOB, "it cannot be read", NOW)
+    assert not fleet.stop(JOB, "a later reason", NOW)
+
+    found = books.ledger.job(JOB)
+    assert (found.state, found.reason) == (JobState.STOPPED, "it cannot be read")
+    assert [event.name for _, event in books.desk.events(JOB)] == ["job.opened", "job.stopped"]
+
+
+def test_a_job_that_is_being_cancelled_is_not_stopped(books: Books, fleet: SqlFleet) -> None:
+    books.open(a_job())
+    books.desk.cancel(JOB, now=NOW)
+
+    assert not fleet.stop(JOB, "too late", NOW)
+    assert books.ledger.job(JOB).state is JobState.CANCELLING

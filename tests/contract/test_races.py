@@ -1,0 +1,354 @@
+"""What several writers could do to each other on PostgreSQL, where nothing waits its turn by itself.
+
+Each race is run many times, on threads that begin together. `locks` says how each is closed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+
+from orchestrator.domain.changes import (
+    AccountPaused,
+    AttemptClosed,
+    AttemptOpened,
+    ChunkMoved,
+    JobMoved,
+    RowsSettled,
+    ShardMoved,
+)
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, JobId, Step, Tally, Unit
+from orchestrator.ledger.database import open_ledger
+from tests.builders import ACCOUNT, NOW, a_chunk, a_job, added, after, an_attempt, chunk_id
+from tests.contract.books import Books
+from tests.contract.threads import at_once
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ROUNDS: Final = 8
+S = ChunkState
+
+
+@pytest.mark.parametrize("same_account", [True, False])
+def test_two_who_hand_out_creates_at_once_never_pass_the_accounts_room(postgres: Books, *, same_account: bool) -> None:
+    """Also where two jobs of one account, claimed apart, share its room."""
+    for number in range(ROUNDS):
+        account = f"account-{number}"
+        ids = [JobId(f"a{number}-deadbeef"), JobId(f"b{number}-deadbeef")]
+        for job_id in ids:
+            postgres.open(a_job(job_id, account=account, batches_in_flight_max=3), shards=0)
+            postgres.add(*(a_chunk(f"c00000-{n:05d}", job_id=job_id) for n in range(4)))
+        taken: list[Unit] = []
+
+        def work(which: int, ids: list[JobId] = ids, taken: list[Unit] = taken, *, one: bool = same_account) -> None:
+            job_id = None if one else ids[which % 2]
+            taken.extend(claim.unit for claim in postgres.claim(Step.SUBMIT, limit=3, job_id=job_id))
+
+        at_once(4, work)
+
+        mine = [unit for unit in taken if unit.job_id in ids]
+        assert len(set(taken)) == len(taken)
+        assert len(mine) <= 3
+        postgres.desk.cancel(ids[0], now=NOW)
+        postgres.desk.cancel(ids[1], now=NOW)
+
+
+def test_two_who_hand_out_plans_at_once_never_plan_further_ahead_than_allowed(postgres: Books) -> None:
+    for number in range(ROUNDS):
+        job_id = JobId(f"j{number}-deadbeef")
+        postgres.open(a_job(job_id, account=f"account-{number}", chunks_ahead_max=2), shards=6)
+        taken: list[Claim] = []
+
+        def work(_n: int, taken: list[Claim] = taken, job_id: JobId = job_id) -> None:
+            taken.extend(postgres.claim(Step.PLAN, limit=2, job_id=job_id))
+
+        at_once(4, work)
+
+        assert len(taken) == 2
+
+
+def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_refused(postgres: Books) -> None:
+    for number in range(ROUNDS):
+        job_id = JobId(f"j{number}-deadbeef")
+        postgres.open(a_job(job_id, account=job_id), shards=0)
+        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id) for n in range(4)]
+        postgres.add(*chunks)
+        claims = postgres.claim(Step.SUBMIT, job_id=job_id)
+        refused: list[int] = []
+
+        def work(n: int, claims: list[Claim] = claims, refused: list[int] = refused, number: int = number) -> None:
+            chunk = postgres.ledger.chunk(claims[n].unit.chunk_id)  # type: ignore[arg-type]
+            attempt = an_attempt(f"token-{number}-{n}", chunk, reserved_usd=Decimal("0.4"))
+            begun = ChunkMoved(before=chunk, after=replace(chunk, state=S.SUBMITTING), due_at=NOW)
+            opened = AttemptOpened(attempt=attempt, budget_usd=Decimal(1))
+            try:
+                postgres.ledger.record(claims[n], begun, opened, now=NOW, keep=True)
+            except BudgetExhausted:
+                refused.append(n)
+
+        at_once(4, work)
+
+        assert len(refused) == 2
+        assert postgres.overview.totals(job_id).reserved_usd == Decimal("0.8")
+
+
+def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(postgres: Books) -> None:
+    """`max_duplicate_usd` is what may be paid twice in all, whoever decides at the same time."""
+    for number in range(ROUNDS):
+        job_id = JobId(f"j{number}-deadbeef")
+        postgres.open(a_job(job_id, max_duplicate_usd=Decimal(1)), shards=0)
+        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id, state=S.IN_DOUBT) for n in range(4)]
+        postgres.add(*chunks)
+        tokens = [f"token-{number}-{n}" for n in range(4)]
+        for token, chunk in zip(tokens, chunks, strict=True):
+            attempt = an_attempt(token, chunk, reserved_usd=Decimal("0.5"))
+            postgres.write(AttemptOpened(attempt=attempt, budget_usd=None), job_id=job_id)
+        claims = postgres.claim(Step.RECOVER, job_id=job_id)
+        lost: list[int] = []
+
+        def work(
+            n: int,
+            claims: list[Claim] = claims,
+            lost: list[int] = lost,
+            number: int = number,
+        ) -> None:
+            chunk = postgres.ledger.chunk(claims[n].unit.chunk_id)  # type: ignore[arg-type]
+            token = an_attempt(f"token-{number}-{int(chunk.name[-1])}").token
+            moved = ChunkMoved(before=chunk, after=replace(chunk, state=S.PLANNED), due_at=NOW)
+            try:
+                abandoned = AttemptClosed(token=token, state=AttemptState.ABANDONED)
+                postgres.ledger.record(claims[n], moved, abandoned, now=NOW)
+            except LeaseLost:
+                lost.append(n)
+
+        at_once(4, work)
+
+        assert len(lost) == 2
+        assert postgres.overview.totals(job_id).wagered_usd == Decimal(1)
+
+
+def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
+    """Whichever comes first: the cancel finds the chunk, or the chunk finds the cancel."""
+    for number in range(ROUNDS * 2):
+        job_id = JobId(f"j{number}-deadbeef")
+        postgres.open(a_job(job_id), shards=1)
+        [claim] = postgres.claim(Step.PLAN, job_id=job_id)
+        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id) for n in range(5)]
+
+        def work(n: int, claim: Claim = claim, chunks: list[Chunk] = chunks, job_id: JobId = job_id) -> None:
+            if n == 0:
+                postgres.desk.cancel(job_id, now=NOW)
+            else:
+                changes = (added(chunk) for chunk in chunks)
+                postgres.ledger.record(claim, *changes, now=NOW)
+
+        at_once(2, work)
+
+        assert [postgres.ledger.chunk(chunk.id).cancel_requested for chunk in chunks] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("before", "then"), [(S.SUBMITTING, S.SUBMITTED), (S.PLANNED, S.SUBMITTING), (S.SUBMITTING, S.IN_DOUBT)]
+)
+def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: Books, before: S, then: S) -> None:
+    """A create under way ends, or begins, while the cancel looks at every chunk of the job."""
+    for number in range(ROUNDS):
+        job_id = JobId(f"j{number}-deadbeef")
+        postgres.open(a_job(job_id, batches_in_flight_max=100), shards=0)
+        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id, state=before) for n in range(12)]
+        postgres.add(*chunks)
+        claims = postgres.claim(Step.SUBMIT if before is S.PLANNED else Step.RECOVER, job_id=job_id)
+
+        def work(n: int, claims: list[Claim] = claims, job_id: JobId = job_id) -> None:
+            if n == 0:
+                postgres.desk.cancel(job_id, now=NOW)
+                return
+            for claim in claims:
+                chunk = a_chunk(str(claim.unit.chunk_id).rpartition("/")[2], job_id=job_id, state=before)
+                moved = replace(chunk, state=then, batch_id=chunk.id if then is S.SUBMITTED else None)  # type: ignore[arg-type]
+                with suppress(LeaseLost):
+                    postgres.ledger.record(claim, ChunkMoved(before=chunk, after=moved, due_at=NOW), now=NOW)
+
+        at_once(2, work)
+
+        found = [postgres.ledger.chunk(chunk.id) for chunk in chunks]
+        assert all(chunk.cancel_requested for chunk in found)
+        if before is S.SUBMITTING:
+            assert {chunk.state for chunk in found} == {then}  # the answer to a create is never refused
+
+
+def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(postgres: Books) -> None:
+    postgres.open()
+    for number in range(ROUNDS):
+        job_id = JobId(f"j{number}-deadbeef")
+
+        def work(_n: int, job_id: JobId = job_id) -> None:
+            postgres.open(a_job(job_id), shards=50)
+
+        at_once(4, work)
+
+        assert [shard.shard_no for shard in postgres.overview.shards(job_id)] == list(range(50))
+        assert postgres.ledger.job(job_id).version == 3
+        assert [event.name for _, event in postgres.desk.events(job_id)] == ["job.opened"]
+
+
+def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> None:
+    postgres.open(shards=0)
+    postgres.add(*(a_chunk(f"c00000-{n:05d}") for n in range(4)))
+    claims = postgres.claim(Step.SUBMIT)
+
+    def work(n: int) -> None:
+        pauses = (AccountPaused(account=name, until=after(60), reason=name) for name in ("new-b", "new-a"))
+        postgres.ledger.record(claims[n], *pauses, now=NOW)
+
+    at_once(4, work)
+
+    assert [postgres.desk.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == ["new-a", "new-b"]
+
+
+ROWS: Final = 8  # of a chunk, each in another shard
+
+
+def settle(books: Books, claim: Claim, chance: Random) -> None:
+    """Collect a chunk with rows in many shards, in any order; decide again where a cancel came between."""
+    order = chance.sample(range(ROWS), ROWS)
+    settled = RowsSettled(
+        chunk_id=claim.unit.chunk_id,  # type: ignore[arg-type]
+        by_shard=dict.fromkeys(order, 1),
+        dead=dict.fromkeys(order, 0),
+    )
+    pauses = [AccountPaused(account=ACCOUNT, until=NOW, reason="")] * chance.choice([0, 1])
+    while True:
+        chunk = books.ledger.chunk(settled.chunk_id)
+        collected = replace(chunk, state=S.COLLECTED, tally=Tally(succeeded=ROWS))
+        with suppress(LeaseLost):
+            moved = ChunkMoved(before=chunk, after=collected, due_at=None)
+            books.ledger.record(claim, moved, settled, *pauses, now=NOW)
+            return
+
+
+def review(books: Books, job_id: JobId, turn: int) -> None:
+    for claim in books.claim(Step.REVIEW, now=after(turn), lease_s=0.001, job_id=job_id):
+        job = books.ledger.job(job_id)
+        books.ledger.record(claim, JobMoved(before=job, after=replace(job, retry_count=turn), due_at=NOW), now=NOW)
+
+
+def plan(books: Books, job_id: JobId, turn: int) -> None:
+    for claim in books.claim(Step.PLAN, limit=2, now=after(turn), lease_s=0.001, job_id=job_id):
+        shard = books.ledger.shard(job_id, claim.unit.shard_no or 0)
+        moved = ShardMoved(before=shard, after=replace(shard, chunk_count=turn), due_at=NOW)
+        books.ledger.record(claim, moved, now=NOW)
+
+
+DISTURBANCES: Final[tuple[Callable[[Books, JobId, int], object], ...]] = (
+    review,
+    plan,
+    lambda books, _job_id, turn: books.claim(*Step, limit=5, now=after(turn), lease_s=0.001),
+    lambda books, job_id, _turn: books.desk.resume(job_id, now=NOW),
+    lambda books, job_id, turn: books.desk.cancel(job_id, now=NOW) if turn > 30 else None,
+)
+
+
+def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no_circle(postgres: Books) -> None:
+    """Settles over many shards, moves of jobs and shards, pauses, cancels, resumes, claims: no error but LeaseLost,
+    and every row is settled once."""
+    ids = [JobId(f"j{number}-deadbeef") for number in range(2)]
+    for job_id in ids:
+        postgres.open(a_job(job_id, batches_in_flight_max=1_000), shards=ROWS)
+        spread = (
+            a_chunk(f"r{n:05d}", job_id=job_id, shard_no=None, state=S.ENDED, request_count=ROWS) for n in range(40)
+        )
+        postgres.write(*(added(chunk, dict.fromkeys(range(ROWS), 1)) for chunk in spread), job_id=job_id)
+    claims = postgres.claim(Step.COLLECT, limit=1_000)
+    assert len(claims) == 80
+
+    def work(number: int) -> None:
+        chance = Random(number)
+        if number < 4:
+            for claim in claims[number::4]:
+                settle(postgres, claim, chance)
+            return
+        for turn in range(40):
+            with suppress(LeaseLost):
+                DISTURBANCES[turn % len(DISTURBANCES)](postgres, chance.choice(ids), turn)
+
+    at_once(8, work)
+
+    for job_id in ids:
+        assert [shard.settled_count for shard in postgres.overview.shards(job_id)] == [40] * ROWS
+        assert postgres.overview.totals(job_id).succeeded == 40 * ROWS
+
+
+@pytest.mark.parametrize(("step", "state"), [(Step.RECOVER, S.IN_DOUBT), (Step.POLL, S.SUBMITTED)])
+def test_threads_claiming_at_once_pass_over_what_another_has_picked(postgres: Books, step: Step, state: S) -> None:
+    """Where no room is counted, nothing but the row's own lock keeps two from the same unit."""
+    postgres.open(shards=0)
+    for number in range(ROUNDS):
+        postgres.add(*(a_chunk(f"c{number:05d}-{n:05d}", state=state) for n in range(30)))
+        taken: list[Unit] = []
+
+        def work(_n: int, taken: list[Unit] = taken) -> None:
+            while claims := postgres.claim(step, limit=3):
+                taken.extend(claim.unit for claim in claims)
+
+        at_once(4, work)
+
+        assert (len(taken), len(set(taken))) == (30, 30)
+
+
+CLAIMANT: Final = """
+import sys
+from orchestrator.domain.model import Step
+from orchestrator.ledger.database import open_ledger
+from tests.contract.books import Books
+
+database = open_ledger(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+while claims := Books(database).claim(Step.POLL, limit=2):
+    print(*(claim.unit.chunk_id for claim in claims), flush=True)
+database.close()
+"""
+
+
+def test_processes_claiming_at_once_never_get_the_same_unit(new_postgres: str) -> None:
+    """The first of them to come also find the database empty, and make its tables together."""
+    names = [f"c00000-{n:05d}" for n in range(60)]
+    claimants = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMANT, new_postgres],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        assert [claimant.stdout.readline() for claimant in claimants if claimant.stdout] == ["ready\n"] * 2
+        database = open_ledger(new_postgres)
+        Books(database).open(a_job(batches_in_flight_max=1_000), shards=0)
+        Books(database).add(*(a_chunk(name, state=S.SUBMITTED) for name in names))
+        for claimant in claimants:
+            assert claimant.stdin is not None
+            claimant.stdin.write("go\n")
+            claimant.stdin.flush()
+        told = [claimant.communicate(timeout=60)[0].split() for claimant in claimants]
+        database.close()
+    finally:
+        for claimant in claimants:
+            claimant.kill()
+            claimant.communicate()
+
+    assert [claimant.returncode for claimant in claimants] == [0, 0]
+    assert Counter(unit for one in told for unit in one) == {chunk_id(name): 1 for name in names}
