@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.join import OutputOptions
-from orchestrator.domain.errors import OutputError
+from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.model import Job, JobState
 from orchestrator.domain.review import Totals
+from orchestrator.filesystems import filesystem_of
+from orchestrator.location import join, parent_and_name
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow.dataset as pads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Status:
     reason: str  # why it is stopped
     totals: Totals
     pause_reason: str = ""  # why its account may not send at present
+    workers_alive: int = 0  # processes of a fleet at work on its ledger
+    beats_alive: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -58,15 +61,17 @@ class Status:
             "unreadable": totals.unreadable,
             "cost_usd": str(totals.cost_usd),
             "reserved_usd": str(totals.reserved_usd),
+            "workers_alive": self.workers_alive,
+            "beats_alive": self.beats_alive,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A finished job's output, on disk."""
+    """A finished job's output, in files."""
 
     status: Status
-    path: Path
+    path: str  # a folder, or the URL of one
     options: OutputOptions
 
     @property
@@ -87,7 +92,7 @@ class Result:
 
     def to_arrow(self) -> pa.Table:
         """Return the whole output, in source order."""
-        return self._dataset().to_table()
+        return self._table()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the whole output, in source order."""
@@ -96,25 +101,37 @@ class Result:
 
     def failures(self) -> pa.Table:
         """Return the rows that are dead, with their errors, in source order."""
-        status = f"{self.options.prefix}status"
-        return self._dataset().to_table(filter=pc.field(status) == "dead")
+        return self._table(filter=self._is_dead())
 
     def errors(self) -> Counter[str]:
         """Return how many rows are dead of which error code."""
         column = f"{self.options.prefix}error_code"
-        status = f"{self.options.prefix}status"
-        found = self._dataset().to_table(columns=[column], filter=pc.field(status) == "dead")
+        found = self._table(columns=[column], filter=self._is_dead())
         return Counter(code or "unknown" for code in found[column].to_pylist())
 
-    def _dataset(self) -> pads.Dataset:
+    def _is_dead(self) -> pc.Expression:
+        return pc.field(f"{self.options.prefix}status") == "dead"
+
+    def _table(self, **selection: Any) -> pa.Table:
         import pyarrow.dataset as pads  # it imports pandas: a second, and 50 MB that a worker can do without
 
-        if not (self.path / "_SUCCESS").exists():
-            raise OutputError(f"{self.path} holds no finished output")
-        parts = sorted(str(path) for path in self.path.glob("part-*.parquet"))
-        return pads.dataset(parts, format="parquet")
+        store, folder = filesystem_of(self.path)
+        try:
+            if store.get_file_info(f"{folder}/_SUCCESS").type != pafs.FileType.File:
+                raise OutputError(f"{self.path} holds no finished output")
+            entries = [entry for entry in store.get_file_info(pafs.FileSelector(folder)) if _is_part(entry.base_name)]
+            parts = sorted(entry.path for entry in entries)
+            return pads.dataset(parts, format="parquet", filesystem=store).to_table(**selection)
+        except (pa.ArrowException, OSError) as error:
+            # from None: in an object store the library's words may hold signed URLs.
+            raise StorageError(f"{self.path} cannot be read ({type(error).__name__})") from None
 
 
-def revision_path(root: Path, job: Job) -> Path:
-    """Return the folder of the job's latest output revision."""
-    return root.with_name(revision_folder(root.name, job.revision))
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
+
+
+def revision_path(root: str, job: Job) -> str:
+    """Return the location of the job's latest output revision."""
+    parent, name = parent_and_name(root)
+    return join(parent, revision_folder(name, job.revision))

@@ -23,6 +23,7 @@ from orchestrator.planner.schema import refuse_duplicates
 
 READ_ROWS_MAX: Final = 5_000
 PAGE_BUFFER_BYTES: Final = 2**20
+FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size in a few requests, and held
 _ARROW_MAGIC: Final = b"ARROW1"
 _PARQUET_TAIL_BYTES: Final = 8  # the footer's length, little-endian, and the magic
 
@@ -62,11 +63,14 @@ def read_parquet(
         with translated(f"{file.name} cannot be read as Parquet; was it changed meanwhile?"):
             # pre_buffer would hold every row group asked for until the end; a buffer reads pages as they are needed.
             parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=PAGE_BUFFER_BYTES)
+            metadata = parquet.metadata
         present = [name for name in parquet.schema_arrow.names if name in set(names)]
         for number in range(*(groups or (0, parquet.num_row_groups))):
             complaint = f"{file.name}: row group {number} cannot be read"
             with translated(complaint):
-                row_count = parquet.metadata.row_group(number).num_rows
+                row_count = metadata.row_group(number).num_rows
+                if file.is_far and _stored_bytes(metadata.row_group(number), present) <= FETCH_BYTES_MAX:
+                    parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)  # one for each row group
                 batches = parquet.iter_batches(READ_ROWS_MAX, row_groups=[number], columns=present)
             if skip_rows >= row_count:
                 skip_rows -= row_count
@@ -75,6 +79,12 @@ def read_parquet(
             skip_rows = 0
             # More may come than was asked for: "a" is also the path to a column named "a.b". The caller takes by name.
             yield from each_batch(batches, complaint)
+
+
+def _stored_bytes(group: Any, names: Sequence[str]) -> int:
+    columns = [group.column(number) for number in range(group.num_columns)]
+    starts = tuple(f"{name}." for name in names)
+    return sum(found.total_compressed_size for found in columns if f"{found.path_in_schema}.".startswith(starts))
 
 
 def inspect_arrow(file: SourceFile) -> FileFacts:

@@ -1,6 +1,6 @@
 """Where a dataset's files are: find them, name them, open them, sample them.
 
-Rule 1: this is the one module of the reader that touches the file system; another store is another `_STORE`.
+Rule 1: this is the one module of the reader that touches file systems: this machine's, or an object store's.
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
 Rule 3: a folder or a glob holds one format. What starts with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`) is
         passed over; anything else that cannot be read is refused, because rows left out in silence are rows lost.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -21,7 +21,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
+from orchestrator.buckets import advice, bucket_place
 from orchestrator.domain.errors import DatasetError
+from orchestrator.filesystems import filesystem_of
+from orchestrator.location import is_url, locate, parent_and_name
 
 FORMAT_OF: Final = {
     ".parquet": "parquet",
@@ -46,7 +49,7 @@ WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
 SAMPLE_COUNT: Final = 64
 SAMPLE_BYTES: Final = 2**20
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
-_STORE: Final = pafs.LocalFileSystem()
+FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
 _NAMES_MAX: Final = 10
 
 
@@ -55,11 +58,16 @@ class SourceFile:
     """One file of a dataset; `partitions` are the `key=value` folders above it, below the root."""
 
     name: str  # relative to the dataset's root, with forward slashes
-    path: str
+    path: str  # or the URL
     size_bytes: int
     changed_at_ns: int = 0  # when it was listed; no part of what the dataset is
     compression: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def is_far(self) -> bool:
+        """Say whether each read is a request over the network."""
+        return is_url(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,38 +80,46 @@ class FileFacts:
 
 
 def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
-    """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none."""
-    if "://" in location:
-        raise DatasetError(f"{location}: only files of this machine can be read, not URLs")
-    path = Path(location).expanduser()
-    with translated(f"{location} cannot be listed"):
-        if path.is_file():
-            return _of_one_format(location, [_source_file(_info(path), path.parent)], found=[path.name])
-        if path.is_dir():
-            root, pattern = path, ["**"]
-        elif re.search(r"[*?\[]", location):
-            root, pattern = _glob_root(path)
-        else:
-            raise DatasetError(f"{location} does not exist; {_what_there_is(path)}")
-        files = [file for file in _walk(root, pattern) if not _is_hidden(file.name)] if root.is_dir() else []
-    if not files:
-        raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
+    """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none.
+
+    A URL that is none of an object store's, and one that bears credentials, is a ConfigError.
+    """
+    place = locate(location)
+    with translated(f"{location} cannot be listed", hint=_hint(place)):
+        match _kind(place):
+            case pafs.FileType.File:
+                root, name = parent_and_name(place)
+                return _of_one_format(location, [_source_file(_info(place), root)], found=[name])
+            case pafs.FileType.Directory:
+                root, pattern = place, ["**"]
+            case _ if re.search(r"[*?\[]", place):
+                root, pattern = _glob_root(place)
+            case _:
+                raise DatasetError(f"{location} does not exist; {_what_there_is(place)}")
+        is_there = _kind(root) == pafs.FileType.Directory
+        files = [file for file in _walk(root, pattern) if not _is_hidden(file.name)] if is_there else []
+        if not files:
+            raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
     return _of_one_format(location, sorted(files, key=lambda file: file.name), found=[file.name for file in files])
 
 
 @contextmanager
-def translated(complaint: str) -> Iterator[None]:
-    """Turn what pyarrow and the system raise into a DatasetError that says `complaint`."""
+def translated(complaint: str, *, hint: str = "") -> Iterator[None]:
+    """Turn what pyarrow and the system raise into a DatasetError that says `complaint`, its code and `hint`."""
     try:
         yield
     except (pa.ArrowException, OSError, EOFError) as exc:
-        # The library's own words stay in the cause: some of them quote rows.
-        raise DatasetError(complaint) from exc
+        words = str(exc)
+        code = re.search(r"AWS Error (\w+)", words)
+        # The library's own words stay in the cause: some of them quote rows. A URL in them may bear a signature.
+        said = f"{complaint} ({code[1]}){hint}" if code else f"{complaint}{hint}"
+        raise DatasetError(said) from (None if "://" in words else exc)
 
 
 def refuse_changed(file: SourceFile) -> None:
     """Raise DatasetError where a file is not the one that was listed: its rows may be others by now."""
-    info = _STORE.get_file_info(file.path)
+    with translated(f"{file.name} cannot be looked at"):
+        info = _info(file.path)
     if info.type == pafs.FileType.NotFound:
         return  # opening it says so
     if (info.size, info.mtime_ns or 0) != (file.size_bytes, file.changed_at_ns):
@@ -115,12 +131,15 @@ def refuse_changed(file: SourceFile) -> None:
 
 def open_random(file: SourceFile) -> Any:
     """Open a file for reads at any place (Parquet, Arrow)."""
-    return _STORE.open_input_file(file.path)
+    store, path = filesystem_of(file.path)
+    return store.open_input_file(path)
 
 
 def open_stream(file: SourceFile) -> Any:
     """Open a file for reading from the start, unpacked."""
-    return _STORE.open_input_stream(file.path, compression=file.compression)
+    store, path = filesystem_of(file.path)
+    buffer_bytes = FETCH_BYTES if file.is_far else None
+    return store.open_input_stream(path, compression=file.compression, buffer_size=buffer_bytes)
 
 
 def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> None:
@@ -133,9 +152,9 @@ def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> Non
 def sample_digest(file: SourceFile) -> bytes:
     """Digest the stored bytes: all of a small file, 64 evenly spaced samples of a large one."""
     digest = xxhash.xxh3_128()
-    with translated(f"{file.name} cannot be read"), _STORE.open_input_file(file.path) as source:
+    with translated(f"{file.name} cannot be read"), open_random(file) as source:
         if file.size_bytes <= WHOLE_BYTES_MAX:
-            while block := source.read(SAMPLE_BYTES):
+            while block := source.read(FETCH_BYTES):
                 digest.update(block)
         else:
             last = file.size_bytes - SAMPLE_BYTES
@@ -172,9 +191,9 @@ def _of_one_format(
     return str(formats.pop()), tuple(files)
 
 
-def _walk(root: Path, pattern: Sequence[str]) -> Iterator[SourceFile]:
-    selector = pafs.FileSelector(str(root.absolute()), recursive="**" in pattern or len(pattern) > 1)
-    for info in _STORE.get_file_info(selector):
+def _walk(root: str, pattern: Sequence[str]) -> Iterator[SourceFile]:
+    store, path = filesystem_of(root)
+    for info in store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1)):
         if info.type == pafs.FileType.Directory:
             continue
         file = _source_file(info, root)
@@ -182,12 +201,17 @@ def _walk(root: Path, pattern: Sequence[str]) -> Iterator[SourceFile]:
             yield file
 
 
-def _info(path: Path) -> Any:
-    return _STORE.get_file_info(str(path.absolute()))
+def _info(location: str) -> Any:
+    store, path = filesystem_of(location)
+    return store.get_file_info(path)
 
 
-def _source_file(info: Any, root: Path) -> SourceFile:
-    name = PurePosixPath(info.path).relative_to(root.absolute().as_posix())
+def _kind(location: str) -> Any:
+    return _info(location).type
+
+
+def _source_file(info: Any, root: str) -> SourceFile:
+    name = PurePosixPath(info.path).relative_to(filesystem_of(root)[1])
     partitions = tuple(
         (unquote(key), None if value == HIVE_NULL else unquote(value))
         for key, equals, value in (part.partition("=") for part in name.parts[:-1])
@@ -195,7 +219,7 @@ def _source_file(info: Any, root: Path) -> SourceFile:
     )
     return SourceFile(
         name=str(name),
-        path=info.path,
+        path=f"{bucket_place(root).scheme}://{info.path}" if is_url(root) else info.path,
         size_bytes=info.size,
         changed_at_ns=info.mtime_ns or 0,
         compression=_uncompressed(name.name)[1],
@@ -208,10 +232,11 @@ def _uncompressed(name: str) -> tuple[str, str | None]:
     return (name.rsplit(".", 1)[0], compression) if compression else (name, None)
 
 
-def _glob_root(path: Path) -> tuple[Path, list[str]]:
-    parts = path.parts
+def _glob_root(location: str) -> tuple[str, list[str]]:
+    start, scheme, rest = location.rpartition("://")
+    parts = rest.split("/")
     first = next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))
-    return Path(*parts[:first]), list(parts[first:])
+    return start + scheme + ("/".join(parts[:first]) or "/"), parts[first:]
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -226,10 +251,17 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
-def _what_there_is(path: Path) -> str:
-    folder = path.absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    names = sorted(entry.name for entry in folder.iterdir())
+def _what_there_is(location: str) -> str:
+    folder = location
+    while _kind(folder) != pafs.FileType.Directory:
+        if is_url(folder) and not bucket_place(folder).key:
+            return f"there is no bucket {folder}, or it may not be read{_hint(folder)}"
+        folder = folder.rpartition("/")[0] or "/"
+    store, path = filesystem_of(folder)
+    names = sorted(info.base_name for info in store.get_file_info(pafs.FileSelector(path)))
     more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
     return f"{folder} holds " + (", ".join(names[:_NAMES_MAX]) + more if names else "nothing")
+
+
+def _hint(location: str) -> str:
+    return f": {advice(bucket_place(location).scheme)}" if is_url(location) else ""

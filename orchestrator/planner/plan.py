@@ -21,6 +21,7 @@ from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shar
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.leases import Renewal
 from orchestrator.planner.costing import Costing
 from orchestrator.slices import Slices
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is another step's
-LEASE_S: Final = 120.0
 TOO_LARGE: Final = "request_too_large"
 TOO_LARGE_WORDS: Final = "the request is {} bytes, over the limit of a whole batch"
 BACKLOG_S: Final = 1.0  # how long to leave planning alone while enough is waiting to be sent
@@ -83,7 +83,7 @@ def _plan(
     planning: Planning,
     clock: Clock,
 ) -> None:
-    started_at = clock.now()
+    started_at, renewal = clock.now(), Renewal(claim, ledger, clock)
     renderer = planning.renderer(shard.shard_no)
     spec = planning.source.shards[shard.shard_no]
     batches = planning.source.batches(spec, columns=renderer.columns, row_start=shard.row_count)
@@ -109,7 +109,7 @@ def _plan(
         ]
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
         if not last:
-            ledger.renew(claim, now=now, lease_s=LEASE_S)
+            renewal.keep()
         shard = written(after)
 
 

@@ -11,12 +11,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.domain.errors import StorageError
+from orchestrator.storage.names import TEMPORARY, parts_of
 
-TEMPORARY: Final = ".part-"
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
 
 
@@ -84,10 +84,7 @@ class LocalSpool:
             raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
 
     def _path(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or any(part in ("..", ".") or "\0" in part for part in parts):
-            raise StorageError(f"{name!r} is no name of a file in the work folder")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*parts_of(name))
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:

@@ -488,10 +488,6 @@ def test_mixed_and_unknown_formats_are_refused_with_what_was_found(tmp_path: Pat
     assert "it holds 1 x .parquet.gz;" in refusal(a_text(tmp_path / "x.parquet.gz", ""))
 
 
-def test_a_url_is_refused_for_now() -> None:
-    assert "not URLs" in refusal("s3://bucket/x.parquet")
-
-
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.feather"])
 def test_a_file_that_is_not_what_it_says_is_refused_by_name(name: str, tmp_path: Path) -> None:
     for content in (b"a,b\n1,2\n", b"PAR1" + b"x" * 100, b"ARROW1\0\0" + b"x" * 100 + b"ARROW1"):

@@ -1,0 +1,155 @@
+"""Whole jobs whose dataset, work folder and output are in an object store."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import orchestrator
+from orchestrator.domain.errors import ConfigError, OutputError
+from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mark, marked
+from tests.gateway_process import GatewayProcess
+from tests.servers.s3 import S3Server, s3_server
+
+ROWS: Final = 300
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """An S3, and a ledger on this machine's disk."""
+    server = s3_server()
+    server.set_environment(monkeypatch)
+    monkeypatch.setenv("ORCHESTRATOR_LEDGER_URL", f"sqlite:///{tmp_path}/ledger.db")
+    return server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    return s3.new_bucket()
+
+
+def job_of(dataset: Any, gateway: GatewayProcess, bucket: str, **fields: Any) -> orchestrator.Job:
+    return orchestrator.Job(
+        dataset=dataset,
+        name="far",
+        model=MODEL,
+        prompt="{text}",
+        provider_options={"base_url": gateway.url, **QUICK},
+        work=f"s3://{bucket}/work",
+        **fields,
+    )
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def as_csv(table: pa.Table) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table.column_names)
+    writer.writeheader()
+    writer.writerows(table.to_pylist())
+    return text.getvalue().encode()
+
+
+def as_jsonl(table: pa.Table) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in table.to_pylist()).encode()
+
+
+FORMATS: Final[dict[str, Callable[[pa.Table], bytes]]] = {
+    "parquet": as_parquet,
+    "csv": as_csv,
+    "csv.gz": lambda table: gzip.compress(as_csv(table)),
+    "jsonl": as_jsonl,
+    "jsonl.gz": lambda table: gzip.compress(as_jsonl(table)),
+}
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_job_all_of_whose_places_are_urls_ends_exact(
+    s3: S3Server, bucket: str, gateway: GatewayProcess, kind: str
+) -> None:
+    s3.put(bucket, f"data/x.{kind}", FORMATS[kind](marked(ROWS)))
+    job = job_of(f"s3://{bucket}/data/x.{kind}", gateway, bucket, output=f"s3://{bucket}/answers/far")
+
+    result = orchestrator.run(job)
+
+    assert result.counts == {"rows": ROWS, "succeeded": ROWS, "dead": 0}
+    assert result.path == f"s3://{bucket}/answers/far"
+    output = result.to_arrow()
+    assert [int(number) for number in output["number"].to_pylist()] == list(range(ROWS))
+    said = [answer.split()[:2] for answer in output["llm_response"].to_pylist()]
+    assert said == [["[simulated]", mark(number)] for number in range(ROWS)]
+    assert len(result.to_pandas()) == ROWS
+    assert result.failures().num_rows == 0
+    assert result.errors() == {}
+    check_bill(gateway.bill())
+    assert f"work/{result.job_id}/job.json" in s3.keys(bucket)
+    assert not [key for key in s3.keys(bucket) if "/.part-" in key]
+
+
+@pytest.mark.usefixtures("key")
+def test_a_table_in_memory_is_kept_in_the_store_and_the_job_is_resumed_from_there(
+    s3: S3Server, bucket: str, gateway: GatewayProcess
+) -> None:
+    """The output goes to the job's own folder; a second run finds it finished, and pays nothing."""
+    source = marked(ROWS)
+    first = orchestrator.run(job_of(source, gateway, bucket))
+    bill = gateway.bill()
+
+    second = orchestrator.run(job_of(source, gateway, bucket))
+
+    check_exact(first.to_arrow(), source)
+    assert first.path == f"s3://{bucket}/work/{first.job_id}/output"
+    assert second.job_id == first.job_id
+    assert second.to_arrow() == first.to_arrow()
+    assert gateway.bill() == bill
+    assert len([key for key in s3.keys(bucket) if key.startswith("work/inputs/")]) == 1
+
+
+@pytest.mark.usefixtures("key")
+def test_dead_rows_are_found_in_the_store(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
+    source = marked(ROWS).set_column(1, "text", [[None if n % 100 == 0 else f"{mark(n)} x" for n in range(ROWS)]])
+    s3.put(bucket, "x.parquet", as_parquet(source))
+
+    result = orchestrator.run(job_of(f"s3://{bucket}/x.parquet", gateway, bucket, policy={"null_policy": "skip"}))
+
+    assert result.failures()["number"].to_pylist() == [0, 100, 200]
+    assert result.errors() == {"null_skipped": 3}
+
+
+@pytest.mark.usefixtures("key", "s3")
+def test_a_bucket_that_is_not_there_stops_the_job_before_anything_is_sent(gateway: GatewayProcess) -> None:
+    with pytest.raises(ConfigError, match=r"s3://no-such-bucket/work cannot be written: 404.*AWS_REGION"):
+        orchestrator.run(job_of(marked(3), gateway, "no-such-bucket"))
+
+    assert gateway.batches() == []
+
+
+@pytest.mark.usefixtures("key", "s3")
+def test_an_output_in_a_bucket_that_is_not_there_does_so_too(bucket: str, gateway: GatewayProcess) -> None:
+    with pytest.raises(ConfigError, match=r"s3://no-such-bucket/answers cannot be written: 404.*AWS_REGION"):
+        orchestrator.run(job_of(marked(3), gateway, bucket, output="s3://no-such-bucket/answers/far"))
+
+    assert gateway.batches() == []
+
+
+@pytest.mark.usefixtures("key")
+def test_an_output_that_is_taken_away_is_not_a_result(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
+    result = orchestrator.run(job_of(marked(3), gateway, bucket))
+    s3.delete(bucket, f"work/{result.job_id}/output/_SUCCESS")
+
+    with pytest.raises(OutputError, match="holds no finished output"):
+        result.to_arrow()

@@ -1,0 +1,206 @@
+"""Datasets in an object store: the same rows, the same fingerprint, the same refusals as on a disk."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from orchestrator.domain.errors import ConfigError, DatasetError
+from orchestrator.planner import columnar
+from orchestrator.planner.keep import keep_table, keep_table_in
+from orchestrator.planner.read import Dataset, open_dataset
+from orchestrator.storage.places import open_spool
+from tests.servers.s3 import S3Server, s3_server
+
+TABLE: Final = pa.table({"n": range(25_000), "text": [f"row {number} " + "x" * 40 for number in range(25_000)]})
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    server = s3_server()
+    server.set_environment(monkeypatch)
+    return server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    return s3.new_bucket()
+
+
+def opened(location: str | Path) -> Dataset:
+    return open_dataset(location, shard_rows=10_000, shard_bytes=10**12)
+
+
+def rows_of(dataset: Dataset, **options: Any) -> list[dict[str, Any]]:
+    return [row for shard in dataset.shards for batch in dataset.batches(shard, **options) for row in batch.to_pylist()]
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=4_000)
+    return sink.getvalue()
+
+
+def as_arrow(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=4_000)
+    return sink.getvalue()
+
+
+def as_csv(table: pa.Table) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table.column_names)
+    writer.writeheader()
+    writer.writerows(table.to_pylist())
+    return text.getvalue().encode()
+
+
+def as_jsonl(table: pa.Table) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in table.to_pylist()).encode()
+
+
+FORMATS: Final[dict[str, Callable[[pa.Table], bytes]]] = {
+    "parquet": as_parquet,
+    "arrow": as_arrow,
+    "csv": as_csv,
+    "csv.gz": lambda table: gzip.compress(as_csv(table)),
+    "jsonl": as_jsonl,
+    "jsonl.gz": lambda table: gzip.compress(as_jsonl(table)),
+    "jsonl.zst": lambda table: zstandard.compress(as_jsonl(table)),
+}
+
+
+class Twin:
+    """The same files in a folder and in a bucket."""
+
+    def __init__(self, s3: S3Server, bucket: str, folder: Path) -> None:
+        self.s3, self.bucket, self.folder = s3, bucket, folder
+        self.url = f"s3://{bucket}/some/data"
+
+    def put(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.s3.put(self.bucket, f"some/data/{name}", content)
+
+
+@pytest.fixture
+def twin(s3: S3Server, bucket: str, tmp_path: Path) -> Twin:
+    return Twin(s3, bucket, tmp_path / "data")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_is_the_same_dataset_at_a_url(twin: Twin, kind: str) -> None:
+    twin.put(f"x.{kind}", FORMATS[kind](TABLE))
+
+    near, far = opened(twin.folder / f"x.{kind}"), opened(f"{twin.url}/x.{kind}")
+
+    assert far.fingerprint == near.fingerprint
+    assert far.shards == near.shards
+    assert far.schema == near.schema
+    assert rows_of(far) == rows_of(near)
+    assert len(rows_of(far)) == TABLE.num_rows
+    last = far.shards[-1]
+    tail = [row for batch in far.batches(last, columns=["n"], row_start=4_500) for row in batch.to_pylist()]
+    assert tail == [row for batch in near.batches(last, columns=["n"], row_start=4_500) for row in batch.to_pylist()]
+
+
+def test_large_row_groups_are_read_page_by_page(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columnar, "FETCH_BYTES_MAX", 0)
+    twin.put("x.parquet", as_parquet(TABLE))
+
+    assert rows_of(opened(f"{twin.url}/x.parquet")) == TABLE.to_pylist()
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "/**/*.parquet", "/year=*/*.parquet", "/year=2026/*.parquet"])
+def test_folders_and_globs_hold_the_same_files_at_a_url(twin: Twin, pattern: str) -> None:
+    """With partition folders, and with what is hidden passed over."""
+    for year in (2025, 2026):
+        for part in ("b", "a"):
+            twin.put(f"year={year}/{part}.parquet", as_parquet(TABLE.slice(year, 10)))
+    twin.put("_SUCCESS", b"")
+    twin.put("year=2026/.part.crc", b"x")
+
+    near, far = opened(f"{twin.folder}{pattern}"), opened(f"{twin.url}{pattern}")
+
+    assert far.fingerprint == near.fingerprint
+    assert sorted(far.files) == sorted(near.files)
+    assert rows_of(far) == rows_of(near)
+    assert len(rows_of(far)) == (20 if "2026" in pattern else 40)
+
+
+def test_a_bucket_itself_is_a_dataset(s3: S3Server, bucket: str) -> None:
+    s3.put(bucket, "x.parquet", as_parquet(TABLE))
+
+    for location in (f"s3://{bucket}", f"s3://{bucket}/", f"s3://{bucket}/*.parquet", f"s3://{bucket}/x.parquet"):
+        assert rows_of(opened(location)) == TABLE.to_pylist()
+
+
+def test_a_file_replaced_since_it_was_opened_is_refused(twin: Twin) -> None:
+    twin.put("x.parquet", as_parquet(TABLE))
+    dataset = opened(f"{twin.url}/x.parquet")
+    twin.put("x.parquet", as_parquet(TABLE.slice(1)))
+
+    with pytest.raises(DatasetError, match=r"x\.parquet has changed since the dataset was opened"):
+        rows_of(dataset)
+
+
+def refusal(location: str) -> str:
+    with pytest.raises((DatasetError, ConfigError)) as caught:
+        opened(location)
+    return str(caught.value)
+
+
+def test_what_is_not_there_is_answered_with_what_is(twin: Twin) -> None:
+    twin.put("x.parquet", as_parquet(TABLE))
+
+    assert refusal(f"{twin.url}/y.parquet") == f"{twin.url}/y.parquet does not exist; {twin.url} holds x.parquet"
+    assert refusal(f"{twin.url}/z/*.csv") == f"{twin.url}/z/*.csv holds no files to read; {twin.url} holds x.parquet"
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_not_there_is_named_with_what_to_set() -> None:
+    for location in ("s3://no-such-bucket/x.parquet", "s3://no-such-bucket/*.csv", "s3://no-such-bucket"):
+        words = refusal(location)
+
+        assert "there is no bucket s3://no-such-bucket" in words
+        assert "AWS_ACCESS_KEY_ID" in words
+        assert "test-secret" not in words
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://id:hunter2@bucket/x.csv", "https://host/x.parquet?sig=hunter2", "ftp://hunter2/x"]
+)
+def test_a_url_that_may_bear_secrets_is_refused_and_not_shown(url: str) -> None:
+    assert "hunter2" not in refusal(url)
+
+
+def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(as_parquet(TABLE))
+
+    assert opened(f"file://{tmp_path}/x.parquet").fingerprint == opened(tmp_path / "x.parquet").fingerprint
+
+
+def test_a_table_is_kept_in_a_store_under_the_name_it_has_on_a_disk(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    spool = open_spool(f"s3://{bucket}/work")
+
+    names = {keep_table_in(spool, "inputs", table) for table in (TABLE, TABLE.to_reader(1_000))}
+
+    here = keep_table(TABLE, tmp_path)
+    assert names == {f"inputs/{here.name}"}
+    assert s3.keys(bucket) == [f"work/inputs/{here.name}"]
+    far = opened(f"s3://{bucket}/work/inputs/{here.name}")
+    assert far.fingerprint == opened(here).fingerprint
+    assert rows_of(far) == TABLE.to_pylist()
