@@ -1,7 +1,8 @@
 """Batch orchestrator: a language model's answer beside every row of a dataset, through Batch APIs."""
 
-from orchestrator.api import JobHandle, JobHeld, JobInterrupted, JobStopped, open_job, plan, run
+from orchestrator.api import open_job, plan, run, submit
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.handle import JobHandle, JobHeld, JobInterrupted, JobStopped, JobUnfinished
 from orchestrator.job import Job, read_job
 from orchestrator.result import Result, Status
 
@@ -13,6 +14,7 @@ __all__ = [
     "JobHeld",
     "JobInterrupted",
     "JobStopped",
+    "JobUnfinished",
     "OrchestratorError",
     "Result",
     "Status",
@@ -20,4 +22,5 @@ __all__ = [
     "plan",
     "read_job",
     "run",
+    "submit",
 ]

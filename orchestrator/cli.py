@@ -17,6 +17,7 @@ import typer
 
 from orchestrator import api, log, memory, report
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.handle import JobHandle, JobInterrupted, JobStopped
 from orchestrator.job import Job, read_job
 from orchestrator.result import Result, Status
 from orchestrator.watch import INTERRUPTED, Watch, say
@@ -28,7 +29,9 @@ WAITING: Final = 3
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 JobArgument = Annotated[str, typer.Argument(help="A job file (TOML), or the id of a job in the work folder.")]
-WorkOption = Annotated[Path | None, typer.Option(help="The work folder. Default: .orchestrator")]
+WorkOption = Annotated[
+    str | None, typer.Option(help="The work folder, or its URL in an object store. Default: .orchestrator")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -42,10 +45,10 @@ def main() -> None:
     except (ConfigError, DatasetError) as error:
         say(f"error: {error}")
         sys.exit(WRONG)
-    except api.JobInterrupted as error:
+    except JobInterrupted as error:
         say(f"{error}")
         sys.exit(INTERRUPTED)
-    except api.JobStopped as error:
+    except JobStopped as error:
         say(f"{error}")
         sys.exit(WAITING)
     except OrchestratorError as error:
@@ -81,6 +84,25 @@ def run(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) 
             result = api.run(described, progress=watch.look, stop=watch.stop)
         else:
             result = _find(job, work).resume(progress=watch.look, stop=watch.stop)
+    _tell(result, as_json)
+
+
+@app.command()
+def submit(
+    job: JobArgument,
+    work: WorkOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the fleet has done it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a job to the fleet's workers, and return at once. Submitted again, it resumes; nothing is sent twice."""
+    described = _from_file(job, work)
+    handle = api.submit(described)
+    if not wait:
+        found = handle.status()
+        typer.echo(json.dumps(found.as_dict()) if as_json else _submitted_text(found))
+        return
+    with Watch(handle.job_id, api.guarantee(described.provider_settings), plain=as_json) as watch:
+        result = handle.wait(progress=watch.look, stop=watch.stop)
     _tell(result, as_json)
 
 
@@ -167,7 +189,7 @@ def _is_file(job: str) -> bool:
     return job.endswith(".toml") or Path(job).is_file()
 
 
-def _from_file(job: str, work: Path | None) -> Job:
+def _from_file(job: str, work: str | None) -> Job:
     if not _is_file(job):
         raise ConfigError(f"{job!r} is no job file: name a .toml file")
     found = read_job(Path(job))
@@ -176,7 +198,7 @@ def _from_file(job: str, work: Path | None) -> Job:
     return api.at(found, work)
 
 
-def _find(job: str, work: Path | None) -> api.JobHandle:
+def _find(job: str, work: str | None) -> JobHandle:
     if _is_file(job):
         described = _from_file(job, work)
         return api.open_job(api.identify(described), work=work or described.work)
@@ -202,6 +224,15 @@ def _status_text(found: Status) -> str:
         lines.append(f"  being tried again after: {found.totals.trouble}")
     if found.totals.held_chunks:
         lines.append(f"  held: see `orchestrator resolve {found.job_id}`")
+    return "\n".join(lines)
+
+
+def _submitted_text(found: Status) -> str:
+    lines = [f"{found.job_id}: submitted", f"  orchestrator status {found.job_id}"]
+    if not found.workers_alive:
+        lines.append("  no worker is alive on this ledger: start one with `make worker`")
+    if not found.beats_alive:
+        lines.append("  no beat is alive on this ledger: start one with `make beat`")
     return "\n".join(lines)
 
 

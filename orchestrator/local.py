@@ -12,46 +12,80 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
-from orchestrator.domain.errors import ConfigError, LeaseLost
+from orchestrator.domain import lanes
+from orchestrator.domain.errors import LeaseLost, LedgerBusy
+from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import ChunkState, Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
 from orchestrator.wiring import Workbench
 
-HEAVY: Final = frozenset({Step.PLAN, Step.COLLECT, Step.FINISH, Step.RETRY, Step.SPLIT, Step.SEAL})
-LIGHT: Final = frozenset(Step) - HEAVY
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
 HEAVY_MAX: Final = 2
+# Creates have threads of their own, too: eight that hang must not keep the batches under way from being looked at.
+THREADS_OF: Final = (lanes.HEAVY, frozenset({Lane.TRANSFER}), frozenset({Lane.CONTROL}))
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
-LOCK: Final = "runner.lock"
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 Progress = Callable[[Job, Totals], None]
 
 
 @contextmanager
-def only_runner(work: Path) -> Iterator[None]:
-    """Hold the work folder for this process. Raises ConfigError where another one has it."""
-    with (work / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"another process (pid {file.read().strip() or 'unknown'}) is running jobs in {work}: "
-                "wait for it, or use another work folder (--work)"
-            ) from None
+def only_runner(lock: Path) -> Iterator[None]:
+    """Hold an SQLite ledger for this process. Raises LedgerBusy where another one has it."""
+    with lock.open("a+") as file:
+        if not _locked(file, fcntl.LOCK_EX):
+            raise LedgerBusy(_holder(file, lock))
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def one_of_many(lock: Path) -> Iterator[None]:
+    """Hold an SQLite ledger together with the other processes of a fleet. Raises LedgerBusy where a run has it."""
+    with lock.open("a+") as file:
+        if not _locked(file, fcntl.LOCK_SH):
+            raise LedgerBusy(_holder(file, lock))
+        yield
+
+
+def _locked(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(file: TextIO, lock: Path) -> str:
+    if _locked(file, fcntl.LOCK_SH):
+        return (
+            f"a fleet's workers are at work in {lock.parent}: give them the job (orchestrator submit), stop them, "
+            "or use another work folder (--work)"
+        )
+    file.seek(0)
+    return (
+        f"another process (pid {file.read().strip() or 'unknown'}) is running jobs in {lock.parent}: "
+        "wait for it, or use another work folder (--work)"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Crew:
+    """Threads for some kinds of steps."""
+
+    steps: frozenset[Step]
+    size: int
+    given: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
 
 
 @dataclass(slots=True)
@@ -63,8 +97,6 @@ class LocalRunner:
     threads: int
     lease_s: float
     stop: threading.Event = field(default_factory=threading.Event)
-    _heavy: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
-    _light: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[tuple[Claim, BaseException | None]] = field(default_factory=queue.SimpleQueue)
     _running: set[Claim] = field(default_factory=set)
 
@@ -73,27 +105,35 @@ class LocalRunner:
 
         Raises whatever a step raised that no step expects.
         """
-        lanes = [self._heavy] * min(HEAVY_MAX, self.threads) + [self._light] * self.threads
-        for lane in lanes:
-            threading.Thread(target=self._work, args=(lane,), daemon=True).start()
+        crews = [self._crew(kinds) for kinds in THREADS_OF]
+        for crew in crews:
+            for _ in range(crew.size):
+                threading.Thread(target=self._work, args=(crew.given,), daemon=True).start()
         try:
-            return self._loop(progress)
+            return self._loop(crews, progress)
         finally:
-            for lane in lanes:
-                lane.put(None)
+            for crew in crews:
+                for _ in range(crew.size):
+                    crew.given.put(None)
 
-    def _loop(self, progress: Progress | None) -> Job:
+    def _crew(self, kinds: frozenset[Lane]) -> _Crew:
+        size = min(HEAVY_MAX, self.threads) if kinds == lanes.HEAVY else self.threads
+        return _Crew(steps=steps_of(*kinds), size=size)
+
+    def _loop(self, crews: Sequence[_Crew], progress: Progress | None) -> Job:
         failure: BaseException | None = None
         reported_at, looks = 0.0, 0
         while True:
             job = self.bench.ledger.job(self.job_id)
             stopping = self.stop.is_set() or failure is not None or job.state in ENDED
             if not stopping:
-                self._hand_out()
+                self._hand_out(crews)
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
                 progress(job, self.bench.overview.totals(self.job_id))
-            if not self._running and (stopping or (looks % IDLE_LOOKS == 0 and self._nothing_to_wait_for())):
+            if not self._running and (
+                stopping or (looks % IDLE_LOOKS == 0 and needs_a_person(self.bench, self.job_id))
+            ):
                 break
             looks += 1
             failure = self._await_one() or failure
@@ -103,19 +143,16 @@ class LocalRunner:
             progress(job, self.bench.overview.totals(self.job_id))
         return self.bench.ledger.job(self.job_id)
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, crews: Sequence[_Crew]) -> None:
         now = self.bench.clock.now()
-        for lane, steps, room in (
-            (self._heavy, HEAVY, min(HEAVY_MAX, self.threads)),
-            (self._light, LIGHT, self.threads),
-        ):
-            free = room - sum(claim.step in steps for claim in self._running)
+        for crew in crews:
+            free = crew.size - sum(claim.step in crew.steps for claim in self._running)
             if free <= 0:
                 continue
-            claims = self.bench.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
+            claims = self.bench.ledger.claim(crew.steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
             self._running.update(claims)
             for claim in claims:
-                lane.put(claim)
+                crew.given.put(claim)
 
     def _await_one(self) -> BaseException | None:
         """Wait until a step ends or it is time to look again; return what it raised, if nobody expects that."""
@@ -134,24 +171,25 @@ class LocalRunner:
                 failure = failure or error
             wait_s = 0.0
 
-    def _nothing_to_wait_for(self) -> bool:
-        """Say whether the job can only go on once a person has done something."""
-        totals = self.bench.overview.totals(self.job_id)
-        if totals.live_chunks == 0 or totals.shards_planning:
-            return False
-        if totals.live_chunks == totals.held_chunks:
-            return totals.waiting == 0
-        unsent = sum(totals.chunks.get(state, 0) for state in (ChunkState.PLANNED, ChunkState.UPLOADED))
-        if totals.live_chunks > unsent + totals.held_chunks:
-            return False
-        account = self.bench.ledger.job(self.job_id).account
-        return bool(self.bench.desk.pause_reason(account, now=self.bench.clock.now()))
-
-    def _work(self, lane: queue.SimpleQueue[Claim | None]) -> None:
-        while (claim := lane.get()) is not None:
+    def _work(self, given: queue.SimpleQueue[Claim | None]) -> None:
+        while (claim := given.get()) is not None:
             try:
                 self.bench.perform(claim)
             except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, and raised there
                 self._done.put((claim, error))
             else:
                 self._done.put((claim, None))
+
+
+def needs_a_person(bench: Workbench, job_id: JobId) -> bool:
+    """Say whether the job can only go on once a person has done something."""
+    totals = bench.overview.totals(job_id)
+    if totals.live_chunks == 0 or totals.shards_planning:
+        return False
+    if totals.live_chunks == totals.held_chunks:
+        return totals.waiting == 0
+    unsent = sum(totals.chunks.get(state, 0) for state in (ChunkState.PLANNED, ChunkState.UPLOADED))
+    if totals.live_chunks > unsent + totals.held_chunks:
+        return False
+    account = bench.ledger.job(job_id).account
+    return bool(bench.desk.pause_reason(account, now=bench.clock.now()))

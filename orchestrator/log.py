@@ -13,6 +13,12 @@ import structlog
 
 STEP_FAILED: Final = "step.failed"
 STEP_YIELDED: Final = "step.yielded"
+HINT_REFUSED: Final = "hint.refused"
+LEDGER_LOST: Final = "ledger.lost"
+BROKER_LOST: Final = "broker.lost"
+FLEET_MIXED: Final = "fleet.mixed"
+MEMBER_JOINED: Final = "member.joined"
+STOP_FORCED: Final = "stop.forced"
 JOB_STARTED: Final = "job.started"
 JOB_ENDED: Final = "job.ended"
 STOP_REQUESTED: Final = "stop.requested"

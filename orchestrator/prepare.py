@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from orchestrator import settings as configuration
 from orchestrator import spec as specs
@@ -19,10 +19,13 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Job as JobRecord
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.job import Job
-from orchestrator.planner.read import Dataset, keep_table, open_dataset
-from orchestrator.settings import Settings
+from orchestrator.location import is_url, join, locate
+from orchestrator.planner.keep import keep_table, keep_table_in
+from orchestrator.planner.read import Dataset, open_dataset
+from orchestrator.ports import Provider
+from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.spec import Spec, render_mark
-from orchestrator.wiring import JobTools, Workbench
+from orchestrator.wiring import JobTools, Workbench, check_places, connect, work_files
 
 INPUTS: Final = "inputs"
 OWNER: Final = "_job"  # in an output folder: the job that writes there
@@ -37,22 +40,22 @@ class Prepared:
     source: Dataset
 
 
-def places(job: Job) -> tuple[Settings, Path]:
+def places(job: Job) -> tuple[Settings, str]:
     """Return the program's settings, and the job's work folder."""
     settings = configuration.load(os.environ)
-    return settings, Path(job.work) if job.work is not None else settings.work
+    return settings, locate(job.work) if job.work is not None else settings.work
 
 
-def prepare(job: Job, settings: Settings, work: Path) -> Prepared:
+def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
     location = job.dataset
     if not isinstance(location, str | Path):
-        location = keep_table(location, work / INPUTS)
+        location = _kept(location, work)
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
     table = job.provider_settings
     spec = Spec(
         name=job.name,
-        dataset=str(Path(location).absolute()),
+        dataset=locate(location),
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,
@@ -60,11 +63,18 @@ def prepare(job: Job, settings: Settings, work: Path) -> Prepared:
         provider=table,
         shard_rows=settings.shard_rows,
         shard_bytes=settings.shard_bytes,
-        output="" if job.output is None else str(Path(job.output).absolute()),
+        output="" if job.output is None else locate(job.output),
         output_options=job.resolved_output_options,
     )
     _check(spec, job, source)
     return Prepared(job, spec, source)
+
+
+def _kept(table: Any, work: str) -> str | Path:
+    """Keep a table as a file of the work folder, and return where."""
+    if is_url(work):
+        return join(work, keep_table_in(work_files(work), INPUTS, table))
+    return keep_table(table, Path(join(work, INPUTS)))
 
 
 def _check(spec: Spec, job: Job, source: Dataset) -> None:
@@ -75,7 +85,7 @@ def _check(spec: Spec, job: Job, source: Dataset) -> None:
             f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
             f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
         )
-    tools = JobTools(spec=spec, work=Path(), environment=NoKey(), render=job.render, opened=source)
+    tools = JobTools(spec=spec, work="", connect=keyless, render=job.render, opened=source)
     tools.renderer(0, policy)
 
 
@@ -92,7 +102,12 @@ class NoKey(Mapping[str, str]):
         return 0
 
 
-def enter(bench: Workbench, prepared: Prepared) -> None:
+def keyless(provider: ProviderSettings) -> Provider:
+    """Return a provider to ask for its traits only."""
+    return connect(provider, NoKey())
+
+
+def enter(bench: Workbench, prepared: Prepared, tools: JobTools) -> None:
     """Enter the job in the ledger, or take it up again where it was left."""
     spec, now = prepared.spec, bench.clock.now()
     policy = prepared.job.resolved_policy
@@ -104,15 +119,38 @@ def enter(bench: Workbench, prepared: Prepared) -> None:
         policy=policy,
         rounds_max=policy.attempts_max,
     )
-    tools = bench.tools(spec.job_id)
+    check_places(tools)
     with tools.spool.create("job.json") as file:
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(tools, _known_spec(bench, spec.job_id))
     known = bench.desk.open(record, len(prepared.source.shards), now=now)
-    bench.desk.break_leases(now=now)
     bench.desk.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
         bench.desk.retry(spec.job_id, now=now)
+
+
+def refuse_function(job: Job) -> None:
+    """Raise ConfigError for a job that only this program can render."""
+    if job.render is not None:
+        raise ConfigError(
+            "render is a function of this program, which a fleet's workers do not have: give prompt or messages "
+            "instead, or run the job with orchestrator.run(...) on an SQLite ledger of its own (no "
+            "ORCHESTRATOR_LEDGER_URL)"
+        )
+
+
+def refuse_unshared(job: Job, work: str) -> None:
+    """Raise ConfigError for what only this process, or only this machine, could read or write."""
+    refuse_function(job)
+    if not is_url(work):
+        return  # a folder that all machines share holds everything else, too
+    places = {"job.dataset": job.dataset, "job.output": job.output}
+    for name, place in places.items():
+        if isinstance(place, str | Path) and not is_url(locate(place)):
+            raise ConfigError(
+                f"{name} {place} is on this machine, and the work folder is {work}: workers on other machines "
+                "cannot reach it. Name a place in the object store"
+            )
 
 
 def _known_spec(bench: Workbench, job_id: JobId) -> Spec | None:

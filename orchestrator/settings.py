@@ -17,6 +17,7 @@ from typing import Any, Final, get_type_hints
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Policy, Price
+from orchestrator.location import locate
 
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
@@ -26,11 +27,22 @@ CHECKOUT: Final = Path(__file__).parent.parent / "config"
 class Settings:
     """How the program runs on this machine."""
 
-    work: Path
+    work: str  # a location
+    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may bear a password
+    broker_url: str = field(repr=False)  # may bear a password
+    broker_insecure: bool
     threads: int
     lease_s: float
+    tick_s: float
+    shutdown_s: float
+    heartbeat: str  # the path of a file; "": none
     shard_rows: int
     shard_bytes: int
+
+
+_TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat")
+_WHOLE: Final = ("threads", "shard_rows", "shard_bytes")
+_SECONDS: Final = ("lease_s", "tick_s", "shutdown_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +79,20 @@ def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings
     for name in names:
         variable = f"ORCHESTRATOR_{name.upper()}"
         if variable in environment:
-            values[name] = _number(environment[variable], variable) if name != "work" else environment[variable]
+            values[name] = _from_text(name, environment[variable], variable)
             called[name] = variable
-    if not isinstance(values["work"], str) or not values["work"]:
-        raise ConfigError(f"{called['work']} must be the path of a folder")
-    for name in ("threads", "shard_rows", "shard_bytes", "lease_s"):
-        whole = name != "lease_s"
+    for name in _TEXTS:
+        if not isinstance(values[name], str):
+            raise ConfigError(f"{called[name]} must be a text")
+    if not values["work"]:
+        raise ConfigError(f"{called['work']} must be the path of a folder, or the URL of one in an object store")
+    if not isinstance(values["broker_insecure"], bool):
+        raise ConfigError(f"{called['broker_insecure']} must be true or false")
+    for name in (*_WHOLE, *_SECONDS):
+        whole = name in _WHOLE
         if not isinstance(values[name], int if whole else int | float) or not _is_positive(values[name]):
             raise ConfigError(f"{called[name]} must be a {'whole ' if whole else ''}number above 0")
-    return Settings(**values | {"work": Path(values["work"])})
+    return Settings(**values | {"work": locate(values["work"])})
 
 
 def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
@@ -167,6 +184,17 @@ def _decimal(value: Any, where: str) -> Decimal:
     if not amount.is_finite() or amount < 0:
         raise ConfigError(f"{where} must be an amount in USD, not below 0")
     return amount
+
+
+def _from_text(name: str, text: str, variable: str) -> str | bool | int | float:
+    """Return a setting that the environment gave."""
+    if name in _TEXTS:
+        return text
+    if name == "broker_insecure":
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{variable} must be true or false")
+        return text.lower() == "true"
+    return _number(text, variable)
 
 
 def _number(text: str, variable: str) -> int | float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import secrets
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -23,12 +21,17 @@ from orchestrator.collector.finish import Finishing, finish
 from orchestrator.collector.seal import seal
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.model import Claim, JobId, Step
+from orchestrator.domain.lanes import Lane
+from orchestrator.domain.members import Kind, Member
+from orchestrator.domain.model import Claim, Job, JobId, Step
 from orchestrator.domain.policy import Limits, Policy
-from orchestrator.ledger.database import Database, open_sqlite
+from orchestrator.ledger.clock import LedgerClock, clock_skew_s
+from orchestrator.ledger.database import Database, open_ledger
 from orchestrator.ledger.desk import SqlDesk
+from orchestrator.ledger.fleet import SqlFleet
 from orchestrator.ledger.overview import SqlOverview
 from orchestrator.ledger.sql import SqlLedger
+from orchestrator.location import is_url, join, parent_and_name
 from orchestrator.planner.costing import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning, plan
 from orchestrator.planner.read import Dataset, open_dataset
@@ -45,27 +48,16 @@ from orchestrator.providers.secret import Secret
 from orchestrator.settings import ProviderSettings
 from orchestrator.spec import Spec
 from orchestrator.spooled import RowReader
-from orchestrator.storage.local import LocalSpool
+from orchestrator.storage.places import check_place, open_spool
 
 LEDGER: Final = "ledger.db"
+LOCK: Final = "runner.lock"
+MARK: Final = "_ledger"  # in a work folder: which ledger's files it holds
+WORK_MARK: Final = "work_mark"
+TOOLS_MAX: Final = 64  # jobs whose tools are kept; a fleet's worker may meet many in its life
+SQLITE: Final = "sqlite:///"
 OUTPUT: Final = "output"
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
-
-
-class SystemClock:
-    """The `Clock` of this machine."""
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return datetime.now(UTC)
-
-    def draw(self) -> float:
-        """Return a uniform number in [0, 1)."""
-        return random.random()  # noqa: S311 - jitter, not a secret
-
-    def token(self) -> str:
-        """Return 32 random hexadecimal digits."""
-        return secrets.token_hex(16)
 
 
 def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:
@@ -82,21 +74,32 @@ def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provi
     return OneRouter(http, settings.name)
 
 
-@dataclass(slots=True)
+@dataclass
 class Workbench:
     """An open work folder: its ledger, and the tools for each of its jobs."""
 
-    work: Path
+    work: str  # a location
     database: Database
     environment: Mapping[str, str] = field(repr=False)
-    clock: SystemClock = field(default_factory=SystemClock)
+    lock: Path | None = None  # what the processes at work on an SQLite ledger hold
     _tools: dict[JobId, JobTools] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _providers: dict[tuple[object, ...], Provider] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def clock(self) -> LedgerClock:
+        """The time at the ledger."""
+        return LedgerClock(self.database)
 
     @property
     def ledger(self) -> SqlLedger:
         """The ledger, for steps."""
         return SqlLedger(self.database)
+
+    @property
+    def fleet(self) -> SqlFleet:
+        """The ledger, for the processes of a fleet."""
+        return SqlFleet(self.database)
 
     @property
     def overview(self) -> SqlOverview:
@@ -110,24 +113,62 @@ class Workbench:
 
     def tools(self, job_id: JobId) -> JobTools:
         """Return the tools of a job, made from its spec in the ledger where nobody has given a newer one."""
+        return self._tools_of(self.ledger.job(job_id))
+
+    def _tools_of(self, job: Job) -> JobTools:
         with self._lock:
-            if job_id not in self._tools:
-                spec = specs.from_json(self.ledger.job(job_id).spec)
-                self._tools[job_id] = JobTools(spec=spec, work=self.work, environment=self.environment)
-            return self._tools[job_id]
+            known = self._tools.pop(job.id, None)
+            if known is None or known.text != job.spec:  # opened again, perhaps at another place or price
+                spec = specs.from_json(job.spec)
+                render = known.render if known is not None else None
+                known = JobTools(spec=spec, text=job.spec, work=self.work, connect=self.provider, render=render)
+            self._tools[job.id] = known  # the one used last stands last
+            while len(self._tools) > TOOLS_MAX:
+                del self._tools[next(iter(self._tools))]
+            return known
 
     def equip(self, spec: Spec, *, render: RowFunction | None = None, source: Dataset | None = None) -> JobTools:
         """Make the tools of a job from what its user has just given."""
-        tools = JobTools(spec=spec, work=self.work, environment=self.environment, render=render, opened=source)
+        tools = JobTools(
+            spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
+        )
         with self._lock:
             self._tools[spec.job_id] = tools
         return tools
 
+    def provider(self, settings: ProviderSettings) -> Provider:
+        """Return the provider behind a table of settings; jobs of one account share its connections."""
+        key = (settings.name, settings.dialect, settings.base_url, settings.api_key_env, settings.create_s_max)
+        with self._lock:
+            if key not in self._providers:
+                self._providers[key] = connect(settings, self.environment)
+            return self._providers[key]
+
+    def skew_s(self) -> float:
+        """Return how far this machine's clock is ahead of the ledger's, seconds."""
+        return clock_skew_s(self.database)
+
+    def enlist(self, kind: Kind, host: str, lanes: Sequence[Lane]) -> str:
+        """Enter this process among those at work on the ledger, and return its id there."""
+        now, member_id = self.clock.now(), self.clock.token()
+        member = Member(
+            id=member_id,
+            host=host,
+            pid=os.getpid(),
+            kind=kind,
+            lanes=tuple(lanes),
+            version=version(),
+            started_at=now,
+            seen_at=now,
+        )
+        self.fleet.enlist(member, now=now)
+        return member_id
+
     def perform(self, claim: Claim) -> None:
         """Run the step that was claimed."""
         step, names = _STEPS[claim.step]
-        job_id = claim.unit.job_id
-        kit = Kit(bench=self, tools=self.tools(job_id), policy=self.ledger.job(job_id).policy)
+        job = self.ledger.job(claim.unit.job_id)
+        kit = Kit(bench=self, tools=self._tools_of(job), policy=job.policy)
         step(claim, **{name: getattr(kit, name) for name in names})
 
     def close(self) -> None:
@@ -140,30 +181,31 @@ class JobTools:
     """What the steps of one job work with; each is made when it is first needed."""
 
     spec: Spec
-    work: Path
-    environment: Mapping[str, str] = field(repr=False)
+    work: str
+    connect: Callable[[ProviderSettings], Provider]
+    text: str = ""  # the spec as the ledger has it
     render: RowFunction | None = None
     opened: Dataset | None = None
 
     @property
-    def folder(self) -> Path:
-        """The job's own folder."""
-        return self.work / self.spec.job_id
+    def folder(self) -> str:
+        """The location of the job's own folder."""
+        return join(self.work, self.spec.job_id)
 
     @property
-    def output_folder(self) -> Path:
-        """Where the first revision of the output goes."""
-        return Path(self.spec.output) if self.spec.output else self.folder / OUTPUT
+    def output_folder(self) -> str:
+        """The location of the first revision of the output."""
+        return self.spec.output or join(self.folder, OUTPUT)
 
     @property
     def spool(self) -> Spool:
         """The job's files."""
-        return LocalSpool(self.folder)
+        return open_spool(self.folder)
 
     @cached_property
     def provider(self) -> Provider:
         """The provider."""
-        return connect(self.spec.provider, self.environment)
+        return self.connect(self.spec.provider)
 
     @cached_property
     def source(self) -> Source:
@@ -185,14 +227,15 @@ class JobTools:
     @property
     def finishing(self) -> Finishing:
         """What output is made with."""
+        parent, name = parent_and_name(self.output_folder)
         return Finishing(
             source=self.source,
             fingerprint=self.spec.fingerprint,
             options=self.spec.output_options,
             job_digest=self.spec.digest,
             slice_rows=SLICE_ROWS,
-            output=LocalSpool(self.output_folder.parent),
-            folder=self.output_folder.name,
+            output=open_spool(parent),
+            folder=name,
         )
 
     @property
@@ -275,13 +318,62 @@ def limits_of(policy: Policy) -> Limits:
     )
 
 
-def open_workbench(work: Path, environment: Mapping[str, str]) -> Workbench:
-    """Open, or make, a work folder. Raises LedgerError or ConfigError."""
+def open_workbench(work: str, ledger_url: str, environment: Mapping[str, str]) -> Workbench:
+    """Open, or make, a work folder and its ledger. Raises LedgerError or ConfigError."""
+    if not is_url(work):
+        _make_folder(Path(work))
+    if not ledger_url and is_url(work):
+        raise ConfigError(
+            f"the work folder {work} is in an object store, so the ledger needs a place of its own: set "
+            "ORCHESTRATOR_LEDGER_URL to postgresql://…, or, where one machine does all the work, to sqlite:////a/file"
+        )
+    database = open_ledger(ledger_url or f"{SQLITE}{join(work, LEDGER)}")
+    path = None if database.is_shared else Path(ledger_url.removeprefix(SQLITE) or join(work, LEDGER))
+    bench = Workbench(work=work, database=database, environment=environment, lock=path and path.with_name(LOCK))
+    if ledger_url:
+        _bind(bench)
+    return bench
+
+
+def _bind(bench: Workbench) -> None:
+    """Make sure that the work folder is the one that this ledger's files are in. Raises ConfigError.
+
+    A ledger that lies elsewhere could be opened with any folder: an empty one, or one that only this machine sees.
+    """
+    spool, candidate = work_files(bench.work), bench.clock.token()
+    with spool.create(MARK) as file:
+        file.write(candidate.encode())
+    with spool.open(MARK) as file:
+        found = file.read().decode()
+    known = bench.fleet.remember(WORK_MARK, found)
+    if found == known:
+        return
+    if found == candidate:
+        spool.remove(MARK)
+    bench.close()
+    raise ConfigError(
+        f"the work folder {bench.work} is not the one that the ledger's files are in, as far as this machine sees: "
+        "all machines of a fleet need one folder that they share, or one in an object store (ORCHESTRATOR_WORK)"
+    )
+
+
+def work_files(work: str) -> Spool:
+    """Return the files of a work folder, once it is known that its store can be relied on. Raises ConfigError."""
+    check_place(work)
+    return open_spool(work)
+
+
+def check_places(tools: JobTools) -> None:
+    """Raise ConfigError where the store of the work folder or of the output cannot be relied on."""
+    for location in sorted({tools.work, parent_and_name(tools.output_folder)[0]}):
+        check_place(location)
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"the work folder {work} cannot be made: {error.strerror}") from None
-    return Workbench(work=work, database=open_sqlite(work / LEDGER), environment=environment)
+        raise ConfigError(f"the work folder {folder} cannot be made: {error.strerror}") from None
 
 
 def version() -> str:

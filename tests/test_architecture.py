@@ -29,9 +29,15 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("orchestrator", "workers", "gateway")
 
 DOMAIN: Final = "orchestrator.domain"
-# What several steps share: how files of the work folder are laid out, and rows cut into slices.
-SHARED: Final = ("orchestrator.spooled", "orchestrator.parts", "orchestrator.slices")
-BELOW_STEPS: Final = (DOMAIN, "orchestrator.ports", "orchestrator.log")
+# What several steps share: how files of the work folder are laid out, rows cut into slices, where pyarrow reads.
+SHARED: Final = (
+    *("orchestrator.spooled", "orchestrator.parts", "orchestrator.slices"),
+    *("orchestrator.leases", "orchestrator.filesystems"),
+)
+BELOW_STEPS: Final = (
+    DOMAIN,
+    *("orchestrator.ports", "orchestrator.log", "orchestrator.buckets", "orchestrator.location"),
+)
 STEPS: Final = ("orchestrator.planner", "orchestrator.batches", "orchestrator.collector")
 ADAPTERS: Final = ("orchestrator.providers", "orchestrator.ledger", "orchestrator.storage")
 WIRING: Final = "orchestrator.wiring"
@@ -44,19 +50,25 @@ DESCRIPTIONS: Final = ("orchestrator.job", "orchestrator.spec", "orchestrator.re
 FLOORS: Final = {
     "orchestrator.ports": (DOMAIN,),
     "orchestrator.log": (DOMAIN,),
-    "orchestrator.settings": (DOMAIN,),
+    "orchestrator.buckets": (DOMAIN,),
+    "orchestrator.location": (DOMAIN, "orchestrator.buckets"),
+    "orchestrator.settings": (DOMAIN, "orchestrator.location"),
     "orchestrator.metrics": (DOMAIN, "orchestrator.ports"),
     "orchestrator.job": (*LEAVES, *STEPS),
     "orchestrator.spec": (*LEAVES, *STEPS),
-    "orchestrator.result": (*LEAVES, *STEPS),
+    "orchestrator.result": (*LEAVES, *STEPS, "orchestrator.filesystems"),
     "orchestrator.report": (*LEAVES, *STEPS),
-    **dict.fromkeys(SHARED, (DOMAIN, "orchestrator.ports")),
+    **dict.fromkeys(SHARED, BELOW_STEPS),
     **dict.fromkeys(STEPS, (*BELOW_STEPS, *SHARED)),
     **dict.fromkeys(ADAPTERS, BELOW_STEPS),
     WIRING: (*LEAVES, *SHARED, *STEPS, *ADAPTERS, "orchestrator.spec"),
     "orchestrator.local": (*LEAVES, WIRING),
     "orchestrator.prepare": (*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
-    "orchestrator.api": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.prepare", "orchestrator.local", WIRING),
+    "orchestrator.handle": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.local", WIRING),
+    "orchestrator.api": (
+        *(*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
+        *("orchestrator.prepare", "orchestrator.handle", "orchestrator.local"),
+    ),
 }
 HTTP_HOME: Final = "orchestrator.providers.http"
 EDGES_THAT_PRINT: Final = (

@@ -12,7 +12,19 @@ from orchestrator import settings
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy, Price
 
-DEFAULTS: Final = 'work = "w"\nthreads = 8\nlease_s = 120\nshard_rows = 1000\nshard_bytes = 5000\n'
+DEFAULTS: Final = """\
+work = "w"
+ledger_url = ""
+broker_url = "redis://127.0.0.1:6379/0"
+broker_insecure = false
+threads = 8
+lease_s = 120
+tick_s = 5
+shutdown_s = 330
+heartbeat = ""
+shard_rows = 1000
+shard_bytes = 5000
+"""
 PROVIDERS: Final = """\
 [here]
 dialect = "onerouter"
@@ -50,7 +62,7 @@ def test_the_shipped_configuration_is_in_order() -> None:
     found = settings.load({})
     onerouter = settings.provider("onerouter", {})
 
-    assert (found.work, found.threads, found.shard_rows) == (Path(".orchestrator"), 8, 100_000)
+    assert (found.work, found.threads, found.shard_rows) == (str(Path(".orchestrator").absolute()), 8, 100_000)
     assert onerouter.base_url == "https://llm.onerouter.pro/v1"
     assert onerouter.prices["gpt-4o-mini-batch"] == Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.30"))
     assert settings.policy({}, onerouter).chunk_requests_max == 10_000
@@ -61,12 +73,42 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         "ORCHESTRATOR_WORK": "/elsewhere",
         "ORCHESTRATOR_THREADS": "2",
         "ORCHESTRATOR_LEASE_S": "1.5",
+        "ORCHESTRATOR_LEDGER_URL": "postgresql://ledger.example/jobs",
+        "ORCHESTRATOR_BROKER_URL": "rediss://:word@broker.example:6379/3",
+        "ORCHESTRATOR_BROKER_INSECURE": "True",
+        "ORCHESTRATOR_TICK_S": "2",
+        "ORCHESTRATOR_SHUTDOWN_S": "60",
+        "ORCHESTRATOR_HEARTBEAT": "/run/beat",
         "THREADS": "99",
     }
 
     assert settings.load(environment, folder) == settings.Settings(
-        work=Path("/elsewhere"), threads=2, lease_s=1.5, shard_rows=1_000, shard_bytes=5_000
+        work="/elsewhere",
+        ledger_url="postgresql://ledger.example/jobs",
+        broker_url="rediss://:word@broker.example:6379/3",
+        broker_insecure=True,
+        threads=2,
+        lease_s=1.5,
+        tick_s=2,
+        shutdown_s=60,
+        heartbeat="/run/beat",
+        shard_rows=1_000,
+        shard_bytes=5_000,
     )
+
+
+def test_a_work_folder_may_be_the_url_of_one(folder: Path) -> None:
+    assert settings.load({"ORCHESTRATOR_WORK": "s3://bucket/work/"}, folder).work == "s3://bucket/work"
+
+
+def test_an_address_that_may_bear_a_password_is_not_shown(folder: Path) -> None:
+    """Promise 8: settings end up in tracebacks."""
+    environment = {
+        "ORCHESTRATOR_LEDGER_URL": "postgresql://me:canary@ledger.example/jobs",
+        "ORCHESTRATOR_BROKER_URL": "rediss://:canary@broker.example:6379/3",
+    }
+
+    assert "canary" not in repr(settings.load(environment, folder))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +125,8 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         (DEFAULTS.replace('work = "w"\n', ""), "work"),
         (DEFAULTS.replace("lease_s = 120", "lease_s = nan"), "lease_s"),
         (DEFAULTS.replace("lease_s = 120", "lease_s = -1"), "lease_s"),
+        (DEFAULTS.replace("broker_insecure = false", "broker_insecure = 0"), "broker_insecure"),
+        (DEFAULTS.replace('heartbeat = ""', "heartbeat = false"), "heartbeat"),
         ("threads = = 8", "line 1"),
     ],
 )
@@ -97,7 +141,10 @@ def test_a_wrong_setting_is_named_with_its_file(folder: Path, text: str, message
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("THREADS", "many"), ("THREADS", "2.5"), ("THREADS", "0"), ("LEASE_S", "nan"), ("LEASE_S", "")],
+    [
+        *(("THREADS", "many"), ("THREADS", "2.5"), ("THREADS", "0"), ("LEASE_S", "nan"), ("LEASE_S", "")),
+        *(("BROKER_INSECURE", "yes"), ("TICK_S", "0"), ("WORK", "")),
+    ],
 )
 def test_a_wrong_variable_is_named(folder: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"ORCHESTRATOR_{name}"):

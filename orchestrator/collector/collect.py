@@ -24,6 +24,7 @@ from orchestrator.domain.lifecycle import ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
+from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import ResultFile
@@ -57,7 +58,8 @@ def collect(
         return
     job = ledger.job(chunk.job_id)
     try:
-        archived = _archive(chunk, spool=spool, provider=provider)
+        renewal = Renewal(claim, ledger, clock)
+        archived = _archive(chunk, spool=spool, provider=provider, renewal=renewal)
         lost = False
     except ProviderError as error:
         if not isinstance(error, Gone) or _failed_before(chunk, Gone) + 1 < TRIES_MAX:
@@ -69,7 +71,7 @@ def collect(
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _archive(chunk: Chunk, *, spool: Spool, provider: Provider) -> list[str]:
+def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal) -> list[str]:
     """Put every result file of the batch in place, and return their names. Raises ProviderError."""
     assert chunk.batch_id is not None
     where = chunk.results
@@ -83,17 +85,18 @@ def _archive(chunk: Chunk, *, spool: Spool, provider: Provider) -> list[str]:
     for file in provider.results(chunk.batch_id, where):
         name = spooled.raw_name(chunk, file.name)
         if not spool.exists(name):
-            _keep(spool, name, file, chunk)
+            _keep(spool, name, file, chunk, renewal)
         names.append(name)
     return names
 
 
-def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk) -> None:
+def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk, renewal: Renewal) -> None:
     """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
     line_count, ends_open = 0, False
     with spooled.archive(spool, name) as writer:
         for block in file.blocks:
             writer.write(block)
+            renewal.keep()
             line_count += block.count(b"\n")
             ends_open = not block.endswith(b"\n") if block else ends_open
         line_count += ends_open

@@ -19,13 +19,13 @@ from orchestrator.collector.join import Gap, Join, OutputOptions, output_schema
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
+from orchestrator.leases import Renewal
 from orchestrator.parts import PartCursor
 from orchestrator.slices import Slices
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, Ledger, Overview, Source, Spool
 
-LEASE_S: Final = 120.0
 ROW_GROUP_ROWS: Final = 20_000
 
 
@@ -92,7 +92,7 @@ def _finish(
             "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
             "put the original back and run again; the results so far are kept"
         )
-    slices = slice_count(shard.row_count, finishing.slice_rows)
+    slices, renewal = slice_count(shard.row_count, finishing.slice_rows), Renewal(claim, ledger, clock)
     contributions = overview.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
     with ExitStack() as stack:
@@ -120,7 +120,7 @@ def _finish(
             now = clock.now()
             ledger.record(claim, ShardMoved(before=shard, after=after, due_at=now), now=now, keep=not last)
             if not last:
-                ledger.renew(claim, now=now, lease_s=LEASE_S)
+                renewal.keep()
             shard = written(after)
 
 

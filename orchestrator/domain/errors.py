@@ -2,6 +2,7 @@
 
 OrchestratorError
 ├── ConfigError              the operator must change something; never retried
+│   └── LedgerBusy           others are at work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
 ├── ProviderError            a call to the provider failed; bears the provider's own words
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
@@ -22,6 +23,10 @@ class OrchestratorError(Exception):
 
 class ConfigError(OrchestratorError):
     """A setting, a job file or an argument is wrong; the message names it and says what to do."""
+
+
+class LedgerBusy(ConfigError):
+    """Others are at work on this ledger; the message says who, and what to do."""
 
 
 class DatasetError(OrchestratorError):

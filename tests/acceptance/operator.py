@@ -42,6 +42,6 @@ def resolve_all(gateway: GatewayProcess, job: JobHandle) -> dict[str, str | None
     """Resolve every held chunk by what the gateway has; return what was said."""
     said: dict[str, str | None] = {}
     for one in job.held():
-        said[one["chunk"]] = look_up(gateway, job.work, job.job_id, one)
+        said[one["chunk"]] = look_up(gateway, Path(job.work), job.job_id, one)
         job.resolve(one["chunk"], said[one["chunk"]])
     return said

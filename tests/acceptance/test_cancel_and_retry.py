@@ -108,7 +108,7 @@ def test_dead_rows_are_sent_again_by_retry_into_a_new_revision(
     assert cli.run("run", job).code == 0
     handle = only_job(cli)
     first = handle.results().path
-    before = {path: path.read_bytes() for path in first.glob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in Path(first).glob("*") if path.is_file()}
     check_exact(read_output(first), marked(60), dead={"400": 15})
     gateway.set_faults({})
 

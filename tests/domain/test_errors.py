@@ -13,6 +13,7 @@ CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass) if 
 PARENTS = {  # by hand
     "OrchestratorError": "Exception",
     "ConfigError": "OrchestratorError",
+    "LedgerBusy": "ConfigError",
     "DatasetError": "OrchestratorError",
     "ProviderError": "OrchestratorError",
     "TransientError": "ProviderError",
