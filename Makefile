@@ -1,7 +1,7 @@
 # `make` prints what there is. `make demo` and `make test` need nothing before them.
 
 PYTHON ?= python3
-WORK ?= .orchestrator
+WORK ?= $(or $(ORCHESTRATOR_WORK),.orchestrator)
 PYTEST_WORKERS ?= 2
 ARGS ?=
 JOB ?=
@@ -12,7 +12,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint plan run status cancel retry gateway clean job-is-named
+.PHONY: help setup demo fleet test lint chaos plan run submit status cancel retry worker beat gateway clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,17 +28,26 @@ $(INSTALLED): pyproject.toml .ci/setup
 demo: $(INSTALLED) ## Run a whole job on this machine: no key, no account, no cost
 	@$(BIN)/python examples/demo.py $(ARGS)
 
+fleet: $(INSTALLED) ## The same on a fleet of this machine's own: a broker, two workers, two beats
+	@$(BIN)/python examples/fleet.py $(ARGS)
+
 test: $(INSTALLED) ## Run the tests; ARGS='-k word' chooses
 	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; exit $$status
 
+chaos: $(INSTALLED) ## Kill workers, broker and database under 20 jobs; each must end exact, paid once
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
 plan: job-is-named $(INSTALLED) ## Say what a job would send and cost; nothing is sent (JOB=)
 	@$(BIN)/orchestrator plan '$(JOB)' --work '$(WORK)' $(ARGS)
 
 run: job-is-named $(INSTALLED) ## Run a job, or go on with it (JOB=)
 	@$(BIN)/orchestrator run '$(JOB)' --work '$(WORK)' $(ARGS)
+
+submit: job-is-named $(INSTALLED) ## Give a job to the fleet, and return at once (JOB=)
+	@$(BIN)/orchestrator submit '$(JOB)' --work '$(WORK)' $(ARGS)
 
 status: $(INSTALLED) ## Say how one job stands, or all of them ([JOB=])
 	@$(BIN)/orchestrator status $(if $(JOB),'$(JOB)') --work '$(WORK)' $(ARGS)
@@ -48,6 +57,12 @@ cancel: job-is-named $(INSTALLED) ## Stop a job; what is paid for is still colle
 
 retry: job-is-named $(INSTALLED) ## Try a job's dead rows once more (JOB=)
 	@$(BIN)/orchestrator retry '$(JOB)' --work '$(WORK)' $(ARGS)
+
+worker: $(INSTALLED) ## Work for the fleet until told to stop; ORCHESTRATOR_BROKER_URL, _LEDGER_URL and _WORK say whose
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m workers worker $(ARGS)
+
+beat: $(INSTALLED) ## Tell the fleet's workers every few seconds to look what is due; run it in two places
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m workers beat $(ARGS)
 
 gateway: $(INSTALLED) ## Serve the Batches API on this machine
 	@$(BIN)/python -m gateway $(ARGS)

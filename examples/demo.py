@@ -67,8 +67,9 @@ def gateway() -> Iterator[str]:
         process.wait()
 
 
-def main() -> int:
-    """Run the demo and return its exit code."""
+@contextmanager
+def stage() -> Iterator[tuple[str, Path]]:
+    """Empty the demo's folder, run the gateway, and write the job file; yields the gateway's address and the file."""
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir(parents=True)
     with gateway() as base_url:
@@ -76,6 +77,12 @@ def main() -> int:
         job_file = PLACE / "sotu.toml"
         dataset = ROOT / "examples" / "data" / "state_of_the_union.parquet"
         job_file.write_text(JOB.format(dataset=dataset, base_url=base_url))
+        yield base_url, job_file
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    with stage() as (base_url, job_file):
         environment = os.environ | {"ONEROUTER_API_KEY": KEY}
         run = [sys.executable, "-m", "orchestrator", "run", str(job_file), "--work", str(PLACE)]
         print(f"$ orchestrator run {job_file} --work {PLACE}\n", flush=True)

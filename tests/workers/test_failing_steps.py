@@ -1,0 +1,130 @@
+"""A step that raises what no step expects: noted where people look, tried again, and in the end its job is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator import settings
+from orchestrator.domain.errors import ConfigError, LeaseLost, LedgerError, StorageError
+from orchestrator.domain.model import ChunkState, Claim, JobState, Step
+from orchestrator.ledger.clock import LedgerClock
+from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.fleet import SqlFleet
+from tests.builders import JOB, NOW, a_chunk
+from tests.contract.books import Books
+from workers.process import FleetProcess, become
+from workers.tasks import FAILURES_MAX, advance
+
+SECRET_ROW = "canary of a row"
+
+
+@dataclass
+class Nowhere:
+    """Queues that take everything and give nothing."""
+
+    def lengths(self) -> dict[Any, int]:
+        return {}
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    database = open_sqlite(tmp_path / "ledger.db")
+    books = Books(database)
+    books.open(shards=0)
+    books.add(a_chunk(state=ChunkState.SUBMITTED))
+    yield books
+    database.close()
+
+
+def fail_with(books: Books, error: Exception) -> list[Claim]:
+    """Make this process one whose every step raises `error`; return the list of what it performs."""
+    performed: list[Claim] = []
+
+    def perform(claim: Claim) -> None:
+        performed.append(claim)
+        raise error
+
+    database = books.database
+    bench: Any = SimpleNamespace(
+        ledger=books.ledger, fleet=SqlFleet(database), clock=LedgerClock(database), perform=perform
+    )
+    become(FleetProcess(bench=bench, settings=settings.load({}), queues=Nowhere()))  # type: ignore[arg-type]
+    return performed
+
+
+def deliver(books: Books, times: int = 1) -> None:
+    """Hand the poll out and deliver it, so many times over."""
+    for _ in range(times):
+        chunk = a_chunk(state=ChunkState.SUBMITTED)
+        [claim] = books.claim(Step.POLL, now=NOW.replace(year=2100))
+        advance("poll", JOB, None, chunk.id, claim.token)
+
+
+def failures(books: Books) -> list[dict[str, Any]]:
+    return [event.details for _, event in books.desk.events(JOB) if event.name == "step.failed"]
+
+
+def test_a_failure_is_noted_in_the_timeline_and_the_unit_is_free_again(books: Books) -> None:
+    fail_with(books, ConfigError("set the variable"))
+
+    deliver(books)
+
+    assert failures(books) == [{"step": "poll", "error": "set the variable"}]
+    assert len(books.claim(Step.POLL, now=NOW.replace(year=2100))) == 1
+    assert books.ledger.job(JOB).state is JobState.RUNNING
+
+
+def test_a_job_whose_step_goes_on_failing_is_stopped_with_the_reason(books: Books) -> None:
+    fail_with(books, ConfigError("set the variable"))
+
+    deliver(books, FAILURES_MAX)
+
+    job = books.ledger.job(JOB)
+    assert (job.state, job.reason) == (JobState.STOPPED, f"poll failed {FAILURES_MAX} times: set the variable")
+
+
+def test_an_error_that_is_not_ours_is_told_by_its_kind_only(books: Books) -> None:
+    """Promise 8: a library's message may quote a row."""
+    fail_with(books, ValueError(SECRET_ROW))
+
+    deliver(books, FAILURES_MAX)
+
+    assert {one["error"] for one in failures(books)} == {"ValueError"}
+    assert SECRET_ROW not in books.ledger.job(JOB).reason
+
+
+def test_a_disk_that_is_full_or_a_store_that_is_away_stops_no_job(books: Books) -> None:
+    """It is nobody's mistake and mends by itself; the timeline tells of it."""
+    fail_with(books, StorageError("s3://bucket is away"))
+
+    deliver(books, 2 * FAILURES_MAX)
+
+    assert books.ledger.job(JOB).state is JobState.RUNNING
+    assert len(failures(books)) == 2 * FAILURES_MAX
+
+
+@pytest.mark.parametrize("error", [LeaseLost("moved"), LedgerError("away")])
+def test_a_lost_lease_and_a_ledger_that_is_away_are_no_failures(books: Books, error: Exception) -> None:
+    fail_with(books, error)
+
+    deliver(books)
+
+    assert failures(books) == []
+
+
+def test_a_hint_that_was_doubled_is_performed_once(books: Books) -> None:
+    """The second finds its token spent: the first has given the unit back, and another was handed out."""
+    performed = fail_with(books, ConfigError("x"))
+    [stale] = books.claim(Step.POLL)
+    [present] = books.claim(Step.POLL, now=NOW.replace(year=2100))
+
+    for claim in (stale, stale, present):
+        advance("poll", JOB, None, claim.unit.chunk_id, claim.token)
+
+    assert performed == [present]

@@ -1,0 +1,147 @@
+"""Handing out: claimed and committed first, sent afterwards; whoever does it and however often, nothing is doubled."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.lanes import LANE_OF, Lane
+from orchestrator.domain.model import ChunkState, Claim, Step
+from orchestrator.ledger.database import open_sqlite
+from tests.builders import NOW, a_chunk, a_job
+from tests.contract.books import Books
+from tests.fakes.clock import BEGINNING, VirtualClock
+from workers.broker import EXPIRES_S
+from workers.hand_out import LENGTH_MAX, hand_out
+
+ALL = frozenset(Lane)
+
+
+@dataclass
+class Standing:
+    """Queues in which everything stands until it is taken."""
+
+    sent: list[Claim] = field(default_factory=list)
+    taken: int = 0
+    is_away: bool = False
+
+    def lengths(self) -> Mapping[Lane, int]:
+        standing = Counter(LANE_OF[claim.step] for claim in self.sent[self.taken :])
+        return {lane: standing[lane] for lane in Lane}
+
+    def send(self, claims: Iterable[Claim]) -> None:
+        if self.is_away:
+            raise ConnectionError
+        self.sent.extend(claims)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    database = open_sqlite(tmp_path / "ledger.db")
+    books = Books(database)
+    books.open(a_job(batches_in_flight_max=1_000), shards=0)
+    yield books
+    database.close()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    clock = VirtualClock(random.Random(0))
+    clock.advance((NOW - BEGINNING).total_seconds())
+    return clock
+
+
+def put_in_flight(books: Books, count: int) -> None:
+    """Enter so many batches, each due to be looked at."""
+    books.add(*(a_chunk(f"c00000-{number:05d}", state=ChunkState.SUBMITTED) for number in range(count)))
+
+
+def test_every_step_goes_to_the_queue_of_its_lane(books: Books, clock: VirtualClock) -> None:
+    books.add(a_chunk("c00000-00000"), a_chunk("c00000-00001", state=ChunkState.ENDED))
+    queues = Standing()
+
+    hand_out(books.ledger, clock, queues, ALL)
+
+    assert {claim.step for claim in queues.sent} == {Step.SUBMIT, Step.COLLECT, Step.REVIEW}
+    assert queues.lengths() == {Lane.CONTROL: 1, Lane.TRANSFER: 1, Lane.PLAN: 0, Lane.COLLECT: 1}
+
+
+def test_what_is_sent_is_claimed_and_committed_before(books: Books, clock: VirtualClock) -> None:
+    """A worker may have the message before `send` has returned: its token must be the ledger's by then."""
+    put_in_flight(books, 3)
+    seen: list[Claim] = []
+
+    class Quick(Standing):
+        def send(self, claims: Iterable[Claim]) -> None:
+            for claim in claims:
+                books.ledger.renew(claim, now=clock.now(), lease_s=60)
+                seen.append(claim)
+
+    hand_out(books.ledger, clock, Quick(), ALL)
+
+    assert Counter(claim.step for claim in seen) == {Step.POLL: 3, Step.REVIEW: 1}
+
+
+def test_two_beats_hand_out_each_unit_once(books: Books, clock: VirtualClock) -> None:
+    put_in_flight(books, 20)
+    one, other = Standing(), Standing()
+
+    hand_out(books.ledger, clock, one, ALL)
+    hand_out(books.ledger, clock, other, ALL)
+
+    assert (len(one.sent), len(other.sent)) == (21, 0)
+
+
+def test_a_queue_is_kept_short(books: Books, clock: VirtualClock) -> None:
+    """What waits in a queue is claimed: too much of it would expire before anybody gets to it."""
+    put_in_flight(books, 3 * LENGTH_MAX[Lane.CONTROL])
+    queues = Standing()
+
+    for _ in range(5):
+        hand_out(books.ledger, clock, queues, ALL)
+
+    assert queues.lengths()[Lane.CONTROL] == LENGTH_MAX[Lane.CONTROL]
+
+
+def test_a_queue_is_filled_again_once_it_is_half_empty(books: Books, clock: VirtualClock) -> None:
+    most = LENGTH_MAX[Lane.CONTROL]
+    put_in_flight(books, 3 * most)
+    queues = Standing()
+    hand_out(books.ledger, clock, queues, ALL)
+
+    queues.taken = most // 2 - 1
+    hand_out(books.ledger, clock, queues, ALL)
+    assert len(queues.sent) == most
+    queues.taken = most // 2
+    hand_out(books.ledger, clock, queues, ALL)
+
+    assert len(queues.sent) == most + most // 2
+
+
+def test_what_nobody_serves_stays_due_where_an_autoscaler_sees_it(books: Books, clock: VirtualClock) -> None:
+    books.add(a_chunk("c00000-00000"), a_chunk("c00000-00001", state=ChunkState.ENDED))
+    queues = Standing()
+
+    hand_out(books.ledger, clock, queues, {Lane.CONTROL, Lane.TRANSFER})
+
+    assert {claim.step for claim in queues.sent} == {Step.SUBMIT, Step.REVIEW}
+    assert len(books.claim(Step.COLLECT, now=clock.now())) == 1
+
+
+def test_what_could_not_be_sent_is_free_again_soon(books: Books, clock: VirtualClock) -> None:
+    put_in_flight(books, 5)
+
+    with pytest.raises(ConnectionError):
+        hand_out(books.ledger, clock, Standing(is_away=True), ALL)
+    early, late = Standing(), Standing()
+    clock.advance(EXPIRES_S - 1)
+    hand_out(books.ledger, clock, early, ALL)
+    clock.advance(1)
+    hand_out(books.ledger, clock, late, ALL)
+
+    assert (len(early.sent), len(late.sent)) == (0, 6)

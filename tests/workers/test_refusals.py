@@ -1,0 +1,157 @@
+"""A setup that would lose work or time in silence: the process ends at once, with code 2 and a sentence that helps."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import orchestrator
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.members import Kind, Member
+from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.fleet import SqlFleet
+from orchestrator.local import one_of_many, only_runner
+from tests.acceptance.datasets import MODEL, marked
+from tests.servers.valkey import a_broker
+from workers.broker import Broker
+from workers.embedded import EmbeddedBroker
+
+REFUSED: Final = 2
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    with a_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture
+def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
+    """Start a beat that must refuse to; return what it says. `settings` are environment variables."""
+
+    def refused(*arguments: str, **settings: str) -> str:
+        environment = {
+            **os.environ,
+            "ORCHESTRATOR_BROKER_URL": broker.url,
+            "ORCHESTRATOR_WORK": str(tmp_path / "work"),
+            **settings,
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "workers", *(arguments or ("beat",))],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == REFUSED, ended
+        assert "Traceback" not in ended.stderr
+        return ended.stderr
+
+    return refused
+
+
+def a_ledger(folder: Path) -> Path:
+    """Make an empty ledger in a work folder."""
+    folder.mkdir(exist_ok=True)
+    open_sqlite(folder / "ledger.db").close()
+    return folder / "ledger.db"
+
+
+def test_an_open_broker_elsewhere(beat: Callable[..., str]) -> None:
+    said = beat(ORCHESTRATOR_BROKER_URL="redis://:canary@broker.example:6379/0")
+
+    assert "broker.example:6379 is on another machine and lacks TLS" in said
+    assert "canary" not in said
+
+
+def test_a_broker_of_another_ledger(beat: Callable[..., str], broker: EmbeddedBroker) -> None:
+    line = Broker(broker.url.replace("/0", "/7"))
+    line.mark("another", "there#ffff")
+    line.close()
+
+    assert "another ledger (on there)" in beat(ORCHESTRATOR_BROKER_URL=broker.url.replace("/0", "/7"))
+
+
+def test_an_sqlite_ledger_of_another_machine(beat: Callable[..., str], tmp_path: Path) -> None:
+    database, now = open_sqlite(a_ledger(tmp_path / "work")), datetime.now(UTC)
+    there = Member(id="x", host="there#ffff", pid=1, kind=Kind.WORKER, started_at=now, seen_at=now)
+    SqlFleet(database).enlist(there, now=now)
+    database.close()
+
+    assert "a worker on there is at work on it" in beat()
+
+
+def test_a_ledger_that_is_newer_than_the_program(beat: Callable[..., str], tmp_path: Path) -> None:
+    with sqlite3.connect(a_ledger(tmp_path / "work")) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    connection.close()
+
+    assert "schema 99" in beat()
+
+
+def test_a_work_folder_that_is_not_the_ledgers(beat: Callable[..., str], tmp_path: Path) -> None:
+    """As when each of two machines has a folder of the same name: the second one finds its own empty."""
+    ledger = f"sqlite:///{tmp_path / 'shared.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORCHESTRATOR_LEDGER_URL", ledger)
+        orchestrator.submit(marked(3), prompt="{text}", model=MODEL, work=tmp_path / "work")
+
+    said = beat(ORCHESTRATOR_LEDGER_URL=ledger, ORCHESTRATOR_WORK=str(tmp_path / "other"))
+
+    assert f"the work folder {tmp_path / 'other'} is not the one" in said
+    assert not (tmp_path / "other" / "_ledger").exists()
+
+
+def test_a_work_folder_in_an_object_store_without_a_ledger(beat: Callable[..., str]) -> None:
+    assert "ORCHESTRATOR_LEDGER_URL" in beat(ORCHESTRATOR_WORK="s3://bucket/work")
+
+
+def test_a_folder_in_which_a_run_is_under_way(beat: Callable[..., str], tmp_path: Path) -> None:
+    a_ledger(tmp_path / "work")
+
+    with only_runner(tmp_path / "work" / "runner.lock"):
+        assert f"another process (pid {os.getpid()}) is running jobs" in beat()
+
+
+def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEROUTER_API_KEY", "key")
+    a_ledger(tmp_path)
+
+    with (
+        one_of_many(tmp_path / "runner.lock"),
+        one_of_many(tmp_path / "runner.lock"),
+        pytest.raises(ConfigError, match=r"a fleet's workers are at work.*orchestrator submit"),
+    ):
+        orchestrator.run(marked(3), prompt="{text}", model=MODEL, work=tmp_path)
+
+
+def test_a_sign_of_life_that_cannot_be_given(beat: Callable[..., str], tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere" / "alive")
+
+    assert f"the heartbeat file {nowhere} cannot be written" in beat(ORCHESTRATOR_HEARTBEAT=nowhere)
+
+
+@pytest.mark.parametrize("lanes", ["plan,colect", "plan,,collect"])
+def test_a_lane_that_there_is_not(beat: Callable[..., str], lanes: str) -> None:
+    assert "there are: control, transfer, plan, collect" in beat("worker", "--lanes", lanes)
+
+
+def test_what_only_this_program_can_render_is_not_submitted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="render is a function of this program"):
+        orchestrator.submit(marked(3), render=dict, model=MODEL, work=tmp_path)
+
+
+def test_what_only_this_machine_can_read_is_not_submitted_beside_an_object_store(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"job\.dataset .* is on this machine"):
+        orchestrator.submit(tmp_path / "rows.csv", prompt="{text}", model=MODEL, work="s3://bucket/work")

@@ -1,0 +1,54 @@
+"""What is looked at before a process joins the fleet: each is a setup that would lose work or time in silence.
+
+Every refusal is a ConfigError that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from orchestrator.domain.errors import ConfigError
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+SKEW_S_MAX: Final = 10.0  # messages expire by the clocks of two machines; a tick lives for 15 s
+
+
+def host() -> str:
+    """Return what tells this machine from another: containers of one machine share an SQLite file safely."""
+    name = socket.gethostname()
+    return f"{name}#{BOOT_ID.read_text().strip()[:8] if BOOT_ID.exists() else name}"
+
+
+def refuse_skew(skew_s: float) -> None:
+    """Raise ConfigError where this machine's clock and the ledger's are far apart."""
+    if abs(skew_s) > SKEW_S_MAX:
+        direction = "ahead of" if skew_s > 0 else "behind"
+        raise ConfigError(
+            f"this machine's clock is {abs(skew_s):.0f} s {direction} the ledger's database: messages would expire "
+            "before they are read. Set the clocks by NTP"
+        )
+
+
+def refuse_other_hosts(here: str, others: Sequence[str]) -> None:
+    """Raise ConfigError where workers of another machine are at work on the same SQLite file."""
+    for other in others:
+        if other.rpartition("#")[2] != here.rpartition("#")[2]:
+            raise ConfigError(
+                f"the ledger is an SQLite file, and a worker on {other.partition('#')[0]} is at work on it: SQLite "
+                "is safe on one machine only. For several, set ORCHESTRATOR_LEDGER_URL=postgresql://… on each"
+            )
+
+
+def refuse_other_ledger(place: str, ledger_id: str, owner: str) -> None:
+    """Raise ConfigError where the broker is marked as that of a fleet with another ledger."""
+    found, _, where = owner.partition(" ")
+    if found != ledger_id:
+        raise ConfigError(
+            f"the broker {place} serves a fleet with another ledger (on {where.partition('#')[0]}): "
+            "messages would reach workers that do "
+            "not know their jobs. Workers of one fleet need one ORCHESTRATOR_LEDGER_URL (PostgreSQL, for several "
+            "machines); two fleets need a database of the broker each (…/1)"
+        )

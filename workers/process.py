@@ -1,0 +1,97 @@
+"""One process of the fleet: its ledger and tools, and what it does with a hint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.lanes import Lane
+from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
+from orchestrator.log import BROKER_LOST, LEDGER_LOST, logger
+from orchestrator.settings import Settings
+from orchestrator.wiring import Workbench
+from workers.broker import UNREACHABLE, Queues
+from workers.hand_out import hand_out
+
+JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
+SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
+CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
+SERVED_S: Final = 2.0  # how long to believe who is at work
+
+
+def claim_of(hint: Sequence[object]) -> Claim:
+    """Return the claim that a message names. Raises ValueError for what is none: anybody at the broker may send."""
+    match hint:
+        case (str(step), str(job_id), None, str(chunk_id), int(token)) if chunk_id.startswith(f"{job_id}/"):
+            unit, steps = Unit(job_id=JobId(job_id), chunk_id=ChunkId(chunk_id)), CHUNK_STEPS
+        case (str(step), str(job_id), int(shard_no), None, int(token)):
+            unit, steps = Unit(job_id=JobId(job_id), shard_no=shard_no), SHARD_STEPS
+        case (str(step), str(job_id), None, None, int(token)):
+            unit, steps = Unit(job_id=JobId(job_id)), JOB_STEPS
+        case _:
+            raise ValueError("it names no unit")
+    if step not in steps:
+        raise ValueError("it names no step of this unit")
+    return Claim(unit=unit, step=Step(step), token=token)
+
+
+@dataclass(slots=True)
+class FleetProcess:
+    """A process at work in the fleet."""
+
+    bench: Workbench
+    settings: Settings
+    queues: Queues
+    _served: frozenset[Lane] = frozenset()
+    _served_until: float = 0.0
+
+    def perform(self, claim: Claim) -> None:
+        """Take the claim over for the length of a step, and run it.
+
+        Raises LeaseLost at once where the hint is stale, doubled or forged: its token is not the ledger's.
+        """
+        bench = self.bench
+        bench.ledger.renew(claim, now=bench.clock.now(), lease_s=self.settings.lease_s)
+        bench.perform(claim)
+
+    def hand_out(self) -> None:
+        """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
+        try:
+            hand_out(self.bench.ledger, self.bench.clock, self.queues, self._lanes_served())
+        except LedgerError as error:
+            logger().warning(LEDGER_LOST, error=str(error))
+        except UNREACHABLE as error:
+            logger().warning(BROKER_LOST, error=type(error).__name__)
+
+    def _lanes_served(self) -> frozenset[Lane]:
+        if time.monotonic() > self._served_until:
+            members = self.bench.fleet.alive(now=self.bench.clock.now())
+            self._served = frozenset(lane for member in members for lane in member.lanes)
+            self._served_until = time.monotonic() + SERVED_S
+        return self._served
+
+    def note_failure(self, claim: Claim, words: str, *, failures_max: int | None) -> None:
+        """Note in the ledger that a step failed, and stop its job where it goes on failing."""
+        fleet, now = self.bench.fleet, self.bench.clock.now()
+        try:
+            count = fleet.step_failed(claim, words, now=now)
+            if failures_max is not None and count >= failures_max:
+                fleet.stop(claim.unit.job_id, f"{claim.step.value} failed {count} times: {words}", now=now)
+        except LedgerError as error:
+            logger().warning(LEDGER_LOST, error=str(error))
+
+
+_PRESENT: list[FleetProcess] = []
+
+
+def this_process() -> FleetProcess:
+    """Return what this process is in the fleet; `start` has made it so."""
+    return _PRESENT[0]
+
+
+def become(process: FleetProcess) -> None:
+    """Make this process that of the fleet."""
+    _PRESENT[:] = [process]

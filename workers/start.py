@@ -1,0 +1,148 @@
+"""How a process joins the fleet: its setup is checked, its ledger opened, and it says that it is there."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import typer
+from celery import bootsteps
+from celery.signals import worker_shutting_down
+
+from orchestrator import settings as configuration
+from orchestrator.domain.lanes import HEAVY, Lane
+from orchestrator.domain.members import Kind
+from orchestrator.local import HEAVY_MAX, one_of_many
+from orchestrator.log import MEMBER_JOINED, STOP_FORCED, logger
+from orchestrator.settings import Settings
+from orchestrator.wiring import Workbench, open_workbench
+from workers import beat, checks
+from workers.app import app
+from workers.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
+from workers.presence import PULSE_S, Loop, Pulse
+from workers.process import FleetProcess, become
+
+STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
+
+
+@contextmanager
+def joined(kind: Kind, lanes: Sequence[Lane], loop: Loop) -> Iterator[Settings]:
+    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be."""
+    settings = configuration.load(os.environ)
+    refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
+    bench = open_workbench(settings.work, settings.ledger_url, os.environ)
+    broker = Broker(settings.broker_url)
+    try:
+        with _lock_of(bench):
+            ledger_id = _check(bench, broker, settings)
+            become(FleetProcess(bench=bench, settings=settings, queues=Queues(app)))
+            here = checks.host()
+            pulse = Pulse(
+                bench=bench,
+                broker=broker,
+                ledger_id=ledger_id,
+                host=here,
+                enlist=lambda: bench.enlist(kind, here, lanes),
+                loop=loop,
+                heartbeat=settings.heartbeat,
+            )
+            pulse.start()
+            logger().info(MEMBER_JOINED, kind=kind.value, lanes=sorted(lanes), broker=place_of(settings.broker_url))
+            try:
+                yield settings
+            finally:
+                pulse.stop()
+    finally:
+        broker.close()
+        bench.close()
+
+
+@contextmanager
+def _lock_of(bench: Workbench) -> Iterator[None]:
+    if bench.lock is None:
+        yield
+    else:
+        with one_of_many(bench.lock):
+            yield
+
+
+def _check(bench: Workbench, broker: Broker, settings: Settings) -> str:
+    """Refuse what would lose work or time in silence; return the ledger's own name."""
+    here, now, place = checks.host(), bench.clock.now(), place_of(settings.broker_url)
+    checks.refuse_skew(bench.skew_s())
+    if bench.lock is not None:
+        checks.refuse_other_hosts(here, [member.host for member in bench.fleet.alive(now=now)])
+    ledger_id = bench.fleet.ledger_id()
+    try:
+        owner = broker.mark(ledger_id, here)
+    except UNREACHABLE as error:
+        say(f"the broker {place} does not answer ({type(error).__name__}): waiting for it")
+    else:
+        checks.refuse_other_ledger(place, ledger_id, owner)
+    return ledger_id
+
+
+class LoopTurns(bootsteps.StartStopStep):
+    """Notes, from within the worker's loop, that it turns."""
+
+    requires = ("celery.worker.components:Timer",)
+    loop = Loop()
+
+    def start(self, parent: Any) -> None:
+        """Note it every few seconds."""
+        self.loop.waits_for_broker = lambda: parent.consumer is not None and parent.consumer.connection is None
+        self._entry = parent.timer.call_repeatedly(PULSE_S, self.loop.turn)
+
+    def stop(self, _parent: Any) -> None:
+        """Note it no longer."""
+        self._entry.cancel()
+
+
+def run_worker(lanes: Sequence[Lane], threads: int | None) -> int:
+    """Work on these lanes until told to stop, and return the exit code."""
+    is_heavy = not HEAVY.isdisjoint(lanes)
+    # Celery warns root because a pickled message can run any program; here only JSON is taken.
+    warnings.filterwarnings("ignore", message=".*superuser privileges")
+    with joined(Kind.WORKER, lanes, LoopTurns.loop) as settings:
+        worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+        app.steps["worker"].add(LoopTurns)
+        worker = app.Worker(
+            hostname=f"{'-'.join(lanes)}.{os.getpid()}@{checks.host().partition('#')[0]}",
+            queues=[lane.value for lane in lanes],
+            concurrency=threads or (min(HEAVY_MAX, settings.threads) if is_heavy else settings.threads),
+            loglevel="WARNING",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
+
+
+def _end_after(limit_s: float) -> None:
+    """End the process where steps under way take longer than this: what they did stands in the ledger."""
+
+    def end() -> None:
+        logger().error(STOP_FORCED, after_s=limit_s)
+        os._exit(STUCK)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+
+
+def run_beat() -> int:
+    """Send ticks until told to stop, and return the exit code."""
+    with joined(Kind.BEAT, (), beat.LOOP):
+        app.Beat(loglevel="WARNING", quiet=True).run()
+    return 0
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    typer.echo(text, err=True)
