@@ -37,7 +37,7 @@ test: $(INSTALLED) ## Run the tests; ARGS='-k word' chooses
 lint: $(INSTALLED) ## Check style, format and types
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; exit $$status
 
-chaos: $(INSTALLED) ## Kill workers, broker and database under 20 jobs; each must end exact, paid once
+chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 plan: job-is-named $(INSTALLED) ## Say what a job would send and cost; nothing is sent (JOB=)

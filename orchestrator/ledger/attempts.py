@@ -16,6 +16,7 @@ from orchestrator.domain.errors import BudgetExhausted, LeaseLost
 from orchestrator.domain.model import AttemptState, AttemptToken, JobId
 from orchestrator.ledger import rows
 from orchestrator.ledger.schema import NANO, attempts, jobs
+from orchestrator.ledger.statements import ADD, CLOSE
 
 A = attempts.c
 
@@ -43,7 +44,7 @@ def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> Non
                 f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
             )
     columns = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
-    tx.execute(sa.insert(attempts).values(job_id=job_id, **{name: getattr(attempt, name) for name in columns}))
+    tx.execute(ADD["attempts"], {"job_id": job_id} | {name: getattr(attempt, name) for name in columns})
 
 
 def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
@@ -55,7 +56,7 @@ def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> No
         values["batch_id"] = change.batch_id
     if change.cost_usd is not None:
         values["cost_usd"] = change.cost_usd
-    if tx.execute(sa.update(attempts).where(A.token == change.token).values(**values)).rowcount != 1:
+    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
         raise LeaseLost(f"{change.token}: there is no such attempt")
 
 

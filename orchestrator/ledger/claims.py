@@ -51,7 +51,7 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
         Step.PLAN: sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB),
     }
 )
-_BOUNDED: Final = frozenset({Step.SUBMIT.value, Step.PLAN.value})  # handed out only as far as there is room
+_BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # handed out only as far as there is room
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
 # The statements are made once: to build one anew takes SQLAlchemy longer than SQLite takes to answer it, and a runner
@@ -120,6 +120,12 @@ _LEASES: Final = {
 }
 
 
+def due(connection: sa.Connection, *, now: datetime, job_id: JobId | None) -> frozenset[Step]:
+    """Return the kinds of steps of which at least one is due and free."""
+    found = connection.execute(_DUE, {"now": now, "job_id": job_id}).scalars()
+    return frozenset(Step(name) for name in found if name is not None)
+
+
 class Claims:
     """One transaction's picking and handing out."""
 
@@ -132,15 +138,14 @@ class Claims:
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Hand out up to `limit` due steps, what brings results home before what sends more."""
-        wanted = {name for (name,) in self._tx.execute(_DUE, self._bound)} & {step.value for step in steps}
-        if wanted & _BOUNDED and has_row_locks(self._tx):
+        if _BOUNDED.intersection(steps) and has_row_locks(self._tx):
             # Before anything is picked: whoever waits here must hold nothing that another waits for.
             names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
             lock_accounts(self._tx, names.all())
         picked: list[Claim] = []
         for kinds, pick in ((CHUNK_STEPS, self._chunks), (JOB_STEPS, self._jobs), (SHARD_STEPS, self._shards)):
             for step in kinds:
-                if step.value in wanted and len(picked) < limit:
+                if step in steps and len(picked) < limit:
                     picked += pick(step, limit - len(picked))
         return picked
 

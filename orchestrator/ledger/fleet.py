@@ -18,8 +18,9 @@ from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Uni
 from orchestrator.ledger import claims
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import add_new
-from orchestrator.ledger.schema import EPOCH, STEP_FAILED, events, jobs, meta, workers
-from orchestrator.ledger.sql import note, place
+from orchestrator.ledger.schema import STEP_FAILED, events, jobs, meta, workers
+from orchestrator.ledger.sql import note
+from orchestrator.ledger.statements import PUT_OFF, keys_of
 
 W = workers.c
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -95,7 +96,7 @@ class SqlFleet:
 
         Returns how many such failures the unit has had within the last hour, this one included.
         """
-        table, where = place(claim.unit)
+        table, keys = keys_of(claim.unit)
         job_id, unit = claim.unit.job_id, _unit_name(claim.unit)
         with self._database.write() as tx:
             note(tx, job_id, "step.failed", unit, now, step=claim.step, error=error)
@@ -107,9 +108,7 @@ class SqlFleet:
             )
             failures = int(tx.execute(recent).scalar_one())
             later = now + timedelta(seconds=retry.backoff_s(failures, draw=0.5))
-            # Where the step has recorded and let go already, what is due then is not ours to put off.
-            ours = (table.c.token == claim.token, table.c.lease_until > EPOCH)
-            tx.execute(sa.update(table).where(*where, *ours).values(due_at=later, lease_until=EPOCH))
+            tx.execute(PUT_OFF[table.name], keys | {"the_token": claim.token, "later": later})
         return failures
 
     def stop(self, job_id: JobId, reason: str, now: datetime) -> bool:

@@ -45,7 +45,8 @@ from orchestrator.ledger import claims, rows
 from orchestrator.ledger.attempts import close_attempt, open_attempt
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import lock_accounts, lock_job
-from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, jobs
+from orchestrator.ledger.statements import ADD, CALL_JOB, DIE, LEASE, READ, SETTLE, STILL_HELD, SWAP, keys_of
 
 
 class SqlLedger:
@@ -58,59 +59,59 @@ class SqlLedger:
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
     ) -> list[Claim]:
         """Hand out up to `limit` due steps of these kinds."""
+        # Most looks find nothing, and a look keeps nobody from writing.
+        with self._database.read() as connection:
+            due = claims.due(connection, now=now, job_id=job_id) & frozenset(steps)
+        if not due:
+            return []
         until = now + timedelta(seconds=lease_s)
         with self._database.write() as tx:
-            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
+            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(due, limit)
 
     def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
         """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
-        table, where = place(claim.unit)
+        table, keys = keys_of(claim.unit)
+        bound = keys | {"the_token": claim.token, "until": now + timedelta(seconds=lease_s)}
         with self._database.write() as tx:
-            until = now + timedelta(seconds=lease_s)
-            _one(tx, sa.update(table).where(*where, table.c.token == claim.token).values(lease_until=until), claim.unit)
+            _one(tx, LEASE[table.name], bound, claim.unit)
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
         """Write all changes in one transaction, and let go of the claim unless `keep`."""
-        table, where = place(claim.unit)
+        table, keys = keys_of(claim.unit)
+        bound = keys | {"the_token": claim.token}
         with self._database.write() as tx:
             _lock(tx, claim.unit, changes)
-            held = sa.update(table).where(*where, table.c.token == claim.token)
-            _one(tx, held.values(token=claim.token) if keep else held.values(lease_until=EPOCH), claim.unit)
+            if keep:
+                _one(tx, STILL_HELD[table.name], bound, claim.unit)
+            else:
+                _one(tx, LEASE[table.name], bound | {"until": EPOCH}, claim.unit)
             for change in changes:
                 _apply(tx, claim.unit.job_id, change, now)
 
     def job(self, job_id: JobId) -> Job:
         """Return the job."""
-        return rows.job_of(self._read(sa.select(jobs).where(jobs.c.id == job_id), job_id))
+        return rows.job_of(self._read(Unit(job_id=job_id), job_id))
 
     def shard(self, job_id: JobId, shard_no: int) -> Shard:
         """Return the shard."""
-        query = sa.select(shards).where(shards.c.job_id == job_id, shards.c.shard_no == shard_no)
-        return rows.shard_of(self._read(query, f"{job_id} shard {shard_no}"))
+        return rows.shard_of(self._read(Unit(job_id=job_id, shard_no=shard_no), f"{job_id} shard {shard_no}"))
 
     def chunk(self, chunk_id: ChunkId) -> Chunk:
         """Return the chunk."""
-        return rows.chunk_of(self._read(sa.select(chunks).where(chunks.c.id == chunk_id), chunk_id))
+        unit = Unit(job_id=JobId(chunk_id.rpartition("/")[0]), chunk_id=chunk_id)
+        return rows.chunk_of(self._read(unit, chunk_id))
 
-    def _read(self, query: sa.Select[Any], name: str) -> sa.RowMapping:
+    def _read(self, unit: Unit, name: str) -> sa.RowMapping:
+        table, keys = keys_of(unit)
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(READ[table.name], keys).mappings().one_or_none()
         if row is None:
             raise LedgerError(f"the ledger knows no {name}")
         return row
 
 
-def place(unit: Unit) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
-    """Return where a unit stands: its table, and the condition that finds it."""
-    if unit.chunk_id is not None:
-        return chunks, [chunks.c.id == unit.chunk_id]
-    if unit.shard_no is not None:
-        return shards, [shards.c.job_id == unit.job_id, shards.c.shard_no == unit.shard_no]
-    return jobs, [jobs.c.id == unit.job_id]
-
-
-def _one(tx: sa.Connection, update: sa.Update, what: object) -> None:
-    if tx.execute(update).rowcount != 1:
+def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: object) -> None:
+    if tx.execute(update, bound).rowcount != 1:
         raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
 
 
@@ -157,7 +158,7 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case Noted(name=name, details=details):
             note(tx, job_id, name, "", now, **details)
     if _concerns_job(change):
-        tx.execute(sa.update(jobs).where(jobs.c.id == job_id, jobs.c.due_at > now).values(due_at=now))
+        tx.execute(CALL_JOB, {"the_id": job_id, "now": now})
 
 
 def _concerns_job(change: Change) -> bool:
@@ -169,12 +170,11 @@ def _concerns_job(change: Change) -> bool:
 
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
     before, after = change.before, change.after
-    _, where = place(Unit(job_id=before.job_id, shard_no=before.shard_no))
-    _swap(tx, shards, where, before.version, rows.shard_values(after) | {"due_at": change.due_at})
+    unit = Unit(job_id=before.job_id, shard_no=before.shard_no)
+    _swap(tx, unit, before.version, rows.shard_values(after) | {"due_at": change.due_at})
     refused = after.refused_count - before.refused_count
     if refused:
-        settled = shards.c.settled_count + refused
-        tx.execute(sa.update(shards).where(*where).values(settled_count=settled))
+        tx.execute(SETTLE, keys_of(unit)[1] | {"more": refused})
     if before.state is not after.state:
         note(tx, before.job_id, f"shard.{after.state}", str(after.shard_no), now)
 
@@ -188,7 +188,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     if before.state is not after.state:
         values["ended_at"] = now
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
-    _swap(tx, jobs, [jobs.c.id == before.id], before.version, values)
+    _swap(tx, Unit(job_id=before.id), before.version, values)
 
 
 def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
@@ -204,11 +204,10 @@ def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
 
 
-def _swap(
-    tx: sa.Connection, table: sa.Table, where: list[sa.ColumnElement[bool]], version: int, values: dict[str, Any]
-) -> None:
-    swap = sa.update(table).where(*where, table.c.version == version).values(**values, version=version + 1)
-    _one(tx, swap, f"{table.name} version {version}")
+def _swap(tx: sa.Connection, unit: Unit, version: int, values: dict[str, Any]) -> None:
+    table, keys = keys_of(unit)
+    bound = values | keys | {"the_version": version, "version": version + 1}
+    _one(tx, SWAP[table.name], bound, f"{table.name} version {version}")
 
 
 def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datetime) -> None:
@@ -216,7 +215,7 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     values = rows.chunk_values(after) | {"due_at": change.due_at}
     if after.tally.waiting and not before.tally.waiting:
         values["waiting_since"] = now
-    _swap(tx, chunks, [chunks.c.id == before.id], before.version, values)
+    _swap(tx, Unit(job_id=job_id, chunk_id=before.id), before.version, values)
     if after.state is before.state:
         return
     note(tx, job_id, f"chunk.{after.state}", after.name, now, attempt=after.attempt, error=after.error[:200])
@@ -233,9 +232,9 @@ def add_chunk(tx: sa.Connection, change: ChunkAdded) -> None:
     job = tx.execute(sa.select(jobs.c.account, jobs.c.state).where(jobs.c.id == chunk.job_id)).one()
     values = rows.chunk_values(chunk) | {"account": job.account, "due_at": change.due_at}
     values["cancel_requested"] = job.state == JobState.CANCELLING  # the cancel came before the chunk
-    tx.execute(sa.insert(chunks).values(**values))
+    tx.execute(ADD["chunks"], values)
     tx.execute(
-        sa.insert(chunk_shards),
+        ADD["chunk_shards"],
         [
             {"chunk_id": chunk.id, "job_id": chunk.job_id, "shard_no": shard_no, "row_count": count}
             for shard_no, count in change.rows_by_shard.items()
@@ -248,11 +247,9 @@ def settle(
 ) -> None:
     """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
     for shard_no, count in sorted(by_shard.items()):
-        where = (shards.c.job_id == job_id, shards.c.shard_no == shard_no)
-        tx.execute(sa.update(shards).where(*where).values(settled_count=shards.c.settled_count + count))
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
     for shard_no, count in sorted(dead.items()):
-        where = (chunk_shards.c.chunk_id == chunk_id, chunk_shards.c.shard_no == shard_no)
-        tx.execute(sa.update(chunk_shards).where(*where).values(dead=chunk_shards.c.dead + count))
+        tx.execute(DIE, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
@@ -264,4 +261,5 @@ def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None
 def note(tx: sa.Connection, job_id: JobId, name: str, unit: str, now: datetime, **details: str | int) -> None:
     """Append an event to the job's timeline."""
     kept = {key: value for key, value in details.items() if value not in ("", None)}
-    tx.execute(sa.insert(events).values(job_id=job_id, at=now, name=name, unit=unit, details=json.dumps(kept)))
+    event = {"job_id": job_id, "at": now, "name": name, "unit": unit, "details": json.dumps(kept)}
+    tx.execute(ADD["events"], event)

@@ -1,0 +1,67 @@
+"""The statements of every step, put together once: that takes SQLAlchemy longer than the database takes to answer.
+
+A unit is found by its keys, bound as `the_<key>`; what is written is given as parameters named for the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import Unit
+from orchestrator.ledger.schema import EPOCH, Utc, attempts, chunk_shards, chunks, events, jobs, shards
+
+_UNITS: Final = (chunks, shards, jobs)
+
+
+def _keys(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    return [key == sa.bindparam(f"the_{key.name}") for key in table.primary_key]
+
+
+READ: Final = {table.name: sa.select(table).where(*_keys(table)) for table in _UNITS}
+# Set what is given, where nobody else has moved the unit since it was read.
+SWAP: Final = {
+    table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))
+    for table in _UNITS
+}
+# Set the token to what it is: whether this counts a row says whether the claim still stands.
+STILL_HELD: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(token=sa.bindparam("the_token"))
+    for table in _UNITS
+}
+LEASE: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(lease_until=sa.bindparam("until"))
+    for table in _UNITS
+}
+# Put off what is still the claim's: where a step has let go already, what is due then is not ours to put off.
+PUT_OFF: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
+    .values(due_at=sa.bindparam("later"), lease_until=EPOCH)
+    for table in _UNITS
+}
+CALL_JOB: Final = (
+    sa.update(jobs)
+    .where(*_keys(jobs), jobs.c.due_at > sa.bindparam("now", type_=Utc()))
+    .values(due_at=sa.bindparam("now", type_=Utc()))
+)
+SETTLE: Final = (
+    sa.update(shards).where(*_keys(shards)).values(settled_count=shards.c.settled_count + sa.bindparam("more"))
+)
+DIE: Final = sa.update(chunk_shards).where(*_keys(chunk_shards)).values(dead=chunk_shards.c.dead + sa.bindparam("more"))
+CLOSE: Final = sa.update(attempts).where(*_keys(attempts))
+ADD: Final = {table.name: sa.insert(table) for table in (chunks, chunk_shards, attempts, events)}
+
+
+def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
+    """Return where a unit stands: its table, and the keys that find it."""
+    if unit.chunk_id is not None:
+        return chunks, {"the_id": unit.chunk_id}
+    if unit.shard_no is not None:
+        return shards, {"the_job_id": unit.job_id, "the_shard_no": unit.shard_no}
+    return jobs, {"the_id": unit.job_id}
