@@ -74,7 +74,7 @@ def fleet(
             broker.start()
             environment["ORCHESTRATOR_BROKER_URL"] = broker.url
         try:
-            crew = Supervisor(environment=environment, starts_again=True)
+            crew = Supervisor(environment=environment)
             for number in range(workers):
                 crew.start(f"worker {number}", (*PROGRAM, "worker"))
             for number in range(beats):

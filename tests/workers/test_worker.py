@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import kombu
 import pytest
+import redis
 
 from orchestrator import JobHandle, JobStopped, JobUnfinished
 from orchestrator import open_job as open_again
 from orchestrator.domain.model import ChunkState
 from tests.acceptance.datasets import check_exact, marked, read_output
 from tests.servers.proxy import running_proxy
+from tests.servers.valkey import client_of
 from tests.workers.fleets import Fleet, a_fleet, until
 from workers.app import KEY_PREFIX
 
 pytestmark = pytest.mark.timeout(180)
+TROUBLE_S: Final = 3.0
 
 
 @pytest.fixture
@@ -125,6 +132,10 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(fleet: Fleet) -> None:
     check_done(fleet, job, 20, creates=2)
 
 
+def collected(job: JobHandle) -> int:
+    return job.status().totals.chunks.get(ChunkState.COLLECTED, 0)
+
+
 def test_a_worker_whose_threads_were_all_busy_when_the_broker_died_listens_again(fleet: Fleet) -> None:
     """It cannot give back the messages it held; they must not count against what it may take."""
     port = int(fleet.gateway.base_url.rpartition(":")[2])
@@ -135,8 +146,10 @@ def test_a_worker_whose_threads_were_all_busy_when_the_broker_died_listens_again
         until(lambda: job.status().totals.chunks.get(ChunkState.ENDED, 0) == 6, "six batches to collect")
         slow.delay_s = 1.0
         fleet.start("worker", "--lanes", "collect", "--threads", "1")
-        until(lambda: job.status().totals.chunks.get(ChunkState.COLLECTED, 0) >= 1, "a first one collected")
+        until(lambda: collected(job) >= 1, "a first one collected")
         fleet.broker.kill()
+        before = collected(job)
+        until(lambda: collected(job) > before, "a step that ends while the broker is away")
         fleet.broker.restart()
 
         check_done(fleet, job, 60, creates=6)
@@ -191,3 +204,47 @@ def test_a_worker_without_the_key_stops_the_job_and_says_why(fleet: Fleet) -> No
         job.wait(120)
 
     assert fleet.gateway.batches() == []
+
+
+@contextmanager
+def no_memory(client: redis.Redis) -> Iterator[None]:
+    client.config_set("maxmemory", "1")
+    yield
+    client.config_set("maxmemory", "0")
+
+
+@contextmanager
+def read_only(client: redis.Redis) -> Iterator[None]:
+    client.replicaof("127.0.0.1", "1")
+    yield
+    client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def emptied(client: redis.Redis) -> Iterator[None]:
+    client.flushall()
+    yield
+
+
+@contextmanager
+def silent(client: redis.Redis) -> Iterator[None]:
+    pid = int(client.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_a_broker_in_every_kind_of_trouble_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLUSHALL, out of memory, read-only as after a fail-over, frozen: one after the other, under one job."""
+    with a_fleet(tmp_path, monkeypatch, batch_s=1.0) as fleet:
+        job = fleet.submit(1_000)
+        fleet.start("worker")
+        fleet.start("beat")
+        for trouble in (emptied, no_memory, read_only, silent):
+            reached = collected(job) + 5
+            until(lambda reached=reached: collected(job) >= reached, f"work before the broker is {trouble.__name__}")
+            with trouble(client_of(fleet.broker)):
+                begun = time.monotonic()
+                until(lambda begun=begun: time.monotonic() > begun + TROUBLE_S, "some time in trouble")
+
+        check_done(fleet, job, 1_000, creates=100)

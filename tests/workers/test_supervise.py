@@ -1,0 +1,98 @@
+"""Several processes as one: what ends by itself is started again, what is refused ends all, and nobody is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.workers.fleets import until
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PROGRAM: Final = """
+import os, sys
+from workers.supervise import Supervisor
+
+crew = Supervisor(environment=os.environ)
+for number, command in enumerate(sys.argv[1:]):
+    crew.start(str(number), ["/bin/sh", "-c", command])
+sys.exit(crew.run())
+"""
+
+
+class Crew:
+    """A supervisor of shell commands, in a process of its own."""
+
+    def __init__(self, *commands: str) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, *commands], cwd=ROOT, stderr=subprocess.DEVNULL)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_all_are_told_to_stop_and_waited_for(sign: signal.Signals, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    patient = f"trap 'echo told >> {told}; exit 0' TERM; echo ready >> {told}; while :; do sleep 0.1; done"
+    crew = Crew(patient, patient)
+    until(lambda: lines(told).count("ready") == 2, "both to be ready")
+
+    crew.process.send_signal(sign)
+
+    assert crew.process.wait(20) == 0
+    assert lines(told).count("told") == 2
+
+
+def test_what_is_killed_is_started_again(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    crew = Crew(f"echo $$ >> {begun}; exec sleep 600")
+    until(lambda: len(lines(begun)) == 1, "a first one")
+
+    os.kill(int(lines(begun)[0]), signal.SIGKILL)
+    until(lambda: len(lines(begun)) == 2, "a second one")
+
+    crew.process.terminate()
+    assert crew.process.wait(20) == 0
+
+
+def test_a_setup_that_is_refused_ends_all(tmp_path: Path) -> None:
+    """To start it again would refuse it again, for ever."""
+    begun = tmp_path / "begun"
+    crew = Crew("exec sleep 600", f"echo one >> {begun}; exit 2")
+
+    assert crew.process.wait(20) == 2
+    assert lines(begun) == ["one"]
+
+
+def test_a_second_signal_ends_those_who_will_not(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    crew = Crew(f"trap '' TERM; echo ready >> {ready}; while :; do sleep 0.1; done")
+    until(lambda: lines(ready), "it to be ready")
+    crew.process.terminate()
+    until(lambda: crew.process.poll() is None and crew.children(), "it to be told")
+
+    crew.process.terminate()
+
+    assert crew.process.wait(20) == 0
+
+
+def test_nobody_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    crew = Crew(f"echo $$ >> {begun}; exec sleep 600")
+    until(lambda: len(lines(begun)) == 1, "it to begin")
+    child = int(lines(begun)[0])
+
+    crew.process.kill()
+    crew.process.wait(20)
+
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, "its end")
