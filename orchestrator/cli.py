@@ -99,7 +99,7 @@ def submit(
     handle = api.submit(described)
     if not wait:
         found = handle.status()
-        typer.echo(json.dumps(found.as_dict()) if as_json else _submitted_text(found))
+        typer.echo(json.dumps(found.as_dict()) if as_json else _submitted_text(found, handle.work))
         return
     with Watch(handle.job_id, api.guarantee(described.provider_settings), plain=as_json) as watch:
         result = handle.wait(progress=watch.look, stop=watch.stop)
@@ -227,8 +227,8 @@ def _status_text(found: Status) -> str:
     return "\n".join(lines)
 
 
-def _submitted_text(found: Status) -> str:
-    lines = [f"{found.job_id}: submitted", f"  orchestrator status {found.job_id}"]
+def _submitted_text(found: Status, work: str) -> str:
+    lines = [f"{found.job_id}: submitted", f"  orchestrator status {found.job_id} --work {work}"]
     if not found.workers_alive:
         lines.append("  no worker is alive on this ledger: start one with `make worker`")
     if not found.beats_alive:

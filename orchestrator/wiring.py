@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -20,7 +21,7 @@ from orchestrator.collector.collect import Collecting, collect
 from orchestrator.collector.finish import Finishing, finish
 from orchestrator.collector.seal import seal
 from orchestrator.domain import custom_id
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, LeaseLost
 from orchestrator.domain.lanes import Lane
 from orchestrator.domain.members import Kind, Member
 from orchestrator.domain.model import Claim, Job, JobId, Step
@@ -165,11 +166,20 @@ class Workbench:
         return member_id
 
     def perform(self, claim: Claim) -> None:
-        """Run the step that was claimed."""
+        """Run the step that was claimed. One that lost a race gives its unit back, for somebody to decide anew."""
         step, names = _STEPS[claim.step]
         job = self.ledger.job(claim.unit.job_id)
         kit = Kit(bench=self, tools=self._tools_of(job), policy=job.policy)
-        step(claim, **{name: getattr(kit, name) for name in names})
+        try:
+            step(claim, **{name: getattr(kit, name) for name in names})
+        except LeaseLost:
+            with suppress(LeaseLost):  # it was the claim itself that was lost
+                self.give_back(claim)
+            raise
+
+    def give_back(self, claim: Claim) -> None:
+        """Let go of a claim without a word on its unit. Raises LeaseLost, LedgerError."""
+        self.ledger.record(claim, now=self.clock.now())
 
     def close(self) -> None:
         """Close the ledger."""

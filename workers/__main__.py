@@ -15,11 +15,12 @@ from typing import Annotated, Final
 import typer
 
 from orchestrator import log, memory
-from orchestrator.domain.errors import ConfigError, OrchestratorError
+from orchestrator.domain.errors import ConfigError, LedgerTooNew, OrchestratorError
 from orchestrator.domain.lanes import Lane
 
 # One process for each: neither a create that hangs nor a long download keeps batches from being looked at.
 CREWS: Final = ((Lane.CONTROL,), (Lane.TRANSFER,), (Lane.PLAN, Lane.COLLECT))
+FAILED: Final = 1
 WRONG: Final = 2
 PROGRAM: Final = (sys.executable, "-m", "workers")
 
@@ -101,9 +102,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until somebody takes it who has something to finish
     try:
         app()
-    except OrchestratorError as error:  # only a start raises: once at work, a process goes on whatever happens
+    except (ConfigError, LedgerTooNew) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(WRONG)
+    except OrchestratorError as error:  # of a start; once at work, a process goes on whatever happens
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

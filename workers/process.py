@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.lanes import Lane
 from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
 from orchestrator.log import BROKER_LOST, LEDGER_LOST, logger
@@ -47,6 +49,7 @@ class FleetProcess:
     queues: Queues
     _served: frozenset[Lane] = frozenset()
     _served_until: float = 0.0
+    _left: deque[Claim] = field(default_factory=deque)
 
     def perform(self, claim: Claim) -> None:
         """Take the claim over for the length of a step, and run it.
@@ -55,16 +58,36 @@ class FleetProcess:
         """
         bench = self.bench
         bench.ledger.renew(claim, now=bench.clock.now(), lease_s=self.settings.lease_s)
-        bench.perform(claim)
+        try:
+            bench.perform(claim)
+        except LeaseLost:
+            raise
+        except LedgerError:
+            self._left.append(claim)
+            raise
 
     def hand_out(self) -> None:
         """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
         try:
+            self._give_back()
             hand_out(self.bench.ledger, self.bench.clock, self.queues, self._lanes_served())
         except LedgerError as error:
             logger().warning(LEDGER_LOST, error=str(error))
         except UNREACHABLE as error:
             logger().warning(BROKER_LOST, error=type(error).__name__)
+
+    def _give_back(self) -> None:
+        """Let go of what the ledger was away for when its step ended: nobody need wait for those leases to run out."""
+        with suppress(IndexError):  # other threads do the same
+            while True:
+                claim = self._left.popleft()
+                try:
+                    self.bench.give_back(claim)
+                except LeaseLost:
+                    continue
+                except LedgerError:
+                    self._left.append(claim)
+                    raise
 
     def _lanes_served(self) -> frozenset[Lane]:
         if time.monotonic() > self._served_until:

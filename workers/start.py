@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 import typer
@@ -14,6 +15,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from orchestrator import settings as configuration
+from orchestrator.domain.errors import LedgerError, LedgerTooNew
 from orchestrator.domain.lanes import HEAVY, Lane
 from orchestrator.domain.members import Kind
 from orchestrator.local import HEAVY_MAX, one_of_many
@@ -26,39 +28,54 @@ from workers.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
 from workers.presence import PULSE_S, Loop, Pulse
 from workers.process import FleetProcess, become
 
+LEDGER_WAIT_S: Final = 60.0
+LEDGER_AGAIN_S: Final = 2.0
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
 
 
 @contextmanager
 def joined(kind: Kind, lanes: Sequence[Lane], loop: Loop) -> Iterator[Settings]:
-    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be."""
+    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
+
+    A ledger's server that does not answer is waited for, for a while; the broker's is waited for as long as it takes.
+    """
     settings = configuration.load(os.environ)
     refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
-    bench = open_workbench(settings.work, settings.ledger_url, os.environ)
-    broker = Broker(settings.broker_url)
-    try:
-        with _lock_of(bench):
-            ledger_id = _check(bench, broker, settings)
-            become(FleetProcess(bench=bench, settings=settings, queues=Queues(app)))
-            here = checks.host()
-            pulse = Pulse(
-                bench=bench,
-                broker=broker,
-                ledger_id=ledger_id,
-                host=here,
-                enlist=lambda: bench.enlist(kind, here, lanes),
-                loop=loop,
-                heartbeat=settings.heartbeat,
-            )
-            pulse.start()
-            logger().info(MEMBER_JOINED, kind=kind.value, lanes=sorted(lanes), broker=place_of(settings.broker_url))
+    until = time.monotonic() + LEDGER_WAIT_S
+    while True:
+        with ExitStack() as stack:
             try:
+                _join(stack, kind, lanes, loop, settings)
+            except LedgerTooNew:
+                raise
+            except LedgerError as error:
+                if not settings.ledger_url.startswith("postgres") or time.monotonic() > until:
+                    raise
+                say(f"{error}\ntrying again")
+            else:
+                logger().info(MEMBER_JOINED, kind=kind.value, lanes=sorted(lanes))
                 yield settings
-            finally:
-                pulse.stop()
-    finally:
-        broker.close()
-        bench.close()
+                return
+        time.sleep(LEDGER_AGAIN_S)
+
+
+def _join(stack: ExitStack, kind: Kind, lanes: Sequence[Lane], loop: Loop, settings: Settings) -> None:
+    bench = stack.enter_context(closing(open_workbench(settings.work, settings.ledger_url, os.environ)))
+    broker = stack.enter_context(closing(Broker(settings.broker_url)))
+    stack.enter_context(_lock_of(bench))
+    here, ledger_id = checks.host(), _check(bench, broker, settings)
+    become(FleetProcess(bench=bench, settings=settings, queues=Queues(app)))
+    pulse = Pulse(
+        bench=bench,
+        broker=broker,
+        ledger_id=ledger_id,
+        host=here,
+        enlist=lambda: bench.enlist(kind, here, lanes),
+        loop=loop,
+        heartbeat=settings.heartbeat,
+    )
+    pulse.start()
+    stack.callback(pulse.stop)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ OrchestratorError
 ├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
 ├── CreateInDoubt            a create that may have made a batch; never repeated, always reconciled
 ├── StorageError             the work folder cannot be read or written
-├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted
+├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
+│                            LedgerTooNew
 └── OutputError              a finished file would not be what it claims to be
 """
 
@@ -106,6 +107,10 @@ class LeaseLost(LedgerError):
 
 class IllegalTransition(LedgerError):
     """A move that the lifecycle does not know. A bug: stop loudly."""
+
+
+class LedgerTooNew(LedgerError):
+    """A newer version of the program wrote this ledger; upgrade this one."""
 
 
 class BudgetExhausted(LedgerError):

@@ -95,7 +95,7 @@ def open_ledger(url: str) -> Database:
             postgres.migrate_beside_others(database._engine)  # noqa: SLF001 - this module's own class
     except LedgerError as error:
         database.close()
-        raise LedgerError(f"{postgres.shown(place)}: {postgres.without_password(str(error), place)}") from None
+        raise type(error)(f"{postgres.shown(place)}: {postgres.without_password(str(error), place)}") from None
     return database
 
 
@@ -110,5 +110,5 @@ def open_sqlite(path: Path | None) -> Database:
             migrations.migrate(transaction)
     except LedgerError as error:
         database.close()
-        raise LedgerError(f"{path or 'memory'}: {error}") from error
+        raise type(error)(f"{path or 'memory'}: {error}") from error
     return database

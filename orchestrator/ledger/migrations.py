@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.errors import LedgerTooNew
 from orchestrator.ledger import claims
 from orchestrator.ledger.schema import meta
 
@@ -213,10 +213,10 @@ def present_schema(connection: sa.Connection) -> int:
 
 
 def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Bring the schema up to date within the caller's transaction. Raises LedgerError for one that is newer."""
+    """Bring the schema up to date within the caller's transaction. Raises LedgerTooNew."""
     present = present_schema(connection)
     if present > len(migrations):
-        raise LedgerError(
+        raise LedgerTooNew(
             f"the ledger has schema {present}, this program knows up to {len(migrations)}: "
             "a newer version wrote it; upgrade this one, or use another work folder"
         )

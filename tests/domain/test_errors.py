@@ -31,6 +31,7 @@ PARENTS = {  # by hand
     "LeaseLost": "LedgerError",
     "IllegalTransition": "LedgerError",
     "BudgetExhausted": "LedgerError",
+    "LedgerTooNew": "LedgerError",
     "OutputError": "OrchestratorError",
 }
 

@@ -51,8 +51,13 @@ def fail_with(books: Books, error: Exception) -> list[Claim]:
         raise error
 
     database = books.database
+    clock = LedgerClock(database)
     bench: Any = SimpleNamespace(
-        ledger=books.ledger, fleet=SqlFleet(database), clock=LedgerClock(database), perform=perform
+        ledger=books.ledger,
+        fleet=SqlFleet(database),
+        clock=clock,
+        perform=perform,
+        give_back=lambda claim: books.ledger.record(claim, now=clock.now()),
     )
     become(FleetProcess(bench=bench, settings=settings.load({}), queues=Nowhere()))  # type: ignore[arg-type]
     return performed
@@ -116,6 +121,15 @@ def test_a_lost_lease_and_a_ledger_that_is_away_are_no_failures(books: Books, er
     deliver(books)
 
     assert failures(books) == []
+
+
+def test_what_the_ledger_was_away_for_is_given_back_when_it_is_there_again(books: Books) -> None:
+    """Nobody waits for a lease of two minutes because a database was restarted."""
+    fail_with(books, LedgerError("away"))
+
+    deliver(books)
+
+    assert len(books.claim(Step.POLL)) == 1
 
 
 def test_a_hint_that_was_doubled_is_performed_once(books: Books) -> None:

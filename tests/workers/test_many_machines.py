@@ -1,0 +1,102 @@
+"""What many machines use: a PostgreSQL ledger and an object store, with real servers and real workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pytest
+
+import orchestrator
+from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked, read_output, write_dataset, write_job
+from tests.servers.postgres import PostgresServer, running_postgres
+from tests.servers.s3 import s3_server
+from tests.workers.fleets import Fleet, a_fleet, until
+
+pytestmark = pytest.mark.timeout(180)
+ROWS: Final = 300
+
+
+@pytest.fixture
+def database() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(database: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    monkeypatch.setenv("ORCHESTRATOR_LEDGER_URL", database.url)
+    with a_fleet(tmp_path, monkeypatch) as running:
+        running.settings["ORCHESTRATOR_LEDGER_URL"] = database.url
+        yield running
+
+
+def check_paid_once(fleet: Fleet, *, creates: int) -> None:
+    bill = fleet.gateway.bill()
+    assert (bill["creates"], bill["paid_twice"]) == (creates, 0)
+
+
+def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of this process, submitted; two workers that see nothing of this machine's disk but their programs."""
+    store = s3_server()
+    store.set_environment(monkeypatch)
+    work = f"s3://{store.new_bucket()}/work"
+    fleet.settings |= {"ORCHESTRATOR_WORK": work, **store.environment}
+    job = orchestrator.submit(
+        marked(ROWS),
+        prompt="{text}",
+        model=MODEL,
+        work=work,
+        provider_options={"base_url": fleet.gateway.url, **QUICK},
+        policy={"chunk_requests_max": 30, "retry_gather_s": 0.2},
+    )
+    for role in ("worker", "worker", "beat", "beat"):
+        fleet.start(role)
+
+    result = job.wait(120)
+
+    assert result.path.startswith(work)
+    check_exact(result.to_arrow(), marked(ROWS))
+    check_paid_once(fleet, creates=10)
+    assert not fleet.work.exists()
+
+
+def test_a_database_that_is_away_at_the_start_and_again_under_way(fleet: Fleet, database: PostgresServer) -> None:
+    """Processes wait for it; what they were doing when it went is done again, and paid for once."""
+    job = fleet.submit(ROWS)
+    database.kill()
+    worker = fleet.start("worker")
+    fleet.start("beat")
+    until(lambda: "trying again" in fleet.said(worker), "a word on the database")
+    database.restart()
+    until(lambda: len(fleet.gateway.batches()) >= 5, "five batches")
+    database.restart()
+
+    result = job.wait(120)
+
+    check_exact(read_output(result.path), marked(ROWS))
+    check_paid_once(fleet, creates=30)
+    assert worker.is_running
+
+
+def test_two_runs_at_once_share_the_work(fleet: Fleet, tmp_path: Path) -> None:
+    """`run` on a ledger that others share is one more at work: it is neither refused, nor breaks anybody's lease."""
+    dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
+    job = write_job(tmp_path / "shared.toml", dataset, fleet.gateway.url, policy={"chunk_requests_max": 10})
+    command = [sys.executable, "-m", "orchestrator", "run", str(job), "--work", str(fleet.work), "--json"]
+    environment = {**fleet.settings, "PATH": "", "HOME": str(tmp_path)}
+    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+
+    ended = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
+
+    assert [code for _, code in ended] == [0, 0]
+    [handle] = orchestrator.api.jobs(work=fleet.work)
+    table: pa.Table = handle.results().to_arrow()
+    check_exact(table, marked(ROWS))
+    check_paid_once(fleet, creates=30)
