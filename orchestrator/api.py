@@ -23,7 +23,7 @@ from orchestrator.planner.estimate import Estimate, estimate
 from orchestrator.prepare import enter, keyless, places, prepare, refuse_function, refuse_unshared
 from orchestrator.result import Result
 from orchestrator.settings import ProviderSettings
-from orchestrator.wiring import JobTools, planning_of
+from orchestrator.wiring.tools import JobTools, planning_of
 
 
 def plan(job: Job) -> Estimate:

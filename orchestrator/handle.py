@@ -24,7 +24,8 @@ from orchestrator.local import ENDED, REPORT_S, LocalRunner, Progress, needs_a_p
 from orchestrator.location import is_url
 from orchestrator.result import Result, Status, revision_path
 from orchestrator.settings import ProviderSettings
-from orchestrator.wiring import Workbench, open_workbench
+from orchestrator.wiring.bench import Workbench
+from orchestrator.wiring.opening import open_workbench
 
 WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 

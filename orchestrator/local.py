@@ -24,7 +24,7 @@ from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import ChunkState, Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
-from orchestrator.wiring import Workbench
+from orchestrator.wiring.bench import Workbench
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
 HEAVY_MAX: Final = 2

@@ -25,7 +25,9 @@ from orchestrator.planner.read import Dataset, open_dataset
 from orchestrator.ports import Provider
 from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.spec import Spec, render_mark
-from orchestrator.wiring import JobTools, Workbench, check_places, connect, work_files
+from orchestrator.wiring.bench import Workbench
+from orchestrator.wiring.opening import check_places, work_files
+from orchestrator.wiring.tools import JobTools, connect
 
 INPUTS: Final = "inputs"
 OWNER: Final = "_job"  # in an output folder: the job that writes there

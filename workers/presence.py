@@ -17,7 +17,7 @@ from typing import Final
 
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.log import BROKER_LOST, FLEET_MIXED, LEDGER_LOST, logger
-from orchestrator.wiring import Workbench
+from orchestrator.wiring.bench import Workbench
 from workers.broker import UNREACHABLE, Broker
 
 PULSE_S: Final = 5.0

@@ -14,7 +14,7 @@ from orchestrator.domain.lanes import Lane
 from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
 from orchestrator.log import BROKER_LOST, LEDGER_LOST, logger
 from orchestrator.settings import Settings
-from orchestrator.wiring import Workbench
+from orchestrator.wiring.bench import Workbench
 from workers.broker import UNREACHABLE, Queues
 from workers.hand_out import hand_out
 

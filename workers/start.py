@@ -21,7 +21,8 @@ from orchestrator.domain.members import Kind
 from orchestrator.local import HEAVY_MAX, one_of_many
 from orchestrator.log import MEMBER_JOINED, STOP_FORCED, logger
 from orchestrator.settings import Settings
-from orchestrator.wiring import Workbench, open_workbench
+from orchestrator.wiring.bench import Workbench
+from orchestrator.wiring.opening import open_workbench
 from workers import beat, checks
 from workers.app import app
 from workers.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open

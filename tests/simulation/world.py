@@ -18,7 +18,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, Job, JobId, JobState, Step
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
-from orchestrator.wiring import _STEPS
+from orchestrator.wiring.bench import _STEPS
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.faults import CALM
 from tests.fakes.provider import CLASS_B1, CLASS_C, SimulatedProvider

@@ -1,0 +1,1 @@
+"""Which concrete thing stands behind each port, and each step bound to what it needs. Nobody else names adapters."""
