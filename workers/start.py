@@ -15,7 +15,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from orchestrator import settings as configuration
-from orchestrator.domain.errors import LedgerError, LedgerTooNew
+from orchestrator.domain.errors import LedgerAway
 from orchestrator.domain.lanes import HEAVY, Lane
 from orchestrator.domain.members import Kind
 from orchestrator.local import HEAVY_MAX, one_of_many
@@ -38,7 +38,7 @@ STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
 def joined(kind: Kind, lanes: Sequence[Lane], loop: Loop) -> Iterator[Settings]:
     """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
 
-    A ledger's server that does not answer is waited for, for a while; the broker's is waited for as long as it takes.
+    A ledger that cannot be reached is waited for, for a while; the broker's is waited for as long as it takes.
     """
     settings = configuration.load(os.environ)
     refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
@@ -47,10 +47,8 @@ def joined(kind: Kind, lanes: Sequence[Lane], loop: Loop) -> Iterator[Settings]:
         with ExitStack() as stack:
             try:
                 _join(stack, kind, lanes, loop, settings)
-            except LedgerTooNew:
-                raise
-            except LedgerError as error:
-                if not settings.ledger_url.startswith("postgres") or time.monotonic() > until:
+            except LedgerAway as error:
+                if time.monotonic() > until:
                     raise
                 say(f"{error}\ntrying again")
             else:

@@ -11,7 +11,7 @@ OrchestratorError
 ├── CreateInDoubt            a create that may have made a batch; never repeated, always reconciled
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
-│                            LedgerTooNew
+│                            LedgerTooNew, LedgerAway (another try may succeed)
 └── OutputError              a finished file would not be what it claims to be
 """
 
@@ -107,6 +107,10 @@ class LeaseLost(LedgerError):
 
 class IllegalTransition(LedgerError):
     """A move that the lifecycle does not know. A bug: stop loudly."""
+
+
+class LedgerAway(LedgerError):
+    """The ledger cannot be reached, or is locked by others, at present."""
 
 
 class LedgerTooNew(LedgerError):

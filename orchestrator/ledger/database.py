@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.domain.errors import ConfigError, LedgerAway, LedgerError
 from orchestrator.ledger import migrations, postgres, sqlite
 
 
@@ -63,7 +63,8 @@ def translated() -> Iterator[None]:
         yield
     except exc.SQLAlchemyError as error:
         # The statement's parameters stay out of the message: it may be logged.
-        raise LedgerError(f"the ledger could not be read or written: {type(error).__name__}: {_cause(error)}") from None
+        kind = LedgerAway if isinstance(error, exc.OperationalError) else LedgerError
+        raise kind(f"the ledger could not be read or written: {type(error).__name__}: {_cause(error)}") from None
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:

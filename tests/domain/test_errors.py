@@ -32,6 +32,7 @@ PARENTS = {  # by hand
     "IllegalTransition": "LedgerError",
     "BudgetExhausted": "LedgerError",
     "LedgerTooNew": "LedgerError",
+    "LedgerAway": "LedgerError",
     "OutputError": "OrchestratorError",
 }
 
