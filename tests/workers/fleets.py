@@ -15,7 +15,7 @@ import pytest
 
 import orchestrator
 from orchestrator import JobHandle
-from tests.acceptance.datasets import MODEL, QUICK, marked
+from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked, read_output
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 from tests.servers.processes import Process, ended_at_last
 from tests.servers.valkey import a_broker
@@ -87,3 +87,10 @@ def until(is_so: Callable[[], object], what: str) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)
+
+
+def check_done(fleet: Fleet, job: JobHandle, row_count: int, *, creates: int) -> None:
+    """Check that every row has its own answer, and that nothing was paid for twice."""
+    check_exact(read_output(job.wait(120).path), marked(row_count))
+    bill = fleet.gateway.bill()
+    assert (bill["creates"], bill["paid_twice"]) == (creates, 0)
