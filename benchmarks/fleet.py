@@ -224,7 +224,7 @@ def in_flight(ledger: str, count: int, window_s: float) -> None:
             row = " | ".join(f"{share:.1f} %" for share in shares)
             print(f"| {time.monotonic() - begun - created_s:.0f} | {60 * polls / passed:,.0f} | {row} |", flush=True)
         port = int(fleet.gateway.base_url.rpartition(":")[2])
-        clients = [process.connections_to(port) for process in workers.values()]
+        clients = [process.connections_to(port, word=lanes) for lanes, process in workers.items()]
         print(f"open connections to the provider, by process: {clients}")
 
 
