@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.lanes import LANE_OF, Lane
@@ -78,14 +78,15 @@ class Broker:
     def mark(self, ledger_id: str, host: str) -> str:
         """Mark the broker as that of the fleet of a ledger, unless it is another's; return whose it is: `id host`.
 
-        Raises ConfigError where the broker refuses us, RedisError or OSError where it does not answer.
+        Raises ConfigError where the broker refuses us; RedisError or OSError where it does not answer, or answers with
+        an error that will pass (out of memory, read-only).
         """
         try:
             self._client.set(OWNER_KEY, f"{ledger_id} {host}", nx=True, ex=OWNER_S)
             found = str(self._client.get(OWNER_KEY) or f"{ledger_id} {host}")
             if found.partition(" ")[0] == ledger_id:
                 self._client.expire(OWNER_KEY, OWNER_S)
-        except (AuthenticationError, ResponseError) as error:
+        except (AuthenticationError, NoPermissionError) as error:
             raise ConfigError(f"the broker {self._place} refuses this process: {error}") from None
         return found
 

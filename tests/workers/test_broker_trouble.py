@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import kombu
 import pytest
+import redis
 
 from orchestrator import JobHandle
 from orchestrator.domain.model import ChunkState
 from tests.servers.proxy import running_proxy
-from tests.workers.fleets import Fleet, check_done, until
+from tests.servers.valkey import client_of
+from tests.workers.fleets import Fleet, a_fleet, check_done, until
 from workers.app import KEY_PREFIX
 
 pytestmark = pytest.mark.timeout(180)
@@ -88,3 +95,46 @@ def test_what_is_no_hint_is_dropped_and_the_work_goes_on(fleet: Fleet) -> None:
     check_done(fleet, job, 20, creates=2)
 
     assert not trap.exists()
+
+
+@contextmanager
+def no_memory(client: redis.Redis) -> Iterator[None]:
+    client.config_set("maxmemory", "1")
+    yield
+    client.config_set("maxmemory", "0")
+
+
+@contextmanager
+def read_only(client: redis.Redis) -> Iterator[None]:
+    client.replicaof("127.0.0.1", "1")
+    yield
+    client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def emptied(client: redis.Redis) -> Iterator[None]:
+    client.flushall()
+    yield
+
+
+@contextmanager
+def silent(client: redis.Redis) -> Iterator[None]:
+    pid = int(client.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_a_broker_in_every_kind_of_trouble_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLUSHALL, out of memory, read-only as after a fail-over, frozen: one after the other, under one job."""
+    with a_fleet(tmp_path, monkeypatch, batch_s=4.0) as fleet:
+        job = fleet.submit(2_000)
+        fleet.start("worker")
+        fleet.start("beat")
+        for trouble in (emptied, no_memory, read_only, silent):
+            reached = collected(job) + 5
+            until(lambda reached=reached: collected(job) >= reached, f"work before the broker is {trouble.__name__}")
+            with trouble(client_of(fleet.broker)):
+                pause(TROUBLE_S)
+
+        check_done(fleet, job, 2_000, creates=200)
