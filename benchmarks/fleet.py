@@ -36,6 +36,7 @@ from tests.servers.processes import Process, ended_at_last
 from workers.embedded import running_broker
 
 DEADLINE_S: Final = 1_800.0
+AHEAD: Final = 400  # chunks that wait for room
 LANES: Final = ("control", "transfer", "plan,collect")
 
 
@@ -203,12 +204,13 @@ def polls_so_far(fleet: Fleet) -> int:
 
 
 def in_flight(ledger: str, count: int, window_s: float) -> None:
-    """Print what it takes to keep so many small batches in flight, none of which ends."""
+    """Print what it takes to keep so many small batches in flight, none of which ends, and more waiting for room."""
     with a_fleet(ledger, "--duration-s", "36000") as fleet:
         workers = {lanes: fleet.start("worker", "--lanes", lanes) for lanes in LANES}
         fleet.start("beat")
         begun = time.monotonic()
-        job = fleet.submit(count, 1, batches_in_flight_max=count, chunks_ahead_max=400, poll_s_min=15, poll_s_max=300)
+        room = {"batches_in_flight_max": count, "chunks_ahead_max": AHEAD}
+        job = fleet.submit(count + AHEAD, 1, **room, poll_s_min=15, poll_s_max=300)
         until(lambda: job.status().as_dict()["batches"] == count)
         created_s = time.monotonic() - begun
         rate = 60 * count / created_s

@@ -145,11 +145,13 @@ class LocalRunner:
 
     def _hand_out(self, crews: Sequence[_Crew]) -> None:
         now = self.bench.clock.now()
+        due = self.bench.ledger.due(now=now, job_id=self.job_id)
         for crew in crews:
             free = crew.size - sum(claim.step in crew.steps for claim in self._running)
-            if free <= 0:
+            steps = due & crew.steps
+            if free <= 0 or not steps:
                 continue
-            claims = self.bench.ledger.claim(crew.steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
+            claims = self.bench.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
             self._running.update(claims)
             for claim in claims:
                 crew.given.put(claim)

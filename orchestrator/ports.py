@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.changes import Change
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
-    from orchestrator.domain.review import Totals
+    from orchestrator.domain.review import Outlook, Totals
 
 
 class Clock(Protocol):
@@ -39,6 +39,16 @@ class Clock(Protocol):
 
 class Ledger(Protocol):
     """The durable truth. Reads give the present version; `record` refuses what was decided on an older one."""
+
+    def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
+        """Return the kinds of steps of which at least one is due; whether its account has room is not asked.
+
+        Most looks find nothing: this one is cheap, and keeps nobody from writing.
+
+        Args:
+            job_id: of this job only; None: of any.
+        """
+        ...
 
     def claim(
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
@@ -88,7 +98,11 @@ class Overview(Protocol):
     """What the job-wide steps read: sums and lists over many units."""
 
     def totals(self, job_id: JobId) -> Totals:
-        """Return the job in numbers."""
+        """Return the job in numbers: reads all of its chunks."""
+        ...
+
+    def outlook(self, job_id: JobId) -> Outlook:
+        """Return what the job's next step hangs on: reads few rows, however many chunks there are."""
         ...
 
     def backlog(self, job_id: JobId) -> int:

@@ -39,12 +39,16 @@ def hand_out(ledger: Ledger, clock: Clock, queues: Outlet, lanes: Collection[Lan
     Args:
         lanes: those that somebody serves. What is due in another stays where an autoscaler sees it: in the ledger.
     """
-    sent = 0
+    now, sent = clock.now(), 0
+    due = ledger.due(now=now) & steps_of(*lanes)
+    if not due:
+        return sent
     for lane, length in queues.lengths().items():
         room = LENGTH_MAX[lane] - length
-        if lane not in lanes or room * 2 < LENGTH_MAX[lane]:
+        steps = due & steps_of(lane)
+        if not steps or room * 2 < LENGTH_MAX[lane]:
             continue
-        claims = ledger.claim(steps_of(lane), limit=room, now=clock.now(), lease_s=EXPIRES_S)
+        claims = ledger.claim(steps, limit=room, now=clock.now(), lease_s=EXPIRES_S)
         if claims:
             queues.send(claims)
             sent += len(claims)

@@ -1,4 +1,4 @@
-"""What a job as a whole needs next, decided from its totals.
+"""A job as a whole: its numbers, and what it needs next.
 
 Rule: rows in = succeeded + dead before anything is sealed; until then something is always under way, waiting for
 company, or waiting for a person.
@@ -53,24 +53,29 @@ class Totals:
         return self.chunks.get(ChunkState.HELD, 0)
 
 
-def next_step(job: Job, totals: Totals, *, now: datetime) -> Step | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a job's next step hangs on."""
+
+    waiting: int  # rows to be sent again, in chunks of their own
+    waiting_since: datetime | None
+    moving: bool  # a shard is being planned, or a chunk is under way that does not wait for a person
+    finished: bool  # every shard has its output
+
+
+def next_step(job: Job, outlook: Outlook, *, now: datetime) -> Step | None:
     """Return the job-wide step that is due, or None while shards and chunks have work of their own."""
-    if totals.waiting and _waited_enough(job, totals, now):
+    if outlook.waiting and _waited_enough(job, outlook, now):
         return Step.RETRY
-    if totals.shards_finished == totals.shards:
+    if outlook.finished:
         return Step.SEAL
     return None
 
 
-def _waited_enough(job: Job, totals: Totals, now: datetime) -> bool:
-    if job.state is JobState.CANCELLING:
+def _waited_enough(job: Job, outlook: Outlook, now: datetime) -> bool:
+    if job.state is JobState.CANCELLING or not outlook.moving:
         return True
-    nothing_else = totals.live_chunks == totals.held_chunks and totals.shards_planning == 0
-    return (
-        nothing_else
-        or totals.waiting >= job.policy.chunk_requests_max
-        or (
-            totals.waiting_since is not None
-            and now >= totals.waiting_since + timedelta(seconds=job.policy.retry_gather_s)
-        )
+    return outlook.waiting >= job.policy.chunk_requests_max or (
+        outlook.waiting_since is not None
+        and now >= outlook.waiting_since + timedelta(seconds=job.policy.retry_gather_s)
     )

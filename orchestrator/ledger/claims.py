@@ -27,14 +27,15 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_((JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING))
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED))
-_CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING))
+_CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
     {
         Step.COLLECT: sa.and_(C.state == ChunkState.ENDED, _LIVE_JOB),
         Step.CANCEL: sa.and_(
             C.cancel_requested,
-            sa.or_(_CANCELLABLE, sa.and_(C.state == ChunkState.SUBMITTED, sa.not_(C.cancel_sent))),
+            _CANCELLABLE,
+            sa.or_(C.state != ChunkState.SUBMITTED, sa.not_(C.cancel_sent)),
             _LIVE_JOB,
         ),
         Step.RECOVER: sa.and_(C.state.in_((ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD)), _LIVE_JOB),
@@ -58,6 +59,7 @@ JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 # asks several times a second whether anything is due.
 _NOW: Final = sa.bindparam("now", type_=Utc())
 _OF_JOB: Final = sa.or_(sa.bindparam("job_id", type_=sa.Text()).is_(None), J.id == sa.bindparam("job_id"))
+_UNITS: Final = sa.func.count().label("units")
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 # Jobs with room: the due units of the others must not fill the limit.
 _ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)
@@ -67,20 +69,18 @@ def _free(table: sa.Table, now: sa.ColumnElement[Any] = _NOW) -> sa.ColumnElemen
     return sa.and_(table.c.due_at <= now, table.c.lease_until <= now)
 
 
-def _named(conditions: Mapping[Step, sa.ColumnElement[bool]]) -> sa.ColumnElement[Any]:
-    return sa.case(*((condition, step.value) for step, condition in conditions.items()))
+def _exists(step: Step, table: sa.Table, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    units = table.join(jobs, J.id == table.c.job_id)
+    return sa.select(sa.literal(step.value)).where(
+        sa.exists().select_from(units).where(_free(table), _OF_JOB, condition)
+    )
 
 
-# A job may have a hundred thousand shards that are due at its start: one of each kind is looked for, not all read.
+# Ten thousand batches may be due at once, or a hundred thousand shards: one of each kind is looked for, not all read.
 _DUE: Final = sa.union_all(
-    sa.select(_named(CHUNK_STEPS)).join_from(chunks, jobs, J.id == C.job_id).where(_free(chunks), _OF_JOB).distinct(),
     sa.select(J.due).where(_free(jobs), _OF_JOB, _MOVING_JOB).distinct(),
-    *(
-        sa.select(sa.literal(step.value)).where(
-            sa.exists().select_from(shards.join(jobs, J.id == S.job_id)).where(_free(shards), _OF_JOB, condition)
-        )
-        for step, condition in SHARD_STEPS.items()
-    ),
+    *(_exists(step, chunks, condition) for step, condition in CHUNK_STEPS.items()),
+    *(_exists(step, shards, condition) for step, condition in SHARD_STEPS.items()),
 )
 _CHUNKS: Final = {
     step: sa.select(C.id, C.job_id, C.account, C.token)
@@ -242,18 +242,20 @@ def backlog(tx: sa.Connection, job_id: JobId) -> int:
     return int(tx.execute(sa.select(sa.func.count()).where(C.job_id == job_id, _UNSENT)).scalar_one())
 
 
-def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.Select[Any]:
+def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.CompoundSelect[Any]:
     """Return the query for how many units are due and free, by step, on which the room of accounts has no say."""
-    found = sa.union_all(
-        sa.select(_named(CHUNK_STEPS).label("step"))
-        .join_from(chunks, jobs, J.id == C.job_id)
-        .where(_free(chunks, now)),
-        sa.select(_named(SHARD_STEPS)).join_from(shards, jobs, J.id == S.job_id).where(_free(shards, now)),
-        sa.select(J.due).where(_free(jobs, now), _MOVING_JOB),
-    ).subquery("found")
-    return (
-        sa.select(found.c.step, sa.func.count().label("units")).where(found.c.step.is_not(None)).group_by(found.c.step)
+    return sa.union_all(
+        sa.select(J.due.label("step"), _UNITS).where(_free(jobs, now), _MOVING_JOB).group_by(J.due),
+        *(_counted(step, chunks, condition, now) for step, condition in CHUNK_STEPS.items()),
+        *(_counted(step, shards, condition, now) for step, condition in SHARD_STEPS.items()),
     )
+
+
+def _counted(
+    step: Step, table: sa.Table, condition: sa.ColumnElement[bool], now: sa.ColumnElement[Any]
+) -> sa.Select[str, int]:
+    units = table.join(jobs, J.id == table.c.job_id)
+    return sa.select(sa.literal(step.value), _UNITS).select_from(units).where(_free(table, now), condition)
 
 
 DUE_COUNTS: Final = due_counts()
@@ -265,5 +267,5 @@ def due_steps_sql(dialect: sa.Dialect) -> str:
     microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
     counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
     lane = sa.case(*((counts.c.step == step.value, lane.value) for step, lane in LANE_OF.items()))
-    query = sa.select(lane.label("lane"), counts.c.step, counts.c.units)
+    query = sa.select(lane.label("lane"), counts.c.step, counts.c.units).where(counts.c.units > 0)
     return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    TERMINAL,
     AttemptState,
     Chunk,
     ChunkState,
@@ -15,13 +16,15 @@ from orchestrator.domain.model import (
     Shard,
     ShardState,
 )
-from orchestrator.domain.review import Totals
+from orchestrator.domain.review import Outlook, Totals
 from orchestrator.ledger import claims, rows
 from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import NANO, TALLY, attempts, chunk_shards, chunks, shards
+from orchestrator.ledger.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, shards
 from orchestrator.ports import Contribution
 
 C, S, A = chunks.c, shards.c, attempts.c
+_JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
+_MOVING: Final = tuple(state for state in ChunkState if state not in TERMINAL and state is not ChunkState.HELD)
 
 
 class SqlOverview:
@@ -53,6 +56,12 @@ class SqlOverview:
             wagered_usd=int(money["wagered"]) * NANO,
             trouble=trouble,
         )
+
+    def outlook(self, job_id: JobId) -> Outlook:
+        """Return what the job's next step hangs on, all of one moment."""
+        with self._database.read() as connection:
+            found = connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one()
+        return Outlook(**found)
 
     def backlog(self, job_id: JobId) -> int:
         """Return how many chunks are planned and not yet sent."""
@@ -98,6 +107,23 @@ def _sum(expression: sa.ColumnElement[Any], name: str) -> sa.Label[Any]:
 
 def _when(condition: sa.ColumnElement[bool], value: Any, name: str) -> sa.Label[Any]:
     return _sum(sa.case((condition, value), else_=0), name)
+
+
+# Each part is answered by an index on what is left to do, so that a review costs the same however much is done.
+_OUTLOOK: Final = sa.select(
+    sa.select(_sum(C.waiting, "waiting")).where(C.job_id == _JOB_ID, HAS_WAITING).scalar_subquery().label("waiting"),
+    sa.select(sa.func.min(C.waiting_since, type_=C.waiting_since.type))
+    .where(C.job_id == _JOB_ID, HAS_WAITING)
+    .scalar_subquery()
+    .label("waiting_since"),
+    sa.or_(
+        sa.exists().where(C.job_id == _JOB_ID, C.state.in_(_MOVING)),
+        sa.exists().where(S.job_id == _JOB_ID, S.state == ShardState.PLANNING),
+    ).label("moving"),
+    sa.not_(sa.exists().where(S.job_id == _JOB_ID, S.state.in_((ShardState.PLANNING, ShardState.PLANNED)))).label(
+        "finished"
+    ),
+)
 
 
 @lru_cache(maxsize=64)  # to put the query together takes longer than to run it

@@ -111,6 +111,7 @@ shards = sa.Table(
 _IN_ORDER: Final = (shards.c.state, shards.c.due_at, shards.c.job_id, shards.c.shard_no)
 _SETTLED: Final = shards.c.settled_count == shards.c.row_count
 sa.Index("shards_due", *_IN_ORDER)
+sa.Index("shards_by_job", shards.c.job_id, shards.c.state)
 sa.Index("shards_settled", *_IN_ORDER, sqlite_where=_SETTLED, postgresql_where=_SETTLED)
 
 TALLY: Final = (
@@ -145,8 +146,18 @@ chunks = sa.Table(
     *map(_count, ("done_count", "failed_count", *TALLY)),
     *_claimable(),
 )
-sa.Index("chunks_due", chunks.c.due_at, chunks.c.state)
+_BY_STEP: Final = (chunks.c.state, chunks.c.due_at, chunks.c.id)
+sa.Index("chunks_by_step", *_BY_STEP)
+sa.Index(
+    "chunks_to_cancel",
+    *_BY_STEP,
+    sqlite_where=chunks.c.cancel_requested,
+    postgresql_where=chunks.c.cancel_requested,
+)
 sa.Index("chunks_by_job", chunks.c.job_id, chunks.c.state)
+# The number is a constant in the index, so also in the query.
+HAS_WAITING: Final = chunks.c.waiting > sa.literal_column("0")
+sa.Index("chunks_waiting", chunks.c.job_id, sqlite_where=HAS_WAITING, postgresql_where=HAS_WAITING)
 sa.Index("chunks_by_account", chunks.c.account, chunks.c.state)
 
 chunk_shards = sa.Table(

@@ -55,18 +55,18 @@ class SqlLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
+        """Return the kinds of steps of which at least one may be due."""
+        with self._database.read() as connection:
+            return claims.due(connection, now=now, job_id=job_id)
+
     def claim(
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
     ) -> list[Claim]:
         """Hand out up to `limit` due steps of these kinds."""
-        # Most looks find nothing, and a look keeps nobody from writing.
-        with self._database.read() as connection:
-            due = claims.due(connection, now=now, job_id=job_id) & frozenset(steps)
-        if not due:
-            return []
         until = now + timedelta(seconds=lease_s)
         with self._database.write() as tx:
-            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(due, limit)
+            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
 
     def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
         """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""

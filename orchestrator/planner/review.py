@@ -22,6 +22,6 @@ def review(claim: Claim, *, ledger: Ledger, overview: Overview, clock: Clock) ->
     if job.state not in ACTIVE_JOBS or job.due is not Step.REVIEW:
         return
     now = clock.now()
-    step = rules.next_step(job, overview.totals(job.id), now=now)
+    step = rules.next_step(job, overview.outlook(job.id), now=now)
     due_at = now + timedelta(seconds=REVIEW_S) if step is None else now
     ledger.record(claim, JobMoved(before=job, after=replace(job, due=step or Step.REVIEW), due_at=due_at), now=now)

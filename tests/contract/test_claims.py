@@ -132,6 +132,20 @@ def test_a_claim_can_be_for_one_job_only(books: Books) -> None:
     assert {claim.unit.job_id for claim in books.claim(*Step)} == {JOB}
 
 
+def test_a_look_finds_what_is_due_and_free_in_one_job_or_in_any(books: Books) -> None:
+    books.open(shards=0)
+    books.open(a_job(OTHER), shards=0)
+    books.add(a_chunk(), due_at=after(5))
+    books.add(a_chunk(job_id=OTHER, state="submitted"))
+
+    assert books.ledger.due(now=NOW) == {Step.POLL, Step.REVIEW}
+    assert books.ledger.due(now=NOW, job_id=JOB) == {Step.REVIEW}
+    assert books.ledger.due(now=after(5), job_id=JOB) == {Step.SUBMIT, Step.REVIEW}
+    books.claim(Step.POLL, lease_s=7)
+    assert books.ledger.due(now=after(7) - MICROSECOND, job_id=OTHER) == {Step.REVIEW}
+    assert books.ledger.due(now=after(7), job_id=OTHER) == {Step.POLL, Step.REVIEW}
+
+
 def test_only_the_steps_asked_for_are_handed_out(books: Books) -> None:
     books.open()
     books.add(a_chunk(), a_chunk("c00000-00001", state="submitted"))
@@ -176,9 +190,11 @@ def test_a_chunk_in_this_state_needs_this_one_step(
         books.desk.cancel(JOB, now=NOW)
     books.add(a_chunk(state=state, cancel_sent=marks.get("cancel_sent", False)))
 
+    due = books.ledger.due(now=NOW)
     claims = [claim for claim in books.claim(*Step) if claim.unit.chunk_id is not None]
 
     assert [claim.step for claim in claims] == ([] if step is None else [step])
+    assert due - {Step.REVIEW, Step.PLAN} == {claim.step for claim in claims}
 
 
 ALL = {"collect", "recover", "poll", "split", "submit", "plan", "finish", "review"}
@@ -203,6 +219,7 @@ def test_a_job_in_this_state_is_given_these_steps(books: Books, state: JobState,
     books.add(*(a_chunk(f"c00000-0000{n}", state=found) for n, found in enumerate(STATES)))
     books.put_job(state)
 
+    assert books.ledger.due(now=NOW) == steps
     assert {claim.step for claim in books.claim(*Step)} == steps
 
 
@@ -211,6 +228,7 @@ def test_a_job_is_handed_out_for_the_step_that_is_due_and_no_other(books: Books,
     job = books.open(shards=0)
     books.write(JobMoved(before=job, after=replace(job, due=due), due_at=NOW))
 
+    assert books.ledger.due(now=NOW) == {due}
     assert [claim.step for claim in books.claim(*Step)] == [due]
 
 

@@ -281,7 +281,7 @@ def test_a_migration_that_finds_no_way_in_changes_nothing_and_says_why(
 def test_the_view_of_what_is_due_says_what_claims_say(postgres: Books) -> None:
     """Ledgers that are out there have the view that is kept here. Where the conditions of claims change, a new
     migration must call `show_due_steps`, and what is kept must become what it makes."""
-    kept = (SCHEMAS / "2-due_steps.sql").read_text()
+    kept = (SCHEMAS / "3-due_steps.sql").read_text()
     found = {}
     with postgres.database.write() as tx:
         for name, query in (("kept", kept), ("present", claims.due_steps_sql(tx.dialect))):

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, ShardMoved
-from orchestrator.domain.model import AttemptState, BatchId, ChunkState, JobId, ShardState, Tally
-from orchestrator.domain.review import Totals
+from orchestrator.domain.model import TERMINAL, AttemptState, BatchId, ChunkState, JobId, ShardState, Tally
+from orchestrator.domain.review import Outlook, Totals
 from tests.builders import JOB, a_chunk, a_job, a_shard, added, after, an_attempt
 from tests.contract.books import Books
 
@@ -66,6 +66,42 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
         in_flight_rows=30,
         in_flight_done=4,
     )
+
+
+@pytest.mark.parametrize(
+    ("states", "shard", "moving", "finished"),
+    [
+        ([], ShardState.PLANNING, True, False),
+        ([], ShardState.PLANNED, False, False),
+        ([], ShardState.FINISHED, False, True),
+        ([S.COLLECTED, S.DEAD, S.CANCELLED, S.SPLIT, S.HELD], ShardState.PLANNED, False, False),
+        *(([state], ShardState.PLANNED, True, False) for state in S if state not in {*TERMINAL, S.HELD}),
+    ],
+)
+def test_a_job_moves_while_a_shard_is_planned_or_a_chunk_needs_no_person(
+    books: Books, states: list[ChunkState], shard: ShardState, moving: bool, finished: bool
+) -> None:
+    """Another job beside it counts nowhere; of two shards, one is finished."""
+    other = JobId("other-deadbeef")
+    books.open(shards=2)
+    books.open(a_job(other), shards=1)
+    books.add(a_chunk(job_id=other, state=S.COLLECTED, tally=Tally(waiting=9)))
+    for number, state in enumerate((ShardState.FINISHED, shard)):
+        books.write(ShardMoved(before=a_shard(number), after=replace(a_shard(number), state=state), due_at=None))
+    for number, state in enumerate(states):
+        books.add(a_chunk(f"c00000-{number:05d}", state=state))
+
+    assert books.overview.outlook(JOB) == Outlook(waiting=0, waiting_since=None, moving=moving, finished=finished)
+
+
+def test_what_waits_is_counted_from_the_first_that_does(books: Books) -> None:
+    books.open(shards=0)
+    for name, waiting, found_at in (("c00000-00004", 3, 50), ("c00000-00005", 4, 30), ("c00000-00006", 0, 10)):
+        chunk = a_chunk(name, state=S.ENDED)
+        books.add(chunk)
+        books.move(replace(chunk, state=S.COLLECTED, tally=Tally(waiting=waiting)), due_at=None, now=after(found_at))
+
+    assert books.overview.outlook(JOB) == Outlook(waiting=7, waiting_since=after(30), moving=False, finished=True)
 
 
 def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Books) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.model import ChunkState, JobState, Step
-from orchestrator.domain.review import Totals, next_step
+from orchestrator.domain.review import Outlook, Totals, next_step
 from tests.builders import NOW, a_job, after
-
-S = ChunkState
 
 
 def totals(**fields: Any) -> Totals:
@@ -19,42 +17,41 @@ def totals(**fields: Any) -> Totals:
     return Totals(**{**known, **fields})
 
 
+def outlook(**fields: Any) -> Outlook:
+    """Return a job with something under way, nothing waiting, and shards without their output."""
+    known = {"waiting": 0, "waiting_since": None, "moving": True, "finished": False}
+    return Outlook(**{**known, **fields})
+
+
 @pytest.mark.parametrize(
     ("facts", "step"),
     [
         ({}, None),
-        ({"shards_finished": 1}, None),
-        ({"shards_finished": 2}, Step.SEAL),
-        ({"shards": 0}, Step.SEAL),
+        ({"finished": True, "moving": False}, Step.SEAL),
         # rows wait for company while something else is under way
-        ({"waiting": 1, "chunks": {S.SUBMITTED: 1}, "waiting_since": NOW}, None),
-        ({"waiting": 1, "chunks": {S.PLANNED: 1}, "waiting_since": NOW}, None),
-        ({"waiting": 1, "chunks": {S.HELD: 1, S.ENDED: 1}, "waiting_since": NOW}, None),
-        ({"waiting": 1, "shards_planning": 1, "waiting_since": NOW}, None),
-        ({"waiting": 99, "chunks": {S.SUBMITTED: 1}, "waiting_since": NOW}, None),
+        ({"waiting": 1, "waiting_since": NOW}, None),
+        ({"waiting": 99, "waiting_since": NOW}, None),
         # unless they have waited long enough, are a chunk full, or nothing else will come
-        ({"waiting": 100, "chunks": {S.SUBMITTED: 1}, "waiting_since": NOW}, Step.RETRY),
-        ({"waiting": 1, "chunks": {S.SUBMITTED: 1}, "waiting_since": after(-599)}, None),
-        ({"waiting": 1, "chunks": {S.SUBMITTED: 1}, "waiting_since": after(-600)}, Step.RETRY),
-        ({"waiting": 1, "chunks": {S.COLLECTED: 3, S.DEAD: 1}, "waiting_since": NOW}, Step.RETRY),
-        ({"waiting": 1, "chunks": {S.COLLECTED: 3, S.HELD: 2}, "waiting_since": NOW}, Step.RETRY),
-        ({"waiting": 1, "shards_finished": 2}, Step.RETRY),
+        ({"waiting": 100, "waiting_since": NOW}, Step.RETRY),
+        ({"waiting": 1, "waiting_since": after(-599)}, None),
+        ({"waiting": 1, "waiting_since": after(-600)}, Step.RETRY),
+        ({"waiting": 1, "moving": False, "waiting_since": NOW}, Step.RETRY),
+        ({"waiting": 1, "moving": False, "finished": True}, Step.RETRY),
         # held chunks and nothing else: a person is waited for
-        ({"chunks": {S.HELD: 2}}, None),
+        ({"moving": False}, None),
     ],
 )
 def test_a_running_job_needs_this_next(facts: dict[str, Any], step: Step | None) -> None:
     job = a_job(chunk_requests_max=100, retry_gather_s=600.0)
 
-    assert next_step(job, totals(**facts), now=NOW) is step
+    assert next_step(job, outlook(**facts), now=NOW) is step
 
 
 def test_a_job_being_cancelled_lets_waiting_rows_die_at_once() -> None:
     job = a_job(state=JobState.CANCELLING)
-    under_way = totals(waiting=1, chunks={S.SUBMITTED: 1}, waiting_since=NOW)
 
-    assert next_step(job, under_way, now=NOW) is Step.RETRY
-    assert next_step(job, totals(shards_finished=2), now=NOW) is Step.SEAL
+    assert next_step(job, outlook(waiting=1, waiting_since=NOW), now=NOW) is Step.RETRY
+    assert next_step(job, outlook(finished=True), now=NOW) is Step.SEAL
 
 
 def test_live_chunks_are_those_that_may_still_bring_something() -> None:
