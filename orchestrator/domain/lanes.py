@@ -38,7 +38,6 @@ LANE_OF: Final[Mapping[Step, Lane]] = MappingProxyType(
     }
 )
 HEAVY: Final = frozenset({Lane.PLAN, Lane.COLLECT})
-LIGHT: Final = frozenset(Lane) - HEAVY
 
 
 def steps_of(*lanes: Lane) -> frozenset[Step]:

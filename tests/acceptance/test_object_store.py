@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
 from orchestrator.domain.errors import ConfigError, OutputError
 from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mark, marked
+from tests.files import FORMATS, as_parquet
 from tests.gateway_process import GatewayProcess
-from tests.servers.s3 import S3Server, s3_server
+from tests.servers.s3 import S3Server
 
 ROWS: Final = 300
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
-    """An S3, and a ledger on this machine's disk."""
-    server = s3_server()
-    server.set_environment(monkeypatch)
+@pytest.fixture(autouse=True)
+def near_ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A ledger on this machine's disk."""
     monkeypatch.setenv("ORCHESTRATOR_LEDGER_URL", f"sqlite:///{tmp_path}/ledger.db")
-    return server
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
 
 
 def job_of(dataset: Any, gateway: GatewayProcess, bucket: str, **fields: Any) -> orchestrator.Job:
@@ -47,33 +33,6 @@ def job_of(dataset: Any, gateway: GatewayProcess, bucket: str, **fields: Any) ->
         work=f"s3://{bucket}/work",
         **fields,
     )
-
-
-def as_parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getvalue()
-
-
-def as_csv(table: pa.Table) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, table.column_names)
-    writer.writeheader()
-    writer.writerows(table.to_pylist())
-    return text.getvalue().encode()
-
-
-def as_jsonl(table: pa.Table) -> bytes:
-    return "".join(f"{json.dumps(row)}\n" for row in table.to_pylist()).encode()
-
-
-FORMATS: Final[dict[str, Callable[[pa.Table], bytes]]] = {
-    "parquet": as_parquet,
-    "csv": as_csv,
-    "csv.gz": lambda table: gzip.compress(as_csv(table)),
-    "jsonl": as_jsonl,
-    "jsonl.gz": lambda table: gzip.compress(as_jsonl(table)),
-}
 
 
 @pytest.mark.usefixtures("key")

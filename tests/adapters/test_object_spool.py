@@ -29,24 +29,12 @@ from orchestrator.domain.errors import ConfigError, StorageError
 from orchestrator.ports import Spool
 from orchestrator.storage.names import TEMPORARY
 from orchestrator.storage.places import check_place, open_spool
-from tests.servers.s3 import S3Server, an_object_spool, s3_server
+from tests.servers.s3 import S3Server, an_object_spool
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAME: Final = "raw/c00000-00000.a1.results.jsonl.zst"
 LARGE_BYTES: Final = 20 * 2**20  # more than two parts
 WRITERS: Final = 8
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    server = s3_server()
-    server.set_environment(monkeypatch)
-    return server
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
 
 
 def write(spool: Spool, name: str, content: bytes, *, block_bytes: int = 1_000_003) -> None:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import ChunkState, Step, Unit
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.database import open_ledger, open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, an_attempt, chunk_id
 from tests.contract.books import Books
 from tests.contract.threads import at_once
@@ -94,40 +94,36 @@ def test_reading_does_not_disturb_writing(books: Books) -> None:
 
 CLAIMANT: Final = """
 import sys
-from pathlib import Path
 from orchestrator.domain.model import Step
-from orchestrator.ledger.database import open_sqlite
-from tests.builders import NOW
+from orchestrator.ledger.database import open_ledger
 from tests.contract.books import Books
-from tests.contract.threads import at_once
 
-database = open_sqlite(Path(sys.argv[1]))
+database = open_ledger(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-while claims := Books(database).claim(Step.SUBMIT, limit=1):
+while claims := Books(database).claim(Step.POLL, limit=1):
     print(claims[0].unit.chunk_id, flush=True)
 database.close()
 """
 
 
-def test_processes_claiming_at_once_never_get_the_same_unit(tmp_path: Path) -> None:
-    """Over a file; the first of them to come also finds it new and makes its tables."""
-    path = tmp_path / "ledger.db"
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_processes_claiming_at_once_never_get_the_same_unit(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The first of them to come also find the database empty, and make its tables together."""
+    url = f"sqlite:///{tmp_path}/ledger.db" if kind == "sqlite" else request.getfixturevalue("new_postgres")
     claimants = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIMANT, str(path)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", CLAIMANT, url], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(3)
     ]
     try:
         assert [claimant.stdout.readline() for claimant in claimants if claimant.stdout] == ["ready\n"] * 3
-        database = open_sqlite(path)
+        database = open_ledger(url)
         Books(database).open(a_job(batches_in_flight_max=1_000), shards=0)
-        Books(database).add(*(a_chunk(f"c00000-{n:05d}") for n in range(CHUNKS)))
+        Books(database).add(*(a_chunk(f"c00000-{n:05d}", state=ChunkState.SUBMITTED) for n in range(CHUNKS)))
         for claimant in claimants:
             assert claimant.stdin is not None
             claimant.stdin.write("go\n")

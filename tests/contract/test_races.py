@@ -5,9 +5,6 @@ Each race is run many times, on threads that begin together. `locks` says how ea
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -29,8 +26,7 @@ from orchestrator.domain.changes import (
 )
 from orchestrator.domain.errors import BudgetExhausted, LeaseLost
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, JobId, Step, Tally, Unit
-from orchestrator.ledger.database import open_ledger
-from tests.builders import ACCOUNT, NOW, a_chunk, a_job, added, after, an_attempt, chunk_id
+from tests.builders import ACCOUNT, NOW, a_chunk, a_job, added, after, an_attempt
 from tests.contract.books import Books
 from tests.contract.threads import at_once
 
@@ -304,51 +300,3 @@ def test_threads_claiming_at_once_pass_over_what_another_has_picked(postgres: Bo
         at_once(4, work)
 
         assert (len(taken), len(set(taken))) == (30, 30)
-
-
-CLAIMANT: Final = """
-import sys
-from orchestrator.domain.model import Step
-from orchestrator.ledger.database import open_ledger
-from tests.contract.books import Books
-
-database = open_ledger(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-while claims := Books(database).claim(Step.POLL, limit=2):
-    print(*(claim.unit.chunk_id for claim in claims), flush=True)
-database.close()
-"""
-
-
-def test_processes_claiming_at_once_never_get_the_same_unit(new_postgres: str) -> None:
-    """The first of them to come also find the database empty, and make its tables together."""
-    names = [f"c00000-{n:05d}" for n in range(60)]
-    claimants = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLAIMANT, new_postgres],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
-        assert [claimant.stdout.readline() for claimant in claimants if claimant.stdout] == ["ready\n"] * 2
-        database = open_ledger(new_postgres)
-        Books(database).open(a_job(batches_in_flight_max=1_000), shards=0)
-        Books(database).add(*(a_chunk(name, state=S.SUBMITTED) for name in names))
-        for claimant in claimants:
-            assert claimant.stdin is not None
-            claimant.stdin.write("go\n")
-            claimant.stdin.flush()
-        told = [claimant.communicate(timeout=60)[0].split() for claimant in claimants]
-        database.close()
-    finally:
-        for claimant in claimants:
-            claimant.kill()
-            claimant.communicate()
-
-    assert [claimant.returncode for claimant in claimants] == [0, 0]
-    assert Counter(unit for one in told for unit in one) == {chunk_id(name): 1 for name in names}

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.ipc as ipc
-import pyarrow.parquet as pq
 import pytest
-import zstandard
 
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.planner import columnar
 from orchestrator.planner.keep import keep_table, keep_table_in
 from orchestrator.planner.read import Dataset, open_dataset
 from orchestrator.storage.places import open_spool
-from tests.servers.s3 import S3Server, s3_server
+from tests.files import FORMATS, as_parquet
+from tests.servers.s3 import S3Server
 
 TABLE: Final = pa.table({"n": range(25_000), "text": [f"row {number} " + "x" * 40 for number in range(25_000)]})
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    server = s3_server()
-    server.set_environment(monkeypatch)
-    return server
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> str:
-    return s3.new_bucket()
 
 
 def opened(location: str | Path) -> Dataset:
@@ -44,42 +25,6 @@ def opened(location: str | Path) -> Dataset:
 
 def rows_of(dataset: Dataset, **options: Any) -> list[dict[str, Any]]:
     return [row for shard in dataset.shards for batch in dataset.batches(shard, **options) for row in batch.to_pylist()]
-
-
-def as_parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=4_000)
-    return sink.getvalue()
-
-
-def as_arrow(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    with ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=4_000)
-    return sink.getvalue()
-
-
-def as_csv(table: pa.Table) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, table.column_names)
-    writer.writeheader()
-    writer.writerows(table.to_pylist())
-    return text.getvalue().encode()
-
-
-def as_jsonl(table: pa.Table) -> bytes:
-    return "".join(f"{json.dumps(row)}\n" for row in table.to_pylist()).encode()
-
-
-FORMATS: Final[dict[str, Callable[[pa.Table], bytes]]] = {
-    "parquet": as_parquet,
-    "arrow": as_arrow,
-    "csv": as_csv,
-    "csv.gz": lambda table: gzip.compress(as_csv(table)),
-    "jsonl": as_jsonl,
-    "jsonl.gz": lambda table: gzip.compress(as_jsonl(table)),
-    "jsonl.zst": lambda table: zstandard.compress(as_jsonl(table)),
-}
 
 
 class Twin:
