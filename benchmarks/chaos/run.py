@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -204,13 +205,16 @@ class _Run:
         number = event.host if chosen is None else chosen
         worker = self.stage.hosts[number].worker
         worker.freeze()
+        # Not from the loop, which may stand behind a lock that the frozen one holds.
+        thawed = threading.Timer(event.lasts_s, worker.thaw)
+        thawed.start()
         self.frozen.add(number)
         os.killpg(gateway.process.pid, signal.SIGCONT)
         time.sleep(1.0)  # the other worker's creates are answered and recorded; what is left is of the frozen one
         self.outcome.frozen_creates += self._submitting()
 
         def wake() -> None:
-            worker.thaw()
+            thawed.join()
             self.frozen.discard(number)
             self.woken_at = time.monotonic()
 

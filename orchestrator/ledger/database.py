@@ -107,8 +107,12 @@ def open_sqlite(path: Path | None) -> Database:
     """
     database = Database(sqlite.sqlite_engine(path), one_connection=path is None)
     try:
-        with database.write() as transaction:
-            migrations.migrate(transaction)
+        # To open must not wait for the one who writes: people ask how a job is doing while a worker hangs.
+        with database.read() as connection:
+            present = migrations.present_schema(connection)
+        if present != len(migrations.MIGRATIONS):
+            with database.write() as transaction:
+                migrations.migrate(transaction)
     except LedgerError as error:
         database.close()
         raise type(error)(f"{path or 'memory'}: {error}") from error

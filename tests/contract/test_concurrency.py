@@ -151,3 +151,18 @@ def test_a_ledger_that_is_locked_for_too_long_is_an_error_and_not_a_lost_write(
     assert Books(theirs).desk.jobs() == []
     mine.close()
     theirs.close()
+
+
+def test_a_ledger_is_opened_and_read_while_somebody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks how a job is doing need not wait for a worker that hangs in the middle of a write."""
+    monkeypatch.setattr("orchestrator.ledger.sqlite.BUSY_S", 0)
+    mine = open_sqlite(tmp_path / "ledger.db")
+    Books(mine).open()
+
+    with mine.write():
+        theirs = open_sqlite(tmp_path / "ledger.db")
+        found = Books(theirs).desk.jobs()
+
+    assert [job.id for job in found] == [JOB]
+    mine.close()
+    theirs.close()
