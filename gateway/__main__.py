@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gateway", description="A local server of OneRouter's Batches API.")
+    parser = argparse.ArgumentParser(prog="python -m gateway", description="A local server of Batch APIs.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8899, help="0 = any free port")
     parser.add_argument("--state", type=Path, default=Path(".gateway"), metavar="DIR", help="what survives a kill")

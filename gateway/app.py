@@ -1,6 +1,7 @@
-"""The routes: OneRouter's three, the result files, and a few of our own for tests and people.
+"""The routes: OneRouter's three, OpenAI's, the result files, and a few of our own for tests and people.
 
     POST /v1/batches                  GET /v1/batches/{id}             POST /v1/batches/{id}/cancel
+    OpenAI's, of which the three above are three too: see openai_routes
     GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          no key, as the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
     GET  /healthz                                                      no key
@@ -24,10 +25,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import overview
 from gateway.clock import Clock, WallClock
 from gateway.envelopes import cancel_envelope, create_envelope, error_envelope, status_object
 from gateway.faults import CreateFaults, Fault, FaultPlanError, StatusFaults, decode_plan, encode_plan
 from gateway.intake import RequestRefused, receive_body
+from gateway.openai_intake import OpenAIRefused, order_in
+from gateway.openai_routes import OpenAIRoutes, refused
+from gateway.openai_service import OpenAIService, is_openai_id
 from gateway.service import CREATE_REFUSALS, Service
 from gateway.settings import GatewayConfig, ResultMode
 from gateway.states import Standing
@@ -36,6 +41,8 @@ from gateway.wire import FileAnswer, LostAnswer
 
 JSON: Final = "application/json"
 JSONL: Final = "application/jsonl"
+FILES_ROOT: Final = "/v1/files"
+LIST: Final = ("/v1/batches", "GET")
 RESULT_ROOT: Final = "/resource/batch-llm/azure-batch"
 DIGEST_LENGTH: Final = 8
 
@@ -49,11 +56,18 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     """
     service = Service(config, clock or WallClock())
     routes = _Routes(service)
+    openai = routes.openai
     app = Starlette(
         routes=[
             Route("/v1/batches", routes.create, methods=["POST"]),
+            Route("/v1/batches", openai.batches, methods=["GET"]),
             Route("/v1/batches/{batch_id}", routes.status, methods=["GET"]),
             Route("/v1/batches/{batch_id}/cancel", routes.cancel, methods=["POST"]),
+            Route("/v1/files", openai.upload, methods=["POST"]),
+            Route("/v1/files", openai.files, methods=["GET"]),
+            Route("/v1/files/{file_id}", openai.file, methods=["GET"]),
+            Route("/v1/files/{file_id}", openai.delete, methods=["DELETE"]),
+            Route("/v1/files/{file_id}/content", openai.content, methods=["GET"]),
             Route("/resource/{rest:path}", routes.download, methods=["GET"]),
             Route("/admin/bill", routes.bill, methods=["GET"]),
             Route("/admin/batches", routes.batches, methods=["GET"]),
@@ -65,18 +79,23 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     # A client that adds a slash asks for a path that is not documented: a redirect would hide it, and repeat a create.
     app.router.redirect_slashes = False
     app.state.service = service
+    app.state.openai = openai.openai
     return app
 
 
 class _Routes:
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.openai = OpenAIRoutes(OpenAIService(service), self._require_key)
 
     async def create(self, request: Request) -> Response:
         self._require_key(request)
         arrived = self.service.arrival_path()
         try:
             await receive_body(request.stream(), arrived, self.service.config.size_bytes_max)
+            order = await asyncio.to_thread(order_in, arrived)
+            if order is not None:
+                return await self.openai.create(order)
             accepted = await asyncio.to_thread(self.service.accept, arrived)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it; a half-sent create never happened
@@ -93,7 +112,10 @@ class _Routes:
 
     async def status(self, request: Request) -> Response:
         self._require_key(request)
-        look = await asyncio.to_thread(self.service.look, request.path_params["batch_id"])
+        batch_id = request.path_params["batch_id"]
+        if is_openai_id(batch_id):
+            return await self.openai.status(batch_id)
+        look = await asyncio.to_thread(self.service.look, batch_id)
         faults = self.service.plan.status
         if look.fault is not None and look.fault.name not in {"stale", "unknown"}:
             if look.fault.name == "not_found":
@@ -114,7 +136,14 @@ class _Routes:
 
     async def cancel(self, request: Request) -> Response:
         self._require_key(request)
-        return _json(cancel_envelope(await asyncio.to_thread(self.service.cancel, request.path_params["batch_id"])))
+        batch_id = request.path_params["batch_id"]
+        if is_openai_id(batch_id):
+            return await self.openai.cancel(batch_id)
+
+        async def effect() -> Response:
+            return _json(cancel_envelope(await asyncio.to_thread(self.service.cancel, batch_id)))
+
+        return await self.openai.guarded("cancel", effect, _failed)
 
     async def download(self, request: Request) -> Response:
         # The path as it was sent: a client that decodes %2F and sends a slash asks for another file.
@@ -129,11 +158,13 @@ class _Routes:
 
     async def bill(self, request: Request) -> Response:
         self._require_key(request)
-        return _json(await self._in_settling_thread(self.service.bill))
+        return _json(await self._in_settling_thread(overview.bill, self.service, self.openai.openai))
 
     async def batches(self, request: Request) -> Response:
         self._require_key(request)
-        return _json({"batches": await asyncio.to_thread(lambda: list(self.service.list_batches()))})
+        return _json(
+            {"batches": await asyncio.to_thread(lambda: list(overview.batches(self.service, self.openai.openai)))}
+        )
 
     async def faults(self, request: Request) -> Response:
         self._require_key(request)
@@ -186,7 +217,7 @@ def _faulty(clock: Clock, fault: Fault, table: CreateFaults | StatusFaults) -> R
     """Return the answer of a fault that has one answer wherever it strikes."""
     message = f"simulated fault: {fault.name}"
     match fault.name:
-        case "lost":
+        case "lost" | "late":
             return LostAnswer(clock)
         case "error_body":
             return _json(error_envelope(table.body_code, message))
@@ -202,8 +233,15 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+def _failed(status: int, message: str) -> Response:
+    return _json(error_envelope(status, message), status)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRefused)
+    is_openai_route = request.url.path.startswith(FILES_ROOT) or (request.url.path, request.method) == LIST
+    if is_openai_route or isinstance(error, OpenAIRefused):
+        return refused(error)
     return _json(error_envelope(error.status, str(error)), error.status)
 
 

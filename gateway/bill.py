@@ -39,14 +39,15 @@ SELECT count(*) FROM (
 """  # noqa: S608
 
 
-def bill(store: Store) -> dict[str, Any]:
-    """Return the bill of all settled batches.
+def bill(store: Store, now: float) -> dict[str, Any]:
+    """Return the bill of all settled batches; a create that is still on its way at `now` has not happened.
 
     Keys: creates and batches (accepted), answers (billable), fees_usd (decimal string), paid_twice and excused (pairs),
     same_body (params answered under several custom_ids), same_custom_id (custom_ids answered for several params), and
     examples: up to 20 pairs that are not excused, then excused ones.
     """
-    [(batch_count, fees_micro_usd)] = store.query("SELECT count(*), coalesce(sum(fees_micro_usd), 0) FROM batches")
+    statement = "SELECT count(*), coalesce(sum(fees_micro_usd), 0) FROM batches WHERE submitted_at <= ?"
+    [(batch_count, fees_micro_usd)] = store.query(statement, now)
     [(answer_count,)] = store.query(f"SELECT count(*) FROM items WHERE outcome != {NOT_BILLED}")  # noqa: S608
     pairs: list[tuple[bool, str, list[str]]] = []
     for (custom_id, _), answers in groupby(store.query(PAID_TWICE), key=lambda row: row[:2]):

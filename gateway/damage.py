@@ -6,17 +6,15 @@ them may be paid for again, and the bill excuses it. The other faults a careful 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import xxhash
 
-from gateway.lines import answer_line
-from gateway.settings import LineShape
-from gateway.simulated import Answer
+from gateway.lines import Line
 
 LINE_FAULTS: Final = (
     "missing",
@@ -44,12 +42,14 @@ LAST_CHARACTER: Final = "é"  # two bytes, so that a file can end between them
 
 
 def damaged_line(
-    shape: LineShape, custom_id: str, answer: Answer, request_id: str, faults: AbstractSet[str]
+    write: Callable[[str | None, str], Line], custom_id: str, text: str, faults: AbstractSet[str]
 ) -> list[bytes]:
-    """Return what stands in the file for one answer, line by line and without line ends: none, one, or several."""
+    """Return what stands in the file for one row, line by line and without line ends: none, one, or several.
+
+    `write` returns the sound line of a custom_id and a text, which is what was answered, or why nothing was.
+    """
     if "missing" in faults:
         return []
-    text = answer.text
     if "empty_content" in faults:
         text = ""
     if "invalid_utf8" in faults:
@@ -63,15 +63,14 @@ def damaged_line(
         key = f"ffffffff-0-{xxhash.xxh3_64_hexdigest(custom_id.encode())[:8]}"
     if "null_custom_id" in faults:
         key = None
-    line = _encoded(answer_line(shape, key, replace(answer, text=text), request_id), faults)
+    line = _encoded(write(key, text), faults)
     lines = [line]
     if "blank_line" in faults:
         lines.insert(0, b"")
     if "duplicate" in faults:
         lines.append(line)
     if "duplicate_differing" in faults:
-        other = replace(answer, text=f"{text} (said differently)")
-        lines.append(_encoded(answer_line(shape, key, other, request_id), faults))
+        lines.append(_encoded(write(key, f"{text} (said differently)"), faults))
     return lines
 
 

@@ -26,6 +26,7 @@ ERROR_TYPES: Final = {
 }
 FAIL_REASONS: Final = {
     Fate.FAIL: "batch input was rejected by the upstream",
+    Fate.TOKEN_LIMIT: "token_limit_exceeded: too many tokens are enqueued for this model",
     Fate.FAIL_PARTIAL: "the upstream failed before all requests were run",
     Fate.EXPIRE: "the completion window passed before all requests were run",
 }

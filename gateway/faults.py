@@ -17,6 +17,8 @@ faults take a `Times`, which says how often:
     lost = 1                              # created, and then the connection is cut
     hang = 1                              # created, and then silence for `hang_s`, and then the cut
     hang_s = 30.0
+    late = 1                              # cut at once; created `late_s` later, unless its input file is gone by then
+    late_s = 5.0
 
     [status]        # counted over the GETs of each batch
     not_found = 2                         # 404, as if the batch were not there yet
@@ -30,6 +32,7 @@ faults take a `Times`, which says how often:
 
     [batch]         # counted over the batches created under this plan
     fail = 1                              # FAILURE, no results, nothing ran, nothing billed
+    token_limit = 1                       # likewise, for want of room in the queue: token_limit_exceeded
     fail_partial = 1                      # FAILURE, with the results of `done_share` of the rows
     expire = 1                            # `expired_word`, likewise
     done_share = 0.5
@@ -55,9 +58,18 @@ faults take a `Times`, which says how often:
     bytes_per_s = 100000                  # 0 = as fast as it goes
     refuse_key = true                     # 400 to a request that brings an Authorization header, as some storages do
 
+    [list]          # GET /v1/batches; counted over the calls since the plan began, as in the next four
+    lag_s = 3.0                           # a batch shows so much later than it was created
+    refuse = { "500" = 1 }                # and retry_after_s, lost, hang, hang_s
+    [upload]        # POST /v1/files; accept_then, lost, hang: the file is there
+    [files]         # GET /v1/files, GET /v1/files/{id}
+    [delete]        # DELETE /v1/files/{id}; accept_then, lost, hang: the file is gone
+    [cancel]        # POST /v1/batches/{id}/cancel, of either dialect
+
 Where several faults of a table are counted, they are used up in the order given here: with `refuse = {"429" = 2}` and
 `lost = 1`, the third create is lost. [batch], [rows] and [lines] hold for a batch as they stood when it was created;
-the other tables, as they stand now. A plan set while the server runs starts its counts anew, and outlives a restart.
+the other tables, as they stand now. A batch of OpenAI's dialect takes all of it in its own words: docs/gateway.md says
+how. A plan set while the server runs starts its counts anew, and outlives a restart.
 
 The values are msgspec structs rather than dataclasses: msgspec checks types, bounds and unknown keys of those.
 """
@@ -95,6 +107,25 @@ class CreateFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     lost: Times = 0
     hang: Times = 0
     hang_s: Seconds = 60.0
+    late: Times = 0
+    late_s: Seconds = 5.0
+
+
+class RouteFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to a route that has no more than an answer to lose."""
+
+    refuse: dict[HttpError, Times] = {}
+    retry_after_s: Seconds | None = None
+    accept_then: dict[HttpError, Times] = {}
+    lost: Times = 0
+    hang: Times = 0
+    hang_s: Seconds = 60.0
+
+
+class ListFaults(RouteFaults, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to `GET /v1/batches`."""
+
+    lag_s: Seconds = 0.0
 
 
 class StatusFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +149,7 @@ class BatchFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What becomes of a whole batch."""
 
     fail: Times = 0
+    token_limit: Times = 0
     fail_partial: Times = 0
     expire: Times = 0
     done_share: Share = 0.5
@@ -179,6 +211,11 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rows: RowFaults = RowFaults()
     lines: LineFaults = LineFaults()
     download: DownloadFaults = DownloadFaults()
+    list: ListFaults = ListFaults()
+    upload: RouteFaults = RouteFaults()
+    files: RouteFaults = RouteFaults()
+    delete: RouteFaults = RouteFaults()
+    cancel: RouteFaults = RouteFaults()
 
 
 class Fault(NamedTuple):

@@ -9,6 +9,7 @@ A failed OpenAI row has `error: null` and its HTTP status inside `response`, as 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.settings import LineShape
@@ -27,6 +28,38 @@ ANTHROPIC_ERROR_TYPES: Final = {
     529: "overloaded_error",
 }
 ANTHROPIC_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens"}
+
+
+NEVER_RUN_MESSAGES: Final = {
+    "batch_expired": "This request could not be executed before the completion window expired.",
+    "batch_cancelled": "This request was not executed: its batch was cancelled.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineForm:
+    """How a batch's lines are written; `has_ids`: as OpenAI's own, which bear an id, Azure's do not.
+
+    Rows that never ran share one id, as in the vendor's own sample: an id is nobody's key.
+    """
+
+    shape: LineShape
+    has_ids: bool = False
+
+    def answer(self, custom_id: str | None, answer: Answer, request_id: str) -> Line:
+        """Return the line of a row that got its answer."""
+        return self._with_id(answer_line(self.shape, custom_id, answer, request_id), request_id)
+
+    def failure(self, custom_id: str | None, refusal: Refusal, request_id: str) -> Line:
+        """Return the line of a row the model failed or refused."""
+        return self._with_id(failure_line(self.shape, custom_id, refusal, request_id), request_id)
+
+    def never_run(self, custom_id: str | None, code: str, message: str) -> Line:
+        """Return the line of a row its batch did not come to."""
+        return self._with_id(never_run_line(self.shape, custom_id, code, message), "never-run")
+
+    def _with_id(self, line: Line, request_id: str) -> Line:
+        return {"id": f"batch_req_{request_id.replace('-', '')}", **line} if self.has_ids else line
 
 
 def answer_line(shape: LineShape, custom_id: str | None, answer: Answer, request_id: str) -> Line:
@@ -53,7 +86,7 @@ def answer_line(shape: LineShape, custom_id: str | None, answer: Answer, request
     return _response_line(custom_id, 200, request_id, body)
 
 
-def failure_line(shape: LineShape, custom_id: str, refusal: Refusal, request_id: str) -> Line:
+def failure_line(shape: LineShape, custom_id: str | None, refusal: Refusal, request_id: str) -> Line:
     """Return the line of a row the model failed or refused."""
     if shape is LineShape.ANTHROPIC:
         error = {"type": ANTHROPIC_ERROR_TYPES.get(refusal.status, "api_error"), "message": refusal.message}
@@ -62,12 +95,11 @@ def failure_line(shape: LineShape, custom_id: str, refusal: Refusal, request_id:
     return _response_line(custom_id, refusal.status, request_id, {"error": error})
 
 
-def expired_line(shape: LineShape, custom_id: str) -> Line:
-    """Return the line of a row the batch had no time for."""
+def never_run_line(shape: LineShape, custom_id: str | None, code: str, message: str) -> Line:
+    """Return the line of a row its batch did not come to."""
     if shape is LineShape.ANTHROPIC:
         return {"custom_id": custom_id, "result": {"type": "expired"}}
-    message = "This request could not be executed before the completion window expired."
-    return {"custom_id": custom_id, "response": None, "error": {"code": "batch_expired", "message": message}}
+    return {"custom_id": custom_id, "response": None, "error": {"code": code, "message": message}}
 
 
 def _response_line(custom_id: str | None, status: int, request_id: str, body: Line) -> Line:
@@ -75,7 +107,7 @@ def _response_line(custom_id: str | None, status: int, request_id: str, body: Li
     return {"custom_id": custom_id, "response": response, "error": None}
 
 
-def _errored_line(custom_id: str, error: Line, request_id: str) -> Line:
+def _errored_line(custom_id: str | None, error: Line, request_id: str) -> Line:
     outer = {"type": "error", "error": error, "request_id": f"req_{request_id}"}
     return {"custom_id": custom_id, "result": {"type": "errored", "error": outer}}
 

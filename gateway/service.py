@@ -1,4 +1,4 @@
-"""What the server does, without HTTP: accept a create, look at a batch, cancel it, settle it, count the bill.
+"""What the server does, without HTTP, in OneRouter's dialect and for both: accept, look, cancel, settle.
 
 Rule 1: everything here may run in any thread; nothing here waits for a client.
 Rule 2: a batch is settled when somebody looks at it after its end, or asks for the bill; it comes out the same.
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from gateway import bill as bills
 from gateway.clock import Clock
-from gateway.faults import Fault, FaultPlan, decode_plan, encode_plan, has_any, next_fault
-from gateway.intake import RequestRefused, check_body
+from gateway.faults import Fault, FaultPlan, RouteFaults, decode_plan, encode_plan, has_any, next_fault
+from gateway.intake import RequestRefused, check_body, read_rows
+from gateway.lines import LineForm
 from gateway.settings import GatewayConfig
 from gateway.settlement import Settler
 from gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
@@ -27,7 +24,8 @@ from gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_i
 from gateway.wire import Delivery
 
 CREATE_REFUSALS = ("refuse", "error_body", "code_body")
-CREATE_LOSSES = ("accept_then", "lost", "hang")
+CREATE_LOSSES = ("accept_then", "lost", "hang", "late")
+ROUTE_FAULTS = ("refuse", "accept_then", "lost", "hang")
 CREATE_FAULTS = CREATE_REFUSALS + CREATE_LOSSES
 STATUS_FAULTS = ("not_found", "refuse", "error_body", "code_body", "lost", "stale", "unknown")
 DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
@@ -59,7 +57,7 @@ class Service:
         self.store = Store(config.state)
         # One thread for all that is long: two batches settled at once would only take each other's processor.
         self.settling = ThreadPoolExecutor(max_workers=1, thread_name_prefix="settling")
-        self._accepting = threading.Lock()
+        self.accepting = threading.Lock()
         stored = self.store.plan()
         if config.faults is not None and (stored is None or decode_plan(stored) != config.faults):
             self.set_plan(config.faults)
@@ -87,14 +85,14 @@ class Service:
         checked = check_body(
             arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
         )
-        with self._accepting:
+        with self.accepting:
             plan = self.plan
-            fault = self._create_fault(plan)
+            fault = self.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
                 return Accepted(batch=None, fault=fault)
             number = self.store.next_number()
             fate, done_share = fate_of(plan, number)
-            now = self.clock.now()
+            now = self.clock.now() + late_s(plan, fault)
             batch = Batch(
                 task_id=0,
                 batch_id=f"batch_{uuid.uuid4()}",
@@ -118,21 +116,34 @@ class Service:
     def find(self, batch_id: str) -> Batch:
         """Return a batch; raise RequestRefused(404) if there is none."""
         batch = self.store.batch(batch_id)
-        if batch is None:
+        if batch is None or batch.submitted_at > self.clock.now():
             raise RequestRefused(404, "no such batch")
         return batch
 
     def look(self, batch_id: str) -> Look:
         """Look at a batch as a poll does. Its figures may not be there yet: see `settle`."""
         batch = self.find(batch_id)
-        plan = self.plan
-        fault = None
-        if has_any(plan.status, STATUS_FAULTS):
-            index = self.store.count(batch_id, "get")
-            fault = next_fault(plan.status, STATUS_FAULTS, plan.seed, index=index, key=f"{batch.number}/{index}")
+        fault = self.status_fault(batch)
         if fault is not None and fault.name == "stale":
             return Look(batch=batch, standing=NEW, fault=fault)
         return Look(batch=batch, standing=self.standing(batch), fault=fault)
+
+    def status_fault(self, batch: Batch) -> Fault | None:
+        """Return what the plan does to this look at a batch."""
+        plan = self.plan
+        if not has_any(plan.status, STATUS_FAULTS):
+            return None
+        index = self.store.count(batch.batch_id, "get")
+        return next_fault(plan.status, STATUS_FAULTS, plan.seed, index=index, key=f"{batch.number}/{index}")
+
+    def route_fault(self, route: str) -> Fault | None:
+        """Return what the plan does to this call of a route; `route` is the name of its table."""
+        plan = self.plan
+        table: RouteFaults = getattr(plan, route)
+        if not has_any(table, ROUTE_FAULTS):
+            return None
+        index = self.store.count_call(route)
+        return next_fault(table, ROUTE_FAULTS, plan.seed, index=index, key=f"{route}/{index}")
 
     def standing(self, batch: Batch) -> Standing:
         """Return where a batch stands now."""
@@ -164,30 +175,36 @@ class Service:
     def settle(self, batch_id: str) -> Batch:
         """Write results and bill of an ended batch, if they are not there yet. Slow; one at a time."""
         batch = self.find(batch_id)
-        if batch.is_settled:
-            return batch
-        settler = Settler(
-            batch=batch,
-            plan=decode_plan(batch.plan),
-            shape=self.config.line_shape,
-            times_run=self.store.times_run,
-        )
-        settlement = settler.settle(self.store.request_path(batch_id), self.store.result_path(batch_id))
-        self.store.settle(batch.task_id, settlement)
-        return self.find(batch_id)
+        request_path, result_path = self.store.request_path(batch_id), self.store.result_path(batch_id)
+        while not batch.is_settled:
+            settler = Settler(
+                batch=batch,
+                plan=decode_plan(batch.plan),
+                form=LineForm(shape=self.config.line_shape),
+                times_run=self.store.times_run,
+            )
+            # Refused if a cancel came in between: then once more, for what is left.
+            self.store.settle(batch, settler.settle(lambda: read_rows(request_path), result_path, None))
+            batch = self.find(batch_id)
+        return batch
 
     def download_fault(self, batch: Batch, *, is_stream: bool) -> Fault | None:
         """Return what the plan does to this download; a stream from the status route is cut, but not refused."""
+        return self.file_fault(batch, batch.batch_id, DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS)
+
+    def file_fault(
+        self, batch: Batch, counted_on: str, names: tuple[str, ...] = DOWNLOAD_FAULTS, *, has_answers: bool = True
+    ) -> Fault | None:
+        """Return what the plan does to a download of a batch's file; its count is kept under `counted_on`."""
         plan = self.plan
-        names = DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS
-        if plan.download.bytes_per_s:
+        if plan.download.bytes_per_s and has_answers:
             # Who gives up on a slow file is excused; who has it whole after all is not, whatever stands here.
             self.store.count(batch.batch_id, DENIED_DOWNLOADS)
         if not has_any(plan.download, names):
             return None
-        index = self.store.count(batch.batch_id, "download")
+        index = self.store.count(counted_on, "download")
         fault = next_fault(plan.download, names, plan.seed, index=index, key=f"{batch.number}/{index}")
-        if fault is not None:
+        if fault is not None and has_answers:
             self.store.count(batch.batch_id, DENIED_DOWNLOADS)
         return fault
 
@@ -204,31 +221,14 @@ class Service:
         """Remember, for the bill, that the client could have every line."""
         self.store.count(batch.batch_id, WHOLE_DOWNLOADS)
 
-    def bill(self) -> dict[str, Any]:
-        """Settle what has ended and return the bill."""
-        for batch in self.store.batches():
-            if not batch.is_settled and self.clock.now() >= batch.ends_at:
-                self.settle(batch.batch_id)
-        return bills.bill(self.store)
-
-    def list_batches(self) -> Iterator[dict[str, Any]]:
-        """List all batches, oldest first, with what a person needs to recognise a lost create."""
-        for batch in self.store.batches():
-            yield {
-                "id": batch.batch_id,
-                "task_id": batch.task_id,
-                "state": self.standing(batch).word,
-                "total": batch.total,
-                "submitted_at": datetime.fromtimestamp(batch.submitted_at, tz=UTC).isoformat(timespec="milliseconds"),
-                "digest": batch.digest,
-                "size_bytes": batch.size_bytes,
-                "model": batch.model,
-                "first_custom_id": batch.first_custom_id,
-                "last_custom_id": batch.last_custom_id,
-            }
-
-    def _create_fault(self, plan: FaultPlan) -> Fault | None:
+    def create_fault(self, plan: FaultPlan) -> Fault | None:
+        """Return what the plan does to this create."""
         if not has_any(plan.create, CREATE_FAULTS):
             return None
         index = self.store.count_create()
         return next_fault(plan.create, CREATE_FAULTS, plan.seed, index=index, key=str(index))
+
+
+def late_s(plan: FaultPlan, fault: Fault | None) -> float:
+    """Return how long a create stays on its way."""
+    return plan.create.late_s if fault is not None and fault.name == "late" else 0.0

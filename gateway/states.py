@@ -23,12 +23,14 @@ class Fate(StrEnum):
 
     SUCCEED = "succeed"
     FAIL = "fail"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
     FAIL_PARTIAL = "fail_partial"
     EXPIRE = "expire"
     CANCEL = "cancel"
 
 
-FAULTY_FATES: Final = (Fate.FAIL, Fate.FAIL_PARTIAL, Fate.EXPIRE)
+FAULTY_FATES: Final = (Fate.FAIL, Fate.TOKEN_LIMIT, Fate.FAIL_PARTIAL, Fate.EXPIRE)
+NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,4 +105,4 @@ def fate_of(plan: FaultPlan, number: int) -> tuple[Fate, float]:
     if fault is None:
         return Fate.SUCCEED, 1.0
     fate = Fate(fault.name)
-    return fate, 0.0 if fate is Fate.FAIL else plan.batch.done_share
+    return fate, 0.0 if fate in NEVER_RUN else plan.batch.done_share

@@ -15,8 +15,8 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS items (
     outcome INTEGER NOT NULL, PRIMARY KEY (task_id, row_no)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_by_custom_id ON items (custom_id, body);
+CREATE INDEX IF NOT EXISTS batches_by_time ON batches (submitted_at, task_id);
 """
 NAMES_PER_QUERY: Final = 500
 
@@ -104,6 +105,7 @@ class Settlement:
     output_tokens: int
     fees_micro_usd: int
     has_results: bool
+    has_errors: bool = False  # there is a file of rows without an answer
     items: list[tuple[int, str, int, int]]
 
 
@@ -142,12 +144,12 @@ class Store:
 
     def plan(self) -> str | None:
         """Return the fault plan in force, as JSON."""
-        rows = self._read("SELECT body FROM plan")
+        rows = self.query("SELECT body FROM plan")
         return str(rows[0][0]) if rows else None
 
     def set_plan(self, body: str) -> None:
         """Put a fault plan in force; its counts start anew."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO plan VALUES (1, 1, ?, 0)"
                 " ON CONFLICT (one) DO UPDATE SET epoch = epoch + 1, body = excluded.body, creates = 0",
@@ -156,52 +158,67 @@ class Store:
 
     def count_create(self) -> int:
         """Return how many creates the plan has seen before this one."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             (count,) = connection.execute("UPDATE plan SET creates = creates + 1 RETURNING creates").fetchone()
         return int(count) - 1
 
     def next_number(self) -> int:
         """Return the number, from 0, of the next batch under the plan."""
-        rows = self._read("SELECT count(*) FROM batches WHERE epoch = (SELECT epoch FROM plan)")
-        return int(rows[0][0])
+        rows = self.query("SELECT max(number) FROM batches WHERE epoch = (SELECT epoch FROM plan)")
+        return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
-    def add_batch(self, batch: Batch) -> Batch:
-        """Record an accepted create, durably; return it with its task_id."""
+    def count_call(self, route: str) -> int:
+        """Return how many calls of a route the plan has seen before this one."""
+        (epoch,) = self.query("SELECT epoch FROM plan")[0]
+        return self.count(f"plan {epoch}", route)
+
+    def add_batch(self, batch: Batch, also: Callable[[sqlite3.Connection, int], None] | None = None) -> Batch:
+        """Record an accepted create, durably; return it with its task_id.
+
+        `also` writes what goes with it, in the same transaction; if it raises, nothing was written.
+        """
         values = [getattr(batch, name) for name in CREATE_COLUMNS]
         marks = ", ".join("?" for _ in values)
-        with self._write() as connection:
-            connection.execute(
+        with self.transaction() as connection:
+            task_id = connection.execute(
                 f"INSERT INTO batches ({', '.join(CREATE_COLUMNS)}, epoch)"  # noqa: S608 - names of ours, values by mark
                 f" VALUES ({marks}, (SELECT epoch FROM plan))",
                 values,
-            )
-        found = self.batch(batch.batch_id)
-        assert found is not None
-        return found
+            ).lastrowid
+            assert task_id is not None
+            if also is not None:
+                also(connection, task_id)
+        return replace(batch, task_id=task_id)
 
     def batch(self, batch_id: str) -> Batch | None:
-        rows = self._read(f"{SELECT_BATCH} WHERE batch_id = ?", batch_id)
-        return _batch(rows[0]) if rows else None
+        rows = self.query(f"{SELECT_BATCH} WHERE batch_id = ?", batch_id)
+        return batch_of(rows[0]) if rows else None
 
     def batches(self) -> list[Batch]:
-        """Return all batches, oldest first."""
-        return [_batch(row) for row in self._read(f"{SELECT_BATCH} ORDER BY task_id")]
+        """Return all batches, oldest first, those of late creates included."""
+        return [batch_of(row) for row in self.query(f"{SELECT_BATCH} ORDER BY task_id")]
 
     def cancel(self, batch_id: str, *, cancelled_at: float, ends_at: float, done_share: float) -> None:
         """Record a cancel; the first one counts."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "UPDATE batches SET fate = 'cancel', cancelled_at = ?, ends_at = ?, done_share = ?"
                 " WHERE batch_id = ? AND cancelled_at IS NULL AND NOT is_settled",
                 (cancelled_at, ends_at, done_share, batch_id),
             )
 
-    def settle(self, task_id: int, settlement: Settlement) -> None:
-        """Write the bill of an ended batch, whole and once."""
-        with self._write() as connection:
+    def settle(
+        self, batch: Batch, settlement: Settlement, also: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
+        """Write the bill of an ended batch, whole and once; not if its fate is no longer the one it was made for.
+
+        `also` writes what goes with it, in the same transaction.
+        """
+        with self.transaction() as connection:
             changed = connection.execute(
                 "UPDATE batches SET is_settled = 1, completed = ?, failed = ?, input_tokens = ?, output_tokens = ?,"
-                " fees_micro_usd = ?, has_results = ? WHERE task_id = ? AND NOT is_settled",
+                " fees_micro_usd = ?, has_results = ? WHERE task_id = ? AND NOT is_settled"
+                " AND fate = ? AND done_share = ?",
                 (
                     settlement.completed,
                     settlement.failed,
@@ -209,12 +226,16 @@ class Store:
                     settlement.output_tokens,
                     settlement.fees_micro_usd,
                     settlement.has_results,
-                    task_id,
+                    batch.task_id,
+                    batch.fate,
+                    batch.done_share,
                 ),
             ).rowcount
             if changed:
-                rows = ((task_id, *item) for item in settlement.items)
+                rows = ((batch.task_id, *item) for item in settlement.items)
                 connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+                if also is not None:
+                    also(connection)
 
     def times_run(self, custom_ids: Iterable[str]) -> dict[str, int]:
         """Return how often each custom_id ran in the batches settled so far; one that never did is absent."""
@@ -224,12 +245,12 @@ class Store:
             some = names[start : start + NAMES_PER_QUERY]
             marks = ", ".join("?" for _ in some)
             statement = f"SELECT custom_id, count(*) FROM items WHERE custom_id IN ({marks}) GROUP BY 1"  # noqa: S608
-            counts.update(self._read(statement, *some))
+            counts.update(self.query(statement, *some))
         return counts
 
     def count(self, batch_id: str, name: str) -> int:
         """Return how many such occasions the batch has had before this one."""
-        with self._write() as connection:
+        with self.transaction() as connection:
             (count,) = connection.execute(
                 "INSERT INTO occasions VALUES (?, ?, 1)"
                 " ON CONFLICT (batch_id, name) DO UPDATE SET count = count + 1 RETURNING count",
@@ -237,22 +258,25 @@ class Store:
             ).fetchone()
         return int(count) - 1
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Read for the bill."""
-        return self._read(statement)
+    def run_script(self, script: str) -> None:
+        """Make further tables."""
+        with self._writing:
+            self._writer.executescript(script)
 
-    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read what was committed."""
         with self._reading:
             return self._reader.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write, whole or not at all."""
         with self._writing, self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             yield self._writer
 
     def _sweep(self) -> None:
-        known = {str(batch_id) for (batch_id,) in self._read("SELECT batch_id FROM batches")}
+        known = {str(batch_id) for (batch_id,) in self.query("SELECT batch_id FROM batches")}
         for path in (self.folder / "requests").iterdir():
             if path.stem not in known:
                 path.unlink()
@@ -265,7 +289,12 @@ def put_in_place(temporary: Path, final: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
+    sync_folder(final.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -279,7 +308,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _batch(row: tuple[Any, ...]) -> Batch:
+def batch_of(row: tuple[Any, ...]) -> Batch:
+    """Return the batch in a row of SELECT_BATCH."""
     values = dict(zip(COLUMNS, row, strict=True))
     flags = {name: bool(values[name]) for name in ("is_settled", "has_results")}
     return Batch(**(values | flags))

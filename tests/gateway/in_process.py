@@ -50,7 +50,7 @@ class Gateway:
         return asyncio.run(self._send(method, address, key, options))
 
     async def _send(self, method: str, address: str, key: str | None, options: dict[str, Any]) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {key}"} if key is not None else {})
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(transport=transport, base_url=HOST) as client:
             return await client.request(method, address, headers=headers, **options)

@@ -97,10 +97,10 @@ def test_too_many_requests_or_bytes_are_a_413(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/batches"),
+        ("PUT", "/v1/batches"),
         ("DELETE", "/v1/batches/batch_1"),
         ("POST", "/v1/batches/"),
-        ("POST", "/v1/files"),
+        ("PUT", "/v1/files"),
         ("GET", "/"),
         ("GET", "/v1/batches/batch_1"),
         ("POST", "/v1/batches/batch_1/cancel"),
