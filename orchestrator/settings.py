@@ -60,6 +60,7 @@ class ProviderSettings:
     poll_s_min: float = 15.0
     poll_s_max: float = 300.0
     create_s_max: float = 300.0
+    list_lag_s: float = 60.0
     prices: Mapping[str, Price] = field(default_factory=dict)
 
 
@@ -117,6 +118,8 @@ def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None
     check_types(settings, "[provider]")
     if not _is_positive(settings.create_s_max):
         raise ConfigError("[provider]: create_s_max must be above 0")
+    if not 0 <= settings.list_lag_s < math.inf:
+        raise ConfigError("[provider]: list_lag_s must be a number of seconds, not below 0")
     return settings
 
 
@@ -243,7 +246,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: is no valid TOML: nested too deep") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number that Python will not read
         raise ConfigError(f"{path}: is no valid TOML: {error}") from None
 
 

@@ -44,8 +44,13 @@ _TOO_LARGE: Final = re.compile(
     r"|\bmaximum (number of (requests|items|lines)|(batch|file|body|payload|request) size)",
     re.IGNORECASE,
 )
+_ENDED_ALREADY: Final = re.compile(
+    r"\b(already|ended|finished|completed|terminal|cancelled|canceled|expired|not cancell?able|cannot be cancell?ed)\b",
+    re.IGNORECASE,
+)
 _ID_HEADERS: Final = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id", "cf-ray")
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+# With bounds: a page of nothing but opening tags would else take seconds.
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +156,11 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     if isinstance(error, BadRequest) and problem.says(_TOO_LARGE):
         error = TooLarge(problem.message, status=problem.status, request_id=problem.request_id)
     return CreateRefused(error)
+
+
+def is_ended_already(problem: Problem) -> bool:
+    """Whether an error in answer to a cancel means that there is nothing left to be cancelled."""
+    return problem.status == 409 or (problem.status == 400 and problem.says(_ENDED_ALREADY))
 
 
 def _is_refusal(status: int | None) -> bool:

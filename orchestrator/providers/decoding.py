@@ -17,6 +17,8 @@ from orchestrator.domain.errors import Unavailable
 PIECE_BYTES_MAX: Final = 1 << 20
 # Text of the same sentence over and over deflates by some 100:1; deflate itself ends at 1032:1, which is a bomb's.
 RATIO_MAX: Final = 200
+MEMBERS_FREE: Final = 1_000  # of gzip, one after the other; each costs some work, even where it holds nothing
+MEMBER_BYTES_MIN: Final = 1_000  # that further ones must hold, on average; real writers put 64 KB into one
 FREE_BYTES: Final = 16 << 20  # below this the ratio says nothing
 _LINE_BYTES_MAX: Final = 16 << 20
 _GZIP_OR_ZLIB: Final = 47
@@ -35,13 +37,16 @@ def decoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
     inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    in_count = out_count = 0
+    in_count = out_count = member_count = 0
     for block in blocks:
         in_count += len(block)
         left = block
         while left:
             if inflater.eof:  # gzip members may follow one another
                 inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+                member_count += 1
+                if member_count > MEMBERS_FREE + out_count // MEMBER_BYTES_MIN:
+                    raise Unavailable("the compressed answer is in too many pieces; refused")
             try:
                 piece = inflater.decompress(left, PIECE_BYTES_MAX)
             except zlib.error:

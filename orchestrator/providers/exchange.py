@@ -1,4 +1,4 @@
-"""What every exchange is held to: how long it may last, and which addresses it may dial."""
+"""What every exchange is held to: how long it may last, what it may carry, and which addresses it may dial."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import Unavailable
@@ -23,11 +24,32 @@ class Timeouts:
     write_s: float = 60.0
     call_s: float = 60.0
     create_s: float = 240.0  # long: a create that runs out of time is one that a person may have to look into
+    upload_s: float = 3_600.0  # of an input file, which can be sent again for nothing
     download_s: float = 3_600.0
 
 
 class NotConnected(Unavailable):
     """The connection was never made: no byte of the request was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a request carries, read as it is sent."""
+
+    blocks: Iterable[bytes]
+    size_bytes: int
+    content_type: str = "application/json"
+
+    def measured(self) -> Iterator[bytes]:
+        """Yield the blocks, and no more or less than was said. Raises Unavailable."""
+        left = self.size_bytes
+        for block in self.blocks:
+            left -= len(block)
+            if left < 0:
+                break
+            yield block
+        if left != 0:
+            raise Unavailable("the requests are not as long as they were said to be")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +75,15 @@ class Rules(threading.local):
 
     ends_at: float = math.inf
     pinned: Pinned | None = None
+
+    @contextmanager
+    def holding(self, ends_at: float, pinned: Pinned | None = None) -> Generator[None]:
+        """Let these hold until the block ends."""
+        self.ends_at, self.pinned = ends_at, pinned
+        try:
+            yield
+        finally:
+            self.ends_at, self.pinned = math.inf, None
 
     def left_s(self, timeout_s: float | None, too_late: type[Exception]) -> float:
         left_s = self.ends_at - time.monotonic()

@@ -10,7 +10,6 @@ Rule 4: an httpx error carries the request, and the request the key: ours is rai
 from __future__ import annotations
 
 import logging
-import math
 import os
 import ssl
 import threading
@@ -32,7 +31,7 @@ from orchestrator.providers import destination
 from orchestrator.providers.answers import Answer
 from orchestrator.providers.decoding import decoded, whole_lines
 from orchestrator.providers.destination import Destination, Origin
-from orchestrator.providers.exchange import Download, NotConnected, Pinned, Rules, Timeouts, pin
+from orchestrator.providers.exchange import Body, Download, NotConnected, Pinned, Rules, Timeouts, pin
 from orchestrator.providers.secret import Secret, words
 
 USER_AGENT: Final = f"batch-orchestrator/{metadata.version('batch-orchestrator')}"
@@ -128,12 +127,9 @@ class HttpClient:
             refused = Unavailable(words(f"the requests cannot be read: {error}", self.key))
         if refused is None:
             try:
-                request = self._request(
-                    "POST",
-                    self._at(path),
-                    content=_measured(chain((first,), blocks), size_bytes),
-                    size_bytes=size_bytes,
-                )
+                # While the requests of a create are being taken in, a provider may well be silent for minutes.
+                body = Body(blocks=chain((first,), blocks), size_bytes=size_bytes)
+                request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.create_s)
                 with self._fresh() as client, self._exchange(client, request, ends_at) as response:
                     return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=True)
             except NotConnected as error:
@@ -143,6 +139,21 @@ class HttpClient:
         if refused is not None:
             raise CreateRefused(refused)
         raise CreateInDoubt(doubt)
+
+    def upload(self, path: str, body: Body) -> Answer:
+        """Send a long body that may be sent again, on a fresh connection; return the answer, whatever its status.
+
+        Raises Unavailable where there is no answer, or the body cannot be read.
+        """
+        ends_at = time.monotonic() + self.timeouts.upload_s
+        try:
+            request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.upload_s)
+            with self._fresh() as client, self._exchange(client, request, ends_at) as response:
+                may_break = not response.is_success
+                return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=may_break)
+        except StorageError as error:
+            failure = Unavailable(words(f"the requests cannot be read: {error}", self.key))
+        raise failure
 
     @contextmanager
     def download(self, path: str) -> Generator[Download]:
@@ -172,15 +183,13 @@ class HttpClient:
         return Destination(origin=self.origin, target=self._base.target.rstrip("/") + path)
 
     def _request(
-        self, method: str, place: Destination, *, content: Iterable[bytes] | None = None, size_bytes: int = 0
+        self, method: str, place: Destination, *, body: Body | None = None, read_s: float | None = None
     ) -> httpx.Request:
         times = self.timeouts
-        # While the requests of a create are being taken in, a provider may well be silent for minutes.
-        read_s = times.read_s if content is None else times.create_s
-        timeout = {"connect": times.connect_s, "read": read_s, "write": times.write_s, "pool": times.connect_s}
+        timeout = {"connect": times.connect_s, "write": times.write_s, "pool": times.connect_s}
         headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
-        if content is not None:
-            headers.update({"Content-Type": "application/json", "Content-Length": str(size_bytes)})
+        if body is not None:
+            headers.update({"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)})
         if place.origin == self.origin:
             headers["Authorization"] = f"Bearer {self.key.reveal()}"
         where = place.origin
@@ -188,8 +197,8 @@ class HttpClient:
             method,
             httpx.URL(scheme=where.scheme, host=where.host, port=where.port, path="/"),
             headers=headers,
-            content=content,
-            extensions={"timeout": timeout, "target": place.target.encode("ascii")},
+            content=None if body is None else body.measured(),
+            extensions={"timeout": timeout | {"read": read_s or times.read_s}, "target": place.target.encode("ascii")},
         )
 
     @contextmanager
@@ -198,7 +207,7 @@ class HttpClient:
     ) -> Generator[httpx.Response]:
         failure: Unavailable | None = None
         try:
-            with self._ruled(ends_at, pinned):
+            with self._rules.holding(ends_at, pinned):
                 response = client.send(request, stream=True, auth=None, follow_redirects=False)
         except HTTPX_ERRORS as error:
             failure = self._unavailable(error, ends_at)
@@ -215,7 +224,7 @@ class HttpClient:
         while block is not None:
             failure: Unavailable | None = None
             try:
-                with self._ruled(ends_at, None):
+                with self._rules.holding(ends_at):
                     block = next(blocks, None)
             except HTTPX_ERRORS as error:
                 failure = self._unavailable(error, ends_at)
@@ -263,15 +272,6 @@ class HttpClient:
                 blocks = whole_lines(blocks)
             has_key = "authorization" in request.headers
             yield Download(status=response.status_code, headers=_lower(response), has_key=has_key, blocks=blocks)
-
-    @contextmanager
-    def _ruled(self, ends_at: float, pinned: Pinned | None) -> Generator[None]:
-        rules = self._rules
-        rules.ends_at, rules.pinned = ends_at, pinned
-        try:
-            yield
-        finally:
-            rules.ends_at, rules.pinned = math.inf, None
 
     def _unavailable(self, error: Exception, ends_at: float) -> Unavailable:
         phrase = _PHRASES.get(type(error), "the exchange broke")
@@ -361,18 +361,6 @@ class _TimedStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
-
-
-def _measured(blocks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
-    """Pass a body on, and no more or less of it than was said; h11's own error for that is one httpx lets through."""
-    left = size_bytes
-    for block in blocks:
-        left -= len(block)
-        if left < 0:
-            break
-        yield block
-    if left != 0:
-        raise httpx.LocalProtocolError("the requests are not as long as they were said to be")
 
 
 def _lower(response: httpx.Response) -> dict[str, str]:

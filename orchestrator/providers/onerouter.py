@@ -24,7 +24,7 @@ from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submissio
 from orchestrator.domain.errors import BadRequest, CreateInDoubt, ProviderError, Unavailable
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
-from orchestrator.providers.answers import BOM, Answer, Problem, create_failure, error_of, problem_of
+from orchestrator.providers.answers import BOM, Answer, Problem, create_failure, error_of, is_ended_already, problem_of
 from orchestrator.providers.exchange import Download
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter_answers import holds_results, may_be_result, status_of
@@ -39,10 +39,6 @@ _BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone
 _NO_PROVIDER: Final = re.compile(
     r"routing requirement"
     r"|\bno (?:available |suitable |model )*providers? (?:is |are |that |which )?(?:meets?|available|found|match)",
-    re.IGNORECASE,
-)
-_ENDED_ALREADY: Final = re.compile(
-    r"\b(already|ended|finished|completed|terminal|cancelled|canceled|expired|not cancell?able|cannot be cancell?ed)\b",
     re.IGNORECASE,
 )
 _MISSING: Final = (404, 410)
@@ -65,7 +61,12 @@ class OneRouter:
         """Refuse: see `upload`."""
         _no_files()
 
-    def find(self, submission_token: str, since: datetime) -> Sequence[Listed]:  # noqa: ARG002 - part of the port
+    def find(
+        self,
+        submission_token: str,  # noqa: ARG002 - part of the port
+        since: datetime,  # noqa: ARG002 - part of the port
+        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
+    ) -> Sequence[Listed]:
         """Find nothing: no list is documented, and a batch bears no mark."""
         return ()
 
@@ -114,9 +115,8 @@ class OneRouter:
         """See the port."""
         answer = self._http.call("POST", f"{_path(batch_id)}/cancel")
         problem = problem_of(answer, self._http.key)
-        if problem is None or problem.status == 409 or (problem.status == 400 and problem.says(_ENDED_ALREADY)):
-            return
-        raise error_of(problem, gone=_MISSING)
+        if problem is not None and not is_ended_already(problem):
+            raise error_of(problem, gone=_MISSING)
 
     def _check_no_other(self, answer: Answer, *, may_be_empty: bool) -> None:
         """Refuse what is plainly no results; whatever else is there was paid for, and goes on to be parsed."""

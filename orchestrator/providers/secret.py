@@ -6,11 +6,11 @@ import re
 import unicodedata
 from typing import Final, Never
 
+from orchestrator import log
 from orchestrator.domain.errors import ConfigError
 
 WORDS_LENGTH_MAX: Final = 300
 _SENDABLE: Final = re.compile(r"[!-~]+")  # what may stand in a header: anything else would be quoted in an error
-_BEARER: Final = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[^\s\"',;]{8,}")
 
 
 class Secret:
@@ -22,6 +22,7 @@ class Secret:
         if _SENDABLE.fullmatch(value) is None:
             raise ConfigError("the API key is empty, or holds spaces, line ends or other characters no key has")
         self._value = value
+        log.hide(value)
 
     def reveal(self) -> str:
         """Return the key itself: for the request header, and for nothing else."""
@@ -39,5 +40,5 @@ def words(text: str, key: Secret) -> str:
     text = text.replace(key.reveal(), "***")
     # Category C: control characters, terminal escapes, marks that reverse the direction of writing.
     text = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text[:20_000])
-    text = _BEARER.sub(r"\1***", " ".join(text.split()))
+    text = log.without_secrets(" ".join(text.split()))
     return text if len(text) <= WORDS_LENGTH_MAX else text[: WORDS_LENGTH_MAX - 1] + "…"

@@ -22,6 +22,7 @@ from orchestrator.ports import Provider, Source, Spool
 from orchestrator.providers.exchange import Timeouts
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter import OneRouter
+from orchestrator.providers.openai import OpenAI
 from orchestrator.providers.secret import Secret
 from orchestrator.settings import ProviderSettings
 from orchestrator.spec import Spec
@@ -30,12 +31,18 @@ from orchestrator.storage.places import open_spool
 
 OUTPUT: Final = "output"
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
+DIALECTS: Final[Mapping[str, Callable[[HttpClient, ProviderSettings], Provider]]] = {
+    "onerouter": lambda http, settings: OneRouter(http, settings.name),
+    "openai": lambda http, settings: OpenAI(http, settings.name, lag_s=settings.list_lag_s),
+}
 
 
 def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:
     """Return the provider behind a table of settings. Raises ConfigError: unknown dialect, missing key."""
-    if settings.dialect != "onerouter":
-        raise ConfigError(f"provider {settings.name!r}: unknown dialect {settings.dialect!r}; known: onerouter")
+    dialect = DIALECTS.get(settings.dialect)
+    if dialect is None:
+        known = ", ".join(DIALECTS)
+        raise ConfigError(f"provider {settings.name!r}: unknown dialect {settings.dialect!r}; known: {known}")
     key = environment.get(settings.api_key_env, "")
     if not key:
         raise ConfigError(
@@ -43,7 +50,7 @@ def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provi
             f"it must hold the API key of provider {settings.name!r} ({settings.base_url})"
         )
     http = HttpClient(settings.base_url, Secret(key), timeouts=Timeouts(create_s=settings.create_s_max))
-    return OneRouter(http, settings.name)
+    return dialect(http, settings)
 
 
 @dataclass
@@ -104,7 +111,7 @@ class JobTools:
             options=self.spec.output_options,
             job_digest=self.spec.digest,
             slice_rows=SLICE_ROWS,
-            output=open_spool(parent),
+            output=open_spool(parent, is_private=not self.spec.output),
             folder=name,
         )
 

@@ -1,0 +1,132 @@
+"""What OpenAI's answers say, in our words: the batch object, a page of the list, the two result files.
+
+Rule 1: a field that is absent, null or empty means the same; times may be seconds or ISO 8601, words in any case: the
+    kin of this API (Azure, Groq, gateways) differ in just that.
+Rule 2: a status word that is not known is no end.
+Rule 3: an id goes into a path only if it cannot be another path.
+
+    {"id", "object": "batch", "status", "errors": {"data": [{"code", "line", "message"}]}, "input_file_id",
+     "output_file_id", "error_file_id", "created_at", "request_counts": {"total", "completed", "failed"}, "metadata"}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.model import Outcome
+from orchestrator.providers.answers import QUEUE_FULL, number
+from orchestrator.providers.secret import Secret, words
+
+TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
+LABEL_KEY: Final = "orchestrator_chunk"
+USABLE_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
+_OUTCOMES: Final[Mapping[str, Outcome]] = {
+    "completed": Outcome.COMPLETED,
+    "failed": Outcome.FAILED,
+    "expired": Outcome.EXPIRED,
+    "cancelled": Outcome.CANCELLED,
+    "canceled": Outcome.CANCELLED,
+}
+_FILES: Final = ("output", "error")
+_ERRORS_SAID_MAX: Final = 3
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of the list, newest first."""
+
+    batches: Sequence[Fields]
+    has_more: bool | None  # None: the provider does not say
+
+
+def status_of(content: object, key: Secret) -> BatchStatus | None:
+    """Read a batch object; None where it is none. Raises Unavailable for a file id that cannot be one."""
+    if not isinstance(content, dict) or not isinstance(content.get("status"), str) or not _text(content.get("id")):
+        return None
+    outcome = _OUTCOMES.get(content["status"].lower())
+    counts = content.get("request_counts")
+    done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
+    said = list(_errors(content.get("errors")))
+    return BatchStatus(
+        outcome=outcome,
+        results=_results(content) if outcome is not None else "",
+        done_count=done_count,
+        failed_count=failed_count,
+        error=words("; ".join(said[:_ERRORS_SAID_MAX]), key),
+        rejected=outcome is Outcome.FAILED
+        and not (done_count or failed_count)
+        and any(QUEUE_FULL.search(text) is not None for text in said),
+    )
+
+
+def files_of(where: str) -> Iterator[tuple[str, str]]:
+    """Return the names and ids of the result files that a status announced: output first, it is what was paid for."""
+    for part in where.split():
+        name, _, file_id = part.partition("=")
+        yield name, file_id
+
+
+def page_of(content: object) -> Page | None:
+    """Read a page of the list; None where it is none, or where one of its batches has no id that can be used."""
+    match content:
+        case {"data": list() as batches, **others}:
+            has_more = others.get("has_more")
+        case _:
+            return None
+    if not all(isinstance(batch, dict) and USABLE_ID.fullmatch(_text(batch.get("id"))) for batch in batches):
+        return None
+    return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
+
+
+def bears(batch: Fields, token: str, file_id: str | None) -> bool:
+    """Whether a batch is of the attempt with this token, or was made from this input file."""
+    metadata = batch.get("metadata")
+    is_marked = isinstance(metadata, dict) and metadata.get(TOKEN_KEY) == token
+    return is_marked or (file_id is not None and batch.get("input_file_id") == file_id)
+
+
+def created_at(batch: Fields) -> datetime | None:
+    """Return when a batch was made; None where that cannot be read."""
+    value = batch.get("created_at")
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def _results(content: Fields) -> str:
+    ids = {name: _text(content.get(f"{name}_file_id")) for name in _FILES}
+    if any(file_id and USABLE_ID.fullmatch(file_id) is None for file_id in ids.values()):
+        raise Unavailable("the batch names a result file by an unusable id")
+    return " ".join(f"{name}={file_id}" for name, file_id in ids.items() if file_id)
+
+
+def _errors(errors: object) -> Iterator[str]:
+    """Yield what went wrong, a text for each error: its line, its code, its message."""
+    found = errors.get("data") if isinstance(errors, dict) else errors
+    for error in found if isinstance(found, list) else ():
+        if isinstance(error, dict):
+            line = number(error.get("line"))
+            parts = (None if line is None else f"line {line}", error.get("code"), error.get("message"))
+            yield ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
+
+
+def _count(counts: object, name: str) -> int:
+    return max(number(counts.get(name)) or 0, 0) if isinstance(counts, dict) else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

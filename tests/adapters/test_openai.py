@@ -1,0 +1,505 @@
+"""OpenAI's dialect: against its documents, and against what is known to happen beside them."""
+
+from __future__ import annotations
+
+import email
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+import pytest
+
+from orchestrator.domain.batch import BatchStatus, Submission
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateInDoubt,
+    CreateRefused,
+    Gone,
+    NotAuthorized,
+    OrchestratorError,
+    ProviderError,
+    RateLimited,
+    StorageError,
+    TooLarge,
+    Unavailable,
+)
+from orchestrator.domain.model import BatchId, FileId, Outcome
+from orchestrator.domain.recovery import Recovery
+from orchestrator.ports import Provider
+from orchestrator.providers.openai import OpenAI
+from tests.adapters.openai_wire import BATCH, COMPLETED, CREATED, FILE, KEY, TIMEOUTS, TOKEN, a_submission, an_openai
+from tests.adapters.wire import Answers, Connection, answer, header, saying, saying_last, serving, target
+
+BOTH: Final = "output=file-output error=file-error"
+ERROR_LINE: Final = (
+    b'{"id":"batch_req_1","custom_id":"j-0-1","response":null,'
+    b'"error":{"code":"batch_expired","message":"This request could not be executed before the window expired."}}\n'
+)
+LINE: Final = b'{"id":"batch_req_1","custom_id":"j-0-1","response":{"status_code":200,"body":{}},"error":null}\n'
+
+
+def error(message: str, **fields: object) -> bytes:
+    """Return OpenAI's error envelope."""
+    return orjson.dumps(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None} | fields}
+    )
+
+
+def uploaded(status: int, content: object, submission: Submission | None = None) -> FileId:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    with an_openai(transport=Answers((status, body))) as provider:
+        return provider.upload(submission or a_submission())
+
+
+def created(status: int, content: object, **headers: str) -> BatchId | OrchestratorError:
+    """Create against one answer, and return what came of it."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    transport = Answers((status, body, headers))
+    with an_openai(transport=transport) as provider:
+        try:
+            return provider.create(a_submission())
+        except (CreateRefused, CreateInDoubt) as failure:
+            return failure
+        finally:
+            assert len(transport.requests) == 1
+
+
+def polled(content: object, status: int = 200) -> BatchStatus:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    with an_openai(transport=Answers((status, body))) as provider:
+        return provider.status(BATCH)
+
+
+def collected(provider: OpenAI, where: str = BOTH) -> dict[str, bytes]:
+    return {file.name: b"".join(file.blocks) for file in provider.results(BATCH, where)}
+
+
+def test_it_is_a_provider_that_can_be_asked_and_fenced() -> None:
+    with an_openai(transport=Answers((200, b""))) as provider:
+        port: Provider = provider
+        traits = port.traits
+
+        assert (traits.name, traits.recovery, traits.takes_files) == ("openai", Recovery.FENCED, True)
+        assert traits.settle_s > TIMEOUTS.create_s
+        assert traits.lag_s > 0
+
+
+def test_a_request_line_is_what_the_documents_print() -> None:
+    with an_openai(transport=Answers((200, b""))) as provider:
+        traits = provider.traits
+
+    line = traits.line_open + b"request-1" + traits.line_body + b'{"model":"m"}' + traits.line_close
+
+    assert orjson.loads(line) == {
+        "custom_id": "request-1",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "m"},
+    }
+
+
+# Upload
+
+
+def test_an_upload_is_a_form_with_a_purpose_and_a_file_that_bears_the_token() -> None:
+    lines = [b'{"custom_id":"a"}', '{"custom_id":"\u2028ü"}'.encode()]
+    submission = a_submission(*lines)
+    said = orjson.dumps({"id": FILE, "object": "file", "bytes": submission.size_bytes, "status": "processed"})
+    with serving(saying(answer(200, said))) as server, an_openai(server.url) as provider:
+        assert provider.upload(submission) == FILE
+
+        (request,) = server.requests
+        head, _, body = request.partition(b"\r\n\r\n")
+        assert head.startswith(b"POST /v1/files HTTP/1.1\r\n")
+        assert header(request, b"authorization") == b"Bearer " + KEY.encode()
+        assert header(request, b"content-length") == str(len(body)).encode()
+        form = email.message_from_bytes(
+            b"Content-Type: " + (header(request, b"content-type") or b"") + b"\r\n\r\n" + body
+        )
+        parts: Any = form.get_payload()
+        purpose, file = parts
+        assert purpose.get_param("name", header="content-disposition") == "purpose"
+        assert purpose.get_payload() == "batch"
+        assert file.get_param("name", header="content-disposition") == "file"
+        assert file.get_filename() == f"orchestrator-{TOKEN}.jsonl"
+        assert b"".join(line + b"\n" for line in lines) + b"\r\n--" in body
+
+
+def test_an_upload_is_read_as_it_is_sent() -> None:
+    """Where the provider takes nothing in, next to nothing was read by the end, however large the file is."""
+    block_count, read = 4096, []
+
+    def blocks() -> Iterator[bytes]:
+        for _ in range(block_count):
+            read.append(1)
+            yield b" " * 65_535 + b"\n"
+
+    def idle(connection: Connection) -> None:
+        connection.stopped.wait(20.0)
+
+    huge = replace(a_submission(), size_bytes=block_count << 16, blocks=blocks)
+    hurried = replace(TIMEOUTS, upload_s=0.5)
+    with serving(idle, reads_body=False) as server, an_openai(server.url, timeouts=hurried) as provider:
+        with pytest.raises(Unavailable, match="deadline"):
+            provider.upload(huge)
+
+        assert len(read) < block_count / 4
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (400, error("Invalid file format for Batch API. Must be .jsonl"), BadRequest),
+        (400, error("The batch file is too large"), TooLarge),
+        (413, b"<html>", TooLarge),
+        (401, error("Incorrect API key provided"), NotAuthorized),
+        (429, error("Rate limit reached"), RateLimited),
+        (429, error("You exceeded your current quota", code="insufficient_quota"), NotAuthorized),
+        (500, error("The server had an error"), Unavailable),
+        (408, b"", Unavailable),
+        (200, b"<html>", Unavailable),
+        (200, {"id": "../batches", "bytes": 28}, Unavailable),
+        (200, {"id": FILE, "bytes": 27}, Unavailable),
+        (200, error("in a 200", code="server_error"), Unavailable),
+    ],
+)
+def test_an_upload_that_fails_says_why(status: int, content: object, expected: type[ProviderError]) -> None:
+    """Also one of which the provider kept another number of bytes: a file cut short would be a batch cut short."""
+    with pytest.raises(ProviderError) as caught:
+        uploaded(status, content)
+
+    assert type(caught.value) is expected
+
+
+def test_requests_that_cannot_be_read_are_no_upload() -> None:
+    def unreadable() -> Iterator[bytes]:
+        raise StorageError("requests/c0.jsonl.zst is gone")
+        yield b""
+
+    with pytest.raises(Unavailable, match=r"c0\.jsonl\.zst is gone"):
+        uploaded(200, {"id": FILE}, replace(a_submission(), blocks=unreadable))
+
+
+# Create
+
+
+def test_a_create_is_one_post_that_bears_both_marks() -> None:
+    with serving(saying(answer(200, orjson.dumps(CREATED)))) as server, an_openai(server.url) as provider:
+        assert provider.create(a_submission()) == BATCH
+
+        (request,) = server.requests
+        assert request.startswith(b"POST /v1/batches HTTP/1.1\r\n")
+        assert orjson.loads(request.partition(b"\r\n\r\n")[2]) == {
+            "input_file_id": FILE,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "metadata": {"orchestrator_attempt": TOKEN, "orchestrator_chunk": "job-1/c00000-00000"},
+        }
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 413, 422, 429])
+def test_a_refusal_is_certain(status: int) -> None:
+    for content in (error("no"), b"", b"<html>"):
+        assert isinstance(created(status, content), CreateRefused)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (200, b""),
+        (200, b"{"),
+        (200, b"null"),
+        (200, {}),
+        (200, {"id": ""}),
+        (200, {"id": 7}),
+        (200, {"id": "../files"}),
+        (200, error("no")),
+        (204, b""),
+        (307, b""),
+        (408, error("no")),
+        (409, error("no")),
+        (500, error("no")),
+        (502, b"<html>"),
+        (503, error("no provider meets your routing requirements")),
+        (504, b""),
+    ],
+)
+def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
+    """Also a 503 that names routing: what another dialect documents proves nothing here."""
+    assert type(created(status, content)) is CreateInDoubt
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (401, error("bad key"), NotAuthorized),
+        (400, error("Invalid value: 'x'"), BadRequest),
+        (400, error("Enqueued token limit reached", code="token_limit_exceeded"), RateLimited),
+        (429, error("slow down"), RateLimited),
+        (429, error("billing", code="insufficient_quota"), NotAuthorized),
+        (400, error(f"No such File object: {FILE}", code="invalid_input_file"), Unavailable),
+        (404, error(f"The file {FILE} was not found"), Unavailable),
+        (400, error(f"File {FILE} is not yet processed"), Unavailable),
+        (400, error("The model 'x' does not exist"), BadRequest),
+    ],
+)
+def test_a_refusal_says_why(status: int, content: bytes, expected: type[ProviderError]) -> None:
+    """An input file that is gone or not ready is cured by another upload; it is no fault of the chunk's."""
+    failure = created(status, content)
+
+    assert isinstance(failure, CreateRefused)
+    assert type(failure.error) is expected
+
+
+def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
+    with serving(saying_last(b"")) as server, an_openai(server.url) as provider:
+        with pytest.raises(CreateInDoubt):
+            provider.create(a_submission())
+
+        assert len(server.requests) == 1
+
+
+# Status
+
+
+def test_the_documented_batch_object_is_read() -> None:
+    """It says nothing of money: that is usage times price."""
+    assert polled(COMPLETED) == BatchStatus(
+        outcome=Outcome.COMPLETED, results=BOTH, done_count=95, failed_count=5, fees_usd=None
+    )
+
+
+WORDS: Final[dict[str, Outcome | None]] = {
+    "validating": None,
+    "in_progress": None,
+    "finalizing": None,
+    "cancelling": None,
+    "in_queue": None,
+    "": None,
+    "completed": Outcome.COMPLETED,
+    "Completed": Outcome.COMPLETED,
+    "failed": Outcome.FAILED,
+    "expired": Outcome.EXPIRED,
+    "cancelled": Outcome.CANCELLED,
+}
+
+
+@pytest.mark.parametrize(("word", "outcome"), WORDS.items())
+def test_only_a_word_known_as_an_end_ends_a_batch(word: str, outcome: Outcome | None) -> None:
+    """And in whatever way it ended, both of its files are there to be read; while it runs, none is."""
+    status = polled(COMPLETED | {"status": word})
+
+    assert status.outcome is outcome
+    assert status.results == (BOTH if outcome is not None else "")
+
+
+@pytest.mark.parametrize(
+    ("output", "errors", "expected"),
+    [
+        ("file-o", None, "output=file-o"),
+        (None, "file-e", "error=file-e"),
+        ("", "file-e", "error=file-e"),
+        (None, None, ""),
+        ("", "", ""),
+    ],
+)
+def test_a_file_that_is_not_there_is_not_asked_for(output: str | None, errors: str | None, expected: str) -> None:
+    """`completed` with a null output file means that no request succeeded."""
+    assert polled(COMPLETED | {"output_file_id": output, "error_file_id": errors}).results == expected
+
+
+def test_a_batch_that_failed_says_why() -> None:
+    found = [{"code": "invalid_json_line", "line": 3, "message": "not parseable", "param": None}]
+    status = polled(CREATED | {"status": "failed", "errors": {"object": "list", "data": found * 9}})
+
+    assert status.error == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
+    assert not status.rejected
+
+
+@pytest.mark.parametrize(
+    ("fields", "rejected"),
+    [
+        ({}, True),
+        ({"request_counts": None}, True),
+        ({"request_counts": {"total": 9, "completed": 1, "failed": 0}}, False),
+        ({"status": "in_progress"}, False),
+        ({"status": "expired"}, False),
+    ],
+)
+def test_a_full_queue_is_a_rejection_where_nothing_ran(fields: dict[str, Any], rejected: bool) -> None:
+    """Such a batch may be sent again as it is; one of which anything ran is collected."""
+    errors = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None}]}
+    status = polled(CREATED | {"status": "failed", "errors": errors, **fields})
+
+    assert status.rejected is rejected
+
+
+@pytest.mark.parametrize(
+    "errors", [None, [], {}, {"data": None}, {"data": [None, 7, {}, {"message": None}]}, "words", 7, {"data": "x"}]
+)
+@pytest.mark.parametrize("counts", [None, [], {}, {"completed": None}, {"completed": -3, "failed": "x"}, 7])
+def test_a_field_of_another_type_costs_that_field_alone(errors: object, counts: object) -> None:
+    status = polled(COMPLETED | {"errors": errors, "request_counts": counts})
+
+    assert (status.outcome, status.results) == (Outcome.COMPLETED, BOTH)
+    assert (status.done_count, status.failed_count) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (404, error("No batch found with id"), Gone),
+        (410, b"", Gone),
+        (401, error("bad key"), NotAuthorized),
+        (429, error("slow down"), RateLimited),
+        (500, b"<html>", Unavailable),
+        (200, b"<html>", Unavailable),
+        (200, b"", Unavailable),
+        (200, b"[]", Unavailable),
+        (200, {"status": "completed"}, Unavailable),
+        (200, error("it broke", code="server_error"), Unavailable),
+        (200, COMPLETED | {"output_file_id": "../batches"}, Unavailable),
+    ],
+)
+def test_a_poll_that_fails_says_why(status: int, content: object, expected: type[ProviderError]) -> None:
+    with pytest.raises(ProviderError) as caught:
+        polled(content, status)
+
+    assert type(caught.value) is expected
+
+
+# Results
+
+
+def test_both_files_are_read_with_the_key_and_byte_for_byte() -> None:
+    answers = [answer(200, b"\xef\xbb\xbf" + LINE + b"\xff\n"), answer(200, ERROR_LINE)]
+    with serving(saying(*answers)) as server, an_openai(server.url) as provider:
+        found = collected(provider)
+
+        assert found == {"output": b"\xef\xbb\xbf" + LINE + b"\xff\n", "error": ERROR_LINE}
+        assert [target(request) for request in server.requests] == [
+            b"/v1/files/file-output/content",
+            b"/v1/files/file-error/content",
+        ]
+        assert header(server.requests[0], b"authorization") == b"Bearer " + KEY.encode()
+
+
+@pytest.mark.parametrize("body", [b"", ERROR_LINE, b"\xff\xfe", b"not json\n"])
+def test_what_may_be_results_goes_on_to_be_parsed(body: bytes) -> None:
+    """Azure's error file of a good batch has no bytes; a file of one failed row looks like an error, and is none."""
+    with an_openai(transport=Answers((200, body))) as provider:
+        assert collected(provider, "error=file-e") == {"error": body}
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (404, error("No such File object"), Gone),
+        (410, b"", Gone),
+        (401, error("bad key"), NotAuthorized),
+        (502, b"<html>", Unavailable),
+        (200, b"<html><title>Sign in</title>", Unavailable),
+        (200, error("it broke", code="server_error"), Unavailable),
+    ],
+)
+def test_what_is_plainly_no_results_is_refused(status: int, content: bytes, expected: type[ProviderError]) -> None:
+    with an_openai(transport=Answers((status, content))) as provider, pytest.raises(ProviderError) as caught:
+        collected(provider)
+
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_file_that_is_gone_hides_no_other(lost: int) -> None:
+    """What can be had is given out first, and archived; then it is said that there was more."""
+    answers: list[tuple[int, bytes]] = [(200, LINE), (200, ERROR_LINE)]
+    answers[lost] = (404, error("No such File object"))
+    found = {}
+
+    def read_all(provider: OpenAI) -> None:
+        for file in provider.results(BATCH, BOTH):
+            found[file.name] = b"".join(file.blocks)
+
+    with an_openai(transport=Answers(*answers)) as provider, pytest.raises(Gone):
+        read_all(provider)
+
+    assert found == ({"error": ERROR_LINE} if lost == 0 else {"output": LINE})
+
+
+def test_a_download_that_is_cut_is_unavailable() -> None:
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + LINE
+    with serving(saying_last(cut)) as server, an_openai(server.url) as provider, pytest.raises(Unavailable):
+        collected(provider)
+
+
+# Cancel and fence
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (200, orjson.dumps(CREATED | {"status": "cancelling"})),
+        (409, error("Cannot cancel a batch with status 'completed'.")),
+        (400, error("Cannot cancel a batch with status 'expired'.")),
+        (400, error("the batch is already being cancelled")),
+    ],
+)
+def test_cancelling_what_has_ended_is_no_error(status: int, content: bytes) -> None:
+    with serving(saying(answer(status, content))) as server, an_openai(server.url) as provider:
+        provider.cancel(BATCH)
+
+        assert server.requests[0].startswith(b"POST /v1/batches/batch_abc123/cancel HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(("status", "expected"), [(404, Gone), (400, BadRequest), (500, Unavailable)])
+def test_a_cancel_that_fails_says_why(status: int, expected: type[ProviderError]) -> None:
+    with an_openai(transport=Answers((status, error("no")))) as provider, pytest.raises(expected):
+        provider.cancel(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(200, b'{"id":"file-abc123","deleted":true}'), (404, error("No such File object")), (410, b"")],
+)
+def test_the_fence_is_up_once_the_file_is_gone(status: int, content: bytes) -> None:
+    """Twice is no error."""
+    with serving(saying(answer(status, content))) as server, an_openai(server.url) as provider:
+        provider.fence(FILE)
+
+        assert server.requests[0].startswith(b"DELETE /v1/files/file-abc123 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (200, b'{"id":"file-abc123","deleted":false}'),
+        (200, b""),
+        (204, b""),
+        (200, error("it broke")),
+        (200, error("not found", code=404)),
+        (409, error("in use")),
+        (401, error("bad key")),
+        (500, b""),
+    ],
+)
+def test_the_fence_is_not_up_before_the_provider_says_so(status: int, content: bytes) -> None:
+    """A new create may follow it: what is not a plain word is none."""
+    with an_openai(transport=Answers((status, content))) as provider, pytest.raises(ProviderError):
+        provider.fence(FILE)
+
+
+@pytest.mark.parametrize("name", ["../files", "..", "b 1", "b/1", "b?1", "b\n", "é", "b" * 201])
+def test_an_id_that_would_be_another_path_is_not_used(name: str) -> None:
+    transport = Answers((200, b"{}"))
+    with an_openai(transport=transport) as provider:
+        for act in (
+            lambda: provider.status(BatchId(name)),
+            lambda: provider.cancel(BatchId(name)),
+            lambda: provider.fence(FileId(name)),
+            lambda: collected(provider, f"output={name.strip().replace(' ', '/')}/x"),
+        ):
+            with pytest.raises(BadRequest, match="unusable id"):
+                act()
+
+    assert transport.requests == []
