@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import settings as configuration
+from orchestrator.auditing.findings import Audit
+from orchestrator.auditing.run import audit_job
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.recovery import GUARANTEE
@@ -21,6 +23,7 @@ from orchestrator.local import Progress
 from orchestrator.location import locate
 from orchestrator.planner.estimate import Estimate, estimate
 from orchestrator.prepare import enter, keyless, places, prepare, refuse_function, refuse_unshared
+from orchestrator.rebuilding.run import Recovered, recover_work
 from orchestrator.result import Result
 from orchestrator.settings import ProviderSettings
 from orchestrator.wiring.tools import JobTools, planning_of
@@ -103,7 +106,7 @@ def _job_of(dataset_or_job: Any, fields: dict[str, Any]) -> Job:
 
 def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
     """Return a handle on a job of a work folder. Raises ConfigError where there is none."""
-    folder = _work(work)
+    folder = work_folder(work)
     with open_bench(folder, must_exist=True) as bench:
         known = [job.id for job in bench.desk.jobs()]
     if JobId(job_id) not in known:
@@ -113,12 +116,40 @@ def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
 
 def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
     """Return handles on all jobs of a work folder, the newest first."""
-    folder = _work(work)
+    folder = work_folder(work)
     with open_bench(folder, must_exist=True) as bench:
         return [JobHandle(job_id=job.id, work=folder) for job in bench.desk.jobs()]
 
 
-def _work(given: str | Path | None) -> str:
+def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False) -> Audit:
+    """Hold a job's ledger against its archive, its output and, where it has one, the provider's list. Only reads.
+
+    Args:
+        job: a Job, or the id of one.
+        deep: digest and parse everything anew, and make the output's results anew to compare them.
+
+    Raises ConfigError where the work folder has no such job.
+    """
+    named, place = (job, work) if isinstance(job, str) else (identify(job), work or job.work)
+    handle = open_job(named, work=place)
+    with open_bench(handle.work) as bench:
+        return audit_job(bench, handle.job_id, deep=deep)
+
+
+def recover(*, work: str | Path | None = None) -> list[Recovered]:
+    """Write jobs back into a ledger that was lost, or that is older than its work folder. Sends nothing.
+
+    Raises:
+        ConfigError: there is nothing to recover: no job in the folder, or none that the ledger has lost.
+        LedgerBusy: others are at work on the ledger.
+    """
+    folder = work_folder(work)
+    with open_bench(folder, must_exist=True) as bench:
+        return recover_work(bench)
+
+
+def work_folder(given: str | Path | None) -> str:
+    """Return the location of the work folder that is meant."""
     return configuration.load(os.environ).work if given is None else locate(given)
 
 

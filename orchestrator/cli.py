@@ -16,11 +16,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator import api, log, memory, report
+from orchestrator.auditing.words import audit_text
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
 from orchestrator.handle import JobHandle, JobInterrupted, JobStopped
 from orchestrator.job import Job, read_job
+from orchestrator.rebuilding.words import recovery_text
 from orchestrator.result import Result, Status
-from orchestrator.watch import INTERRUPTED, Watch, say
+from orchestrator.watch import INTERRUPTED, Watch, say, show
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -68,9 +70,9 @@ def plan(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False)
     described = _from_file(job, work)
     found = api.plan(described)
     if as_json:
-        typer.echo(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
+        show(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
     else:
-        typer.echo(report.plan_text(api.identify(described), found))
+        show(report.plan_text(api.identify(described), found))
 
 
 @app.command()
@@ -99,7 +101,7 @@ def submit(
     handle = api.submit(described)
     if not wait:
         found = handle.status()
-        typer.echo(json.dumps(found.as_dict()) if as_json else _submitted_text(found, handle.work))
+        show(json.dumps(found.as_dict()) if as_json else _submitted_text(found, handle.work))
         return
     with Watch(handle.job_id, api.guarantee(described.provider_settings), plain=as_json) as watch:
         result = handle.wait(progress=watch.look, stop=watch.stop)
@@ -117,12 +119,12 @@ def status(
     found = [handle.status() for handle in handles]
     if as_json:
         shown = [one.as_dict() for one in found]
-        typer.echo(json.dumps(shown[0] if job else shown))
+        show(json.dumps(shown[0] if job else shown))
         return
     for one in found:
-        typer.echo(_status_text(one))
+        show(_status_text(one))
     if not found:
-        typer.echo("no jobs yet")
+        show("no jobs yet")
 
 
 @app.command()
@@ -137,13 +139,11 @@ def results(
     result = _find(job, work).results()
     table = (result.failures() if failures else result.to_arrow()).slice(0, rows)
     if as_json:
-        typer.echo(
-            json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str)
-        )
+        show(json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str))
         return
-    typer.echo(str(result.path))
+    show(str(result.path))
     for row in table.to_pylist():
-        typer.echo(json.dumps(row, default=str, ensure_ascii=False))
+        show(json.dumps(row, default=str, ensure_ascii=False))
 
 
 @app.command()
@@ -152,7 +152,7 @@ def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = Fals
     handle = _find(job, work)
     with Watch(handle.job_id, api.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look, stop=watch.stop)
-    typer.echo(json.dumps(found.as_dict()) if as_json else _status_text(found))
+    show(json.dumps(found.as_dict()) if as_json else _status_text(found))
 
 
 @app.command()
@@ -177,12 +177,37 @@ def resolve(
     handle = _find(job, work)
     if chunk is None:
         held = handle.held()
-        typer.echo(json.dumps(held) if as_json else _held_text(handle.job_id, held))
+        show(json.dumps(held) if as_json else _held_text(handle.job_id, held))
         return
     if (batch is None) != absent:
         raise ConfigError("say either --batch ID (the provider has it) or --absent (the provider does not have it)")
     handle.resolve(chunk, batch)
-    typer.echo(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
+    show(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
+
+
+@app.command()
+def audit(
+    job: JobArgument,
+    work: WorkOption = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Digest and parse everything anew; reads all files.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the ledger against the archive: rows, creates and bill; and say what was paid for nothing. Only reads."""
+    if _is_file(job):
+        described = _from_file(job, work)
+        found = api.audit(described, deep=deep)
+    else:
+        found = api.audit(job, work=work, deep=deep)
+    show(json.dumps(found.as_dict()) if as_json else audit_text(found))
+    if not found.is_clean:
+        sys.exit(FAILED)
+
+
+@app.command()
+def recover(work: WorkOption = None, as_json: JsonOption = False) -> None:
+    """Make a lost ledger again from the work folder, or bring in what an old one has forgotten. Sends nothing."""
+    found = api.recover(work=work)
+    show(json.dumps([one.as_dict() for one in found]) if as_json else recovery_text(found, api.work_folder(work)))
 
 
 def _is_file(job: str) -> bool:
@@ -208,10 +233,10 @@ def _find(job: str, work: str | None) -> JobHandle:
 def _tell(result: Result, as_json: bool) -> None:
     if as_json:
         errors = dict(result.errors())
-        typer.echo(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+        show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
         return
-    typer.echo(report.report(result.job_id, result.status.totals, result.errors()))
-    typer.echo(f"  output      {result.path}")
+    show(report.report(result.job_id, result.status.totals, result.errors()))
+    show(f"  output      {result.path}")
 
 
 def _status_text(found: Status) -> str:

@@ -26,6 +26,7 @@ from orchestrator.result import Result, Status, revision_path
 from orchestrator.settings import ProviderSettings
 from orchestrator.wiring.bench import Workbench
 from orchestrator.wiring.opening import open_workbench
+from orchestrator.wiring.orders import keep_order, keep_word
 
 WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
@@ -123,11 +124,13 @@ class JobHandle:
         if again or bench.ledger.job(self.job_id).state is JobState.CANCELLED:
             bench.desk.retry(self.job_id, now=now)
         bench.desk.resume(self.job_id, now=now)
+        keep_order(bench, self.job_id)
 
     def cancel(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Status:
         """Drop what is unsent, cancel what is sent, and collect what was answered, unless other processes do so."""
         with open_bench(self.work) as bench:
             bench.desk.cancel(self.job_id, now=bench.clock.now())
+            keep_order(bench, self.job_id)
             try:
                 with alone(bench):
                     _runner(bench, self.job_id, stop).run(progress)
@@ -141,7 +144,8 @@ class JobHandle:
         with open_bench(self.work) as bench:
             full = chunk if "/" in chunk else f"{self.job_id}/{chunk}"
             batch = None if batch_id is None else BatchId(batch_id)
-            bench.desk.resolve(ChunkId(full), batch, now=bench.clock.now())
+            resolved = bench.desk.resolve(ChunkId(full), batch, now=bench.clock.now())
+            keep_word(bench, resolved, batch)
 
     def held(self) -> list[dict[str, Any]]:
         """Return the creates that only a person can explain: what was sent, when, and why they are held."""

@@ -27,6 +27,7 @@ from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.spec import Spec, render_mark
 from orchestrator.wiring.bench import Workbench
 from orchestrator.wiring.opening import check_places, work_files
+from orchestrator.wiring.orders import keep_order
 from orchestrator.wiring.tools import JobTools, connect
 
 INPUTS: Final = "inputs"
@@ -129,6 +130,7 @@ def enter(bench: Workbench, prepared: Prepared, tools: JobTools) -> None:
     bench.desk.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
         bench.desk.retry(spec.job_id, now=now)
+    keep_order(bench, spec.job_id)
 
 
 def refuse_function(job: Job) -> None:

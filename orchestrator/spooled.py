@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import xxhash
 import zstandard
 
+from orchestrator.digests import HashedReader
 from orchestrator.domain import custom_id
 
 if TYPE_CHECKING:
@@ -107,10 +108,18 @@ class LinesDraft:
         self._pending_bytes = 0
 
 
-def blocks(spool: Spool, name: str) -> Iterator[bytes]:
-    """Read a file's uncompressed bytes in blocks."""
+def blocks(spool: Spool, name: str, *, digests: dict[str, str] | None = None) -> Iterator[bytes]:
+    """Read a file's uncompressed bytes in blocks.
+
+    Args:
+        digests: once the file is read, gets the digest of its bytes as they are stored, under its name.
+    """
     with spool.open(name) as file:
-        yield from zstandard.ZstdDecompressor().read_to_iter(file, write_size=BLOCK_BYTES)
+        hashed = None if digests is None else HashedReader(file)
+        source = file if hashed is None else cast("BinaryIO", hashed)
+        yield from zstandard.ZstdDecompressor().read_to_iter(source, write_size=BLOCK_BYTES)
+        if digests is not None and hashed is not None:
+            digests[name] = hashed.finish()
 
 
 def lines(spool: Spool, name: str) -> Iterator[bytes]:

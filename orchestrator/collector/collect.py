@@ -13,10 +13,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from decimal import Decimal
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from orchestrator import parts, spooled
+from orchestrator import parts, records, spooled
 from orchestrator.collector.parse import Quarantined, read_answers
+from orchestrator.digests import HashedWriter
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
@@ -57,22 +59,23 @@ def collect(
     if chunk.state is not ChunkState.ENDED:
         return
     job = ledger.job(chunk.job_id)
+    archived, lost = list[str](), False
     try:
         renewal = Renewal(claim, ledger, clock)
-        archived = _archive(chunk, spool=spool, provider=provider, renewal=renewal)
-        lost = False
+        for name in _archive(chunk, spool=spool, provider=provider, renewal=renewal):
+            archived.append(name)  # one by one: what came before an error is kept
     except ProviderError as error:
         if not isinstance(error, Gone) or _failed_before(chunk, Gone) + 1 < TRIES_MAX:
             ledger.record(claim, _later(chunk, error, clock=clock), now=clock.now())
             return
-        archived, lost = [], chunk.done_count > 0 or bool(chunk.results)
+        lost = chunk.done_count > 0 or bool(chunk.results)
     absent = _absent(chunk, lost=lost)
     changes = _settle(chunk, job, archived, absent, spool=spool, collecting=collecting)
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal) -> list[str]:
-    """Put every result file of the batch in place, and return their names. Raises ProviderError."""
+def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal) -> Iterator[str]:
+    """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
     assert chunk.batch_id is not None
     where = chunk.results
     if chunk.tries:  # the address may have run out, or there was none yet
@@ -80,14 +83,12 @@ def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal
     if not where:
         if chunk.outcome is Outcome.COMPLETED:
             raise Gone(f"batch {chunk.batch_id} is complete, but the provider names no results")
-        return []
-    names = []
+        return
     for file in provider.results(chunk.batch_id, where):
         name = spooled.raw_name(chunk, file.name)
         if not spool.exists(name):
             _keep(spool, name, file, chunk, renewal)
-        names.append(name)
-    return names
+        yield name
 
 
 def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk, renewal: Renewal) -> None:
@@ -102,13 +103,15 @@ def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk, renewal: Rene
         line_count += ends_open
         expected = _lines_expected(chunk, file.name)
         if line_count < expected and _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:
-            raise ResultsShort(f"batch {chunk.batch_id}: {line_count} lines of {file.name}, {expected} were counted")
+            raise ResultsShort(f"batch {chunk.batch_id}: {line_count} lines of {file.name}, {expected} were promised")
 
 
 def _lines_expected(chunk: Chunk, file: str) -> int:
-    """Return how many lines the provider's own counts promise in a file."""
-    counts = {"results": chunk.done_count + chunk.failed_count, "output": chunk.done_count, "error": chunk.failed_count}
-    return counts.get(file, 0)
+    """Return how many lines the provider promises in a file: by its own counts, or by calling the batch complete."""
+    counted = chunk.done_count + chunk.failed_count
+    if file == "results" and not counted and chunk.outcome is Outcome.COMPLETED:
+        return chunk.request_count  # a poll that is answered with the results counts nothing
+    return {"results": counted, "output": chunk.done_count, "error": chunk.failed_count}.get(file, 0)
 
 
 def _failed_before(chunk: Chunk, kind: type[ProviderError]) -> int:
@@ -142,13 +145,16 @@ def _settle(
     assert chunk.token is not None and chunk.batch_id is not None
     expected = collecting.reader.keys(spool, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
+    raw: dict[str, str] = {}
     _quarantine(
         spool,
         spooled.quarantine_name(chunk),
         (
             (name, line)
             for name in archived
-            for line in read_answers(spooled.blocks(spool, name), reconciliation, keep_raw=collecting.keep_raw)
+            for line in read_answers(
+                spooled.blocks(spool, name, digests=raw), reconciliation, keep_raw=collecting.keep_raw
+            )
         ),
     )
     again = chunk.round < job.rounds_max and job.state is not JobState.CANCELLING
@@ -156,8 +162,9 @@ def _settle(
     settled, dead = _Counts(), _Counts()
     part = spooled.part_name(chunk, may_send_again=again, is_empty=not archived)
     with spool.create(part) as file:
+        hashed = HashedWriter(file)
         cost = parts.write_part(
-            file,
+            cast("BinaryIO", hashed),
             _counted(rows, settled, dead),
             batch_id=chunk.batch_id,
             round=chunk.round,
@@ -165,12 +172,45 @@ def _settle(
             price=collecting.price,
         )
     collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
+    _keep_record(collected, cost, raw, hashed.hexdigest(), settled, dead, spool=spool)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, dead=dead),
         AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=cost),
     ]
     return [*changes, *_remarkable(chunk, tally)]
+
+
+def _keep_record(
+    chunk: Chunk,
+    cost_usd: Decimal | None,
+    raw: dict[str, str],
+    part_digest: str,
+    settled: _Counts,
+    dead: _Counts,
+    *,
+    spool: Spool,
+) -> None:
+    """Keep beside the part what the ledger is about to be told."""
+    assert chunk.token is not None and chunk.batch_id is not None and chunk.outcome is not None
+    records.keep_collected(
+        spool,
+        records.Collected(
+            chunk=chunk.name,
+            attempt=chunk.attempt,
+            token=chunk.token,
+            batch_id=chunk.batch_id,
+            outcome=chunk.outcome,
+            fees_usd=chunk.fees_usd,
+            cost_usd=cost_usd,
+            part=chunk.part,
+            part_digest=part_digest,
+            raw=raw,
+            tally=chunk.tally,
+            settled=settled,
+            dead=dead,
+        ),
+    )
 
 
 class _Counts(dict[int, int]):

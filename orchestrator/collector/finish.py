@@ -102,7 +102,7 @@ def _finish(
             options=finishing.options,
             source_schema=finishing.source.schema,
             parts=_parts(stack, shard, contributions, first, spool),
-            gaps=list(_gaps(contributions)),
+            gaps=list(gaps_of(contributions)),
         )
         spec = finishing.source.shards[shard.shard_no]
         batches = finishing.source.batches(spec, row_start=first)
@@ -161,7 +161,8 @@ def _parts(
     return cursors
 
 
-def _gaps(contributions: list[Contribution]) -> Iterator[Gap]:
+def gaps_of(contributions: list[Contribution]) -> Iterator[Gap]:
+    """Return the ranges of rows that chunks left without any line."""
     for contribution in contributions:
         chunk = contribution.chunk
         if not chunk.part and chunk.shard_no is not None:

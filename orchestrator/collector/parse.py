@@ -2,7 +2,8 @@
 
 Rule 1: lines end at b"\\n" and nowhere else; U+2028 and its kin are legal inside a JSON string.
 Rule 2: nothing raises because of the bytes. A line that names no row is counted as unreadable and set aside.
-Rule 3: memory holds one line at most, and of an over-long one its head.
+Rule 3: memory holds one line at most, and of an over-long one its head; a line of nothing but tiny values, which would
+    be many times as large once it is read, is not read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from orchestrator.collector.shapes import UnreadableLine, read_line
 from orchestrator.domain.reconcile import Placed, Reconciliation
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+VALUES_MAX: Final = 4_000_000  # of a line: an empty list is three bytes there, and seventy in memory
 SET_ASIDE_BYTES_MAX: Final = 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -42,6 +44,8 @@ def read_answers(blocks: Iterable[bytes], reconciliation: Reconciliation, *, kee
         try:
             if type(line) is CutLine:
                 raise UnreadableLine("too long")
+            if len(line) > VALUES_MAX and line.count(b",") + line.count(b":") > VALUES_MAX:
+                raise UnreadableLine("too many values")
             name, answer = read_line(line, keep_raw=keep_raw)
         except UnreadableLine as exc:
             reconciliation.unreadable()

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from orchestrator import permissions
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.planner import columnar
 from orchestrator.planner.columnar import READ_ROWS_MAX
@@ -47,13 +48,14 @@ def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchRea
     reader = _reader(table)
     refuse_duplicates("the table", reader.schema.names)
     with _storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        permissions.make_folder(folder)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".keep-", suffix=".tmp")
     try:
         with _storing(folder), os.fdopen(handle, "wb") as sink:
             digest = _write_rows(reader, sink)
             sink.flush()
             os.fsync(sink.fileno())
+            permissions.share_file(sink.fileno(), folder)
         path = folder / f"{digest}.parquet"
         with _storing(path), suppress(FileExistsError):
             path.hardlink_to(temporary)

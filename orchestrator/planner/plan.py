@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from orchestrator import parts, spooled
+from orchestrator import parts, records, spooled
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
@@ -107,6 +107,7 @@ def _plan(
             ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=now)
             for chunk in planned.chunks
         ]
+        _keep_record(shard, after, added, spool)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
         if not last:
             renewal.keep()
@@ -157,6 +158,21 @@ def _write_refused(spool: Spool, shard: Shard, refused: list[tuple[RowKey, Answe
     name = f"{spooled.refusals_folder(shard.shard_no)}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
     with spool.create(name) as file:
         parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
+
+
+def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], spool: Spool) -> None:
+    records.keep_slice(
+        spool,
+        records.SlicePlan(
+            shard_no=before.shard_no,
+            slice_no=before.slice_count,
+            row_start=before.row_count,
+            row_end=after.row_count,
+            refused_count=after.refused_count - before.refused_count,
+            last=after.state is ShardState.PLANNED,
+            laid=tuple(records.Laid(chunk=one.chunk, rows_by_shard=one.rows_by_shard) for one in added),
+        ),
+    )
 
 
 def _set_aside(claim: Claim, shard: Shard, *, ledger: Ledger, planning: Planning, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import parts, spooled
+from orchestrator import parts, records, spooled
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
 from orchestrator.domain.model import Chunk, Claim, JobState, Step
 from orchestrator.domain.packing import Packer
@@ -60,11 +60,16 @@ def retry(
         retries = _fill(sources, spool=spool, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
+        laid = []
         for number, filled in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             chunk = gathering.costing.chunk(job.id, name, filled.draft.write(spool, name))
             covered = spooled.count_by_shard(filled.keys)
-            changes.append(ChunkAdded(chunk=replace(chunk, round=round_no), rows_by_shard=covered, due_at=now))
+            laid.append(records.Laid(chunk=replace(chunk, round=round_no), rows_by_shard=covered))
+        changes += [ChunkAdded(chunk=one.chunk, rows_by_shard=one.rows_by_shard, due_at=now) for one in laid]
+        if laid:
+            taken = {chunk.name: chunk.tally.waiting for chunk in sources}
+            records.keep_retry(spool, job.retry_count + 1, records.RetryPlan(laid=tuple(laid), sources=taken))
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator import spooled
+from orchestrator import records, spooled
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved
 from orchestrator.domain.lifecycle import Divided
@@ -35,8 +35,11 @@ def split(
     changes: list[Change] = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Divided()), due_at=None)]
     middle = keys[1][0][1] if chunk.shard_no is not None else 0
     ranges = ((chunk.row_start, middle), (middle, chunk.row_end))
+    laid = []
     for letter, draft, rows, covered in zip("ab", drafts, ranges, keys, strict=True):
         part = costing.chunk(chunk.job_id, f"{chunk.name}{letter}", draft.write(spool, f"{chunk.name}{letter}"))
         part = replace(part, shard_no=chunk.shard_no, row_start=rows[0], row_end=rows[1], round=chunk.round)
-        changes.append(ChunkAdded(chunk=part, rows_by_shard=spooled.count_by_shard(covered), due_at=now))
+        laid.append(records.Laid(chunk=part, rows_by_shard=spooled.count_by_shard(covered)))
+    changes += [ChunkAdded(chunk=one.chunk, rows_by_shard=one.rows_by_shard, due_at=now) for one in laid]
+    records.keep_split(spool, records.SplitPlan(chunk=chunk.name, laid=tuple(laid)))
     ledger.record(claim, *changes, now=now)

@@ -25,11 +25,13 @@ from orchestrator.domain.lanes import Lane
 from orchestrator.domain.members import Kind, Member
 from orchestrator.domain.model import Claim, Job, JobId, Step
 from orchestrator.domain.policy import Policy
+from orchestrator.ledger.census import SqlCensus
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.fleet import SqlFleet
 from orchestrator.ledger.overview import SqlOverview
+from orchestrator.ledger.restoration import SqlRestoration
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.read import Dataset
@@ -77,6 +79,16 @@ class Workbench:
         return SqlOverview(self.database)
 
     @property
+    def census(self) -> SqlCensus:
+        """The ledger, for who reads it whole."""
+        return SqlCensus(self.database)
+
+    @property
+    def restoration(self) -> SqlRestoration:
+        """The ledger, for who writes a lost job back."""
+        return SqlRestoration(self.database)
+
+    @property
     def desk(self) -> SqlDesk:
         """The ledger, for people."""
         return SqlDesk(self.database)
@@ -108,7 +120,8 @@ class Workbench:
 
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
-        key = (settings.name, settings.dialect, settings.base_url, settings.api_key_env, settings.create_s_max)
+        own = (settings.name, settings.dialect, settings.base_url, settings.api_key_env)
+        key = (*own, settings.create_s_max, settings.list_lag_s)
         with self._lock:
             if key not in self._providers:
                 self._providers[key] = connect(settings, self.environment)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from orchestrator import permissions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.ledger.database import open_ledger
 from orchestrator.location import is_url, join, parent_and_name
@@ -66,6 +67,11 @@ def work_files(work: str) -> Spool:
     return open_spool(work)
 
 
+def files_at(location: str) -> Spool:
+    """Return the files of a location, to be read."""
+    return open_spool(location)
+
+
 def check_places(tools: JobTools) -> None:
     """Raise ConfigError where the store of the work folder or of the output cannot be relied on."""
     for location in sorted({tools.work, parent_and_name(tools.output_folder)[0]}):
@@ -74,6 +80,6 @@ def check_places(tools: JobTools) -> None:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        permissions.make_folder(folder)
     except OSError as error:
         raise ConfigError(f"the work folder {folder} cannot be made: {error.strerror}") from None

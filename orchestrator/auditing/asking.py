@@ -1,0 +1,58 @@
+"""The provider's own list, where it has one: batches of creates that, by the ledger, made none, and second ones.
+
+Rule: it is asked, never told: nothing is adopted or cancelled here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.batches.recover import LISTING, LOOK_BACK_S
+from orchestrator.domain.errors import ProviderError
+from orchestrator.domain.model import AttemptState
+
+if TYPE_CHECKING:
+    from orchestrator.auditing.findings import Audit
+    from orchestrator.domain.census import Entry
+    from orchestrator.domain.model import Attempt
+    from orchestrator.ports import Provider
+
+ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED})
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks the provider about creates; after one failure it asks no more, and says so."""
+
+    audit: Audit
+    provider: Provider | None
+    deep: bool
+
+    def __post_init__(self) -> None:
+        if self.provider is not None and self.provider.traits.recovery not in LISTING:
+            self.audit.notes.append(f"{self.provider.traits.name} has no list of batches: it was not asked")
+            self.provider = None
+
+    def check(self, entry: Entry) -> None:
+        """Ask about the creates that made nothing; with `deep`, about all that are over."""
+        for attempt in entry.attempts:
+            wanted = attempt.state in ENDED or (self.deep and attempt.state is AttemptState.CREATED)
+            if wanted and self.provider is not None:
+                self._check(entry.chunk.name, attempt, self.provider)
+
+    def _check(self, chunk: str, attempt: Attempt, provider: Provider) -> None:
+        since = attempt.sent_at - timedelta(seconds=LOOK_BACK_S)
+        try:
+            listed = [one.batch_id for one in provider.find(attempt.token, since)]
+        except ProviderError as error:
+            self.audit.notes.append(f"the provider could not be asked any further: {error}")
+            self.provider = None
+            return
+        unknown = [batch_id for batch_id in listed if batch_id != attempt.batch_id]
+        if not unknown:
+            return
+        made = attempt.batch_id or f"nothing ({attempt.state})"
+        unit = f"{chunk} create {attempt.number}"
+        self.audit.differ(unit, "batches at the provider", ledger=made, archive=", ".join(unknown))
