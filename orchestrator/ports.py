@@ -159,8 +159,14 @@ class Provider(Protocol):
         """Ask for the batch to be stopped; stopping what has ended is no error. Raises ProviderError."""
         ...
 
-    def find(self, submission_token: str, since: datetime) -> Sequence[Listed]:
-        """List batches that bear this mark, oldest first. Empty where the provider has no list."""
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """List batches of this attempt, oldest first. Empty where the provider has no list. Raises ProviderError.
+
+        Args:
+            submission_token: the mark that the create put on its batch.
+            since: older batches need not be looked at.
+            file_id: the attempt's input file: a second mark, where a provider drops the first.
+        """
         ...
 
     def fence(self, file_id: FileId) -> None:

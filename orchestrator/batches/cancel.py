@@ -1,25 +1,27 @@
 """The step that carries out a cancel: what was not sent is dropped, what was sent is cancelled at the provider.
 
-A cancelled batch is polled on to its end: what it answered before is paid for, and kept. For the same reason a held
-chunk stays held: a person must say whether there is a batch to be cancelled.
+A cancelled batch is polled on to its end: what it answered before is paid for, and kept. So is one that the provider
+will not cancel: polls wait for the cancel, and must not wait for ever. For the same reason a held chunk stays held: a
+person must say whether there is a batch to be cancelled.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import Change, ChunkMoved
-from orchestrator.domain.errors import Gone, ProviderError
+from orchestrator.domain.errors import NotAuthorized, PermanentError, ProviderError, TransientError
 from orchestrator.domain.lifecycle import CancelledUnsent
 from orchestrator.domain.model import Chunk, ChunkState, Claim
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
 
-UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING})
+UNSENT: Final = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING})
+TRIES_MAX: Final = 8
 
 
 def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
@@ -37,12 +39,16 @@ def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) ->
 
 def _ask(chunk: Chunk, *, provider: Provider, clock: Clock) -> ChunkMoved:
     assert chunk.batch_id is not None
+    now = clock.now()
+    sent = replace(chunk, cancel_sent=True, tries=0)
     try:
         provider.cancel(chunk.batch_id)
-    except Gone:  # polling will find out what that means
-        pass
     except ProviderError as error:
+        refused = isinstance(error, PermanentError) and not isinstance(error, NotAuthorized)
+        if refused or chunk.tries + 1 >= TRIES_MAX:  # polling will find out what became of it
+            return ChunkMoved(before=chunk, after=replace(sent, error=str(error)), due_at=now)
         later = replace(chunk, tries=chunk.tries + 1, error=str(error))
-        wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw()))
-        return ChunkMoved(before=chunk, after=later, due_at=clock.now() + wait)
-    return ChunkMoved(before=chunk, after=replace(chunk, cancel_sent=True, tries=0), due_at=clock.now())
+        floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+        wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s))
+        return ChunkMoved(before=chunk, after=later, due_at=now + wait)
+    return ChunkMoved(before=chunk, after=sent, due_at=now)

@@ -4,17 +4,20 @@ Rule 1: the intent is committed before the POST, and at most one POST is ever is
         compare-and-set took the chunk to SUBMITTING sends, and it sends once.
 Rule 2: the provider's answer goes to the side journal, fsynced, before the ledger: from then on nobody can lose it.
 Rule 3: what is not known to be a refusal is in doubt, and a crash looks the same.
+Rule 4: between the intent's commit and the POST the intent is kept in the work folder, too, and is taken away again
+        when nothing was created: whoever has lost the ledger sees there which creates may have been sent.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import spooled
+from orchestrator import records, spooled
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import Submission
 from orchestrator.domain.changes import (
@@ -26,8 +29,8 @@ from orchestrator.domain.changes import (
     JobMoved,
     written,
 )
-from orchestrator.domain.errors import BudgetExhausted, CreateInDoubt, CreateRefused, ProviderError
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun
+from orchestrator.domain.errors import BudgetExhausted, CreateInDoubt, CreateRefused, ProviderError, StorageError
+from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun, SubmissionRefused
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
@@ -39,6 +42,7 @@ from orchestrator.domain.model import (
     Job,
     JobState,
 )
+from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Overview, Provider, Spool
@@ -51,7 +55,7 @@ def submit(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, pr
     assert claim.unit.chunk_id is not None
     chunk = ledger.chunk(claim.unit.chunk_id)
     if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
-        _upload(claim, chunk, ledger=ledger, spool=spool, provider=provider, clock=clock)
+        _upload(claim, chunk, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
         begun = _intend(claim, job, chunk, ledger=ledger, settle_s=provider.traits.settle_s, clock=clock)
@@ -59,30 +63,55 @@ def submit(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, pr
             _send(claim, begun, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
 
 
-def _submission(chunk: Chunk, token: AttemptToken, spool: Spool) -> Submission:
+def submission_of(chunk: Chunk, token: AttemptToken, spool: Spool) -> Submission:
+    """Return what is sent of a chunk under this token: the same, however often it is asked for."""
     return Submission(
         token=token,
         request_count=chunk.request_count,
         size_bytes=chunk.request_bytes,
         blocks=lambda: spooled.blocks(spool, chunk.requests),
         file_id=chunk.file_id,
+        label=chunk.id,
     )
 
 
-def _upload(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, provider: Provider, clock: Clock) -> None:
-    """Give the provider a fresh file for this attempt; free, so a failure is simply tried again."""
+def _upload(
+    claim: Claim, chunk: Chunk, *, ledger: Ledger, overview: Overview, spool: Spool, provider: Provider, clock: Clock
+) -> None:
+    """Give the provider a fresh file for this attempt; free, so that a failure is never in doubt."""
     token = AttemptToken(clock.token())
+    renewal = Renewal(claim, ledger, clock)  # a large file on a slow line takes longer than a lease lasts
+    submission = submission_of(chunk, token, spool)
     try:
-        file_id = provider.upload(_submission(chunk, token, spool))
+        file_id = provider.upload(replace(submission, blocks=lambda: _keeping(renewal, submission.blocks())))
     except ProviderError as error:
-        later = replace(chunk, tries=chunk.tries + 1, error=str(error))
-        wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw()))
-        moved = ChunkMoved(before=chunk, after=later, due_at=clock.now() + wait)
+        changes = _not_uploaded(chunk, error, ledger=ledger, overview=overview, clock=clock)
     else:
-        moved = ChunkMoved(
-            before=chunk, after=lifecycle.advance(chunk, InputUploaded(token, file_id)), due_at=clock.now()
-        )
-    ledger.record(claim, moved, now=clock.now())
+        uploaded = lifecycle.advance(chunk, InputUploaded(token, file_id))
+        changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
+    _keep_given_up(changes, spool)
+    ledger.record(claim, *changes, now=clock.now())
+
+
+def _keeping(renewal: Renewal, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        renewal.keep()
+        yield block
+
+
+def _not_uploaded(
+    chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock
+) -> list[Change]:
+    """Treat a file that was not taken as a create that was refused; but no attempt has begun, and none is closed."""
+    tries = chunk.tries + 1
+    after = _after_refusal(chunk, error, tries=tries, overview=overview, clock=clock)
+    stays = isinstance(after.event, SubmissionRefused)
+    moved = replace(chunk, tries=tries, error=str(error)) if stays else lifecycle.advance(chunk, after.event)
+    due_at = clock.now() + timedelta(seconds=after.delay_s)
+    return [
+        ChunkMoved(before=chunk, after=moved, due_at=due_at),
+        *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
+    ]
 
 
 def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, settle_s: float, clock: Clock) -> Chunk | None:
@@ -117,9 +146,11 @@ def _send(
 ) -> None:
     """Issue the one POST of this attempt and record what is known of its effect."""
     assert chunk.token is not None
+    _keep_intent(claim, chunk, ledger=ledger, spool=spool, clock=clock)
     try:
-        batch_id = provider.create(_submission(chunk, chunk.token, spool))
+        batch_id = provider.create(submission_of(chunk, chunk.token, spool))
     except CreateRefused as refusal:
+        records.drop_intent(spool, chunk.token)
         changes = _refused(chunk, refusal.error, ledger=ledger, overview=overview, clock=clock)
     except CreateInDoubt as doubt:
         lost = lifecycle.advance(chunk, AnswerLost(str(doubt)))
@@ -130,25 +161,67 @@ def _send(
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
         closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
+    _keep_given_up(changes, spool)
     ledger.record(claim, *changes, now=clock.now())
+
+
+def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, clock: Clock) -> None:
+    """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
+    assert chunk.token is not None and chunk.sent_at is not None
+    intent = records.Intent(
+        token=chunk.token,
+        chunk=chunk.name,
+        attempt=chunk.attempt,
+        requests=chunk.requests,
+        sent_at=chunk.sent_at,
+        reserved_usd=chunk.cost_usd_max or Decimal(0),
+        file_id=chunk.file_id,
+    )
+    try:
+        records.keep_intent(spool, intent)
+    except StorageError as error:
+        back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
+        due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
+        closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+        ledger.record(claim, ChunkMoved(before=chunk, after=back, due_at=due_at), closed, now=clock.now())
+        raise
+
+
+def _keep_given_up(changes: list[Change], spool: Spool) -> None:
+    for change in changes:
+        if isinstance(change, ChunkMoved) and change.after.state is ChunkState.DEAD:
+            records.keep_given_up(spool, change.after)
 
 
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock) -> list[Change]:
     assert chunk.token is not None
-    tries = chunk.attempt  # every refusal so far was of this chunk
-    after = retry.after_refusal(
+    # Every attempt so far was refused.
+    after = _after_refusal(chunk, error, tries=chunk.attempt, overview=overview, clock=clock)
+    moved = lifecycle.advance(chunk, after.event)
+    return [
+        ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
+        AttemptClosed(token=chunk.token, state=AttemptState.REFUSED),
+        *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
+    ]
+
+
+def _after_refusal(
+    chunk: Chunk, error: ProviderError, *, tries: int, overview: Overview, clock: Clock
+) -> retry.AfterRefusal:
+    return retry.after_refusal(
         error,
         tries=tries,
         request_count=chunk.request_count,
         ever_created=overview.ever_created(chunk.job_id),
         draw=clock.draw(),
     )
-    now = clock.now()
-    moved = lifecycle.advance(chunk, after.event)
-    changes: list[Change] = [
-        ChunkMoved(before=chunk, after=moved, due_at=now + timedelta(seconds=after.delay_s)),
-        AttemptClosed(token=chunk.token, state=AttemptState.REFUSED),
-    ]
+
+
+def _beyond_the_chunk(
+    chunk: Chunk, after: retry.AfterRefusal, error: ProviderError, *, ledger: Ledger, clock: Clock
+) -> list[Change]:
+    """Return what a refusal means for the account and for the job."""
+    now, changes = clock.now(), list[Change]()
     job = ledger.job(chunk.job_id)
     if after.pauses_account:
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
@@ -168,7 +241,4 @@ def write_journal(spool: Spool, token: AttemptToken, batch_id: BatchId) -> None:
 def read_journal(spool: Spool, token: AttemptToken) -> BatchId | None:
     """Return the batch that a create is known to have made; None where no answer was kept."""
     name = spooled.journal_name(token)
-    if not spool.exists(name):
-        return None
-    with spool.open(name) as file:
-        return BatchId(json.loads(file.read())["batch_id"])
+    return records.read_journal_file(spool, name)[1] if spool.exists(name) else None

@@ -20,6 +20,8 @@ class Traits:
     takes_files: bool = False  # requests are uploaded as a file before the create
     settle_s: float = 120.0  # the total deadline of a create, and a margin
     lag_s: float = 0.0  # how long a new batch may be missing from the list
+    late_s: float = 3_600.0  # class B2: how long after it was begun a create may still make its batch
+    key_s: float = 0.0  # class A: how long the provider surely knows a create's token again
     line_open: bytes = b'{"custom_id":"'  # a request line: line_open, custom_id, line_body, the body, line_close
     line_body: bytes = b'","params":'
     line_close: bytes = b"}"
@@ -34,6 +36,7 @@ class Submission:
     size_bytes: int  # of all lines, newlines included
     blocks: Callable[[], Iterator[bytes]]  # the lines' bytes, from the start, in blocks of any size
     file_id: FileId | None = None
+    label: str = ""  # the chunk's id, for people who look at the provider's own pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class SubmissionRefused:
 
 @dataclass(frozen=True, slots=True)
 class FoundTooLarge:
-    """Nothing was created because the batch is larger than the provider takes."""
+    """Nothing was created because the batch, or its input file, is larger than the provider takes."""
 
     error: str
 
@@ -84,7 +84,9 @@ class PutOnHold:
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """The input file is gone: a create still travelling can no longer succeed."""
+    """Nothing was there at this time, and a create still travelling can no longer succeed: its input file is gone, or
+    too much time has passed.
+    """
 
     at: datetime
 
@@ -153,6 +155,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
     {
         (S.PLANNED, InputUploaded): S.UPLOADED,
         (S.PLANNED, SubmissionBegun): S.SUBMITTING,
+        (S.PLANNED, FoundTooLarge): S.SPLITTING,
         (S.PLANNED, CancelledUnsent): S.CANCELLED,
         (S.PLANNED, GaveUp): S.DEAD,
         (S.UPLOADED, SubmissionBegun): S.SUBMITTING,

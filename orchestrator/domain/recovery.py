@@ -1,10 +1,14 @@
 """What to do about a create whose answer nobody has: decided from what the provider can be asked.
 
-Rule 1: nothing here sends a create. The way back to PLANNED is a proof of absence, or a price the user has agreed to.
+Rule 1: nothing here sends a create, but in class A, where the same one sent again makes nothing new. The way back to
+        PLANNED is a proof of absence, or a price the user has agreed to.
 Rule 2: what the side journal says is the provider's own answer, and settles it.
+Rule 3: an absence is proved by two looks, a whole wait apart: a machine's clock that is set forward spoils one wait.
 
+    A   the provider knows our token again: send the same create again, for as long as it surely does.
     B1  list + our mark + an input file that can be deleted: list; found -> adopt. Else delete the file (a create still
-        on its way must fail now), wait out the list's lag, list again; still nothing -> it never was.
+        on its way must fail now), wait out the list's lag, list again, twice; still nothing -> it never was.
+    B2  list + our mark: wait until no create can still be on its way, list; wait as long, list again; nothing -> so.
     C   nothing to ask: hold for a person, or send again within `max_duplicate_usd`.
 
 Source: RELIABILITY §3.4; "list, delete, list" had no double payment in 2,000 seeds, "list at once" in 425 of 1,000.
@@ -25,17 +29,24 @@ from orchestrator.domain.policy import OnAmbiguous, Policy
 class Recovery(StrEnum):
     """What a provider can be asked after a create whose answer was lost."""
 
+    KEYED = "A"
     FENCED = "B1"
+    SETTLED = "B2"
     UNKNOWABLE = "C"
 
 
 GUARANTEE = {
+    Recovery.KEYED: "no chunk is ever created twice: a lost create is sent again under its own token, which the "
+    "provider knows",
     Recovery.FENCED: "no chunk is ever created twice: a lost create is looked up, and fenced by its input file",
+    Recovery.SETTLED: "no chunk is created twice, unless a create takes effect later than the time it is given: a lost "
+    "create is looked up once nothing can be on its way any more",
     Recovery.UNKNOWABLE: "no chunk is ever created twice by itself: this provider cannot be asked about a lost create, "
     "so its rows are held until `orchestrator resolve` says what happened",
 }
 
 
+FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its token"
 UNASKED = "the answer to the create was lost, and nothing can be asked about it"
 
 
@@ -65,6 +76,16 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Nothing is there, and from now on nothing can come: one more look, a whole wait later, settles it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Send the same create under the same token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """The attempt made no batch; `abandoned` says that this is the user's wager, not a proof."""
 
@@ -78,7 +99,17 @@ class Hold:
     reason: str
 
 
-Decision = Adopt | Doubt | Wait | Fence | Absent | Hold
+Decision = Adopt | Doubt | Wait | Fence | LookAgain | Repeat | Absent | Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How long things may take at a provider, seconds; see `Traits`."""
+
+    settle_s: float  # a create
+    lag_s: float  # a new batch, to be listed
+    late_s: float = 0.0  # a create that nobody waits for any more, to make its batch
+    key_s: float = 0.0  # to forget a create's token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +122,12 @@ class Evidence:
     wagered_usd: Decimal  # what attempts abandoned so far may cost twice
 
 
-def decide(
-    chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, settle_s: float, lag_s: float
-) -> Decision:
-    """Decide the next move for a chunk in SUBMITTING, IN_DOUBT or HELD.
-
-    Args:
-        settle_s: how long a create may take, seconds.
-        lag_s: how long a new batch may be missing from the provider's list, seconds.
-    """
+def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, bounds: Bounds) -> Decision:
+    """Decide the next move for a chunk in SUBMITTING, IN_DOUBT or HELD."""
     assert chunk.state in (ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD) and chunk.sent_at is not None
     if evidence.journal is not None:
         return Adopt(evidence.journal)
-    settled_at = chunk.sent_at + timedelta(seconds=settle_s)
+    settled_at = chunk.sent_at + timedelta(seconds=bounds.settle_s)
     if chunk.state is ChunkState.SUBMITTING:
         return Doubt() if evidence.now >= settled_at else Wait(settled_at)
     if evidence.listed:
@@ -112,19 +136,29 @@ def decide(
     if isinstance(wager, Absent):
         return wager
     if chunk.state is ChunkState.HELD:
-        return Wait(evidence.now + timedelta(seconds=settle_s))
+        return Wait(evidence.now + timedelta(seconds=bounds.settle_s))
     if wager is not None:
         return wager
     if policy.on_ambiguous is OnAmbiguous.HOLD:
         return Hold(UNASKED)
-    return _prove(chunk, evidence, lag_s=lag_s)  # who can be asked is asked, also under "resubmit"
+    if recovery is Recovery.KEYED:
+        known_until = chunk.sent_at + timedelta(seconds=bounds.key_s)
+        return Repeat() if evidence.now < known_until else Hold(FORGOTTEN)
+    return _prove(chunk, evidence, recovery, bounds)  # who can be asked is asked, also under "resubmit"
 
 
-def _prove(chunk: Chunk, evidence: Evidence, *, lag_s: float) -> Decision:
+def _prove(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
+    assert chunk.sent_at is not None
+    late_s = bounds.late_s if recovery is Recovery.SETTLED else 0.0
     if chunk.fenced_at is None:
-        return Fence()
-    visible_at = chunk.fenced_at + timedelta(seconds=lag_s)
-    return Absent() if evidence.now >= visible_at else Wait(visible_at)
+        if recovery is Recovery.FENCED:
+            return Fence()
+        quiet_at = chunk.sent_at + timedelta(seconds=late_s)
+        return LookAgain() if evidence.now >= quiet_at else Wait(quiet_at)
+    visible_at = chunk.fenced_at + timedelta(seconds=late_s + bounds.lag_s)
+    if evidence.now < visible_at:
+        return Wait(visible_at)
+    return Absent() if chunk.tries else LookAgain()
 
 
 def _wager(chunk: Chunk, evidence: Evidence, policy: Policy) -> Hold | Absent:

@@ -26,6 +26,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine, *, one_connection: bool = False) -> None:
         self._engine = engine
+        self.place = ""  # what errors call it, once it is open
         lock: AbstractContextManager[Any] = threading.Lock()
         # SQLite is unfair about which writer it lets in; in this process a lock is fair and cheap.
         self._writer = nullcontext() if self.is_shared else lock
@@ -41,14 +42,14 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Run one transaction: committed when the block ends, rolled back when it raises."""
-        with self._writer, translated(), self._engine.begin() as connection:
+        with self._writer, translated(self.place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Run one read transaction."""
         options = {"reads_only": True, **self._moment}
-        with self._reader, translated(), self._engine.connect().execution_options(**options) as connection:
+        with self._reader, translated(self.place), self._engine.connect().execution_options(**options) as connection:
             yield connection
 
     def close(self) -> None:
@@ -57,14 +58,15 @@ class Database:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours."""
+def translated(place: str = "") -> Iterator[None]:
+    """Turn the driver's errors into ours; `place` says which ledger it is."""
     try:
         yield
     except exc.SQLAlchemyError as error:
         # The statement's parameters stay out of the message: it may be logged.
         kind = LedgerAway if isinstance(error, exc.OperationalError) else LedgerError
-        raise kind(f"the ledger could not be read or written: {type(error).__name__}: {_cause(error)}") from None
+        called = f"the ledger {place}".rstrip()
+        raise kind(f"{called} could not be read or written: {type(error).__name__}: {_cause(error)}") from None
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:
@@ -116,4 +118,5 @@ def open_sqlite(path: Path | None) -> Database:
     except LedgerError as error:
         database.close()
         raise type(error)(f"{path or 'memory'}: {error}") from error
+    database.place = str(path or "")
     return database

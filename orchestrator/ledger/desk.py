@@ -164,7 +164,7 @@ class SqlDesk:
             if chunk.state is not ChunkState.HELD:
                 raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
             if batch_id is not None:
-                _refuse_taken(tx, chunk.job_id, batch_id)
+                _refuse_taken(tx, chunk, batch_id)
             event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
             state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
             closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
@@ -233,9 +233,10 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
     return rows.job_of(row)
 
 
-def _refuse_taken(tx: sa.Connection, job_id: JobId, batch_id: BatchId) -> None:
+def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
     """Raise LedgerError for a batch that is known to hold other rows."""
-    mine = (attempts.c.job_id == job_id, attempts.c.batch_id == batch_id)
+    # Its own is lawful: a batch that the provider did not know for a while may be found there later.
+    mine = (attempts.c.job_id == chunk.job_id, attempts.c.batch_id == batch_id, attempts.c.chunk_id != chunk.id)
     owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
     if owner is not None:
         raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers are of other rows")

@@ -5,12 +5,14 @@ Rule: a commit waits for the disk, and a place where a lock may not hold is refu
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
+from orchestrator import permissions
 from orchestrator.domain.errors import LedgerError
 
 BUSY_S: Final = 30
@@ -27,6 +29,8 @@ def sqlite_engine(path: Path | None) -> sa.Engine:
         engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         refuse_network_disk(path)
+        with suppress(OSError):  # SQLite says it better
+            permissions.make_file(path)  # before SQLite does, which would ask the umask; its WAL gets the same mode
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)

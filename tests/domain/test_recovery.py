@@ -16,12 +16,15 @@ from orchestrator.domain.recovery import (
     GUARANTEE,
     Absent,
     Adopt,
+    Bounds,
     Decision,
     Doubt,
     Evidence,
     Fence,
     Hold,
+    LookAgain,
     Recovery,
+    Repeat,
     Wait,
     decide,
 )
@@ -29,7 +32,9 @@ from tests.builders import NOW, a_chunk, after
 
 SETTLE_S: Final = 120.0
 LAG_S: Final = 60.0
-B1, C = Recovery.FENCED, Recovery.UNKNOWABLE
+LATE_S: Final = 3_600.0
+KEY_S: Final = 80_000.0
+A, B1, B2, C = Recovery.KEYED, Recovery.FENCED, Recovery.SETTLED, Recovery.UNKNOWABLE
 RECONCILE, HOLD, RESUBMIT = OnAmbiguous.RECONCILE, OnAmbiguous.HOLD, OnAmbiguous.RESUBMIT
 ONE, TWO, THREE = BatchId("batch-1"), BatchId("batch-2"), BatchId("batch-3")
 
@@ -45,6 +50,7 @@ class Case:
     journal: BatchId | None = None
     listed: tuple[BatchId, ...] = ()
     fenced_s: float | None = None
+    tries: int = 0
     cost: str | None = "0.50"
     wagered: str = "0"
     at_most: str = "1.00"
@@ -54,13 +60,15 @@ class Case:
             state=self.state,
             sent_at=NOW,
             fenced_at=None if self.fenced_s is None else after(self.fenced_s),
+            tries=self.tries,
             cost_usd_max=None if self.cost is None else Decimal(self.cost),
         )
         evidence = Evidence(
             now=after(self.at_s), journal=self.journal, listed=self.listed, wagered_usd=Decimal(self.wagered)
         )
         policy = Policy(on_ambiguous=self.on_ambiguous, max_duplicate_usd=Decimal(self.at_most))
-        return decide(chunk, evidence, recovery=self.recovery, policy=policy, settle_s=SETTLE_S, lag_s=LAG_S)
+        bounds = Bounds(settle_s=SETTLE_S, lag_s=LAG_S, late_s=LATE_S, key_s=KEY_S)
+        return decide(chunk, evidence, recovery=self.recovery, policy=policy, bounds=bounds)
 
 
 @pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
@@ -101,8 +109,24 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         (Case(), Fence()),
         (Case(fenced_s=900, at_s=900), Wait(after(960))),
         (Case(fenced_s=900, at_s=959.999), Wait(after(960))),
-        (Case(fenced_s=900, at_s=960), Absent()),
-        (Case(fenced_s=900, at_s=5_000), Absent()),
+        (Case(fenced_s=900, at_s=960), LookAgain()),  # one look by a clock that somebody may have set
+        (Case(fenced_s=900, at_s=5_000), LookAgain()),
+        (Case(fenced_s=900, at_s=959.999, tries=1), Wait(after(960))),
+        (Case(fenced_s=900, at_s=960, tries=1), Absent()),
+        # class A: the same create again, for as long as the provider surely knows it
+        (Case(recovery=A), Repeat()),
+        (Case(recovery=A, at_s=79_999), Repeat()),
+        (Case(recovery=A, at_s=80_000), "hold"),
+        (Case(recovery=A, on_ambiguous=RESUBMIT), Repeat()),
+        (Case(recovery=A, on_ambiguous=HOLD), "hold"),
+        (Case(recovery=A, state="held"), Wait(after(1_120))),
+        # class B2: nothing can be fenced, so time must pass, twice
+        (Case(recovery=B2, listed=(ONE,)), Adopt(ONE)),
+        (Case(recovery=B2, at_s=3_599), Wait(after(3_600))),
+        (Case(recovery=B2, at_s=3_600), LookAgain()),
+        (Case(recovery=B2, at_s=7_259, fenced_s=3_600, tries=1), Wait(after(7_260))),
+        (Case(recovery=B2, at_s=7_260, fenced_s=3_600, tries=1), Absent()),
+        (Case(recovery=B2, at_s=7_260, on_ambiguous=HOLD), "hold"),
         # B1, hold: what is found is adopted, nothing else happens without a person
         (Case(on_ambiguous=HOLD, listed=(ONE,)), Adopt(ONE)),
         (Case(on_ambiguous=HOLD), "hold"),

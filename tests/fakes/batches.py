@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from tests.fakes import answers
-from tests.fakes.faults import Rates
+from tests.fakes.faults import Temper
 
 SUCCEEDED, RETRYABLE, PERMANENT = 200, 500, 400
 PATIENCE = 8  # tries after which results that are not there may be given up
@@ -38,13 +37,15 @@ class SimulatedBatch:
     fees_usd: Decimal = Decimal(0)
     gone_count: int = 0  # further tries that find no results
     cut_count: int = 0  # further tries that find short results
+    cancel_asked: bool = False
+    twin_of: BatchId | None = None  # the provider made both of one POST
 
     @property
     def succeeded(self) -> list[str]:
         """The requests that were answered and charged."""
         return [name for name, status in self.statuses.items() if status == SUCCEEDED]
 
-    def end(self, chance: random.Random, rates: Rates, *, takes_files: bool, others: list[str]) -> None:
+    def end(self, temper: Temper, *, takes_files: bool, others: list[str]) -> None:
         """Run what runs, charge for it, and write the result files with their flaws.
 
         Args:
@@ -52,49 +53,49 @@ class SimulatedBatch:
         """
         self.ended = True
         for name in list(self.requests)[: self.executed_count]:
-            roll = chance.random()
-            permanent = roll < rates.row_permanent
-            retryable = roll < rates.row_permanent + rates.row_retryable
+            permanent = temper.is_so("row_permanent")
+            retryable = temper.is_so("row_retryable")
             self.statuses[name] = PERMANENT if permanent else RETRYABLE if retryable else SUCCEEDED
         self.fees_usd = sum((answers.fee_usd(self.requests[name]) for name in self.succeeded), Decimal(0))
-        self._write(chance, rates, takes_files=takes_files, others=others)
-        if chance.random() < rates.gone:
-            self.gone_count = chance.randint(1, 9)
+        self._write(temper, takes_files=takes_files, others=others)
+        if temper.is_so("gone"):
+            self.gone_count = temper.dice.shape().randint(1, 9)
             if self.gone_count >= PATIENCE:
                 self.told.clear()
-        if chance.random() < rates.gone_for_good:
+        if temper.is_so("gone_for_good"):
             self.gone_count = 1_000_000
             self.told.clear()
-        if chance.random() < rates.cut:
-            self.cut_count = chance.randint(1, 2)
-        if chance.random() < rates.cut_for_good:
+        if temper.is_so("cut"):
+            self.cut_count = temper.dice.shape().randint(1, 2)
+        if temper.is_so("cut_for_good"):
             self.cut_count = 1_000_000
             lasting = {name for lines in self.files.values() for name in map(_answered, short(lines))}
             self.told &= lasting
 
-    def _write(self, chance: random.Random, rates: Rates, *, takes_files: bool, others: list[str]) -> None:
+    def _write(self, temper: Temper, *, takes_files: bool, others: list[str]) -> None:
         for name, status in self.statuses.items():
             body = self.requests[name]
             line = answers.success(name, body) if status == SUCCEEDED else answers.failure(name, status)
             file = ("output" if status == SUCCEEDED else "error") if takes_files else "results"
-            self.files.setdefault(file, []).extend(self._flawed(name, status, line, chance, rates))
+            self.files.setdefault(file, []).extend(self._flawed(name, status, line, temper))
         for lines in self.files.values():
-            if chance.random() < rates.foreign and others:
-                lines.append(answers.foreign(chance.choice(others)))
-            if chance.random() < rates.unreadable:
+            if others and temper.is_so("foreign"):
+                lines.append(answers.foreign(temper.dice.shape().choice(others)))
+            if temper.is_so("unreadable"):
                 lines.append(b'\xff\xfe{"custom_id":')
-            if chance.random() < rates.reordered:
-                chance.shuffle(lines)
+            if temper.is_so("reordered"):
+                temper.dice.shape().shuffle(lines)
 
-    def _flawed(self, name: str, status: int, line: bytes, chance: random.Random, rates: Rates) -> list[bytes]:
-        if chance.random() < rates.missing:
+    def _flawed(self, name: str, status: int, line: bytes, temper: Temper) -> list[bytes]:
+        if temper.is_so("missing"):
             return []
-        if chance.random() < rates.unreadable:
+        if temper.is_so("unreadable"):
             return [line[: len(line) // 2]]
         self.told.add(name)
-        if chance.random() < rates.duplicated:
+        if temper.is_so("duplicated"):
             return [line, line]
-        if chance.random() < rates.differing and status == SUCCEEDED:
+        if status == SUCCEEDED and temper.is_so("differing"):
+            chance = temper.dice.shape()
             other = answers.failure(name, chance.choice((RETRYABLE, PERMANENT)))
             if chance.random() < 0.5:
                 other = answers.success(name, self.requests[name], suffix=answers.AGAIN)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from tests.fakes.dice import Dice, Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,7 @@ class Rates:
     lost_before: float = 0.0  # in doubt, and nothing happened
     lost_after: float = 0.0  # in doubt, and the batch exists
     late: float = 0.0  # in doubt, and the batch will exist
+    doubled: float = 0.0  # of lost answers: the provider made two batches of one POST
     # of any other call
     transient: float = 0.0
     stale: float = 0.0  # of a status: what was true a while ago
@@ -49,6 +53,7 @@ ROUGH = Rates(
     lost_before=0.06,
     lost_after=0.08,
     late=0.08,
+    doubled=0.2,
     transient=0.06,
     stale=0.1,
     young_unknown=0.1,
@@ -69,3 +74,15 @@ ROUGH = Rates(
     differing=0.03,
     foreign=0.04,
 )
+
+
+class Temper:
+    """A provider's day: its rates, and the dice that they are thrown with."""
+
+    def __init__(self, rates: Rates, seed: str, *, only: Collection[Fault] | None = None) -> None:
+        self.rates = rates
+        self.dice = Dice(seed, only=only)
+
+    def is_so(self, kind: str) -> bool:
+        """Say whether this goes wrong now."""
+        return self.dice.fires(kind, getattr(self.rates, kind))

@@ -1,7 +1,8 @@
-"""The `Provider` port over a simulated provider that keeps its own truth: what was made, what ran, what it cost.
+"""A provider that is only simulated, of any class, which keeps its own account of what it made, ran and charged.
 
-Rule 1: the truth (`batches`, `files`, `late`) is never learned from the ledger.
+Rule 1: what it knows is the truth that everything else is held against; it never looks at the ledger.
 Rule 2: nothing happens but by a call or by time passing; `settle` brings the truth up to the present.
+Rule 3: its time is the true one, whatever the machines' clocks say.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 
 import msgspec
 
@@ -27,21 +27,12 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
-from orchestrator.domain.recovery import Recovery
 from tests.fakes.batches import SimulatedBatch, short
+from tests.fakes.classes import KEY_S, LATE_S_MAX, Lists, ProviderClass
 from tests.fakes.clock import VirtualClock
-from tests.fakes.faults import Rates
+from tests.fakes.faults import Temper
 
-LATE_S_MAX: Final = 300.0
-LAG_S: Final = 60.0
-CLASS_C: Final = Traits(name="simulated-c", recovery=Recovery.UNKNOWABLE)
-CLASS_B1: Final = Traits(
-    name="simulated-b1",
-    recovery=Recovery.FENCED,
-    takes_files=True,
-    lag_s=LAG_S,
-    line_body=b'","method":"POST","url":"/v1/chat/completions","body":',
-)
+YOUNG_S = 10.0  # a batch whose input file is deleted so soon may fail
 
 
 class _Request(msgspec.Struct):
@@ -61,27 +52,33 @@ class _Late:
 
 
 class SimulatedProvider:
-    """One account at one provider of class C or B1."""
+    """One account at one provider."""
 
     def __init__(
-        self, traits: Traits, clock: VirtualClock, chance: random.Random, rates: Rates, *, requests_max: int
+        self, kind: ProviderClass, clock: VirtualClock, chance: random.Random, temper: Temper, *, requests_max: int
     ) -> None:
-        self._traits = traits
+        self._kind = kind
         self._clock = clock
-        self._chance = chance
+        self._chance = chance  # how long things take
         self._requests_max = requests_max
         self._request = msgspec.json.Decoder(_Request)
-        self.rates = rates
+        self.temper = temper
         self.batches: dict[BatchId, SimulatedBatch] = {}
         self.files: dict[FileId, bytes | None] = {}  # None: deleted
         self.late: list[_Late] = []
         self.post_count: dict[AttemptToken, int] = {}
         self._names: dict[str, None] = {}  # every custom_id ever seen, in order
+        self._running: list[SimulatedBatch] = []
 
     @property
     def traits(self) -> Traits:
         """What the provider is like."""
-        return self._traits
+        return self._kind.traits
+
+    @property
+    def states_fees(self) -> bool:
+        """Whether it says what a batch cost."""
+        return not self.traits.takes_files
 
     def settle(self) -> None:
         """Let everything happen that is due by now."""
@@ -89,11 +86,12 @@ class SimulatedProvider:
         for late in [late for late in self.late if late.lands_at <= now]:
             self.late.remove(late)
             if late.file_id is None or self.files.get(late.file_id) is not None:
-                self._make(late.token, late.file_id, late.content)
-        for batch in self.batches.values():
-            if not batch.ended and batch.ends_at <= now:
-                others = ["deadbeef-0-1", *(name for name in self._names if name not in batch.requests)]
-                batch.end(self._chance, self.rates, takes_files=self._traits.takes_files, others=others)
+                self._made(late.token, late.file_id, late.content)
+        ending = [batch for batch in self._running if batch.ends_at <= now]
+        for batch in ending:
+            self._running.remove(batch)
+            others = ["deadbeef-0-1", *(name for name in self._names if name not in batch.requests)]
+            batch.end(self.temper, takes_files=self.traits.takes_files, others=others)
 
     def upload(self, submission: Submission) -> FileId:
         """Store the requests as an input file."""
@@ -110,30 +108,35 @@ class SimulatedProvider:
         self.post_count[token] = self.post_count.get(token, 0) + 1
         content = self._content(submission)
         self.settle()
-        chance, rates = self._chance, self.rates
-        if submission.request_count > self._requests_max:
-            raise CreateRefused(TooLarge("too many requests", status=413))
-        if chance.random() < rates.refused:
-            words = (RateLimited("slow down", status=429, retry_after_s=30.0), Unavailable("no provider", status=503))
-            raise CreateRefused(chance.choice(words))
-        if chance.random() < rates.bad_request:
-            raise CreateRefused(BadRequest("malformed", status=400))
-        if chance.random() < rates.not_authorized:
-            raise CreateRefused(NotAuthorized("no credit", status=402))
-        roll = chance.random()
-        if roll < rates.late:
-            lands_at = self._clock.now() + timedelta(seconds=chance.random() * LATE_S_MAX)
+        self._refuse(submission)
+        is_so = self.temper.is_so
+        if is_so("late"):
+            lands_at = self._clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
             self.late.append(_Late(lands_at, token, file_id, content))
             raise CreateInDoubt("timed out")
-        if roll < rates.late + rates.lost_before:
+        if is_so("lost_before"):
             raise CreateInDoubt("connection reset")
-        batch_id = self._make(token, file_id, content)
-        if roll < rates.late + rates.lost_before + rates.lost_after:
+        batch_id = self._made(token, file_id, content)
+        if is_so("lost_after"):
+            if self._kind.lists is Lists.MARKS and is_so("doubled"):
+                twin = self._make(token, file_id, content)
+                twin.twin_of, twin.visible_at = batch_id, self.batches[batch_id].visible_at
             raise CreateInDoubt("the answer was lost")
         return batch_id
 
+    def _refuse(self, submission: Submission) -> None:
+        if submission.request_count > self._requests_max:
+            raise CreateRefused(TooLarge("too many requests", status=413))
+        if self.temper.is_so("refused"):
+            words = (RateLimited("slow down", status=429, retry_after_s=30.0), Unavailable("no provider", status=503))
+            raise CreateRefused(self.temper.dice.shape().choice(words))
+        if self.temper.is_so("bad_request"):
+            raise CreateRefused(BadRequest("malformed", status=400))
+        if self.temper.is_so("not_authorized"):
+            raise CreateRefused(NotAuthorized("no credit", status=402))
+
     def _content(self, submission: Submission) -> bytes:
-        if not self._traits.takes_files:
+        if not self.traits.takes_files:
             content = b"".join(submission.blocks())
         else:
             assert submission.file_id is not None
@@ -145,34 +148,47 @@ class SimulatedProvider:
         assert content.count(b"\n") == submission.request_count
         return content
 
-    def _make(self, token: AttemptToken, file_id: FileId | None, content: bytes) -> BatchId:
-        chance, rates, now = self._chance, self.rates, self._clock.now()
+    def _made(self, token: AttemptToken, file_id: FileId | None, content: bytes) -> BatchId:
+        """Return the batch of this token: the one that is known, or a new one."""
+        if self._kind.knows_tokens:
+            known_from = self._clock.now() - timedelta(seconds=KEY_S)
+            for batch in self.batches.values():
+                if batch.token == token and batch.created_at >= known_from:
+                    return batch.id
+        return self._make(token, file_id, content).id
+
+    def _make(self, token: AttemptToken, file_id: FileId | None, content: bytes) -> SimulatedBatch:
         parsed = [self._request.decode(line) for line in content.splitlines()]
         requests = {request.custom_id: bytes(request.params) or bytes(request.body) for request in parsed}
         assert len(requests) == len(parsed), "a batch names a row twice"
         self._names.update(dict.fromkeys(requests))
-        lasts_s = chance.uniform(20, 600) * (8 if chance.random() < rates.slow else 1)
+        chance, now = self._chance, self._clock.now()
+        lasts_s = chance.uniform(20, 600) * (8 if self.temper.is_so("slow") else 1)
         batch = SimulatedBatch(
             id=BatchId(f"batch-{len(self.batches):04d}"),
             token=token,
             requests=requests,
             created_at=now,
-            visible_at=now + timedelta(seconds=chance.random() * 0.95 * self._traits.lag_s),
-            known_at=now + timedelta(seconds=chance.uniform(1, 30) if chance.random() < rates.young_unknown else 0),
+            visible_at=now + timedelta(seconds=chance.random() * 0.95 * self.traits.lag_s),
+            known_at=now + timedelta(seconds=chance.uniform(1, 30) if self.temper.is_so("young_unknown") else 0),
             ends_at=now + timedelta(seconds=lasts_s),
             outcome=Outcome.COMPLETED,
             executed_count=len(requests),
             file_id=file_id,
         )
-        roll = chance.random()
-        if roll < rates.failed:
-            batch.outcome, batch.executed_count = Outcome.FAILED, chance.choice((0, len(requests) // 2))
-        elif roll < rates.failed + rates.expired:
-            batch.outcome, batch.executed_count = Outcome.EXPIRED, chance.randint(0, len(requests))
-        elif roll < rates.failed + rates.expired + rates.rejected:
-            batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, True
+        self._doom(batch)
         self.batches[batch.id] = batch
-        return batch.id
+        self._running.append(batch)
+        return batch
+
+    def _doom(self, batch: SimulatedBatch) -> None:
+        count, temper = len(batch.requests), self.temper
+        if temper.is_so("failed"):
+            batch.outcome, batch.executed_count = Outcome.FAILED, temper.dice.shape().choice((0, count // 2))
+        elif temper.is_so("expired"):
+            batch.outcome, batch.executed_count = Outcome.EXPIRED, temper.dice.shape().randint(0, count)
+        elif temper.is_so("rejected"):
+            batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, True
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """Say how a batch stands, or stood."""
@@ -180,14 +196,14 @@ class SimulatedProvider:
         self._falter()
         batch, now = self._known(batch_id), self._clock.now()
         done_count = int(len(batch.requests) * self._progress(batch) * 0.9)
-        if not batch.ended or self._chance.random() < self.rates.stale:
+        if not batch.ended or self.temper.is_so("stale"):
             return BatchStatus(outcome=None, done_count=0 if now < batch.ends_at else done_count)
         return BatchStatus(
             outcome=batch.outcome,
             results=f"results of {batch.id}" if batch.files else "",
             done_count=len(batch.succeeded),
             failed_count=len(batch.statuses) - len(batch.succeeded),
-            fees_usd=None if self._traits.takes_files else batch.fees_usd,
+            fees_usd=batch.fees_usd if self.states_fees else None,
             error="" if batch.outcome is Outcome.COMPLETED else f"the batch is {batch.outcome}",
             rejected=batch.rejected,
         )
@@ -217,37 +233,72 @@ class SimulatedProvider:
         """Stop a batch; what has run by then is charged."""
         self.settle()
         self._falter()
-        batch = self._known(batch_id)
+        self._known(batch_id)
+        self.stop(batch_id)
+        self._falter()
+
+    def stop(self, batch_id: BatchId) -> None:
+        """Stop a batch, as from the provider's own pages."""
+        batch = self.batches[batch_id]
+        batch.cancel_asked = True
         if not batch.ended and batch.outcome is not Outcome.CANCELLED:
             ran = int(len(batch.requests) * self._progress(batch))
             batch.outcome, batch.executed_count = Outcome.CANCELLED, min(batch.executed_count, ran)
             batch.rejected = False
             batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
-        self._falter()
 
-    def find(self, submission_token: str, since: datetime) -> Sequence[Listed]:
-        """List batches that bear the mark and are visible by now."""
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """List batches that bear the mark and are visible by now; refuse where one that may be meant shows no mark yet.
+
+        A mark that stands in results only is read from those of ended batches: as long as a batch of that time is at
+        work, nobody can say whose it is.
+        """
         self.settle()
         self._falter()
-        if not self._traits.takes_files:
+        if self._kind.lists is Lists.NOTHING:
             return []
         now = self._clock.now()
+        visible = [batch for batch in self.batches.values() if since <= batch.created_at and batch.visible_at <= now]
+        if self._kind.lists is Lists.AT_END and not all(batch.ended for batch in visible):
+            raise Unavailable("a batch that may be the one is still at work")
         return [
             Listed(batch_id=batch.id, created_at=batch.created_at)
-            for batch in self.batches.values()
-            if batch.token == submission_token and since <= batch.created_at and batch.visible_at <= now
+            for batch in visible
+            if batch.token == submission_token or (file_id is not None and batch.file_id == file_id)
         ]
 
     def fence(self, file_id: FileId) -> None:
         """Delete an input file; a batch that was just made from it may fail, uncharged."""
         self.settle()
         self._falter()
-        self.files[file_id] = None
-        for batch in self.batches.values():
-            young = self._clock.now() < batch.created_at + timedelta(seconds=10)
-            if batch.file_id == file_id and young and not batch.ended:
-                batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, False
+        self._delete(file_id)
         self._falter()
+
+    def _delete(self, file_id: FileId) -> None:
+        self.files[file_id] = None
+        for batch in self._running:
+            young = self._clock.now() < batch.created_at + timedelta(seconds=YOUNG_S)
+            if batch.file_id == file_id and young:
+                batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, False
+
+    def meddle(self, what: str, chance: random.Random) -> str:
+        """Let somebody else with the same credential do something; say what."""
+        self.settle()
+        files = [file_id for file_id, content in self.files.items() if content is not None]
+        if what == "foreign_delete" and files:
+            file_id = chance.choice(files)
+            self._delete(file_id)
+            return f"deletes {file_id}"
+        if what == "foreign_cancel" and self._running:
+            batch = chance.choice(self._running)
+            self.stop(batch.id)
+            return f"cancels {batch.id}"
+        names = list(self._names) or ["deadbeef-0-1"]
+        body = b'{"messages":[{"role":"user","content":"not ours"}]}'
+        requests = dict.fromkeys(chance.sample(names, min(len(names), chance.randint(1, 5))), body)
+        lines = (b'{"custom_id":"%s","params":%s}\n' % (name.encode(), body) for name in requests)
+        batch = self._make(AttemptToken(f"foreign {len(self.batches)}"), None, b"".join(lines))
+        return f"makes {batch.id}"
 
     def _known(self, batch_id: BatchId) -> SimulatedBatch:
         batch = self.batches.get(batch_id)
@@ -260,6 +311,6 @@ class SimulatedProvider:
         return min(1.0, (self._clock.now() - batch.created_at).total_seconds() / max(lasts_s, 1.0))
 
     def _falter(self) -> None:
-        if self._chance.random() < self.rates.transient:
+        if self.temper.is_so("transient"):
             error: ProviderError = Unavailable("try later", status=503)
             raise error

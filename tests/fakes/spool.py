@@ -27,7 +27,7 @@ class MemorySpool:
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Open a new file for writing; it appears under `name` when the block ends without an exception."""
-        _refuse_outside(name)
+        refuse_outside(name)
         draft = _Draft()
         yield draft
         self._place(name, draft.getvalue())
@@ -38,7 +38,7 @@ class MemorySpool:
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file in place for reading."""
-        _refuse_outside(name)
+        refuse_outside(name)
         if name not in self.files:
             raise StorageError(f"{name}: there is no such file")
         with BytesIO(self.files[name]) as file:
@@ -46,21 +46,22 @@ class MemorySpool:
 
     def exists(self, name: str) -> bool:
         """Say whether a file is in place."""
-        _refuse_outside(name)
+        refuse_outside(name)
         return name in self.files
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in place directly in `folder`, sorted."""
-        _refuse_outside(folder)
+        refuse_outside(folder)
         return sorted(name for name in self.files if name.rpartition("/")[0] == folder)
 
     def remove(self, name: str) -> None:
         """Take a file away, if it is there."""
-        _refuse_outside(name)
+        refuse_outside(name)
         self.files.pop(name, None)
 
 
-def _refuse_outside(name: str) -> None:
+def refuse_outside(name: str) -> None:
+    """Raise StorageError for a name that leaves the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or any(part == ".." or "\0" in part for part in parts):
         raise StorageError(f"{name!r} is no name of a file in the work folder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,14 +19,13 @@ from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
 from orchestrator.spooled import RowReader
-from tests.simulation.mutants import Variant
-from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX, Scenario
+from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
 from tests.simulation.switching import SwitchingLedger, SwitchingPort, SwitchingProvider, SwitchingSpool
+from tests.simulation.variant import Variant
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.world import SimulatedJob, World
 
-DIGEST: Final = hashlib.sha256(b"simulation").hexdigest()
 BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
 
 
@@ -49,41 +47,41 @@ def an_empty_ledger() -> Database:
     return database
 
 
-def kit(plan: Scenario, variant: Variant, world: World) -> dict[str, Any]:
-    """Return everything that any step takes, by the name it takes it under."""
-    switch = world.switch
+def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
+    """Return everything that any step of a job takes, by the name it takes it under."""
+    switch, plan, digest = world.switch, job.plan, job.digest
     provider = SwitchingProvider("provider", variant.provider(world.provider), switch)
     traits = provider.traits
-    reader = RowReader(traits, DIGEST)
+    reader = RowReader(traits, digest)
     costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
     limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
 
     def renderer(shard_no: int) -> TemplateRenderer:
         return TemplateRenderer(
-            compiled=compile_body(BODY, world.source.schema),
+            compiled=compile_body(BODY, job.source.schema),
             envelope=Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close),
-            id_prefix=custom_id.prefix(DIGEST, shard_no).encode(),
+            id_prefix=custom_id.prefix(digest, shard_no).encode(),
             null_policy=plan.policy.null_policy.value,
         )
 
     return {
         "ledger": SwitchingLedger("ledger", world.ledger, switch),
         "overview": SwitchingPort("overview", world.overview, switch),
-        "spool": SwitchingSpool("spool", world.spool, switch),
+        "spool": SwitchingSpool("spool", job.spool, switch),
         "provider": provider,
-        "clock": world.clock,
+        "clock": world.wall,
         "planning": Planning(
-            source=world.source, renderer=renderer, limits=limits, costing=costing, slice_rows=plan.slice_rows
+            source=job.source, renderer=renderer, limits=limits, costing=costing, slice_rows=world.plan.slice_rows
         ),
         "gathering": Gathering(limits=limits, costing=costing, reader=reader),
-        "collecting": Collecting(reader=reader, job_digest=DIGEST, price=plan.price),
+        "collecting": Collecting(reader=reader, job_digest=digest, price=plan.price),
         "finishing": Finishing(
-            source=world.source,
-            fingerprint=world.source.fingerprint,
+            source=job.source,
+            fingerprint=job.source.fingerprint,
             options=OutputOptions(),
-            job_digest=DIGEST,
-            slice_rows=plan.slice_rows,
-            output=SwitchingSpool("output", world.output, switch),
+            job_digest=digest,
+            slice_rows=world.plan.slice_rows,
+            output=SwitchingSpool("output", job.output, switch),
             folder="output",
         ),
         "costing": costing,

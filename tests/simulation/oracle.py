@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from decimal import Decimal
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
 import xxhash
@@ -17,23 +17,27 @@ import zstandard
 
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
-from orchestrator.domain.model import TERMINAL, AttemptState, Job, JobState, Step
+from orchestrator.domain.model import TERMINAL, Job, JobState, Step
+from orchestrator.domain.recovery import Recovery
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.overview import SqlOverview
 from tests.fakes.answers import AGAIN, answer_to
 from tests.fakes.batches import SimulatedBatch
 from tests.fakes.provider import SimulatedProvider
-from tests.fakes.spool import MemorySpool
-from tests.simulation.plan import BYTES_MAX, Scenario, prompt
+from tests.simulation.plan import BYTES_MAX, prompt
 
-OVERFULL: Final = "select shard_no from shards where settled_count > row_count or settled_count < 0"
+if TYPE_CHECKING:
+    from tests.simulation.world import SimulatedJob
+
+OVERFULL: Final = "select job_id, shard_no from shards where settled_count > row_count or settled_count < 0"
 TWO_ATTEMPTS: Final = (
     "select chunk_id from attempts where state in ('open', 'created') group by chunk_id having count(*) > 1"
 )
 SPENT: Final = (
     "select coalesce(sum(coalesce(cost_usd, reserved_usd)), 0) from attempts "
-    "where state in ('open', 'created', 'abandoned')"
+    "where state in ('open', 'created', 'abandoned') and job_id = '{}'"
 )
+WAGERED: Final = "select coalesce(sum(reserved_usd), 0) from attempts where state = 'abandoned' and job_id = '{}'"
 _FUTURE: Final = "where due_at is not null and max(due_at, lease_until) > {}"
 NEXT_DUE: Final = (
     f"select min(max(due_at, lease_until)) from chunks {_FUTURE}",
@@ -77,47 +81,52 @@ class Broken(AssertionError):
 class Oracle:
     """Checks one run."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        database: Database,
-        provider: SimulatedProvider,
-        *,
-        spool: MemorySpool,
-        output: MemorySpool,
-        job_digest: str,
-    ) -> None:
-        self._scenario = scenario
+    def __init__(self, database: Database, provider: SimulatedProvider, jobs: tuple[SimulatedJob, ...]) -> None:
         self._overview = SqlOverview(database)
         # The one connection there is, past the transactions: it is only ever looked through between them.
         pooled = database._engine.raw_connection()
         self.connection: Any = pooled.driver_connection
         pooled.close()
         self._provider = provider
-        self._spool = spool
-        self._output = output
-        self._job_digest = job_digest
+        self._jobs = {custom_id.prefix(job.digest, 0)[:8]: job for job in jobs}
         self.seen_count = 0
         self._by_row: dict[str, list[SimulatedBatch]] = defaultdict(list)
+        self._charged: dict[str, list[SimulatedBatch]] = {prefix: [] for prefix in self._jobs}
 
-    def after_event(self, budget_usd: Decimal | None) -> None:
+    def after_event(self) -> None:
         """Check what must hold at every moment."""
         self._provider.settle()
         batches = list(self._provider.batches.values())
         for batch in batches[self.seen_count :]:
-            self._sent_once(batch)
+            if not batch.token.startswith("foreign"):
+                self._sent_once(batch)
         self.seen_count = len(batches)
-        for token, count in self._provider.post_count.items():
-            _expect(count == 1, f"attempt {token} was POSTed {count} times")
+        if self._provider.traits.recovery is not Recovery.KEYED:
+            for token, count in self._provider.post_count.items():
+                _expect(count == 1, f"attempt {token} was POSTed {count} times")
         overfull = self._all(OVERFULL)
         _expect(not overfull, f"more rows settled than there are: shards {overfull}")
         twice = self._all(TWO_ATTEMPTS)
         _expect(not twice, f"two live attempts of chunks {twice}")
-        if budget_usd is not None:
-            spent = Decimal(self._all(SPENT)[0][0]) / 1_000_000_000
-            _expect(spent <= budget_usd, f"{spent} USD spent or reserved, the budget is {budget_usd}")
-            charged = sum((batch.fees_usd for batch in batches), Decimal(0))
-            _expect(charged <= budget_usd, f"{charged} USD charged, the budget is {budget_usd}")
+        for prefix, job in self._jobs.items():
+            self._bounds(job, self._charged[prefix])
+
+    def _bounds(self, job: SimulatedJob, batches: list[SimulatedBatch]) -> None:
+        wagered = self._usd(WAGERED.format(job.id))
+        most = job.plan.policy.max_duplicate_usd
+        _expect(wagered <= most, f"{wagered} USD were wagered, {most} may be")
+        if job.budget_usd is not None:
+            spent = self._usd(SPENT.format(job.id))
+            _expect(spent <= job.budget_usd, f"{spent} USD spent or reserved, the budget is {job.budget_usd}")
+            charged = sum((batch.fees_usd for batch in batches if batch.twin_of is None), Decimal(0))
+            _expect(charged <= job.budget_usd, f"{charged} USD charged, the budget is {job.budget_usd}")
+
+    def _usd(self, query: str) -> Decimal:
+        return Decimal(self._all(query)[0][0]) / 1_000_000_000
+
+    def held_count(self, job: SimulatedJob) -> int:
+        """Return how many chunks of a job wait for a person."""
+        return int(self.first(f"select count(*) from chunks where state = 'held' and job_id = '{job.id}'"))
 
     def first(self, query: str) -> Any:
         """Return the first value that a query finds."""
@@ -133,39 +142,60 @@ class Oracle:
         return self.connection.execute(query).fetchall()  # type: ignore[no-any-return]
 
     def _sent_once(self, batch: SimulatedBatch) -> None:
+        """See that no other batch of a row is at work, or has answered it: but twins, which the provider made, and
+        those whose user has agreed to pay twice.
+        """
+        wagers = self._wagers()
         for name in batch.requests:
             for other in self._by_row[name]:
-                _expect(other.ended, f"{batch.id} sends row {name} while {other.id} is still at work on it")
-                answered = other.statuses.get(name) == 200 and name in other.told
+                if other.token == batch.token or wagers & {other.token, batch.token}:
+                    continue
+                _expect(
+                    other.ended or other.twin_of is not None,
+                    f"{batch.id} sends row {name} while {other.id} is still at work on it",
+                )
+                answered = other.statuses.get(name) == 200 and name in other.told and other.twin_of is None
                 _expect(not answered, f"{batch.id} sends row {name}, which {other.id} has answered")
             self._by_row[name].append(batch)
+        self._charged[next(iter(batch.requests))[:8]].append(batch)
 
-    def at_end(self, job: Job) -> str:
+    def _wagers(self) -> set[str]:
+        return {row[0] for row in self._all("select token from attempts where state = 'abandoned'")}
+
+    def at_end(self, plan: SimulatedJob, job: Job) -> str:
         """Check a job that has ended; return a digest of its output."""
         totals = self._overview.totals(job.id)
         _expect(job.state in (JobState.FINISHED, JobState.CANCELLED), f"the job is {job.state}")
         live = {state: count for state, count in totals.chunks.items() if state not in TERMINAL}
         _expect(not live, f"the job has ended, but chunks are {live}")
-        rows = sum(table.num_rows for table in self._scenario.tables)
+        rows = plan.plan.row_count
         folder = revision_folder("output", job.revision)
-        manifest = json.loads(self._output.files[f"{folder}/_manifest.json"])
-        _expect(f"{folder}/_SUCCESS" in self._output.files, "there is no _SUCCESS")
-        table = self._read(manifest, folder)
+        manifest = json.loads(plan.output.files[f"{folder}/_manifest.json"])
+        _expect(f"{folder}/_SUCCESS" in plan.output.files, "there is no _SUCCESS")
+        table = self._read(plan, manifest, folder)
         statuses = table["llm_status"].to_pylist()
         succeeded, dead = statuses.count("succeeded"), statuses.count("dead")
         _expect(totals.rows == rows == succeeded + dead, f"{rows} rows, {totals.rows} planned, {succeeded}+{dead}")
         _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the books, {succeeded} in the output")
         _expect(totals.dead + totals.refused == dead, f"{totals.dead}+{totals.refused} dead by the books, {dead} are")
         _expect((manifest["rows"], manifest["succeeded"], manifest["dead"]) == (rows, succeeded, dead), "the manifest")
-        self._each_row(table)
-        self._money(totals.cost_usd)
-        self._archived()
+        self._each_row(plan, table)
+        self._money(job, totals.cost_usd)
+        self._archived(plan, job)
+        self._twins_cancelled(job)
         return xxhash.xxh3_64_hexdigest(json.dumps(manifest).encode())
 
-    def _read(self, manifest: Any, folder: str) -> Any:
+    def published(self, plan: SimulatedJob) -> None:
+        """See that whatever says that it is done can be read, whole: at any moment."""
+        for name in [name for name in plan.output.files if name.endswith("/_SUCCESS")]:
+            folder = name.rpartition("/")[0]
+            _expect(f"{folder}/_manifest.json" in plan.output.files, f"{folder} is done, and has no manifest")
+            self._read(plan, json.loads(plan.output.files[f"{folder}/_manifest.json"]), folder)
+
+    def _read(self, plan: SimulatedJob, manifest: Any, folder: str) -> Any:
         tables = []
         for part in manifest["parts"]:
-            content = self._output.files[f"{folder}/{part['file']}"]
+            content = plan.output.files.get(f"{folder}/{part['file']}", b"")
             _expect(xxhash.xxh3_128_hexdigest(content) == part["xxh3_128"], f"{part['file']} is not what was sealed")
             tables.append(pq.read_table(BytesIO(content)).to_pylist())
         named = [part["file"] for part in manifest["parts"]]
@@ -173,15 +203,15 @@ class Oracle:
         rows = [row for rows in tables for row in rows]
         return {name: _Column([row[name] for row in rows]) for name in ("number", "text", "custom_id", *_RESULTS)}
 
-    def _each_row(self, table: Any) -> None:
+    def _each_row(self, plan: SimulatedJob, table: Any) -> None:
         source = [
             (shard_no, row, number, text)
-            for shard_no, shard in enumerate(self._scenario.tables)
+            for shard_no, shard in enumerate(plan.plan.tables)
             for row, (number, text) in enumerate(zip(*shard.to_pydict().values(), strict=True))
         ]
         found = zip(*(table[name] for name in ("number", "text", "custom_id", *_RESULTS)), strict=True)
         for (shard_no, row, number, text), told in zip(source, found, strict=True):
-            name = custom_id.custom_id(self._job_digest, shard_no, row)
+            name = custom_id.custom_id(plan.digest, shard_no, row)
             _expect(told[:3] == (number, text, name), f"row {name} is not where it was in the source")
             self._one_row(name, text, told[3:])
 
@@ -198,35 +228,45 @@ class Oracle:
         else:
             _expect(response is None, f"row {name} is dead and has an answer")
             _expect(bool(code), f"row {name} is dead for no reason")
-            wasted = [batch.id for batch in paid if name in batch.told]
+            wagers = self._wagers()
+            owed = (batch for batch in paid if batch.twin_of is None and batch.token not in wagers)
+            wasted = [batch.id for batch in owed if name in batch.told]
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
-    def _money(self, cost_usd: Decimal) -> None:
+    def _money(self, job: Job, cost_usd: Decimal) -> None:
         """Hold the books against the bill, where the provider states its fees."""
-        if self._provider.traits.takes_files:
+        if not self._provider.states_fees:
             return
-        states = f"('{AttemptState.CREATED}')"
-        known = {row[0] for row in self._all(f"select batch_id from attempts where state in {states}")}
+        query = f"select batch_id from attempts where state = 'created' and job_id = '{job.id}'"
+        known = {row[0] for row in self._all(query)}
         charged = sum((batch.fees_usd for batch in self._provider.batches.values() if batch.id in known), Decimal(0))
         _expect(charged == cost_usd, f"the bill is {charged} USD, the books say {cost_usd}")
 
-    def _archived(self) -> None:
+    def _archived(self, plan: SimulatedJob, job: Job) -> None:
         """See that whatever could be had of a collected batch is in the archive."""
-        query = "select batch_id from chunks where state = 'collected'"
+        query = f"select batch_id from chunks where state = 'collected' and job_id = '{job.id}'"
         collected = {row[0] for row in self._all(query)}
-        names = self._spool.names("raw")
-        lines = {line for name in names for line in _decompressed(self._spool.files[name]).split(b"\n")}
+        names = plan.spool.names("raw")
+        lines = {line for name in names for line in _decompressed(plan.spool.files[name]).split(b"\n")}
         for batch in self._provider.batches.values():
             if batch.id in collected and batch.told and not batch.cut_count:
                 for kept in batch.files.values():
                     _expect(lines.issuperset(kept), f"results of {batch.id} are not in the archive")
 
-    def next_due_s(self, now_s: float) -> tuple[float | None, float | None]:
-        """Return when after `now_s` (since 1970) a shard, chunk or account, and when a job, is next due."""
+    def _twins_cancelled(self, job: Job) -> None:
+        query = f"select batch_id from attempts where state = 'created' and job_id = '{job.id}'"
+        known = {row[0] for row in self._all(query)}
+        for batch in self._provider.batches.values():
+            if batch.twin_of in known:
+                _expect(batch.cancel_asked, f"{batch.id} is one batch too many, and nobody has cancelled it")
+
+    def next_due_in_s(self, now_s: float) -> tuple[float | None, float | None]:
+        """Return how long after `now_s` (by the machine's clock) a shard, chunk or account, and a job, is next due."""
         now_us = int(now_s * 1_000_000)
         dues = [self._all(query.format(now_us))[0][0] for query in NEXT_DUE]
         units = [due for due in dues[:-1] if due is not None]
-        return (min(units) / 1e6 if units else None, None if dues[-1] is None else dues[-1] / 1e6)
+        in_s = [None if due is None else due / 1e6 - now_s for due in (min(units) if units else None, dues[-1])]
+        return in_s[0], in_s[1]
 
 
 _RESULTS: Final = ("llm_status", "llm_response", "llm_error_code")

@@ -1,4 +1,4 @@
-"""What a seed stands for: a dataset, a policy, the provider's temper, and what people do meanwhile."""
+"""What a seed stands for: datasets, policies, the provider's temper, and what machines and people do meanwhile."""
 
 from __future__ import annotations
 
@@ -9,12 +9,51 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from orchestrator.domain.policy import NullPolicy, Policy, Price
+from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy, Price
+from orchestrator.domain.recovery import Recovery
+from tests.fakes.classes import CLASSES
 from tests.fakes.faults import ROUGH, Rates
 
 BYTES_MAX: Final = 3_000
 PRICE: Final = Price(input_usd=Decimal(1), output_usd=Decimal(2))
 OUTPUT_TOKENS_MAX: Final = 16
+PAUSE_S_MAX: Final = 4_000.0
+# Where only time proves an absence, a step must not sleep longer than the time that is given; a watchdog sees to it.
+PAUSE_S_MAX_SETTLED: Final = 2_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """One job, and what its user does with it."""
+
+    number: int
+    tables: tuple[Any, ...]
+    knows_counts: bool
+    policy: Policy
+    price: Price | None
+    cancel_at_s: float | None
+    retries: int  # how often a person retries the job once it has ended
+
+    @property
+    def row_count(self) -> int:
+        """How many rows its dataset has."""
+        return sum(table.num_rows for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mishaps:
+    """What goes wrong beside the provider, as chances: per move of a worker, per delivery, or per look around."""
+
+    crash: float = 0.0
+    pause: float = 0.0
+    power: float = 0.0  # all workers die, and what the disk had not synced may be gone
+    jump: float = 0.0  # the machine's clock is set
+    twice: float = 0.0  # two workers get the same unit
+    dropped: float = 0.0  # nobody gets it
+    broken_leases: float = 0.0
+    foreign_batch: float = 0.0  # somebody else with the same credential
+    foreign_delete: float = 0.0
+    foreign_cancel: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,29 +61,56 @@ class Scenario:
     """One seed, spelled out."""
 
     seed: int
-    provider: str  # "b1" or "c"
-    tables: tuple[Any, ...]
-    knows_counts: bool
-    policy: Policy
-    price: Price | None
+    provider: str  # a name in CLASSES
+    jobs: tuple[JobPlan, ...]
     provider_requests_max: int
     rates: Rates
+    mishaps: Mishaps
+    pause_s_max: float  # of one step, all in all
     faults_until_s: float
-    crash: float
-    pause: float
-    twice: float
-    dropped: float
     workers: int
     slice_rows: int
-    cancel_at_s: float | None
-    retries: int  # how often a person retries the job once it has ended
-    break_leases: bool
 
 
 def scenario(seed: int, provider: str) -> Scenario:
-    """Return what `seed` stands for."""
+    """Return what `seed` stands for: mostly something small, so that many can be tried."""
     chance = random.Random(f"{provider}/{seed}")
     requests_max = chance.randint(3, 6)
+    is_large = chance.random() < 0.1
+    job_count = chance.choice((1, 1, 1, 2)) if not is_large else chance.choice((1, 2, 3))
+    jobs = tuple(_job(chance, provider, number, requests_max, is_large=is_large) for number in range(job_count))
+    settled = CLASSES[provider].traits.recovery is Recovery.SETTLED
+    return Scenario(
+        seed=seed,
+        provider=provider,
+        jobs=jobs,
+        provider_requests_max=requests_max - (2 if chance.random() < 0.2 else 0),
+        rates=_tempered(chance),
+        mishaps=_mishaps(chance),
+        pause_s_max=PAUSE_S_MAX_SETTLED if settled else PAUSE_S_MAX,
+        faults_until_s=chance.choice((1_000.0, 5_000.0, 20_000.0)),
+        workers=chance.randint(2, 4),
+        slice_rows=chance.choice((8, 8, 50)),
+    )
+
+
+def _mishaps(chance: random.Random) -> Mishaps:
+    foreign = chance.random() < 0.3
+    return Mishaps(
+        crash=chance.choice((0.0, 0.005, 0.02)),
+        pause=chance.choice((0.0, 0.005, 0.02)),
+        power=chance.choice((0.0, 0.0, 0.003)),
+        jump=chance.choice((0.0, 0.0, 0.005)),
+        twice=chance.choice((0.0, 0.05, 0.3, 1.0)),
+        dropped=0.02,
+        broken_leases=0.02 if chance.random() < 0.4 else 0.0,
+        foreign_batch=0.05 if foreign else 0.0,
+        foreign_delete=0.02 if foreign else 0.0,
+        foreign_cancel=0.02 if foreign else 0.0,
+    )
+
+
+def _job(chance: random.Random, provider: str, number: int, requests_max: int, *, is_large: bool) -> JobPlan:
     policy = Policy(
         attempts_max=chance.choice((2, 2, 3)),
         null_policy=NullPolicy.SKIP,
@@ -58,27 +124,28 @@ def scenario(seed: int, provider: str) -> Scenario:
     )
     price = PRICE if chance.random() < 0.6 else None
     if price is not None and chance.random() < 0.3:
-        policy = replace(policy, budget_usd=Decimal(chance.randint(2_000, 9_000)) / 1_000_000)
-    return Scenario(
-        seed=seed,
-        provider=provider,
-        tables=tuple(_table(chance, shard_no) for shard_no in range(chance.choice((1, 1, 2, 2, 2, 3)))),
+        policy = replace(policy, budget_usd=Decimal(chance.randint(1_000, 9_000)) / 1_000_000)
+    shard_count = chance.choice((1, 2, 2, 3)) if is_large else chance.choice((1, 1, 1, 2))
+    return JobPlan(
+        number=number,
+        tables=tuple(_table(chance, number, shard_no, 15 if is_large else 7) for shard_no in range(shard_count)),
         knows_counts=chance.random() < 0.7,
-        policy=policy,
+        policy=replace(policy, **_when_in_doubt(chance, provider)),
         price=price,
-        provider_requests_max=requests_max - (2 if chance.random() < 0.2 else 0),
-        rates=_tempered(chance),
-        faults_until_s=chance.choice((1_000.0, 5_000.0, 20_000.0)),
-        crash=chance.choice((0.0, 0.005, 0.02)),
-        pause=chance.choice((0.0, 0.005, 0.02)),
-        twice=chance.choice((0.0, 0.05, 0.3)),
-        dropped=0.02,
-        workers=chance.randint(2, 4),
-        slice_rows=chance.choice((8, 8, 50)),
-        cancel_at_s=chance.uniform(1, 3_000) if chance.random() < 0.25 else None,
-        retries=chance.choice((0, 0, 0, 0, 1, 1, 2)),
-        break_leases=chance.random() < 0.4,
+        cancel_at_s=chance.uniform(1, 3_000) if chance.random() < 0.2 else None,
+        retries=chance.choice((0, 0, 0, 0, 0, 1, 1, 2)),
     )
+
+
+def _when_in_doubt(chance: random.Random, provider: str) -> dict[str, Any]:
+    """Return what the user wants done about a lost create; where nothing can be asked, often a wager."""
+    roll = chance.random()
+    if roll < 0.1:
+        return {"on_ambiguous": OnAmbiguous.HOLD}
+    if roll < (0.5 if provider == "c" else 0.15):
+        most = Decimal(chance.choice((200, 600, 2_000))) / 1_000_000
+        return {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": most}
+    return {}
 
 
 def _tempered(chance: random.Random) -> Rates:
@@ -87,16 +154,16 @@ def _tempered(chance: random.Random) -> Rates:
     return replace(ROUGH, **calmed)
 
 
-def _table(chance: random.Random, shard_no: int) -> Any:
+def _table(chance: random.Random, number: int, shard_no: int, rows_max: int) -> Any:
     texts: list[str | None] = []
-    for row in range(chance.randint(0 if shard_no else 4, 15)):
+    for row in range(chance.randint(0 if shard_no else 2, rows_max)):
         roll = chance.random()
         if roll < 0.04:
             texts.append(None)
         elif roll < 0.07:
-            texts.append(f"{shard_no}/{row} " + "long " * 700)
+            texts.append(f"{number}/{shard_no}/{row} " + "long " * 700)
         else:
-            texts.append(f"{shard_no}/{row} {'é' * chance.randint(0, 60)}")
+            texts.append(f"{number}/{shard_no}/{row} {'é' * chance.randint(0, 60)}")
     numbers = [shard_no * 1_000 + row for row in range(len(texts))]
     return pa.table({"number": pa.array(numbers, pa.int64()), "text": pa.array(texts, pa.string())})
 

@@ -52,6 +52,8 @@ class Switch:
         self.hub = greenlet.getcurrent()
         self.trace = trace
         self.worker = ""  # who runs
+        self._answers: dict[str, str] = {}  # worker: the create whose answer it has just had
+        self.kept: set[str] = set()  # creates whose answers must be on the disk by now
 
     def point(self, label: str) -> None:
         """Let the hub decide what happens next; the hub itself just goes on."""
@@ -59,6 +61,20 @@ class Switch:
             return
         self.trace.add(f"{self.worker} {label}")
         self.hub.switch()
+
+    def answered(self, token: str) -> None:
+        """Note that the worker has had the answer to a create: before the ledger, the journal has it."""
+        self._answers[self.worker] = token
+
+    def recording(self) -> None:
+        """Note that the worker is about to record."""
+        token = self._answers.pop(self.worker, None)
+        if token is not None:
+            self.kept.add(token)
+
+    def gone(self, worker: str) -> None:
+        """Note that a worker has died, with all that it knew."""
+        self._answers.pop(worker, None)
 
     def call(self, label: str, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         """Call a port with a switch point before and after."""
@@ -99,6 +115,12 @@ class SwitchingProvider(SwitchingPort):
         """What the provider is like: no call."""
         return self._port.traits
 
+    def create(self, submission: Any) -> Any:
+        """Send the POST, between two switch points."""
+        batch_id = self._switch.call("provider.create", self._port.create, submission)
+        self._switch.answered(submission.token)
+        return batch_id
+
     def results(self, batch_id: Any, where: str) -> Iterator[ResultFile]:
         """Stream the results."""
         self._switch.point(f"provider.results {batch_id}")
@@ -137,6 +159,7 @@ class SwitchingLedger(SwitchingPort):
 
     def record(self, claim: Any, *changes: Any, **keywords: Any) -> None:
         """Record, between two switch points."""
+        self._switch.recording()
         what = " ".join(_told(change) for change in changes)
         self._switch.call(f"ledger.record {what}", self._port.record, claim, *changes, **keywords)
 

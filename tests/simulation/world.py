@@ -1,41 +1,42 @@
 """One seed, run to its end: the hub that decides who runs, who dies, who sleeps, and when time passes.
 
-Two phases: faults until `faults_until_s`, then none; by then everything must come to its end.
+Two phases: faults until `faults_until_s` (safety), then none (liveness); by then everything must come to its end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import greenlet
 
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.model import ChunkId, Claim, Job, JobId, JobState, Step
+from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
 from orchestrator.wiring.bench import _STEPS
-from tests.fakes.clock import BEGINNING, VirtualClock
-from tests.fakes.faults import CALM
-from tests.fakes.provider import CLASS_B1, CLASS_C, SimulatedProvider
+from tests.fakes.classes import CLASSES
+from tests.fakes.clock import VirtualClock, WallClock
+from tests.fakes.dice import Fault
+from tests.fakes.faults import Temper
+from tests.fakes.provider import SimulatedProvider
 from tests.fakes.source import MemorySource
-from tests.simulation.kit import DIGEST, an_empty_ledger, kit
-from tests.simulation.mutants import PRODUCTION, Variant
+from tests.simulation.kit import an_empty_ledger, kit
 from tests.simulation.oracle import Broken, Oracle
-from tests.simulation.plan import Scenario, scenario
-from tests.simulation.switching import (
-    Crash,
-    Switch,
-    Trace,  # fmt: skip
-)
+from tests.simulation.people import People
+from tests.simulation.plan import JobPlan, Scenario, scenario
+from tests.simulation.power import Power
+from tests.simulation.switching import Crash, Switch, Trace
+from tests.simulation.variant import PRODUCTION, Variant
 
 LEASE_S: Final = 120.0
 TURNS_MAX: Final = 15_000
-LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
+PATIENCE_S: Final = 20 * 86_400.0  # a job that has not ended so long after the last fault never will
 ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
 
 
@@ -47,6 +48,7 @@ class Worker:
     greenlet: Any = None
     claim: Claim | None = None
     wakes_at_s: float = 0.0
+    slept_s: float = 0.0  # in this step
 
     @property
     def is_busy(self) -> bool:
@@ -63,39 +65,61 @@ class Report:
     crashes: int
     batches: int
     elapsed_s: float
+    faults: list[Fault] = field(repr=False)
     trace: list[str] | None = field(repr=False, default=None)
+
+
+class SimulatedJob:
+    """A job, its files and its dataset."""
+
+    def __init__(self, plan: JobPlan, variant: Variant, world: World) -> None:
+        self.plan = plan
+        self.digest = hashlib.sha256(f"simulation {plan.number}".encode()).hexdigest()
+        self.id = JobId(f"sim-{self.digest[:8]}")
+        self.spool, self.output = variant.disk(), variant.disk()
+        for disk in (self.spool, self.output):
+            disk.elapsed_s = lambda: world.clock.elapsed_s
+            disk.between = world.switch.point
+        self.source = MemorySource(plan.tables, knows_counts=plan.knows_counts)
+        self.retries = 0
+        self.budget_usd = plan.policy.budget_usd
+        self.wants_to_cancel = plan.cancel_at_s is not None
+        self.kit = kit(self, variant, world)
 
 
 class World:
     """Everything there is, for one seed."""
 
-    def __init__(self, plan: Scenario, variant: Variant, *, keep_trace: bool) -> None:
+    def __init__(
+        self, plan: Scenario, variant: Variant, *, only: Collection[Fault] | None = None, keep_trace: bool = False
+    ) -> None:
         self.plan = plan
-        self.chance = random.Random(f"hub/{plan.provider}/{plan.seed}")
-        self.clock = VirtualClock(random.Random(f"clock/{plan.seed}"))
+        name = f"{plan.provider}/{plan.seed}"
+        self.chance = random.Random(f"hub/{name}")
+        self.clock = VirtualClock(random.Random(f"clock/{name}"))
+        self.wall = WallClock(self.clock)
         self.trace = Trace(self.clock, keep=keep_trace)
         self.switch = Switch(self.trace)
         self.database = an_empty_ledger()
         self.ledger = variant.ledger(self.database)
         self.overview = SqlOverview(self.database)
         self.desk = SqlDesk(self.database)
-        traits = CLASS_B1 if plan.provider == "b1" else CLASS_C
-        temper = random.Random(f"provider/{plan.provider}/{plan.seed}")
+        temper = Temper(plan.rates, name, only=only)
+        self.dice = temper.dice
         self.provider = SimulatedProvider(
-            traits, self.clock, temper, plan.rates, requests_max=plan.provider_requests_max
+            CLASSES[plan.provider],
+            self.clock,
+            random.Random(f"provider/{name}"),
+            temper,
+            requests_max=plan.provider_requests_max,
         )
-        self.spool, self.output = variant.spool(), variant.spool()
-        self.source = MemorySource(plan.tables, knows_counts=plan.knows_counts)
-        self.oracle = Oracle(
-            plan, self.database, self.provider, spool=self.spool, output=self.output, job_digest=DIGEST
-        )
-        self.kit = kit(plan, variant, self)
+        self.steps = {**_STEPS, **variant.steps}
+        self.jobs = {job.id: job for job in (SimulatedJob(each, variant, self) for each in plan.jobs)}
+        self.oracle = Oracle(self.database, self.provider, tuple(self.jobs.values()))
+        self.power = Power(self, forgets_commits=variant.forgets_commits)
+        self.people = People(self)
         self.workers = [Worker(name=f"w{number}") for number in range(plan.workers)]
-        self.job_id = JobId(f"sim-{DIGEST[:8]}")
-        self.turns = self.crashes = self.retries = 0
-        self.budget_usd = plan.policy.budget_usd
-        self.is_calm = False
-        self._wants_to_cancel = plan.cancel_at_s is not None
+        self.turns = self.crashes = 0
         self.may_be_due = True
         self._must_review = False
         self._refused: tuple[tuple[Step, ...], int, float] | None = None  # what was asked for in vain
@@ -104,7 +128,8 @@ class World:
     def run(self) -> Report:
         """Run the seed; raise Broken, or whatever a step raised that it should not have."""
         try:
-            self._open()
+            for job in self.jobs.values():
+                self._open(job)
             while not self._is_over():
                 self._turn()
             return Report(
@@ -113,50 +138,66 @@ class World:
                 crashes=self.crashes,
                 batches=len(self.provider.batches),
                 elapsed_s=self.clock.elapsed_s,
+                faults=self.dice.fired,
                 trace=self.trace.lines,
             )
         finally:
             for worker in self.workers:
                 if worker.is_busy:
-                    self._kill(worker)
+                    self.kill(worker)
 
-    def _open(self) -> None:
-        job = Job(id=self.job_id, name="sim", account="one", spec="{}", policy=self.plan.policy,
-                  rounds_max=self.plan.policy.attempts_max)  # fmt: skip
-        self.desk.open(job, len(self.source.shards), now=self.clock.now())
+    def _open(self, job: SimulatedJob) -> None:
+        policy = job.plan.policy
+        opened = Job(id=job.id, name="sim", account="one", spec="{}", policy=policy, rounds_max=policy.attempts_max)
+        self.desk.open(opened, len(job.source.shards), now=self.wall.now())
 
     def _turn(self) -> None:
         self.turns += 1
-        if self.turns > TURNS_MAX:
-            raise Broken(f"no end after {TURNS_MAX} turns: {self._standing()}")
-        if not self.is_calm and self.clock.elapsed_s > self.plan.faults_until_s:
-            self.is_calm, self.provider.rates = True, CALM
+        late_s = self.clock.elapsed_s - self.plan.faults_until_s
+        if self.turns > TURNS_MAX or late_s > PATIENCE_S:
+            raise Broken(f"no end after {self.turns} turns, {late_s:.0f} s after the last fault: {self._standing()}")
+        if not self.dice.is_calm and late_s > 0:
+            self.dice.is_calm = True
             self.trace.add("-- from here on nothing goes wrong")
         if self.turns % 50 == 0:
-            self._people()
+            self._look_around()
         if self.may_be_due:
             self._hand_out()
         now_s = self.clock.elapsed_s
         awake = [worker for worker in self.workers if worker.is_busy and worker.wakes_at_s <= now_s]
         if not awake:
-            self._people()
+            self._look_around()
             if not self.may_be_due or all(worker.is_busy for worker in self.workers):
                 self._jump()
             return
-        self._let_run(self.chance.choice(awake))
+        self._let_run(self._chosen(awake))
         if self.chance.random() < 0.1:
             self.clock.advance(self.chance.random() * 2)
             self.may_be_due = True
 
+    def _chosen(self, awake: list[Worker]) -> Worker:
+        return self.chance.choice(awake)
+
+    def _look_around(self) -> None:
+        self.people.act()
+        self.may_be_due |= self._record_count() != self._writes
+
     def _let_run(self, worker: Worker) -> None:
-        roll = 1.0 if self.is_calm else self.chance.random()
-        if roll < self.plan.crash:
+        mishaps, fires = self.plan.mishaps, self.dice.fires
+        if fires("crash", mishaps.crash):
             self.trace.add(f"{worker.name} crashes")
             self.crashes += 1
-            self._kill(worker)
+            self.kill(worker)
             return
-        if roll < self.plan.crash + self.plan.pause:
-            pause_s = 10 ** self.chance.uniform(0.5, 3.6)
+        if fires("power", mishaps.power):
+            self.power.fail()
+            self._judge()
+            return
+        if fires("jump", mishaps.jump):
+            self.power.set_clock()
+        if fires("pause", mishaps.pause):
+            pause_s = min(10 ** self.dice.shape().uniform(0.5, 3.6), self.plan.pause_s_max - worker.slept_s)
+            worker.slept_s += pause_s
             worker.wakes_at_s = self.clock.elapsed_s + pause_s
             self.trace.add(f"{worker.name} pauses for {pause_s:.0f} s")
             return
@@ -171,15 +212,18 @@ class World:
         if writes != self._writes or len(self.provider.batches) != self.oracle.seen_count:
             self._writes = writes
             self.may_be_due = True
-            self.oracle.after_event(self.budget_usd)
+            self.oracle.after_event()
+            self.power.note_commit()
 
     def _record_count(self) -> int:
         return int(self.oracle.connection.total_changes)
 
-    def _kill(self, worker: Worker) -> None:
+    def kill(self, worker: Worker) -> None:
+        """End a process, wherever it is."""
         with suppress(Crash):
             worker.greenlet.throw(Crash)
         assert worker.greenlet.dead
+        self.switch.gone(worker.name)
         worker.greenlet = worker.claim = None
         worker.wakes_at_s = 0.0
         self.may_be_due = True
@@ -190,154 +234,131 @@ class World:
         self._writes = self._record_count()
         if not idle:
             return
-        due = self.oracle.due_steps(self.clock.now().timestamp())
-        if Step.REVIEW in due and not self._must_review and self.chance.random() < 0.8:
-            due.remove(Step.REVIEW)  # it is due all the time
-        asked_before = self._refused is not None and self._refused[0] == tuple(due)
-        if asked_before and len(idle) < len(self.workers) and self.chance.random() < 0.8:
-            self.may_be_due = False
+        steps, is_all = self._wanted(idle)
+        if not steps:
             return
-        facts = (tuple(due), self._record_count(), self.clock.elapsed_s // 60)
-        if not due or facts == self._refused:
-            self.may_be_due = False
-            return
-        steps = due
-        if not self.is_calm and self.chance.random() < 0.2:
-            steps = [step for step in due if self.chance.random() < 0.5] or due
-        claims = self.ledger.claim(steps, limit=len(idle), now=self.clock.now(), lease_s=LEASE_S)
+        claims = self.ledger.claim(steps, limit=len(idle), now=self.wall.now(), lease_s=LEASE_S)
         self._must_review = False
-        self._refused = None if claims or steps is not due else facts
-        self.may_be_due = bool(claims) or steps is not due
+        if claims or not is_all:
+            self._refused = None
+        self.may_be_due = bool(claims) or not is_all
         for claim in claims:
-            if not self.is_calm and self.chance.random() < self.plan.dropped:
-                self.trace.add(f"beat loses {_told(claim)}")
+            if self.dice.fires("dropped", self.plan.mishaps.dropped):
+                self.trace.add(f"beat loses {told(claim)}")
                 continue
-            twice = not self.is_calm and len(idle) > 1 and self.chance.random() < self.plan.twice
+            twice = len(idle) > 1 and self.dice.fires("twice", self.plan.mishaps.twice)
             for _ in range(2 if twice else 1):
                 if idle:
                     self._deliver(claim, idle.pop(self.chance.randrange(len(idle))))
         self._writes = self._record_count()
 
+    def _wanted(self, idle: list[Worker]) -> tuple[list[Step], bool]:
+        """Return the steps to ask for, and whether they are all that may be due; none where it would be in vain."""
+        due = self.oracle.due_steps(self.wall.now().timestamp())
+        if Step.REVIEW in due and not self._must_review and self.chance.random() < 0.8:
+            due.remove(Step.REVIEW)  # it is due all the time
+        asked_before = self._refused is not None and self._refused[0] == tuple(due)
+        if asked_before and len(idle) < len(self.workers) and self.chance.random() < 0.8:
+            self.may_be_due = False
+            return [], True
+        facts = (tuple(due), self._record_count(), self.clock.elapsed_s // 60)
+        if not due or facts == self._refused:
+            self.may_be_due = False
+            return [], True
+        if not self.dice.is_calm and self.chance.random() < 0.2:
+            some = [step for step in due if self.chance.random() < 0.5]
+            if some and len(some) < len(due):
+                return some, False
+        self._refused = facts
+        return due, True
+
     def _deliver(self, claim: Claim, worker: Worker) -> None:
-        self.trace.add(f"{worker.name} gets {_told(claim)}")
-        worker.claim, worker.wakes_at_s = claim, 0.0
+        self.trace.add(f"{worker.name} gets {told(claim)}")
+        worker.claim, worker.wakes_at_s, worker.slept_s = claim, 0.0, 0.0
         worker.greenlet = greenlet.greenlet(self._perform)
         self.switch.worker = worker.name
         worker.greenlet.switch(claim)
 
     def _perform(self, claim: Claim) -> None:
-        step, names = _STEPS[claim.step]
+        step, names = self.steps[claim.step]
+        tools = self.jobs[claim.unit.job_id].kit
         try:
-            step(claim, **{name: self.kit[name] for name in names})
+            step(claim, **{name: tools[name] for name in names})
         except LeaseLost:
-            self.trace.add(f"{self.switch.worker} yields {_told(claim)}")
+            self.trace.add(f"{self.switch.worker} yields {told(claim)}")
 
     def _jump(self) -> None:
         """Let time pass until something is due."""
-        now_s = self.clock.elapsed_s
-        wakes = [worker.wakes_at_s for worker in self.workers if worker.is_busy]
-        base_s = BEGINNING.timestamp()
-        units, jobs = (None if due is None else due - base_s for due in self.oracle.next_due_s(now_s + base_s))
-        landings = [(late.lands_at - BEGINNING).total_seconds() for late in self.provider.late]
-        times = [at for at in (*wakes, *landings, *(() if units is None else (units,))) if at > now_s]
-        if not times:
+        now_s, wall_s = self.clock.elapsed_s, self.wall.now().timestamp()
+        units_in_s, jobs_in_s = self.oracle.next_due_in_s(wall_s)
+        waits = [worker.wakes_at_s - now_s for worker in self.workers if worker.is_busy]
+        waits += [(late.lands_at - self.clock.now()).total_seconds() for late in self.provider.late]
+        waits += [] if units_in_s is None else [units_in_s]
+        waits = [wait for wait in waits if wait > 0]
+        if not waits:
             self._must_review = True
-            times = [now_s if jobs is None else jobs] if self._state() not in (JobState.STOPPED, *ENDED) else []
-        if not times:
-            times = [now_s + 60]
-        self.clock.advance(max(0.0, min(times) - now_s) + 0.000_001)
+            states = {self.state(job) for job in self.jobs.values()}
+            waits = [jobs_in_s or 0.0] if states - {JobState.STOPPED, *ENDED} else [60.0]
+        self.clock.advance(max(0.0, min(waits)) + 0.000_001)
         self.provider.settle()
         self.may_be_due = True
 
     def _is_over(self) -> bool:
-        """Whether the job has ended, nobody will retry it, and every straggler has come home."""
-        if self.turns % 10 or self.retries < self.plan.retries or self._state() not in ENDED:
+        """Whether the jobs have ended, nobody will retry them, and every straggler has come home."""
+        if self.turns % 10 or any(worker.is_busy for worker in self.workers):
             return False
-        if any(worker.is_busy for worker in self.workers):
-            return False
+        for job in self.jobs.values():
+            if job.retries < job.plan.retries or self.state(job) not in ENDED:
+                return False
         self.clock.advance(20_000)
         self.provider.settle()
-        self.oracle.after_event(self.budget_usd)
-        self._check_end()
+        self.oracle.after_event()
+        for job in self.jobs.values():
+            self.check_end(job)
         return True
 
-    def _check_end(self) -> None:
-        digest = self.oracle.at_end(self._job())
-        self.trace.add(f"output {digest}")
+    def check_end(self, job: SimulatedJob) -> None:
+        """Hold a job that has ended against the truth."""
+        self._judge()
+        digest = self.oracle.at_end(job, self.ledger.job(job.id))
+        self.trace.add(f"{job.id} output {digest}")
 
-    def _people(self) -> None:
-        """Do what people do: cancel, resume, resolve, retry, restart."""
-        state, now, chance = self._state(), self.clock.now(), self.chance
-        if self._wants_to_cancel and state in LIVE and self.clock.elapsed_s >= (self.plan.cancel_at_s or 0.0):
-            self._wants_to_cancel = False
-            self.trace.add("the job is cancelled")
-            self.desk.cancel(self.job_id, now=now)
-        if self.plan.break_leases and not self.is_calm and chance.random() < 0.02:
-            self.trace.add("leases are broken")
-            self.desk.break_leases(now=now)
-        if state == JobState.STOPPED and chance.random() < 0.3:
-            self._resume(self._job())
-        if state in ENDED and self.retries < self.plan.retries:
-            self.retries += 1
-            self._judge()
-            self._check_end()
-            count = self.desk.retry(self.job_id, now=now)
-            self.trace.add(f"{count} rows are retried")
-        if self._has_held():
-            for chunk, _attempt in self.desk.held(self.job_id):
-                if chance.random() < (0.5 if self.is_calm else 0.1):
-                    self._resolve(chunk.id, str(chunk.token))
-        self.may_be_due |= self._record_count() != self._writes
-
-    def _resume(self, job: Job) -> None:
-        self.trace.add(f"resumed after {job.reason}")
-        if self.budget_usd is not None and "budget" in job.reason:
-            self.budget_usd += Decimal("0.004")
-            self.desk.open(
-                replace(job, policy=replace(job.policy, budget_usd=self.budget_usd)), 0, now=self.clock.now()
-            )
-        self.desk.resume(job.id, now=self.clock.now())
-
-    def _resolve(self, chunk_id: ChunkId, token: str) -> None:
-        """Look the truth up at the provider, once nothing can be on its way any more, and say it."""
-        if any(late.token == token for late in self.provider.late):
-            return
-        for worker in self.workers:
-            if worker.is_busy and worker.claim is not None and worker.claim.unit.chunk_id == chunk_id:
-                self.trace.add(f"{worker.name} is stopped by the operator")
-                self._kill(worker)
-        made = [batch.id for batch in self.provider.batches.values() if batch.token == token]
-        self.trace.add(f"{chunk_id} is resolved: {made}")
-        self.desk.resolve(chunk_id, made[0] if made else None, now=self.clock.now())
-
-    def _job(self) -> Job:
-        return self.ledger.job(self.job_id)
-
-    def _has_held(self) -> bool:
-        return int(self.oracle.first("select count(*) from chunks where state = 'held'")) > 0
-
-    def _state(self) -> str:
-        return str(self.oracle.first("select state from jobs"))
+    def state(self, job: SimulatedJob) -> str:
+        """Return the job's state."""
+        return str(self.oracle.first(f"select state from jobs where id = '{job.id}'"))
 
     def _standing(self) -> str:
-        job = self._job()
-        chunks = dict(self.overview.totals(self.job_id).chunks)
-        return f"job {job.state} due {job.due} ({job.reason}), chunks {chunks}"
+        words = []
+        for job in map(self.ledger.job, self.jobs):
+            chunks = dict(self.overview.totals(job.id).chunks)
+            words.append(f"job {job.state} due {job.due} ({job.reason}), chunks {chunks}")
+        return "; ".join(words)
 
 
-def _told(claim: Claim) -> str:
+def told(claim: Claim) -> str:
+    """Return a claim in a few words."""
     unit = claim.unit
-    return f"{claim.step} {unit.chunk_id or ('' if unit.shard_no is None else unit.shard_no)} t{claim.token}"
+    what = unit.chunk_id or (unit.job_id if unit.shard_no is None else f"{unit.job_id} {unit.shard_no}")
+    return f"{claim.step} {what} t{claim.token}"
 
 
-def simulate(seed: int, provider: str, *, variant: Variant = PRODUCTION, keep_trace: bool = False) -> Report:
-    """Run one seed against a provider of class "b1" or "c"."""
-    world = World(scenario(seed, provider), variant, keep_trace=keep_trace)
+def simulate(
+    seed: int,
+    provider: str,
+    *,
+    variant: Variant = PRODUCTION,
+    only: Collection[Fault] | None = None,
+    keep_trace: bool = False,
+) -> Report:
+    """Run one seed against a provider of a class; `only` names the faults that happen, where it must be just those."""
+    world = World(scenario(seed, provider), variant, only=only, keep_trace=keep_trace)
     try:
         with variant.altered():
             return world.run()
     except BaseException as error:
-        error.add_note(f"replay: python -m tests.simulation {seed} --provider {provider}")
+        error.add_note(f"replay: python -m tests.simulation replay {provider} {seed}")
+        error.add_note(f"shrink: python -m tests.simulation shrink {provider} {seed}")
+        error.faults = world.dice.fired  # type: ignore[attr-defined]
         if keep_trace:
             sys.stdout.write("\n".join(world.trace.lines or ()) + "\n")
         raise

@@ -1,0 +1,148 @@
+"""Adapters of a provider that ask it wrongly, or read its answers wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.errors import CreateInDoubt, CreateRefused, Unavailable
+from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from tests.fakes.provider import SimulatedProvider
+
+PAGE: Final = 2
+
+
+class FlawedAdapter:
+    """A provider's adapter with a flaw."""
+
+    def __init__(self, provider: SimulatedProvider) -> None:
+        self._provider = provider
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+
+class RetryingAdapter(FlawedAdapter):
+    """Sends the POST again when its answer is lost, as the vendors' own libraries do."""
+
+    def create(self, submission: Submission) -> BatchId:
+        """Send the POST, and again."""
+        try:
+            return self._provider.create(submission)
+        except CreateInDoubt:
+            return self._provider.create(submission)
+
+
+class HopefulAdapter(FlawedAdapter):
+    """Takes a lost answer for a refusal."""
+
+    def create(self, submission: Submission) -> BatchId:
+        """Send the POST, and believe in the best."""
+        try:
+            return self._provider.create(submission)
+        except CreateInDoubt as doubt:
+            raise CreateRefused(Unavailable(str(doubt))) from doubt
+
+
+class MarklessAdapter(FlawedAdapter):
+    """Does not send our mark with the create."""
+
+    def create(self, submission: Submission) -> BatchId:
+        """Send the POST under a name that nobody knows."""
+        return self._provider.create(replace(submission, token=AttemptToken(f"lost {submission.token}")))
+
+
+class NewKeyAdapter(FlawedAdapter):
+    """Sends a repeated create under a new key."""
+
+    def create(self, submission: Submission) -> BatchId:
+        """Send the POST; from the second time on, under another token."""
+        count = self._provider.post_count.get(submission.token, 0)
+        if count:
+            self._provider.post_count[submission.token] += 1
+            submission = replace(submission, token=AttemptToken(f"{submission.token} {count}"))
+        return self._provider.create(submission)
+
+
+class FencelessAdapter(FlawedAdapter):
+    """Leaves the input file where it is."""
+
+    def fence(self, file_id: FileId) -> None:
+        """Do nothing."""
+
+
+class LaglessAdapter(FlawedAdapter):
+    """Says that a new batch is in the list at once."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the provider is like, but for the lag."""
+        return replace(self._provider.traits, lag_s=0.0)
+
+
+class ImpatientAdapter(FlawedAdapter):
+    """Says that no create takes effect later than it is answered."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the provider is like, but for creates that are late."""
+        return replace(self._provider.traits, late_s=0.0)
+
+
+class BlindAdapter(FlawedAdapter):
+    """Finds nothing, because it asks for the wrong mark."""
+
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """Look for another mark."""
+        return self._provider.find(f"not {submission_token}", since, file_id and FileId(f"not {file_id}"))
+
+
+class FirstPageAdapter(FlawedAdapter):
+    """Reads the first page of the list, which holds the newest batches of the account."""
+
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """Look at a few batches."""
+        page = list(self._provider.batches)[-PAGE:]
+        return [batch for batch in self._provider.find(submission_token, since, file_id) if batch.batch_id in page]
+
+
+class EndedOnlyAdapter(FlawedAdapter):
+    """Passes over batches that do not show yet whose they are."""
+
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """Look at batches that have ended."""
+        del file_id
+        batches = self._provider.batches.values()
+        mine = [batch for batch in batches if batch.ended and batch.token == submission_token]
+        return [Listed(batch_id=batch.id, created_at=batch.created_at) for batch in mine if since <= batch.created_at]
+
+
+class GuessingAdapter(FlawedAdapter):
+    """Takes any batch of about that time for ours."""
+
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+        """Look at the newest batch."""
+        del submission_token, file_id
+        newest = list(self._provider.batches.values())[-1:]
+        return [Listed(batch_id=batch.id, created_at=batch.created_at) for batch in newest if since <= batch.created_at]
+
+
+class AnswersOnlyAdapter(FlawedAdapter):
+    """Never reads the file of errors."""
+
+    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+        """Stream one file."""
+        return (file for file in self._provider.results(batch_id, where) if file.name != "error")
+
+
+class CompletedOnlyAdapter(FlawedAdapter):
+    """Knows of results only where a batch was completed."""
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """Say how a batch stands, and nothing of its results where it ended badly."""
+        status = self._provider.status(batch_id)
+        ended_badly = status.outcome not in (None, Outcome.COMPLETED)
+        return replace(status, results="", done_count=0, failed_count=0) if ended_badly else status

@@ -1,0 +1,139 @@
+"""Steps and decisions with a flaw, each to be put in the place of the real one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator import spooled
+from orchestrator.batches import poll, recover
+from orchestrator.batches.submit import submission_of
+from orchestrator.domain import lifecycle, recovery
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
+from orchestrator.domain.errors import CreateInDoubt, CreateRefused, Gone, ProviderError
+from orchestrator.domain.lifecycle import BatchCreated, BatchRejected, SubmissionBegun
+from orchestrator.domain.model import Attempt, AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, Job, JobId
+from orchestrator.domain.policy import OnAmbiguous, Policy
+from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
+from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, Hold, LookAgain, Recovery
+from orchestrator.ledger.schema import NANO, attempts
+
+REAL_DECIDE: Final = recovery.decide
+REAL_PROVE: Final = recovery._prove
+REAL_WAGER: Final = recovery._wager
+REAL_PLACE: Final = Reconciliation.place
+REAL_ADOPT: Final = recover._adopt
+REAL_FAILED: Final = poll._failed
+
+
+def create_before_intent(claim: Claim, **tools: Any) -> None:
+    """Submit, and write down afterwards what was meant to be done."""
+    ledger, clock = tools["ledger"], tools["clock"]
+    assert claim.unit.chunk_id is not None
+    chunk = ledger.chunk(claim.unit.chunk_id)
+    if chunk.state is not ChunkState.PLANNED:
+        return
+    token, now = AttemptToken(clock.token()), clock.now()
+    begun = lifecycle.advance(chunk, SubmissionBegun(token, now))
+    try:
+        batch_id = tools["provider"].create(submission_of(chunk, token, tools["spool"]))
+    except (CreateRefused, CreateInDoubt):
+        ledger.record(claim, ChunkMoved(before=chunk, after=chunk, due_at=now + timedelta(seconds=60)), now=now)
+        return
+    attempt = Attempt(
+        token=token,
+        chunk_id=chunk.id,
+        number=begun.attempt,
+        state=AttemptState.OPEN,
+        reserved_usd=chunk.cost_usd_max or Decimal(0),
+        sent_at=now,
+        digest=spooled.content_digest(chunk.requests),
+    )
+    created = ChunkMoved(
+        before=written(begun), after=lifecycle.advance(written(begun), BatchCreated(batch_id)), due_at=clock.now()
+    )
+    ledger.record(
+        claim,
+        ChunkMoved(before=chunk, after=begun, due_at=now),
+        AttemptOpened(attempt=attempt, budget_usd=None),
+        created,
+        AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id),
+        now=clock.now(),
+    )
+
+
+def absent_at_once(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
+    """Decide as production does, but take one empty list for a proof."""
+    decided = REAL_DECIDE(chunk, evidence, **rules)
+    if chunk.state is ChunkState.IN_DOUBT and not isinstance(decided, recovery.Adopt):
+        return Absent()
+    return decided
+
+
+def held_no_longer(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
+    """Decide as production does, but do not wait for a person."""
+    decided = REAL_DECIDE(chunk, evidence, **rules)
+    return Absent() if chunk.state is ChunkState.HELD and not isinstance(decided, recovery.Adopt) else decided
+
+
+def one_look(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
+    """Prove an absence by one look after one wait."""
+    proved = REAL_PROVE(chunk, evidence, recovery, bounds)
+    return Absent() if isinstance(proved, LookAgain) else proved
+
+
+def wager_all(chunk: Chunk, evidence: Evidence, policy: Policy) -> Hold | Absent:
+    """Send again, whatever it may cost."""
+    wager = REAL_WAGER(chunk, evidence, policy)
+    return Absent(abandoned=True) if policy.on_ambiguous is OnAmbiguous.RESUBMIT else wager
+
+
+def adopt_alone(chunk: Chunk, batch_id: BatchId, _twins: tuple[BatchId, ...], **tools: Any) -> list[Change]:
+    """Adopt a batch, and let its twins run."""
+    return REAL_ADOPT(chunk, batch_id, (), **tools)
+
+
+def gone_is_rejected(chunk: Chunk, job: Job, error: ProviderError, *, clock: Any) -> list[Change]:
+    """Take "no such batch" for a refusal."""
+    if not isinstance(error, Gone):
+        return REAL_FAILED(chunk, job, error, clock=clock)
+    assert chunk.token is not None
+    closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+    return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BatchRejected("")), due_at=clock.now()), closed]
+
+
+def last_wins(self: Reconciliation, name: str, answer: Answer) -> Placed:
+    """Place an answer over whatever was there."""
+    placed = REAL_PLACE(self, name, answer)
+    key = self._keys.get(name)
+    if key is not None:
+        self._answers[key] = answer
+    return placed
+
+
+def by_position(self: Reconciliation, name: str, answer: Answer) -> Placed:
+    """Give the n-th line to the n-th row."""
+    open_keys = [key for key, present in self._answers.items() if present is None]
+    names = {key: name for name, key in self._keys.items()}
+    return REAL_PLACE(self, names[open_keys[0]] if open_keys and name in self._keys else name, answer)
+
+
+def foreign_taken_in(self: Reconciliation, name: str, answer: Answer) -> Placed:
+    """Give a line that names no row of ours to one that has no answer yet."""
+    open_keys = [key for key, present in self._answers.items() if present is None]
+    names = {key: name for name, key in self._keys.items()}
+    return REAL_PLACE(self, names[open_keys[0]] if open_keys and name not in self._keys else name, answer)
+
+
+def settled_only_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
+    """Count what is settled, and nothing that is only reserved."""
+    known = (attempts.c.job_id == job_id, attempts.c.state == AttemptState.CREATED)
+    query = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(attempts.c.cost_usd), 0), sa.BigInteger)).where(*known)
+    return int(tx.execute(query).scalar_one()) * NANO
+
+
+def nothing(*_arguments: Any, **_keywords: Any) -> None:
+    """Do nothing."""

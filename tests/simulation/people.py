@@ -1,0 +1,81 @@
+"""What people do while jobs run: cancel, resume, resolve, retry; and somebody else with the same credential."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain.model import Chunk, Job, JobState
+
+if TYPE_CHECKING:
+    from tests.simulation.world import SimulatedJob, World
+
+LIVE: Final = (JobState.RUNNING, JobState.STOPPED)
+ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
+MORE_USD: Final = Decimal("0.004")
+
+
+class People:
+    """The operators of a world's jobs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def act(self) -> None:
+        """Do what is to be done."""
+        world, mishaps = self._world, self._world.plan.mishaps
+        if world.dice.fires("broken_leases", mishaps.broken_leases):
+            world.trace.add("leases are broken")
+            world.desk.break_leases(now=world.wall.now())
+        for what in ("foreign_batch", "foreign_delete", "foreign_cancel"):
+            if world.dice.fires(what, getattr(mishaps, what)):
+                world.trace.add(f"somebody else {world.provider.meddle(what, world.dice.shape())}")
+        for job in world.jobs.values():
+            self._tend(job)
+
+    def _tend(self, job: SimulatedJob) -> None:
+        world, chance = self._world, self._world.chance
+        state, now = world.state(job), world.wall.now()
+        if job.wants_to_cancel and state in LIVE and world.clock.elapsed_s >= (job.plan.cancel_at_s or 0.0):
+            job.wants_to_cancel = False
+            world.trace.add(f"{job.id} is cancelled")
+            world.desk.cancel(job.id, now=now)
+        if state == JobState.STOPPED and chance.random() < 0.3:
+            self._resume(job, world.ledger.job(job.id))
+        if state in ENDED and job.retries < job.plan.retries:
+            job.retries += 1
+            world.check_end(job)
+            count = world.desk.retry(job.id, now=now)
+            world.trace.add(f"{count} rows of {job.id} are retried")
+        if world.oracle.held_count(job):
+            for chunk, _attempt in world.desk.held(job.id):
+                if chance.random() < (0.5 if world.dice.is_calm else 0.1):
+                    self._resolve(chunk)
+
+    def _resume(self, job: SimulatedJob, known: Job) -> None:
+        world = self._world
+        world.trace.add(f"{job.id} is resumed after {known.reason}")
+        if job.budget_usd is not None and "budget" in known.reason:
+            job.budget_usd += MORE_USD
+            world.desk.open(
+                replace(known, policy=replace(known.policy, budget_usd=job.budget_usd)), 0, now=world.wall.now()
+            )
+        world.desk.resume(job.id, now=world.wall.now())
+
+    def _resolve(self, chunk: Chunk) -> None:
+        """Look the truth up at the provider, once nothing can be on its way any more, and say it."""
+        world, token = self._world, str(chunk.token)
+        if any(late.token == token for late in world.provider.late):
+            return
+        if token in world.switch.kept and chunk.batch_id is None and "no longer knows" not in chunk.error:
+            return  # the answer is kept: the program must find it by itself, or the job never ends
+        for worker in world.workers:
+            if worker.is_busy and worker.claim is not None and worker.claim.unit.chunk_id == chunk.id:
+                world.trace.add(f"{worker.name} is stopped by the operator")
+                world.kill(worker)
+        made = [batch.id for batch in world.provider.batches.values() if batch.token == token]
+        for twin in made[1:]:
+            world.provider.stop(twin)
+        world.trace.add(f"{chunk.id} is resolved: {made}")
+        world.desk.resolve(chunk.id, made[0] if made else None, now=world.wall.now())
