@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
+from orchestrator import permissions
 from orchestrator.domain import lanes
-from orchestrator.domain.errors import LeaseLost, LedgerBusy
+from orchestrator.domain.errors import LeaseLost, LedgerBusy, StorageError
 from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import ChunkState, Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
@@ -40,22 +41,36 @@ Progress = Callable[[Job, Totals], None]
 @contextmanager
 def only_runner(lock: Path) -> Iterator[None]:
     """Hold an SQLite ledger for this process. Raises LedgerBusy where another one has it."""
-    with lock.open("a+") as file:
+    with _open(lock) as file:
         if not _locked(file, fcntl.LOCK_EX):
             raise LedgerBusy(_holder(file, lock))
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with _writing(lock):
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())  # nothing is left over for the file's end
         yield
 
 
 @contextmanager
 def one_of_many(lock: Path) -> Iterator[None]:
     """Hold an SQLite ledger together with the other processes of a fleet. Raises LedgerBusy where a run has it."""
-    with lock.open("a+") as file:
+    with _open(lock) as file:
         if not _locked(file, fcntl.LOCK_SH):
             raise LedgerBusy(_holder(file, lock))
         yield
+
+
+def _open(lock: Path) -> TextIO:
+    with _writing(lock):
+        permissions.make_file(lock)
+        return lock.open("a+")
+
+
+@contextmanager
+def _writing(lock: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{lock}: cannot be written: {error.strerror}") from error
 
 
 def _locked(file: TextIO, kind: int) -> bool:

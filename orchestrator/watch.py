@@ -14,14 +14,20 @@ import typer
 from orchestrator import report
 from orchestrator.domain.model import Job, JobState
 from orchestrator.domain.review import Totals
+from orchestrator.log import printable
 
 INTERRUPTED: Final = 130  # the exit code
 PLAIN_EVERY: Final = 10  # a plain line for every so many looks: about five seconds
 
 
 def say(text: str) -> None:
-    """Print a line for people."""
-    typer.echo(text, err=True)
+    """Print a line for people. What it quotes may be a stranger's: a terminal shows it, and does nothing else."""
+    typer.echo(printable(text), err=True)
+
+
+def show(text: str) -> None:
+    """Print what was asked for, on standard output, with the same care."""
+    typer.echo(printable(text))
 
 
 class Watch:
@@ -95,4 +101,4 @@ class Watch:
         if self._bar is None:
             say(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False)

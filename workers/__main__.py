@@ -103,10 +103,10 @@ def main() -> None:
     try:
         app()
     except (ConfigError, LedgerTooNew) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {log.printable(str(error))}", err=True)
         sys.exit(WRONG)
     except OrchestratorError as error:  # of a start; once at work, a process goes on whatever happens
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {log.printable(str(error))}", err=True)
         sys.exit(FAILED)
 
 

@@ -19,13 +19,14 @@ from orchestrator.domain.errors import LedgerAway
 from orchestrator.domain.lanes import HEAVY, Lane
 from orchestrator.domain.members import Kind
 from orchestrator.local import HEAVY_MAX, one_of_many
-from orchestrator.log import MEMBER_JOINED, STOP_FORCED, logger
+from orchestrator.log import MEMBER_JOINED, STOP_FORCED, logger, printable
 from orchestrator.settings import Settings
 from orchestrator.wiring.bench import Workbench
 from orchestrator.wiring.opening import open_workbench
 from workers import beat, checks
 from workers.app import app
 from workers.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
+from workers.intake import close_to_strangers
 from workers.presence import PULSE_S, Loop, Pulse
 from workers.process import FleetProcess, become
 
@@ -125,6 +126,7 @@ def run_worker(lanes: Sequence[Lane], threads: int | None) -> int:
     warnings.filterwarnings("ignore", message=".*superuser privileges")
     with joined(Kind.WORKER, lanes, LoopTurns.loop) as settings:
         worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+        close_to_strangers(app)
         app.steps["worker"].add(LoopTurns)
         worker = app.Worker(
             hostname=f"{'-'.join(lanes)}.{os.getpid()}@{checks.host().partition('#')[0]}",
@@ -161,4 +163,4 @@ def run_beat() -> int:
 
 def say(text: str) -> None:
     """Print a line for people."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)

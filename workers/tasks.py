@@ -10,16 +10,17 @@ from orchestrator.log import HINT_REFUSED, LEDGER_LOST, STEP_FAILED, STEP_YIELDE
 from workers.app import ADVANCE, TICK, app
 from workers.process import FleetProcess, claim_of, this_process
 
+INTAKE: Final = "workers.intake:strategy"
 FAILURES_MAX: Final = 5  # of one step of one unit within an hour, before its job is stopped
 
 
-@app.task(name=TICK)
+@app.task(name=TICK, Strategy=INTAKE)
 def tick() -> None:
     """Hand out what is due."""
     this_process().hand_out()
 
 
-@app.task(name=ADVANCE)
+@app.task(name=ADVANCE, Strategy=INTAKE)
 def advance(*hint: object) -> None:
     """Run the step that was handed out, and hand out what has become due by it."""
     try:

@@ -2,6 +2,9 @@
 
 A file is written under a temporary name in its own folder, fsynced, put in place by a hard link (which refuses to
 replace), and its folder is fsynced: after a power loss it is there whole or not at all.
+
+What a work folder holds is its owner's, or its group's (`permissions`); a folder that the user named for the output is
+written to as any program would, by the umask.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from orchestrator import permissions
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.names import TEMPORARY, parts_of
 
@@ -23,8 +27,9 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EN
 class LocalSpool:
     """A job's files under one folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_private: bool = True) -> None:
         self._root = root
+        self._is_private = is_private
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
@@ -32,8 +37,7 @@ class LocalSpool:
         path = self._path(name)
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("xb")
+            file = self._new(temporary)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         try:
@@ -45,7 +49,7 @@ class LocalSpool:
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # gone already; or the disk fails, and says more than this could
                 temporary.unlink()
 
     @contextmanager
@@ -60,8 +64,15 @@ class LocalSpool:
             yield file
 
     def exists(self, name: str) -> bool:
-        """Say whether a file is in place."""
-        return self._path(name).is_file()
+        """Say whether a file is in place, and will be after a power loss."""
+        path = self._path(name)
+        if not path.is_file():
+            return False
+        try:
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise StorageError(f"{path}: its folder cannot be synced: {error.strerror}") from error
+        return True
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in place directly in `folder`, sorted."""
@@ -83,6 +94,10 @@ class LocalSpool:
         except OSError as error:
             raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
 
+    def _new(self, path: Path) -> BinaryIO:
+        permissions.make_folder(path.parent, is_private=self._is_private)
+        return permissions.open_new(path) if self._is_private else path.open("xb")
+
     def _path(self, name: str) -> Path:
         return self._root.joinpath(*parts_of(name))
 
@@ -91,14 +106,19 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return
+        pass
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if path.exists():  # a disk without hard links: the check and the rename are two steps, but never a torn file
-            return
-        temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+        # A disk without hard links: the check and the rename are two steps, but never a torn file.
+        if not path.exists():
+            temporary.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Keep what a folder names: whoever put a file there before us may not have come so far."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

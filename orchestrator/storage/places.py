@@ -15,10 +15,14 @@ from orchestrator.ports import Spool
 from orchestrator.storage.local import LocalSpool
 
 
-def open_spool(location: str) -> Spool:
-    """Return the files under a location. Raises ConfigError for a store that is not known."""
+def open_spool(location: str, *, is_private: bool = True) -> Spool:
+    """Return the files under a location. Raises ConfigError for a store that is not known.
+
+    Args:
+        is_private: on a disk, keep what is written from everybody but its owner, and the group of a shared folder.
+    """
     if not is_url(location):
-        return LocalSpool(Path(location))
+        return LocalSpool(Path(location), is_private=is_private)
     place = bucket_place(location)
     with _package_needed():
         from orchestrator.storage.clients import client
