@@ -1,0 +1,113 @@
+"""One mutated result file, read by the collector's parser, and judged by a reader of its own that believes nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from io import BytesIO
+from typing import Any, Final
+
+from orchestrator.collector.parse import Quarantined, read_answers
+from orchestrator.domain import custom_id
+from orchestrator.domain.model import Outcome, Tally
+from orchestrator.domain.reconcile import Answer, Reconciliation, unanswered
+from orchestrator.parts import write_part
+from tests.fuzz.mutations import cut, mutated
+
+DIGEST: Final = "9f86d081"
+ROW_COUNT: Final = 6
+PART_EVERY: Final = 64  # a part is written of one file in so many: that is what costs most
+ABSENT: Final = unanswered(Outcome.COMPLETED)
+BOM: Final = b"\xef\xbb\xbf"
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def fuzz(seed: int) -> None:
+    """Check one file; the seed is the file."""
+    chance = random.Random(seed)
+    stream = mutated(chance)
+    try:
+        check(stream, cut(stream, chance), writes_part=seed % PART_EVERY == 1, keep_raw=seed % 2 == 0)
+    except BaseException as error:
+        error.add_note(f"replay: python -m tests.fuzz --seed {seed} --files 1")
+        raise
+
+
+def check(stream: bytes, blocks: list[bytes], *, writes_part: bool = False, keep_raw: bool = True) -> Tally:
+    """Read a file, and see that every line of it is placed, counted or set aside, and no answer is another row's."""
+    reconciliation = Reconciliation([(0, row) for row in range(ROW_COUNT)], DIGEST)
+    aside = list(read_answers(blocks, reconciliation, keep_raw=keep_raw))
+    tally, rows = reconciliation.close(ABSENT, may_send_again=True)
+    answers = list(rows)
+
+    lines = [line.removesuffix(b"\r") for line in stream.removeprefix(BOM).split(b"\n")]
+    spoken = [line for line in lines if line and not line.isspace()]
+    kept = ROW_COUNT - tally.missing
+    assert tally.lines == len(spoken) == kept + tally.duplicates + tally.foreign + tally.unreadable
+    assert kept <= len(spoken) - len(aside) <= kept + tally.duplicates, "accepted + quarantined + blank = lines"
+    _set_aside_as_they_were(stream, aside)
+    _each_row(spoken, [answer for _key, answer in answers])
+    if writes_part:
+        write_part(BytesIO(), iter(answers), batch_id="b", round=1, fees_usd=None, price=None)
+    return tally
+
+
+def _set_aside_as_they_were(stream: bytes, aside: list[Quarantined]) -> None:
+    for one in aside:
+        found = stream[one.offset :].removeprefix(BOM) if one.offset == 0 else stream[one.offset :]
+        assert found.startswith(one.line), "what is set aside is not what stood there"
+
+
+def _each_row(spoken: list[bytes], answers: list[Answer]) -> None:
+    named: dict[str, list[bytes]] = {}
+    for line in spoken:
+        for name in _names(line):
+            named.setdefault(name, []).append(line)
+    for row, answer in enumerate(answers):
+        lines = named.get(custom_id.custom_id(DIGEST, 0, row), [])
+        if answer is not ABSENT:
+            assert lines, f"row {row} has an answer, and no line names it"
+        if answer.text:
+            assert any(_says(line, answer.text) for line in lines), f"row {row} has the text of another"
+
+
+def _names(line: bytes) -> list[str]:
+    """Return the names at the top of a line; none where it is no JSON object."""
+    pairs = _pairs(line)
+    if not isinstance(pairs, _Object):
+        return []
+    return [value for key, value in pairs if key == "custom_id" and isinstance(value, str)]
+
+
+class _Object(list[Any]):
+    """A JSON object as pairs, so that no key hides another of the same name."""
+
+
+_READER: Final = json.JSONDecoder(object_pairs_hook=_Object, parse_int=lambda _digits: 0)
+
+
+def _pairs(line: bytes) -> Any:
+    try:
+        return _READER.decode(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _says(line: bytes, text: str) -> bool:
+    """Whether a text is one of a line's strings, or several of them in their order."""
+    rest = text
+    for string in _strings(_pairs(line)):
+        if string == text:
+            return True
+        if string and rest.startswith(string):
+            rest = rest[len(string) :]
+    return not rest
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [SURROGATE.sub("\ufffd", value)]
+    if isinstance(value, _Object):
+        return [string for _key, inner in value for string in _strings(inner)]
+    return [string for inner in value for string in _strings(inner)] if isinstance(value, list) else []

@@ -1,0 +1,37 @@
+"""What every cell of the matrix is held to."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.matrix.acts import Seen
+from tests.matrix.dialects import DIALECTS, Endpoint, Kind
+from tests.matrix.faults import FAULTS
+from tests.matrix.outcomes import cells, outcomes
+from tests.matrix.stage import KEY
+
+
+def cells_of(dialect: str) -> list[Any]:
+    """Return the cells to run: the share of every change, or all where MATRIX=all."""
+    chosen = cells(dialect, all_of_them=os.environ.get("MATRIX") == "all")
+    return [pytest.param(endpoint, fault, id=f"{endpoint.name}-{fault}") for endpoint, fault in chosen]
+
+
+def check(run: Callable[..., Seen], dialect: str, endpoint: Endpoint, name: str) -> None:
+    """Run a cell, and hold it against the table, the count of calls, and what may be kept of a server's words."""
+    fault = FAULTS[name]
+
+    seen = run(DIALECTS[dialect], endpoint, fault)
+
+    assert seen.outcome == outcomes()[dialect][endpoint.name][name]
+    assert seen.calls == int(fault.is_read), "each call is made once: none is repeated, no redirect is followed"
+    if endpoint.kind is Kind.CREATE:
+        assert seen.creates == int(fault.is_read)
+    for text in seen.words:
+        assert KEY not in text
+        assert not [character for character in text if unicodedata.category(character)[0] == "C"], text

@@ -1,0 +1,18 @@
+"""OpenAI's endpoints under every fault there is: what the table says of each cell is what happens.
+
+MATRIX=all runs every cell; without it the endpoints at which money is at stake, and a third of the others.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.matrix.checks import cells_of, check
+from tests.matrix.conftest import Run
+from tests.matrix.dialects import Endpoint
+
+
+@pytest.mark.parametrize(("endpoint", "fault"), cells_of("openai"))
+def test_a_fault_has_the_outcome_that_is_declared_for_it(run: Run, endpoint: Endpoint, fault: str) -> None:
+    """Error, next move, one call, one create at most, and no secret and no control character kept."""
+    check(run, "openai", endpoint, fault)
