@@ -1,0 +1,38 @@
+"""What the tests of kills share: one gateway and one nursery for a module, and whether a child can be traced here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway_process import API_KEY
+from tests.kills.jobs import Bench, a_bench
+from tests.kills.launcher import Lanes, lanes, why_untraced
+
+LANES = 2
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A gateway, and a place for jobs."""
+    with pytest.MonkeyPatch.context() as environment, a_bench(tmp_path_factory.mktemp("kills")) as opened:
+        environment.setenv("ONEROUTER_API_KEY", API_KEY)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def nurseries() -> Iterator[Lanes]:
+    """Processes whose children die."""
+    with lanes(LANES) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def traced() -> None:
+    """Fail in CI, skip elsewhere, where no child can be traced."""
+    if reason := why_untraced():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no child can be traced: {reason}")
+        pytest.skip(reason)

@@ -1,0 +1,119 @@
+"""kill -9 at lines of the program, over the whole life of a small job (T4).
+
+Rule 1: the lines are those that a whole run was seen to reach, spread evenly over the modules; which time of a line is
+        drawn. Every third trial kills the next run as well, at a line that a run after a kill reaches.
+Rule 2: then the job is run again, plainly. See `jobs` for what must hold.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.kills.jobs import Bench, SmallJob
+from tests.kills.launcher import Lanes, Nursery
+from tests.kills.orders import AtLine
+from tests.kills.outcomes import Campaign, Trial, judged
+
+TWICE_EVERY: Final = 3
+SENT: Final = "orchestrator/batches/submit.py"  # a run that died in there leaves a create in doubt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where a trial kills."""
+
+    number: int
+    kills: Sequence[AtLine]
+
+    @property
+    def name(self) -> str:
+        """The trial, so that it can be done again."""
+        return f"point {self.number} " + " ".join(f"--at {at.line}:{at.time}" for at in self.kills)
+
+
+def points(bench: Bench, lanes: Lanes, *, trials: int, seed: int = 1) -> Campaign:
+    """Kill at so many lines."""
+    campaign = Campaign(name="points")
+    with campaign.timed():
+        first, later = next(lanes.each(_survey, [bench]))
+        campaign.figures["lines of the program that a run reaches"] = len(first)
+        plans = draw(first, later, trials=trials, seed=seed)
+        for trial in lanes.each(lambda nursery, plan: attempt(bench, nursery, plan), plans):
+            campaign.add(trial)
+        campaign.figures["rows paid twice"] = bench.check_bill()["paid_twice"]
+    return campaign
+
+
+def again(bench: Bench, lanes: Lanes, kills: Sequence[str]) -> Campaign:
+    """Do one trial again: its kills as its name has them, file:line:time."""
+    places = [place.rpartition(":") for place in kills]
+    plan = Plan(number=0, kills=[AtLine(line=line, time=int(time)) for line, _, time in places])
+    campaign = Campaign(name="points, once more")
+    with campaign.timed():
+        campaign.add(next(lanes.each(lambda nursery, plan: attempt(bench, nursery, plan), [plan])))
+    return campaign
+
+
+def draw(first: Mapping[str, int], later: Mapping[str, int], *, trials: int, seed: int) -> list[Plan]:
+    """Choose lines of a first run, evenly, and of a later one for every third trial."""
+    chance = random.Random(seed)
+    places = sorted(later)
+    chosen = []
+    for number, line in enumerate(_spread(sorted(first), trials, chance)):
+        kills = [AtLine(line=line, time=chance.randint(1, first[line]))]
+        if number % TWICE_EVERY == 0:
+            second = chance.choice(places)
+            kills.append(AtLine(line=second, time=chance.randint(1, later[second])))
+        chosen.append(Plan(number=number, kills=kills))
+    return chosen
+
+
+def attempt(bench: Bench, nursery: Nursery, plan: Plan) -> Trial:
+    """Kill a job as planned, and see it through."""
+    job = bench.job(f"point-{plan.number}")
+    counts: Counter[str] = Counter()
+    found: list[str] = []
+    with judged(found):
+        for at in plan.kills:
+            ended = job.run(nursery, at_line=at)
+            assert ended.was_killed or ended.code in (0, 3), str(ended)
+            counts["kills"] += ended.was_killed
+        seen = job.see_through(nursery)
+        counts["creates held, and resolved by a person"] += seen.held
+        counts["of these the provider had"] += seen.adopted
+    if not found:
+        job.remove()
+    return Trial(name=plan.name, failure="; ".join(found), counts=counts)
+
+
+def _survey(nursery: Nursery, bench: Bench) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Return the lines that a first run reaches, and those of a run after one that died between POST and record."""
+    whole = bench.job("survey")
+    first = whole.run(nursery, at_line=AtLine())
+    assert first.code == 0 and first.lines, str(first)
+    broken = bench.job("survey-broken")
+    line = _record_line(first.lines)
+    assert broken.run(nursery, at_line=AtLine(line=line)).was_killed, line
+    later = broken.run(nursery, at_line=AtLine())
+    assert later.code in (0, 3), str(later)
+    broken.see_through(nursery)
+    return first.lines, later.lines
+
+
+def _record_line(lines: Mapping[str, int]) -> str:
+    """Return the first line after the POST: where the answer is about to be kept."""
+    source = (SmallJob.root() / SENT).read_text().splitlines()
+    [number] = [place for place, text in enumerate(source, 1) if text.strip().startswith("write_journal(spool, chunk")]
+    line = f"{SENT}:{number}"
+    assert line in lines, line
+    return line
+
+
+def _spread(lines: Sequence[str], count: int, chance: random.Random) -> list[str]:
+    """Return `count` of these, evenly spaced from a drawn place on; all of them once before any comes twice."""
+    start = chance.random()
+    return [lines[int((place + start) * len(lines) / count) % len(lines)] for place in range(count)]
