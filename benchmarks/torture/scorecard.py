@@ -1,0 +1,269 @@
+"""The lines of the scorecard: what is measured, what must come out, the command, and how long it may take.
+
+Rule 1: a line's time is a bound, not a wish; all of them together fit into 35 minutes on two cores (`minutes`).
+Rule 2: a line of two cores runs alone, so that nothing disturbs its figures; lines of one core run two at a time.
+Rule 3: `{first}` is a fresh number, drawn for each run and kept with its figures: seeds that nobody has seen before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.torture import judging
+from benchmarks.torture.judging import Judge
+
+MINUTES_MAX: Final = 35
+PASSED: Final = judging.passed(1)
+QUIET: Final = "-q -p no:cacheprovider"
+ONE: Final = f"pytest {QUIET}"
+TWO: Final = f"pytest {QUIET} -n 2 --dist loadfile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the scorecard."""
+
+    id: str
+    measure: str
+    target: str
+    commands: tuple[str, ...]  # () where there is no program yet
+    judge: Judge = PASSED
+    budget_s: int = 60
+    cores: int = 1
+    needs: tuple[str, ...] = ()  # paths without which it is not built
+
+
+LINES: Final[tuple[Line, ...]] = (
+    Line(
+        id="T1",
+        measure="seeded simulation: crashes, pauses, faults, power loss, then calm",
+        target="fresh seeds at each of five classes: nothing paid twice, lost or stuck, the bill is the ledger's",
+        commands=("python -m tests.simulation run --seeds 140 --first {first} --processes 2 --json",),
+        judge=judging.seeds,
+        budget_s=180,
+        cores=2,
+        needs=("tests/simulation/campaign.py",),
+    ),
+    Line(
+        id="T2",
+        measure="every crash, and every pair of crashes, of two workers on one chunk",
+        target="no failure in any schedule, at each outcome of the create; a protocol that lists at once fails",
+        commands=(
+            "python -m tests.simulation exhaust --class a1 --class b1 --processes 2 --json",
+            "python -m tests.simulation exhaust --class b1 --points 20 --negative --processes 2 --json",
+        ),
+        judge=judging.schedules,
+        budget_s=150,
+        cores=2,
+        needs=("tests/simulation/exhaust.py",),
+    ),
+    Line(
+        id="T3",
+        measure="broken protocols",
+        target="at least 25, each caught within 500 seeds",
+        commands=("python -m tests.simulation mutants --seeds 500 --processes 2 --json",),
+        judge=judging.mutants,
+        budget_s=90,
+        cores=2,
+        needs=("tests/simulation/campaign.py",),
+    ),
+    Line(
+        id="T4",
+        measure="kill -9 of a real process at points of its work",
+        target="300 trials: all recover, each chunk once at the provider",
+        commands=("python -m tests.kills points --trials 300 --seed {first} --json",),
+        judge=judging.kills(300),
+        budget_s=50,
+        cores=2,
+        needs=("tests/kills/points.py",),
+    ),
+    Line(
+        id="T5",
+        measure="kill -9, EIO and ENOSPC at the n-th system call of a small run",
+        target="every call until the run completes: 0 failures",
+        commands=("python -m tests.kills syscalls --json",),
+        judge=judging.kills(45),
+        budget_s=90,
+        cores=2,
+        needs=("tests/kills/syscalls.py",),
+    ),
+    Line(
+        id="T6",
+        measure="real workers, beats, broker: kills, freezes across a create, cuts",
+        target="every job exact, nothing paid twice",
+        commands=("python -m benchmarks.chaos --runs 2",),
+        judge=judging.chaos,
+        budget_s=150,
+        cores=2,
+        needs=("benchmarks/chaos/__main__.py",),
+    ),
+    Line(
+        id="T7",
+        measure="the broker flushed, killed, frozen, out of memory, read-only, away",
+        target="no chunk lost, work goes on after it is back",
+        commands=(f"{TWO} tests/workers/test_broker_trouble.py tests/workers/test_hand_out.py",),
+        budget_s=80,
+        needs=("tests/workers/test_broker_trouble.py",),
+    ),
+    Line(
+        id="T8",
+        measure="every endpoint under every fault of a provider",
+        target="at least 300 cells, each with its declared outcome, one create at the server in each",
+        commands=(f"MATRIX=all {TWO} tests/matrix",),
+        judge=judging.passed(300, "cells and tests of the table"),
+        budget_s=60,
+        cores=2,
+        needs=("tests/matrix/test_table.py",),
+    ),
+    Line(
+        id="T9",
+        measure="mutated result files",
+        target="1,000,000 files: no exception, no answer on another row, every line counted",
+        commands=("python -m tests.fuzz --files 1000000 --seed {first} --processes 2",),
+        judge=judging.fuzzed,
+        budget_s=120,
+        cores=2,
+        needs=("tests/fuzz/__main__.py",),
+    ),
+    Line(
+        id="T10",
+        measure="ledger and steps against a model, by Hypothesis",
+        target="2,000 examples of 50 rules: never two live attempts, sums equal, versions only rise",
+        commands=(f"STATEFUL_EXAMPLES=2000 STATEFUL_RULES=50 {ONE} -o timeout=0 tests/fuzz/test_machine.py",),
+        judge=judging.passed(1, "search of 2,000 examples"),
+        budget_s=120,
+        needs=("tests/fuzz/machine.py",),
+    ),
+    Line(
+        id="T11",
+        measure="a full disk and a power loss while the output is made",
+        target="no part of a dataset ever visible, a rerun ends exact",
+        commands=("python -m tests.kills disk --json",),
+        judge=judging.kills(30),
+        budget_s=60,
+        needs=("tests/kills/disk.py",),
+    ),
+    Line(
+        id="T12",
+        measure="readers while finish runs and is killed",
+        target="200 kills: 0 partial reads, 0 wrong rows",
+        commands=("python -m tests.kills readers --seed {first} --json",),
+        judge=judging.kills(200),
+        budget_s=60,
+        needs=("tests/kills/readers.py",),
+    ),
+    Line(
+        id="T13",
+        measure="a month of virtual time with 1,000 batches in flight, with faults",
+        target="30 days, exact, nothing paid twice, as many objects at the end as at the beginning",
+        commands=("python -m benchmarks.load soak --days 30 --in-flight 1000 --json",),
+        judge=judging.soaked,
+        budget_s=300,
+        needs=("benchmarks/load/virtual.py",),
+    ),
+    Line(
+        id="T14",
+        measure="1,000,000 chunks in the ledger",
+        target="entered in 30 s, a look p99 5 ms, 500 hand-outs a second by two processes, none twice",
+        commands=("python -m benchmarks.load ledger --chunks 1000000 --json",),
+        judge=judging.ledger,
+        budget_s=150,
+        cores=2,
+        needs=("benchmarks/load/ledger.py",),
+    ),
+    Line(
+        id="T15",
+        measure="10,000 batches in flight for a virtual day, 60 calls a minute",
+        target="at most 5 % of calls refused, none left unasked for two intervals, 500 MB",
+        commands=("python -m benchmarks.load in-flight --batches 10000 --json",),
+        judge=judging.flight,
+        budget_s=210,
+        needs=("benchmarks/load/virtual.py",),
+    ),
+    Line(
+        id="T16",
+        measure="10,000,000 rows collected and finished",
+        target="exact, at most 1 GiB and flat, 50,000 rows finished a core second",
+        commands=("python -m benchmarks.load rows --rows 10000000 --json",),
+        judge=judging.rows,
+        budget_s=400,
+        needs=("benchmarks/load/rows.py",),
+    ),
+    Line(
+        id="T17",
+        measure="recovery after everything was killed",
+        target="first useful step within 5 s; 1,000 creates in doubt settled within 60 s in class B1",
+        commands=("python -m tests.kills recovery --json",),
+        judge=judging.recovered,
+        budget_s=45,
+        cores=2,
+        needs=("tests/kills/recovery.py",),
+    ),
+    Line(
+        id="T18",
+        measure="the ledger is lost, or an old back-up",
+        target="rebuilt from the work folder; every collected row is there, no new create for what was sent",
+        commands=(f"{ONE} tests/acceptance/test_recover.py",),
+        budget_s=60,
+        needs=("tests/acceptance/test_recover.py",),
+    ),
+    Line(
+        id="T19",
+        measure="upgrades",
+        target="ledgers of every schema move forward; the version before works on beside the new one",
+        commands=(f"{ONE} tests/contract/test_migrations.py",),
+        budget_s=40,
+        needs=("tests/contract/test_migrations.py",),
+    ),
+    Line(
+        id="T20",
+        measure="security, S1 to S22",
+        target="all green, the canary in no artefact",
+        commands=(f"{TWO} tests/security",),
+        budget_s=110,
+        needs=("tests/security/test_canary.py", "docs/threats.md"),
+    ),
+    Line(
+        id="T21",
+        measure="the catalogue of failures, and the branches of the core",
+        target="each of 86 failures has a test",
+        commands=(f"{ONE} tests/test_failures.py",),
+        budget_s=40,
+        needs=("docs/failures.md",),
+    ),
+    Line(
+        id="T22",
+        measure="determinism",
+        target="200 seeds twice, and in a process with another hash seed: the same traces",
+        commands=("python -m tests.simulation determinism --seeds 200 --first {first} --processes 1 --json",),
+        judge=judging.unlike,
+        budget_s=170,
+        needs=("tests/simulation/campaign.py",),
+    ),
+    Line(
+        id="T23",
+        measure="audit: rows, attempts and bill, worked out again from the archive",
+        target="no difference after jobs that met trouble; every kind of damage named",
+        commands=(f"{ONE} tests/acceptance/test_audit.py",),
+        budget_s=60,
+        needs=("tests/acceptance/test_audit.py",),
+    ),
+    Line(
+        id="B1",
+        measure="lost creates on the wire, in OpenAI's dialect: answered 500, cut, client killed, late",
+        target="100 of 100 heal by themselves, nothing paid twice",
+        commands=("python -m benchmarks.heal --json",),
+        judge=judging.healed,
+        budget_s=120,
+        cores=2,
+        needs=("benchmarks/heal.py",),
+    ),
+)
+
+
+def minutes(lines: tuple[Line, ...] = LINES) -> float:
+    """Return how long all lines may take together: two cores, those of one core two at a time."""
+    alone = sum(line.budget_s for line in lines if line.cores == 2)
+    shared = [line.budget_s for line in lines if line.cores == 1]
+    return (alone + max([sum(shared) / 2, *shared], default=0)) / 60
