@@ -12,7 +12,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test lint chaos plan run submit status cancel retry worker beat gateway clean job-is-named
+.PHONY: help setup demo fleet test lint chaos torture plan run submit status cancel retry audit recover worker beat gateway lock sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ lint: $(INSTALLED) ## Check style, format and types
 chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+torture: $(INSTALLED) ## Measure every line of the scorecard of docs/guarantees.md, in 35 minutes (ARGS="--only T5")
+	@$(BIN)/python -m benchmarks.torture $(ARGS)
+
 plan: job-is-named $(INSTALLED) ## Say what a job would send and cost; nothing is sent (JOB=)
 	@$(BIN)/orchestrator plan '$(JOB)' --work '$(WORK)' $(ARGS)
 
@@ -58,6 +61,12 @@ cancel: job-is-named $(INSTALLED) ## Stop a job; what is paid for is still colle
 retry: job-is-named $(INSTALLED) ## Try a job's dead rows once more (JOB=)
 	@$(BIN)/orchestrator retry '$(JOB)' --work '$(WORK)' $(ARGS)
 
+audit: job-is-named $(INSTALLED) ## Compare the ledger with the files and the bill, and name every difference (JOB=)
+	@$(BIN)/orchestrator audit '$(JOB)' --work '$(WORK)' $(ARGS)
+
+recover: $(INSTALLED) ## Make a lost ledger again from the work folder
+	@$(BIN)/orchestrator recover --work '$(WORK)' $(ARGS)
+
 worker: $(INSTALLED) ## Work for the fleet until told to stop; ORCHESTRATOR_BROKER_URL, _LEDGER_URL and _WORK say whose
 	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m workers worker $(ARGS)
 
@@ -66,6 +75,12 @@ beat: $(INSTALLED) ## Tell the fleet's workers every few seconds to look what is
 
 gateway: $(INSTALLED) ## Serve the Batches API on this machine
 	@$(BIN)/python -m gateway $(ARGS)
+
+lock: $(INSTALLED) ## Make the image's locks anew, after dependencies have changed (needs uv)
+	@config/deploy/lock
+
+sbom: $(INSTALLED) ## Write the list of what the image installs to dist/sbom.cdx.json (needs uv)
+	@mkdir -p dist && uv tool run --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements config/deploy/requirements.lock --pyproject pyproject.toml --of JSON -o dist/sbom.cdx.json
 
 clean: ## Remove .venv, caches and build products; never WORK, it holds results that were paid for
 	@rm -rf .venv dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

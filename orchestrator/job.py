@@ -136,14 +136,18 @@ class Job:
 
 def _check_kinds(job: Job) -> None:
     """Raise ConfigError for a field of another kind than declared, where that would show only much later."""
-    for name in ("name", "model", "prompt", "system", "provider"):
-        if not isinstance(getattr(job, name), str | None):
+    for name in ("name", "model", "provider", "prompt", "system"):
+        given = getattr(job, name)
+        if not isinstance(given, str) and (given is not None or name not in ("prompt", "system")):
             raise ConfigError(f"{name} must be a text")
     for name in ("work", "output"):
         if not isinstance(getattr(job, name), str | Path | None):
             raise ConfigError(f"job.{name} must be a path")
-    if not isinstance(job.parameters, Mapping):
-        raise ConfigError("request.parameters must be a table")
+    tables = (job.parameters, "request.parameters"), (job.provider_options, "[provider]")
+    wishes = (job.policy, "[policy]"), (job.output_options, "[output]")
+    for table, name in (*tables, *wishes):
+        if not isinstance(table, Mapping | Policy | OutputOptions):
+            raise ConfigError(f"{name} must be a table")
     messages = () if job.messages is None else job.messages
     if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
         raise ConfigError("request.messages must be a list of tables, each with a role and a content")

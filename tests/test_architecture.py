@@ -31,12 +31,14 @@ PACKAGES: Final = ("orchestrator", "workers", "gateway")
 DOMAIN: Final = "orchestrator.domain"
 # What several steps share: how files of the work folder are laid out, rows cut into slices, where pyarrow reads.
 SHARED: Final = (
-    *("orchestrator.spooled", "orchestrator.parts", "orchestrator.slices"),
+    *("orchestrator.spooled", "orchestrator.parts", "orchestrator.slices", "orchestrator.records"),
     *("orchestrator.leases", "orchestrator.filesystems"),
 )
 BELOW_STEPS: Final = (
     DOMAIN,
     *("orchestrator.ports", "orchestrator.log", "orchestrator.buckets", "orchestrator.location"),
+    "orchestrator.digests",
+    "orchestrator.permissions",
 )
 STEPS: Final = ("orchestrator.planner", "orchestrator.batches", "orchestrator.collector")
 ADAPTERS: Final = ("orchestrator.providers", "orchestrator.ledger", "orchestrator.storage")
@@ -51,6 +53,7 @@ FLOORS: Final = {
     "orchestrator.ports": (DOMAIN,),
     "orchestrator.log": (DOMAIN,),
     "orchestrator.buckets": (DOMAIN,),
+    "orchestrator.permissions": (),
     "orchestrator.location": (DOMAIN, "orchestrator.buckets"),
     "orchestrator.settings": (DOMAIN, "orchestrator.location"),
     "orchestrator.metrics": (DOMAIN, "orchestrator.ports"),
@@ -68,6 +71,7 @@ FLOORS: Final = {
     "orchestrator.api": (
         *(*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
         *("orchestrator.prepare", "orchestrator.handle", "orchestrator.local"),
+        *("orchestrator.auditing", "orchestrator.rebuilding"),
     ),
 }
 HTTP_HOME: Final = "orchestrator.providers.http"
