@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
@@ -82,7 +83,10 @@ def _manifest(job: Job, totals: Totals, *, overview: Overview, finishing: Finish
 def _describe(output: Spool, name: str) -> dict[str, Any]:
     digest, size = xxhash.xxh3_128(), 0
     with output.open(name) as file:
-        rows = pq.read_metadata(file).num_rows
+        try:
+            rows = pq.read_metadata(file).num_rows
+        except pa.ArrowException:
+            raise OutputError(f"{name} is damaged: it is no whole Parquet file any more") from None
         file.seek(0)
         while block := file.read(1 << 20):
             digest.update(block)

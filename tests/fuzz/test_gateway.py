@@ -75,7 +75,7 @@ def test_no_path_no_verb_and_no_body_is_a_500(
     key = key if key is None or (key.isascii() and key.isprintable()) else None
     before = gateway.bill()["creates"]
 
-    answer = gateway.send(method, "/" + "/".join(path), key=key, content=body)
+    answer = gateway.send(method, "/" + "/".join(path).lstrip("/"), key=key, content=body)  # "//" would name a host
 
     assert answer.status_code < 500, answer.text
     if key != "local":

@@ -190,7 +190,11 @@ class Oracle:
         for name in [name for name in plan.output.files if name.endswith("/_SUCCESS")]:
             folder = name.rpartition("/")[0]
             _expect(f"{folder}/_manifest.json" in plan.output.files, f"{folder} is done, and has no manifest")
-            self._read(plan, json.loads(plan.output.files[f"{folder}/_manifest.json"]), folder)
+            try:
+                manifest = json.loads(plan.output.files[f"{folder}/_manifest.json"])
+            except ValueError:
+                raise Broken(f"{folder} is done, and its manifest is not whole") from None
+            self._read(plan, manifest, folder)
 
     def _read(self, plan: SimulatedJob, manifest: Any, folder: str) -> Any:
         tables = []
