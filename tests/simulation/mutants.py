@@ -49,8 +49,8 @@ MUTANTS: Final = tuple(
         ("a1", 8, "a repeated create has a new key", {"provider": flawed_adapters.NewKeyAdapter}),
         ("b1-settle", 1, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
         # recovery
-        ("b1", None, "no fence", {"provider": flawed_adapters.FencelessAdapter}),
-        ("b1", None, "no lag", {"provider": flawed_adapters.LaglessAdapter}),
+        ("b1", 34, "no fence", {"provider": flawed_adapters.FencelessAdapter}),
+        ("b1", 42, "no lag", {"provider": flawed_adapters.LaglessAdapter}),
         ("b1-settle", 1, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
         ("b2", 15, "no creates that are late, unmarked", {"provider": flawed_adapters.ImpatientAdapter}),
         ("b1", 9, "the wrong mark", {"provider": flawed_adapters.BlindAdapter}),
@@ -60,7 +60,7 @@ MUTANTS: Final = tuple(
         ("b1", 9, "absent at once", {"altered": altered((recovery, "decide", flawed_steps.absent_at_once))}),
         ("b1", None, "one look by a wall clock", {"altered": altered((recovery, "_prove", flawed_steps.one_look))}),
         ("b1", 17, "no looking back", {"altered": altered((recover, "LOOK_BACK_S", 0.0))}),
-        ("b1", None, "twins run on", {"altered": altered((recover, "_adopt", flawed_steps.adopt_alone))}),
+        ("b1", 57, "twins run on", {"altered": altered((recover, "_adopt", flawed_steps.adopt_alone))}),
         ("c", 1, "nobody waits for a person", {"altered": altered((recovery, "decide", flawed_steps.held_no_longer))}),
         (
             "c",
@@ -95,7 +95,7 @@ MUTANTS: Final = tuple(
         ("c", 0, "answers go by position", {"altered": altered((Reconciliation, "place", flawed_steps.by_position))}),
         (
             "c",
-            None,
+            55,
             "foreign lines are taken in",
             {"altered": altered((Reconciliation, "place", flawed_steps.foreign_taken_in))},
         ),
