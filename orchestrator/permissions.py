@@ -1,5 +1,7 @@
 """Who may read what lies in a work folder on a disk: its owner, and nobody else, unless a group shares the folder.
 
+Folders made here outlive a power loss, too.
+
 Rule: in a folder with the setgid bit (`chmod g+s`, the mark of a folder that a group shares) a new file or folder gives
       the group what its folder gives it, whatever the umask. In any other folder a new file is 0600, a new folder 0700.
 

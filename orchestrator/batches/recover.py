@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import records
@@ -19,6 +20,7 @@ from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, ProviderError, TooLarge
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, ProvedAbsent, PutOnHold
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
     Absent,
     Adopt,
@@ -77,7 +79,9 @@ def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provide
     if journal is None and traits.recovery in LISTING and chunk.state is ChunkState.IN_DOUBT:
         found = provider.find(chunk.token, chunk.sent_at - timedelta(seconds=LOOK_BACK_S), chunk.file_id)
         listed = [batch.batch_id for batch in sorted(found, key=lambda batch: (batch.created_at, batch.batch_id))]
-    evidence = Evidence(now=asked_at, journal=journal, listed=listed, wagered_usd=overview.totals(job.id).wagered_usd)
+    wagers = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
+    wagered_usd = overview.totals(job.id).wagered_usd if wagers else Decimal(0)  # reads all of the job's chunks
+    evidence = Evidence(now=asked_at, journal=journal, listed=listed, wagered_usd=wagered_usd)
     return recovery.decide(
         chunk,
         evidence,

@@ -59,7 +59,7 @@ def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchRea
         path = folder / f"{digest}.parquet"
         with _storing(path), suppress(FileExistsError):
             path.hardlink_to(temporary)
-            _sync_folder(folder)
+            permissions.sync_folder(folder)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
@@ -87,14 +87,6 @@ def _storing(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror or type(exc).__name__}") from exc
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reader(table: Any) -> Any:

@@ -69,7 +69,7 @@ class LocalSpool:
         if not path.is_file():
             return False
         try:
-            _sync_folder(path.parent)
+            permissions.sync_folder(path.parent)  # whoever put it there may not have come so far
         except OSError as error:
             raise StorageError(f"{path}: its folder cannot be synced: {error.strerror}") from error
         return True
@@ -113,13 +113,4 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         # A disk without hard links: the check and the rename are two steps, but never a torn file.
         if not path.exists():
             temporary.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    """Keep what a folder names: whoever put a file there before us may not have come so far."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    permissions.sync_folder(path.parent)

@@ -35,7 +35,18 @@ from orchestrator.providers.exchange import Timeouts
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter import HEAD_BYTES_MAX, SELF, OneRouter, enveloped
 from orchestrator.providers.secret import Secret
-from tests.adapters.wire import Answers, Connection, answer, header, saying, saying_last, serving, target
+from tests.adapters.wire import (
+    Answers,
+    Connection,
+    answer,
+    create_at,
+    header,
+    poll_at,
+    saying,
+    saying_last,
+    serving,
+    target,
+)
 from tests.gateway_process import API_KEY, running_gateway
 
 KEY: Final = "sk-canary-9f86d081884c7d65"
@@ -112,21 +123,11 @@ def a_provider(url: str = "https://93.184.216.34", **settings: Any) -> Iterator[
 
 def created(status: int, content: object, **headers: str) -> BatchId | OrchestratorError:
     """Create against one answer, and return what came of it."""
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
-    transport = Answers((status, body, headers))
-    with a_provider(transport=transport) as provider:
-        try:
-            return provider.create(a_submission())
-        except (CreateRefused, CreateInDoubt) as error:
-            return error
-        finally:
-            assert len(transport.requests) == 1
+    return create_at(a_provider, a_submission(), status, content, headers)
 
 
 def polled(content: object, status: int = 200) -> BatchStatus:
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
-    with a_provider(transport=Answers((status, body))) as provider:
-        return provider.status(BATCH)
+    return poll_at(a_provider, BATCH, status, content)
 
 
 def collected(provider: OneRouter, where: str) -> bytes:

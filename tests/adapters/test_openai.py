@@ -29,7 +29,18 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.ports import Provider
 from orchestrator.providers.openai import OpenAI
 from tests.adapters.openai_wire import BATCH, COMPLETED, CREATED, FILE, KEY, TIMEOUTS, TOKEN, a_submission, an_openai
-from tests.adapters.wire import Answers, Connection, answer, header, saying, saying_last, serving, target
+from tests.adapters.wire import (
+    Answers,
+    Connection,
+    answer,
+    create_at,
+    header,
+    poll_at,
+    saying,
+    saying_last,
+    serving,
+    target,
+)
 
 BOTH: Final = "output=file-output error=file-error"
 ERROR_LINE: Final = (
@@ -54,21 +65,11 @@ def uploaded(status: int, content: object, submission: Submission | None = None)
 
 def created(status: int, content: object, **headers: str) -> BatchId | OrchestratorError:
     """Create against one answer, and return what came of it."""
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
-    transport = Answers((status, body, headers))
-    with an_openai(transport=transport) as provider:
-        try:
-            return provider.create(a_submission())
-        except (CreateRefused, CreateInDoubt) as failure:
-            return failure
-        finally:
-            assert len(transport.requests) == 1
+    return create_at(an_openai, a_submission(), status, content, headers)
 
 
 def polled(content: object, status: int = 200) -> BatchStatus:
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
-    with an_openai(transport=Answers((status, body))) as provider:
-        return provider.status(BATCH)
+    return poll_at(an_openai, BATCH, status, content)
 
 
 def collected(provider: OpenAI, where: str = BOTH) -> dict[str, bytes]:

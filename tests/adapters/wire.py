@@ -10,10 +10,16 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import httpx
+import orjson
+
+from orchestrator.domain.batch import BatchStatus, Submission
+from orchestrator.domain.errors import CreateInDoubt, CreateRefused, OrchestratorError
+from orchestrator.domain.model import BatchId
+from orchestrator.ports import Provider
 
 LISTEN_TIMEOUT_S: Final = 0.05
 READ_TIMEOUT_S: Final = 20.0
@@ -171,3 +177,31 @@ class Answers(httpx.BaseTransport):
         status, body, headers = (*said, {})[:3]
         framed = {"content-length": str(len(body))} | headers
         return httpx.Response(status, headers=framed, stream=httpx.ByteStream(body))
+
+
+Account = Callable[..., contextlib.AbstractContextManager[Provider]]  # opened at a `transport`
+
+
+def create_at(
+    account: Account, submission: Submission, status: int, content: object, headers: Mapping[str, str]
+) -> BatchId | OrchestratorError:
+    """Create against one answer, asked for once, and return what came of it."""
+    transport = Answers((status, as_body(content), dict(headers)))
+    with account(transport=transport) as provider:
+        try:
+            return provider.create(submission)
+        except (CreateRefused, CreateInDoubt) as failure:
+            return failure
+        finally:
+            assert len(transport.requests) == 1
+
+
+def poll_at(account: Account, batch_id: BatchId, status: int, content: object) -> BatchStatus:
+    """Poll against one answer."""
+    with account(transport=Answers((status, as_body(content)))) as provider:
+        return provider.status(batch_id)
+
+
+def as_body(content: object) -> bytes:
+    """Return bytes as they are, and anything else as JSON."""
+    return content if isinstance(content, bytes) else orjson.dumps(content)
