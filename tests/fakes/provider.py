@@ -55,12 +55,20 @@ class SimulatedProvider:
     """One account at one provider."""
 
     def __init__(
-        self, kind: ProviderClass, clock: VirtualClock, chance: random.Random, temper: Temper, *, requests_max: int
+        self,
+        kind: ProviderClass,
+        clock: VirtualClock,
+        chance: random.Random,
+        temper: Temper,
+        *,
+        requests_max: int,
+        slow_factor: float = 8.0,
     ) -> None:
         self._kind = kind
         self._clock = clock
         self._chance = chance  # how long things take
         self._requests_max = requests_max
+        self._slow_factor = slow_factor
         self._request = msgspec.json.Decoder(_Request)
         self.temper = temper
         self.batches: dict[BatchId, SimulatedBatch] = {}
@@ -163,7 +171,7 @@ class SimulatedProvider:
         assert len(requests) == len(parsed), "a batch names a row twice"
         self._names.update(dict.fromkeys(requests))
         chance, now = self._chance, self._clock.now()
-        lasts_s = chance.uniform(20, 600) * (8 if self.temper.is_so("slow") else 1)
+        lasts_s = chance.uniform(20, 600) * (self._slow_factor if self.temper.is_so("slow") else 1)
         batch = SimulatedBatch(
             id=BatchId(f"batch-{len(self.batches):04d}"),
             token=token,

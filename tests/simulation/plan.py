@@ -48,6 +48,7 @@ class Mishaps:
     pause: float = 0.0
     power: float = 0.0  # all workers die, and what the disk had not synced may be gone
     jump: float = 0.0  # the machine's clock is set
+    jump_in_wait: float = 0.0  # it is set while everybody waits for something to be due
     twice: float = 0.0  # two workers get the same unit
     dropped: float = 0.0  # nobody gets it
     broken_leases: float = 0.0
@@ -67,9 +68,11 @@ class Scenario:
     rates: Rates
     mishaps: Mishaps
     pause_s_max: float  # of one step, all in all
+    slow_factor: float = 8.0  # how much longer a slow batch takes
     faults_until_s: float
     workers: int
     slice_rows: int
+    turns_max: int = 15_000  # more: it is stuck
 
 
 def scenario(seed: int, provider: str) -> Scenario:

@@ -13,6 +13,12 @@ from orchestrator.ledger.database import Database
 from orchestrator.ledger.sql import SqlLedger
 from tests.fakes.disk import SimulatedDisk
 from tests.fakes.provider import SimulatedProvider
+from tests.simulation.plan import Scenario
+
+
+def as_drawn(plan: Scenario) -> Scenario:
+    """Leave a seed's world as it is."""
+    return plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,7 @@ class Variant:
     disk: Callable[[], SimulatedDisk] = SimulatedDisk
     altered: Callable[[], AbstractContextManager[None]] = nullcontext
     steps: Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]] = field(default_factory=dict)
+    weather: Callable[[Scenario], Scenario] = as_drawn  # what its world has more of
     forgets_commits: bool = False  # after a power loss the ledger has lost some
 
 

@@ -35,7 +35,6 @@ from tests.simulation.switching import Crash, Switch, Trace
 from tests.simulation.variant import PRODUCTION, Variant
 
 LEASE_S: Final = 120.0
-TURNS_MAX: Final = 15_000
 PATIENCE_S: Final = 20 * 86_400.0  # a job that has not ended so long after the last fault never will
 ENDED: Final = (JobState.FINISHED, JobState.CANCELLED)
 
@@ -112,6 +111,7 @@ class World:
             random.Random(f"provider/{name}"),
             temper,
             requests_max=plan.provider_requests_max,
+            slow_factor=plan.slow_factor,
         )
         self.steps = {**_STEPS, **variant.steps}
         self.jobs = {job.id: job for job in (SimulatedJob(each, variant, self) for each in plan.jobs)}
@@ -154,7 +154,7 @@ class World:
     def _turn(self) -> None:
         self.turns += 1
         late_s = self.clock.elapsed_s - self.plan.faults_until_s
-        if self.turns > TURNS_MAX or late_s > PATIENCE_S:
+        if self.turns > self.plan.turns_max or late_s > PATIENCE_S:
             raise Broken(f"no end after {self.turns} turns, {late_s:.0f} s after the last fault: {self._standing()}")
         if not self.dice.is_calm and late_s > 0:
             self.dice.is_calm = True
@@ -289,6 +289,11 @@ class World:
 
     def _jump(self) -> None:
         """Let time pass until something is due."""
+        rate = self.plan.mishaps.jump_in_wait
+        if rate and self.dice.fires(
+            "jump_in_wait", rate
+        ):  # not even a chance where there is none: seeds stay as they are
+            self.power.set_clock()
         now_s, wall_s = self.clock.elapsed_s, self.wall.now().timestamp()
         units_in_s, jobs_in_s = self.oracle.next_due_in_s(wall_s)
         waits = [worker.wakes_at_s - now_s for worker in self.workers if worker.is_busy]
@@ -351,7 +356,7 @@ def simulate(
     keep_trace: bool = False,
 ) -> Report:
     """Run one seed against a provider of a class; `only` names the faults that happen, where it must be just those."""
-    world = World(scenario(seed, provider), variant, only=only, keep_trace=keep_trace)
+    world = World(variant.weather(scenario(seed, provider)), variant, only=only, keep_trace=keep_trace)
     try:
         with variant.altered():
             return world.run()

@@ -1,0 +1,90 @@
+"""Worlds that have more of one thing than a seed draws, for broken protocols that only show under it.
+
+Rule: a weather is fair: the protocol of production holds under it (`test_mutants_b.py` runs it there), so whatever
+breaks under it is the mutant's own doing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from orchestrator.domain.policy import OnAmbiguous
+from tests.simulation.plan import PRICE, JobPlan, Scenario
+
+LOST: Final = 0.35  # of the answers to creates
+WAGER_USD: Final = Decimal("0.0003")
+BUDGET_USD: Final = Decimal("0.0003")  # a batch of two rows, and not two
+
+
+def clocks_are_set(plan: Scenario) -> Scenario:
+    """The machine's clock is set often, and answers to creates are lost often."""
+    return replace(
+        _with_answers_lost(plan),
+        mishaps=replace(plan.mishaps, jump=0.03),
+        jobs=tuple(_patient(job) for job in plan.jobs),
+    )
+
+
+def clocks_are_set_in_waits(plan: Scenario) -> Scenario:
+    """The clock is set while a list is waited for that must show what there is."""
+    lost = answers_are_lost(plan)
+    rates = replace(lost.rates, lost_after=0.9, late=0.0, lost_before=0.0, doubled=0.0)
+    return replace(lost, rates=rates, mishaps=replace(plan.mishaps, jump=0.0, jump_in_wait=0.3))
+
+
+def answers_are_lost(plan: Scenario) -> Scenario:
+    """The answers to creates are lost often, before, after or long before their effect."""
+    return replace(_with_answers_lost(plan), jobs=tuple(_patient(job) for job in plan.jobs))
+
+
+def batches_are_slow(plan: Scenario) -> Scenario:
+    """Batches take their time, and the answers to creates are lost often."""
+    lost = answers_are_lost(plan)
+    return replace(
+        lost, rates=replace(lost.rates, slow=0.8, late=0.0), slow_factor=20.0, faults_until_s=5_000.0, turns_max=60_000
+    )
+
+
+def budgets_are_tight(plan: Scenario) -> Scenario:
+    """There is money for one batch, and many may be under way."""
+    jobs = []
+    for job in plan.jobs:
+        policy = replace(
+            job.policy, budget_usd=BUDGET_USD, chunks_ahead_max=40, batches_in_flight_max=20, chunk_requests_max=2
+        )
+        jobs.append(replace(job, price=PRICE, policy=policy, cancel_at_s=None))
+    return replace(plan, jobs=tuple(jobs))
+
+
+def lines_come_twice(plan: Scenario) -> Scenario:
+    """Many rows are answered twice, and not alike."""
+    return replace(plan, rates=replace(plan.rates, duplicated=0.3, differing=0.4))
+
+
+def wagers_are_many(plan: Scenario) -> Scenario:
+    """Answers are lost often, and the user has some creates sent again, for very little money."""
+    wagers = {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": WAGER_USD}
+    jobs = (replace(job, price=PRICE, policy=replace(job.policy, **wagers)) for job in plan.jobs)
+    return replace(_with_answers_lost(plan), jobs=tuple(jobs))
+
+
+def lines_are_foreign(plan: Scenario) -> Scenario:
+    """Many lines of result files name no row of ours, and many of ours are missing."""
+    return replace(plan, rates=replace(plan.rates, foreign=0.4, missing=0.2))
+
+
+def power_is_lost(plan: Scenario) -> Scenario:
+    """Two workers do all, and the power fails often."""
+    return replace(plan, mishaps=replace(plan.mishaps, power=0.02, twice=1.0, pause=0.02), faults_until_s=20_000.0)
+
+
+def _with_answers_lost(plan: Scenario) -> Scenario:
+    rates = replace(plan.rates, lost_before=0.05, lost_after=LOST, late=LOST, doubled=0.4)
+    return replace(plan, rates=rates, faults_until_s=20_000.0)
+
+
+def _patient(job: JobPlan) -> JobPlan:
+    """Nobody cancels, and what is in doubt is asked about."""
+    return replace(job, cancel_at_s=None, policy=replace(job.policy, on_ambiguous=OnAmbiguous.RECONCILE))
