@@ -18,6 +18,7 @@ from tests.fuzz.mutations import cut, mutated
 DIGEST: Final = "9f86d081"
 ROW_COUNT: Final = 6
 PART_EVERY: Final = 64  # a part is written of one file in so many: that is what costs most
+NAMES: Final = tuple(custom_id.custom_id(DIGEST, 0, row) for row in range(ROW_COUNT))
 ABSENT: Final = unanswered(Outcome.COMPLETED)
 BOM: Final = b"\xef\xbb\xbf"
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -60,21 +61,21 @@ def _set_aside_as_they_were(stream: bytes, aside: list[Quarantined]) -> None:
 
 
 def _each_row(spoken: list[bytes], answers: list[Answer]) -> None:
-    named: dict[str, list[bytes]] = {}
+    named: dict[str, list[Any]] = {}
     for line in spoken:
-        for name in _names(line):
-            named.setdefault(name, []).append(line)
-    for row, answer in enumerate(answers):
-        lines = named.get(custom_id.custom_id(DIGEST, 0, row), [])
+        pairs = _pairs(line)
+        for name in _names(pairs):
+            named.setdefault(name, []).append(pairs)
+    for name, answer in zip(NAMES, answers, strict=True):
+        lines = named.get(name, [])
         if answer is not ABSENT:
-            assert lines, f"row {row} has an answer, and no line names it"
+            assert lines, f"row {name} has an answer, and no line names it"
         if answer.text:
-            assert any(_says(line, answer.text) for line in lines), f"row {row} has the text of another"
+            assert any(_says(pairs, answer.text) for pairs in lines), f"row {name} has the text of another"
 
 
-def _names(line: bytes) -> list[str]:
+def _names(pairs: Any) -> list[str]:
     """Return the names at the top of a line; none where it is no JSON object."""
-    pairs = _pairs(line)
     if not isinstance(pairs, _Object):
         return []
     return [value for key, value in pairs if key == "custom_id" and isinstance(value, str)]
@@ -94,10 +95,10 @@ def _pairs(line: bytes) -> Any:
         return None
 
 
-def _says(line: bytes, text: str) -> bool:
+def _says(pairs: Any, text: str) -> bool:
     """Whether a text is one of a line's strings, or several of them in their order."""
     rest = text
-    for string in _strings(_pairs(line)):
+    for string in _strings(pairs):
         if string == text:
             return True
         if string and rest.startswith(string):
