@@ -29,8 +29,11 @@ from orchestrator.wiring.bench import Workbench
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
 HEAVY_MAX: Final = 2
+# Those who look for lost creates wait for the provider's list together: the more of them, the fewer times it is read.
+LOOKING: Final = frozenset({Step.RECOVER})
+LOOKING_MAX: Final = 32
 # Creates have threads of their own, too: eight that hang must not keep the batches under way from being looked at.
-THREADS_OF: Final = (lanes.HEAVY, frozenset({Lane.TRANSFER}), frozenset({Lane.CONTROL}))
+STEPS_OF: Final = (steps_of(*lanes.HEAVY), steps_of(Lane.TRANSFER), LOOKING, steps_of(Lane.CONTROL) - LOOKING)
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
@@ -120,7 +123,7 @@ class LocalRunner:
 
         Raises whatever a step raised that no step expects.
         """
-        crews = [self._crew(kinds) for kinds in THREADS_OF]
+        crews = [self._crew(steps) for steps in STEPS_OF]
         for crew in crews:
             for _ in range(crew.size):
                 threading.Thread(target=self._work, args=(crew.given,), daemon=True).start()
@@ -131,9 +134,9 @@ class LocalRunner:
                 for _ in range(crew.size):
                     crew.given.put(None)
 
-    def _crew(self, kinds: frozenset[Lane]) -> _Crew:
-        size = min(HEAVY_MAX, self.threads) if kinds == lanes.HEAVY else self.threads
-        return _Crew(steps=steps_of(*kinds), size=size)
+    def _crew(self, steps: frozenset[Step]) -> _Crew:
+        size = min(HEAVY_MAX, self.threads) if steps == steps_of(*lanes.HEAVY) else self.threads
+        return _Crew(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
 
     def _loop(self, crews: Sequence[_Crew], progress: Progress | None) -> Job:
         failure: BaseException | None = None

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,7 +24,6 @@ from orchestrator.domain.lanes import Lane
 CREWS: Final = ((Lane.CONTROL,), (Lane.TRANSFER,), (Lane.PLAN, Lane.COLLECT))
 FAILED: Final = 1
 WRONG: Final = 2
-PROGRAM: Final = (sys.executable, "-m", "workers")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -41,13 +42,7 @@ def worker(
         from workers.start import run_worker
 
         sys.exit(run_worker(_lanes(lanes), threads))
-    from workers.supervise import Supervisor
-
-    crew = Supervisor(environment=os.environ)
-    extra = () if threads is None else ("--threads", str(threads))
-    for some in CREWS:
-        crew.start(",".join(some), (*PROGRAM, "worker", "--lanes", ",".join(some), *extra))
-    sys.exit(crew.run())
+    sys.exit(_crew(threads))
 
 
 @app.command()
@@ -67,24 +62,38 @@ def fleet(
     from workers.embedded import EmbeddedBroker
     from workers.supervise import Supervisor
 
-    environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="broker-") as folder:
         broker = None
-        if "ORCHESTRATOR_BROKER_URL" not in environment:
+        if "ORCHESTRATOR_BROKER_URL" not in os.environ:
             broker = EmbeddedBroker(Path(folder))
             broker.start()
-            environment["ORCHESTRATOR_BROKER_URL"] = broker.url
+            os.environ["ORCHESTRATOR_BROKER_URL"] = broker.url  # before anything reads it that the processes share
         try:
-            crew = Supervisor(environment=environment)
+            from workers.start import preload, run_beat
+
+            preload()
+            crew = Supervisor()
             for number in range(workers):
-                crew.start(f"worker {number}", (*PROGRAM, "worker"))
+                crew.start(f"worker {number}", partial(code_of, partial(_crew, None)))
             for number in range(beats):
-                crew.start(f"beat {number}", (*PROGRAM, "beat"))
+                crew.start(f"beat {number}", partial(code_of, run_beat))
             code = crew.run()
         finally:
             if broker is not None:
                 broker.stop()
     sys.exit(code)
+
+
+def _crew(threads: int | None) -> int:
+    """Run a worker's processes beside each other; return the exit code."""
+    from workers.start import preload, run_worker
+    from workers.supervise import Supervisor
+
+    preload()
+    crew = Supervisor()
+    for lanes in CREWS:
+        crew.start(",".join(lanes), partial(code_of, partial(run_worker, lanes, threads)))
+    return crew.run()
 
 
 def _lanes(text: str) -> tuple[Lane, ...]:
@@ -100,14 +109,19 @@ def main() -> None:
     memory.give_back()
     log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until somebody takes it who has something to finish
+    sys.exit(code_of(app))
+
+
+def code_of(act: Callable[[], int | None]) -> int:
+    """Do it, and return the exit code; an error of ours is told in a sentence."""
     try:
-        app()
+        return act() or 0
     except (ConfigError, LedgerTooNew) as error:
         typer.echo(f"error: {log.printable(str(error))}", err=True)
-        sys.exit(WRONG)
+        return WRONG
     except OrchestratorError as error:  # of a start; once at work, a process goes on whatever happens
         typer.echo(f"error: {log.printable(str(error))}", err=True)
-        sys.exit(FAILED)
+        return FAILED
 
 
 if __name__ == "__main__":

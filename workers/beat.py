@@ -17,6 +17,13 @@ class TickScheduler(Scheduler):
 
     max_interval = WAIT_S_MAX
 
+    def setup_schedule(self) -> None:
+        """Read the entry, and let it be due at once: after a crash of everything the first tick is waited for."""
+        super().setup_schedule()
+        for entry in self.schedule.values():
+            every: Any = entry.schedule
+            entry.last_run_at -= every.run_every
+
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, and note that the loop turns."""
         LOOP.turn()

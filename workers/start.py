@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import time
@@ -32,6 +33,8 @@ from workers.process import FleetProcess, become
 
 LEDGER_WAIT_S: Final = 60.0
 LEDGER_AGAIN_S: Final = 2.0
+# What Celery imports when a worker is made: where several are forked from one process, it is to have them before.
+WORKER_PARTS: Final = ("celery.apps.worker", "celery.concurrency.thread", "kombu.transport.redis", "workers.tasks")
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
 
 
@@ -152,6 +155,12 @@ def _end_after(limit_s: float) -> None:
     timer = threading.Timer(limit_s, end)
     timer.daemon = True
     timer.start()
+
+
+def preload() -> None:
+    """Import what every worker needs, once for all that are forked from this process."""
+    for name in WORKER_PARTS:
+        importlib.import_module(name)
 
 
 def run_beat() -> int:

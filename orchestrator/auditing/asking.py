@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from orchestrator import records
+from orchestrator.auditing.archive import damage
 from orchestrator.batches.recover import LISTING, LOOK_BACK_S
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import AttemptState
@@ -16,8 +18,8 @@ from orchestrator.domain.model import AttemptState
 if TYPE_CHECKING:
     from orchestrator.auditing.findings import Audit
     from orchestrator.domain.census import Entry
-    from orchestrator.domain.model import Attempt
-    from orchestrator.ports import Provider
+    from orchestrator.domain.model import Attempt, Chunk, FileId
+    from orchestrator.ports import Provider, Spool
 
 ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED})
 
@@ -29,6 +31,7 @@ class Asker:
     audit: Audit
     provider: Provider | None
     deep: bool
+    spool: Spool
 
     def __post_init__(self) -> None:
         if self.provider is not None and self.provider.traits.recovery not in LISTING:
@@ -40,12 +43,15 @@ class Asker:
         for attempt in entry.attempts:
             wanted = attempt.state in ENDED or (self.deep and attempt.state is AttemptState.CREATED)
             if wanted and self.provider is not None:
-                self._check(entry.chunk.name, attempt, self.provider)
+                self._check(entry.chunk, attempt, self.provider)
 
-    def _check(self, chunk: str, attempt: Attempt, provider: Provider) -> None:
-        since = attempt.sent_at - timedelta(seconds=LOOK_BACK_S)
+    def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider) -> None:
+        unit = f"{chunk.name} create {attempt.number}"
+        since, file_id = attempt.sent_at - timedelta(seconds=LOOK_BACK_S), None
+        with damage(self.audit, unit, "intent"):
+            file_id = self._file_of(chunk, attempt)
         try:
-            listed = [one.batch_id for one in provider.find(attempt.token, since)]
+            listed = [one.batch_id for one in provider.find(attempt.token, since, file_id)]
         except ProviderError as error:
             self.audit.notes.append(f"the provider could not be asked any further: {error}")
             self.provider = None
@@ -54,5 +60,11 @@ class Asker:
         if not unknown:
             return
         made = attempt.batch_id or f"nothing ({attempt.state})"
-        unit = f"{chunk} create {attempt.number}"
         self.audit.differ(unit, "batches at the provider", ledger=made, archive=", ".join(unknown))
+
+    def _file_of(self, chunk: Chunk, attempt: Attempt) -> FileId | None:
+        """Return the create's input file, its second mark, where that is still known."""
+        if chunk.token == attempt.token and chunk.file_id is not None:
+            return chunk.file_id
+        name = records.intent_name(attempt.token)
+        return records.read_intent(self.spool, name).file_id if self.spool.exists(name) else None

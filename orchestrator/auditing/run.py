@@ -38,7 +38,7 @@ def audit_job(bench: Workbench, job_id: JobId, *, deep: bool) -> Audit:
     folder = Folder(spool=tools.spool, has_records=bool(tools.spool.names(records.ORDERS)))
     if not folder.has_records:
         audit.notes.append("the job was opened by an older version, which kept no records: less can be compared")
-    asker = Asker(audit, _asked(audit, tools), deep)
+    asker = Asker(audit, _asked(audit, tools), deep, tools.spool)
     check_balance(audit, bench.census.balance(job_id))
     for shard in bench.census.uneven_shards(job_id):
         check_shard(audit, shard)

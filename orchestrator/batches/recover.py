@@ -17,7 +17,7 @@ from orchestrator import records
 from orchestrator.batches.submit import POLL_FIRST_S, read_journal, submission_of, write_journal
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
-from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, ProviderError, TooLarge
+from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, ProviderError, TooLarge, TransientError
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, ProvedAbsent, PutOnHold
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # How far our clock may have been ahead of the provider's when the create was begun: whoever looks back too little finds
 # nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
+TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD})
 
@@ -62,13 +63,20 @@ def recover(
         changes = _act(chunk, decision, spool=spool, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
             write_journal(spool, chunk.token, decision.batch_id)
-    except (ProviderError, CreateRefused, CreateInDoubt):  # of a repeated create, too, they say nothing of the first
+    except (ProviderError, CreateRefused, CreateInDoubt) as error:  # of a repeated create, too: nothing of the first
         decision = None
-        wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
+        wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=_told_to_wait_s(error)))
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + wait)]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
         records.drop_intent(spool, chunk.token)
+
+
+def _told_to_wait_s(error: Exception) -> float | None:
+    """Return how long the provider wants to be left alone; a doubt waits for it, but not for a day."""
+    cause = error.error if isinstance(error, CreateRefused) else error
+    asked_s = cause.retry_after_s if isinstance(cause, TransientError) else None
+    return None if asked_s is None else min(asked_s, TOLD_S_MAX)
 
 
 def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provider: Provider, clock: Clock) -> Decision:

@@ -45,12 +45,11 @@ from orchestrator.providers.openai_answers import (
     LABEL_KEY,
     TOKEN_KEY,
     USABLE_ID,
-    bears,
-    created_at,
     files_of,
     status_of,
 )
-from orchestrator.providers.openai_list import StatusBoard, pages
+from orchestrator.providers.openai_list import StatusBoard
+from orchestrator.providers.openai_search import SharedSearch
 
 ENDPOINT: Final = "/v1/chat/completions"
 LAG_S: Final = 60.0  # how long a new batch may be missing from the list; nobody documents it
@@ -70,6 +69,7 @@ class OpenAI:
     def __init__(self, http: HttpClient, name: str = "openai", *, lag_s: float = LAG_S) -> None:
         self._http = http
         self._board = StatusBoard(http)
+        self._search = SharedSearch(http)
         self.traits = Traits(
             name=name,
             recovery=Recovery.FENCED,
@@ -160,17 +160,7 @@ class OpenAI:
 
     def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
         """See the port. Every page is read that has a batch of that time on it; a page that cannot be is an error."""
-        found: list[Listed] = []
-        for page in pages(self._http):
-            times = [created_at(batch) for batch in page.batches]
-            found += [
-                Listed(batch_id=BatchId(batch["id"]), created_at=made_at or since)
-                for batch, made_at in zip(page.batches, times, strict=True)
-                if bears(batch, submission_token, file_id)
-            ]
-            if times and all(made_at is not None and made_at < since for made_at in times):
-                break
-        return sorted(found, key=lambda batch: (batch.created_at, batch.batch_id))
+        return self._search.find(submission_token, since, file_id)
 
     def fence(self, file_id: FileId) -> None:
         """See the port. It is up only when the provider says that the file is deleted, or that there is none."""

@@ -86,11 +86,15 @@ def page_of(content: object) -> Page | None:
     return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
 
 
-def bears(batch: Fields, token: str, file_id: str | None) -> bool:
-    """Whether a batch is of the attempt with this token, or was made from this input file."""
+def token_of(batch: Fields) -> str:
+    """Return the token of the attempt that a batch is marked with; "" where it bears none."""
     metadata = batch.get("metadata")
-    is_marked = isinstance(metadata, dict) and metadata.get(TOKEN_KEY) == token
-    return is_marked or (file_id is not None and batch.get("input_file_id") == file_id)
+    return _text(metadata.get(TOKEN_KEY)) if isinstance(metadata, dict) else ""
+
+
+def file_of(batch: Fields) -> str:
+    """Return the id of the input file that a batch was made from; "" where it is not said."""
+    return _text(batch.get("input_file_id"))
 
 
 def created_at(batch: Fields) -> datetime | None:

@@ -88,11 +88,11 @@ class Process:
         return []
 
     def connections_to(self, port: int, *, word: str) -> int:
-        """Return how many TCP connections to a port it has, in members with this word on their command lines."""
+        """Return how many TCP connections to a port its members have that bear this word, as a name or an argument."""
         count = 0
         for member in self.family():
             with contextlib.suppress(psutil.Error):
-                if word in member.cmdline():
+                if word in (member.name(), *member.cmdline()):
                     count += sum(1 for link in member.net_connections("tcp") if link.raddr and link.raddr.port == port)
         return count
 

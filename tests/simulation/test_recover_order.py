@@ -1,16 +1,19 @@
-"""One schedule that seeds seldom meet, written out: a worker that sleeps between asking and deciding."""
+"""Moments that seeds seldom meet, written out: who sleeps after asking, and a provider that wants to be left alone."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.batches.recover import recover
+import pytest
+
+from orchestrator.batches.recover import TOLD_S_MAX, recover
 from orchestrator.domain.batch import Listed
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import AttemptToken, ChunkState, FileId, Step
+from orchestrator.domain.errors import RateLimited
+from orchestrator.domain.model import AttemptToken, ChunkState, Claim, FileId, Step
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
 from orchestrator.ledger.sql import SqlLedger
@@ -33,26 +36,72 @@ class SleepyProvider(SimulatedProvider):
         return found
 
 
+class BusyProvider(SimulatedProvider):
+    """Has no time for lists."""
+
+    told_s: float = 0.0
+
+    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:  # noqa: ARG002
+        """Ask to be left alone."""
+        raise RateLimited("too many lists", status=429, retry_after_s=self.told_s)
+
+
+class Scene:
+    """A ledger with one chunk in doubt, fenced, and its next look claimed."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(random.Random(0))
+        self.database = an_empty_ledger()
+        self.ledger = SqlLedger(self.database)
+        SqlDesk(self.database).open(a_job(), 1, now=BEGINNING)
+        token = AttemptToken("t")
+        fenced: dict[str, Any] = {
+            "token": token,
+            "file_id": FileId("file-0000"),
+            "sent_at": BEGINNING,
+            "fenced_at": BEGINNING,
+        }
+        self.chunk = a_chunk(state=ChunkState.IN_DOUBT, **fenced)
+        [planning] = self.ledger.claim([Step.PLAN], limit=1, now=BEGINNING, lease_s=60)
+        opened = AttemptOpened(attempt=an_attempt(token, self.chunk), budget_usd=None)
+        self.ledger.record(planning, added(self.chunk, due_at=BEGINNING), opened, now=BEGINNING)
+
+    def looks_due(self, after_s: float = 0.0) -> list[Claim]:
+        """Claim what is to be looked at so long from now."""
+        now = self.clock.now() + timedelta(seconds=after_s)
+        return self.ledger.claim([Step.RECOVER], limit=1, now=now, lease_s=60)
+
+    def recover(self, kind: type[SimulatedProvider], **fields: float) -> None:
+        """Look once."""
+        [claim] = self.looks_due()
+        provider = kind(B1, self.clock, random.Random(0), Temper(CALM, "calm"), requests_max=10)
+        for name, value in fields.items():
+            setattr(provider, name, value)
+        recover(
+            claim,
+            ledger=self.ledger,
+            overview=SqlOverview(self.database),
+            spool=MemorySpool(),
+            provider=provider,
+            clock=self.clock,
+        )
+
+
 def test_a_list_proves_absence_only_for_the_time_at_which_it_was_asked_for() -> None:
     """The list was taken before the lag had passed; that it is read after it proves nothing."""
-    clock = VirtualClock(random.Random(0))
-    database = an_empty_ledger()
-    ledger = SqlLedger(database)
-    SqlDesk(database).open(a_job(), 1, now=BEGINNING)
-    token = AttemptToken("t")
-    fenced: dict[str, Any] = {
-        "token": token,
-        "file_id": FileId("file-0000"),
-        "sent_at": BEGINNING,
-        "fenced_at": BEGINNING,
-    }
-    chunk = a_chunk(state=ChunkState.IN_DOUBT, **fenced)
-    [planning] = ledger.claim([Step.PLAN], limit=1, now=BEGINNING, lease_s=60)
-    opened = AttemptOpened(attempt=an_attempt(token, chunk), budget_usd=None)
-    ledger.record(planning, added(chunk, due_at=BEGINNING), opened, now=BEGINNING)
-    [claim] = ledger.claim([Step.RECOVER], limit=1, now=clock.now(), lease_s=60)
+    scene = Scene()
 
-    provider = SleepyProvider(B1, clock, random.Random(0), Temper(CALM, "calm"), requests_max=10)
-    recover(claim, ledger=ledger, overview=SqlOverview(database), spool=MemorySpool(), provider=provider, clock=clock)
+    scene.recover(SleepyProvider)
 
-    assert ledger.chunk(chunk.id).state is ChunkState.IN_DOUBT
+    assert scene.ledger.chunk(scene.chunk.id).state is ChunkState.IN_DOUBT
+
+
+@pytest.mark.parametrize(("told_s", "waits_s"), [(300.0, 300.0), (86_400.0, TOLD_S_MAX)])
+def test_a_provider_that_wants_to_be_left_alone_is_for_so_long_but_not_for_a_day(told_s: float, waits_s: float) -> None:
+    """`Retry-After` of the list holds for who looks for a lost create, as it does for polls."""
+    scene = Scene()
+
+    scene.recover(BusyProvider, told_s=told_s)
+
+    assert scene.looks_due(waits_s - 1.0) == []
+    assert len(scene.looks_due(waits_s + 1.0)) == 1

@@ -19,9 +19,9 @@ PROGRAM: Final = """
 import os, sys
 from workers.supervise import Supervisor
 
-crew = Supervisor(environment=os.environ)
+crew = Supervisor()
 for number, command in enumerate(sys.argv[1:]):
-    crew.start(str(number), ["/bin/sh", "-c", command])
+    crew.start(str(number), lambda command=command: os.execv("/bin/sh", ["sh", "-c", command]))
 sys.exit(crew.run())
 """
 
@@ -96,3 +96,52 @@ def test_nobody_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     crew.process.wait(20)
 
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, "its end")
+
+
+RAISES: Final = """
+import os, sys
+from pathlib import Path
+from workers.supervise import Supervisor
+
+told = Path(sys.argv[1])
+
+def act():
+    with told.open("a") as file:
+        file.write("begun\\n")
+    raise ZeroDivisionError
+
+crew = Supervisor()
+try:
+    crew.start("transfer", act)
+    crew.run()
+finally:
+    with told.open("a") as file:
+        file.write("undone\\n")
+"""
+
+
+def test_a_process_that_fails_leaves_the_supervisors_own_things_alone(tmp_path: Path) -> None:
+    """It is a fork: what stands further up the stack, as a broker that is stopped at the end, is the parent's."""
+    told, said = tmp_path / "told", tmp_path / "said"
+    with said.open("wb") as output:
+        crew = subprocess.Popen([sys.executable, "-c", RAISES, str(told)], cwd=ROOT, stderr=output)
+    until(lambda: lines(told).count("begun") == 2, "a second one")
+    crew.terminate()
+
+    assert crew.wait(20) == 0
+    assert lines(told).count("undone") == 1
+    assert lines(told)[-1] == "undone"
+    assert "ZeroDivisionError" in said.read_text()
+
+
+def test_a_list_of_processes_tells_them_apart(tmp_path: Path) -> None:
+    """They are forks of one program, with one command line."""
+    begun = tmp_path / "begun"
+    program = RAISES.replace("raise ZeroDivisionError", "import signal; signal.pause()")
+    with subprocess.Popen([sys.executable, "-c", program, str(begun)], cwd=ROOT) as crew:
+        try:
+            until(lambda: lines(begun), "it to begin")
+
+            assert [child.name() for child in psutil.Process(crew.pid).children()] == ["transfer"]
+        finally:
+            crew.terminate()

@@ -64,6 +64,15 @@ def test_a_cancel_is_asked_for_and_the_fleet_does_it(tmp_path: Path, monkeypatch
         assert result.counts == {"rows": 40, "succeeded": 0, "dead": 40}
 
 
+def test_a_beat_ticks_as_soon_as_it_is_there(fleet: Fleet) -> None:
+    """After a crash of everything nothing moves before the first tick; `tick_s` may be long."""
+    job = fleet.submit(10)
+    fleet.start("worker")
+    fleet.start("beat", ORCHESTRATOR_TICK_S="600")
+
+    until(lambda: job.status().as_dict()["chunks"], "a first step")
+
+
 def test_a_worker_told_to_stop_finishes_the_create_it_is_in(fleet: Fleet) -> None:
     """A create without its answer would be held for a person."""
     port = int(fleet.gateway.base_url.rpartition(":")[2])
