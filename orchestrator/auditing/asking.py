@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches.recover import LISTING, LOOK_BACK_S
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import AttemptState
+from orchestrator.domain.recovery import is_other
 
 if TYPE_CHECKING:
     from orchestrator.auditing.findings import Audit
@@ -42,15 +43,26 @@ class Asker:
             if wanted and self.provider is not None:
                 self._check(entry.chunk.name, attempt, self.provider)
 
+    def _has_another_key(self) -> None:
+        words = (
+            "some creates were sent with another key than the one that is in now: the provider was not asked of them"
+        )
+        if words not in self.audit.notes:
+            self.audit.notes.append(words)
+
     def _check(self, chunk: str, attempt: Attempt, provider: Provider) -> None:
         since = attempt.sent_at - timedelta(seconds=LOOK_BACK_S)
         try:
-            listed = [one.batch_id for one in provider.find(attempt.token, since)]
+            is_other_key = is_other(attempt.key_mark, provider.traits.key_mark)
+            found = provider.find(attempt.token, since, is_other_key=is_other_key)
         except ProviderError as error:
             self.audit.notes.append(f"the provider could not be asked any further: {error}")
             self.provider = None
             return
-        unknown = [batch_id for batch_id in listed if batch_id != attempt.batch_id]
+        if found is None:
+            self._has_another_key()
+            return
+        unknown = [one.batch_id for one in found if one.batch_id != attempt.batch_id]
         if not unknown:
             return
         made = attempt.batch_id or f"nothing ({attempt.state})"
