@@ -41,6 +41,6 @@ class Keys:
             if self.dice.fires(KIND, self._rate):
                 shape = self.dice.shape()
                 self._key = shape.choice((OTHER, OTHER, ROTATED))
-                self._until_s = self._clock.elapsed_s + 10 ** shape.uniform(1.5, 4.0)
+                self._until_s = self._clock.elapsed_s + 10 ** shape.uniform(2.0, 4.0)
                 self._used.add(self._key)
         return self._key
