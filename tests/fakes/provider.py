@@ -94,16 +94,17 @@ class SimulatedProvider:
 
     def upload(self, submission: Submission) -> FileId:
         """Store the requests as an input file."""
+        account = self.account  # while the blocks are read, others may call
         content = b"".join(submission.blocks())
         self._falter()
         file_id = FileId(f"file-{len(self.files):04d}")
-        self.files[file_id], self.owners[file_id] = content, self.account
+        self.files[file_id], self.owners[file_id] = content, account
         self._falter()  # the file is there, and nobody knows
         return file_id
 
     def create(self, submission: Submission) -> BatchId:
         """Make a batch, or not, and say so, or not."""
-        token, file_id = submission.token, submission.file_id
+        token, file_id, account = submission.token, submission.file_id, self.account
         self.post_count[token] = self.post_count.get(token, 0) + 1
         content = self._content(submission)
         self.settle()
@@ -111,14 +112,14 @@ class SimulatedProvider:
         is_so = self.temper.is_so
         if is_so("late"):
             lands_at = self._clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
-            self.late.append(_Late(lands_at, token, file_id, content, self.account))
+            self.late.append(_Late(lands_at, token, file_id, content, account))
             raise CreateInDoubt("timed out")
         if is_so("lost_before"):
             raise CreateInDoubt("connection reset")
-        batch_id = self._made(token, file_id, content, self.account)
+        batch_id = self._made(token, file_id, content, account)
         if is_so("lost_after"):
             if self._kind.lists is Lists.MARKS and is_so("doubled"):
-                twin = self._make(token, file_id, content, self.account)
+                twin = self._make(token, file_id, content, account)
                 twin.twin_of, twin.visible_at = batch_id, self.batches[batch_id].visible_at
             raise CreateInDoubt("the answer was lost")
         return batch_id

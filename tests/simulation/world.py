@@ -290,7 +290,7 @@ class World:
     def _perform(self, claim: Claim) -> None:
         step, names = self.steps[claim.step]
         tools = self.jobs[claim.unit.job_id].kit
-        key = self.keys.present()  # of the process: it has one from its start to its end
+        key = self.keys.present(claim.step)  # of the process: it has one from its start to its end
         if key != HOME:
             self.trace.add(f"{self.switch.worker} has the {key} key")
         given = {name: tools["providers"][key] if name == "provider" else tools[name] for name in names}
