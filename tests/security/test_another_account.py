@@ -106,6 +106,22 @@ def test_a_new_key_of_the_same_project_is_known_by_what_it_sees(scene: Scene) ->
 
 
 @pytest.mark.timeout(200)
+def test_a_ledger_made_again_from_the_work_folder_knows_the_key_too(scene: Scene) -> None:
+    """The mark stands beside the intent: a lost ledger makes no key look like the right one."""
+    for file in scene.cli.work.glob("ledger.db*"):
+        file.unlink()
+    recovered = scene.run(THEIRS, "recover")
+    assert recovered.code == 0, recovered
+
+    held = scene.run(THEIRS)
+
+    assert held.code == 3, held
+    assert scene.creates == (1, 0)
+    assert scene.run(OURS).code == 0
+    scene.check_healed()
+
+
+@pytest.mark.timeout(200)
 def test_a_person_may_say_that_a_new_key_is_of_the_same_account(scene: Scene) -> None:
     """Where nothing shows it: the way out is a person's word. Said of the wrong key, it is paid for."""
     assert scene.run(THEIRS).code == 3
