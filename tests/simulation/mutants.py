@@ -70,7 +70,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "b1",
-            None,
+            20,
             "another account is believed",
             {"altered": altered((recovery, "is_other", flawed_steps.believed))},
         ),
