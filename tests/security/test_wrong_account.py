@@ -93,7 +93,7 @@ def sent_with_our_key(books: Books, **fields: Any) -> Chunk:
 def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_is_back(
     books: Books, clock: VirtualClock
 ) -> None:
-    """It is held, for the person who put the key in; looked at every minute; and taken up again without a word."""
+    """It is held, for the person who put the key in; looked at again and again; and taken up again without a word."""
     chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
     spool = MemorySpool()
     write_journal(spool, TOKEN, BatchId("batch-1"))
