@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.domain.changes import ChunkMoved
+from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import AttemptToken, ChunkState, Step
 from orchestrator.ledger import claims, migrations, schema
@@ -202,10 +202,11 @@ def test_a_create_begun_by_a_program_of_schema_3_bears_no_mark(url: str) -> None
     books.open(shards=0)
     chunk = a_chunk(state=ChunkState.SUBMITTING, token=AttemptToken("old"), attempt=1, sent_at=NOW)
     books.add(chunk)
+    old = an_attempt(AttemptToken("old"), chunk, key_mark="mark of key 1")
+    books.write(AttemptOpened(attempt=old, budget_usd=None))
     names_of_3 = [column.name for column in schema.attempts.c if column.name != "key_mark"]
     later = attempt_values(JOB, an_attempt(AttemptToken("new"), chunk))
     with books.database.write() as tx:
-        tx.execute(sa.update(schema.attempts).values(key_mark="mark of key 1"))
         tx.execute(sa.update(schema.attempts).values(state="refused"))
         tx.execute(sa.insert(schema.attempts), {name: later[name] for name in names_of_3} | {"number": 2})
         tx.execute(sa.update(schema.chunks).values(token_sent="new"))
