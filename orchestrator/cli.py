@@ -170,11 +170,20 @@ def resolve(
     chunk: Annotated[str | None, typer.Argument(help="A held chunk; without it, all of them are listed.")] = None,
     batch: Annotated[str | None, typer.Option(help="The batch that the create made, by the provider's id.")] = None,
     absent: Annotated[bool, typer.Option("--absent", help="The create made nothing: send the rows again.")] = False,
+    same_account: Annotated[
+        bool, typer.Option("--same-account", help="The key was rotated: it is of the account the job was sent from.")
+    ] = False,
     work: WorkOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what became of a create whose answer was lost. Without a chunk: list what is held, and why."""
     handle = _find(job, work)
+    if same_account:
+        if chunk is not None or batch is not None or absent:
+            raise ConfigError("--same-account is said of the whole job: name no chunk, --batch or --absent beside it")
+        count = handle.vouch()
+        show(f"the key is taken for one of the same account; chunks that waited for it: {count}; run the job to go on")
+        return
     if chunk is None:
         held = handle.held()
         show(json.dumps(held) if as_json else _held_text(handle.job_id, held))
@@ -268,4 +277,8 @@ def _held_text(job_id: str, held: list[dict[str, Any]]) -> str:
     lines += [f"  {one['chunk']}  {one['requests']:,} requests, sent {one['sent_at']}: {one['reason']}" for one in held]
     lines.append(f"  orchestrator resolve {job_id} CHUNK --batch ID     the provider has the batch")
     lines.append(f"  orchestrator resolve {job_id} CHUNK --absent       it does not: send the rows again")
+    if any("another key" in one["reason"] for one in held):
+        lines.append(
+            f"  orchestrator resolve {job_id} --same-account       the key is new, the account (project) the same"
+        )
     return "\n".join(lines)

@@ -147,6 +147,15 @@ class JobHandle:
             resolved = bench.desk.resolve(ChunkId(full), batch, now=bench.clock.now())
             keep_word(bench, resolved, batch)
 
+    def vouch(self) -> int:
+        """Say that the key that is in now is of the account that all creates of the job were sent from.
+
+        For a key that was rotated, where the provider cannot show it any more. Returns how many held chunks waited.
+        """
+        with open_bench(self.work) as bench:
+            key_mark = bench.tools(self.job_id).provider.traits.key_mark
+            return bench.desk.vouch(self.job_id, key_mark, now=bench.clock.now())
+
     def held(self) -> list[dict[str, Any]]:
         """Return the creates that only a person can explain: what was sent, when, and why they are held."""
         with open_bench(self.work) as bench:

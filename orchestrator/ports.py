@@ -159,13 +159,20 @@ class Provider(Protocol):
         """Ask for the batch to be stopped; stopping what has ended is no error. Raises ProviderError."""
         ...
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
         """List batches of this attempt, oldest first. Empty where the provider has no list. Raises ProviderError.
+
+        None, and only where `is_other_key`: this key cannot be shown to see what the attempt's own key saw, and found
+        nothing. That proves nothing: in another account's list there is nothing of ours.
 
         Args:
             submission_token: the mark that the create put on its batch.
             since: older batches need not be looked at.
             file_id: the attempt's input file: a second mark, where a provider drops the first.
+            is_other_key: the attempt was sent with another key. Only what the provider says now can show that both
+                are of one account: a batch that bears the token, or the attempt's own input file.
         """
         ...
 

@@ -90,6 +90,7 @@ class Intent:
     sent_at: datetime
     reserved_usd: Decimal
     file_id: FileId | None = None
+    key_mark: str = ""  # of the credential it was begun with; "" in records of older versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

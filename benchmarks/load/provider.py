@@ -167,7 +167,14 @@ class MadeUpProvider:
         """Not asked for here."""
         raise NotImplementedError(batch_id)
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:  # noqa: ARG002
+    def find(
+        self,
+        submission_token: str,
+        since: datetime,  # noqa: ARG002 - part of the port
+        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - there is one key
+    ) -> Sequence[Listed]:
         """List the batches of an attempt."""
         self._call()
         return [

@@ -92,6 +92,8 @@ class Echo:
         submission_token: str,  # noqa: ARG002 - part of the port
         since: datetime,  # noqa: ARG002 - part of the port
         file_id: FileId | None = None,  # noqa: ARG002 - part of the port
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - part of the port
     ) -> Sequence[Listed]:
         """Find nothing."""
         return ()

@@ -14,6 +14,7 @@ from orchestrator.auditing.archive import damage
 from orchestrator.batches.recover import LISTING, LOOK_BACK_S
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import AttemptState
+from orchestrator.domain.recovery import is_other
 
 if TYPE_CHECKING:
     from orchestrator.auditing.findings import Audit
@@ -45,18 +46,29 @@ class Asker:
             if wanted and self.provider is not None:
                 self._check(entry.chunk, attempt, self.provider)
 
+    def _has_another_key(self) -> None:
+        words = (
+            "some creates were sent with another key than the one that is in now: the provider was not asked of them"
+        )
+        if words not in self.audit.notes:
+            self.audit.notes.append(words)
+
     def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider) -> None:
         unit = f"{chunk.name} create {attempt.number}"
         since, file_id = attempt.sent_at - timedelta(seconds=LOOK_BACK_S), None
         with damage(self.audit, unit, "intent"):
             file_id = self._file_of(chunk, attempt)
         try:
-            listed = [one.batch_id for one in provider.find(attempt.token, since, file_id)]
+            is_other_key = is_other(attempt.key_mark, provider.traits.key_mark)
+            found = provider.find(attempt.token, since, file_id, is_other_key=is_other_key)
         except ProviderError as error:
             self.audit.notes.append(f"the provider could not be asked any further: {error}")
             self.provider = None
             return
-        unknown = [batch_id for batch_id in listed if batch_id != attempt.batch_id]
+        if found is None:
+            self._has_another_key()
+            return
+        unknown = [one.batch_id for one in found if one.batch_id != attempt.batch_id]
         if not unknown:
             return
         made = attempt.batch_id or f"nothing ({attempt.state})"

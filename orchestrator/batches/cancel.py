@@ -2,7 +2,8 @@
 
 A cancelled batch is polled on to its end: what it answered before is paid for, and kept. So is one that the provider
 will not cancel: polls wait for the cancel, and must not wait for ever. For the same reason a held chunk stays held: a
-person must say whether there is a batch to be cancelled.
+person must say whether there is a batch to be cancelled. A batch that another account does not know is no such: there
+the cancel waits for the key that the batch was made with.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import Change, ChunkMoved
-from orchestrator.domain.errors import NotAuthorized, PermanentError, ProviderError, TransientError
+from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError, TransientError
 from orchestrator.domain.lifecycle import CancelledUnsent
 from orchestrator.domain.model import Chunk, ChunkState, Claim
+from orchestrator.domain.recovery import is_other, other_key_words
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
@@ -32,18 +34,23 @@ def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) ->
     if chunk.state in UNSENT:
         changes = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, CancelledUnsent()), due_at=None)]
     elif chunk.state is ChunkState.SUBMITTED and not chunk.cancel_sent:
-        changes = [_ask(chunk, provider=provider, clock=clock)]
+        account = ledger.job(chunk.job_id).account
+        changes = [_ask(chunk, account, provider=provider, clock=clock)]
     if changes:
         ledger.record(claim, *changes, now=clock.now())
 
 
-def _ask(chunk: Chunk, *, provider: Provider, clock: Clock) -> ChunkMoved:
+def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> ChunkMoved:
     assert chunk.batch_id is not None
     now = clock.now()
     sent = replace(chunk, cancel_sent=True, tries=0)
     try:
         provider.cancel(chunk.batch_id)
     except ProviderError as error:
+        if isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark):
+            words = other_key_words(f"batch {chunk.batch_id} was made", account)
+            wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
+            return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=now + wait)
         refused = isinstance(error, PermanentError) and not isinstance(error, NotAuthorized)
         if refused or chunk.tries + 1 >= TRIES_MAX:  # polling will find out what became of it
             return ChunkMoved(before=chunk, after=replace(sent, error=str(error)), due_at=now)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.batches.recover import HELD_LOOK_S
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, TransientError
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
@@ -28,10 +30,15 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
         return
     assert chunk.batch_id is not None
     job = ledger.job(chunk.job_id)
+    changes: list[Change]
     try:
         status = provider.status(chunk.batch_id)
     except ProviderError as error:
-        changes = _failed(chunk, job, error, clock=clock)
+        is_strange = isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark)
+        if is_strange and _age_s(chunk, clock) > UNKNOWN_S_MAX:
+            changes = [_hold_for_key(chunk, job, clock=clock)]
+        else:
+            changes = _failed(chunk, job, error, clock=clock)
     else:
         changes = _known(chunk, job, status, clock=clock)
     ledger.record(claim, *changes, now=clock.now())
@@ -69,6 +76,13 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
         changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))
     return changes
+
+
+def _hold_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
+    """Hold a batch that only another key's account does not know: it goes on by itself when its own key is back."""
+    words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
+    due_at = clock.now() + timedelta(seconds=HELD_LOOK_S)
+    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(words, OTHER_KEY)), due_at=due_at)
 
 
 def _age_s(chunk: Chunk, clock: Clock) -> float:

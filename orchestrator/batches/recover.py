@@ -18,7 +18,7 @@ from orchestrator.batches.submit import POLL_FIRST_S, read_journal, submission_o
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, ProviderError, TooLarge, TransientError
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, ProvedAbsent, PutOnHold
+from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, KeyReturned, ProvedAbsent, PutOnHold
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
@@ -30,8 +30,10 @@ from orchestrator.domain.recovery import (
     Evidence,
     Fence,
     Hold,
+    HoldForKey,
     LookAgain,
     Recovery,
+    Reopen,
     Repeat,
     Wait,
 )
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 # nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
 TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
+HELD_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD})
 
@@ -60,7 +63,7 @@ def recover(
     decision: Decision | None = None
     try:
         decision = _decide(chunk, job, overview=overview, spool=spool, provider=provider, clock=clock)
-        changes = _act(chunk, decision, spool=spool, provider=provider, clock=clock)
+        changes = _act(chunk, decision, job.account, spool=spool, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
             write_journal(spool, chunk.token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateInDoubt) as error:  # of a repeated create, too: nothing of the first
@@ -84,12 +87,17 @@ def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provide
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
     journal = read_journal(spool, chunk.token)
-    if journal is None and traits.recovery in LISTING and chunk.state is ChunkState.IN_DOUBT:
-        found = provider.find(chunk.token, chunk.sent_at - timedelta(seconds=LOOK_BACK_S), chunk.file_id)
-        listed = [batch.batch_id for batch in sorted(found, key=lambda batch: (batch.created_at, batch.batch_id))]
+    is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
+    if traits.recovery in LISTING and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
+        since = chunk.sent_at - timedelta(seconds=LOOK_BACK_S)
+        found = provider.find(chunk.token, since, chunk.file_id, is_other_key=is_other_key)
+        is_other_key = found is None or (is_other_key and journal is not None)
+        listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     wagers = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
     wagered_usd = overview.totals(job.id).wagered_usd if wagers else Decimal(0)  # reads all of the job's chunks
-    evidence = Evidence(now=asked_at, journal=journal, listed=listed, wagered_usd=wagered_usd)
+    evidence = Evidence(
+        now=asked_at, journal=journal, listed=listed, wagered_usd=wagered_usd, is_other_key=is_other_key
+    )
     return recovery.decide(
         chunk,
         evidence,
@@ -99,7 +107,16 @@ def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provide
     )
 
 
-def _act(chunk: Chunk, decision: Decision, *, spool: Spool, provider: Provider, clock: Clock) -> list[Change]:
+def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: bool) -> bool:
+    """Whether a list can tell something: of what is in doubt, and of what is held for another key's sake."""
+    if chunk.state is ChunkState.IN_DOUBT:
+        return journal is None
+    return chunk.state is ChunkState.HELD and chunk.error_code == recovery.OTHER_KEY and is_other_key
+
+
+def _act(
+    chunk: Chunk, decision: Decision, account: str, *, spool: Spool, provider: Provider, clock: Clock
+) -> list[Change]:
     assert chunk.token is not None
     now = clock.now()
     match decision:
@@ -124,13 +141,18 @@ def _act(chunk: Chunk, decision: Decision, *, spool: Spool, provider: Provider, 
             absent = lifecycle.advance(chunk, ProvedAbsent())
             return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=chunk.token, state=state)]
         case Hold(reason):
-            return [_hold(chunk, reason, clock)]
+            return [_hold(chunk, PutOnHold(reason), clock)]
+        case HoldForKey():
+            words = recovery.other_key_words("the create, whose answer was lost, was sent", account)
+            return [_hold(chunk, PutOnHold(words, recovery.OTHER_KEY), clock)]
+        case Reopen():
+            return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, KeyReturned()), due_at=now)]
 
 
-def _hold(chunk: Chunk, reason: str, clock: Clock) -> ChunkMoved:
-    # Looked at again from time to time: the answer may yet turn up in the journal.
-    due_at = clock.now() + timedelta(seconds=60)
-    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(reason)), due_at=due_at)
+def _hold(chunk: Chunk, event: PutOnHold, clock: Clock) -> ChunkMoved:
+    # Looked at again from time to time: the answer may yet turn up in the journal, or the right key come back.
+    due_at = clock.now() + timedelta(seconds=HELD_LOOK_S)
+    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 
 
 def _repeat(chunk: Chunk, *, spool: Spool, provider: Provider, clock: Clock) -> list[Change]:
@@ -141,7 +163,7 @@ def _repeat(chunk: Chunk, *, spool: Spool, provider: Provider, clock: Clock) -> 
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
-            return [_hold(chunk, reason, clock)]
+            return [_hold(chunk, PutOnHold(reason), clock)]
         raise
     write_journal(spool, chunk.token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)

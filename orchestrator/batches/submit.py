@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator import records, spooled
 from orchestrator.domain import lifecycle, retry
-from orchestrator.domain.batch import Submission
+from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import (
     AccountPaused,
     AttemptClosed,
@@ -58,7 +58,7 @@ def submit(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, pr
         _upload(claim, chunk, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
-        begun = _intend(claim, job, chunk, ledger=ledger, settle_s=provider.traits.settle_s, clock=clock)
+        begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
         if begun is not None:
             _send(claim, begun, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
 
@@ -114,12 +114,12 @@ def _not_uploaded(
     ]
 
 
-def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, settle_s: float, clock: Clock) -> Chunk | None:
+def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Traits, clock: Clock) -> Chunk | None:
     """Commit the intent and return the chunk in SUBMITTING; None where the budget forbids it."""
     now = clock.now()
     token = chunk.token if chunk.state is ChunkState.UPLOADED else AttemptToken(clock.token())
     assert token is not None
-    begun = lifecycle.advance(chunk, SubmissionBegun(token, now))
+    begun = lifecycle.advance(chunk, SubmissionBegun(token, now, traits.key_mark))
     attempt = Attempt(
         token=token,
         chunk_id=chunk.id,
@@ -128,8 +128,9 @@ def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, settle_s: f
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         sent_at=now,
         digest=spooled.content_digest(chunk.requests),
+        key_mark=traits.key_mark,
     )
-    due_at = now + timedelta(seconds=settle_s)
+    due_at = now + timedelta(seconds=traits.settle_s)
     intent = ChunkMoved(before=chunk, after=begun, due_at=due_at)
     opened = AttemptOpened(attempt=attempt, budget_usd=job.policy.budget_usd)
     try:
@@ -176,6 +177,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, cl
         sent_at=chunk.sent_at,
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         file_id=chunk.file_id,
+        key_mark=chunk.key_mark,
     )
     try:
         records.keep_intent(spool, intent)

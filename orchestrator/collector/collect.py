@@ -4,6 +4,7 @@ Rule 1: what the provider sent is in place, whole and unread, before anything pa
         in reading can be mended for nothing.
 Rule 2: results are looked for in whatever way a batch ended: what an expired or cancelled one answered is paid for.
 Rule 3: rows whose answers the provider made and then lost are dead, not sent again by themselves: they were paid for.
+        What another account's key does not find is not lost: it is looked for again until the key is back.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from orchestrator.domain.lifecycle import ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
+from orchestrator.domain.recovery import is_other, other_key_words
 from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ def collect(
         for name in _archive(chunk, spool=spool, provider=provider, renewal=renewal):
             archived.append(name)  # one by one: what came before an error is kept
     except ProviderError as error:
+        if isinstance(error, Gone) and _is_of_another_account(chunk, provider):
+            ledger.record(claim, _wait_for_key(chunk, job, clock=clock), now=clock.now())
+            return
         if not isinstance(error, Gone) or _failed_before(chunk, Gone) + 1 < TRIES_MAX:
             ledger.record(claim, _later(chunk, error, clock=clock), now=clock.now())
             return
@@ -125,6 +130,25 @@ def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
     after = replace(chunk, tries=tries, error_code=type(error).__name__, error=str(error))
     return ChunkMoved(before=chunk, after=after, due_at=clock.now() + wait)
+
+
+def _is_of_another_account(chunk: Chunk, provider: Provider) -> bool:
+    """Whether the key is another than the batch was made with, and is not shown to know the batch all the same."""
+    assert chunk.batch_id is not None
+    if not is_other(chunk.key_mark, provider.traits.key_mark):
+        return False
+    try:
+        provider.status(chunk.batch_id)
+    except ProviderError:
+        return True
+    return False
+
+
+def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
+    words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
+    wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
+    # Not counted as a try, and no try is forgotten: workers with the right key may be at it, too.
+    return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=clock.now() + wait)
 
 
 def _absent(chunk: Chunk, *, lost: bool) -> Answer:

@@ -17,6 +17,7 @@ class Traits:
 
     name: str
     recovery: Recovery
+    key_mark: str = ""  # of the credential: tells keys apart, and cannot be turned back into one; "": not known
     takes_files: bool = False  # requests are uploaded as a file before the create
     settle_s: float = 120.0  # the total deadline of a create, and a margin
     lag_s: float = 0.0  # how long a new batch may be missing from the list

@@ -8,6 +8,7 @@ Rule 3: a chunk leaves SUBMITTING for PLANNED only on an event that says the cre
        ^          |             |   '--lost--> IN_DOUBT --created--> SUBMITTED      (adopted)
        '-refused--'             |                 |--absent--> PLANNED              (proved, or a person's word)
                                 |                 '--held--> HELD --created / absent--> as above
+                                |                             '--key is back--> IN_DOUBT
                                 '--too large--> SPLITTING --divided--> SPLIT
 """
 
@@ -39,6 +40,7 @@ class SubmissionBegun:
 
     token: AttemptToken
     at: datetime
+    key_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class PutOnHold:
     """It cannot be found out; a person decides."""
 
     error: str
+    error_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReturned:
+    """It was held because another account's key was in, and now the key is one that can ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ Event = (
     | AnswerLost
     | ProvedAbsent
     | PutOnHold
+    | KeyReturned
     | Fenced
     | BatchEnded
     | BatchRejected
@@ -171,6 +180,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.IN_DOUBT, PutOnHold): S.HELD,
         (S.HELD, BatchCreated): S.SUBMITTED,
         (S.HELD, ProvedAbsent): S.PLANNED,
+        (S.HELD, KeyReturned): S.IN_DOUBT,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
         (S.SUBMITTED, PutOnHold): S.HELD,
@@ -195,8 +205,8 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
     match event:
         case InputUploaded(token, file_id):
             return replace(chunk, state=state, token=token, file_id=file_id)
-        case SubmissionBegun(token, at):
-            begun = replace(chunk, state=state, token=token, sent_at=at, attempt=chunk.attempt + 1)
+        case SubmissionBegun(token, at, key_mark):
+            begun = replace(chunk, state=state, token=token, key_mark=key_mark, sent_at=at, attempt=chunk.attempt + 1)
             return replace(begun, fenced_at=None, error_code="", error="")
         case BatchCreated(batch_id):
             return replace(chunk, state=state, batch_id=batch_id, error="")
@@ -223,11 +233,15 @@ def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) ->
 
 def _without_batch(
     chunk: Chunk,
-    event: SubmissionRefused | FoundTooLarge | AnswerLost | PutOnHold | BatchRejected | ProvedAbsent,
+    event: SubmissionRefused | FoundTooLarge | AnswerLost | PutOnHold | KeyReturned | BatchRejected | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
-    error = "" if isinstance(event, ProvedAbsent) else event.error
-    error_code = event.error_code if isinstance(event, SubmissionRefused) else chunk.error_code
-    # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced.
-    file_id = chunk.file_id if state is S.IN_DOUBT else None
+    error = "" if isinstance(event, ProvedAbsent | KeyReturned) else event.error
+    error_code = event.error_code if isinstance(event, SubmissionRefused | PutOnHold) else chunk.error_code
+    if isinstance(event, KeyReturned):
+        error_code = ""
+    # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced, and a
+    # chunk that is held may be in doubt again.
+    is_kept = state is S.IN_DOUBT or (chunk.state is S.IN_DOUBT and state is S.HELD)
+    file_id = chunk.file_id if is_kept else None
     return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)

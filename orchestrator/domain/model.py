@@ -160,6 +160,7 @@ class Chunk:
     state: ChunkState = ChunkState.PLANNED
     attempt: int = 0  # creates begun so far
     token: AttemptToken | None = None  # of the last create
+    key_mark: str = ""  # of the credential that the last create was begun with; kept with its attempt; "": not known
     file_id: FileId | None = None
     sent_at: datetime | None = None
     fenced_at: datetime | None = None
@@ -211,6 +212,7 @@ class Attempt:
     cost_usd: Decimal | None = None
     batch_id: BatchId | None = None
     digest: str = ""  # of the bytes sent
+    key_mark: str = ""  # of the credential it was begun with; "": not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

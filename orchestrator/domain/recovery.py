@@ -3,7 +3,10 @@
 Rule 1: nothing here sends a create, but in class A, where the same one sent again makes nothing new. The way back to
         PLANNED is a proof of absence, or a price the user has agreed to.
 Rule 2: what the side journal says is the provider's own answer, and settles it.
-Rule 3: an absence is proved by two looks, a whole wait apart: a machine's clock that is set forward spoils one wait.
+Rule 3: another key may be another account's, and what that one says of absence is nothing: what it finds under our
+        token is ours, but nothing is fenced, repeated or given up on its word. The chunk is held until the key that
+        the create was sent with is back, or one that is shown to be of the same account.
+Rule 4: an absence is proved by two looks, a whole wait apart: a machine's clock that is set forward spoils one wait.
 
     A   the provider knows our token again: send the same create again, for as long as it surely does.
     B1  list + our mark + an input file that can be deleted: list; found -> adopt. Else delete the file (a create still
@@ -46,6 +49,7 @@ GUARANTEE = {
 }
 
 
+OTHER_KEY = "other_key"  # why a chunk is held that goes on by itself once the key is back
 FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its token"
 UNASKED = "the answer to the create was lost, and nothing can be asked about it"
 
@@ -99,7 +103,17 @@ class Hold:
     reason: str
 
 
-Decision = Adopt | Doubt | Wait | Fence | LookAgain | Repeat | Absent | Hold
+@dataclass(frozen=True, slots=True)
+class HoldForKey:
+    """The key that is in now cannot tell: wait for the one that the create was sent with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """The key is back: what was held for its sake is in doubt again, and can be looked up."""
+
+
+Decision = Adopt | Doubt | Wait | Fence | LookAgain | Repeat | Absent | Hold | HoldForKey | Reopen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +134,28 @@ class Evidence:
     journal: BatchId | None  # what the side journal says
     listed: Sequence[BatchId]  # batches that bear the attempt's mark, oldest first; empty where none can be listed
     wagered_usd: Decimal  # what attempts abandoned so far may cost twice
+    is_other_key: bool = False  # the key is not the attempt's, and is not shown to be of the same account
+
+
+def is_other(sent_with: str, present: str) -> bool:
+    """Say whether two marks are of two keys; a mark that is not known tells nothing."""
+    return bool(sent_with and present) and sent_with != present
+
+
+def other_key_words(what: str, account: str) -> str:
+    """Return why a chunk is held for the key's sake, and what to do."""
+    variable = account.rpartition("/")[2]
+    return (
+        f"{what} with another key than the one that is in {variable} now, and this one does not know it: "
+        "put that key back, and the job goes on by itself"
+    )
 
 
 def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, bounds: Bounds) -> Decision:
     """Decide the next move for a chunk in SUBMITTING, IN_DOUBT or HELD."""
     assert chunk.state in (ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD) and chunk.sent_at is not None
-    if evidence.journal is not None:
-        return Adopt(evidence.journal)
+    if evidence.journal is not None and not (chunk.state is ChunkState.HELD and evidence.is_other_key):
+        return Adopt(evidence.journal)  # held: a batch that this key's account does not know, so asking it is in vain
     settled_at = chunk.sent_at + timedelta(seconds=bounds.settle_s)
     if chunk.state is ChunkState.SUBMITTING:
         return Doubt() if evidence.now >= settled_at else Wait(settled_at)
@@ -136,9 +165,12 @@ def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Poli
     if isinstance(wager, Absent):
         return wager
     if chunk.state is ChunkState.HELD:
-        return Wait(evidence.now + timedelta(seconds=bounds.settle_s))
+        is_back = chunk.error_code == OTHER_KEY and not evidence.is_other_key
+        return Reopen() if is_back else Wait(evidence.now + timedelta(seconds=bounds.settle_s))
     if wager is not None:
         return wager
+    if evidence.is_other_key:
+        return HoldForKey()
     if policy.on_ambiguous is OnAmbiguous.HOLD:
         return Hold(UNASKED)
     if recovery is Recovery.KEYED:

@@ -43,8 +43,7 @@ def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> Non
                 f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
                 f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
             )
-    columns = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
-    tx.execute(ADD["attempts"], {"job_id": job_id} | {name: getattr(attempt, name) for name in columns})
+    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
 
 
 def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:

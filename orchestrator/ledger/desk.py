@@ -28,6 +28,7 @@ from orchestrator.domain.model import (
     ShardState,
     Step,
 )
+from orchestrator.domain.recovery import OTHER_KEY
 from orchestrator.ledger import rows
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import add_new, lock_accounts, lock_job
@@ -86,6 +87,7 @@ class SqlDesk:
                 values = {"state": JobState.RUNNING, "reason": "", "due": Step.REVIEW, "due_at": now}
                 tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
                 note(tx, job_id, "job.resumed", "", now)
+            tx.execute(_look_now(job_id, now))
             tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
 
     def break_leases(self, *, now: datetime) -> None:
@@ -175,6 +177,19 @@ class SqlDesk:
             note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, batch=batch_id or "none")
             return written(after)
 
+    def vouch(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
+        """Say that all creates of a job were sent from the account of this key; return how many chunks waited for it.
+
+        No version rises: what is decided on an older mark meanwhile is only more careful.
+        """
+        with self._database.write() as tx:
+            _job(tx, job_id)
+            marked = (attempts.c.job_id == job_id, attempts.c.key_mark.is_not(None))
+            tx.execute(sa.update(attempts).where(*marked).values(key_mark=key_mark))
+            count = int(tx.execute(_look_now(job_id, now)).rowcount)
+            note(tx, job_id, "job.vouched", "", now, chunks=count)
+            return count
+
     def jobs(self) -> list[Job]:
         """Return all jobs, the newest first."""
         with self._database.read() as connection:
@@ -223,6 +238,12 @@ class SqlDesk:
                 )
                 for row in connection.execute(query.limit(limit)).mappings()
             ]
+
+
+def _look_now(job_id: JobId, now: datetime) -> sa.Update:
+    """Return the update that lets what is held for another key's sake be looked at: the key may be back."""
+    held = (C.job_id == job_id, C.state == ChunkState.HELD, C.error_code == OTHER_KEY)
+    return sa.update(chunks).where(*held).values(due_at=now)
 
 
 def _job(tx: sa.Connection, job_id: JobId) -> Job:

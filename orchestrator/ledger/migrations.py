@@ -182,6 +182,10 @@ CREATE INDEX chunks_waiting ON chunks (job_id) WHERE waiting > 0;
 CREATE INDEX shards_by_job ON shards (job_id, state);
 """
 
+_SCHEMA_4: Final = """
+ALTER TABLE attempts ADD COLUMN key_mark TEXT;
+"""
+
 
 def _first(connection: sa.Connection) -> None:
     number = "INTEGER" if connection.dialect.name == "sqlite" else "BIGSERIAL"
@@ -201,6 +205,11 @@ def _third(connection: sa.Connection) -> None:
     show_due_steps(connection)
 
 
+def _fourth(connection: sa.Connection) -> None:
+    """Which credential a create was begun with. A program of schema 3 leaves it null: then nothing is known of it."""
+    _run(connection, _SCHEMA_4)
+
+
 def show_due_steps(connection: sa.Connection) -> None:
     """Make or renew the view `due_steps` (PostgreSQL only).
 
@@ -218,7 +227,8 @@ def _run(connection: sa.Connection, script: str) -> None:
             connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: Final[Sequence[Migration]] = (_first, _second, _third)  # number n takes schema n to n + 1; append only
+# Number n takes schema n to n + 1; append only.
+MIGRATIONS: Final[Sequence[Migration]] = (_first, _second, _third, _fourth)
 
 
 def present_schema(connection: sa.Connection) -> int:

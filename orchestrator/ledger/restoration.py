@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.census import Restored
-from orchestrator.domain.model import TERMINAL, Attempt, Chunk, Job, JobId, JobState, Shard
+from orchestrator.domain.model import TERMINAL, Chunk, Job, JobId, JobState, Shard
 from orchestrator.domain.policy import Policy
 from orchestrator.ledger import rows
 from orchestrator.ledger.database import Database
@@ -54,7 +54,7 @@ class SqlRestoration:
             for page in _pages(units):
                 _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])
                 _insert(tx, chunk_shards, [values for one in page for values in _covered(one)])
-                _insert(tx, attempts, [_attempt_values(job.id, sent) for one in page for sent in one.attempts])
+                _insert(tx, attempts, [rows.attempt_values(job.id, sent) for one in page for sent in one.attempts])
             for page in _pages(shards_of):
                 counted = [rows.shard_values(shard) | {"settled_count": shard.settled_count} for shard in page]
                 _insert(tx, shards, [values | {"due_at": now} for values in counted])
@@ -96,8 +96,3 @@ def _covered(one: Restored) -> Iterator[dict[str, Any]]:
             "row_count": count,
             "dead": one.dead_by_shard.get(shard_no, 0),
         }
-
-
-def _attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
-    names = ("token", "chunk_id", "number", "state", "reserved_usd", "cost_usd", "batch_id", "sent_at", "digest")
-    return {"job_id": job_id} | {name: getattr(attempt, name) for name in names}

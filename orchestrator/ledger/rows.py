@@ -15,6 +15,7 @@ from orchestrator.domain.model import (
     Chunk,
     ChunkState,
     Job,
+    JobId,
     JobState,
     Outcome,
     Shard,
@@ -25,7 +26,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy
 from orchestrator.ledger.schema import TALLY
 
-_CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "version"))
+_CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
 
@@ -37,11 +38,12 @@ def chunk_values(chunk: Chunk) -> dict[str, Any]:
 
 
 def chunk_of(row: sa.RowMapping) -> Chunk:
-    """Return the chunk that a row holds."""
+    """Return the chunk that a row holds; without its `key_mark`, where the row was not read with one."""
     values = {name: row[name] for name in _CHUNK} | {
         "state": ChunkState(row["state"]),
         "outcome": None if row["outcome"] is None else Outcome(row["outcome"]),
         "token": row["token_sent"],
+        "key_mark": row.get("key_mark") or "",
         "tally": Tally(**{name: row[name] for name in TALLY}),
         "version": row["version"],
     }
@@ -74,7 +76,12 @@ def job_of(row: sa.RowMapping) -> Job:
 def attempt_of(row: sa.RowMapping) -> Attempt:
     """Return the attempt that a row holds."""
     values = {f.name: row[f.name] for f in fields(Attempt)}
-    return Attempt(**values | {"state": AttemptState(row["state"])})
+    return Attempt(**values | {"state": AttemptState(row["state"]), "key_mark": row["key_mark"] or ""})
+
+
+def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
+    """Return the attempt's columns."""
+    return {"job_id": job_id} | {f.name: getattr(attempt, f.name) for f in fields(Attempt)}
 
 
 def policy_text(policy: Policy) -> str:

@@ -184,6 +184,7 @@ attempts = sa.Table(
     sa.Column("batch_id", sa.Text),
     sa.Column("sent_at", Utc, nullable=False),
     _text("digest"),
+    sa.Column("key_mark", sa.Text),  # null: begun by a program that kept none
     sa.UniqueConstraint("chunk_id", "number"),
     sa.UniqueConstraint("job_id", "batch_id"),
 )

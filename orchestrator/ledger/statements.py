@@ -19,7 +19,13 @@ def _keys(table: sa.Table) -> list[sa.ColumnElement[bool]]:
     return [key == sa.bindparam(f"the_{key.name}") for key in table.primary_key]
 
 
-READ: Final = {table.name: sa.select(table).where(*_keys(table)) for table in _UNITS}
+# A chunk is read with the mark of its last create, which the attempt keeps: a program that knows no marks may have
+# begun another create since, and would leave an old mark on the chunk.
+_KEY_MARK: Final = sa.select(attempts.c.key_mark).where(attempts.c.token == chunks.c.token_sent).scalar_subquery()
+_READABLE: Final[dict[str, sa.Select[Any]]] = {table.name: sa.select(table) for table in _UNITS} | {
+    chunks.name: sa.select(chunks, _KEY_MARK.label("key_mark"))
+}
+READ: Final = {table.name: _READABLE[table.name].where(*_keys(table)) for table in _UNITS}
 # Set what is given, where nobody else has moved the unit since it was read.
 SWAP: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))

@@ -102,6 +102,12 @@ class HttpClient:
         """The only place that the key is sent to."""
         return self._base.origin
 
+    @property
+    def key_mark(self) -> str:
+        """What tells this key, at this place, from another; see `Secret.mark`."""
+        base = self._base
+        return self.key.mark(f"{base.origin.scheme}://{base.origin.host}:{base.origin.port}{base.target.rstrip('/')}")
+
     def call(self, method: str, path: str) -> Answer:
         """Make one small exchange, without a body. Raises Unavailable where there is no answer."""
         return self.head(method, path, size_max=ANSWER_BYTES_MAX, enough=lambda _: False)

@@ -50,7 +50,10 @@ class OneRouter:
     def __init__(self, http: HttpClient, name: str = "onerouter") -> None:
         self._http = http
         self.traits = Traits(
-            name=name, recovery=Recovery.UNKNOWABLE, settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN)
+            name=name,
+            recovery=Recovery.UNKNOWABLE,
+            key_mark=http.key_mark,
+            settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
         )
 
     def upload(self, submission: Submission) -> FileId:  # noqa: ARG002 - part of the port
@@ -66,7 +69,9 @@ class OneRouter:
         submission_token: str,  # noqa: ARG002 - part of the port
         since: datetime,  # noqa: ARG002 - part of the port
         file_id: FileId | None = None,  # noqa: ARG002 - part of the port
-    ) -> Sequence[Listed]:
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - part of the port
+    ) -> Sequence[Listed] | None:
         """Find nothing: no list is documented, and a batch bears no mark."""
         return ()
 

@@ -10,6 +10,7 @@ Rule 3: both result files are read, in whatever way the batch has ended.
     GET    /batches/{id}             the batch object
     GET    /batches?limit=&after=    {"data": [batch object, …], "has_more"}, newest first
     POST   /batches/{id}/cancel      no body
+    GET    /files/{id}               {"id", "filename", …}
     GET    /files/{id}/content       lines
     DELETE /files/{id}               {"deleted": true}
 
@@ -27,7 +28,15 @@ from typing import Final
 import orjson
 
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, Gone, ProviderError, Unavailable
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateInDoubt,
+    CreateRefused,
+    Gone,
+    PermanentError,
+    ProviderError,
+    Unavailable,
+)
 from orchestrator.domain.model import BatchId, FileId
 from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.answers import (
@@ -73,6 +82,7 @@ class OpenAI:
         self.traits = Traits(
             name=name,
             recovery=Recovery.FENCED,
+            key_mark=http.key_mark,
             takes_files=True,
             settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
             lag_s=lag_s,
@@ -158,9 +168,30 @@ class OpenAI:
         if problem is not None and not is_ended_already(problem):
             raise error_of(problem, gone=_MISSING)
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
         """See the port. Every page is read that has a batch of that time on it; a page that cannot be is an error."""
-        return self._search.find(submission_token, since, file_id)
+        is_ours = not is_other_key or self._has_file(file_id, submission_token)
+        # The ids of two accounts may be the same; a token is found in one alone.
+        found = self._search.find(submission_token, since, file_id if is_ours else None)
+        return found if found or is_ours else None
+
+    def _has_file(self, file_id: FileId | None, token: str) -> bool:
+        """Whether this key can see the attempt's input file, known by its id and by the token in its name."""
+        if file_id is None:
+            return False
+        answer = self._http.call("GET", _path("files", file_id))
+        problem = problem_of(answer, self._http.key)
+        error = error_of(problem, gone=_MISSING) if problem is not None else None
+        if isinstance(error, PermanentError):
+            return False
+        if error is not None:
+            raise error
+        match answer.json():
+            case {"id": str() as known, "filename": str() as name}:
+                return known == file_id and token in name
+        return False
 
     def fence(self, file_id: FileId) -> None:
         """See the port. It is up only when the provider says that the file is deleted, or that there is none."""

@@ -140,6 +140,7 @@ class Units:
             state=state,
             attempt=number,
             token=intent.token,
+            key_mark=intent.key_mark,
             file_id=intent.file_id,
             sent_at=intent.sent_at,
             batch_id=batch_id,
@@ -228,6 +229,7 @@ class Units:
             batch_id=batch_id,
             sent_at=self.rules.now if intent is None else intent.sent_at,
             digest=spooled.content_digest(chunk.requests),
+            key_mark="" if intent is None else intent.key_mark,
         )
 
     def _state(self, intent: Intent | None, *, over: bool, made: bool) -> AttemptState:

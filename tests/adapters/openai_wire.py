@@ -83,6 +83,7 @@ class Account(httpx.BaseTransport):
         self.batches = batches
         self.calls: list[str] = []
         self.list_calls = 0
+        self.files: dict[str, str] = {}  # their names
         self.unlisted: set[str] = set()  # ids that the list does not show
         self.refusals: dict[str, tuple[int, Mapping[str, str]]] = {}  # by the path's beginning
         self._page_length = page_length
@@ -98,6 +99,9 @@ class Account(httpx.BaseTransport):
         path, _, query = target.partition("?")
         if path == "/v1/batches":
             return _response(200, self._page(httpx.QueryParams(query)))
+        name = self.files.get(path.removeprefix("/v1/files/"))
+        if name is not None:
+            return _response(200, {"id": path.removeprefix("/v1/files/"), "object": "file", "filename": name})
         found = [batch for batch in self.batches if path == f"/v1/batches/{batch['id']}"]
         return _response(200, found[0]) if found else _response(404, {"error": {"message": "no such batch"}})
 

@@ -32,7 +32,15 @@ NOW_S: Final = int(datetime.now(UTC).timestamp())
 
 def found(account: httpx.BaseTransport, since: datetime = SINCE, file_id: str | None = None) -> list[str]:
     with an_openai(transport=account) as provider:
-        return [batch.batch_id for batch in provider.find(TOKEN, since, FileId(file_id) if file_id else None)]
+        batches = provider.find(TOKEN, since, FileId(file_id) if file_id else None)
+    assert batches is not None
+    return [batch.batch_id for batch in batches]
+
+
+def found_by_another_key(account: httpx.BaseTransport, file_id: str | None = "file-0") -> list[str] | None:
+    with an_openai(transport=account) as provider:
+        batches = provider.find(TOKEN, SINCE, FileId(file_id) if file_id else None, is_other_key=True)
+    return None if batches is None else [batch.batch_id for batch in batches]
 
 
 # Finding one
@@ -63,6 +71,48 @@ def test_where_the_mark_was_dropped_the_input_file_is_one_too(metadata: object) 
     assert found(account, file_id="file-0") == ["batch_0"]
     assert found(account, file_id="file-7") == []
     assert found(account) == []
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"file-0": "orchestrator-another.jsonl"}, {"file-1": f"orchestrator-{TOKEN}.jsonl"}]
+)
+def test_another_key_that_finds_nothing_and_does_not_see_the_file_proves_nothing(files: dict[str, str]) -> None:
+    """The ids of two accounts may be the same, and so a file of that id, or a batch made from one, is not yet ours."""
+    account = Account([a_batch(0), a_batch(1)])
+    account.files = files
+
+    assert found_by_another_key(account) is None
+    assert found_by_another_key(account, None) is None
+
+
+def test_another_key_that_sees_the_attempts_own_file_is_of_the_same_account() -> None:
+    """A rotated key: its id, and our token in its name. From then on its list counts, the empty one, too."""
+    account = Account([a_batch(1)])
+    account.files = {"file-0": f"orchestrator-{TOKEN}.jsonl"}
+
+    assert found_by_another_key(account) == []
+    account.batches.append(a_batch(0, metadata=None))
+    assert found_by_another_key(account) == ["batch_0"]
+
+
+def test_what_another_key_finds_under_our_token_is_ours() -> None:
+    assert found_by_another_key(Account([a_batch(0), a_batch(1, **MARK)])) == ["batch_1"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_file_that_cannot_be_asked_for_now_is_asked_for_again(status: int) -> None:
+    account = Account([a_batch(0)])
+    account.refusals["/v1/files/file-0"] = (status, {})
+
+    with pytest.raises(ProviderError):
+        found_by_another_key(account)
+
+
+def test_the_right_key_asks_for_no_file() -> None:
+    account = Account([a_batch(0)])
+
+    assert found(account, file_id="file-0") == ["batch_0"]
+    assert account.calls == ["GET /v1/batches?limit=100"]
 
 
 def test_a_batch_without_a_mark_and_without_a_file_is_nobodys() -> None:

@@ -25,6 +25,14 @@ def test_a_secret_cannot_be_taken_along(take: object) -> None:
         take(KEY)  # type: ignore[operator]
 
 
+def test_a_mark_tells_keys_and_places_apart_and_shows_nothing_of_the_key() -> None:
+    """It stands in the ledger: always the same for one key at one place, or a job would not know its own key again."""
+    other = Secret("sk-canary-9f86d081884c7d66")
+
+    assert KEY.mark("https://api.example:443/v1") == KEY.mark("https://api.example:443/v1") == "040931cd9059"
+    assert len({KEY.mark("a"), KEY.mark("b"), other.mark("a"), other.mark("b")}) == 4
+
+
 @pytest.mark.parametrize("value", ["", " sk-1", "sk-1\n", "sk 1", "clé", "sk-\x00"])
 def test_what_cannot_stand_in_a_header_is_no_key(value: str) -> None:
     """It would be quoted in the error of whoever tries to send it."""

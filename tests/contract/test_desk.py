@@ -26,6 +26,7 @@ from orchestrator.domain.model import (
     JobState,
     Step,
 )
+from orchestrator.domain.recovery import OTHER_KEY
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, after, an_attempt, chunk_id
 from tests.contract.books import Books, names
 
@@ -294,3 +295,56 @@ def test_a_timeline_tells_what_happened_in_order_and_can_be_read_on_from_any_poi
     assert books.desk.events(JOB, after=told[1][0]) == told[2:]
     assert books.desk.events(JOB, limit=1) == told[:1]
     assert books.desk.events(JobId("other-deadbeef")) == []
+
+
+def held_for_its_key(books: Books, name: str, **fields: object) -> Chunk:
+    """Enter a held chunk whose create bears the mark "key 1"; it is due long after NOW."""
+    token = AttemptToken(f"token of {name}")
+    chunk = a_chunk(name, state=S.HELD, token=token, attempt=1, sent_at=NOW, **{"error_code": OTHER_KEY, **fields})
+    books.add(chunk, due_at=after(1_000))
+    books.write(AttemptOpened(attempt=an_attempt(token, chunk, key_mark="key 1"), budget_usd=None))
+    return books.ledger.chunk(chunk.id)
+
+
+def test_the_mark_of_the_key_is_kept_with_the_attempt_and_read_with_the_chunk(books: Books) -> None:
+    books.open(shards=0)
+    marked = held_for_its_key(books, "c00000-00000")
+    plain = a_chunk("c00000-00001", state=S.HELD, token=AttemptToken("no mark"), attempt=1, sent_at=NOW)
+    books.add(plain)
+    books.write(AttemptOpened(attempt=an_attempt(AttemptToken("no mark"), plain), budget_usd=None))
+
+    assert [attempt.key_mark for attempt in books.desk.attempts(JOB)] == ["", "key 1"]
+    assert (marked.key_mark, books.ledger.chunk(plain.id).key_mark) == ("key 1", "")
+
+
+def test_running_a_job_again_looks_at_once_at_what_waits_for_a_key(books: Books) -> None:
+    """The key may be back. What waits for a person's word waits on."""
+    books.open(shards=0)
+    held_for_its_key(books, "c00000-00000")
+    held_for_its_key(books, "c00000-00001", error_code="")
+
+    books.desk.resume(JOB, now=NOW)
+
+    assert names(books.claim(Step.RECOVER)) == ["c00000-00000"]
+
+
+def test_a_person_may_say_that_a_new_key_is_of_the_same_account(books: Books) -> None:
+    """From then on every create of the job counts as sent with the key that is in now."""
+    books.open(shards=0)
+    chunk = held_for_its_key(books, "c00000-00000")
+
+    count = books.desk.vouch(JOB, "key 2", now=NOW)
+
+    assert count == 1
+    assert books.ledger.chunk(chunk.id).key_mark == "key 2"
+    assert names(books.claim(Step.RECOVER)) == ["c00000-00000"]
+    assert books.desk.events(JOB)[-1][1].name == "job.vouched"
+
+
+def test_a_word_for_a_key_says_nothing_of_creates_without_a_mark_or_of_other_jobs(books: Books) -> None:
+    books.open(shards=0)
+    books.open(a_job(id=JobId("other-deadbeef")), shards=0)
+    held_for_its_key(books, "c00000-00000")
+
+    assert books.desk.vouch(JobId("other-deadbeef"), "key 2", now=NOW) == 0
+    assert [attempt.key_mark for attempt in books.desk.attempts(JOB)] == ["key 1"]

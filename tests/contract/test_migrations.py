@@ -13,14 +13,15 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.domain.changes import ChunkMoved
+from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import LedgerError
-from orchestrator.domain.model import ChunkState, Step
+from orchestrator.domain.model import AttemptToken, ChunkState, Step
 from orchestrator.ledger import claims, migrations, schema
 from orchestrator.ledger import postgres as postgres_module
 from orchestrator.ledger.database import Database, open_ledger
 from orchestrator.ledger.fleet import SqlFleet
-from tests.builders import ACCOUNT, JOB, NOW, a_chunk, after
+from orchestrator.ledger.rows import attempt_values, chunk_of
+from tests.builders import ACCOUNT, JOB, NOW, a_chunk, after, an_attempt
 from tests.contract.books import Books, names
 from tests.contract.threads import at_once
 
@@ -170,7 +171,9 @@ def test_a_program_of_the_schema_before_works_on_beside_the_new_one(
 
     def poll(books: Books) -> None:
         for claim in books.claim(Step.POLL, limit=10):
-            chunk = books.ledger.chunk(claim.unit.chunk_id)  # type: ignore[arg-type]
+            with books.database.read() as connection:  # only the columns that both programs know
+                row = connection.execute(sa.select(schema.chunks).where(schema.chunks.c.id == claim.unit.chunk_id))
+                chunk = chunk_of(row.mappings().one())
             ended = replace(chunk, state=ChunkState.ENDED)
             books.ledger.record(claim, ChunkMoved(before=chunk, after=ended, due_at=NOW), now=NOW)
 
@@ -190,6 +193,28 @@ def test_a_program_of_the_schema_before_works_on_beside_the_new_one(
     assert {chunk.state for chunk in found} == {ChunkState.ENDED}
     assert old.desk.cancel(JOB, now=NOW).state == "cancelling"
     assert len(Books(new[0]).claim(Step.COLLECT)) == 60
+
+
+def test_a_create_begun_by_a_program_of_schema_3_bears_no_mark(url: str) -> None:
+    """It writes the columns it knows: nothing is known of its key, and the mark of an earlier create does not stand in
+    for it."""
+    books = Books(open_ledger(url))
+    books.open(shards=0)
+    chunk = a_chunk(state=ChunkState.SUBMITTING, token=AttemptToken("old"), attempt=1, sent_at=NOW)
+    books.add(chunk)
+    old = an_attempt(AttemptToken("old"), chunk, key_mark="mark of key 1")
+    books.write(AttemptOpened(attempt=old, budget_usd=None))
+    names_of_3 = [column.name for column in schema.attempts.c if column.name != "key_mark"]
+    later = attempt_values(JOB, an_attempt(AttemptToken("new"), chunk))
+    with books.database.write() as tx:
+        tx.execute(sa.update(schema.attempts).values(state="refused"))
+        tx.execute(sa.insert(schema.attempts), {name: later[name] for name in names_of_3} | {"number": 2})
+        tx.execute(sa.update(schema.chunks).values(token_sent="new"))
+
+    found = books.ledger.chunk(chunk.id)
+
+    assert (found.token, found.key_mark) == ("new", "")
+    books.database.close()
 
 
 def test_programs_that_start_at_once_migrate_once(url: str) -> None:

@@ -14,6 +14,7 @@ from orchestrator.domain.model import BatchId, ChunkState
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import (
     GUARANTEE,
+    OTHER_KEY,
     Absent,
     Adopt,
     Bounds,
@@ -22,11 +23,15 @@ from orchestrator.domain.recovery import (
     Evidence,
     Fence,
     Hold,
+    HoldForKey,
     LookAgain,
     Recovery,
+    Reopen,
     Repeat,
     Wait,
     decide,
+    is_other,
+    other_key_words,
 )
 from tests.builders import NOW, a_chunk, after
 
@@ -54,6 +59,8 @@ class Case:
     cost: str | None = "0.50"
     wagered: str = "0"
     at_most: str = "1.00"
+    code: str = ""
+    other_key: bool = False
 
     def decide(self) -> Decision:
         chunk = a_chunk(
@@ -61,10 +68,15 @@ class Case:
             sent_at=NOW,
             fenced_at=None if self.fenced_s is None else after(self.fenced_s),
             tries=self.tries,
+            error_code=self.code,
             cost_usd_max=None if self.cost is None else Decimal(self.cost),
         )
         evidence = Evidence(
-            now=after(self.at_s), journal=self.journal, listed=self.listed, wagered_usd=Decimal(self.wagered)
+            now=after(self.at_s),
+            journal=self.journal,
+            listed=self.listed,
+            wagered_usd=Decimal(self.wagered),
+            is_other_key=self.other_key,
         )
         policy = Policy(on_ambiguous=self.on_ambiguous, max_duplicate_usd=Decimal(self.at_most))
         bounds = Bounds(settle_s=SETTLE_S, lag_s=LAG_S, late_s=LATE_S, key_s=KEY_S)
@@ -151,6 +163,27 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         # where the provider can be asked, resubmit asks
         (Case(on_ambiguous=RESUBMIT), Fence()),
         (Case(state="held", listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
+        # another key: what it finds is ours, what it does not find proves nothing, and nothing is done on its word
+        (Case(other_key=True, listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
+        (Case(other_key=True, journal=ONE), Adopt(ONE)),
+        (Case(other_key=True), HoldForKey()),
+        (Case(other_key=True, fenced_s=900, at_s=5_000, tries=1), HoldForKey()),
+        (Case(other_key=True, on_ambiguous=HOLD), HoldForKey()),
+        (Case(other_key=True, recovery=B2, at_s=20_000, fenced_s=3_600, tries=1), HoldForKey()),
+        (Case(other_key=True, recovery=A), HoldForKey()),
+        (Case(other_key=True, recovery=A, at_s=80_000), HoldForKey()),
+        (Case(other_key=True, state="submitting", at_s=119), Wait(after(120))),
+        (Case(other_key=True, state="submitting", at_s=120), Doubt()),
+        # ... but a wager needs no word of the provider's, and where nothing can be asked the key matters to nobody
+        (Case(other_key=True, recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
+        (Case(other_key=True, recovery=C), "hold"),
+        # held for the key's sake: it goes on once the key is back, and not before
+        (Case(state="held", code=OTHER_KEY, other_key=True), Wait(after(1_120))),
+        (Case(state="held", code=OTHER_KEY, other_key=True, journal=ONE), Wait(after(1_120))),
+        (Case(state="held", code=OTHER_KEY, other_key=True, listed=(ONE,)), Adopt(ONE)),
+        (Case(state="held", code=OTHER_KEY), Reopen()),
+        (Case(state="held", code=OTHER_KEY, recovery=A), Reopen()),
+        (Case(state="held", code=OTHER_KEY, journal=ONE), Adopt(ONE)),
     ],
 )
 def test_a_lost_create_is_decided_so(case: Case, decision: Decision | str) -> None:
@@ -191,6 +224,36 @@ def test_a_reason_to_hold_names_the_setting_that_would_change_it() -> None:
 
     assert isinstance(found, Hold)
     assert "max_duplicate_usd" in found.reason
+
+
+@given(
+    st.builds(
+        Case,
+        state=st.sampled_from(["in_doubt", "held"]),
+        at_s=st.floats(0, 100_000),
+        recovery=st.sampled_from([A, B1, B2]),
+        on_ambiguous=st.sampled_from([RECONCILE, HOLD, RESUBMIT]),
+        fenced_s=st.none() | st.floats(0, 10_000),
+        tries=st.integers(0, 3),
+        code=st.sampled_from(["", OTHER_KEY]),
+        other_key=st.just(True),
+    )
+)
+def test_on_another_accounts_word_nothing_is_fenced_repeated_or_given_up(case: Case) -> None:
+    """Rule 3, whatever the class, the policy and the time."""
+    assert isinstance(case.decide(), HoldForKey | Wait)
+
+
+@pytest.mark.parametrize(
+    ("sent_with", "present", "expected"),
+    [("a", "a", False), ("a", "b", True), ("", "b", False), ("a", "", False), ("", "", False)],
+)
+def test_a_mark_that_is_not_known_tells_nothing(sent_with: str, present: str, expected: bool) -> None:
+    assert is_other(sent_with, present) is expected
+
+
+def test_a_reason_to_wait_for_a_key_names_the_variable_it_belongs_in() -> None:
+    assert "OPENAI_API_KEY" in other_key_words("the create was sent", "openai/OPENAI_API_KEY")
 
 
 def test_every_class_says_what_it_guarantees() -> None:

@@ -12,6 +12,7 @@ from tests.fakes import answers
 from tests.fakes.faults import Temper
 
 SUCCEEDED, RETRYABLE, PERMANENT = 200, 500, 400
+HOME = "home"  # the account that the jobs are meant for, and the mark of its key
 PATIENCE = 8  # tries after which results that are not there may be given up
 
 
@@ -29,6 +30,7 @@ class SimulatedBatch:
     outcome: Outcome
     executed_count: int
     file_id: FileId | None = None
+    account: str = HOME
     rejected: bool = False
     ended: bool = False
     statuses: dict[str, int] = field(default_factory=dict)  # of the requests that ran, once it has ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -27,7 +27,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
-from tests.fakes.batches import SimulatedBatch, short
+from tests.fakes.batches import HOME, SimulatedBatch, short
 from tests.fakes.classes import KEY_S, LATE_S_MAX, Lists, ProviderClass
 from tests.fakes.clock import VirtualClock
 from tests.fakes.faults import Temper
@@ -49,10 +49,11 @@ class _Late:
     token: AttemptToken
     file_id: FileId | None
     content: bytes
+    account: str
 
 
 class SimulatedProvider:
-    """One account at one provider."""
+    """A provider, called with a key of its account HOME, or of another; see `credentials`."""
 
     def __init__(
         self,
@@ -72,16 +73,14 @@ class SimulatedProvider:
         self._request = msgspec.json.Decoder(_Request)
         self.temper = temper
         self.batches: dict[BatchId, SimulatedBatch] = {}
+        self.account = HOME  # whose key the present call bears
         self.files: dict[FileId, bytes | None] = {}  # None: deleted
+        self.owners: dict[FileId, str] = {}  # a file's account
         self.late: list[_Late] = []
         self.post_count: dict[AttemptToken, int] = {}
         self._names: dict[str, None] = {}  # every custom_id ever seen, in order
         self._running: list[SimulatedBatch] = []
-
-    @property
-    def traits(self) -> Traits:
-        """What the provider is like."""
-        return self._kind.traits
+        self.traits: Traits = replace(kind.traits, key_mark=HOME)
 
     @property
     def states_fees(self) -> bool:
@@ -94,7 +93,7 @@ class SimulatedProvider:
         for late in [late for late in self.late if late.lands_at <= now]:
             self.late.remove(late)
             if late.file_id is None or self.files.get(late.file_id) is not None:
-                self._made(late.token, late.file_id, late.content)
+                self._made(late.token, late.file_id, late.content, late.account)
         ending = [batch for batch in self._running if batch.ends_at <= now]
         for batch in ending:
             self._running.remove(batch)
@@ -103,16 +102,17 @@ class SimulatedProvider:
 
     def upload(self, submission: Submission) -> FileId:
         """Store the requests as an input file."""
+        account = self.account  # while the blocks are read, others may call
         content = b"".join(submission.blocks())
         self._falter()
         file_id = FileId(f"file-{len(self.files):04d}")
-        self.files[file_id] = content
+        self.files[file_id], self.owners[file_id] = content, account
         self._falter()  # the file is there, and nobody knows
         return file_id
 
     def create(self, submission: Submission) -> BatchId:
         """Make a batch, or not, and say so, or not."""
-        token, file_id = submission.token, submission.file_id
+        token, file_id, account = submission.token, submission.file_id, self.account
         self.post_count[token] = self.post_count.get(token, 0) + 1
         content = self._content(submission)
         self.settle()
@@ -120,14 +120,14 @@ class SimulatedProvider:
         is_so = self.temper.is_so
         if is_so("late"):
             lands_at = self._clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
-            self.late.append(_Late(lands_at, token, file_id, content))
+            self.late.append(_Late(lands_at, token, file_id, content, account))
             raise CreateInDoubt("timed out")
         if is_so("lost_before"):
             raise CreateInDoubt("connection reset")
-        batch_id = self._made(token, file_id, content)
+        batch_id = self._made(token, file_id, content, account)
         if is_so("lost_after"):
             if self._kind.lists is Lists.MARKS and is_so("doubled"):
-                twin = self._make(token, file_id, content)
+                twin = self._make(token, file_id, content, account)
                 twin.twin_of, twin.visible_at = batch_id, self.batches[batch_id].visible_at
             raise CreateInDoubt("the answer was lost")
         return batch_id
@@ -148,7 +148,7 @@ class SimulatedProvider:
             content = b"".join(submission.blocks())
         else:
             assert submission.file_id is not None
-            stored = self.files.get(submission.file_id)
+            stored = self.files.get(submission.file_id) if self._owns(submission.file_id) else None
             if stored is None:
                 raise CreateRefused(BadRequest("there is no such file", status=400))
             content = stored
@@ -156,16 +156,19 @@ class SimulatedProvider:
         assert content.count(b"\n") == submission.request_count
         return content
 
-    def _made(self, token: AttemptToken, file_id: FileId | None, content: bytes) -> BatchId:
+    def _owns(self, file_id: FileId | None) -> bool:
+        return file_id is not None and self.owners.get(file_id) == self.account
+
+    def _made(self, token: AttemptToken, file_id: FileId | None, content: bytes, account: str) -> BatchId:
         """Return the batch of this token: the one that is known, or a new one."""
         if self._kind.knows_tokens:
             known_from = self._clock.now() - timedelta(seconds=KEY_S)
             for batch in self.batches.values():
-                if batch.token == token and batch.created_at >= known_from:
+                if (batch.token, batch.account) == (token, account) and batch.created_at >= known_from:
                     return batch.id
-        return self._make(token, file_id, content).id
+        return self._make(token, file_id, content, account).id
 
-    def _make(self, token: AttemptToken, file_id: FileId | None, content: bytes) -> SimulatedBatch:
+    def _make(self, token: AttemptToken, file_id: FileId | None, content: bytes, account: str) -> SimulatedBatch:
         parsed = [self._request.decode(line) for line in content.splitlines()]
         requests = {request.custom_id: bytes(request.params) or bytes(request.body) for request in parsed}
         assert len(requests) == len(parsed), "a batch names a row twice"
@@ -183,6 +186,7 @@ class SimulatedProvider:
             outcome=Outcome.COMPLETED,
             executed_count=len(requests),
             file_id=file_id,
+            account=account,
         )
         self._doom(batch)
         self.batches[batch.id] = batch
@@ -255,7 +259,9 @@ class SimulatedProvider:
             batch.rejected = False
             batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
         """List batches that bear the mark and are visible by now; refuse where one that may be meant shows no mark yet.
 
         A mark that stands in results only is read from those of ended batches: as long as a batch of that time is at
@@ -266,20 +272,24 @@ class SimulatedProvider:
         if self._kind.lists is Lists.NOTHING:
             return []
         now = self._clock.now()
-        visible = [batch for batch in self.batches.values() if since <= batch.created_at and batch.visible_at <= now]
+        mine = (batch for batch in self.batches.values() if batch.account == self.account)
+        visible = [batch for batch in mine if since <= batch.created_at and batch.visible_at <= now]
         if self._kind.lists is Lists.AT_END and not all(batch.ended for batch in visible):
             raise Unavailable("a batch that may be the one is still at work")
-        return [
+        found = [
             Listed(batch_id=batch.id, created_at=batch.created_at)
             for batch in visible
             if batch.token == submission_token or (file_id is not None and batch.file_id == file_id)
         ]
+        has_file = self._owns(file_id) and file_id is not None and self.files[file_id] is not None
+        return None if is_other_key and not found and not has_file else found
 
     def fence(self, file_id: FileId) -> None:
         """Delete an input file; a batch that was just made from it may fail, uncharged."""
         self.settle()
         self._falter()
-        self._delete(file_id)
+        if self._owns(file_id):  # what there is none of counts as deleted
+            self._delete(file_id)
         self._falter()
 
     def _delete(self, file_id: FileId) -> None:
@@ -305,12 +315,12 @@ class SimulatedProvider:
         body = b'{"messages":[{"role":"user","content":"not ours"}]}'
         requests = dict.fromkeys(chance.sample(names, min(len(names), chance.randint(1, 5))), body)
         lines = (b'{"custom_id":"%s","params":%s}\n' % (name.encode(), body) for name in requests)
-        batch = self._make(AttemptToken(f"foreign {len(self.batches)}"), None, b"".join(lines))
+        batch = self._make(AttemptToken(f"foreign {len(self.batches)}"), None, b"".join(lines), HOME)
         return f"makes {batch.id}"
 
     def _known(self, batch_id: BatchId) -> SimulatedBatch:
         batch = self.batches.get(batch_id)
-        if batch is None or self._clock.now() < batch.known_at:
+        if batch is None or batch.account != self.account or self._clock.now() < batch.known_at:
             raise Gone("no such batch", status=404)
         return batch
 

@@ -168,7 +168,14 @@ class BookedProvider:
             self.batches[batch_id].outcome = Outcome.CANCELLED
         self._after()
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self,
+        submission_token: str,
+        since: datetime,
+        file_id: FileId | None = None,
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - there is one key
+    ) -> Sequence[Listed]:
         """List the batches of an attempt."""
         self._before()
         if self.recovery is Recovery.UNKNOWABLE:

@@ -1,23 +1,34 @@
-"""A key of another account in the middle of a job: nothing that was paid for is sent again (S17)."""
+"""A key of another account in the middle of a job: nothing that was paid for is sent again, or given up (S17)."""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from orchestrator.batches.cancel import TRIES_MAX as CANCEL_TRIES_MAX
+from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
-from orchestrator.domain.model import AttemptToken, ChunkState, Step
+from orchestrator.batches.recover import recover
+from orchestrator.batches.submit import write_journal
+from orchestrator.collector.collect import TRIES_MAX, Collecting, collect
+from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
+from orchestrator.domain.recovery import OTHER_KEY
 from orchestrator.ledger.database import open_sqlite
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter import OneRouter
 from orchestrator.providers.secret import Secret
+from orchestrator.spooled import RowReader
 from tests.adapters.wire import Answers
-from tests.builders import NOW, a_chunk, after
+from tests.builders import NOW, a_chunk, after, an_attempt
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
+from tests.fakes.spool import MemorySpool
 
 NEVER_HEARD_OF_IT: Final = (404, b'{"error": {"message": "no such batch"}}')
 
@@ -43,3 +54,104 @@ def test_a_batch_that_the_account_does_not_know_is_held_and_never_sent_again(
     assert books.claim(Step.SUBMIT, now=after(10**6)) == []
     assert [request.method for request in network.requests] == ["GET"]
     books.database.close()
+
+
+OURS, THEIRS = "sk-canary-our-key", "sk-canary-other-key"
+TOKEN: Final = AttemptToken("token-1")
+AT_WORK: Final = (200, json.dumps({"id": "batch-1", "status": "in_progress"}).encode())
+AN_HOUR_AGO: Final = after(-2 * 3_600)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    opened = Books(open_sqlite(tmp_path / "ledger.db"))
+    opened.open(shards=0)
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    started = VirtualClock(random.Random(1))
+    started.advance((NOW - BEGINNING).total_seconds())
+    return started
+
+
+def a_provider(key: str, network: Answers) -> OneRouter:
+    return OneRouter(HttpClient("https://api.example/v1", Secret(key), transport=network))
+
+
+def sent_with_our_key(books: Books, **fields: Any) -> Chunk:
+    """Enter a chunk whose create was begun with our key."""
+    chunk = a_chunk(token=TOKEN, attempt=1, sent_at=AN_HOUR_AGO, **fields)
+    books.add(chunk)
+    mark = a_provider(OURS, Answers()).traits.key_mark
+    books.write(AttemptOpened(attempt=an_attempt(TOKEN, chunk, key_mark=mark), budget_usd=None))
+    return books.ledger.chunk(chunk.id)
+
+
+def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_is_back(
+    books: Books, clock: VirtualClock
+) -> None:
+    """It is held, for the person who put the key in; looked at again and again; and taken up again without a word."""
+    chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
+    spool = MemorySpool()
+    write_journal(spool, TOKEN, BatchId("batch-1"))
+    looking: dict[str, Any] = {"ledger": books.ledger, "overview": books.overview, "spool": spool, "clock": clock}
+    [claim] = books.claim(Step.POLL)
+    poll(claim, ledger=books.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
+    held = books.ledger.chunk(chunk.id)
+    clock.advance(61)
+    [claim] = books.claim(Step.RECOVER, now=clock.now())
+
+    recover(claim, provider=a_provider(THEIRS, Answers()), **looking)
+
+    assert (held.state, held.error_code) == (ChunkState.HELD, OTHER_KEY)
+    assert "ONEROUTER_API_KEY" in held.error
+    assert books.ledger.chunk(chunk.id).state is ChunkState.HELD
+    clock.advance(1_000)
+    [claim] = books.claim(Step.RECOVER, now=clock.now())
+    recover(claim, provider=a_provider(OURS, Answers()), **looking)
+    assert books.ledger.chunk(chunk.id).state is ChunkState.SUBMITTED
+
+
+def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock: VirtualClock) -> None:
+    """However often it looks: they are paid for, and there when the key is back."""
+    chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
+    spool = MemorySpool()
+    provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 3 * TRIES_MAX))
+    collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
+
+    for _ in range(TRIES_MAX + 2):
+        [claim] = books.claim(Step.COLLECT, now=clock.now())
+        collect(claim, ledger=books.ledger, spool=spool, provider=provider, collecting=collecting, clock=clock)
+        clock.advance(10_000)
+
+    found = books.ledger.chunk(chunk.id)
+    assert (found.state, found.tries) == (ChunkState.ENDED, 0)
+    assert "another key" in found.error
+
+
+def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books: Books, clock: VirtualClock) -> None:
+    """A rotated key: what it does not find is counted, or a job whose results are gone would never end."""
+    chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
+    provider = a_provider(THEIRS, Answers(AT_WORK))
+    collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
+    [claim] = books.claim(Step.COLLECT)
+
+    collect(claim, ledger=books.ledger, spool=MemorySpool(), provider=provider, collecting=collecting, clock=clock)
+
+    assert books.ledger.chunk(chunk.id).tries == 1
+
+
+def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, clock: VirtualClock) -> None:
+    """That the other account has no such batch does not say that it has ended."""
+    chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
+    books.desk.cancel(chunk.job_id, now=NOW)
+
+    for _ in range(CANCEL_TRIES_MAX + 2):
+        [claim] = books.claim(Step.CANCEL, now=clock.now())
+        cancel(claim, ledger=books.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
+        clock.advance(10_000)
+
+    assert not books.ledger.chunk(chunk.id).cancel_sent

@@ -135,5 +135,10 @@ def settled_only_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
     return int(tx.execute(query).scalar_one()) * NANO
 
 
+def believed(*_marks: str) -> bool:
+    """Take every key for one of the same account."""
+    return False
+
+
 def nothing(*_arguments: Any, **_keywords: Any) -> None:
     """Do nothing."""

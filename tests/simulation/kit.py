@@ -19,6 +19,8 @@ from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
 from orchestrator.spooled import RowReader
+from tests.fakes.batches import HOME
+from tests.fakes.credentials import OTHER, ROTATED, Credential
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
 from tests.simulation.switching import SwitchingLedger, SwitchingPort, SwitchingProvider, SwitchingSpool
 from tests.simulation.variant import Variant
@@ -50,8 +52,9 @@ def an_empty_ledger() -> Database:
 def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
     """Return everything that any step of a job takes, by the name it takes it under."""
     switch, plan, digest = world.switch, job.plan, job.digest
-    provider = SwitchingProvider("provider", variant.provider(world.provider), switch)
-    traits = provider.traits
+    seen = {HOME: world.provider} | {key: Credential(world.provider, key) for key in (ROTATED, OTHER)}
+    providers = {key: SwitchingProvider("provider", variant.provider(one), switch) for key, one in seen.items()}
+    traits = providers[HOME].traits
     reader = RowReader(traits, digest)
     costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
     limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
@@ -68,7 +71,8 @@ def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
         "ledger": SwitchingLedger("ledger", world.ledger, switch),
         "overview": SwitchingPort("overview", world.overview, switch),
         "spool": SwitchingSpool("spool", job.spool, switch),
-        "provider": provider,
+        "provider": providers[HOME],
+        "providers": providers,
         "clock": world.wall,
         "planning": Planning(
             source=job.source, renderer=renderer, limits=limits, costing=costing, slice_rows=world.plan.slice_rows

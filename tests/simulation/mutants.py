@@ -101,6 +101,12 @@ MUTANTS: Final = tuple(
             "a batch not found is sent again",
             {"altered": altered((poll, "_failed", flawed_steps.gone_is_rejected))},
         ),
+        (
+            "b1",
+            20,
+            "another account is believed",
+            {"altered": altered((recovery, "is_other", flawed_steps.believed))},
+        ),
         # money
         (
             "c",

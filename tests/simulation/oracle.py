@@ -148,7 +148,8 @@ class Oracle:
         wagers = self._wagers()
         for name in batch.requests:
             for other in self._by_row[name]:
-                if other.token == batch.token or wagers & {other.token, batch.token}:
+                is_one_create = (other.token, other.account) == (batch.token, batch.account)
+                if is_one_create or wagers & {other.token, batch.token}:
                     continue
                 _expect(
                     other.ended or other.twin_of is not None,

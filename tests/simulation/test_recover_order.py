@@ -29,9 +29,11 @@ from tests.simulation.kit import an_empty_ledger
 class SleepyProvider(SimulatedProvider):
     """Answers at once; whoever asked gets to read it much later."""
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
         """List what is visible now, and then let time pass."""
-        found = super().find(submission_token, since, file_id)
+        found = super().find(submission_token, since, file_id, is_other_key=is_other_key)
         self._clock.advance(10 * LAG_S)
         return found
 

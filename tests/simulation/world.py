@@ -20,12 +20,14 @@ from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
 from orchestrator.wiring.bench import _STEPS
+from tests.fakes.batches import HOME
 from tests.fakes.classes import CLASSES
 from tests.fakes.clock import VirtualClock, WallClock
 from tests.fakes.dice import Fault
 from tests.fakes.faults import Temper
 from tests.fakes.provider import SimulatedProvider
 from tests.fakes.source import MemorySource
+from tests.simulation.keys import Keys
 from tests.simulation.kit import an_empty_ledger, kit
 from tests.simulation.oracle import Broken, Oracle
 from tests.simulation.people import People
@@ -118,6 +120,7 @@ class World:
         self.oracle = Oracle(self.database, self.provider, tuple(self.jobs.values()))
         self.power = Power(self, forgets_commits=variant.forgets_commits)
         self.people = People(self)
+        self.keys = Keys(name, plan.mishaps.other_key, self.clock, only=only)
         self.workers = [Worker(name=f"w{number}") for number in range(plan.workers)]
         self.turns = self.crashes = 0
         self.may_be_due = True
@@ -138,13 +141,18 @@ class World:
                 crashes=self.crashes,
                 batches=len(self.provider.batches),
                 elapsed_s=self.clock.elapsed_s,
-                faults=self.dice.fired,
+                faults=self.faults,
                 trace=self.trace.lines,
             )
         finally:
             for worker in self.workers:
                 if worker.is_busy:
                     self.kill(worker)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What has gone wrong so far."""
+        return self.dice.fired + self.keys.dice.fired
 
     def _open(self, job: SimulatedJob) -> None:
         policy = job.plan.policy
@@ -157,7 +165,7 @@ class World:
         if self.turns > self.plan.turns_max or late_s > PATIENCE_S:
             raise Broken(f"no end after {self.turns} turns, {late_s:.0f} s after the last fault: {self._standing()}")
         if not self.dice.is_calm and late_s > 0:
-            self.dice.is_calm = True
+            self.dice.is_calm = self.keys.dice.is_calm = True
             self.trace.add("-- from here on nothing goes wrong")
         if self.turns % 50 == 0:
             self._look_around()
@@ -282,8 +290,12 @@ class World:
     def _perform(self, claim: Claim) -> None:
         step, names = self.steps[claim.step]
         tools = self.jobs[claim.unit.job_id].kit
+        key = self.keys.present(claim.step)  # of the process: it has one from its start to its end
+        if key != HOME:
+            self.trace.add(f"{self.switch.worker} has the {key} key")
+        given = {name: tools["providers"][key] if name == "provider" else tools[name] for name in names}
         try:
-            step(claim, **{name: tools[name] for name in names})
+            step(claim, **given)
         except LeaseLost:
             self.trace.add(f"{self.switch.worker} yields {told(claim)}")
 
@@ -363,7 +375,7 @@ def simulate(
     except BaseException as error:
         error.add_note(f"replay: python -m tests.simulation replay {provider} {seed}")
         error.add_note(f"shrink: python -m tests.simulation shrink {provider} {seed}")
-        error.faults = world.dice.fired  # type: ignore[attr-defined]
+        error.faults = world.faults  # type: ignore[attr-defined]
         if keep_trace:
             sys.stdout.write("\n".join(world.trace.lines or ()) + "\n")
         raise
