@@ -58,8 +58,9 @@ class Asking:
         """Take the step that is due, each time it is, once for each answer; return how long it took, in seconds."""
         began = self.clock.now()
         for answer in answers:
-            claims: list[Any] = []
+            claims, limit = list[Any](), self.clock.now() + timedelta(days=1)
             while not claims:
+                assert self.clock.now() < limit, "the chunk is never due"
                 self.clock.advance(60)
                 claims = self.books.claim(Step.POLL, Step.COLLECT, now=self.clock.now())
             provider = OneRouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
