@@ -17,6 +17,8 @@ model (the same request always gets the same answer), survives `kill -9`, does t
     lines       result lines                                 damage      what the plan does to them
     result_file a result file while it is written            overview    bill and list, of both dialects
     store       durable state: batches, items, counters      bill        the bill, added up
+    operations  every operation, in one table                openapi     the description made of it
+    shapes      the answers, as the description has them
 
     openai_routes   its routes                               openai_service  what they do
     openai_intake   a create and an input file, checked      uploads         a multipart body, to disk

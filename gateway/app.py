@@ -4,9 +4,9 @@
     OpenAI's, of which the three above are three too: see openai_routes
     GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          no key, as the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
-    GET  /healthz                                                      no key
+    GET  /healthz, /openapi.json                                       no key
 
-Rule 1: any other path or verb is 404 in the documented envelope.
+Rule 1: any other path or verb is 404 in the documented envelope. Which there are stands in `operations`.
 Rule 2: the event loop waits for nothing but sockets; disk, SQLite and settling happen in threads, settling in one.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -33,6 +33,8 @@ from gateway.intake import RequestRefused, receive_body
 from gateway.openai_intake import OpenAIRefused, order_in
 from gateway.openai_routes import OpenAIRoutes, refused
 from gateway.openai_service import OpenAIService, is_openai_id
+from gateway.openapi import document
+from gateway.operations import OPERATIONS
 from gateway.service import CREATE_REFUSALS, Service
 from gateway.settings import GatewayConfig, ResultMode
 from gateway.states import Standing
@@ -47,6 +49,7 @@ RESULT_ROOT: Final = "/resource/batch-llm/azure-batch"
 DIGEST_LENGTH: Final = 8
 
 T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
@@ -57,22 +60,28 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     service = Service(config, clock or WallClock())
     routes = _Routes(service)
     openai = routes.openai
+    handlers: dict[str, Handler] = {
+        "create": routes.create,
+        "list": openai.batches,
+        "status": routes.status,
+        "cancel": routes.cancel,
+        "upload": openai.upload,
+        "files": openai.files,
+        "file": openai.file,
+        "delete": openai.delete,
+        "content": openai.content,
+        "download": routes.download,
+        "bill": routes.bill,
+        "batches": routes.batches,
+        "faults": routes.faults,
+        "set_faults": routes.set_faults,
+        "healthz": routes.healthz,
+        "openapi": routes.description,
+    }
     app = Starlette(
         routes=[
-            Route("/v1/batches", routes.create, methods=["POST"]),
-            Route("/v1/batches", openai.batches, methods=["GET"]),
-            Route("/v1/batches/{batch_id}", routes.status, methods=["GET"]),
-            Route("/v1/batches/{batch_id}/cancel", routes.cancel, methods=["POST"]),
-            Route("/v1/files", openai.upload, methods=["POST"]),
-            Route("/v1/files", openai.files, methods=["GET"]),
-            Route("/v1/files/{file_id}", openai.file, methods=["GET"]),
-            Route("/v1/files/{file_id}", openai.delete, methods=["DELETE"]),
-            Route("/v1/files/{file_id}/content", openai.content, methods=["GET"]),
-            Route("/resource/{rest:path}", routes.download, methods=["GET"]),
-            Route("/admin/bill", routes.bill, methods=["GET"]),
-            Route("/admin/batches", routes.batches, methods=["GET"]),
-            Route("/admin/faults", routes.faults, methods=["GET", "PUT"]),
-            Route("/healthz", routes.healthz, methods=["GET"]),
+            Route(operation.route or operation.path, handlers[operation.name], methods=[operation.method])
+            for operation in OPERATIONS
         ],
         exception_handlers={RequestRefused: _refused, HTTPException: _no_route},
     )
@@ -168,16 +177,22 @@ class _Routes:
 
     async def faults(self, request: Request) -> Response:
         self._require_key(request)
-        if request.method == "PUT":
-            try:
-                plan = decode_plan(await request.body())
-            except FaultPlanError as error:
-                raise RequestRefused(400, f"fault plan: {error}") from error
-            await asyncio.to_thread(self.service.set_plan, plan)
+        return Response(encode_plan(self.service.plan), media_type=JSON)
+
+    async def set_faults(self, request: Request) -> Response:
+        self._require_key(request)
+        try:
+            plan = decode_plan(await request.body())
+        except FaultPlanError as error:
+            raise RequestRefused(400, f"fault plan: {error}") from error
+        await asyncio.to_thread(self.service.set_plan, plan)
         return Response(encode_plan(self.service.plan), media_type=JSON)
 
     async def healthz(self, _request: Request) -> Response:
         return _json({"status": "ok"})
+
+    async def description(self, _request: Request) -> Response:
+        return _json(document())
 
     def _require_key(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

@@ -89,6 +89,8 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 Times = Count | Share
 HttpError = Annotated[int, msgspec.Meta(ge=400, le=599)]
+KEYS = {"propertyNames": {"pattern": "^[45][0-9]{2}$"}}  # the description would say nothing of a number's bounds there
+HttpErrors = Annotated[dict[HttpError, Times], msgspec.Meta(extra_json_schema=KEYS)]
 
 
 class FaultPlanError(ValueError):
@@ -98,12 +100,12 @@ class FaultPlanError(ValueError):
 class CreateFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to `POST /v1/batches`."""
 
-    refuse: dict[HttpError, Times] = {}
+    refuse: HttpErrors = {}
     retry_after_s: Seconds | None = None
     error_body: Times = 0
     code_body: Times = 0
     body_code: HttpError = 503
-    accept_then: dict[HttpError, Times] = {}
+    accept_then: HttpErrors = {}
     lost: Times = 0
     hang: Times = 0
     hang_s: Seconds = 60.0
@@ -114,9 +116,9 @@ class CreateFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class RouteFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to a route that has no more than an answer to lose."""
 
-    refuse: dict[HttpError, Times] = {}
+    refuse: HttpErrors = {}
     retry_after_s: Seconds | None = None
-    accept_then: dict[HttpError, Times] = {}
+    accept_then: HttpErrors = {}
     lost: Times = 0
     hang: Times = 0
     hang_s: Seconds = 60.0
@@ -132,7 +134,7 @@ class StatusFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What happens to `GET /v1/batches/{id}`."""
 
     not_found: Times = 0
-    refuse: dict[HttpError, Times] = {}
+    refuse: HttpErrors = {}
     retry_after_s: Seconds | None = None
     error_body: Times = 0
     code_body: Times = 0
@@ -160,7 +162,7 @@ class BatchFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class RowFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which rows the model fails or refuses to answer."""
 
-    fail: dict[HttpError, Times] = {}
+    fail: HttpErrors = {}
     filtered: Times = 0
     times: Count = 1
     no_line: bool = False
@@ -193,7 +195,7 @@ class LineFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class DownloadFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to downloads of result files."""
 
-    refuse: dict[HttpError, Times] = {}
+    refuse: HttpErrors = {}
     cut: Times = 0
     cut_unannounced: Times = 0
     cut_at: Share = 0.5

@@ -5,6 +5,7 @@ Rule: at no time is more of the file held than the network's last piece of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.message import Message
@@ -19,6 +20,9 @@ from gateway.intake import RequestRefused
 FIELD_BYTES_MAX: Final = 4_096
 FIELDS_MAX: Final = 32
 FILE_FIELD: Final = "file"
+
+# What is wrong with a body is said to whoever sent it; the parser would have it on the server's standard error, too.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 @dataclass(slots=True)

@@ -256,6 +256,9 @@ def _status_text(found: Status) -> str:
         lines.append(f"  the provider refuses the account: {found.pause_reason}")
     if found.totals.trouble:
         lines.append(f"  being tried again after: {found.totals.trouble}")
+    if found.totals.overdue:
+        others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
+        lines.append(f"  overdue: batch {found.totals.overdue_batch}{others} should have been over a day ago")
     if found.totals.held_chunks:
         lines.append(f"  held: see `orchestrator resolve {found.job_id}`")
     return "\n".join(lines)

@@ -238,7 +238,7 @@ def _outcome(bench: Workbench, job_id: JobId, stop: threading.Event | None) -> R
     held = bench.desk.held(job_id)
     if held:
         raise JobHeld(
-            f"job {job_id}: chunks held: {len(held)}, because nobody can tell whether their batches were created: "
+            f"job {job_id}: chunks held: {len(held)}, because only a person can find out about their batches: "
             f"see `orchestrator resolve {job_id}`"
         )
     reason = bench.desk.pause_reason(job.account, now=bench.clock.now())

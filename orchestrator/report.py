@@ -51,6 +51,8 @@ def progress(totals: Totals) -> str:
     if flying:
         answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
         parts.append(f"{_counted(flying, 'batch', 'batches')} in flight ({answered})")
+    if totals.overdue:
+        parts.append(f"{totals.overdue:,} of them overdue")
     unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.IN_DOUBT, 0)
     if unknown:
         parts.append(f"{unknown} sent and not answered yet")

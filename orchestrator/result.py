@@ -53,6 +53,8 @@ class Status:
             "in_flight_answered": totals.in_flight_done,
             "chunks": {state.value: count for state, count in sorted(totals.chunks.items())},
             "held_chunks": totals.held_chunks,
+            "overdue_batches": totals.overdue,
+            "overdue_batch": totals.overdue_batch,
             "batches": totals.batches,
             "lines": totals.lines,
             "missing": totals.missing,

@@ -106,7 +106,10 @@ def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None
             "One of your own needs dialect, base_url and api_key_env in the job's [provider] table"
         )
     known = [f.name for f in fields(ProviderSettings) if f.name != "name"]
-    values: dict[str, Any] = {"requests_max": 10_000, "bytes_max": 50_000_000} | tables.get(name, {})
+    table = tables.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: {name} must be a table: [{name}] with dialect, base_url and api_key_env")
+    values: dict[str, Any] = {"requests_max": 10_000, "bytes_max": 50_000_000, **table}
     refuse_unknown(values, known, f"{path}: [{name}]")
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides

@@ -232,12 +232,15 @@ def test_the_table_of_the_chaos_run_is_read() -> None:
     assert not judging.chaos(output("")).held
 
 
-def test_a_million_mutated_files_are_a_million() -> None:
-    told = "{} result files: no exception, no wrong row, every line counted; 9000 a second\n"
+def test_a_million_mutated_files_are_a_million_and_the_requests_count_too() -> None:
+    files = "{} result files: no exception, no wrong row, every line counted; 9000 a second\n"
+    told = files + "17 passed in 20.0s\n"
 
     assert judging.fuzzed(output(told.format(1_000_000))).held
     assert not judging.fuzzed(output(told.format(999_999))).held
     assert not judging.fuzzed(output(told.format(1_000_000), code=1)).held
+    assert not judging.fuzzed(output(files.format(1_000_000))).held
+    assert not judging.fuzzed(output(files.format(1_000_000) + "1 failed, 16 passed in 20.0s\n")).held
 
 
 def test_a_line_that_was_not_run_keeps_its_last_result(tmp_path: Path) -> None:

@@ -118,11 +118,14 @@ LINES: Final[tuple[Line, ...]] = (
     ),
     Line(
         id="T9",
-        measure="mutated result files",
-        target="1,000,000 files: no exception, no answer on another row, every line counted",
-        commands=("python -m tests.fuzz --files 1000000 --seed {first} --processes 2",),
+        measure="mutated result files; requests to the gateway, drawn from its own description",
+        target="1,000,000 files: no exception, no answer on another row, every line counted; every answer as described",
+        commands=(
+            "python -m tests.fuzz --files 1000000 --seed {first} --processes 2",
+            f"OPENAPI_EXAMPLES=100 OPENAPI_SEED={{first}} {ONE} -n 2 tests/fuzz/test_openapi.py",
+        ),
         judge=judging.fuzzed,
-        budget_s=120,
+        budget_s=140,
         cores=2,
         needs=("tests/fuzz/__main__.py",),
     ),

@@ -1,4 +1,8 @@
-"""The step that asks once how a batch stands. Safe to run twice: a second delivery finds nothing to do."""
+"""The step that asks once how a batch stands. Safe to run twice: a second delivery finds nothing to do.
+
+Rule: asking has an end. A batch that the provider will not tell of is held for a person, never sent again; one that is
+over its time is asked about on, and named.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches.recover import HELD_LOOK_S
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
-from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved
+from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, TransientError
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
-from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 # A new batch may be unknown for a while (OpenRouter was seen to answer 404 for seconds); an old one may not.
 UNKNOWN_S_MAX: Final = 3_600.0
+OVERDUE_WINDOWS: Final = 2  # of the time in which the provider says that a batch is over
+REFUSED: Final = "refused"  # kept as the error's code while the provider refuses to tell
 
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
@@ -40,18 +46,22 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
         else:
             changes = _failed(chunk, job, error, clock=clock)
     else:
-        changes = _known(chunk, job, status, clock=clock)
+        changes = _known(chunk, job, status, window_s=provider.traits.window_s, clock=clock)
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _known(chunk: Chunk, job: Job, status: BatchStatus, *, clock: Clock) -> list[Change]:
+def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, clock: Clock) -> list[Change]:
     assert chunk.token is not None
     now = clock.now()
+    overdue = status.outcome is None and _age_s(chunk, clock) > OVERDUE_WINDOWS * window_s
     counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
-    seen = replace(counted, fees_usd=status.fees_usd, tries=0, error="")
+    code = OVERDUE if overdue else ""
+    seen = replace(counted, fees_usd=status.fees_usd, tries=0, error_code=code, error="")
     if status.outcome is None:
         wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
-        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait)]
+        late = [Noted(name="batch.overdue", details={"chunk": chunk.name, "batch": str(chunk.batch_id)})]
+        told = late if overdue and chunk.error_code != OVERDUE else []
+        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *told]
     if status.rejected:
         wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
         rejected = lifecycle.advance(seen, BatchRejected(status.error))
@@ -68,7 +78,11 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
         # It may have run and been charged: never sent again without a person's word.
         held = lifecycle.advance(chunk, PutOnHold(f"the provider no longer knows batch {chunk.batch_id}: {error}"))
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
-    later = replace(chunk, tries=chunk.tries + 1, error=str(error))
+    tries, refused = retry.refused_tries(error, tries=chunk.tries, were_refusals=chunk.error_code == REFUSED)
+    if refused and tries >= retry.REFUSALS_MAX:
+        held = lifecycle.advance(chunk, PutOnHold(f"the provider does not say how batch {chunk.batch_id} is: {error}"))
+        return [ChunkMoved(before=chunk, after=held, due_at=None)]
+    later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s))
     changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + wait)]

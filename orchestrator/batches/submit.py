@@ -229,7 +229,7 @@ def _beyond_the_chunk(
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
         changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))
     if after.stops_job and job.state is JobState.RUNNING:
-        stopped = replace(job, state=JobState.STOPPED, reason=f"the provider refused the first batch: {error}")
+        stopped = replace(job, state=JobState.STOPPED, reason=after.stops_job)
         changes.append(JobMoved(before=job, after=stopped, due_at=now))
     return changes
 

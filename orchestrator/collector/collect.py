@@ -5,6 +5,7 @@ Rule 1: what the provider sent is in place, whole and unread, before anything pa
 Rule 2: results are looked for in whatever way a batch ended: what an expired or cancelled one answered is paid for.
 Rule 3: rows whose answers the provider made and then lost are dead, not sent again by themselves: they were paid for.
         What another account's key does not find is not lost: it is looked for again until the key is back.
+        Where it has them and will not hand them out, a person is asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from orchestrator.digests import HashedWriter
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
-from orchestrator.domain.lifecycle import ResultsCollected
+from orchestrator.domain.lifecycle import PutOnHold, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
@@ -126,6 +127,9 @@ def _failed_before(chunk: Chunk, kind: type[ProviderError]) -> int:
 
 def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
     tries = _failed_before(chunk, type(error)) + 1
+    if retry.is_refusal(error) and tries >= retry.REFUSALS_MAX:
+        reason = f"the provider does not hand out the results of batch {chunk.batch_id}: {error}"
+        return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(reason)), due_at=None)
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
     after = replace(chunk, tries=tries, error_code=type(error).__name__, error=str(error))

@@ -21,6 +21,7 @@ class Traits:
     takes_files: bool = False  # requests are uploaded as a file before the create
     settle_s: float = 120.0  # the total deadline of a create, and a margin
     lag_s: float = 0.0  # how long a new batch may be missing from the list
+    window_s: float = 86_400.0  # within which a batch is over, by the provider's own word
     late_s: float = 3_600.0  # class B2: how long after it was begun a create may still make its batch
     key_s: float = 0.0  # class A: how long the provider surely knows a create's token again
     line_open: bytes = b'{"custom_id":"'  # a request line: line_open, custom_id, line_body, the body, line_close

@@ -185,6 +185,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.SUBMITTED, BatchRejected): S.PLANNED,
         (S.SUBMITTED, PutOnHold): S.HELD,
         (S.ENDED, ResultsCollected): S.COLLECTED,
+        (S.ENDED, PutOnHold): S.HELD,
         (S.SPLITTING, Divided): S.SPLIT,
         (S.SPLITTING, CancelledUnsent): S.CANCELLED,
         (S.SPLITTING, GaveUp): S.DEAD,

@@ -61,6 +61,7 @@ class ChunkState(StrEnum):
 
 
 TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.DEAD})
+OVERDUE = "overdue"  # the error's code of a SUBMITTED chunk whose batch should have been over long ago
 HAS_BATCH = frozenset({ChunkState.SUBMITTED, ChunkState.ENDED, ChunkState.COLLECTED})
 IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD, ChunkState.SUBMITTED})
 

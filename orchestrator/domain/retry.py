@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.domain.errors import BadRequest, NotAuthorized, ProviderError, TooLarge, TransientError
+from orchestrator.domain.errors import (
+    BadRequest,
+    Gone,
+    NotAuthorized,
+    PermanentError,
+    ProviderError,
+    TooLarge,
+    TransientError,
+)
 from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
 from orchestrator.domain.policy import Policy
 
@@ -17,6 +25,10 @@ DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 ACCOUNT_PAUSE_S: Final = 300.0
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
+REFUSALS_MAX: Final = 64  # of one call in a row; with the waits between them, two to three hours
+REFUSALS_UNCOUNTED: Final = 8  # as far as the count may stand when what a call fails with changes its kind
+# Nothing is there that takes batches, or not for this account: the same for every chunk, whatever is in it.
+MISPLACED: Final = frozenset({404, 405, 410})
 RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
 RETRYABLE_CODES: Final = frozenset(
     {
@@ -50,6 +62,25 @@ def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float
     return max(floor_s or 0.0, DELAY_S_MIN / 2 + draw * ceiling_s)
 
 
+def is_refusal(error: ProviderError) -> bool:
+    """Whether the provider will not do it, for what is asked and not for who asks or when."""
+    return isinstance(error, PermanentError) and not isinstance(error, NotAuthorized | Gone)
+
+
+def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> tuple[int, bool]:
+    """Count one more failure of a call; return the count, and whether these are refusals.
+
+    A count that changes its kind starts anew, but for what makes the waits long: a provider that was away for hours and
+    then refuses once has not refused for hours.
+
+    Args:
+        tries: failures in a row, so far.
+        were_refusals: whether the last of them was such a refusal.
+    """
+    refused = is_refusal(error)
+    return (tries if refused == were_refusals else min(tries, REFUSALS_UNCOUNTED)) + 1, refused
+
+
 def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:
     """Return how long to leave a running batch alone, given its age; a tenth is left to chance, against herds."""
     calm_s = min(policy.poll_s_max, max(policy.poll_s_min, age_s * POLL_AGE_FRACTION))
@@ -63,7 +94,7 @@ class AfterRefusal:
     event: SubmissionRefused | FoundTooLarge | GaveUp
     delay_s: float = 0.0
     pauses_account: bool = False
-    stops_job: bool = False
+    stops_job: str = ""  # why; "" where it does not
 
 
 def after_refusal(
@@ -73,7 +104,8 @@ def after_refusal(
 
     Args:
         ever_created: whether any batch of this job was ever accepted. A 400 on the very first one is a mistake in
-            the job, to be mended before the rest is sent; later it concerns this chunk alone.
+            the job, to be mended before the rest is sent; later it concerns this chunk alone. Unless it says that
+            there is nothing at this address: that is no chunk's fault, however many went before it.
     """
     code = str(error.status or "refused")
     refused = SubmissionRefused(code, str(error))
@@ -83,7 +115,10 @@ def after_refusal(
         case TooLarge() if request_count > 1:
             return AfterRefusal(event=FoundTooLarge(str(error)))
         case BadRequest() if not ever_created:
-            return AfterRefusal(event=refused, stops_job=True)
+            return AfterRefusal(event=refused, stops_job=f"the provider refused the first batch: {error}")
+        case BadRequest(status=status) if status in MISPLACED:
+            why = "the address, the model or the account is not what it was; no row is at fault, and none is given up"
+            return AfterRefusal(event=refused, stops_job=f"the provider takes no batches there: {error} ({why})")
         case TransientError(retry_after_s=floor_s):
             return AfterRefusal(event=refused, delay_s=backoff_s(tries, draw=draw, floor_s=floor_s))
         case _:

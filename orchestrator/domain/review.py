@@ -36,6 +36,8 @@ class Totals:
     unreadable: int = 0
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
+    overdue: int = 0  # batches that should have been over long ago
+    overdue_batch: str = ""  # one of them
     batches: int = 0  # creates that made one
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most

@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    OVERDUE,
     TERMINAL,
     AttemptState,
     Chunk,
@@ -50,6 +51,8 @@ class SqlOverview:
             waiting_since=chunk_sums["waiting_since"],
             in_flight_rows=chunk_sums["in_flight_rows"],
             in_flight_done=chunk_sums["in_flight_done"],
+            overdue=chunk_sums["overdue"],
+            overdue_batch=chunk_sums["overdue_batch"] or "",
             batches=money["batches"],
             cost_usd=int(money["cost"]) * NANO,
             reserved_usd=int(money["reserved"]) * NANO,
@@ -141,6 +144,7 @@ def _shard_sums(job_id: JobId) -> sa.Select[Any]:
 @lru_cache(maxsize=64)
 def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
     submitted = C.state == ChunkState.SUBMITTED
+    overdue = sa.and_(submitted, C.error_code == OVERDUE)
     return sa.select(
         *(_sum(C[name], name) for name in TALLY),
         sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
@@ -148,6 +152,8 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
         ),
         _when(submitted, C.request_count, "in_flight_rows"),
         _when(submitted, C.done_count, "in_flight_done"),
+        _when(overdue, 1, "overdue"),
+        sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),
     ).where(C.job_id == job_id)
 
 

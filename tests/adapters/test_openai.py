@@ -224,6 +224,8 @@ def test_a_refusal_is_certain(status: int) -> None:
         (502, b"<html>"),
         (503, error("no provider meets your routing requirements")),
         (504, b""),
+        (500, CREATED),
+        (500, error(f"No such File object: {FILE}", code="invalid_input_file")),
     ],
 )
 def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
@@ -251,6 +253,28 @@ def test_a_refusal_says_why(status: int, content: bytes, expected: type[Provider
 
     assert isinstance(failure, CreateRefused)
     assert type(failure.error) is expected
+
+
+def test_a_label_is_cut_to_what_the_metadata_hold() -> None:
+    """A create is not refused for the length of a job's name."""
+    transport = Answers((200, orjson.dumps(CREATED)))
+    with an_openai(transport=transport) as provider:
+        provider.create(replace(a_submission(), label="x" * 1_000))
+
+    (request,) = transport.requests
+    assert orjson.loads(request.content)["metadata"] == {
+        "orchestrator_attempt": TOKEN,
+        "orchestrator_chunk": "x" * 512,
+    }
+
+
+def test_a_batch_object_that_bears_an_error_is_still_the_batch() -> None:
+    """Kin of this API put one into the object itself: how the batch stands is what was asked for."""
+    told = {"error": {"message": "two requests failed", "code": 500}}
+
+    assert polled(COMPLETED | told).outcome is Outcome.COMPLETED
+    with an_openai(transport=Answers((200, orjson.dumps(CREATED | told | {"status": "cancelling"})))) as provider:
+        provider.cancel(BATCH)
 
 
 def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
@@ -432,6 +456,18 @@ def test_a_download_that_is_cut_is_unavailable() -> None:
     cut = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + LINE
     with serving(saying_last(cut)) as server, an_openai(server.url) as provider, pytest.raises(Unavailable):
         collected(provider)
+
+
+def test_a_file_that_is_cut_before_its_first_byte_is_no_empty_file() -> None:
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    with serving(saying_last(cut)) as server, an_openai(server.url) as provider, pytest.raises(Unavailable):
+        collected(provider)
+
+
+def test_a_refusal_of_a_file_is_known_by_its_status_however_its_words_are_cut() -> None:
+    cut = b'HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n{"error":'
+    with serving(saying_last(cut)) as server, an_openai(server.url) as provider, pytest.raises(Gone):
+        collected(provider, "output=file-output")
 
 
 # Cancel and fence

@@ -66,6 +66,7 @@ LEGAL: Final = {  # by hand, not read from the code
     ("submitted", "rejected"): "planned",
     ("submitted", "held"): "held",
     ("ended", "collected"): "collected",
+    ("ended", "held"): "held",
     ("splitting", "divided"): "split",
     ("splitting", "cancelled unsent"): "cancelled",
     ("splitting", "gave up"): "dead",

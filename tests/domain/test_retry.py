@@ -156,9 +156,22 @@ def test_a_bad_request_on_the_very_first_batch_stops_the_job_and_later_costs_the
     error = errors.BadRequest("no such model", status=400)
 
     assert after(error, ever_created=False) == retry.AfterRefusal(
-        event=SubmissionRefused("400", "no such model"), stops_job=True
+        event=SubmissionRefused("400", "no such model"),
+        stops_job="the provider refused the first batch: no such model",
     )
     assert after(error, ever_created=True) == retry.AfterRefusal(event=GaveUp("400", "no such model"))
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+def test_where_nothing_takes_batches_the_job_stops_however_many_were_taken_before_and_no_row_is_given_up(
+    status: int,
+) -> None:
+    """An address, a model or an account that is no longer what it was is the same for all chunks."""
+    found = after(errors.BadRequest("not here", status=status), ever_created=True)
+
+    assert found.event == SubmissionRefused(str(status), "not here")
+    assert "not here" in found.stops_job
+    assert "no row is at fault" in found.stops_job
 
 
 @pytest.mark.parametrize("error", [errors.Gone("gone", status=410), errors.PermanentError("never", status=451)])

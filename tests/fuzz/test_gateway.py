@@ -1,6 +1,7 @@
 """Requests of every kind to the gateway: each is answered, none with a 500, and what is refused has made nothing.
 
-It serves no OpenAPI description (its routes are Starlette's), so the requests are drawn here.
+These know nothing of what the server says of itself: paths nobody described, bodies that are no JSON. Requests drawn
+from its description: test_openapi.py.
 """
 
 from __future__ import annotations

@@ -134,3 +134,17 @@ def test_the_new_routes_ask_for_the_key_too(tmp_path: Path, path: str) -> None:
 def test_a_bad_page_is_a_400(tmp_path: Path, path: str) -> None:
     with a_gateway(tmp_path) as gateway:
         assert gateway.send("GET", path).status_code == 400
+
+
+def test_what_is_wrong_with_a_form_is_told_to_its_sender_and_not_to_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever can reach the port could else fill the disk of its log."""
+    form = b'--x\r\nContent-[Disposition: form-data; name="file"\r\n\r\n--x--\r\n'
+    with a_gateway(tmp_path) as gateway:
+        answer = gateway.send(
+            "POST", "/v1/files", content=form, headers={"content-type": "multipart/form-data; boundary=x"}
+        )
+
+    assert answer.status_code == 400
+    assert [record.name for record in caplog.records if record.levelname == "WARNING"] == []

@@ -14,6 +14,7 @@ from orchestrator.batches.poll import UNKNOWN_S_MAX
 from orchestrator.collector.collect import TRIES_MAX
 from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.model import ChunkState, JobState, Step
+from orchestrator.domain.retry import REFUSALS_MAX
 from orchestrator.ledger.database import Database
 from tests.builders import ACCOUNT, JOB
 from tests.matrix.dialects import CREATE, ROW_COUNT, Dialect, Endpoint, Kind
@@ -21,6 +22,7 @@ from tests.matrix.faults import FAULTS, Fault
 from tests.matrix.server import MatrixServer
 from tests.matrix.stage import LEASE_S, Overheard, Stage, led
 
+REFUSALS: Final = frozenset({"BadRequest", "TooLarge"})  # which no other try can mend
 TURNS_MAX: Final = 9  # of looking at a chunk in doubt: more than there are ways out of it
 
 
@@ -48,7 +50,7 @@ def _upload(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
         heard, words, calls = provider.heard, _words(stage), cell.read.count(endpoint.target)
         outcome = _standing(stage)
     if stage.job.state is JobState.STOPPED:
-        outcome += f"; {_later(stage, dialect, endpoint, fault)}"
+        outcome += _later(stage, dialect, endpoint, fault)
     elif stage.chunk.state is ChunkState.PLANNED:
         _heals(stage, dialect, endpoint)
     return Seen(outcome=f"{heard}: {outcome}", creates=0, calls=calls, words=words)
@@ -68,7 +70,7 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
     assert creates <= 1
     outcome = _standing(stage)
     if stage.job.state is JobState.STOPPED:
-        outcome += f"; {_later(stage, dialect, endpoint, fault)}"
+        outcome += _later(stage, dialect, endpoint, fault)
     elif stage.chunk.state is ChunkState.PLANNED:
         _heals(stage, dialect, endpoint)
     outcome = f"in doubt, {'adopted' if outcome == 'submitted' else outcome}" if doubted else outcome
@@ -83,7 +85,8 @@ def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> 
         _uploaded(later, dialect, endpoint)
     with later.facing(dialect, endpoint, fault) as (provider, _cell):
         later.run(Step.SUBMIT, provider)
-    return f"once a batch was ever made, {_standing(later)}"
+    standing = _standing(later)
+    return "" if standing == "job stopped" else f"; once a batch was ever made, {standing}"
 
 
 def _recovered(stage: Stage, provider: Overheard) -> None:
@@ -204,6 +207,10 @@ def _status(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
             stage.clock.advance(UNKNOWN_S_MAX + 1)
             stage.run(Step.POLL, provider)
             outcome += f"; {stage.chunk.state} once the batch is an hour old"
+        elif heard in REFUSALS:
+            _let_refusals_pass(stage, Step.POLL)
+            stage.run(Step.POLL, provider)
+            outcome += f"; {stage.chunk.state} after {REFUSALS_MAX} refusals"
     return Seen(outcome=f"{heard}: {outcome}", creates=0, calls=calls, words=words)
 
 
@@ -221,9 +228,22 @@ def _results(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -
             stage.let_pass()
             stage.run(Step.COLLECT, provider)
             tries += 1
+        if heard in REFUSALS:
+            _let_refusals_pass(stage, Step.COLLECT)
+            stage.run(Step.COLLECT, provider)
+            first += f"; {stage.chunk.state} after {REFUSALS_MAX} refusals"
     last = _collected(stage, tries) if stage.chunk.state is ChunkState.COLLECTED else ""
     outcome = "; ".join(part for part in (first, last) if part)
     return Seen(outcome=f"{heard}: {outcome}", creates=0, calls=calls, words=words)
+
+
+def _let_refusals_pass(stage: Stage, step: Step) -> None:
+    """Have as many refusals behind it as are borne; one more is to come."""
+    stage.let_pass()
+    chunk, now = stage.chunk, stage.clock.now()
+    (claim,) = stage.ledger.claim((step,), limit=1, now=now, lease_s=LEASE_S)
+    tired = replace(chunk, tries=REFUSALS_MAX - 1)
+    stage.ledger.record(claim, ChunkMoved(before=chunk, after=tired, due_at=now), now=now)
 
 
 def _point(stage: Stage, endpoint: Endpoint, fault: Fault) -> None:

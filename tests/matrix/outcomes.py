@@ -34,9 +34,10 @@ An outcome is *the error: what comes next*; `none` means that the call was taken
 - *planned again*: nothing was created, and that is certain; the chunk goes out under a new token.
 - *in doubt*: nobody knows whether there is a batch. At OneRouter nothing can be asked, and the chunk is *held* for a
   person; at OpenAI it is looked for, and *adopted*, or *proved absent* and planned again, by itself.
-- *job stopped*: the first batch was refused for what it is; the job's owner mends it. *rows dead*: the same, later, of
-  one chunk.
-- *asked again*, *fetched again*: later, after a wait that grows to five minutes, for as long as it takes.
+- *job stopped*: the first batch was refused for what it is, or any batch because nothing takes batches there; the
+  job's owner mends it. *rows dead*: the first, later, of one chunk.
+- *asked again*, *fetched again*: later, after a wait that grows to five minutes, for as long as it takes; but what is
+  *refused* that often in a row, which takes two to three hours, is *held* for a person: there may be answers.
 - *not before*: the provider said how long to wait. *account paused*: nothing more is sent on this account for five
   minutes.
 - *kept at try n*: what could be had after so many tries is taken for all there is.

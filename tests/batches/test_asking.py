@@ -1,0 +1,143 @@
+"""Asking a provider has an end: a batch it will not tell of, or results it will not hand out, come before a person."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from orchestrator.batches.poll import poll
+from orchestrator.collector.collect import Collecting, collect
+from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
+from orchestrator.domain.retry import REFUSALS_MAX
+from orchestrator.ledger.database import open_sqlite
+from orchestrator.providers.http import HttpClient
+from orchestrator.providers.onerouter import SELF, OneRouter
+from orchestrator.providers.secret import Secret
+from orchestrator.spooled import RowReader
+from tests.adapters.wire import Answers
+from tests.builders import JOB, NOW, a_chunk, an_attempt
+from tests.contract.books import Books
+from tests.fakes.clock import BEGINNING, VirtualClock
+from tests.fakes.spool import MemorySpool
+
+RUNNING: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "IN_PROGRESS", "total_requests": 10}')
+ENDED: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "SUCCESS", "total_requests": 10}')
+BUSY: Final = (503, b'{"error": {"message": "busy"}}')
+DAY_S: Final = 86_400.0
+OF_A_CHUNK: Final = (Step.SUBMIT, Step.POLL, Step.COLLECT, Step.RECOVER, Step.CANCEL)
+
+
+def refusal(status: int) -> tuple[int, bytes]:
+    return status, b'{"error": {"message": "never"}}'
+
+
+class Asking:
+    """A job of one chunk at a provider whose answers a test chooses."""
+
+    def __init__(self, folder: Path, state: ChunkState) -> None:
+        self.books = Books(open_sqlite(folder / "ledger.db"))
+        self.books.open(shards=0)
+        self.clock = VirtualClock(random.Random(1))
+        self.clock.advance((NOW - BEGINNING).total_seconds())
+        ended = {"outcome": Outcome.COMPLETED, "results": SELF} if state is ChunkState.ENDED else {}
+        chunk = a_chunk(state=state, token=AttemptToken("token-1"), attempt=1, sent_at=NOW, **ended)
+        self.books.add(chunk)
+        self.books.write(AttemptOpened(attempt=an_attempt("token-1", chunk), budget_usd=None))
+
+    @property
+    def chunk(self) -> Chunk:
+        return self.books.ledger.chunk(a_chunk().id)
+
+    def ask(self, *answers: tuple[int, bytes]) -> float:
+        """Take the step that is due, each time it is, once for each answer; return how long it took, in seconds."""
+        began = self.clock.now()
+        for answer in answers:
+            claims, limit = list[Any](), self.clock.now() + timedelta(days=1)
+            while not claims:
+                assert self.clock.now() < limit, "the chunk is never due"
+                self.clock.advance(60)
+                claims = self.books.claim(Step.POLL, Step.COLLECT, now=self.clock.now())
+            provider = OneRouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
+            tools: dict[str, Any] = {"ledger": self.books.ledger, "provider": provider, "clock": self.clock}
+            if claims[0].step is Step.POLL:
+                poll(claims[0], **tools)
+            else:
+                reader = RowReader(provider.traits, "0" * 8)
+                collecting = Collecting(reader=reader, job_digest="0" * 8, price=None)
+                collect(claims[0], spool=MemorySpool(), collecting=collecting, **tools)
+        return (self.clock.now() - began).total_seconds()
+
+
+@pytest.fixture
+def asking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asking]:
+    asking = Asking(tmp_path, getattr(request, "param", ChunkState.SUBMITTED))
+    yield asking
+    asking.books.database.close()
+
+
+@pytest.mark.parametrize("asking", [ChunkState.SUBMITTED, ChunkState.ENDED], indirect=True)
+@pytest.mark.parametrize("status", [400, 405, 422, 413])
+def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(asking: Asking, status: int) -> None:
+    """Held, not dead: the batch may have answers. And a person who knows better lets it go on where it was."""
+    batch_id, state = asking.chunk.batch_id, asking.chunk.state
+
+    took_s = asking.ask(*[refusal(status)] * (REFUSALS_MAX - 1))
+    assert asking.chunk.state is state
+    asking.ask(refusal(status))
+
+    assert 3_600 < took_s < 6 * 3_600
+    assert asking.chunk.state is ChunkState.HELD
+    assert str(batch_id) in asking.chunk.error and "never" in asking.chunk.error
+    assert asking.books.claim(*OF_A_CHUNK, now=asking.clock.now() + timedelta(days=9)) == []
+    asking.books.desk.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
+    asking.ask(RUNNING)
+    assert (asking.chunk.state, asking.chunk.batch_id) == (ChunkState.SUBMITTED, batch_id)
+
+
+def test_a_provider_that_was_away_for_hours_and_then_refuses_once_is_asked_again(asking: Asking) -> None:
+    """Only refusals count, and only those in a row: what a proxy says while its server starts holds nothing."""
+    asking.ask(*[BUSY] * (2 * REFUSALS_MAX), refusal(400), *[BUSY] * REFUSALS_MAX, refusal(400))
+
+    assert asking.chunk.state is ChunkState.SUBMITTED
+
+
+def test_refusals_that_come_and_go_do_not_make_the_waits_short(asking: Asking) -> None:
+    """Whatever they alternate with, a call that goes on failing is made every few minutes at most."""
+    asking.ask(*[BUSY] * 20)
+
+    took_s = asking.ask(*[refusal(400), BUSY] * 20)
+
+    assert took_s > 40 * 90
+
+
+def test_a_key_that_is_refused_for_days_holds_no_chunk(asking: Asking) -> None:
+    """It is the account's affair; the right key goes on."""
+    asking.ask(*[refusal(401)] * (2 * REFUSALS_MAX))
+
+    assert asking.chunk.state is ChunkState.SUBMITTED
+
+
+def test_a_batch_that_is_not_over_after_twice_its_time_is_named_and_asked_about_on(asking: Asking) -> None:
+    """Named once in the timeline, and in the totals for as long as it lasts; nothing is cancelled or sent again."""
+    asking.ask(RUNNING)
+    asking.clock.advance(2 * DAY_S - 3_600)
+    asking.ask(RUNNING)
+    assert asking.books.overview.totals(JOB).overdue == 0
+    asking.clock.advance(3_600)
+
+    asking.ask(RUNNING, RUNNING)
+
+    totals = asking.books.overview.totals(JOB)
+    assert (totals.overdue, totals.overdue_batch) == (1, asking.chunk.batch_id)
+    names = [event.name for _, event in asking.books.desk.events(JOB)]
+    assert names.count("batch.overdue") == 1
+    assert (asking.chunk.state, asking.chunk.cancel_requested) == (ChunkState.SUBMITTED, False)
+    asking.ask(ENDED)
+    assert (asking.chunk.state, asking.chunk.error_code) == (ChunkState.ENDED, "")
+    assert asking.books.overview.totals(JOB).overdue == 0
