@@ -160,8 +160,15 @@ class Stage:
 
     def due_s(self, chunk: Chunk) -> float | None:
         """Return when the chunk is due, in seconds after NOW; None: never by itself."""
+        return self._time_s(chunk, "due_at")
+
+    def leased_until_s(self, chunk: Chunk) -> float | None:
+        """Return until when somebody has the chunk, in seconds after NOW."""
+        return self._time_s(chunk, "lease_until")
+
+    def _time_s(self, chunk: Chunk, column: str) -> float | None:
         with self.books.database.read() as connection:
-            found = connection.exec_driver_sql("select due_at from chunks where id = ?", (chunk.id,)).scalar_one()
+            found = connection.exec_driver_sql(f"select {column} from chunks where id = ?", (chunk.id,)).scalar_one()
         return None if found is None else round(found / 1e6 - NOW.timestamp(), 6)
 
     @property

@@ -31,6 +31,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.leases import LEASE_S
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
+from tests.contract.books import LEASE_S as BOOKS_LEASE_S
 from tests.fakes.spool import MemorySpool
 
 FIRST: Final = AttemptToken(f"{1:032x}")
@@ -69,6 +70,7 @@ def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder(
 
     def look(submission: Submission) -> BatchId:
         seen["chunk"], seen["due_s"] = stage.chunk(before), stage.due_s(before)
+        seen["leased_until_s"] = stage.leased_until_s(before)
         [seen["attempt"]] = stage.attempts
         seen["intent"] = records.read_intent(stage.spool, records.intent_name(submission.token))
         return BATCH
@@ -78,7 +80,7 @@ def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder(
 
     chunk, attempt, intent = seen["chunk"], seen["attempt"], seen["intent"]
     assert (chunk.state, chunk.token, chunk.attempt, chunk.sent_at) == (ChunkState.SUBMITTING, FIRST, 1, after(5))
-    assert seen["due_s"] == 5 + 77
+    assert (seen["due_s"], seen["leased_until_s"]) == (5 + 77, 5 + BOOKS_LEASE_S)
     assert (attempt.token, attempt.number, attempt.state) == (FIRST, 1, AttemptState.OPEN)
     assert (attempt.reserved_usd, attempt.sent_at) == (Decimal("0.25"), after(5))
     assert attempt.digest == spooled.content_digest(before.requests)
