@@ -172,6 +172,15 @@ ROWS: Final = {
 }
 SCHEDULES: Final = {"provider": "b1", "schedules": 9, "failed": 0}
 MUTANT: Final = {"provider": "c", "mutant": "m", "first_bad_seed": 3}
+LINES_BROKEN: Final = {"mutants": 12, "caught": 12, "percent": 100.0, "equivalent": 5, "stale": 0}
+UPGRADED: Final = {"schema": 2, "seeds": 100, "mixed": 90, "failed": 0}
+CORE: Final = {
+    "folder": "orchestrator/domain",
+    "branches": 90,
+    "branches_taken": 90,
+    "statements": 845,
+    "statements_run": 845,
+}
 WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] = [
     (judging.soaked, [SOAK], {"days": 29.0}),
     (judging.soaked, [SOAK], {"in_flight_most": 900}),
@@ -192,7 +201,17 @@ WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] =
     (judging.rows, [ROWS], {"peak_mb_at_half": 200}),
     (judging.rows, [ROWS], {"finish_rows_per_cpu_s": 40_000}),
     (judging.rows, [ROWS], {"rows": 1_000_000}),
-    (judging.mutants, [MUTANT] * 25, {"first_bad_seed": None}),
+    (judging.mutants, [LINES_BROKEN, *[MUTANT] * 25], {"first_bad_seed": None}),
+    (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"percent": 94.9}),
+    (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"stale": 1}),
+    (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"mutants": 0}),
+    (judging.upgraded, [UPGRADED], {"failed": 1}),
+    (judging.upgraded, [UPGRADED], {"seeds": 99}),
+    (judging.upgraded, [UPGRADED], {"mixed": 50}),
+    (judging.branches, [CORE], {"branches_taken": 89}),
+    (judging.branches, [CORE], {"statements_run": 844}),
+    (judging.branches, [CORE], {"folder": "orchestrator/batches"}),
+    (judging.both(judging.upgraded, judging.branches), [CORE, UPGRADED], {"failed": 1}),
     (judging.seeds, [{"provider": "c", "seeds": 10, "crashes": 5, "failed": 0}], {"failed": 1}),
     (judging.schedules, [SCHEDULES, SCHEDULES | {"failed": 4}], {"failed": 0}),
     (judging.unlike, [{"seeds": 200, "unlike_themselves": 0}], {"unlike_themselves": 1}),

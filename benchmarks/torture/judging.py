@@ -92,13 +92,57 @@ def _schedules(found: Sequence[Mapping[str, Any]]) -> Verdict:
     return Verdict(held=count > 0 and not failed and control["failed"] > 0, figure=figure)
 
 
-def _mutants(found: Sequence[Mapping[str, Any]]) -> Verdict:
+def _protocols(found: Sequence[Mapping[str, Any]]) -> Verdict:
     seeds = [one["first_bad_seed"] for one in found]
     survived = [one["mutant"] for one in found if one["first_bad_seed"] is None]
     latest = max((seed for seed in seeds if seed is not None), default=None)
     figure = f"{len(found) - len(survived)} of {len(found)} caught, the last at seed {latest}"
     figure += f"; survived: {', '.join(survived)}" if survived else ""
     return Verdict(held=len(found) >= 25 and not survived, figure=figure)
+
+
+def mutants(output: Output) -> Verdict:
+    """Judge broken protocols in the simulation, and broken lines of code before their tests."""
+    protocols, lines = _of(("mutant", "first_bad_seed"), _protocols)(output), _of(_LINES, _lines)(output)
+    return Verdict(held=protocols.held and lines.held, figure=f"{protocols.figure}; {lines.figure}")
+
+
+_LINES: Final = ("mutants", "caught", "percent", "stale")
+
+
+def _lines(found: Sequence[Mapping[str, Any]]) -> Verdict:
+    one = found[-1]
+    figure = f"{one['caught']} of {one['mutants']} broken lines caught"
+    return Verdict(held=one["mutants"] > 0 and one["percent"] >= 95 and not one["stale"], figure=figure)
+
+
+def _upgraded(found: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Judge seeds with an upgrade in them; in most, both versions must have taken steps."""
+    seeds, failed = sum(one["seeds"] for one in found), sum(one["failed"] for one in found)
+    mixed = sum(one["mixed"] for one in found)
+    schemas = ", ".join(str(one["schema"]) for one in found)
+    figure = f"{seeds} seeds beside schema {schemas}, {mixed} of them mixed: {failed} failed"
+    return Verdict(held=seeds >= 100 and mixed * 2 > seeds and not failed, figure=figure)
+
+
+def both(first: Judge, second: Judge) -> Judge:
+    """Return a judge that wants what both want."""
+
+    def judge(output: Output) -> Verdict:
+        one, two = first(output), second(output)
+        return Verdict(held=one.held and two.held, figure=f"{one.figure}; {two.figure}")
+
+    return judge
+
+
+def _branches(found: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Judge the branches that tests take: in the domain every one, and every statement."""
+    core = [one for one in found if one["folder"] == "orchestrator/domain"]
+    figure = "branches taken: " + ", ".join(
+        f"{one['branches_taken']} of {one['branches']} in {one['folder']}" for one in found
+    )
+    whole = all(one["branches"] == one["branches_taken"] and one["statements"] == one["statements_run"] for one in core)
+    return Verdict(held=bool(core) and core[0]["branches"] > 0 and whole, figure=figure)
 
 
 def _unlike(found: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -215,7 +259,8 @@ chaos: Final[Judge] = _chaos
 fuzzed: Final[Judge] = _fuzzed
 seeds: Final = _of(("provider", "seeds", "crashes", "failed"), _seeds)
 schedules: Final = _of(("provider", "schedules", "failed"), _schedules)
-mutants: Final = _of(("mutant", "first_bad_seed"), _mutants)
+upgraded: Final = _of(("schema", "seeds", "mixed", "failed"), _upgraded)
+branches: Final = _of(("folder", "branches", "branches_taken", "statements", "statements_run"), _branches)
 unlike: Final = _of(("seeds", "unlike_themselves"), _unlike)
 healed: Final = _of(("trials", "healed", "paid_twice"), _healed)
 soaked: Final = _of(("days", "objects_first", "objects_last", "wrong_rows", "paid_twice"), _soaked)

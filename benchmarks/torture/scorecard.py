@@ -60,13 +60,16 @@ LINES: Final[tuple[Line, ...]] = (
     ),
     Line(
         id="T3",
-        measure="broken protocols",
-        target="at least 25, each caught within 500 seeds",
-        commands=("python -m tests.simulation mutants --seeds 500 --processes 2 --json",),
+        measure="broken protocols; broken lines of the domain and of the steps at a provider",
+        target="at least 25 protocols, each caught within 500 seeds; 95 % of a fresh sample of lines, by their tests",
+        commands=(
+            "python -m tests.simulation mutants --seeds 500 --processes 2 --json",
+            "python -m tests.mutation run --sample 12 --seed {first} --processes 2 --at-least 0 --json",
+        ),
         judge=judging.mutants,
-        budget_s=90,
+        budget_s=105,
         cores=2,
-        needs=("tests/simulation/campaign.py",),
+        needs=("tests/simulation/campaign.py", "tests/mutation/__main__.py"),
     ),
     Line(
         id="T4",
@@ -214,10 +217,14 @@ LINES: Final[tuple[Line, ...]] = (
     Line(
         id="T19",
         measure="upgrades",
-        target="ledgers of every schema move forward; the version before works on beside the new one",
-        commands=(f"{ONE} tests/contract/test_migrations.py",),
-        budget_s=40,
-        needs=("tests/contract/test_migrations.py",),
+        target="ledgers of every schema move forward; the version before works beside the new one for 100 seeds",
+        commands=(
+            f"{ONE} tests/contract/test_migrations.py",
+            "python -m tests.upgrade run --schema 2 --seeds 100 --first {first} --processes 1 --json",
+        ),
+        judge=judging.both(PASSED, judging.upgraded),
+        budget_s=70,
+        needs=("tests/contract/test_migrations.py", "tests/upgrade/__main__.py"),
     ),
     Line(
         id="T20",
@@ -230,10 +237,11 @@ LINES: Final[tuple[Line, ...]] = (
     Line(
         id="T21",
         measure="the catalogue of failures, and the branches of the core",
-        target="each of 86 failures has a test",
-        commands=(f"{ONE} tests/test_failures.py",),
-        budget_s=40,
-        needs=("docs/failures.md",),
+        target="each of 86 failures has a test; every branch of the domain is taken by its tests",
+        commands=(f"{ONE} tests/test_failures.py", "python -m benchmarks.branches"),
+        judge=judging.both(PASSED, judging.branches),
+        budget_s=60,
+        needs=("docs/failures.md", "benchmarks/branches.py"),
     ),
     Line(
         id="T22",

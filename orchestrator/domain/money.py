@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from itertools import islice
 from typing import Final
 
 from orchestrator.domain.policy import Price
@@ -45,11 +46,7 @@ def apportion(total: Decimal, weights: Sequence[int]) -> list[Decimal]:
         return [Decimal(0)] * len(weights)
     units = int(total / PLACES)
     shares = [units * weight // whole for weight in weights]
-    left = units - sum(shares)
-    for position, weight in enumerate(weights):
-        if left == 0:
-            break
-        if weight:
-            shares[position] += 1
-            left -= 1
+    positive = (position for position, weight in enumerate(weights) if weight)
+    for position in islice(positive, units - sum(shares)):
+        shares[position] += 1
     return [PLACES * share for share in shares]

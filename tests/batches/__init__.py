@@ -1,0 +1,1 @@
+"""The steps that move a chunk at a provider, one at a time, over a real ledger."""

@@ -1,0 +1,116 @@
+"""One poll of one batch: what is recorded of each answer, and when it is asked again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orchestrator.batches.poll import poll
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, Unavailable
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Outcome
+from tests.batches.stage import BATCH, Stage
+from tests.builders import ACCOUNT, after
+
+
+def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
+    poll(claim or stage.claim(chunk), ledger=stage.books.ledger, provider=stage.provider, clock=stage.clock)
+    return stage.chunk(chunk)
+
+
+@pytest.mark.parametrize("state", ["planned", "in_doubt", "held", "ended"])
+def test_a_chunk_without_a_running_batch_is_not_asked_about(state: str) -> None:
+    """A message that is delivered late finds nothing to do."""
+    stage = Stage()
+    before = stage.put(state)
+
+    chunk = run(stage, before, stage.claim(before))
+
+    assert chunk == before
+    assert stage.provider.calls == []
+
+
+def test_a_running_batch_shows_its_progress_and_is_asked_again_after_a_twentieth_of_its_age() -> None:
+    stage = Stage()
+    stage.after(1_000)
+    stage.provider.tell(BatchStatus(outcome=None, done_count=1, failed_count=1, fees_usd=Decimal("0.25")))
+
+    chunk = run(stage, stage.put("submitted", tries=4, error="away"))
+
+    assert stage.provider.calls == [("status", BATCH)]
+    assert (chunk.state, chunk.done_count, chunk.failed_count) == (ChunkState.SUBMITTED, 1, 1)
+    assert (chunk.fees_usd, chunk.tries, chunk.error) == (Decimal("0.25"), 0, "")
+    assert stage.due_s(chunk) == 1_050
+
+
+def test_a_batch_that_has_ended_is_collected_at_once_and_its_price_is_settled() -> None:
+    stage = Stage()
+    stage.after(60)
+    ended = BatchStatus(
+        outcome=Outcome.EXPIRED, results="there", done_count=1, fees_usd=Decimal("0.5"), error="a day is over"
+    )
+    stage.provider.tell(ended)
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert (chunk.state, chunk.outcome, chunk.results) == (ChunkState.ENDED, Outcome.EXPIRED, "there")
+    assert (chunk.error, chunk.done_count, stage.due_s(chunk)) == ("a day is over", 1, 60)
+    [attempt] = stage.attempts
+    assert (attempt.state, attempt.cost_usd) == (AttemptState.CREATED, Decimal("0.5"))
+
+
+def test_a_batch_that_was_rejected_whole_costs_nothing_and_is_sent_again_later() -> None:
+    stage = Stage()
+    stage.provider.tell(BatchStatus(outcome=Outcome.FAILED, rejected=True, error="the queue is full"))
+
+    chunk = run(stage, stage.put("submitted", attempts=3))
+
+    assert (chunk.state, chunk.batch_id, chunk.error) == (ChunkState.PLANNED, None, "the queue is full")
+    assert [attempt.state for attempt in stage.attempts] == [AttemptState.REFUSED]
+    assert stage.due_s(chunk) == 4.5  # after the third create, with a draw of a half
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"), [(Unavailable("away"), 4.5), (RateLimited("slow", retry_after_s=90.0), 90.0)]
+)
+def test_a_poll_that_fails_says_so_and_is_tried_again_later_and_later(error: ProviderError, wait_s: float) -> None:
+    stage = Stage()
+    stage.provider.tell(error)
+
+    chunk = run(stage, stage.put("submitted", tries=2))
+
+    assert (chunk.state, chunk.tries, chunk.error) == (ChunkState.SUBMITTED, 3, str(error))
+    assert (stage.due_s(chunk), stage.paused_until_s()) == (wait_s, None)
+
+
+def test_a_credential_that_is_not_taken_pauses_the_account_in_the_providers_words() -> None:
+    stage = Stage()
+    stage.provider.tell(NotAuthorized("out of credits", status=402))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert (chunk.state, chunk.tries, stage.paused_until_s()) == (ChunkState.SUBMITTED, 1, 300)
+    assert stage.books.desk.pause_reason(ACCOUNT, now=after(299)) == "out of credits"
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(3_600, ChunkState.SUBMITTED), (3_600.001, ChunkState.HELD)])
+def test_a_batch_that_is_unknown_after_an_hour_is_held_for_a_person(age_s: float, state: ChunkState) -> None:
+    """It may have run, and been charged."""
+    stage = Stage()
+    stage.after(age_s)
+    stage.provider.tell(Gone("no such batch", status=404))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert chunk.state is state
+    if state is ChunkState.HELD:
+        assert (chunk.error, stage.due_s(chunk)) == (f"the provider no longer knows batch {BATCH}: no such batch", None)
+
+
+def test_an_old_batch_whose_poll_fails_for_another_reason_is_not_held() -> None:
+    stage = Stage()
+    stage.after(100_000)
+    stage.provider.tell(Unavailable("away"))
+
+    assert run(stage, stage.put("submitted")).state is ChunkState.SUBMITTED

@@ -1,0 +1,308 @@
+"""One look into a lost create: what is asked, what is done, what is recorded; `test_recovery` has the decisions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+
+from orchestrator import records, spooled
+from orchestrator.batches.recover import recover
+from orchestrator.batches.submit import write_journal
+from orchestrator.domain.batch import Listed, Traits
+from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateInDoubt,
+    CreateRefused,
+    LeaseLost,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
+from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim
+from orchestrator.domain.policy import OnAmbiguous
+from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
+from tests.batches.stage import BATCH, FILE, TOKEN, Stage
+from tests.builders import JOB, NOW, a_chunk, a_job, added, after, an_attempt
+
+A: Final = Traits(name="a", recovery=Recovery.KEYED, settle_s=100.0, key_s=1_000.0)
+B1: Final = Traits(name="b1", recovery=Recovery.FENCED, takes_files=True, settle_s=100.0, lag_s=60.0)
+B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0)
+C: Final = Traits(name="c", recovery=Recovery.UNKNOWABLE, settle_s=100.0)
+DAY_AND_TWO_HOURS_S: Final = 93_600.0
+TWIN: Final = BatchId("batch-2")
+
+
+def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
+    books = stage.books
+    recover(
+        claim or stage.claim(chunk),
+        ledger=books.ledger,
+        overview=books.overview,
+        spool=stage.spool,
+        provider=stage.provider,
+        clock=stage.clock,
+    )
+    return stage.chunk(chunk)
+
+
+def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str = "in_doubt", **fields: Any) -> Any:
+    """Return a stage with a chunk whose create has lost its answer, and the intent of it in the work folder."""
+    stage = Stage(traits, job or a_job())
+    chunk = stage.put(state, file_id=FILE if traits.takes_files else None, **fields)
+    intent = records.Intent(
+        token=TOKEN,
+        chunk=chunk.name,
+        attempt=1,
+        requests=chunk.requests,
+        sent_at=NOW,
+        reserved_usd=Decimal(0),
+        file_id=chunk.file_id,
+    )
+    records.keep_intent(stage.spool, intent)
+    stage.after(at_s)
+    return stage, chunk
+
+
+def listed(*batches: tuple[BatchId, float]) -> list[Listed]:
+    return [Listed(batch_id=batch_id, created_at=after(at_s)) for batch_id, at_s in batches]
+
+
+def has_intent(stage: Stage) -> bool:
+    return stage.spool.exists(records.intent_name(TOKEN))
+
+
+@pytest.mark.parametrize("state", ["planned", "submitted", "ended", "splitting"])
+def test_what_is_not_in_doubt_is_left_alone(state: str) -> None:
+    stage = Stage(B1)
+    before = stage.put(state)
+
+    chunk = run(stage, before, stage.claim(before))
+
+    assert chunk == before
+    assert stage.provider.calls == []
+
+
+@pytest.mark.parametrize(
+    ("at_s", "state", "due_s"), [(99, ChunkState.SUBMITTING, 100), (100, ChunkState.IN_DOUBT, 100)]
+)
+def test_a_create_under_way_is_in_doubt_once_its_time_is_up(at_s: float, state: ChunkState, due_s: float) -> None:
+    """Nobody is asked about it before: whoever sends may still be sending."""
+    stage, before = in_doubt(B1, at_s=at_s, state="submitting")
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, stage.due_s(chunk), stage.provider.calls) == (state, due_s, [])
+    if state is ChunkState.IN_DOUBT:
+        assert chunk.error == "no answer to the create was recorded in time"
+
+
+@pytest.mark.parametrize("traits", [A, B1, B2, C], ids=lambda traits: traits.name)
+@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+def test_what_the_journal_says_is_taken_without_asking(traits: Traits, state: str) -> None:
+    stage, before = in_doubt(traits, state=state)
+    write_journal(stage.spool, TOKEN, BATCH)
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
+    assert [(one.state, one.batch_id) for one in stage.attempts] == [(AttemptState.CREATED, BATCH)]
+    assert (stage.provider.calls, has_intent(stage)) == ([], True)
+
+
+@pytest.mark.parametrize("traits", [B1, B2], ids=lambda traits: traits.name)
+def test_where_there_is_a_list_it_is_asked_for_the_token_and_the_file_from_a_day_before(traits: Traits) -> None:
+    """A clock that was ahead when the create began must not hide its batch."""
+    stage, before = in_doubt(traits)
+    stage.provider.tell(listed((BATCH, 3)))
+
+    chunk = run(stage, before)
+
+    since = NOW - timedelta(seconds=DAY_AND_TWO_HOURS_S)
+    assert stage.provider.calls == [("find", TOKEN, since, before.file_id)]
+    assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
+    assert json.loads(stage.spool.files[spooled.journal_name(TOKEN)]) == {"token": TOKEN, "batch_id": BATCH}
+    assert [name for name, _ in events(stage)].count("batch.duplicated") == 0
+
+
+def events(stage: Stage) -> list[tuple[str, Any]]:
+    return [(event.name, dict(event.details)) for _, event in stage.books.desk.events(JOB)]
+
+
+def test_of_several_batches_the_oldest_is_adopted_and_the_others_are_cancelled() -> None:
+    stage, before = in_doubt(B1)
+    stage.provider.tell(listed((TWIN, 5), (BATCH, 4), (BatchId("batch-3"), 5)))
+
+    chunk = run(stage, before)
+
+    assert chunk.batch_id == BATCH
+    assert stage.provider.calls[1:] == [("cancel", TWIN), ("cancel", "batch-3")]
+    assert ("batch.duplicated", {"chunk": before.name, "twins": 2}) in events(stage)
+
+
+@pytest.mark.parametrize(("traits", "state"), [(A, "in_doubt"), (C, "in_doubt"), (B1, "held"), (B2, "held")])
+def test_a_list_is_asked_only_where_there_is_one_and_while_it_is_in_doubt(traits: Traits, state: str) -> None:
+    stage, before = in_doubt(traits, state=state)
+    stage.provider.tell(CreateInDoubt("again"))
+
+    run(stage, before)
+
+    assert "find" not in [name for name, *_ in stage.provider.calls]
+
+
+def test_in_class_b1_what_is_not_listed_is_fenced_by_its_file() -> None:
+    stage, before = in_doubt(B1)
+
+    chunk = run(stage, before)
+
+    assert stage.provider.calls[1:] == [("fence", FILE)]
+    assert (chunk.state, chunk.fenced_at, stage.due_s(chunk)) == (ChunkState.IN_DOUBT, after(200), 200)
+
+
+def test_in_class_b1_an_absence_takes_two_looks_a_lag_apart() -> None:
+    stage, before = in_doubt(B1, fenced_at=after(200))
+
+    early = run(stage, before)
+    assert (early.fenced_at, stage.due_s(early), early.tries) == (after(200), 260, 0)
+    stage.after(260)
+    looked = run(stage, early)
+    assert (looked.state, looked.fenced_at, looked.tries, stage.due_s(looked)) == (
+        *(ChunkState.IN_DOUBT, after(260), 1, 260),
+    )
+    waits = run(stage, looked)
+    assert stage.due_s(waits) == 320
+    assert has_intent(stage)
+    stage.after(320)
+    absent = run(stage, waits)
+
+    assert (absent.state, stage.due_s(absent), absent.file_id) == (ChunkState.PLANNED, 320, None)
+    assert [one.state for one in stage.attempts] == [AttemptState.ABSENT]
+    assert not has_intent(stage)
+    assert {name for name, *_ in stage.provider.calls} == {"find"}
+
+
+def test_in_class_b2_an_absence_takes_two_looks_an_hour_apart_and_nothing_is_fenced() -> None:
+    stage, before = in_doubt(B2, at_s=599)
+
+    early = run(stage, before)
+    assert (early.fenced_at, stage.due_s(early)) == (None, 600)
+    stage.after(600)
+    looked = run(stage, early)
+    assert (looked.fenced_at, looked.tries) == (after(600), 1)
+    stage.after(1_260)
+    absent = run(stage, looked)
+
+    assert absent.state is ChunkState.PLANNED
+    assert {name for name, *_ in stage.provider.calls} == {"find"}
+
+
+def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> None:
+    stage, before = in_doubt(A)
+    stage.provider.tell(BATCH)
+
+    chunk = run(stage, before)
+
+    [(name, submission)] = stage.provider.calls
+    assert (name, submission.token, submission.request_count, submission.label) == ("create", TOKEN, 2, before.id)
+    assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
+    assert json.loads(stage.spool.files[spooled.journal_name(TOKEN)])["batch_id"] == BATCH
+    assert len(stage.attempts) == 1
+
+
+def test_in_class_a_the_answer_is_kept_before_the_ledger_hears_of_it() -> None:
+    """A worker whose claim is gone leaves at least the journal."""
+    stage, before = in_doubt(A)
+    claim = stage.claim(before)
+    stage.provider.tell(BATCH)
+
+    with pytest.raises(LeaseLost):
+        run(stage, before, replace(claim, token=claim.token - 1))
+
+    assert stage.spool.exists(spooled.journal_name(TOKEN))
+
+
+@pytest.mark.parametrize("error", [BadRequest("expired file", status=400), TooLarge("too many", status=413)])
+def test_in_class_a_a_repeat_that_will_never_be_taken_holds_the_first(error: BadRequest | TooLarge) -> None:
+    stage, before = in_doubt(A)
+    stage.provider.tell(CreateRefused(error))
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.HELD, 260)
+    assert chunk.error == f"the answer to the create was lost, and the same one is refused now: {error}"
+
+
+@pytest.mark.parametrize("error", [CreateInDoubt("again"), CreateRefused(RateLimited("slow", status=429))])
+def test_in_class_a_a_repeat_that_fails_says_nothing_of_the_first_and_comes_again(error: Exception) -> None:
+    stage, before = in_doubt(A)
+    stage.provider.tell(error)
+
+    chunk = run(stage, before)
+
+    assert (replace(chunk, version=0), stage.due_s(chunk)) == (replace(before, version=0), 216.5)
+    assert has_intent(stage)
+
+
+def test_in_class_a_what_the_provider_may_have_forgotten_is_held() -> None:
+    stage, before = in_doubt(A, at_s=1_000)
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.HELD, FORGOTTEN, 1_060)
+    assert stage.provider.calls == []
+
+
+def test_a_provider_that_cannot_be_asked_at_present_is_asked_again_later() -> None:
+    stage, before = in_doubt(B1)
+    stage.provider.tell(Unavailable("away"))
+
+    chunk = run(stage, before)
+
+    assert (replace(chunk, version=0), stage.due_s(chunk)) == (replace(before, version=0), 216.5)
+
+
+def test_in_class_c_it_is_held_for_a_person_and_looked_at_again_in_a_minute() -> None:
+    stage, before = in_doubt(C)
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.HELD, UNASKED, 260)
+    assert (stage.provider.calls, has_intent(stage)) == ([], True)
+
+
+def wagering(max_duplicate_usd: str) -> Any:
+    return a_job(on_ambiguous=OnAmbiguous.RESUBMIT, max_duplicate_usd=Decimal(max_duplicate_usd))
+
+
+def test_in_class_c_under_resubmit_the_attempt_is_abandoned_and_its_intent_stays() -> None:
+    """It may exist: who rebuilds the ledger must know of it."""
+    stage, before = in_doubt(C, job=wagering("0.50"), cost_usd_max=Decimal("0.50"))
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.PLANNED, 200)
+    assert [one.state for one in stage.attempts] == [AttemptState.ABANDONED]
+    assert (stage.provider.calls, has_intent(stage)) == ([], True)
+
+
+def test_in_class_c_what_was_wagered_before_counts() -> None:
+    stage = Stage(C, wagering("0.50"))
+    earlier = stage.put("in_doubt", cost_usd_max=Decimal("0.30"))
+    wagered(stage, Decimal("0.30"))
+    stage.after(200)
+
+    chunk = run(stage, earlier)
+
+    assert chunk.state is ChunkState.HELD
+
+
+def wagered(stage: Stage, amount: Decimal) -> None:
+    """Let the job have wagered so much on another chunk."""
+    other = a_chunk("c00000-00008", state="planned")
+    attempt = an_attempt("wagered", other, state=AttemptState.ABANDONED, reserved_usd=amount)
+    stage.books.write(added(other), AttemptOpened(attempt=attempt, budget_usd=None))

@@ -1,0 +1,380 @@
+"""One submit of one chunk: what is kept before the POST, what the POST bears, and what follows each answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, BinaryIO, Final
+
+import pytest
+
+from orchestrator import records, spooled
+from orchestrator.batches.submit import read_journal, submit, write_journal
+from orchestrator.domain.batch import Submission, Traits
+from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateInDoubt,
+    CreateRefused,
+    LeaseLost,
+    NotAuthorized,
+    ProviderError,
+    RateLimited,
+    StorageError,
+    TooLarge,
+)
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState, Step
+from orchestrator.domain.recovery import Recovery
+from orchestrator.leases import LEASE_S
+from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
+from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
+from tests.contract.books import LEASE_S as BOOKS_LEASE_S
+from tests.fakes.spool import MemorySpool
+
+FIRST: Final = AttemptToken(f"{1:032x}")
+WITH_FILES: Final = Traits(name="told", recovery=Recovery.FENCED, takes_files=True, settle_s=77.0)
+WITHOUT: Final = Traits(name="told", recovery=Recovery.UNKNOWABLE, settle_s=77.0)
+BYTES: Final = b"".join(LINE % number for number in range(2))
+
+
+def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
+    books = stage.books
+    submit(
+        claim or stage.claim(chunk),
+        ledger=books.ledger,
+        overview=books.overview,
+        spool=stage.spool,
+        provider=stage.provider,
+        clock=stage.clock,
+    )
+    return stage.chunk(chunk)
+
+
+def an_accepted_batch(stage: Stage) -> None:
+    """Let the job have a batch already: a 400 is about one chunk from then on."""
+    other = a_chunk("c00000-00009", state="submitted")
+    stage.books.write(added(other))
+    attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=other.batch_id)
+    stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))
+
+
+def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder() -> None:
+    """Rules 1 and 4: whatever dies during the POST, both know of it."""
+    stage = Stage(WITHOUT)
+    stage.after(5)
+    before = stage.put("planned", cost_usd_max=Decimal("0.25"), tries=2)
+    seen: dict[str, Any] = {}
+
+    def look(submission: Submission) -> BatchId:
+        seen["chunk"], seen["due_s"] = stage.chunk(before), stage.due_s(before)
+        seen["leased_until_s"] = stage.leased_until_s(before)
+        [seen["attempt"]] = stage.attempts
+        seen["intent"] = records.read_intent(stage.spool, records.intent_name(submission.token))
+        return BATCH
+
+    stage.provider.tell(look)
+    run(stage, before)
+
+    chunk, attempt, intent = seen["chunk"], seen["attempt"], seen["intent"]
+    assert (chunk.state, chunk.token, chunk.attempt, chunk.sent_at) == (ChunkState.SUBMITTING, FIRST, 1, after(5))
+    assert (seen["due_s"], seen["leased_until_s"]) == (5 + 77, 5 + BOOKS_LEASE_S)
+    assert (attempt.token, attempt.number, attempt.state) == (FIRST, 1, AttemptState.OPEN)
+    assert (attempt.reserved_usd, attempt.sent_at) == (Decimal("0.25"), after(5))
+    assert attempt.digest == spooled.content_digest(before.requests)
+    assert (intent.token, intent.chunk, intent.attempt, intent.requests) == (FIRST, before.name, 1, before.requests)
+    assert (intent.sent_at, intent.reserved_usd, intent.file_id) == (after(5), Decimal("0.25"), None)
+
+
+def test_a_chunk_without_a_price_reserves_nothing() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(BATCH)
+
+    run(stage, stage.put("planned"))
+
+    [attempt] = stage.attempts
+    assert attempt.reserved_usd == 0
+    assert records.read_intent(stage.spool, records.intent_name(FIRST)).reserved_usd == 0
+
+
+def test_the_post_bears_the_planned_bytes_the_token_and_the_chunks_name() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(BATCH)
+    before = stage.put("planned")
+
+    run(stage, before)
+
+    [(_, sent)] = stage.provider.calls
+    assert (sent.token, sent.request_count, sent.size_bytes) == (FIRST, 2, len(BYTES))
+    assert (sent.file_id, sent.label, b"".join(sent.blocks())) == (None, before.id, BYTES)
+    assert b"".join(sent.blocks()) == BYTES
+
+
+def test_a_batch_that_was_made_is_kept_in_the_journal_and_asked_about_a_second_later() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(BATCH)
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 1)
+    assert [(one.state, one.batch_id) for one in stage.attempts] == [(AttemptState.CREATED, BATCH)]
+    assert json.loads(stage.spool.files[spooled.journal_name(FIRST)]) == {"token": FIRST, "batch_id": BATCH}
+    assert stage.spool.exists(records.intent_name(FIRST))
+
+
+def test_what_was_submitted_already_is_not_sent_again() -> None:
+    """A message that is delivered twice, or late, sends nothing."""
+    stage = Stage(WITHOUT)
+    before = stage.put("submitted")
+
+    chunk = run(stage, before, stage.claim(before))
+
+    assert chunk == before
+    assert stage.provider.calls == []
+
+
+def test_an_answer_that_is_lost_leaves_the_chunk_in_doubt_and_is_looked_into_at_once() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateInDoubt("timed out"))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.token, chunk.error) == (ChunkState.IN_DOUBT, FIRST, "timed out")
+    assert (stage.due_s(chunk), stage.attempts[0].state) == (0, AttemptState.OPEN)
+    assert stage.spool.exists(records.intent_name(FIRST))
+    assert len(stage.provider.calls) == 1
+
+
+def test_a_create_that_is_refused_for_now_is_tried_again_later_under_a_new_token() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateRefused(RateLimited("slow", status=429, retry_after_s=40.0)), BATCH)
+
+    before = stage.put("planned")
+    chunk = run(stage, before)
+    assert (chunk.state, chunk.error_code, chunk.error, stage.due_s(chunk)) == (ChunkState.PLANNED, "429", "slow", 40)
+    assert not stage.spool.exists(records.intent_name(FIRST))
+    stage.after(40)
+    run(stage, chunk)
+
+    assert [(one.number, one.state) for one in stage.attempts] == [
+        (1, AttemptState.REFUSED),
+        (2, AttemptState.CREATED),
+    ]
+    assert stage.attempts[0].token != stage.attempts[1].token
+
+
+def test_the_second_refusal_waits_longer_than_the_first() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateRefused(RateLimited("slow", status=429)))
+
+    chunk = run(stage, stage.put("planned", attempt=1))
+
+    assert stage.due_s(chunk) == 2.5
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_credential_that_is_refused_pauses_the_account_and_not_the_job(accepted: bool) -> None:
+    stage = Stage(WITHOUT)
+    if accepted:
+        an_accepted_batch(stage)
+    stage.provider.tell(CreateRefused(NotAuthorized("no credit", status=402)))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.PLANNED, "402", 0)
+    assert stage.paused_until_s() == 300
+    assert stage.books.desk.pause_reason(ACCOUNT, now=NOW) == "no credit"
+    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+
+
+def test_a_first_batch_that_is_refused_stops_the_job_in_the_providers_words() -> None:
+    """A mistake in the job, to be mended before the rest is sent."""
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateRefused(BadRequest("no such model", status=400)))
+
+    chunk = run(stage, stage.put("planned"))
+
+    job = stage.books.ledger.job(JOB)
+    assert (chunk.state, job.state) == (ChunkState.PLANNED, JobState.STOPPED)
+    assert job.reason == "the provider refused the first batch: no such model"
+    assert stage.paused_until_s() is None
+
+
+def test_a_job_that_is_being_cancelled_is_not_stopped() -> None:
+    stage = Stage(WITHOUT)
+    before = stage.put("planned")
+    stage.provider.tell(cancelling(stage))
+
+    run(stage, before)
+
+    assert stage.books.ledger.job(JOB).state is JobState.CANCELLING
+
+
+def cancelling(stage: Stage) -> Any:
+    """Refuse a create, after a person has cancelled the job during it."""
+
+    def answer(_submission: Submission) -> BatchId:
+        stage.books.desk.cancel(JOB, now=NOW)
+        raise CreateRefused(BadRequest("no such model", status=400))
+
+    return answer
+
+
+def test_a_later_batch_that_is_refused_for_good_is_given_up_and_the_folder_says_so() -> None:
+    stage = Stage(WITHOUT)
+    an_accepted_batch(stage)
+    stage.provider.tell(CreateRefused(BadRequest("malformed", status=400)))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.error_code, chunk.tally.dead) == (ChunkState.DEAD, "400", 2)
+    assert records.read_given_up(stage.spool, chunk.name) == ("400", "malformed")
+    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+
+
+def test_a_batch_that_is_too_large_is_cut_in_two_and_nothing_is_given_up() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateRefused(TooLarge("too many", status=413)))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.SPLITTING, "too many", 0)
+    assert records.read_given_up(stage.spool, chunk.name) is None
+    assert [one.state for one in stage.attempts] == [AttemptState.REFUSED]
+
+
+def test_what_could_pass_the_budget_stops_the_job_and_sends_nothing() -> None:
+    stage = Stage(WITHOUT, a_job(budget_usd=Decimal("0.10")))
+    before = stage.put("planned", cost_usd_max=Decimal("0.11"))
+
+    chunk = run(stage, before)
+
+    job = stage.books.ledger.job(JOB)
+    assert chunk == before
+    assert (job.state, stage.provider.calls, stage.attempts) == (JobState.STOPPED, [], [])
+    assert "the budget is 0.1" in job.reason
+
+
+class FullSpool(MemorySpool):
+    """Takes no intents."""
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Refuse an intent."""
+        if name.startswith(records.INTENTS):
+            raise StorageError("the disk is full")
+        with super().create(name) as file:
+            yield file
+
+
+def test_where_the_intent_cannot_be_kept_nothing_is_sent_and_the_chunk_waits() -> None:
+    stage = Stage(WITHOUT)
+    stage.spool = FullSpool()
+    before = stage.put("planned")
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(stage, before)
+
+    chunk = stage.chunk(before)
+    assert stage.provider.calls == []
+    assert (chunk.state, chunk.error_code, chunk.error) == (ChunkState.PLANNED, "storage", "the disk is full")
+    assert (stage.due_s(chunk), [one.state for one in stage.attempts]) == (1.5, [AttemptState.REFUSED])
+
+
+def test_where_the_provider_takes_files_a_fresh_one_goes_up_first_and_nothing_is_created() -> None:
+    stage = Stage(WITH_FILES)
+    stage.after(3)
+    stage.provider.tell(FILE)
+
+    chunk = run(stage, stage.put("planned", tries=2))
+
+    [(name, submission, content)] = stage.provider.calls
+    assert (name, submission.token, content) == ("upload", FIRST, BYTES)
+    assert (chunk.state, chunk.token, chunk.file_id) == (ChunkState.UPLOADED, FIRST, FILE)
+    assert (stage.due_s(chunk), stage.attempts) == (3, [])
+
+
+def test_the_create_that_follows_bears_the_file_and_its_token() -> None:
+    stage = Stage(WITH_FILES)
+    stage.provider.tell(BATCH)
+
+    chunk = run(stage, stage.put("uploaded", token=TOKEN, file_id=FILE))
+
+    [(name, submission)] = stage.provider.calls
+    assert (name, submission.token, submission.file_id) == ("create", TOKEN, FILE)
+    assert (chunk.state, [one.token for one in stage.attempts]) == (ChunkState.SUBMITTED, [TOKEN])
+    assert records.read_intent(stage.spool, records.intent_name(TOKEN)).file_id == FILE
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s", "paused_s"),
+    [(RateLimited("slow", retry_after_s=40.0), 40, None), (NotAuthorized("no credit"), 0, 300)],
+)
+def test_a_file_that_is_not_taken_is_sent_again_later(
+    error: ProviderError, wait_s: float, paused_s: float | None
+) -> None:
+    """Nothing has begun: no attempt is opened, and none is closed."""
+    stage = Stage(WITH_FILES)
+    stage.provider.tell(error)
+
+    chunk = run(stage, stage.put("planned", tries=1))
+
+    assert (chunk.state, chunk.tries, chunk.error) == (ChunkState.PLANNED, 2, str(error))
+    assert (stage.due_s(chunk), stage.paused_until_s(), stage.attempts) == (wait_s, paused_s, [])
+
+
+def test_files_that_fail_again_and_again_are_sent_later_and_later() -> None:
+    stage = Stage(WITH_FILES)
+    stage.provider.tell(RateLimited("slow"))
+
+    assert stage.due_s(run(stage, stage.put("planned", tries=2))) == 4.5
+
+
+def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
+    stage = Stage(WITH_FILES)
+    an_accepted_batch(stage)
+    stage.provider.tell(BadRequest("malformed", status=400))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.error_code) == (ChunkState.DEAD, "400")
+    assert records.read_given_up(stage.spool, chunk.name) == ("400", "malformed")
+
+
+def test_a_slow_upload_keeps_its_lease() -> None:
+    """And who has lost it hears so in the middle of the file, not at its end."""
+    stage = Stage(WITH_FILES)
+    before = stage.put("planned")
+    claim = stage.claim(before)
+    stage.clock.at += timedelta(seconds=LEASE_S)
+    [other] = stage.books.claim(Step.SUBMIT, now=stage.clock.at, lease_s=1.0)
+    assert other.token > claim.token
+
+    class Slow(MemorySpool):
+        """Takes longer for a block than a lease lasts."""
+
+        @contextmanager
+        def open(self, name: str) -> Iterator[BinaryIO]:
+            """Open, and let time pass."""
+            stage.clock.at += timedelta(seconds=LEASE_S)
+            with super().open(name) as file:
+                yield file
+
+    slow = Slow()
+    slow.files = stage.spool.files
+    stage.spool = slow
+    with pytest.raises(LeaseLost):
+        run(stage, before, claim)
+
+    assert stage.provider.calls == []
+
+
+def test_the_journal_gives_back_what_it_was_given() -> None:
+    spool = MemorySpool()
+    assert read_journal(spool, TOKEN) is None
+
+    write_journal(spool, TOKEN, BATCH)
+
+    assert read_journal(spool, TOKEN) == BATCH
