@@ -103,7 +103,14 @@ class ToldProvider:
         """Take a cancel."""
         self._answer("cancel", batch_id)
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:
+    def find(
+        self,
+        submission_token: str,
+        since: datetime,
+        file_id: FileId | None = None,
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - there is one key
+    ) -> Sequence[Listed]:
         """List batches."""
         return self._answer("find", submission_token, since, file_id) or []
 

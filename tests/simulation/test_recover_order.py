@@ -43,7 +43,14 @@ class BusyProvider(SimulatedProvider):
 
     told_s: float = 0.0
 
-    def find(self, submission_token: str, since: datetime, file_id: FileId | None = None) -> Sequence[Listed]:  # noqa: ARG002
+    def find(
+        self,
+        submission_token: str,  # noqa: ARG002 - part of the port
+        since: datetime,  # noqa: ARG002
+        file_id: FileId | None = None,  # noqa: ARG002
+        *,
+        is_other_key: bool = False,  # noqa: ARG002
+    ) -> Sequence[Listed]:
         """Ask to be left alone."""
         raise RateLimited("too many lists", status=429, retry_after_s=self.told_s)
 
