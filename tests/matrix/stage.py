@@ -68,10 +68,10 @@ class Overheard:
         if not callable(method):
             return method
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **keywords: Any) -> Any:
             self.heard = "none"
             with self._listening():
-                found = method(*args)
+                found = method(*args, **keywords)
                 return self._files(found) if name == "results" else found
 
         return call
