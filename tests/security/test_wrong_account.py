@@ -17,13 +17,14 @@ from orchestrator.batches.recover import recover
 from orchestrator.batches.submit import write_journal
 from orchestrator.collector.collect import TRIES_MAX, Collecting, collect
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
+from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Step
 from orchestrator.domain.recovery import OTHER_KEY
 from orchestrator.ledger.database import open_sqlite
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter import OneRouter
 from orchestrator.providers.secret import Secret
 from orchestrator.spooled import RowReader
+from tests.adapters.openai_wire import Account, an_openai
 from tests.adapters.wire import Answers
 from tests.builders import NOW, a_chunk, after, an_attempt
 from tests.contract.books import Books
@@ -155,3 +156,30 @@ def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, c
         clock.advance(10_000)
 
     assert not books.ledger.chunk(chunk.id).cancel_sent
+
+
+@pytest.mark.parametrize(
+    ("state", "is_known", "expected", "is_fenced"),
+    [
+        (ChunkState.IN_DOUBT, False, ChunkState.IN_DOUBT, True),
+        (ChunkState.HELD, False, ChunkState.IN_DOUBT, False),
+        (ChunkState.HELD, True, ChunkState.HELD, False),
+    ],
+)
+def test_a_new_key_that_sees_the_input_file_goes_on_but_not_with_a_batch_it_does_not_know(
+    books: Books, clock: VirtualClock, state: ChunkState, is_known: bool, expected: ChunkState, is_fenced: bool
+) -> None:
+    """The file shows the account, so the create can be looked up. A batch that was made, and that this account does not
+    list, stays held: asked about again, it would only be held again."""
+    sent_with_our_key(books, state=state, file_id=FileId("file-0"), error_code=OTHER_KEY)
+    spool, account = MemorySpool(), Account([])
+    account.files = {"file-0": f"orchestrator-{TOKEN}.jsonl"}
+    if is_known:
+        write_journal(spool, TOKEN, BatchId("batch-1"))
+    [claim] = books.claim(Step.RECOVER)
+
+    with an_openai(transport=account) as provider:
+        recover(claim, ledger=books.ledger, overview=books.overview, spool=spool, provider=provider, clock=clock)
+
+    assert books.ledger.chunk(a_chunk().id).state is expected
+    assert ("DELETE /v1/files/file-0" in account.calls) is is_fenced
