@@ -307,6 +307,7 @@ WORDS: Final[dict[str, Outcome | None]] = {
     "failed": Outcome.FAILED,
     "expired": Outcome.EXPIRED,
     "cancelled": Outcome.CANCELLED,
+    "canceled": Outcome.CANCELLED,
 }
 
 

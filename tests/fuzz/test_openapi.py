@@ -7,9 +7,7 @@ drawn of each operation, beside the boundary cases, and `OPENAPI_SEED` which one
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import seed as seeded
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -27,11 +25,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from gateway.app import DIGEST_LENGTH, RESULT_ROOT
 from gateway.openapi import document
-from gateway.wire import AnswerLost
 from tests.fuzz.stock import Stock
-from tests.gateway.in_process import Gateway, a_gateway, some_rows
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 EXAMPLES: Final = int(os.environ.get("OPENAPI_EXAMPLES", "25"))
@@ -48,7 +43,6 @@ FOR_WHOEVER_ASKS: Final = {  # by hand
     "GET /resource/batch-llm/azure-batch%2F{name}",
 }
 NO_ROUTE: Final = (404, 404)  # a verb or a path that is nobody's is that before it is anybody's
-PLANS: Final = DESCRIBED["/admin/faults"]["PUT"].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
 
 
 def keeps_its_inside_to_itself(_context: Any, response: schemathesis.Response, _case: schemathesis.Case) -> None:
@@ -108,29 +102,3 @@ def test_whatever_is_asked_is_answered_as_described(
         stranger = case.call(base_url=gateway.base_url)
         assert stranger.status_code == 401 or (stranger.status_code, answer.status_code) == NO_ROUTE
         keeps_its_inside_to_itself(None, stranger, case)
-
-
-@seeded(SEED)
-@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(PLANS)
-def test_no_fault_plan_that_is_taken_breaks_the_server_itself(drawn: schemathesis.Case) -> None:
-    """It answers what the plan says, or loses the answer; an error of its own would come out of here."""
-    with tempfile.TemporaryDirectory() as folder, a_gateway(Path(folder)) as gateway:
-        if gateway.send("PUT", "/admin/faults", json=drawn.body).status_code != 200:
-            return
-        for rows in (1, 2):
-            with contextlib.suppress(AnswerLost):
-                gateway.send("POST", "/v1/batches", json={"requests": some_rows(rows)})
-        gateway.end()
-        for path in ("/v1/batches", "/v1/files", *addresses(gateway)):
-            with contextlib.suppress(AnswerLost):
-                gateway.send("GET", path)
-
-        assert gateway.send("GET", "/admin/bill").status_code == 200
-
-
-def addresses(gateway: Gateway) -> list[str]:
-    """Return where every batch is asked for, and its results."""
-    batches = gateway.send("GET", "/admin/batches").json()["batches"]
-    links = (f"{RESULT_ROOT}%2F{batch['id']}_{batch['digest'][:DIGEST_LENGTH]}.jsonl" for batch in batches)
-    return [*(f"/v1/batches/{batch['id']}" for batch in batches), *links]
