@@ -244,3 +244,11 @@ def test_the_errors_that_are_worth_another_try_are_these() -> None:
         *("rate_limit_exceeded", "timeout_error", "api_error", "overloaded_error", "overloaded", "server_error"),
         "internal_server_error",
     } == retry.RETRYABLE_CODES
+
+
+def test_the_groups_of_states_are_these() -> None:
+    """Accounts count what is in flight; a job that is not active is left in peace."""
+    assert {state.value for state in model.IN_FLIGHT} == {"submitting", "in_doubt", "held", "submitted"}
+    assert {state.value for state in model.HAS_BATCH} == {"submitted", "ended", "collected"}
+    assert {state.value for state in model.TERMINAL} == {"collected", "split", "cancelled", "dead"}
+    assert {state.value for state in model.ACTIVE_JOBS} == {"running", "stopped", "cancelling"}

@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.mutation import equivalents
 from tests.mutation.operators import Mutant, mutants
-from tests.mutation.plan import ROOT, modules
+from tests.mutation.plan import ROOT, asked, modules
 
 AT_LEAST = 95.0
 
@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--bound", type=float, default=120.0, help="seconds that one run of tests may take")
     parser.add_argument("--at-least", type=float, default=AT_LEAST, help="percent that must be caught")
+    parser.add_argument("--own", action="store_true", help="ask only the tests that bear the module's name")
     parser.add_argument("--verbose", action="store_true", help="say of each mutant which tests have caught it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -63,13 +64,14 @@ def _run(chosen: list[Mutant], everything: list[Mutant], options: argparse.Names
     if options.sample is not None and options.sample < len(meant):
         meant = random.Random(options.seed).sample(meant, options.sample)
     running.prepare()
-    sound = sorted({tests for mutant in meant for tests in running.stages(mutant.path)})
+    sound = sorted({asked(mutant.path, own=options.own)[-1] for mutant in meant})  # the last has all of them
     for tests in sound:
         if os.waitstatus_to_exitcode(os.waitpid(running.fork(None, tests), 0)[1]):
             _say(f"these tests fail as it is: {' '.join(tests)}", sys.stderr)
             return 1
     tried, caught = Counter[str](), Counter[str]()
-    for one in running.try_all(meant, processes=options.processes, bound_s=options.bound):
+    plan = [(mutant, asked(mutant.path, own=options.own)) for mutant in meant]
+    for one in running.try_all(plan, processes=options.processes, bound_s=options.bound):
         tried[one.mutant.path] += 1
         caught[one.mutant.path] += one.caught
         if options.verbose:

@@ -32,3 +32,8 @@ def stages(path: str) -> tuple[tuple[str, ...], ...]:
     own = (f"tests/{folder.rpartition('/')[2]}/test_{name}", *FIRST[folder])
     first = tuple(one for one in own if (ROOT / one).exists())
     return (first, WIDER[folder]) if first else (WIDER[folder],)
+
+
+def asked(path: str, *, own: bool) -> tuple[tuple[str, ...], ...]:
+    """Return the stages that are run; with `own` the first of them only."""
+    return stages(path)[:1] if own else stages(path)

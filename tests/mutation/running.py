@@ -24,7 +24,7 @@ import hypothesis
 import pytest
 
 from tests.mutation.operators import Mutant
-from tests.mutation.plan import ROOT, stages
+from tests.mutation.plan import ROOT
 
 FOREIGN: Final = (
     *("greenlet", "httpx", "msgspec", "numpy", "orjson", "psutil", "pyarrow.parquet", "sqlalchemy.dialects.sqlite"),
@@ -78,12 +78,15 @@ def prepare() -> None:
         raise RuntimeError(f"mutants need a process in which nothing of ours is imported yet; there are {ours[:3]}")
 
 
-def try_all(mutants: Iterable[Mutant], *, processes: int, bound_s: float) -> Iterator[Tried]:
-    """Run the tests on every mutant, several at a time; no stage of tests may take longer than `bound_s`."""
-    waiting, running = iter(mutants), list[_Run]()
+Stages = Sequence[tuple[str, ...]]
+
+
+def try_all(plan: Iterable[tuple[Mutant, Stages]], *, processes: int, bound_s: float) -> Iterator[Tried]:
+    """Run its stages of tests on every mutant, several at a time; no stage may take longer than `bound_s`."""
+    waiting, running = iter(plan), list[_Run]()
     while True:
-        while len(running) < processes and (mutant := next(waiting, None)) is not None:
-            running.append(_Run(mutant, bound_s))
+        while len(running) < processes and (planned := next(waiting, None)) is not None:
+            running.append(_Run(*planned, bound_s))
         if not running:
             return
         for run in list(running):
@@ -97,9 +100,9 @@ def try_all(mutants: Iterable[Mutant], *, processes: int, bound_s: float) -> Ite
 class _Run:
     """A mutant that is being tried."""
 
-    def __init__(self, mutant: Mutant, bound_s: float) -> None:
+    def __init__(self, mutant: Mutant, stages: Stages, bound_s: float) -> None:
         self._mutant, self._bound_s = mutant, bound_s
-        self._stages = list(stages(mutant.path))
+        self._stages = list(stages)
         self._begin()
 
     def _begin(self) -> None:

@@ -91,10 +91,13 @@ def test_every_modules_tests_are_there() -> None:
     assert all((ROOT / test).exists() for path in modules() for stage in stages(path) for test in stage)
 
 
-def test_the_mutants_of_a_small_module_are_all_caught() -> None:
+def test_some_mutants_of_a_small_module_are_caught() -> None:
     """The whole machinery once: a fork for each, the broken source instead of the module's, pytest's own verdict."""
-    command = [sys.executable, "-m", "tests.mutation", "run", "--module", "orchestrator/domain/changes.py", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    module = "orchestrator/domain/lanes.py"
+    command = ["run", "--module", module, "--sample", "2", "--own", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mutation", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
     figures = json.loads(done.stdout.strip().splitlines()[-1])
-    assert (figures["mutants"], figures["caught"], done.returncode) == (4, 4, 0)
+    assert (figures["mutants"], figures["caught"], done.returncode) == (2, 2, 0)
