@@ -16,6 +16,8 @@ from orchestrator.domain.policy import Policy
 DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 ACCOUNT_PAUSE_S: Final = 300.0
+POLLS_PAUSE_S: Final = 5.0  # after a 429 that names no time: its limit is most likely one of calls a minute
+POLLS_PAUSE_S_MAX: Final = 3_600.0  # one answer must not keep an account's batches from being asked about for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
 RETRYABLE_CODES: Final = frozenset(
@@ -48,6 +50,11 @@ def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float
     """Return how long to wait after failure number `tries` (1-based). `draw` is uniform in [0, 1)."""
     ceiling_s = min(DELAY_S_MAX, DELAY_S_MIN * 2.0 ** min(tries, 16))
     return max(floor_s or 0.0, DELAY_S_MIN / 2 + draw * ceiling_s)
+
+
+def polls_pause_s(wait_s: float) -> float:
+    """Return how long no batch of the account is asked about, after a 429 that puts one of them off for `wait_s`."""
+    return min(wait_s, POLLS_PAUSE_S_MAX)
 
 
 def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:

@@ -23,6 +23,7 @@ from orchestrator.domain.changes import (
     ChunkMoved,
     JobMoved,
     Noted,
+    PollsPaused,
     RowsSettled,
     ShardMoved,
 )
@@ -46,6 +47,7 @@ from orchestrator.ledger.attempts import close_attempt, open_attempt
 from orchestrator.ledger.bulk import insert_rows
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import lock_accounts, lock_job
+from orchestrator.ledger.paces import Call, lock_paces, use_until
 from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, chunks, jobs
 from orchestrator.ledger.statements import ADD, CALL_JOB, DIE, LEASE, READ, SETTLE, STILL_HELD, SWAP, keys_of
 
@@ -126,6 +128,7 @@ def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: o
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
     """Take the locks that these changes need beside their unit's own row, in the one order (see `locks`)."""
     lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
+    lock_paces(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
     if any(_reaches_beyond(change, unit) for change in changes):
         lock_job(tx, unit.job_id)
 
@@ -139,7 +142,7 @@ def _reaches_beyond(change: Change, unit: Unit) -> bool:
             return change.budget_usd is not None
         case AttemptClosed():
             return change.state is AttemptState.ABANDONED
-        case Noted() | AccountPaused():
+        case Noted() | AccountPaused() | PollsPaused():
             return False
     return True
 
@@ -161,6 +164,8 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case AccountPaused(account=account, until=until, reason=reason):
             pause(tx, account, until, reason)
             note(tx, job_id, "account.paused", account, now, reason=reason)
+        case PollsPaused(account=account, until=until):
+            use_until(tx, Call.POLL, account, until)
         case Noted(name=name, details=details):
             note(tx, job_id, name, "", now, **details)
     if _concerns_job(change):
