@@ -21,6 +21,7 @@ from orchestrator.location import locate
 
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
+POLLED_BY_LIST: Final = frozenset({"openai"})  # dialects: see docs/decisions/0015
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class ProviderSettings:
     batches_in_flight_max: int = 20
     poll_s_min: float = 15.0
     poll_s_max: float = 300.0
+    polls_per_minute_max: int | None = None
+    creates_per_minute_max: int | None = None
     create_s_max: float = 300.0
     list_lag_s: float = 60.0
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -139,6 +142,8 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
             batches_in_flight_max=table.batches_in_flight_max,
             poll_s_min=table.poll_s_min,
             poll_s_max=table.poll_s_max,
+            polls_per_minute_max=table.polls_per_minute_max,
+            creates_per_minute_max=table.creates_per_minute_max,
         )
     known = {f.name: f for f in fields(Policy)}
     refuse_unknown(own, known, "[policy]")
@@ -152,9 +157,21 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
         raise ConfigError("policy.chunk_tokens_max must be at least 1")
     if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
+    _check_paces(merged, table)
     if not 0 <= merged.retry_gather_s < math.inf:
         raise ConfigError("policy.retry_gather_s must be a number of seconds, not below 0")
     return merged
+
+
+def _check_paces(merged: Policy, table: ProviderSettings) -> None:
+    for name in ("polls_per_minute_max", "creates_per_minute_max"):
+        if getattr(merged, name) is not None and getattr(merged, name) < 1:
+            raise ConfigError(f"{name} must be at least 1")
+    if merged.polls_per_minute_max is not None and table.dialect in POLLED_BY_LIST:
+        raise ConfigError(
+            f"polls_per_minute_max is not for the dialect {table.dialect!r}: its list answers for all batches at once, "
+            "with at most 30 calls a minute. Leave it out"
+        )
 
 
 def _policy_value(name: str, value: Any) -> Any:

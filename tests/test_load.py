@@ -23,7 +23,7 @@ NOTHING_WRONG: Final = ("wrong_rows", "paid_twice", "handed_out_twice")
         (["ledger", "--chunks", "2000"], judging.ledger, {"chunks": 2_000, "handed_out": 2_000}),
         (["rows", "--rows", "3000"], judging.rows, {"rows": 3_000}),
         (["soak", "--days", "3", "--in-flight", "4"], judging.soaked, {"rows": 8, "in_flight_most": 4}),
-        (["in-flight", "--batches", "4"], judging.flight, {"created": 4}),
+        (["in-flight", "--batches", "4"], judging.flight, {"created": 4, "refused_calls": 0}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

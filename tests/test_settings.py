@@ -284,6 +284,8 @@ def test_words_and_amounts_of_a_policy_are_read(folder: Path) -> None:
         ({"poll_s_min": 0}, "poll_s_min"),
         ({"poll_s_min": 30, "poll_s_max": 20}, "poll_s_max"),
         ({"poll_s_min": float("nan")}, "poll_s_min"),
+        ({"polls_per_minute_max": 0}, "polls_per_minute_max"),
+        ({"creates_per_minute_max": 0}, "creates_per_minute_max"),
         ({"on_ambiguous": "guess"}, "on_ambiguous must be one of 'reconcile', 'hold', 'resubmit'"),
         ({"null_policy": 5}, "null_policy must be one of 'error', 'empty', 'skip'"),
         ({"retry_gather_s": -1}, "retry_gather_s"),
@@ -302,3 +304,12 @@ def test_a_wrong_wish_is_named(folder: Path, wishes: dict[str, Any], message: st
 def test_a_policy_that_was_given_whole_is_checked_too(folder: Path) -> None:
     with pytest.raises(ConfigError, match="attempts_max"):
         settings.policy({}, here(folder), given=Policy(attempts_max="3"))  # type: ignore[arg-type]
+
+
+def test_a_limit_of_polls_is_refused_where_one_list_answers_for_all() -> None:
+    """It would slow them down for nothing; creates may be limited."""
+    with pytest.raises(ConfigError, match="Leave it out"):
+        settings.policy({"polls_per_minute_max": 60}, settings.provider("openai", {}))
+
+    limited = settings.policy({"creates_per_minute_max": 60}, settings.provider("openai", {}))
+    assert limited.creates_per_minute_max == 60

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches.recover import HELD_LOOK_S
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
-from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted
-from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, TransientError
+from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
+from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
@@ -84,8 +84,13 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
     later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
-    wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s))
-    changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + wait)]
+    if isinstance(error, RateLimited) and floor_s is None:
+        floor_s = retry.POLLS_PAUSE_S
+    wait_s = retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s)
+    changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + timedelta(seconds=wait_s))]
+    if isinstance(error, RateLimited):
+        # The limit is the account's: the others need not be told the same one by one.
+        changes.append(PollsPaused(account=job.account, until=now + timedelta(seconds=retry.polls_pause_s(wait_s))))
     if isinstance(error, NotAuthorized):
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
         changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))

@@ -98,6 +98,14 @@ class AccountPaused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PollsPaused:
+    """No poll of this account is handed out before `until`: the provider asks to be left alone."""
+
+    account: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """An event for the timeline that is no change of state; ids and counts only."""
 
@@ -114,5 +122,6 @@ Change = (
     | AttemptClosed
     | RowsSettled
     | AccountPaused
+    | PollsPaused
     | Noted
 )

@@ -42,6 +42,8 @@ class Policy:
     chunks_ahead_max: int = 40  # planned and not yet sent: bounds the spool ahead of submission
     poll_s_min: float = 15.0
     poll_s_max: float = 300.0
+    polls_per_minute_max: int | None = None  # of the account; None: as many as are due
+    creates_per_minute_max: int | None = None  # the same; an upload of an input file counts, too
     retry_gather_s: float = 600.0  # failed rows wait this long for company, unless nothing else is under way
 
 

@@ -24,6 +24,8 @@ from orchestrator.domain.policy import Policy
 DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 ACCOUNT_PAUSE_S: Final = 300.0
+POLLS_PAUSE_S: Final = 5.0  # after a 429 that names no time: its limit is most likely one of calls a minute
+POLLS_PAUSE_S_MAX: Final = 3_600.0  # one answer must not keep an account's batches from being asked about for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 REFUSALS_MAX: Final = 64  # of one call in a row; with the waits between them, two to three hours
 REFUSALS_UNCOUNTED: Final = 8  # as far as the count may stand when what a call fails with changes its kind
@@ -79,6 +81,11 @@ def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> t
     """
     refused = is_refusal(error)
     return (tries if refused == were_refusals else min(tries, REFUSALS_UNCOUNTED)) + 1, refused
+
+
+def polls_pause_s(wait_s: float) -> float:
+    """Return how long no batch of the account is asked about, after a 429 that puts one of them off for `wait_s`."""
+    return min(wait_s, POLLS_PAUSE_S_MAX)
 
 
 def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:

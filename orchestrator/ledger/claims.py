@@ -4,11 +4,14 @@ Rule 1: a step is due by what stands in the unit's own row, its job's state and 
 Rule 2: creates are handed out only while the account has room: batches in flight and creates already handed out
         count against the job's `batches_in_flight_max`. Who counts holds the account's lock, so that two who hand out
         at once do not both use the last of it.
-Rule 3: a pick waits for nobody: what another transaction has locked is passed over, and due again the next time.
+Rule 3: polls and creates are handed out only while the account has turns (`paces`), those that are due longest first:
+        with many batches in flight each is asked about less often, and none is left out.
+Rule 4: a pick waits for nobody: what another transaction has locked is passed over, and due again the next time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -20,6 +23,7 @@ from orchestrator.domain.lanes import LANE_OF
 from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
 from orchestrator.ledger import rows
 from orchestrator.ledger.locks import has_row_locks, lock_accounts
+from orchestrator.ledger.paces import Call, Paces
 from orchestrator.ledger.schema import Utc, accounts, chunks, jobs, shards
 
 C, S, J = chunks.c, shards.c, jobs.c
@@ -52,6 +56,7 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
         Step.PLAN: sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB),
     }
 )
+_PACED: Final[Mapping[Step, Call]] = MappingProxyType({Step.SUBMIT: Call.CREATE, Step.POLL: Call.POLL})
 _BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # handed out only as far as there is room
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
@@ -91,6 +96,7 @@ _CHUNKS: Final = {
     .with_for_update(of=chunks, skip_locked=True)
     for step, condition in CHUNK_STEPS.items()
 }
+_PACED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindparam("waiting", expanding=True)))
 _SHARDS: Final = {
     step: sa.select(S.job_id, S.shard_no, S.token)
     .join(jobs, J.id == S.job_id)
@@ -135,6 +141,7 @@ class Claims:
         self._until = until
         self._bound: dict[str, Any] = {"now": now, "job_id": job_id}
         self._of_job = sa.true() if job_id is None else J.id == job_id
+        self._paces: dict[Step, Paces] = {}
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Hand out up to `limit` due steps, what brings results home before what sends more."""
@@ -142,6 +149,9 @@ class Claims:
             # Before anything is picked: whoever waits here must hold nothing that another waits for.
             names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
             lock_accounts(self._tx, names.all())
+        for step, call in _PACED.items():
+            if step in steps:
+                self._paces[step] = Paces(self._tx, call, self._now)
         picked: list[Claim] = []
         for kinds, pick in ((CHUNK_STEPS, self._chunks), (JOB_STEPS, self._jobs), (SHARD_STEPS, self._shards)):
             for step in kinds:
@@ -153,16 +163,41 @@ class Claims:
         return self._tx.execute(query, self._bound | bound | {"limit": limit}).mappings().all()
 
     def _chunks(self, step: Step, limit: int) -> list[Claim]:
+        if step is Step.POLL:
+            return self._lease(chunks, step, self._polls(limit))
         if step is not Step.SUBMIT:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
-        room = self._room_to_send(taken)
+        turns = self._paces[Step.SUBMIT].turns(limit)
+        room = self._room_to_send(taken, turns)
         picked = []
         for row in self._rows(_CHUNKS[step], limit, roomy=list(room)):
-            if taken[row["account"]] < room[row["job_id"]]:
-                taken[row["account"]] += 1
+            account = row["account"]
+            if taken[account] < room[row["job_id"]] and turns[account]:
+                taken[account] += 1
+                turns[account] -= 1
                 picked.append(row)
+        for account, count in Counter(row["account"] for row in picked).items():
+            self._paces[Step.SUBMIT].take(account, count)
         return self._lease(chunks, step, picked)
+
+    def _polls(self, limit: int) -> list[sa.RowMapping]:
+        """Pick polls, of each account up to its turns."""
+        turns = self._paces[Step.POLL].turns(limit)
+        waiting = [account for account, count in turns.items() if not count]
+        if len(waiting) == len(turns):
+            return []
+        query, bound = (_PACED_POLLS, {"waiting": waiting}) if waiting else (_CHUNKS[Step.POLL], {})
+        picked, taken = list[sa.RowMapping](), dict.fromkeys(turns, 0)
+        for row in self._rows(query, limit, **bound):
+            # A job that was opened since the paces were read has an account that is not among them.
+            account = row["account"]
+            if taken.get(account, 0) < turns.get(account, 0):
+                taken[account] += 1
+                picked.append(row)
+        for account, count in taken.items():
+            self._paces[Step.POLL].take(account, count)
+        return picked
 
     def _jobs(self, step: Step, limit: int) -> list[Claim]:
         return self._lease(jobs, step, self._rows(_JOBS, limit, step=step.value))
@@ -190,7 +225,7 @@ class Claims:
             self._tx.execute(_LEASES[table.name], leases)
         return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
 
-    def _room_to_send(self, taken: dict[str, int]) -> dict[str, int]:
+    def _room_to_send(self, taken: dict[str, int], turns: Mapping[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""
         room: dict[str, int] = {}
         for job in (
@@ -200,7 +235,7 @@ class Claims:
             if account not in taken:
                 taken[account] = self._taken(account)
             in_flight_max = rows.policy_of(job["policy"]).batches_in_flight_max
-            if taken[account] < in_flight_max and not self._paused(account):
+            if taken[account] < in_flight_max and turns.get(account) and not self._paused(account):
                 room[job["id"]] = in_flight_max
         return room
 

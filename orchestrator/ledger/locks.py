@@ -1,6 +1,6 @@
 """Who waits for whom on PostgreSQL: row locks, taken in one order, so that nobody waits in a circle.
 
-    account  ->  job  ->  its shards and chunks  ->  attempts
+    account  ->  its polls' pace  ->  job  ->  its shards and chunks  ->  attempts
 
 Rule 1: a transaction that writes more than one unit, or writes what it has worked out from several rows, locks the
         job's row first; one that concerns what an account may send locks the account's row before that.

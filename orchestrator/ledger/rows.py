@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
@@ -24,17 +27,38 @@ from orchestrator.domain.model import (
     Tally,
 )
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy
-from orchestrator.ledger.schema import TALLY
+from orchestrator.ledger.schema import EPOCH, TALLY
 
 _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
 
+# A chunk's columns without those that are written elsewhere: a cancel may come at any moment.
+_OF_CHUNK: Final = tuple(name for name in _CHUNK if name != "cancel_requested")
+_WRITTEN: Final = (*_OF_CHUNK, "token_sent", *TALLY)
+_VALUES_OF_CHUNK: Final = attrgetter(*_OF_CHUNK, "token")
+_VALUES_OF_TALLY: Final = attrgetter(*TALLY)
+NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version")
+NEW_CHUNK_SHARD: Final = ("chunk_id", "job_id", "shard_no", "row_count", "dead")
+
 
 def chunk_values(chunk: Chunk) -> dict[str, Any]:
-    """Return the chunk's columns, without those that are written elsewhere: a cancel may come at any moment."""
-    values = {name: getattr(chunk, name) for name in _CHUNK if name != "cancel_requested"}
-    return values | {"token_sent": chunk.token} | asdict(chunk.tally)
+    """Return the chunk's columns, without those that are written elsewhere."""
+    return dict(zip(_WRITTEN, (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally)), strict=True))
+
+
+def new_chunk(change: ChunkAdded, account: str, *, cancel_requested: bool) -> tuple[Any, ...]:
+    """Return a new chunk's row, in the order of NEW_CHUNK."""
+    chunk = change.chunk
+    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0)
+    return (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally), *others)
+
+
+def new_chunk_shards(change: ChunkAdded) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that say what a new chunk covers, in the order of NEW_CHUNK_SHARD."""
+    chunk = change.chunk
+    for shard_no, count in change.rows_by_shard.items():
+        yield chunk.id, chunk.job_id, shard_no, count, 0
 
 
 def chunk_of(row: sa.RowMapping) -> Chunk:

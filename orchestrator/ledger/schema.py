@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NANO: Final = Decimal("0.000000001")
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Utc(sa.types.TypeDecorator[datetime]):
@@ -26,7 +27,7 @@ class Utc(sa.types.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
         """Return microseconds."""
-        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+        return None if value is None else (value - EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         """Return an aware datetime."""

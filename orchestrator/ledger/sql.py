@@ -23,6 +23,7 @@ from orchestrator.domain.changes import (
     ChunkMoved,
     JobMoved,
     Noted,
+    PollsPaused,
     RowsSettled,
     ShardMoved,
 )
@@ -43,9 +44,11 @@ from orchestrator.domain.model import (
 )
 from orchestrator.ledger import claims, rows
 from orchestrator.ledger.attempts import close_attempt, open_attempt
+from orchestrator.ledger.bulk import insert_rows
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import lock_accounts, lock_job
-from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, jobs
+from orchestrator.ledger.paces import Call, lock_paces, use_until
+from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, chunks, jobs
 from orchestrator.ledger.statements import ADD, CALL_JOB, DIE, LEASE, READ, SETTLE, STILL_HELD, SWAP, keys_of
 
 
@@ -85,10 +88,14 @@ class SqlLedger:
                 _one(tx, STILL_HELD[table.name], bound, claim.unit)
             else:
                 _one(tx, LEASE[table.name], bound | {"until": EPOCH}, claim.unit)
+            added = list[ChunkAdded]()
             for change in changes:
-                _apply(tx, claim.unit.job_id, change, now)
-            # Last: who lost a race has been told so by then. All at once: one by one they take four times as long.
-            if added := [change for change in changes if isinstance(change, ChunkAdded)]:
+                if isinstance(change, ChunkAdded):
+                    added.append(change)
+                else:
+                    _apply(tx, claim.unit.job_id, change, now)
+            # Last: who lost a race has been told so by then. All at once: one by one they take many times as long.
+            if added:
                 add_chunks(tx, claim.unit.job_id, added)
 
     def job(self, job_id: JobId) -> Job:
@@ -121,6 +128,7 @@ def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: o
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
     """Take the locks that these changes need beside their unit's own row, in the one order (see `locks`)."""
     lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
+    lock_paces(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
     if any(_reaches_beyond(change, unit) for change in changes):
         lock_job(tx, unit.job_id)
 
@@ -134,7 +142,7 @@ def _reaches_beyond(change: Change, unit: Unit) -> bool:
             return change.budget_usd is not None
         case AttemptClosed():
             return change.state is AttemptState.ABANDONED
-        case Noted() | AccountPaused():
+        case Noted() | AccountPaused() | PollsPaused():
             return False
     return True
 
@@ -147,8 +155,6 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
             _move_shard(tx, change, now)
         case JobMoved():
             _move_job(tx, change, now)
-        case ChunkAdded():
-            pass  # all of them are entered at once, after everything else
         case AttemptOpened():
             open_attempt(tx, job_id, change)
         case AttemptClosed():
@@ -158,6 +164,8 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case AccountPaused(account=account, until=until, reason=reason):
             pause(tx, account, until, reason)
             note(tx, job_id, "account.paused", account, now, reason=reason)
+        case PollsPaused(account=account, until=until):
+            use_until(tx, Call.POLL, account, until)
         case Noted(name=name, details=details):
             note(tx, job_id, name, "", now, **details)
     if _concerns_job(change):
@@ -232,20 +240,11 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:
     """Insert chunks of a job, and what they cover."""
     job = tx.execute(sa.select(jobs.c.account, jobs.c.state).where(jobs.c.id == job_id)).one()
-    # The cancel may have come before the chunk.
-    of_job = {"account": job.account, "cancel_requested": job.state == JobState.CANCELLING}
-    tx.execute(
-        ADD["chunks"],
-        [rows.chunk_values(change.chunk) | of_job | {"due_at": change.due_at} for change in changes],
-    )
-    tx.execute(
-        ADD["chunk_shards"],
-        [
-            {"chunk_id": change.chunk.id, "job_id": job_id, "shard_no": shard_no, "row_count": count}
-            for change in changes
-            for shard_no, count in change.rows_by_shard.items()
-        ],
-    )
+    is_cancelled = job.state == JobState.CANCELLING  # the cancel may have come before the chunk
+    new = (rows.new_chunk(change, job.account, cancel_requested=is_cancelled) for change in changes)
+    insert_rows(tx, chunks, rows.NEW_CHUNK, new)
+    covered = (row for change in changes for row in rows.new_chunk_shards(change))
+    insert_rows(tx, chunk_shards, rows.NEW_CHUNK_SHARD, covered)
 
 
 def settle(

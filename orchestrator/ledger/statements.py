@@ -61,7 +61,7 @@ SETTLE: Final = (
 )
 DIE: Final = sa.update(chunk_shards).where(*_keys(chunk_shards)).values(dead=chunk_shards.c.dead + sa.bindparam("more"))
 CLOSE: Final = sa.update(attempts).where(*_keys(attempts))
-ADD: Final = {table.name: sa.insert(table) for table in (chunks, chunk_shards, attempts, events)}
+ADD: Final = {table.name: sa.insert(table) for table in (attempts, events)}
 
 
 def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:

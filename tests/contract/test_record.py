@@ -57,6 +57,8 @@ def test_a_job_comes_back_as_it_was_entered(books: Books) -> None:
         chunks_ahead_max=4,
         poll_s_min=1.5,
         poll_s_max=2.5,
+        polls_per_minute_max=6,
+        creates_per_minute_max=5,
         retry_gather_s=3.5,
     )
     assert not [f.name for f in fields(job.policy) if getattr(job.policy, f.name) == f.default]
