@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import (
     HAS_BATCH,
@@ -22,6 +24,8 @@ from orchestrator.domain.model import (
     Shard,
 )
 from orchestrator.domain.policy import Policy
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.schema import meta, metadata
 
 NOW: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JOB: Final = JobId("sotu-9f86d081")
@@ -62,6 +66,15 @@ def a_chunk(
         "batch_id": BatchId(f"batch-{name}") if state in HAS_BATCH else None,
     }
     return Chunk(id=chunk_id(name, job_id), job_id=job_id, state=state, **(defaults | fields))
+
+
+def emptied(database: Database) -> Database:
+    """Take every row out of a ledger, and all but the schema's number out of its facts; return it."""
+    with database.write() as transaction:
+        for table in metadata.sorted_tables:
+            kept = table.c.key != "schema" if table is meta else sa.true()
+            transaction.execute(table.delete().where(kept))
+    return database
 
 
 def added(chunk: Chunk, by_shard: Mapping[int, int] | None = None, *, due_at: datetime = NOW) -> ChunkAdded:

@@ -174,7 +174,7 @@ LINES: Final[tuple[Line, ...]] = (
         target="entered in 30 s, a look p99 5 ms, 500 hand-outs a second by two processes, none twice",
         commands=("python -m benchmarks.load ledger --chunks 1000000 --json",),
         judge=judging.ledger,
-        budget_s=150,
+        budget_s=120,
         cores=2,
         needs=("benchmarks/load/ledger.py",),
     ),
@@ -220,7 +220,7 @@ LINES: Final[tuple[Line, ...]] = (
         target="ledgers of every schema move forward; the version before works beside the new one for 100 seeds",
         commands=(
             f"{ONE} tests/contract/test_migrations.py",
-            "python -m tests.upgrade run --schema 2 --seeds 100 --first {first} --processes 1 --json",
+            "python -m tests.upgrade run --schema 3 --seeds 100 --first {first} --processes 1 --json",
         ),
         judge=judging.both(PASSED, judging.upgraded),
         budget_s=70,

@@ -31,6 +31,7 @@ from orchestrator.ledger.schema import EPOCH, TALLY
 
 _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
+_POLICY: Final = frozenset(f.name for f in fields(Policy))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
 
 # A chunk's columns without those that are written elsewhere: a cancel may come at any moment.
@@ -109,13 +110,13 @@ def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
 
 
 def policy_text(policy: Policy) -> str:
-    """Return the policy as JSON."""
-    return json.dumps(asdict(policy), default=str, sort_keys=True)
+    """Return the policy as JSON, without what is not set: an earlier version, without that field, can read the rest."""
+    return json.dumps({k: v for k, v in asdict(policy).items() if v is not None}, default=str, sort_keys=True)
 
 
 def policy_of(text: str) -> Policy:
-    """Return the policy that `policy_text` wrote; a field that has been added since gets its default."""
-    values = json.loads(text)
+    """Return the policy that `policy_text` wrote; a field added since gets its default, a later version's is left."""
+    values = {name: value for name, value in json.loads(text).items() if name in _POLICY}
     budget = values.get("budget_usd")
     values["max_duplicate_usd"] = Decimal(values.get("max_duplicate_usd", "0"))
     values["budget_usd"] = None if budget is None else Decimal(budget)

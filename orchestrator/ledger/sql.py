@@ -196,6 +196,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
         _stop_job(tx, change, now)
         return
     values = rows.job_values(after) | {"due_at": change.due_at}
+    del values["policy"]  # no step changes it, and an older version may not know all that stands in it
     if before.state is not after.state:
         values["ended_at"] = now
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.domain.changes import (
     AccountPaused,
@@ -27,6 +29,7 @@ from orchestrator.domain.model import (
     Step,
 )
 from orchestrator.domain.recovery import OTHER_KEY
+from orchestrator.ledger.schema import jobs
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, after, an_attempt, chunk_id
 from tests.contract.books import Books, names
 
@@ -72,6 +75,22 @@ def test_a_step_that_read_the_job_before_it_was_opened_again_writes_nothing(book
 
     with pytest.raises(LeaseLost):
         books.write(JobMoved(before=job, after=job, due_at=NOW))
+
+
+def test_a_step_leaves_a_policy_as_it_is_with_settings_of_a_later_version_in_it(books: Books) -> None:
+    """Workers of two versions are at one job while it is upgraded: the older one reads what it knows, and keeps all."""
+    books.open(a_job())
+    with books.database.write() as transaction:
+        known = json.loads(transaction.execute(sa.select(jobs.c.policy)).scalar_one())
+        text = json.dumps({**known, "of_a_later_version": 7})
+        transaction.execute(sa.update(jobs).values(policy=text))
+
+    job = books.ledger.job(JOB)
+    books.write(JobMoved(before=job, after=job, due_at=LATER))
+
+    assert job.policy == a_job().policy
+    with books.database.read() as connection:
+        assert connection.execute(sa.select(jobs.c.policy)).scalar_one() == text
 
 
 def test_a_job_with_many_shards_has_every_one_of_them_due(books: Books) -> None:

@@ -31,14 +31,13 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.ledger.database import Database, open_sqlite
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.schema import metadata
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.planner.costing import Costing
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
 from orchestrator.spooled import LinesDraft, RowReader
-from tests.builders import JOB, a_chunk, a_job, added
+from tests.builders import JOB, a_chunk, a_job, added, emptied
 from tests.fakes.clock import VirtualClock
 from tests.fakes.spool import MemorySpool
 from tests.fuzz.books import BookedProvider, Crash, How
@@ -369,8 +368,4 @@ def _empty_ledger() -> Database:
     """Return this process's ledger, in memory, without a row: its statements are compiled once."""
     if not _ONE:
         _ONE.append(open_sqlite(None))
-    with _ONE[0].write() as transaction:
-        for table in metadata.sorted_tables:
-            if table.name != "meta":
-                transaction.execute(table.delete())
-    return _ONE[0]
+    return emptied(_ONE[0])

@@ -27,14 +27,14 @@ from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Job, Step
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.schema import chunks, metadata
+from orchestrator.ledger.schema import chunks
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ports import Provider
 from orchestrator.providers.exchange import Timeouts
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.secret import Secret
 from orchestrator.spooled import LinesDraft, RowReader
-from tests.builders import JOB, a_chunk, a_job, added, an_attempt
+from tests.builders import JOB, a_chunk, a_job, added, an_attempt, emptied
 from tests.fakes.clock import VirtualClock
 from tests.fakes.spool import MemorySpool
 from tests.matrix.dialects import DIGEST, ROW_COUNT, Dialect, Endpoint
@@ -100,7 +100,7 @@ class Stage:
     def __init__(self, database: Database, server: MatrixServer, context: Any) -> None:
         self._server = server
         self._context = context
-        _empty(database)
+        emptied(database)
         self.database = database
         self.ledger, self.overview, self.desk = SqlLedger(database), SqlOverview(database), SqlDesk(database)
         self.clock = StillClock(random.Random(0))
@@ -200,10 +200,3 @@ class Stage:
 def led(url: str, way: Way, server: MatrixServer) -> str:
     """Return where a fault of the way leads whoever wants `url`."""
     return {Way.SERVER: url, Way.NOBODY: server.refused_url, Way.TLS: url.replace("http:", "https:")}[way]
-
-
-def _empty(database: Database) -> None:
-    with database.write() as transaction:
-        for table in metadata.sorted_tables:
-            if table.name != "meta":
-                transaction.execute(table.delete())

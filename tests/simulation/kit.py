@@ -12,13 +12,13 @@ from orchestrator.collector.join import OutputOptions
 from orchestrator.domain import custom_id
 from orchestrator.domain.policy import Limits
 from orchestrator.ledger.database import Database, open_sqlite
-from orchestrator.ledger.schema import metadata
 from orchestrator.planner.costing import Costing
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
 from orchestrator.spooled import RowReader
+from tests.builders import emptied
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
@@ -41,12 +41,7 @@ def _one_ledger() -> Database:
 
 def an_empty_ledger() -> Database:
     """Return a ledger without a row."""
-    database = _one_ledger()
-    with database.write() as transaction:
-        for table in metadata.sorted_tables:
-            if table.name != "meta":
-                transaction.execute(table.delete())
-    return database
+    return emptied(_one_ledger())
 
 
 def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
