@@ -135,8 +135,8 @@ def test_a_batch_that_is_not_over_after_twice_its_time_is_named_and_asked_about_
 
     totals = asking.books.overview.totals(JOB)
     assert (totals.overdue, totals.overdue_batch) == (1, asking.chunk.batch_id)
-    names = [event.name for _, event in asking.books.desk.events(JOB)]
-    assert names.count("batch.overdue") == 1
+    told = [event.details for _, event in asking.books.desk.events(JOB) if event.name == "batch.overdue"]
+    assert told == [{"chunk": asking.chunk.name, "batch": asking.chunk.batch_id}]
     assert (asking.chunk.state, asking.chunk.cancel_requested) == (ChunkState.SUBMITTED, False)
     asking.ask(ENDED)
     assert (asking.chunk.state, asking.chunk.error_code) == (ChunkState.ENDED, "")

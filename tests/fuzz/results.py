@@ -97,13 +97,10 @@ def _pairs(line: bytes) -> Any:
 
 def _says(pairs: Any, text: str) -> bool:
     """Whether a text is one of a line's strings, or several of them in their order."""
-    rest = text
+    rests = {text}  # what is still to be said: a string may be part of it, or have been mutated into its beginning
     for string in _strings(pairs):
-        if string == text:
-            return True
-        if string and rest.startswith(string):
-            rest = rest[len(string) :]
-    return not rest
+        rests |= {rest[len(string) :] for rest in rests if string and rest.startswith(string)}
+    return "" in rests
 
 
 def _strings(value: Any) -> list[str]:
