@@ -27,7 +27,7 @@ from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Job, Step
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.desk import SqlDesk
 from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.schema import chunks, metadata
+from orchestrator.ledger.schema import chunks, meta, metadata
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ports import Provider
 from orchestrator.providers.exchange import Timeouts
@@ -205,5 +205,6 @@ def led(url: str, way: Way, server: MatrixServer) -> str:
 def _empty(database: Database) -> None:
     with database.write() as transaction:
         for table in metadata.sorted_tables:
-            if table.name != "meta":
+            if table is not meta:
                 transaction.execute(table.delete())
+        transaction.execute(meta.delete().where(meta.c.key.contains("/")))  # a 429 holds the account's polls
