@@ -125,7 +125,8 @@ def quoting(place: str) -> Callable[[Connection], None]:
         host = (header(connection.request, b"host") or b"").decode()
         batch: dict[str, object] = {"batch_id": "b-1", "status": "SUCCESS", "result_url": f"http://{host}/results"}
         if place == "batch":
-            batch |= {"status": "FAILURE", "errors": json.loads(REFUSED)["error"], "fail_reason": QUOTED["message"]}
+            said = {"errors": json.loads(REFUSED)["error"], "fail_reason": QUOTED["message"]}
+            batch |= {"status": "FAILURE", "result_url": "", **said}
         at = target(connection.request)
         asked = "download" if at == b"/results" else "poll" if at == b"/v1/batches/b-1" else "create"
         if asked == place.partition(" ")[0]:
@@ -142,18 +143,19 @@ def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, d
     with serving(quoting(place)) as server:
         job = write_job(tmp_path / "quoted.toml", dataset, f"{server.url}/v1", policy={"attempts_max": 1})
         process = scene.cli.start("run", job)
-        told = "the answer to the create was lost" if place == "create in doubt" else NAMED
-        wait_until(lambda: told in errors_in(scene.cli.work), f"words of the {place} kept", 60)
+        told = {"create in doubt": "the answer to the create was lost", "batch": "invalid_value"}.get(place, "HTTP 400")
+        wait_until(lambda: told in errors_in(scene.cli.work), f"the error of the {place}", 60)
         for words in (("status", job), ("status", job, "--json"), ("resolve", job)):
             scene.run(*words)
         kill(process)
         scene.said.append(Ended(code=-9, out=process.stdout.read(), err=process.stderr.read()))  # type: ignore[union-attr]
 
+    assert scene.leaks() == []
+    assert (NAMED in errors_in(scene.cli.work)) is (place != "create in doubt")
     kept = list(scene.cli.work.glob("*/said/*.txt"))
     assert len(kept) == 1
     assert QUOTED["message"] in kept[0].read_text()
     assert kept[0].stat().st_mode & 0o777 == 0o600
-    assert scene.leaks() == []
 
 
 def errors_in(work: Path) -> str:
