@@ -22,6 +22,7 @@ OURS: Final = ("orchestrator", "workers")
 ALLOWED: Final = {
     # the provider's copies: the input file of a create that is in doubt, once no batch of it is listed
     "orchestrator.batches.recover: provider.fence(chunk.file_id)": "so that a create still on its way must fail",
+    "orchestrator.providers.said: self._provider.fence(file_id)": "hands on what a step asked for",
     # the work folder: never requests, raw results, parts or output
     "orchestrator.records: spool.remove(intent_name(token))": "nothing was created under this token",
     "orchestrator.wiring.opening: spool.remove(MARK)": "a mark that this process has just written",

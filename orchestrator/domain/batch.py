@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -50,7 +50,8 @@ class BatchStatus:
     done_count: int = 0
     failed_count: int = 0
     fees_usd: Decimal | None = None
-    error: str = ""
+    error: str = ""  # what the provider says for machines; quotes no row
+    said: str = field(default="", repr=False)  # its own words: they may
     rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again as it is
 
     @property

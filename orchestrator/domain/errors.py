@@ -4,7 +4,7 @@ OrchestratorError
 ├── ConfigError              the operator must change something; never retried
 │   └── LedgerBusy           others are at work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
-├── ProviderError            a call to the provider failed; bears the provider's own words
+├── ProviderError            a call to the provider failed; keeps the provider's own words apart from its message
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
 │   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
 ├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
@@ -35,21 +35,31 @@ class DatasetError(OrchestratorError):
 
 
 class ProviderError(OrchestratorError):
-    """A provider answered with an error, or did not answer. Never bears request contents."""
+    """A provider answered with an error, or did not answer. Its message never bears request contents.
 
-    def __init__(self, message: str, *, status: int | None = None, request_id: str = "") -> None:
+    `said` is what the provider said, word for word: it may quote a row, and goes into a private file or nowhere.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, request_id: str = "", said: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
+        self.said = said
 
 
 class TransientError(ProviderError):
     """The same call may succeed later."""
 
     def __init__(
-        self, message: str, *, status: int | None = None, request_id: str = "", retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str = "",
+        said: str = "",
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, request_id=request_id)
+        super().__init__(message, status=status, request_id=request_id, said=said)
         self.retry_after_s = retry_after_s
 
 
@@ -90,7 +100,11 @@ class CreateRefused(OrchestratorError):
 
 
 class CreateInDoubt(OrchestratorError):
-    """A batch may or may not exist. The only lawful next move is to find out."""
+    """A batch may or may not exist. The only lawful next move is to find out. `said`: see ProviderError."""
+
+    def __init__(self, message: str, *, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 class StorageError(OrchestratorError):

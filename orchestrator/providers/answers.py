@@ -2,7 +2,9 @@
 
 Rule 1: a refusal of a create is said only where it is certain; the rule of doubt stands here, once, for all dialects.
 Rule 2: an error may come in a 200: `{"error": {"code", "message"}}`, or `{"code": 4xx, "message"}`.
-Rule 3: what is kept is the status and the provider's own words, cut short and cleaned; never what we sent.
+Rule 3: a message says the status and what the provider says for machines: its code, its type, the parameter. Its words
+    for people may quote what we sent; they stand apart, in `said`, cut short and cleaned. Of 401 and 402 they stay: who
+    refuses the key, or asks for money, has not looked at a row.
 
 Source: DESIGN §8; docs.onerouter.pro/api-reference/errors for the envelope.
 """
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -34,6 +36,9 @@ from orchestrator.providers.secret import Secret, words
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
 BOM: Final = b"\xef\xbb\xbf"
+PLAIN_SPOKEN: Final = frozenset({401, 402})
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,6}")
+_PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
 QUEUE_FULL: Final = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
 _OUT_OF_CREDIT: Final = re.compile(r"insufficient_quota", re.IGNORECASE)
 # Not simply "too large": "max_tokens is too large" is one request's fault, and no smaller batch cures it.
@@ -83,6 +88,7 @@ class Problem:
     status: int | None
     in_envelope: bool  # the provider itself says so, not some proxy before it
     message: str  # fit for a log
+    said: str = field(repr=False)  # status and the provider's own words: fit for a private file
     code: int | None = None  # the envelope's
     kind: str = ""  # its words for machines: type and code
     retry_after_s: float | None = None
@@ -90,7 +96,7 @@ class Problem:
 
     def says(self, pattern: re.Pattern[str]) -> bool:
         """Whether the provider's words match."""
-        return pattern.search(self.kind) is not None or pattern.search(self.message) is not None
+        return pattern.search(self.kind) is not None or pattern.search(self.said) is not None
 
 
 def problem_of(answer: Answer, key: Secret) -> Problem | None:
@@ -100,12 +106,15 @@ def problem_of(answer: Answer, key: Secret) -> Problem | None:
     if answer.is_success and envelope is None:
         return None
     code, kind, said = envelope or (None, "", _loose_words(answer, content))
+    status = code if answer.is_success else answer.status
     label = f"HTTP {answer.status}" + (f", error {code}" if answer.is_success and code is not None else "")
+    named = said if status in PLAIN_SPOKEN else for_machines(_fields(content), status=status)
     return Problem(
         http_status=answer.status,
-        status=code if answer.is_success else answer.status,
+        status=status,
         in_envelope=envelope is not None,
-        message=words(f"{label}: {said}" if said else label, key),
+        message=words(f"{label}: {named}" if named else label, key),
+        said=words(f"{label}: {said}", key) if said else "",
         code=code,
         kind=words(kind, key),
         retry_after_s=retry_after_s(answer.headers, datetime.now(UTC)),
@@ -119,12 +128,12 @@ def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
     Args:
         gone: statuses that mean here: it existed, and exists no more.
     """
-    status, message, request_id = problem.status, problem.message, problem.request_id
+    status, message, request_id, said = problem.status, problem.message, problem.request_id, problem.said
     permanent = _permanent_class(problem, gone)
     if permanent is not None:
-        return permanent(message, status=status, request_id=request_id)
+        return permanent(message, status=status, request_id=request_id, said=said)
     transient = RateLimited if status == 429 or problem.says(QUEUE_FULL) else Unavailable
-    return transient(message, status=status, request_id=request_id, retry_after_s=problem.retry_after_s)
+    return transient(message, status=status, request_id=request_id, said=said, retry_after_s=problem.retry_after_s)
 
 
 def _permanent_class(
@@ -151,10 +160,10 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     # A refusal whose own envelope speaks of a timeout or a fault behind it proves nothing.
     contradicts = problem.code is not None and 400 <= problem.code < 600 and not _is_refusal(problem.code)
     if not proves_absence and (contradicts or not _is_refusal(problem.status)):
-        return CreateInDoubt(problem.message)
+        return CreateInDoubt(problem.message, said=problem.said)
     error = error_of(problem)
     if isinstance(error, BadRequest) and problem.says(_TOO_LARGE):
-        error = TooLarge(problem.message, status=problem.status, request_id=problem.request_id)
+        error = TooLarge(problem.message, status=problem.status, request_id=problem.request_id, said=problem.said)
     return CreateRefused(error)
 
 
@@ -186,6 +195,30 @@ def _date(text: str) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def for_machines(error: Mapping[str, Any], *, status: int | None = None) -> str:
+    """Return an error's code, its type and the parameter it is about, each only where it looks like a name.
+
+    Args:
+        status: of the HTTP answer, which some repeat as the code.
+    """
+    names = dict.fromkeys(_text(error.get(name)) for name in ("code", "type"))
+    parts = [name for name in names if name != str(status) and _NAME.fullmatch(name) is not None]
+    parameter = _text(error.get("param"))
+    if _PARAMETER.fullmatch(parameter) is not None:
+        parts.append(f"parameter {parameter}")
+    return ", ".join(parts)
+
+
+def _fields(content: object) -> Mapping[str, Any]:
+    """Return the object in an error's answer that says which error it is."""
+    match content:
+        case {"error": dict() as error}:
+            return error
+        case dict():
+            return content
+    return {}
 
 
 def _envelope(content: object, *, is_success: bool) -> tuple[int | None, str, str] | None:

@@ -142,9 +142,10 @@ class HttpClient:
                 refused = error
             except (Unavailable, StorageError) as error:
                 doubt = words(f"the create may have succeeded: {error}", self.key)
+                said = error.said if isinstance(error, Unavailable) else ""
         if refused is not None:
             raise CreateRefused(refused)
-        raise CreateInDoubt(doubt)
+        raise CreateInDoubt(doubt, said=said)
 
     def upload(self, path: str, body: Body) -> Answer:
         """Send a long body that may be sent again, on a fresh connection; return the answer, whatever its status.
@@ -283,10 +284,11 @@ class HttpClient:
         phrase = _PHRASES.get(type(error), "the exchange broke")
         if time.monotonic() >= ends_at:
             phrase = "the deadline of the whole exchange passed"
-        is_unsent = isinstance(error, NEVER_CONNECTED)
-        return (NotConnected if is_unsent else Unavailable)(
-            words(f"{phrase} ({type(error).__name__}: {error})", self.key)
-        )
+        kind = NotConnected if isinstance(error, NEVER_CONNECTED) else Unavailable
+        said = words(f"{phrase} ({type(error).__name__}: {error})", self.key)
+        if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
+            return kind(f"{phrase} ({type(error).__name__})", said=said)
+        return kind(said)
 
     def _pooled(self) -> httpx.Client:
         with self._lock:

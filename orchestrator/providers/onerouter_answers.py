@@ -16,7 +16,7 @@ import orjson
 from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.model import Outcome
-from orchestrator.providers.answers import BOM, QUEUE_FULL, number
+from orchestrator.providers.answers import BOM, QUEUE_FULL, for_machines, number
 from orchestrator.providers.secret import Secret, words
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
@@ -50,8 +50,9 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         return None
     fields = _flat(content)
     outcome = _outcome(fields)
-    errors = [_said(fields.get(name)) for name in ("error", "fail_reason", "errors")]
-    said = [text for text in errors if text and _URL.match(text) is None]
+    errors = [fields.get(name) for name in ("error", "fail_reason", "errors")]
+    said = [text for text in map(_said, errors) if text and _URL.match(text) is None]
+    named = [text for text in map(_named, errors) if text]
     done_count, failed_count = _count(fields, "completed"), _count(fields, "failed")
     rejected = (
         outcome is Outcome.FAILED
@@ -66,7 +67,8 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         done_count=done_count,
         failed_count=failed_count,
         fees_usd=_fees(fields.get("fees")),
-        error=words(": ".join(said), key),
+        error=words(": ".join(named), key),
+        said=words(": ".join(said), key),
         rejected=rejected,
     )
 
@@ -130,6 +132,16 @@ def _fees(fees: object) -> Decimal | None:
     if not isinstance(fees, str | int | float) or isinstance(fees, bool):
         return None
     return money.parse(str(fees).strip())
+
+
+def _named(error: object) -> str:
+    """Find what an error says for machines: text is for people."""
+    match error:
+        case {"data": [first, *_]}:
+            return _named(first)
+        case dict():
+            return for_machines(error)
+    return ""
 
 
 def _said(error: object) -> str:

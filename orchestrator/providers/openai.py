@@ -128,7 +128,7 @@ class OpenAI:
         failure = create_failure(problem)
         is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
         if is_refused and problem.says(_INPUT_MISSING):
-            raise CreateRefused(Unavailable(problem.message, status=problem.status))
+            raise CreateRefused(Unavailable(problem.message, status=problem.status, said=problem.said))
         raise failure
 
     def status(self, batch_id: BatchId) -> BatchStatus:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.model import Outcome
-from orchestrator.providers.answers import QUEUE_FULL, number
+from orchestrator.providers.answers import QUEUE_FULL, for_machines, number
 from orchestrator.providers.secret import Secret, words
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
@@ -54,13 +54,16 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     outcome = _OUTCOMES.get(content["status"].lower())
     counts = content.get("request_counts")
     done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
-    said = list(_errors(content.get("errors")))
+    errors = list(_errors(content.get("errors")))
+    said = [text for text in map(_words, errors) if text]
+    named = [text for text in map(_name, errors[:_ERRORS_SAID_MAX]) if text]
     return BatchStatus(
         outcome=outcome,
         results=_results(content) if outcome is not None else "",
         done_count=done_count,
         failed_count=failed_count,
-        error=words("; ".join(said[:_ERRORS_SAID_MAX]), key),
+        error=words("; ".join(named), key),
+        said=words("; ".join(said[:_ERRORS_SAID_MAX]), key),
         rejected=outcome is Outcome.FAILED
         and not (done_count or failed_count)
         and any(QUEUE_FULL.search(text) is not None for text in said),
@@ -118,14 +121,25 @@ def _results(content: Fields) -> str:
     return " ".join(f"{name}={file_id}" for name, file_id in ids.items() if file_id)
 
 
-def _errors(errors: object) -> Iterator[str]:
-    """Yield what went wrong, a text for each error: its line, its code, its message."""
+def _errors(errors: object) -> Iterator[Fields]:
     found = errors.get("data") if isinstance(errors, dict) else errors
-    for error in found if isinstance(found, list) else ():
-        if isinstance(error, dict):
-            line = number(error.get("line"))
-            parts = (None if line is None else f"line {line}", error.get("code"), error.get("message"))
-            yield ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
+    yield from (error for error in (found if isinstance(found, list) else ()) if isinstance(error, dict))
+
+
+def _words(error: Fields) -> str:
+    """Return an error in the provider's words: its line, its code, its message."""
+    parts = (_line(error), error.get("code"), error.get("message"))
+    return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
+
+
+def _name(error: Fields) -> str:
+    """Return an error without what may quote a row."""
+    return ": ".join(part for part in (_line(error), for_machines(error)) if part)
+
+
+def _line(error: Fields) -> str:
+    line = number(error.get("line"))
+    return "" if line is None else f"line {line}"
 
 
 def _count(counts: object, name: str) -> int:

@@ -23,6 +23,7 @@ from orchestrator.providers.exchange import Timeouts
 from orchestrator.providers.http import HttpClient
 from orchestrator.providers.onerouter import OneRouter
 from orchestrator.providers.openai import OpenAI
+from orchestrator.providers.said import WordsKept
 from orchestrator.providers.secret import Secret
 from orchestrator.settings import ProviderSettings
 from orchestrator.spec import Spec
@@ -81,8 +82,8 @@ class JobTools:
 
     @cached_property
     def provider(self) -> Provider:
-        """The provider."""
-        return self.connect(self.spec.provider)
+        """The provider; what it says in its own words is kept among the job's files."""
+        return WordsKept(self.connect(self.spec.provider), lambda: self.spool)
 
     @cached_property
     def source(self) -> Source:

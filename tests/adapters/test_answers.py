@@ -97,20 +97,67 @@ def test_an_answer_without_an_error_is_no_problem(content: object) -> None:
     ("content", "expected"),
     [
         (an_error(400, "bad field"), "HTTP 400: bad field"),
+        ({"error": {"message": "bad field", "code": "bad_code", "param": "model"}}, "HTTP 400: bad field"),
         ({"error": "bad field"}, "HTTP 400: bad field"),
         ({"code": 400, "message": "bad field"}, "HTTP 400: bad field"),
         ({"message": "bad field"}, "HTTP 400: bad field"),
         ({"detail": [{"loc": ["body"], "msg": "bad field", "input": "a row"}]}, "HTTP 400: bad field"),
         (b"bad\r\nfield", "HTTP 400: bad field"),
         (b"<html><head><title>Bad &amp; worse</title></head><body>a row</body></html>", "HTTP 400: Bad & worse"),
-        (b"<html>a row</html>", "HTTP 400"),
-        (b'{"cut', "HTTP 400"),
-        (b"", "HTTP 400"),
+        (b"<html>a row</html>", ""),
+        (b'{"cut', ""),
+        (b"", ""),
         (an_error(400, "bad key sk-canary-9f86d081884c7d65"), "HTTP 400: bad key ***"),
     ],
 )
-def test_an_error_says_the_status_and_the_providers_own_words(content: object, expected: str) -> None:
-    assert str(error_of(a_problem(400, content))) == expected
+def test_the_providers_own_words_stand_apart_from_the_message(content: object, expected: str) -> None:
+    """They may quote a row: neither the message nor what prints of an error holds them."""
+    problem = a_problem(400, content)
+    error = error_of(problem)
+    failure = create_failure(problem)
+
+    assert error.said == expected
+    assert isinstance(failure, CreateRefused)
+    assert failure.error.said == expected
+    assert "bad " not in f"{error!r} {error} {failure!r} {problem!r}".lower()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            {"code": "model_not_found", "type": "invalid_request_error"},
+            "HTTP 400: model_not_found, invalid_request_error",
+        ),
+        ({"code": "invalid", "type": "invalid"}, "HTTP 400: invalid"),
+        ({"code": "bad_value", "param": "messages[0].content"}, "HTTP 400: bad_value, parameter messages[0].content"),
+        ({"code": 1210, "type": None}, "HTTP 400: 1210"),
+        ({"code": "400"}, "HTTP 400"),
+        ({"code": "a row", "type": "row\n", "param": "the row"}, "HTTP 400"),
+        ({"code": "r" * 65, "type": "'row'", "param": "r" * 65}, "HTTP 400"),
+        ({"code": 15550123456, "type": {"row": "row"}, "param": ["row"]}, "HTTP 400"),
+        ({"code": KEY.reveal()}, "HTTP 400: ***"),
+    ],
+)
+def test_a_message_says_the_status_and_what_is_said_for_machines_where_it_looks_like_a_name(
+    error: dict[str, Any], expected: str
+) -> None:
+    assert str(error_of(a_problem(400, {"error": {"message": "a row", **error}}))) == expected
+    assert str(error_of(a_problem(400, {"message": "a row", **error}))) == expected
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_who_refuses_the_key_or_asks_for_money_quotes_no_row_and_is_heard(status: int) -> None:
+    assert str(error_of(a_problem(status, an_error("billing", "no credit left")))) == f"HTTP {status}: no credit left"
+
+
+@pytest.mark.parametrize("status", [400, 403, 408, 409, 413, 422, 429, 500, 503])
+def test_no_other_status_brings_the_words_into_a_message(status: int) -> None:
+    problem = a_problem(status, an_error("code", "a row"))
+
+    assert str(error_of(problem)) == f"HTTP {status}: code"
+    assert str(create_failure(problem)) == f"HTTP {status}: code"
+    assert create_failure(problem).args == (f"HTTP {status}: code",)
 
 
 def test_an_error_bears_the_request_id_and_the_wait() -> None:

@@ -263,6 +263,20 @@ def test_a_lost_answer_leaves_the_create_in_doubt_and_is_not_asked_for_again(sai
         assert len(server.requests) == server.connection_count == 1
 
 
+def test_what_comes_in_the_place_of_an_answer_is_not_quoted_in_the_error() -> None:
+    """It may be the rest of somebody's results; it stands apart, with the provider's own words."""
+    with client_and_server(saying_last(b"a row of somebody\r\n\r\n")) as (client, _):
+        with pytest.raises(Unavailable) as called:
+            client.call("GET", "/batches/b")
+        with pytest.raises(CreateInDoubt) as created:
+            create(client)
+
+    for caught in (called, created):
+        assert "RemoteProtocolError" in str(caught.value)
+        assert "a row" not in f"{caught.value} {caught.value!r}"
+        assert "a row of somebody" in caught.value.said
+
+
 def test_a_cut_answer_to_a_create_is_kept_as_far_as_it_came() -> None:
     """Its status may settle the matter, and an id that came whole is an id."""
     said = HEAD_OF_200 + b"Content-Length: 100\r\n\r\n" + b'{"batch_id":"b-1"}'

@@ -339,7 +339,9 @@ def test_a_batch_that_failed_says_why() -> None:
     found = [{"code": "invalid_json_line", "line": 3, "message": "not parseable", "param": None}]
     status = polled(CREATED | {"status": "failed", "errors": {"object": "list", "data": found * 9}})
 
-    assert status.error == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
+    assert status.error == "; ".join(["line 3: invalid_json_line"] * 3)
+    assert status.said == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
+    assert "not parseable" not in repr(status)
     assert not status.rejected
 
 

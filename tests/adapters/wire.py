@@ -31,9 +31,10 @@ Play = Callable[["Connection"], None]
 class Connection:
     """One accepted connection, after a request was read from it."""
 
-    def __init__(self, sock: socket.socket, stopped: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, stopped: threading.Event, request: bytes) -> None:
         self.socket = sock
         self.stopped = stopped
+        self.request = request
 
     def send(self, content: bytes) -> None:
         self.socket.sendall(content)
@@ -87,7 +88,7 @@ class WireServer:
             while (request := self._read(sock)) is not None:
                 self.requests.append(request)
                 sock.settimeout(READ_TIMEOUT_S)
-                self._play(Connection(sock, self._stopped))
+                self._play(Connection(sock, self._stopped, request))
                 sock.settimeout(LISTEN_TIMEOUT_S)
 
     def _read(self, sock: socket.socket) -> bytes | None:

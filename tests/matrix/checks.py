@@ -11,7 +11,7 @@ import pytest
 
 from tests.matrix.acts import Seen
 from tests.matrix.dialects import DIALECTS, Endpoint, Kind
-from tests.matrix.faults import FAULTS
+from tests.matrix.faults import FAULTS, PLAIN_SPOKEN, ROW
 from tests.matrix.outcomes import cells, outcomes
 from tests.matrix.stage import KEY
 
@@ -34,4 +34,5 @@ def check(run: Callable[..., Seen], dialect: str, endpoint: Endpoint, name: str)
         assert seen.creates == int(fault.is_read)
     for text in seen.words:
         assert KEY not in text
+        assert ROW not in text or name in PLAIN_SPOKEN, text
         assert not [character for character in text if unicodedata.category(character)[0] == "C"], text

@@ -22,6 +22,9 @@ CLOSE: Final = b"Connection: close"
 PAGE: Final = b"<!doctype html><html><head><title>Just a moment</title></head><body>Checking</body></html>"
 FORGED: Final = "broken\r\nINFO forged line\u001b[2J\u202e\u0000"
 GIANT_BYTES: Final = 4 << 20
+ROW: Final = "the text of row 7"
+# Who refuses the key or asks for money has not looked at a row: these words are kept.
+PLAIN_SPOKEN: Final = frozenset({"401", "402", "error_in_200_401"})
 
 
 class Way(StrEnum):
@@ -52,8 +55,8 @@ class Fault:
 
 
 def said(message: str, code: int | str | None = None, kind: str = "error") -> bytes:
-    """Return an error envelope."""
-    return orjson.dumps({"error": {"code": code, "message": message, "type": kind}})
+    """Return an error envelope that quotes a row, as a provider's words may."""
+    return orjson.dumps({"error": {"code": code, "message": f"{message}, in '{ROW}'", "type": kind, "param": ROW}})
 
 
 def _status(status: int, body: bytes | None = None, *headers: bytes) -> Play:

@@ -18,7 +18,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-ROW_FOLDERS: Final = frozenset({"requests", "raw", "parts", "quarantine", "output", "inputs", "refused"})
+ROW_FOLDERS: Final = frozenset({"requests", "raw", "parts", "quarantine", "output", "inputs", "refused", "said"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

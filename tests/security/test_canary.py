@@ -7,9 +7,11 @@ the files that are made for them, and secrets nowhere at all.
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,7 @@ import orchestrator
 from orchestrator.domain.model import ChunkState
 from tests.acceptance.command_line import CommandLine, Ended, command_line, kill, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, write_job
-from tests.adapters.wire import answer, saying, serving
+from tests.adapters.wire import Connection, answer, header, saying, serving, target
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.security.canary import Canaries, Leak, forms
 from tests.servers.postgres import fresh_database, some_postgres
@@ -109,6 +111,63 @@ def test_a_provider_that_repeats_the_key_in_its_refusal(scene: Scene, dataset: P
     assert "Incorrect API key ***" in shown.said
     assert any(KEY.encode() in request for request in server.requests)
     assert scene.leaks() == []
+
+
+QUOTED: Final = {"message": f"invalid value at messages[0].content: '{ROW} 7 words'", "type": f"{ROW} 7 words"}
+REFUSED: Final = json.dumps({"error": QUOTED | {"code": "invalid_value", "param": "messages[0].content"}}).encode()
+NAMED: Final = "invalid_value, parameter messages[0].content (in its own words: said/"
+
+
+def quoting(place: str) -> Callable[[Connection], None]:
+    """Answer as OneRouter does, and at one place quote a row."""
+
+    def play(connection: Connection) -> None:
+        host = (header(connection.request, b"host") or b"").decode()
+        batch: dict[str, object] = {"batch_id": "b-1", "status": "SUCCESS", "result_url": f"http://{host}/results"}
+        if place == "batch":
+            said = {"errors": json.loads(REFUSED)["error"], "fail_reason": QUOTED["message"]}
+            batch |= {"status": "FAILURE", "result_url": "", **said}
+        at = target(connection.request)
+        asked = "download" if at == b"/results" else "poll" if at == b"/v1/batches/b-1" else "create"
+        if asked == place.partition(" ")[0]:
+            connection.send(answer(500 if place == "create in doubt" else 400, REFUSED))
+        else:
+            connection.send(answer(200, json.dumps(batch).encode()))
+
+    return play
+
+
+@pytest.mark.parametrize("place", ["create", "create in doubt", "poll", "batch", "download"])
+def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, dataset: Path, tmp_path: Path) -> None:
+    """Its words lie in a private file, which the error names; what it says for machines stands in the error."""
+    with serving(quoting(place)) as server:
+        job = write_job(tmp_path / "quoted.toml", dataset, f"{server.url}/v1", policy={"attempts_max": 1})
+        process = scene.cli.start("run", job)
+        told = {"create in doubt": "the answer to the create was lost", "batch": "invalid_value"}.get(place, "HTTP 400")
+        wait_until(lambda: told in errors_in(scene.cli.work), f"the error of the {place}", 60)
+        for words in (("status", job), ("status", job, "--json"), ("resolve", job)):
+            scene.run(*words)
+        kill(process)
+        scene.said.append(Ended(code=-9, out=process.stdout.read(), err=process.stderr.read()))  # type: ignore[union-attr]
+
+    assert scene.leaks() == []
+    assert (NAMED in errors_in(scene.cli.work)) is (place != "create in doubt")
+    kept = list(scene.cli.work.glob("*/said/*.txt"))
+    assert len(kept) == 1
+    assert QUOTED["message"] in kept[0].read_text()
+    assert kept[0].stat().st_mode & 0o777 == 0o600
+
+
+def errors_in(work: Path) -> str:
+    """Return the errors in the ledger of a job that runs."""
+    if not (work / "ledger.db").exists():
+        return ""
+    with contextlib.closing(sqlite3.connect(f"file:{work / 'ledger.db'}?mode=ro", uri=True)) as connection:
+        try:
+            found = connection.execute("SELECT error FROM chunks UNION ALL SELECT reason FROM jobs").fetchall()
+        except sqlite3.OperationalError:  # the tables are being made
+            return ""
+    return "\n".join(text for (text,) in found)
 
 
 def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> None:

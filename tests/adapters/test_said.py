@@ -1,0 +1,182 @@
+"""A provider's own words: kept in a file, named by the error, and never in the way of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import pytest
+
+from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, StorageError, Unavailable
+from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.said import FILES_MAX, WordsKept
+from tests.fakes.spool import MemorySpool
+
+SAID = "HTTP 400: invalid value: 'a row'"
+BATCH = BatchId("b-1")
+SUBMISSION = Submission(token=AttemptToken("t"), request_count=1, size_bytes=1, blocks=lambda: iter(()))
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+CALLS: dict[str, Any] = {
+    "upload": lambda provider: provider.upload(SUBMISSION),
+    "create": lambda provider: provider.create(SUBMISSION),
+    "status": lambda provider: provider.status(BATCH),
+    "results": lambda provider: list(provider.results(BATCH, "where")),
+    "cancel": lambda provider: provider.cancel(BATCH),
+    "find": lambda provider: provider.find("t", NOON, FileId("f"), is_other_key=True),
+    "fence": lambda provider: provider.fence(FileId("f")),
+}
+
+
+class Saying:
+    """A provider that says one thing, whatever it is asked, and remembers what that was."""
+
+    traits = Traits(name="saying", recovery=Recovery.UNKNOWABLE)
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+        self.asked: list[object] = []
+
+    def _say(self, *asked: object) -> Any:
+        self.asked.append(asked)
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+    def upload(self, submission: Submission) -> FileId:
+        return FileId(self._say(submission))
+
+    def create(self, submission: Submission) -> BatchId:
+        return BatchId(self._say(submission))
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        status: BatchStatus = self._say(batch_id)
+        return status
+
+    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+        yield from self._say(batch_id, where)
+
+    def cancel(self, batch_id: BatchId) -> None:
+        self._say(batch_id)
+
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
+        found: Sequence[Listed] = self._say(submission_token, since, file_id, is_other_key)
+        return found
+
+    def fence(self, file_id: FileId) -> None:
+        self._say(file_id)
+
+
+class FullSpool(MemorySpool):
+    """A disk without room."""
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        raise StorageError(f"{name}: no space left")
+        yield  # type: ignore[unreachable]
+
+
+def kept(said: Any, spool: MemorySpool) -> WordsKept:
+    return WordsKept(Saying(said), lambda: spool)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_error_of_any_call_names_the_file_that_has_the_words(call: str) -> None:
+    spool = MemorySpool()
+
+    with pytest.raises(BadRequest) as caught:
+        CALLS[call](kept(BadRequest("HTTP 400: bad_value", status=400, said=SAID), spool))
+
+    [(name, content)] = spool.files.items()
+    assert name.startswith("said/")
+    assert content.decode() == f"{SAID}\n"
+    assert str(caught.value) == f"HTTP 400: bad_value (in its own words: {name})"
+    assert (caught.value.status, caught.value.said) == (400, "")
+
+
+def test_a_refused_create_and_its_error_say_the_same() -> None:
+    spool = MemorySpool()
+
+    with pytest.raises(CreateRefused) as caught:
+        kept(CreateRefused(Unavailable("HTTP 503", said=SAID, retry_after_s=3.0)), spool).create(SUBMISSION)
+
+    [name] = spool.files
+    assert str(caught.value) == str(caught.value.error) == f"HTTP 503 (in its own words: {name})"
+    assert isinstance(caught.value.error, Unavailable)
+    assert caught.value.error.retry_after_s == 3.0
+
+
+def test_a_doubt_stays_one_and_names_the_file() -> None:
+    spool = MemorySpool()
+
+    with pytest.raises(CreateInDoubt) as caught:
+        kept(CreateInDoubt("HTTP 500", said=SAID), spool).create(SUBMISSION)
+
+    [name] = spool.files
+    assert str(caught.value) == f"HTTP 500 (in its own words: {name})"
+
+
+@pytest.mark.parametrize(("error", "begins"), [("line 3: bad", "line 3: bad (in its own words: "), ("", "in its own ")])
+def test_a_batch_that_ended_names_the_file_and_one_that_runs_keeps_nothing(error: str, begins: str) -> None:
+    spool = MemorySpool()
+    ended = BatchStatus(outcome=Outcome.FAILED, error=error, said=SAID, done_count=2)
+    running = BatchStatus(outcome=None, said=SAID)
+
+    assert kept(running, spool).status(BATCH) == running
+    assert spool.files == {}
+    status = kept(ended, spool).status(BATCH)
+    [name] = spool.files
+    assert status.error.startswith(begins)
+    assert name in status.error
+    assert (status.said, status.done_count) == ("", 2)
+
+
+@pytest.mark.parametrize("message", ["HTTP 401: no such key", "the exchange broke"])
+def test_words_that_add_nothing_are_not_kept(message: str) -> None:
+    for said in (message, ""):
+        spool = MemorySpool()
+        with pytest.raises(Unavailable) as caught:
+            kept(Unavailable(message, said=said), spool).cancel(BATCH)
+        assert (str(caught.value), spool.files) == (message, {})
+
+
+@pytest.mark.parametrize("error", [BadRequest("HTTP 400", said=SAID), CreateInDoubt("HTTP 500", said=SAID)])
+def test_where_words_cannot_be_kept_the_error_goes_on_without_them(error: Exception) -> None:
+    """A refusal must not turn into an error of the disk."""
+    with pytest.raises(type(error)) as caught:
+        kept(error, FullSpool()).create(SUBMISSION)
+
+    assert caught.value is error
+    assert str(error) in ("HTTP 400", "HTTP 500")
+
+
+def test_the_same_words_are_one_file_and_the_files_have_a_limit() -> None:
+    spool, messages = MemorySpool(), list[str]()
+    for number in range(FILES_MAX + 5):
+        for _ in range(2):
+            with pytest.raises(BadRequest) as caught:
+                kept(BadRequest("HTTP 400", said=f"{SAID} {number}"), spool).cancel(BATCH)
+            messages.append(str(caught.value))
+
+    assert len(spool.files) == FILES_MAX
+    assert len(set(messages)) == FILES_MAX + 1
+    assert messages[-10:] == ["HTTP 400"] * 10
+    with pytest.raises(BadRequest, match="in its own words"):
+        kept(BadRequest("HTTP 400", said=f"{SAID} 0"), spool).cancel(BATCH)
+
+
+def test_what_is_asked_and_what_is_answered_pass_unchanged() -> None:
+    asked = {"upload": (SUBMISSION,), "create": (SUBMISSION,), "find": ("t", NOON, FileId("f"), True)}
+    for call in ("upload", "create", "find"):
+        inner = Saying("answer")
+        provider = WordsKept(inner, MemorySpool)
+        assert CALLS[call](provider) == "answer"
+        assert inner.asked == [asked[call]]
+        assert provider.traits is inner.traits
+    files = [ResultFile(name="output", blocks=iter(())), ResultFile(name="error", blocks=iter(()))]
+    assert list(kept(files, MemorySpool()).results(BATCH, "where")) == files
