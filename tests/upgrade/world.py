@@ -22,6 +22,7 @@ from tests.upgrade.program import Program, kit
 from tests.upgrade.versions import Version
 
 TWO_LOOKS: Final = 3  # the first schema whose program proves an absence by two looks, far enough back
+MARKS_OF_KEYS: Final = 4  # the first whose program does not believe another account
 TURNS_BEFORE_MAX: Final = 120  # of the old version alone
 SWITCH: Final = 0.02  # per step: a process is started anew, as the other version
 
@@ -140,6 +141,8 @@ def upgraded(seed: int, provider: str, version: Version, *, keep_trace: bool = F
         # Its proof of an absence took one look, and it looked back ten minutes: a clock that is set spoils both. That
         # is mended since, and is not what is tried here.
         plan = replace(plan, mishaps=replace(plan.mishaps, jump=0.0))
+    if version.schema < MARKS_OF_KEYS:
+        plan = replace(plan, mishaps=replace(plan.mishaps, other_key=0.0))  # it believes whatever key is in
     world = UpgradeWorld(plan, version, keep_trace=keep_trace)
     try:
         world.run()
