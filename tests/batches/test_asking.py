@@ -93,7 +93,7 @@ def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(as
 
     assert 3_600 < took_s < 6 * 3_600
     assert asking.chunk.state is ChunkState.HELD
-    assert str(batch_id) in asking.chunk.error and "never" in asking.chunk.error
+    assert str(batch_id) in asking.chunk.error and f"HTTP {status}" in asking.chunk.error
     assert asking.books.claim(*OF_A_CHUNK, now=asking.clock.now() + timedelta(days=9)) == []
     asking.books.desk.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
     asking.ask(RUNNING)

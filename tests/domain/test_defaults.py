@@ -61,6 +61,7 @@ DEFAULTS: Final[dict[type, dict[str, Any]]] = {
         "failed_count": 0,
         "fees_usd": None,
         "error": "",
+        "said": "",
         "rejected": False,
     },
     lifecycle.SubmissionBegun: {"key_mark": ""},
