@@ -203,13 +203,13 @@ class LocalRunner:
 
 def needs_a_person(bench: Workbench, job_id: JobId) -> bool:
     """Say whether the job can only go on once a person has done something."""
-    totals = bench.overview.totals(job_id)
+    totals, job = bench.overview.totals(job_id), bench.ledger.job(job_id)
+    unsent = sum(totals.chunks.get(state, 0) for state in (ChunkState.PLANNED, ChunkState.UPLOADED))
+    is_still = totals.live_chunks == unsent + totals.held_chunks
+    if is_still and totals.held_chunks >= job.policy.batches_in_flight_max:
+        return True  # they take all the room there is: nothing else can be sent, whatever is planned yet
     if totals.live_chunks == 0 or totals.shards_planning:
         return False
     if totals.live_chunks == totals.held_chunks:
         return totals.waiting == 0
-    unsent = sum(totals.chunks.get(state, 0) for state in (ChunkState.PLANNED, ChunkState.UPLOADED))
-    if totals.live_chunks > unsent + totals.held_chunks:
-        return False
-    account = bench.ledger.job(job_id).account
-    return bool(bench.desk.pause_reason(account, now=bench.clock.now()))
+    return is_still and bool(bench.desk.pause_reason(job.account, now=bench.clock.now()))

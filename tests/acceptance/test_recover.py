@@ -209,6 +209,30 @@ def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
 
 
 @pytest.mark.usefixtures("key")
+def test_held_creates_that_take_all_the_room_end_the_run(
+    cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    """Nothing else can be sent before a person has looked: the run says so, and does not wait for ever."""
+    gateway.set_faults({"create": {"hang": 3, "hang_s": 60.0}})
+    dataset = write_dataset(tmp_path / "rows.parquet", 100)
+    policy = {"chunk_requests_max": 20, "batches_in_flight_max": 3}
+    job = write_job(tmp_path / "full.toml", dataset, gateway.url, policy=policy)
+    process = cli.start("run", job)
+    wait_until(lambda: batch_count(gateway) == 3, "three batches, none with an answer")
+    kill(process)
+    process.communicate()
+    lose_the_ledger(cli.work)
+    assert cli.run("recover").code == 0
+
+    held = cli.run("run", job)
+
+    assert held.code == HELD, held
+    resolve_all(gateway, handle(cli.work))
+    assert cli.run("run", job).code == 0
+    assert (gateway.bill()["paid_twice"], gateway.bill()["creates"]) == (0, 5)
+
+
+@pytest.mark.usefixtures("key")
 def test_what_a_person_said_before_is_not_asked_again(gateway: GatewayProcess, tmp_path: Path) -> None:
     """A resolved create stays resolved: its batch is known from the folder."""
     gateway.set_faults({"create": {"lost": 1}})
