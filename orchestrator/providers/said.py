@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import xxhash
 
 from orchestrator.domain.errors import CreateInDoubt, CreateRefused, ProviderError, StorageError
+from orchestrator.location import join
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,9 +34,11 @@ FILES_MAX: Final = 1_000
 class WordsKept:
     """A provider as one job sees it; see the port `Provider`."""
 
-    def __init__(self, provider: Provider, spool: Callable[[], Spool]) -> None:
+    def __init__(self, provider: Provider, spool: Callable[[], Spool], folder: str) -> None:
+        """Keep words in `spool`, the files of the job's own `folder`: people are told where that is."""
         self._provider = provider
         self._spool = spool
+        self._folder = folder
 
     @property
     def traits(self) -> Traits:
@@ -103,7 +106,8 @@ class WordsKept:
         name = self._kept(said) if said and said != message else ""
         if not name:
             return message
-        return f"{message} (in its own words: {name})" if message else f"in its own words: {name}"
+        place = join(self._folder, name)
+        return f"{message} (in its own words: {place})" if message else f"in its own words: {place}"
 
     def _kept(self, said: str) -> str:
         name = f"{FOLDER}/{xxhash.xxh3_64_hexdigest(said.encode())}.txt"

@@ -83,7 +83,7 @@ class JobTools:
     @cached_property
     def provider(self) -> Provider:
         """The provider; what it says in its own words is kept among the job's files."""
-        return WordsKept(self.connect(self.spec.provider), lambda: self.spool)
+        return WordsKept(self.connect(self.spec.provider), lambda: self.spool, self.folder)
 
     @cached_property
     def source(self) -> Source:

@@ -16,6 +16,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.said import FILES_MAX, WordsKept
 from tests.fakes.spool import MemorySpool
 
+FOLDER = "work/job"
 SAID = "HTTP 400: invalid value: 'a row'"
 BATCH = BatchId("b-1")
 SUBMISSION = Submission(token=AttemptToken("t"), request_count=1, size_bytes=1, blocks=lambda: iter(()))
@@ -82,7 +83,7 @@ class FullSpool(MemorySpool):
 
 
 def kept(said: Any, spool: MemorySpool) -> WordsKept:
-    return WordsKept(Saying(said), lambda: spool)
+    return WordsKept(Saying(said), lambda: spool, FOLDER)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -95,7 +96,7 @@ def test_an_error_of_any_call_names_the_file_that_has_the_words(call: str) -> No
     [(name, content)] = spool.files.items()
     assert name.startswith("said/")
     assert content.decode() == f"{SAID}\n"
-    assert str(caught.value) == f"HTTP 400: bad_value (in its own words: {name})"
+    assert str(caught.value) == f"HTTP 400: bad_value (in its own words: {FOLDER}/{name})"
     assert (caught.value.status, caught.value.said) == (400, "")
 
 
@@ -106,7 +107,7 @@ def test_a_refused_create_and_its_error_say_the_same() -> None:
         kept(CreateRefused(Unavailable("HTTP 503", said=SAID, retry_after_s=3.0)), spool).create(SUBMISSION)
 
     [name] = spool.files
-    assert str(caught.value) == str(caught.value.error) == f"HTTP 503 (in its own words: {name})"
+    assert str(caught.value) == str(caught.value.error) == f"HTTP 503 (in its own words: {FOLDER}/{name})"
     assert isinstance(caught.value.error, Unavailable)
     assert caught.value.error.retry_after_s == 3.0
 
@@ -118,7 +119,7 @@ def test_a_doubt_stays_one_and_names_the_file() -> None:
         kept(CreateInDoubt("HTTP 500", said=SAID), spool).create(SUBMISSION)
 
     [name] = spool.files
-    assert str(caught.value) == f"HTTP 500 (in its own words: {name})"
+    assert str(caught.value) == f"HTTP 500 (in its own words: {FOLDER}/{name})"
 
 
 @pytest.mark.parametrize(("error", "begins"), [("line 3: bad", "line 3: bad (in its own words: "), ("", "in its own ")])
@@ -174,7 +175,7 @@ def test_what_is_asked_and_what_is_answered_pass_unchanged() -> None:
     asked = {"upload": (SUBMISSION,), "create": (SUBMISSION,), "find": ("t", NOON, FileId("f"), True)}
     for call in ("upload", "create", "find"):
         inner = Saying("answer")
-        provider = WordsKept(inner, MemorySpool)
+        provider = WordsKept(inner, MemorySpool, FOLDER)
         assert CALLS[call](provider) == "answer"
         assert inner.asked == [asked[call]]
         assert provider.traits is inner.traits
