@@ -167,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, help="of the only trial to be run")
-    parser.add_argument("--at-a-time", type=int, default=4)
+    parser.add_argument("--at-a-time", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="the sums as one line of JSON instead of a table")
     options = parser.parse_args()
     seeds = [options.seed] if options.seed is not None else range(1, options.trials + 1)

@@ -12,7 +12,7 @@ from typing import Final
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.lanes import Lane
 from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
-from orchestrator.log import BROKER_LOST, LEDGER_LOST, logger
+from orchestrator.log import BROKER_LOST, LEDGER_LOST, STEP_FAILED, logger
 from orchestrator.settings import Settings
 from orchestrator.wiring.bench import Workbench
 from workers.broker import UNREACHABLE, Queues
@@ -22,6 +22,7 @@ JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
 SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
 SERVED_S: Final = 2.0  # how long to believe who is at work
+STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
 
 
 def claim_of(hint: Sequence[object]) -> Claim:
@@ -57,7 +58,11 @@ class FleetProcess:
         Raises LeaseLost at once where the hint is stale, doubled or forged: its token is not the ledger's.
         """
         bench = self.bench
-        bench.ledger.renew(claim, now=bench.clock.now(), lease_s=self.settings.lease_s)
+        now, lease_s = bench.clock.now(), self.settings.lease_s
+        starts = bench.fleet.step_started(claim, now=now, lease_s=lease_s, draw=bench.clock.draw())
+        if starts > STARTS_MAX:
+            self._never_ended(claim, starts - 1)
+            return
         try:
             bench.perform(claim)
         except LeaseLost:
@@ -65,6 +70,17 @@ class FleetProcess:
         except LedgerError:
             self._left.append(claim)
             raise
+
+    def _never_ended(self, claim: Claim, times: int) -> None:
+        """Stop the job of a step that has killed every worker that took it: the next one is not to be killed, too."""
+        words = (
+            f"{claim.step.value} of {_name(claim.unit)} was begun {times} times and never came to an end: "
+            "each time its worker was killed (out of memory?) or hung"
+        )
+        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
+        now = self.bench.clock.now()
+        self.bench.fleet.step_failed(claim, words, now=now)
+        self.bench.fleet.stop(claim.unit.job_id, words, now=now)
 
     def hand_out(self) -> None:
         """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
@@ -105,6 +121,12 @@ class FleetProcess:
                 fleet.stop(claim.unit.job_id, f"{claim.step.value} failed {count} times: {words}", now=now)
         except LedgerError as error:
             logger().warning(LEDGER_LOST, error=str(error))
+
+
+def _name(unit: Unit) -> str:
+    if unit.chunk_id is not None:
+        return unit.chunk_id
+    return unit.job_id if unit.shard_no is None else f"{unit.job_id} shard {unit.shard_no}"
 
 
 _PRESENT: list[FleetProcess] = []

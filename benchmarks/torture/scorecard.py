@@ -220,7 +220,7 @@ LINES: Final[tuple[Line, ...]] = (
         target="ledgers of every schema move forward; the version before works beside the new one for 100 seeds",
         commands=(
             f"{ONE} tests/contract/test_migrations.py",
-            "python -m tests.upgrade run --schema 3 --seeds 100 --first {first} --processes 1 --json",
+            "python -m tests.upgrade run --schema 4 --seeds 100 --first {first} --processes 1 --json",
         ),
         judge=judging.both(PASSED, judging.upgraded),
         budget_s=110,

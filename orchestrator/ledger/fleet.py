@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from orchestrator.domain import retry
+from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.lanes import LANE_OF, Lane
 from orchestrator.domain.members import Kind, Member
 from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Unit
@@ -20,7 +21,7 @@ from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import add_new
 from orchestrator.ledger.schema import STEP_FAILED, events, jobs, meta, workers
 from orchestrator.ledger.sql import note
-from orchestrator.ledger.statements import PUT_OFF, keys_of
+from orchestrator.ledger.statements import PUT_OFF, START, keys_of
 
 W = workers.c
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -90,6 +91,25 @@ class SqlFleet:
             for step, units in connection.execute(claims.DUE_COUNTS, {"now": now}):
                 counts[LANE_OF[Step(step)]] += units
         return counts
+
+    def step_started(self, claim: Claim, *, now: datetime, lease_s: float, draw: float) -> int:
+        """Take a claim over for `lease_s` seconds, and count it: a step that kills its worker cannot say so later.
+
+        Returns how often a step of the unit was begun, this time included, since one last came through or failed in
+        words. From the second time on the claim is kept longer, by chance: units whose workers died together do not
+        come again together. Raises LeaseLost.
+
+        Args:
+            draw: a uniform number in [0, 1).
+        """
+        table, keys = keys_of(claim.unit)
+        lease = timedelta(seconds=lease_s)
+        bound = {"the_token": claim.token, "until": now + lease, "spread": int(draw * lease_s * 1_000_000)}
+        with self._database.write() as tx:
+            starts = tx.execute(START[table.name], keys | bound).scalar()
+        if starts is None:
+            raise LeaseLost(f"{claim.unit}: somebody else has moved it meanwhile")
+        return int(starts)
 
     def step_failed(self, claim: Claim, error: str, now: datetime) -> int:
         """Note that a step raised what no step expects, and let go of its unit until a while later.

@@ -186,6 +186,12 @@ _SCHEMA_4: Final = """
 ALTER TABLE attempts ADD COLUMN key_mark TEXT;
 """
 
+_SCHEMA_5: Final = """
+ALTER TABLE chunks ADD COLUMN starts BIGINT DEFAULT '0' NOT NULL;
+ALTER TABLE jobs ADD COLUMN starts BIGINT DEFAULT '0' NOT NULL;
+ALTER TABLE shards ADD COLUMN starts BIGINT DEFAULT '0' NOT NULL;
+"""
+
 
 def _first(connection: sa.Connection) -> None:
     number = "INTEGER" if connection.dialect.name == "sqlite" else "BIGSERIAL"
@@ -210,6 +216,11 @@ def _fourth(connection: sa.Connection) -> None:
     _run(connection, _SCHEMA_4)
 
 
+def _fifth(connection: sa.Connection) -> None:
+    """How often a step was begun that never came to an end. A program of schema 4 neither counts nor resets."""
+    _run(connection, _SCHEMA_5)
+
+
 def show_due_steps(connection: sa.Connection) -> None:
     """Make or renew the view `due_steps` (PostgreSQL only).
 
@@ -228,7 +239,7 @@ def _run(connection: sa.Connection, script: str) -> None:
 
 
 # Number n takes schema n to n + 1; append only.
-MIGRATIONS: Final[Sequence[Migration]] = (_first, _second, _third, _fourth)
+MIGRATIONS: Final[Sequence[Migration]] = (_first, _second, _third, _fourth, _fifth)
 
 
 def present_schema(connection: sa.Connection) -> int:

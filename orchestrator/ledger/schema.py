@@ -61,12 +61,14 @@ def _text(name: str) -> sa.Column[str]:
 
 
 def _claimable() -> list[sa.Column[object]]:
-    """Return what makes a row a unit of work: when it is due, who has it until when, and its two counters."""
+    """Return what makes a row a unit of work: when it is due, who has it until when, and its counters."""
     return [
         sa.Column("due_at", Utc),
         sa.Column("lease_until", Utc, nullable=False, default=EPOCH),
         sa.Column("token", sa.BigInteger, nullable=False, default=0),
         sa.Column("version", sa.BigInteger, nullable=False, default=0),
+        # How often a worker began a step of it since one last recorded anything, or said that it failed.
+        sa.Column("starts", sa.BigInteger, nullable=False, server_default="0"),
     ]
 
 

@@ -48,8 +48,8 @@ from orchestrator.ledger.bulk import insert_rows
 from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import lock_accounts, lock_job
 from orchestrator.ledger.paces import Call, lock_paces, use_until
-from orchestrator.ledger.schema import EPOCH, accounts, chunk_shards, chunks, jobs
-from orchestrator.ledger.statements import ADD, CALL_JOB, DIE, LEASE, READ, SETTLE, STILL_HELD, SWAP, keys_of
+from orchestrator.ledger.schema import accounts, chunk_shards, chunks, jobs
+from orchestrator.ledger.statements import ADD, CALL_JOB, DIE, LEASE, LET_GO, READ, SETTLE, STILL_HELD, SWAP, keys_of
 
 
 class SqlLedger:
@@ -87,7 +87,7 @@ class SqlLedger:
             if keep:
                 _one(tx, STILL_HELD[table.name], bound, claim.unit)
             else:
-                _one(tx, LEASE[table.name], bound | {"until": EPOCH}, claim.unit)
+                _one(tx, LET_GO[table.name], bound, claim.unit)
             added = list[ChunkAdded]()
             for change in changes:
                 if isinstance(change, ChunkAdded):

@@ -31,11 +31,9 @@ SWAP: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))
     for table in _UNITS
 }
-# Set the token to what it is: whether this counts a row says whether the claim still stands.
+# Whether this counts a row says whether the claim still stands. Whoever records has come through.
 STILL_HELD: Final = {
-    table.name: sa.update(table)
-    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
-    .values(token=sa.bindparam("the_token"))
+    table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
     for table in _UNITS
 }
 LEASE: Final = {
@@ -44,11 +42,28 @@ LEASE: Final = {
     .values(lease_until=sa.bindparam("until"))
     for table in _UNITS
 }
+LET_GO: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(lease_until=EPOCH, starts=0)
+    for table in _UNITS
+}
+# Begin a step. Of units whose workers died together each gets a time of its own: whose fault it was shows by itself.
+START: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(
+        lease_until=sa.bindparam("until", type_=Utc()) + table.c.starts * sa.bindparam("spread", type_=sa.BigInteger()),
+        starts=table.c.starts + 1,
+    )
+    .returning(table.c.starts)
+    for table in _UNITS
+}
 # Put off what is still the claim's: where a step has let go already, what is due then is not ours to put off.
 PUT_OFF: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
-    .values(due_at=sa.bindparam("later"), lease_until=EPOCH)
+    .values(due_at=sa.bindparam("later"), lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
 CALL_JOB: Final = (

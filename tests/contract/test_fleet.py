@@ -13,7 +13,7 @@ from orchestrator.domain.members import Kind, Member
 from orchestrator.domain.model import ChunkState, JobState, Step
 from orchestrator.ledger.fleet import SqlFleet
 from tests.builders import JOB, NOW, a_chunk, a_job, after
-from tests.contract.books import Books
+from tests.contract.books import Books, names
 from tests.contract.threads import at_once
 
 DAY_S = 86_400
@@ -174,6 +174,66 @@ def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: Sq
 
     with pytest.raises(LeaseLost):
         books.ledger.record(claim, now=after(10))
+
+
+@pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
+def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, fleet: SqlFleet, step: Step) -> None:
+    books.open(shards=1)
+    books.add(a_chunk())
+    counts = []
+    for at_s in (0, 100, 200):
+        [claim] = books.claim(step, now=after(at_s))
+        counts.append(fleet.step_started(claim, now=after(at_s), lease_s=50, draw=0.0))
+
+    assert counts == [1, 2, 3]
+
+
+@pytest.mark.parametrize("end", ["recorded", "recorded and kept", "failed in words"])
+def test_a_step_that_came_through_or_failed_in_words_begins_the_count_anew(
+    books: Books, fleet: SqlFleet, end: str
+) -> None:
+    books.open(shards=0)
+    books.add(a_chunk())
+    [lost] = books.claim(Step.SUBMIT)
+    fleet.step_started(lost, now=NOW, lease_s=50, draw=0.0)
+    [claim] = books.claim(Step.SUBMIT, now=after(100))
+    fleet.step_started(claim, now=after(100), lease_s=50, draw=0.0)
+    if end == "failed in words":
+        fleet.step_failed(claim, "", after(100))
+    else:
+        books.ledger.record(claim, now=after(100), keep=end == "recorded and kept")
+
+    [next_one] = books.claim(Step.SUBMIT, now=after(1_000))
+
+    assert fleet.step_started(next_one, now=after(1_000), lease_s=50, draw=0.0) == 1
+
+
+def test_units_whose_workers_died_together_come_again_apart(books: Books, fleet: SqlFleet) -> None:
+    """Else the innocent would die beside the guilty each time. A first start is kept no longer than it must be."""
+    books.open(shards=0)
+    first, second = a_chunk("c00000-00000"), a_chunk("c00000-00001")
+    books.add(first, second)
+    for at_s in (0, 100):
+        claims = books.claim(Step.SUBMIT, now=after(at_s))
+        assert names(claims) == [first.name, second.name]
+        for claim, draw in zip(claims, (0.0, 0.5), strict=True):
+            fleet.step_started(claim, now=after(at_s), lease_s=50, draw=draw)
+
+    assert names(books.claim(Step.SUBMIT, now=after(150))) == [first.name]
+    assert books.claim(Step.SUBMIT, now=after(174)) == []
+    assert names(books.claim(Step.SUBMIT, now=after(175))) == [second.name]
+
+
+def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlFleet) -> None:
+    books.open(shards=0)
+    books.add(a_chunk())
+    [stale] = books.claim(Step.SUBMIT)
+    [present] = books.claim(Step.SUBMIT, now=after(60))
+
+    with pytest.raises(LeaseLost):
+        fleet.step_started(stale, now=after(60), lease_s=50, draw=0.0)
+
+    assert fleet.step_started(present, now=after(60), lease_s=50, draw=0.0) == 1
 
 
 def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlFleet) -> None:

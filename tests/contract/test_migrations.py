@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -15,15 +15,16 @@ import sqlalchemy as sa
 
 from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import LedgerError
-from orchestrator.domain.model import AttemptToken, ChunkState, Step
+from orchestrator.domain.model import AttemptToken, Chunk, ChunkState, Step
 from orchestrator.ledger import claims, migrations, schema
 from orchestrator.ledger import postgres as postgres_module
 from orchestrator.ledger.database import Database, open_ledger
 from orchestrator.ledger.fleet import SqlFleet
-from orchestrator.ledger.rows import attempt_values, chunk_of
-from tests.builders import ACCOUNT, JOB, NOW, a_chunk, after, an_attempt
+from orchestrator.ledger.rows import attempt_values
+from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, after, an_attempt
 from tests.contract.books import Books, names
 from tests.contract.threads import at_once
+from tests.upgrade.versions import Version, kept
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 NEWEST: Final = len(migrations.MIGRATIONS)
@@ -159,40 +160,95 @@ def test_a_migration_only_adds(number: int, opened_at: Callable[[int], Database]
             assert may_be_null or has_default, f"{table}.{column} must be given: a program of schema {number} cannot"
 
 
-def test_a_program_of_the_schema_before_works_on_beside_the_new_one(
-    opened_at: Callable[[int], Database],
-) -> None:
-    """It claims and records before, while and after another program brings the schema forward."""
-    old = Books(opened_at(NEWEST - 1))
-    old.open(shards=1)
-    chunks = [a_chunk(f"c00000-{n:05d}", state=ChunkState.SUBMITTED) for n in range(60)]
-    old.add(*chunks)
-    new: list[Database] = []
+@dataclass(frozen=True)
+class Old:
+    """The program of the schema before, as it was, with a ledger that it has opened."""
 
-    def poll(books: Books) -> None:
-        for claim in books.claim(Step.POLL, limit=10):
-            with books.database.read() as connection:  # only the columns that both programs know
-                row = connection.execute(sa.select(schema.chunks).where(schema.chunks.c.id == claim.unit.chunk_id))
-                chunk = chunk_of(row.mappings().one())
-            ended = replace(chunk, state=ChunkState.ENDED)
-            books.ledger.record(claim, ChunkMoved(before=chunk, after=ended, due_at=NOW), now=NOW)
+    version: Version
+    database: Any
+
+    @property
+    def ledger(self) -> Any:
+        return self.version.module("ledger.sql").SqlLedger(self.database)
+
+    @property
+    def desk(self) -> Any:
+        return self.version.module("ledger.desk").SqlDesk(self.database)
+
+    @property
+    def model(self) -> Any:
+        return self.version.module("domain.model")
+
+    @property
+    def changes(self) -> Any:
+        return self.version.module("domain.changes")
+
+    def enter(self, chunks: Sequence[Chunk]) -> None:
+        """Enter a job with these chunks."""
+        policy = self.version.module("domain.policy").Policy()
+        job = self.version.made("domain.model", "Job", **vars_of(a_job()) | {"policy": policy})
+        self.desk.open(job, 1, now=NOW)
+        [claim] = self.claim(self.model.Step.REVIEW)
+        old = (
+            self.version.made("domain.model", "Chunk", **vars_of(chunk) | {"state": state, "tally": self.model.Tally()})
+            for chunk in chunks
+            for state in [self.model.ChunkState(chunk.state.value)]
+        )
+        added = self.changes.ChunkAdded
+        new = [added(chunk=chunk, rows_by_shard={0: chunk.request_count}, due_at=NOW) for chunk in old]
+        self.ledger.record(claim, *new, now=NOW)
+
+    def claim(self, step: Any, limit: int = 100) -> list[Any]:
+        found: list[Any] = self.ledger.claim([step], limit=limit, now=NOW, lease_s=60.0)
+        return found
+
+    def poll(self) -> None:
+        """See ten batches ended."""
+        for claim in self.claim(self.model.Step.POLL, limit=10):
+            chunk = self.ledger.chunk(claim.unit.chunk_id)
+            ended = replace(chunk, state=self.model.ChunkState.ENDED)
+            self.ledger.record(claim, self.changes.ChunkMoved(before=chunk, after=ended, due_at=NOW), now=NOW)
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def poll(books: Books) -> None:
+    """See ten batches ended, by today's program."""
+    for claim in books.claim(Step.POLL, limit=10):
+        assert claim.unit.chunk_id is not None
+        chunk = books.ledger.chunk(claim.unit.chunk_id)
+        ended = replace(chunk, state=ChunkState.ENDED)
+        books.ledger.record(claim, ChunkMoved(before=chunk, after=ended, due_at=NOW), now=NOW)
+
+
+def test_a_program_of_the_schema_before_works_on_beside_the_new_one(url: str) -> None:
+    """It claims and records before, while and after another program brings the schema forward."""
+    version = kept(NEWEST - 1)
+    old = Old(version, version.module("ledger.database").open_ledger(url))
+    chunks = [a_chunk(f"c00000-{n:05d}", state=ChunkState.SUBMITTED) for n in range(60)]
+    old.enter(chunks)
+    new: list[Database] = []
 
     def work(number: int) -> None:
         if number == 0:
-            new.append(opened_at(NEWEST))
+            new.append(open_ledger(url))
         else:
-            poll(old)
-            poll(old)
+            old.poll()
+            old.poll()
 
-    poll(old)
+    old.poll()
     at_once(3, work)
-    poll(old)
+    old.poll()
     poll(Books(new[0]))
 
     found = [Books(new[0]).ledger.chunk(chunk.id) for chunk in chunks]
     assert {chunk.state for chunk in found} == {ChunkState.ENDED}
     assert old.desk.cancel(JOB, now=NOW).state == "cancelling"
     assert len(Books(new[0]).claim(Step.COLLECT)) == 60
+    for database in (old.database, *new):
+        database.close()
 
 
 def test_a_create_begun_by_a_program_of_schema_3_bears_no_mark(url: str) -> None:

@@ -7,15 +7,8 @@ import pytest
 from orchestrator.ledger import migrations
 from orchestrator.ledger.claims import Claims
 from tests.simulation.kit import an_empty_ledger
-from tests.upgrade.versions import LAST_COMMITS, NEWEST, NoHistory, Version, present_again, version_of
+from tests.upgrade.versions import LAST_COMMITS, NEWEST, kept, present_again
 from tests.upgrade.world import empty, upgraded
-
-
-def kept(schema: int) -> Version:
-    try:
-        return version_of(schema)
-    except NoHistory as error:
-        pytest.skip(str(error))
 
 
 def test_the_last_commit_of_every_schema_since_the_second_is_named() -> None:

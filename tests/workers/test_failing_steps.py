@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,7 @@ from orchestrator.ledger.database import open_sqlite
 from orchestrator.ledger.fleet import SqlFleet
 from tests.builders import JOB, NOW, a_chunk
 from tests.contract.books import Books
-from workers.process import FleetProcess, become
+from workers.process import STARTS_MAX, FleetProcess, become
 from workers.tasks import FAILURES_MAX, advance
 
 SECRET_ROW = "canary of a row"
@@ -42,12 +45,13 @@ def books(tmp_path: Path) -> Iterator[Books]:
     database.close()
 
 
-def fail_with(books: Books, error: Exception) -> list[Claim]:
+def fail_with(books: Books, error: BaseException, how: Callable[[], None] = lambda: None) -> list[Claim]:
     """Make this process one whose every step raises `error`; return the list of what it performs."""
     performed: list[Claim] = []
 
     def perform(claim: Claim) -> None:
         performed.append(claim)
+        how()
         raise error
 
     database = books.database
@@ -112,6 +116,69 @@ def test_a_disk_that_is_full_or_a_store_that_is_away_stops_no_job(books: Books) 
 
     assert books.ledger.job(JOB).state is JobState.RUNNING
     assert len(failures(books)) == 2 * FAILURES_MAX
+
+
+class Killed(BaseException):
+    """As the kernel does it: nothing of ours runs afterwards."""
+
+
+def test_a_step_that_kills_its_worker_again_and_again_is_not_begun_any_more(books: Books) -> None:
+    """What is killed cannot say so: each start is counted before the step begins. The next job's steps live on."""
+    performed = fail_with(books, Killed())
+
+    for _ in range(STARTS_MAX):
+        with pytest.raises(Killed):
+            deliver(books)
+    assert books.ledger.job(JOB).state is JobState.RUNNING
+    deliver(books)
+
+    job = books.ledger.job(JOB)
+    assert len(performed) == STARTS_MAX
+    assert job.state is JobState.STOPPED
+    assert job.reason == (
+        f"poll of {a_chunk().id} was begun {STARTS_MAX} times and never came to an end: "
+        "each time its worker was killed (out of memory?) or hung"
+    )
+    assert failures(books) == [{"step": "poll", "error": job.reason}]
+
+
+def test_a_job_that_was_stopped_for_killing_workers_can_be_taken_up_again(books: Books) -> None:
+    """With more memory, say: then it has all of its starts again."""
+    performed = fail_with(books, Killed())
+    for _ in range(STARTS_MAX):
+        with pytest.raises(Killed):
+            deliver(books)
+    deliver(books)
+    books.desk.resume(JOB, now=NOW)
+    performed.clear()
+
+    with pytest.raises(Killed):
+        deliver(books)
+
+    assert len(performed) == 1
+
+
+def die_in_a_step(ledger: Path, unit: tuple[str, int]) -> None:
+    """Be a worker's process that the kernel kills in the middle of a step."""
+    database = open_sqlite(ledger)
+    fail_with(Books(database), Killed(), how=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    chunk_id, token = unit
+    advance("poll", JOB, None, chunk_id, token)
+
+
+def test_a_worker_that_was_killed_has_left_the_count_behind(books: Books, tmp_path: Path) -> None:
+    """A real process, a real SIGKILL: the ledger knows that the step was begun."""
+    [claim] = books.claim(Step.POLL)
+    unit = (a_chunk().id, claim.token)
+    spawned = multiprocessing.get_context("spawn")
+
+    worker = spawned.Process(target=die_in_a_step, args=(tmp_path / "ledger.db", unit))
+    worker.start()
+    worker.join()
+
+    assert worker.exitcode == -signal.SIGKILL
+    [again] = books.claim(Step.POLL, now=NOW.replace(year=2100))
+    assert SqlFleet(books.database).step_started(again, now=NOW, lease_s=60, draw=0.0) == 2
 
 
 @pytest.mark.parametrize("error", [LeaseLost("moved"), LedgerError("away")])
