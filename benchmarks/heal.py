@@ -28,7 +28,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.acceptance.command_line import CommandLine, command_line, kill, wait_until
-from tests.acceptance.datasets import check_books, check_exact, marked, read_output, write_dataset, write_job
+from tests.acceptance.datasets import (
+    check_audit,
+    check_books,
+    check_exact,
+    marked,
+    read_output,
+    write_dataset,
+    write_job,
+)
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 ROWS: Final = 60
@@ -144,6 +152,7 @@ def _run(trial: Trial, cli: CommandLine, gateway: GatewayProcess, folder: Path) 
     report = json.loads(finished.out)
     check_exact(read_output(report["output"]), marked(ROWS))
     check_books(report)
+    check_audit(report["job_id"], cli.work)
 
 
 def _await_stragglers(trial: Trial, gateway: GatewayProcess) -> None:

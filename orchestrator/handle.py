@@ -20,10 +20,11 @@ from orchestrator.domain import model
 from orchestrator.domain.errors import ConfigError, LedgerBusy, OrchestratorError
 from orchestrator.domain.members import Kind
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.local import ENDED, REPORT_S, LocalRunner, Progress, needs_a_person, only_runner
+from orchestrator.local import ENDED, REPORT_S, LocalRunner, Progress, only_runner
 from orchestrator.location import is_url
 from orchestrator.result import Result, Status, revision_path
 from orchestrator.settings import ProviderSettings
+from orchestrator.standstill import crowded_by, needs_a_person
 from orchestrator.wiring.bench import Workbench
 from orchestrator.wiring.opening import open_workbench
 from orchestrator.wiring.orders import keep_order, keep_word
@@ -240,6 +241,13 @@ def _outcome(bench: Workbench, job_id: JobId, stop: threading.Event | None) -> R
         raise JobHeld(
             f"job {job_id}: chunks held: {len(held)}, because only a person can find out about their batches: "
             f"see `orchestrator resolve {job_id}`"
+        )
+    crowd = crowded_by(bench, job, bench.overview.totals(job_id))
+    if crowd:
+        raise JobHeld(
+            f"job {job_id}: the account may have {job.policy.batches_in_flight_max} batches in flight "
+            "(policy.batches_in_flight_max), and creates of other jobs, which only a person can find out about, take "
+            f"all of that room: see `orchestrator resolve {crowd[0]}`"
         )
     reason = bench.desk.pause_reason(job.account, now=bench.clock.now())
     raise JobStopped(f"job {job_id}: the provider refuses the account: {reason}. Mend that, and run it again")

@@ -3,6 +3,8 @@
 Rule 1: one process at a time drives a work folder (a lock says so); that is how it may break the leases of a dead one.
 Rule 2: a stop is asked for, not forced: steps under way come to their end, so that a create has its answer recorded.
 Rule 3: an error that no step expects ends the run with that error; everything it had recorded stays.
+Rule 4: batches that another job of the account has under way take room that this one needs, and nobody else may be
+        there to see them end: a run brings them home, too. It sends nothing for others, and their errors end nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from typing import Final, TextIO
 
 from orchestrator import permissions
 from orchestrator.domain import lanes
-from orchestrator.domain.errors import LeaseLost, LedgerBusy, StorageError
+from orchestrator.domain.errors import LeaseLost, LedgerBusy, OrchestratorError, StorageError
 from orchestrator.domain.lanes import Lane, steps_of
-from orchestrator.domain.model import ChunkState, Claim, Job, JobId, JobState, Step
+from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
+from orchestrator.standstill import needs_a_person, others_under_way
 from orchestrator.wiring.bench import Workbench
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
@@ -34,6 +37,9 @@ LOOKING: Final = frozenset({Step.RECOVER})
 LOOKING_MAX: Final = 32
 # Creates have threads of their own, too: eight that hang must not keep the batches under way from being looked at.
 STEPS_OF: Final = (steps_of(*lanes.HEAVY), steps_of(Lane.TRANSFER), LOOKING, steps_of(Lane.CONTROL) - LOOKING)
+# What frees the account's room: the steps that are done for other jobs.
+HOMEWARD: Final = frozenset({Step.POLL, Step.CANCEL, Step.RECOVER, Step.COLLECT})
+OTHERS_S: Final = 5.0  # how often to look for those
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
@@ -117,6 +123,8 @@ class LocalRunner:
     stop: threading.Event = field(default_factory=threading.Event)
     _done: queue.SimpleQueue[tuple[Claim, BaseException | None]] = field(default_factory=queue.SimpleQueue)
     _running: set[Claim] = field(default_factory=set)
+    _others: list[JobId] = field(default_factory=list)
+    _others_until: float = 0.0
 
     def run(self, progress: Progress | None = None) -> Job:
         """Run steps until the job has ended or stopped, nothing more can happen by itself, or a stop is asked for.
@@ -162,14 +170,22 @@ class LocalRunner:
         return self.bench.ledger.job(self.job_id)
 
     def _hand_out(self, crews: Sequence[_Crew]) -> None:
+        self._hand_out_of(self.job_id, frozenset(Step), crews)
+        if time.monotonic() > self._others_until:
+            self._others = others_under_way(self.bench, self.job_id)
+            self._others_until = time.monotonic() + OTHERS_S
+        for job_id in self._others:
+            self._hand_out_of(job_id, HOMEWARD, crews)
+
+    def _hand_out_of(self, job_id: JobId, kinds: frozenset[Step], crews: Sequence[_Crew]) -> None:
         now = self.bench.clock.now()
-        due = self.bench.ledger.due(now=now, job_id=self.job_id)
+        due = self.bench.ledger.due(now=now, job_id=job_id) & kinds
         for crew in crews:
             free = crew.size - sum(claim.step in crew.steps for claim in self._running)
             steps = due & crew.steps
             if free <= 0 or not steps:
                 continue
-            claims = self.bench.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=self.job_id)
+            claims = self.bench.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=job_id)
             self._running.update(claims)
             for claim in claims:
                 crew.given.put(claim)
@@ -188,7 +204,11 @@ class LocalRunner:
                 logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
             elif error is not None:
                 logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=type(error).__name__)
-                failure = failure or error
+                if claim.unit.job_id == self.job_id:
+                    failure = failure or error
+                else:
+                    words = str(error) if isinstance(error, OrchestratorError) else type(error).__name__
+                    self.bench.fleet.step_failed(claim, words, now=self.bench.clock.now())
             wait_s = 0.0
 
     def _work(self, given: queue.SimpleQueue[Claim | None]) -> None:
@@ -199,17 +219,3 @@ class LocalRunner:
                 self._done.put((claim, error))
             else:
                 self._done.put((claim, None))
-
-
-def needs_a_person(bench: Workbench, job_id: JobId) -> bool:
-    """Say whether the job can only go on once a person has done something."""
-    totals, job = bench.overview.totals(job_id), bench.ledger.job(job_id)
-    unsent = sum(totals.chunks.get(state, 0) for state in (ChunkState.PLANNED, ChunkState.UPLOADED))
-    is_still = totals.live_chunks == unsent + totals.held_chunks
-    if is_still and totals.held_chunks >= job.policy.batches_in_flight_max:
-        return True  # they take all the room there is: nothing else can be sent, whatever is planned yet
-    if totals.live_chunks == 0 or totals.shards_planning:
-        return False
-    if totals.live_chunks == totals.held_chunks:
-        return totals.waiting == 0
-    return is_still and bool(bench.desk.pause_reason(job.account, now=bench.clock.now()))

@@ -65,9 +65,13 @@ FLOORS: Final = {
     **dict.fromkeys(STEPS, (*BELOW_STEPS, *SHARED)),
     **dict.fromkeys(ADAPTERS, BELOW_STEPS),
     WIRING: (*LEAVES, *SHARED, *STEPS, *ADAPTERS, "orchestrator.spec"),
-    "orchestrator.local": (*LEAVES, WIRING),
+    "orchestrator.standstill": (*LEAVES, WIRING),
+    "orchestrator.local": (*LEAVES, "orchestrator.standstill", WIRING),
     "orchestrator.prepare": (*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
-    "orchestrator.handle": (*LEAVES, *STEPS, *DESCRIPTIONS, "orchestrator.local", WIRING),
+    "orchestrator.handle": (
+        *(*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
+        *("orchestrator.local", "orchestrator.standstill"),
+    ),
     "orchestrator.api": (
         *(*LEAVES, *STEPS, *DESCRIPTIONS, WIRING),
         *("orchestrator.prepare", "orchestrator.handle", "orchestrator.local"),

@@ -192,17 +192,18 @@ WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] =
     (judging.ledger, [LEDGER], {"due_p99_ms": 6}),
     (judging.ledger, [LEDGER], {"handed_out_per_s": 400}),
     (judging.ledger, [LEDGER], {"handed_out_twice": 1}),
-    (judging.flight, [FLIGHT], {"refused_share": 0.2}),
-    (judging.flight, [FLIGHT], {"created": 9_999}),
-    (judging.flight, [FLIGHT], {"stale_intervals": 2.1}),
-    (judging.flight, [FLIGHT], {"rss_mb": 501}),
+    (judging.flight(10_000), [FLIGHT], {"refused_share": 0.2}),
+    (judging.flight(10_000), [FLIGHT], {"created": 9_999}),
+    (judging.flight(10_000), [FLIGHT], {"batches": 9_999, "created": 9_999}),
+    (judging.flight(10_000), [FLIGHT], {"stale_intervals": 2.1}),
+    (judging.flight(10_000), [FLIGHT], {"rss_mb": 501}),
     (judging.rows, [ROWS], {"wrong_rows": 1}),
     (judging.rows, [ROWS], {"peak_mb": 1_100}),
     (judging.rows, [ROWS], {"peak_mb_at_half": 200}),
     (judging.rows, [ROWS], {"finish_rows_per_cpu_s": 40_000}),
     (judging.rows, [ROWS], {"rows": 1_000_000}),
     (judging.mutants, [LINES_BROKEN, *[MUTANT] * 25], {"first_bad_seed": None}),
-    (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"percent": 94.9}),
+    (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"percent": 89.9}),
     (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"stale": 1}),
     (judging.mutants, [*[MUTANT] * 25, LINES_BROKEN], {"mutants": 0}),
     (judging.upgraded, [UPGRADED], {"failed": 1}),
@@ -214,7 +215,8 @@ WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] =
     (judging.both(judging.upgraded, judging.branches), [CORE, UPGRADED], {"failed": 1}),
     (judging.seeds, [{"provider": "c", "seeds": 10, "crashes": 5, "failed": 0}], {"failed": 1}),
     (judging.schedules, [SCHEDULES, SCHEDULES | {"failed": 4}], {"failed": 0}),
-    (judging.unlike, [{"seeds": 200, "unlike_themselves": 0}], {"unlike_themselves": 1}),
+    (judging.unlike(200), [{"seeds": 200, "unlike_themselves": 0}], {"unlike_themselves": 1}),
+    (judging.unlike(200), [{"seeds": 200, "unlike_themselves": 0}], {"seeds": 199}),
     (judging.kills(300), [{"campaign": "c", "trials": 300, "failed": 0}], {"failed": 1}),
     (judging.kills(300), [{"campaign": "c", "trials": 300, "failed": 0}], {"trials": 299}),
 ]
@@ -255,11 +257,11 @@ def test_a_million_mutated_files_are_a_million_and_the_requests_count_too() -> N
     files = "{} result files: no exception, no wrong row, every line counted; 9000 a second\n"
     told = files + "17 passed in 20.0s\n"
 
-    assert judging.fuzzed(output(told.format(1_000_000))).held
-    assert not judging.fuzzed(output(told.format(999_999))).held
-    assert not judging.fuzzed(output(told.format(1_000_000), code=1)).held
-    assert not judging.fuzzed(output(files.format(1_000_000))).held
-    assert not judging.fuzzed(output(files.format(1_000_000) + "1 failed, 16 passed in 20.0s\n")).held
+    assert judging.fuzzed(1_000_000)(output(told.format(1_000_000))).held
+    assert not judging.fuzzed(1_000_000)(output(told.format(999_999))).held
+    assert not judging.fuzzed(1_000_000)(output(told.format(1_000_000), code=1)).held
+    assert not judging.fuzzed(1_000_000)(output(files.format(1_000_000))).held
+    assert not judging.fuzzed(1_000_000)(output(files.format(1_000_000) + "1 failed, 16 passed in 20.0s\n")).held
 
 
 def test_a_line_that_was_not_run_keeps_its_last_result(tmp_path: Path) -> None:

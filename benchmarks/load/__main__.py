@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from benchmarks.load import ledger, rows, virtual
+from benchmarks.load import ledger, real, rows, virtual
 
 
 def main() -> None:
@@ -16,6 +16,8 @@ def main() -> None:
         figures, told = ledger.measure(options.chunks), ledger.told
     elif options.what == "rows":
         figures, told = rows.measure(options.rows), rows.told
+    elif options.what == "real":
+        figures, told = real.soak(options.minutes), real.told
     elif options.what == "soak":
         figures, told = virtual.soak(options.days, options.in_flight, seed=options.seed), virtual.told_soak
     else:
@@ -33,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "ledger": [("--chunks", 20_000)],
         "rows": [("--rows", 200_000)],
         "soak": [("--days", 3), ("--in-flight", 50)],
+        "real": [("--minutes", 4)],
         "in-flight": [("--batches", 300)],
     }
     for what, numbers in sizes.items():

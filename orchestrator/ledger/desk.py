@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
 from orchestrator.domain.model import (
+    IN_FLIGHT,
     TERMINAL,
     Attempt,
     AttemptState,
@@ -220,6 +222,17 @@ class SqlDesk:
         with self._database.read() as connection:
             found = connection.execute(query.order_by(attempts.c.sent_at, attempts.c.token)).mappings()
             return [rows.attempt_of(row) for row in found]
+
+    def others_in_flight(self, job_id: JobId) -> dict[JobId, Counter[ChunkState]]:
+        """Return what other jobs of the same account have in flight, by state: it counts against the same limit."""
+        account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
+        theirs = (C.account == account, C.state.in_(IN_FLIGHT), C.job_id != job_id)
+        query = sa.select(C.job_id, C.state, sa.func.count()).where(*theirs).group_by(C.job_id, C.state)
+        found: dict[JobId, Counter[ChunkState]] = {}
+        with self._database.read() as connection:
+            for other, state, count in connection.execute(query.order_by(C.job_id)):
+                found.setdefault(JobId(other), Counter())[ChunkState(state)] = count
+        return found
 
     def pause_reason(self, account: str, *, now: datetime) -> str:
         """Return why the account may not send at present; "" where it may."""

@@ -15,6 +15,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import orchestrator
+
 MODEL: Final = "gpt-4o-mini-batch"
 RESULT_COLUMNS: Final = (
     "custom_id",
@@ -120,6 +122,15 @@ def check_books(status: Mapping[str, Any]) -> None:
     answered = status["lines"] - status["duplicates"] - status["foreign"] - status["unreadable"]
     assert answered >= status["succeeded"]
     assert answered + status["missing"] >= status["rows"] - status["dead"]
+
+
+def check_audit(job_id: str, work: Path | str) -> None:
+    """Check that rows, creates and bill come out the same when they are worked out again from what lies in the folder,
+    and that nothing is damaged, missing or astray."""
+    found = orchestrator.audit(job_id, work=work, deep=True)
+    assert found.is_clean, [difference.as_dict() for difference in found.differences]
+    assert found.ledger == found.archive
+    assert not found.under_way, found.under_way
 
 
 def check_bill(bill: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 import orchestrator
 from orchestrator import Result
-from tests.acceptance.datasets import marked, read_output
+from tests.acceptance.datasets import check_audit, marked, read_output
 from tests.gateway_process import GatewayProcess, running_gateway
 
 MODEL: Final = "gpt-4o-mini"
@@ -78,4 +78,5 @@ def play(scene: Scene, folder: Path) -> Outcome:
     with running_gateway(folder / "gateway", "--duration-s", "0.2") as gateway:
         gateway.set_faults(scene.plan)
         result = run_job(gateway, folder / "work", **scene.policy)
+        check_audit(result.job_id, folder / "work")
         return Outcome(result=result, output=read_output(result.path), bill=gateway.bill())

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 import orchestrator
 from orchestrator import JobHeld, Result, open_job
-from tests.acceptance.datasets import MODEL, QUICK, marked, read_output
+from tests.acceptance.datasets import MODEL, QUICK, check_audit, marked, read_output
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import GatewayProcess, running_gateway
 
@@ -81,6 +81,7 @@ def play(scene: Scene, folder: Path) -> Outcome:
             held = _until_held(scene, gateway, work)
         result = _run(scene, gateway, work)
         status = result.status.as_dict()
+        check_audit(result.job_id, work)
         return Outcome(output=read_output(result.path), status=status, bill=gateway.bill(), **held)
 
 

@@ -13,7 +13,15 @@ import pytest
 
 from orchestrator import JobHandle, JobHeld, open_job
 from tests.acceptance.command_line import CommandLine, Ended, ended, kill, wait_until
-from tests.acceptance.datasets import check_books, check_exact, marked, read_output, write_dataset, write_job
+from tests.acceptance.datasets import (
+    check_audit,
+    check_books,
+    check_exact,
+    marked,
+    read_output,
+    write_dataset,
+    write_job,
+)
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import GatewayProcess, running_gateway
 
@@ -50,6 +58,7 @@ def check_whole(cli: CommandLine, gateway: GatewayProcess, row_count: int, chunk
     result = only_job(cli.work).results()
     check_exact(read_output(result.path), marked(row_count, **shape))
     check_books(result.status.as_dict())
+    check_audit(result.job_id, cli.work)
     bill = gateway.bill()
     assert bill["paid_twice"] == 0
     assert bill["creates"] == row_count // chunk

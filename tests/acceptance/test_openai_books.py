@@ -59,7 +59,7 @@ def test_a_create_under_way_when_the_ledger_was_lost_is_found_and_not_sent_again
     job = a_job(tmp_path, gateway, ROWS)
     process = user.start("run", job)
     wait_until(lambda: batch_count(gateway) == BATCHES, "three batches, one of them without an answer")
-    wait_until(lambda: len(list(user.work.glob("*/journal/*"))) == BATCHES - 1, "two answers kept")
+    wait_until(lambda: len(list(user.work.glob("*/journal/*.json"))) == BATCHES - 1, "two answers kept")
     kill(process)
     process.communicate()
     lose_the_ledger(user.work)

@@ -109,10 +109,13 @@ class ToldProvider:
         since: datetime,
         file_id: FileId | None = None,
         *,
-        is_other_key: bool = False,  # noqa: ARG002 - there is one key
-    ) -> Sequence[Listed]:
-        """List batches."""
-        return self._answer("find", submission_token, since, file_id) or []
+        is_other_key: bool = False,
+    ) -> Sequence[Listed] | None:
+        """List batches; another key sees nothing, unless it is told to."""
+        found: Sequence[Listed] | None = self._answer(
+            "find", submission_token, since, file_id, *(["other key"] if is_other_key else [])
+        )
+        return found if is_other_key else found or []
 
     def fence(self, file_id: FileId) -> None:
         """Delete a file."""
@@ -134,8 +137,9 @@ class Stage:
     def put(self, state: ChunkState | str, *, attempts: int = 1, **fields: Any) -> Chunk:
         """Enter a chunk of two requests, with the file that holds them, and an open attempt where one has begun.
 
-        With `cancel_requested` its job is cancelled first.
+        With `cancel_requested` its job is cancelled first; `key_mark` is that of the key its create was begun with.
         """
+        sent_with = fields.pop("key_mark", "")
         if fields.pop("cancel_requested", False):
             self.books.desk.cancel(self.job.id, now=NOW)
         draft = LinesDraft()
@@ -152,7 +156,7 @@ class Stage:
             **({"token": TOKEN, "sent_at": NOW, "attempt": attempts} if begun else {}),
         }
         chunk = a_chunk(state=state, **(defaults | fields))
-        opened = AttemptOpened(attempt=an_attempt(TOKEN, chunk, number=attempts), budget_usd=None)
+        opened = AttemptOpened(attempt=an_attempt(TOKEN, chunk, number=attempts, key_mark=sent_with), budget_usd=None)
         self.books.write(added(chunk), *([opened] if begun else []))
         return self.books.ledger.chunk(chunk.id)
 

@@ -9,9 +9,9 @@ import pytest
 from orchestrator.batches.poll import poll
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, Unavailable
-from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Outcome
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Outcome, Step
 from tests.batches.stage import BATCH, Stage
-from tests.builders import ACCOUNT, after
+from tests.builders import ACCOUNT, a_chunk, after
 
 
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
@@ -114,3 +114,21 @@ def test_an_old_batch_whose_poll_fails_for_another_reason_is_not_held() -> None:
     stage.provider.tell(Unavailable("away"))
 
     assert run(stage, stage.put("submitted")).state is ChunkState.SUBMITTED
+
+
+@pytest.mark.parametrize(("asked_s", "due_s", "others_s"), [(None, 5, 5), (120.0, 120, 120), (7_200.0, 7_200, 3_600)])
+def test_a_limit_of_calls_holds_all_polls_of_the_account_but_not_for_a_day(
+    asked_s: float | None, due_s: float, others_s: float
+) -> None:
+    """Where the provider does not say for how long, a time of ours."""
+    stage = Stage()
+    other = a_chunk("c00000-00009", state="submitted")
+    stage.provider.tell(RateLimited("slow", status=429, retry_after_s=asked_s))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    stage.books.add(other)
+    assert stage.due_s(chunk) == due_s
+    assert stage.books.claim(Step.POLL, now=after(others_s - 0.001)) == []
+    claims = stage.books.claim(Step.POLL, now=after(others_s))
+    assert other.id in [claim.unit.chunk_id for claim in claims]

@@ -266,6 +266,16 @@ def test_a_provider_that_cannot_be_asked_at_present_is_asked_again_later() -> No
     assert (replace(chunk, version=0), stage.due_s(chunk)) == (replace(before, version=0), 216.5)
 
 
+@pytest.mark.parametrize(("asked_s", "due_s"), [(None, 216.5), (300.0, 500.0), (900.0, 1_100.0), (86_400.0, 1_100.0)])
+def test_a_provider_that_wants_to_be_left_alone_is_but_not_for_a_day(asked_s: float | None, due_s: float) -> None:
+    stage, before = in_doubt(B1)
+    stage.provider.tell(RateLimited("slow", status=429, retry_after_s=asked_s))
+
+    chunk = run(stage, before)
+
+    assert stage.due_s(chunk) == due_s
+
+
 def test_in_class_c_it_is_held_for_a_person_and_looked_at_again_in_a_minute() -> None:
     stage, before = in_doubt(C)
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import sqlalchemy as sa
 
-from orchestrator.ledger import schema
 from orchestrator.ledger.database import Database, open_ledger, open_sqlite
 from orchestrator.ports import Spool
 from orchestrator.storage.local import LocalSpool
+from tests.builders import emptied
 from tests.contract.books import Books
 from tests.fakes.spool import MemorySpool
 from tests.servers.postgres import PostgresServer, fresh_database, running_postgres, some_postgres
@@ -46,11 +45,7 @@ def lasting_postgres(postgres_url: str) -> Iterator[Database]:
 @pytest.fixture
 def postgres(lasting_postgres: Database) -> Books:
     """An empty ledger in PostgreSQL."""
-    with lasting_postgres.write() as transaction:
-        for table in schema.metadata.sorted_tables:
-            kept = schema.meta.c.key == "schema" if table is schema.meta else sa.false()
-            transaction.execute(sa.delete(table).where(sa.not_(kept)))
-    return Books(lasting_postgres)
+    return Books(emptied(lasting_postgres))
 
 
 @pytest.fixture

@@ -367,3 +367,23 @@ def test_a_word_for_a_key_says_nothing_of_creates_without_a_mark_or_of_other_job
 
     assert books.desk.vouch(JobId("other-deadbeef"), "key 2", now=NOW) == 0
     assert [attempt.key_mark for attempt in books.desk.attempts(JOB)] == ["key 1"]
+
+
+def test_what_other_jobs_of_the_account_have_in_flight_is_counted_by_job_and_state(books: Books) -> None:
+    """What is unsent or over takes no room, nor does what another account has."""
+    other, stranger = JobId("other-deadbeef"), JobId("stranger-0badcafe")
+    for job in (a_job(), a_job(other), a_job(stranger, account="onerouter/ANOTHER_KEY")):
+        books.open(job)
+    books.add(a_chunk("c00000-00000", state="submitted"))
+    books.add(
+        a_chunk("c00000-00000", state="submitted", job_id=other),
+        a_chunk("c00000-00001", state="submitted", job_id=other),
+        a_chunk("c00000-00002", state="held", job_id=other),
+        a_chunk("c00000-00003", state="planned", job_id=other),
+        a_chunk("c00000-00004", state="collected", job_id=other),
+    )
+    books.add(a_chunk("c00000-00000", state="submitted", job_id=stranger))
+
+    assert books.desk.others_in_flight(JOB) == {other: {ChunkState.SUBMITTED: 2, ChunkState.HELD: 1}}
+    assert books.desk.others_in_flight(other) == {JOB: {ChunkState.SUBMITTED: 1}}
+    assert books.desk.others_in_flight(stranger) == {}

@@ -22,7 +22,7 @@ import zstandard
 
 from orchestrator import JobHandle, open_job
 from tests.acceptance.command_line import CommandLine, command_line
-from tests.acceptance.datasets import check_books, check_exact, marked, read_output, write_job
+from tests.acceptance.datasets import check_audit, check_books, check_exact, marked, read_output, write_job
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import ROOT, GatewayProcess, running_gateway
 from tests.kills.launcher import Nursery
@@ -114,6 +114,7 @@ class SmallJob:
         check_exact(read_output(result.path), marked(self.rows))
         status = result.status.as_dict()
         check_books(status)
+        check_audit(handle.job_id, self.work)
         chunks: Any = status["chunks"]
         # A chunk whose rows all fail is sent again as a chunk of the same requests: that is two files of one digest.
         files = Counter(_digest(path) for path in self.work.glob("*/requests/*.jsonl.zst"))

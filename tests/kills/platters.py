@@ -32,7 +32,9 @@ class Platters:
     root: Path
     _contents: dict[int, bytes] = field(default_factory=dict)  # by inode
     _folders: dict[int, Names] = field(default_factory=dict)
-    _pending: dict[int, tuple[int, bytes | Names]] = field(default_factory=dict)  # by thread: syncs that go on
+    _pending: dict[int, tuple[int, int, bytes | Names]] = field(default_factory=dict)  # by thread: syncs that go on
+    _safe_since: dict[int, int] = field(default_factory=dict)  # by inode: when the sync began that counts, in order
+    _begun: int = 0
     _kept: dict[int, int] = field(default_factory=dict)  # an open file of each inode, so that no other gets its number
 
     def __post_init__(self) -> None:
@@ -49,13 +51,16 @@ class Platters:
         with suppress(FileNotFoundError):
             self._keep(subject)
             state = _names(subject) if subject.is_dir() else subject.read_bytes()
-            self._pending[thread] = subject.stat().st_ino, state
+            self._begun += 1
+            self._pending[thread] = self._begun, subject.stat().st_ino, state
 
     def synced(self, thread: int, *, ok: bool) -> None:
         """Take note of its end."""
-        inode, state = self._pending.pop(thread, (0, b""))
-        if not ok or not inode:
+        begun, inode, state = self._pending.pop(thread, (0, 0, b""))
+        # Of two threads that sync one folder the first to begin may be the last to end: what is safe stays safe.
+        if not ok or begun <= self._safe_since.get(inode, 0):
             return
+        self._safe_since[inode] = begun
         if isinstance(state, bytes):
             self._contents[inode] = state
         else:

@@ -14,9 +14,13 @@ from tests.kills.platters import Platters
 
 
 def synced(platters: Platters, *paths: Path) -> None:
+    synced_by(platters, 1, *paths)
+
+
+def synced_by(platters: Platters, thread: int, *paths: Path) -> None:
     for path in paths:
-        platters.syncing(1, str(path))
-        platters.synced(1, ok=True)
+        platters.syncing(thread, str(path))
+        platters.synced(thread, ok=True)
 
 
 @pytest.fixture
@@ -48,6 +52,21 @@ def test_what_was_synced_outlives_a_power_loss_and_nothing_else_does(disk: Path)
     assert (disk / "safe").read_bytes() == b"words"
     assert (disk / "empty").read_bytes() == b""
     assert (folder / "inside").read_bytes() == b"words"
+
+
+def test_a_sync_that_ends_late_takes_nothing_back(disk: Path) -> None:
+    """Two threads sync one folder: the one that began before the second file was there is the last to end."""
+    platters = Platters(disk)
+    (disk / "first").write_text("1")
+    synced(platters, disk / "first")
+    platters.syncing(1, str(disk))
+    (disk / "second").write_text("2")
+    synced_by(platters, 2, disk / "second", disk)
+    platters.synced(1, ok=True)
+
+    platters.lose_power(0)
+
+    assert sorted(path.name for path in disk.iterdir()) == ["first", "second"]
 
 
 def test_a_sync_that_failed_or_never_ended_keeps_nothing(disk: Path) -> None:

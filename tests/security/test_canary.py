@@ -175,7 +175,7 @@ def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> No
     with running_gateway(tmp_path / "gateway", "--duration-s", "30", "--api-key", KEY) as gateway:
         job = write_job(tmp_path / "killed.toml", dataset, gateway.url, policy={"chunk_requests_max": 5})
         process = scene.cli.start("run", job)
-        wait_until(lambda: len(list(scene.cli.work.glob("*/journal/*"))) > 2, "a few batches made")
+        wait_until(lambda: len(list(scene.cli.work.glob("*/journal/*.json"))) > 2, "a few batches made")
         seen = CANARIES.in_command_lines()
         kill(process)
         scene.said.append(Ended(code=-9, out=process.stdout.read(), err=process.stderr.read()))  # type: ignore[union-attr]

@@ -122,16 +122,16 @@ def test_the_lock_is_complete_and_holds_nothing_else() -> None:
     assert found == needed().keys()
 
 
-@pytest.mark.parametrize("package", sorted(locked()))
+def of_this_system() -> list[str]:
+    return sorted(name for name, (_, marker, _) in locked().items() if not marker or Marker(marker).evaluate())
+
+
+@pytest.mark.parametrize("package", of_this_system())
 def test_what_is_locked_is_what_was_tested(package: str) -> None:
     """A package of another version than the one these tests run with is told, where it is of another main version."""
     version, _, _ = locked()[package]
-    try:
-        installed = Version(metadata.version(package))
-    except metadata.PackageNotFoundError:
-        pytest.skip("not for this system")
 
-    assert installed.major == version.major
+    assert Version(metadata.version(package)).major == version.major
 
 
 def test_the_image_installs_by_the_lock_and_nothing_besides() -> None:

@@ -111,24 +111,17 @@ def _exhaust(options: argparse.Namespace) -> int:
     failed = 0
     for provider in campaign.classes_of(options.classes):
         tally, began_s = exhaust.Tally(), time.monotonic()
-        given = []
+        given = list[exhaust.Block]()
         for outcome in exhaust.OUTCOMES:
             points = exhaust.points_of(provider, outcome) if options.whole else options.points
             crashes = list(exhaust.schedules(points, pairs=not options.whole))
             blocks = (crashes[at : at + 100] for at in range(0, len(crashes), 100))
             given += [(provider, outcome, block, options.whole, options.negative) for block in blocks]
-        for some in campaign.spread(exhaust_block, given, options.processes):
+        for some in campaign.spread(exhaust.run_block, given, options.processes):
             tally.add(some)
         _tell(options, {"provider": provider} | tally.told() | {"seconds": round(time.monotonic() - began_s, 1)})
         failed += not tally.failed if options.negative else len(tally.failed)
     return 1 if failed else 0
-
-
-def exhaust_block(given: tuple[str, str, list[tuple[int, ...]], bool, bool]) -> exhaust.Tally:
-    """Run some schedules of one outcome."""
-    provider, outcome, crashes, whole, negative = given
-    variant = exhaust.LISTS_AT_ONCE if negative else PRODUCTION
-    return exhaust.run_schedules(provider, outcome, crashes, variant=variant, whole=whole)
 
 
 def _mutants(options: argparse.Namespace) -> int:

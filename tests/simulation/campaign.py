@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -113,8 +114,9 @@ def spread(work: Callable[[Given], Got], given: list[Given], processes: int) -> 
     if processes <= 1:
         yield from map(work, given)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(work, given)
+    # Not multiprocessing.Pool: where a process cannot take up its work, that one starts the next, for ever.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, given)
 
 
 def _trace(seed: int, provider: str) -> str:

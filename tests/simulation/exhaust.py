@@ -194,3 +194,12 @@ def run_schedules(
 LISTS_AT_ONCE: Final = Variant(
     name="lists at once", altered=altered((recovery, "decide", flawed_steps.absent_at_once))
 )  # the negative control: it takes one empty list for a proof
+
+Block = tuple[str, str, list[tuple[int, ...]], bool, bool]  # class, outcome, schedules, whole, negative
+
+
+def run_block(given: Block) -> Tally:
+    """Run some schedules of one outcome, as a process of several does."""
+    provider, outcome, crashes, whole, negative = given
+    variant = LISTS_AT_ONCE if negative else PRODUCTION
+    return run_schedules(provider, outcome, crashes, variant=variant, whole=whole)

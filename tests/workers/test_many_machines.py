@@ -12,9 +12,20 @@ import pyarrow as pa
 import pytest
 
 import orchestrator
-from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked, read_output, write_dataset, write_job
-from tests.servers.postgres import PostgresServer, running_postgres
+from tests.acceptance.datasets import (
+    MODEL,
+    QUICK,
+    check_audit,
+    check_exact,
+    marked,
+    read_output,
+    write_dataset,
+    write_job,
+)
+from tests.gateway_process import API_KEY
+from tests.servers.postgres import PostgresServer, fresh_database, running_postgres
 from tests.servers.s3 import s3_server
+from tests.servers.valkey import client_of
 from tests.workers.fleets import Fleet, a_fleet, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -65,6 +76,53 @@ def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
     check_exact(result.to_arrow(), marked(ROWS))
     check_paid_once(fleet, creates=10)
     assert not fleet.work.exists()
+    check_audit(job.job_id, work)
+
+
+def test_a_shared_ledger_that_is_lost_half_way_is_made_again_from_the_store(
+    fleet: Fleet, database: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers killed, the database gone for good: an empty one is filled from the object store, and all is paid once.
+
+    A provider with a list: creates that were under way are found, or known never to have been, without a person.
+    """
+    store = s3_server()
+    store.set_environment(monkeypatch)
+    monkeypatch.setenv("OPENAI_API_KEY", API_KEY)
+    work = f"s3://{store.new_bucket()}/work"
+    fleet.settings |= {"ORCHESTRATOR_WORK": work, "OPENAI_API_KEY": API_KEY, **store.environment}
+    job = orchestrator.submit(
+        marked(ROWS),
+        prompt="{text}",
+        model="gpt-4o-mini",
+        provider="openai",
+        work=work,
+        provider_options={"base_url": fleet.gateway.url, **QUICK, "list_lag_s": 1},
+        policy={"chunk_requests_max": 10, "retry_gather_s": 0.2, "batches_in_flight_max": 4},
+    )
+    for role in ("worker", "beat"):
+        fleet.start(role)
+    until(lambda: len(fleet.gateway.batches()) >= 8, "eight batches")
+    for process in fleet.processes:
+        process.kill()
+
+    with fresh_database(database.url) as empty:
+        monkeypatch.setenv("ORCHESTRATOR_LEDGER_URL", empty)
+        fleet.settings["ORCHESTRATOR_LEDGER_URL"] = empty
+        [found] = orchestrator.recover(work=work)
+        with client_of(fleet.broker) as client:
+            client.flushall()  # it bears the mark of the fleet of the ledger that is gone
+        for role in ("worker", "beat"):
+            fleet.start(role)
+        result = job.wait(120)
+
+        assert found.state == "running"
+        check_exact(result.to_arrow(), marked(ROWS))
+        bill = fleet.gateway.bill()
+        assert (bill["answers"], bill["paid_twice"]) == (ROWS, 0)
+        check_audit(job.job_id, work)
+        for process in fleet.processes:
+            process.kill()
 
 
 def test_a_database_that_is_away_at_the_start_and_again_under_way(fleet: Fleet, database: PostgresServer) -> None:
