@@ -19,7 +19,14 @@ from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.policy import Policy
 from orchestrator.providers.http import HttpClient
-from orchestrator.providers.openai_list import CALL_EVERY_S, LIST_FROM, PAGE_BYTES_MAX, StatusBoard
+from orchestrator.providers.openai_list import (
+    CALL_EVERY_S,
+    LIST_FROM,
+    PAGE_BYTES_MAX,
+    PAGES_MAX,
+    WALK_S_MAX,
+    StatusBoard,
+)
 from orchestrator.providers.secret import Secret
 from tests.adapters.openai_wire import ADDRESS, COMPLETED, KEY, MADE_AT, TIMEOUTS, TOKEN, Account, a_batch, an_openai
 from tests.adapters.wire import Answers
@@ -144,9 +151,10 @@ def test_a_time_that_cannot_be_read_is_not_old(created_at: object) -> None:
     assert found(account) == ["batch_1"]
 
 
-def test_a_time_in_words_is_read() -> None:
-    """Azure prints them so."""
-    account = Account([a_batch(0, created_at="2020-01-01T00:00:00Z"), a_batch(1, **MARK)], page_length=1)
+@pytest.mark.parametrize("words", ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00"])
+def test_a_time_in_words_is_read(words: str) -> None:
+    """Azure prints them so. One without a zone is UTC, like all the others."""
+    account = Account([a_batch(0, created_at=words), a_batch(1, **MARK)], page_length=1)
 
     assert found(account) == []
     assert account.list_calls == 1
@@ -258,6 +266,36 @@ def test_a_walk_ends_where_no_batch_can_still_be_under_way() -> None:
             board.look(BatchId(f"batch_{number}"))
 
     assert account.list_calls == 2
+
+
+def test_a_walk_is_no_longer_than_fifty_pages() -> None:
+    """Five thousand batches; what stands further down is asked for by itself, and no walk takes the place of polls."""
+    account = Account(running(PAGES_MAX * 100 + 300))
+    with a_board(account, Time()) as board:
+        for number in range(LIST_FROM):
+            board.look(BatchId(f"batch_{number}"))
+
+        assert account.list_calls == PAGES_MAX
+        assert board.look(BatchId(f"batch_{PAGES_MAX * 100 - 1}")) is not None
+        assert board.look(BatchId(f"batch_{PAGES_MAX * 100}")) is None
+    assert account.list_calls == PAGES_MAX
+
+
+def test_a_walk_takes_no_longer_than_a_minute() -> None:
+    """A provider that needs seven seconds for a page."""
+    time = Time()
+
+    class Slow(Account):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            time.now_s += 7.0
+            return super().handle_request(request)
+
+    account = Slow(running(3_000))
+    with a_board(account, time) as board:
+        for number in range(LIST_FROM):
+            board.look(BatchId(f"batch_{number}"))
+
+    assert account.list_calls == WALK_S_MAX // 7.0 + 1
 
 
 def test_an_end_is_told_once_and_then_asked_for() -> None:
