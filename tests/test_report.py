@@ -41,7 +41,7 @@ def totals(**fields: Any) -> Totals:
             "0 of 1,200 rows done, 2 sent and not answered yet, 1 chunk held, 0.000000 USD so far",
         ),
         ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
-        ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.500000 USD so far"),
+        ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
     ],
 )
 def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
