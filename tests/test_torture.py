@@ -97,7 +97,7 @@ def test_a_line_that_is_out_of_time_is_ended_with_all_its_processes(tmp_path: Pa
     )
     code = f"import subprocess, sys; subprocess.run([sys.executable, {str(child)!r}])"
 
-    ran = run(a_line(tmp_path, code, budget_s=12), SEEDS)
+    ran = run(a_line(tmp_path, code, takes_s=6), SEEDS)
 
     assert (ran.state, ran.figure) == ("out of time", "not done in 12 s")
     with suppress(psutil.NoSuchProcess):

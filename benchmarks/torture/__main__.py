@@ -57,9 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(lines: Sequence[Line]) -> None:
     for line in lines:
-        _say(f"{line.id:<4} {line.budget_s:>4} s, {line.cores} core{'s' * (line.cores > 1)}  {line.measure}")
+        _say(f"{line.id:<4} {line.takes_s:>4} s, {line.cores} core{'s' * (line.cores > 1)}  {line.measure}")
         _say("\n".join(f"       {command}" for command in line.commands) or "       not built")
-    _say(f"{minutes(tuple(lines)):.0f} minutes at most, on two cores")
+    _say(f"{minutes(tuple(lines)):.0f} minutes, on two quiet cores")
 
 
 def _close(ran: Sequence[Ran], took_minutes: float, *, whole: bool) -> int:

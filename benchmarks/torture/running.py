@@ -65,7 +65,7 @@ def run_all(lines: Sequence[Line], seeds: Mapping[str, int]) -> Iterator[Ran]:
                 change.notify_all()
 
     for cores in (CORES, 1):
-        chosen = sorted((line for line in lines if line.cores == cores), key=lambda line: -line.budget_s)
+        chosen = sorted((line for line in lines if line.cores == cores), key=lambda line: -line.takes_s)
         with ThreadPoolExecutor(CORES // cores) as pool:
             for done in as_completed([pool.submit(when_free, line) for line in chosen]):
                 yield done.result()
@@ -80,12 +80,12 @@ def run(line: Line, seeds: Mapping[str, int]) -> Ran:
     began, commands = time.monotonic(), tuple(_with(seeds, command) for command in line.commands)
     texts, code = list[str](), 0
     for command in commands:
-        left_s = line.budget_s - (time.monotonic() - began)
+        left_s = line.limit_s - (time.monotonic() - began)
         text, ended = _run(command, left_s)
         texts.append(text)
         if ended is None:
             seconds = time.monotonic() - began
-            figure = f"not done in {line.budget_s} s"
+            figure = f"not done in {line.limit_s} s"
             return _ran(line, "out of time", figure, seconds, commands, "\n".join(texts))
         code = code or ended
     text = "\n".join(texts)
