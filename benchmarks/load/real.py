@@ -26,7 +26,7 @@ from tests.acceptance.datasets import MODEL, check_audit, check_books, check_exa
 ROWS: Final = 2_000
 CHUNK: Final = 50
 AT_A_TIME: Final = 2
-IN_FLIGHT: Final = 3  # of the account: enough to leak, and it leaves room beside it
+IN_FLIGHT: Final = 6  # of the account: enough to leak, and it leaves room beside it
 PROCESSES: Final = 3  # of a worker
 LOOK_S: Final = 1.0
 WINDOW_S: Final = 20.0

@@ -8,7 +8,7 @@ from tests.simulation.mutants import Mutant
 from tests.simulation.shrink import CAUGHT
 from tests.simulation.world import simulate
 
-SEEDS = 60  # of each class, in a CI; `python -m tests.simulation run` takes as many as it is given
+SEEDS = 200  # of each class, in a CI; `python -m tests.simulation run` takes as many as it is given
 SEEDS_A_BLOCK = 10
 SEEDS_OF_A_MUTANT = 60  # `python -m tests.simulation mutants` tries 500
 
