@@ -58,7 +58,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def set_stage(folder: Path, *, ledger: str, batch_s: float = BATCH_S) -> Iterator[Stage]:
+def set_stage(folder: Path, *, ledger: str, batch_s: float = BATCH_S, host_count: int = HOSTS) -> Iterator[Stage]:
     """Start the servers and make the hosts ready; `start` their processes once there is a job."""
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(running_gateway(folder / "gateway", "--duration-s", str(batch_s)))
@@ -73,7 +73,7 @@ def set_stage(folder: Path, *, ledger: str, batch_s: float = BATCH_S) -> Iterato
         }
         stack.enter_context(environment(settings))
         hosts = []
-        for number in range(HOSTS):
+        for number in range(host_count):
             network = stack.enter_context(running_proxy((LOOPBACK, broker.port)))
             hosts.append(_host(number, folder, broker, network, settings))
         stage = Stage(folder=folder, gateway=gateway, broker=broker, hosts=hosts, database=database)

@@ -42,9 +42,7 @@ def answers_are_lost(plan: Scenario) -> Scenario:
 def batches_are_slow(plan: Scenario) -> Scenario:
     """Batches take their time, and the answers to creates are lost often."""
     lost = answers_are_lost(plan)
-    return replace(
-        lost, rates=replace(lost.rates, slow=0.8, late=0.0), slow_factor=20.0, faults_until_s=5_000.0, turns_max=60_000
-    )
+    return replace(lost, rates=replace(lost.rates, slow=0.8, late=0.0), slow_factor=20.0, faults_until_s=5_000.0)
 
 
 def budgets_are_tight(plan: Scenario) -> Scenario:
