@@ -181,6 +181,8 @@ CORE: Final = {
     "statements": 845,
     "statements_run": 845,
 }
+READERS: Final = {"kills": 200, "failed": 0, "seen: looks": 300_000, "seen: partial": 0, "seen: wrong": 0}
+READERS_WORSE: Final = ({"kills": 199}, {"failed": 1}, {"seen: looks": 0}, {"seen: partial": 1}, {"seen: wrong": 1})
 WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] = [
     (judging.soaked, [SOAK], {"days": 29.0}),
     (judging.soaked, [SOAK], {"in_flight_most": 900}),
@@ -218,6 +220,7 @@ WORSE: Final[list[tuple[judging.Judge, list[dict[str, Any]], dict[str, Any]]]] =
     (judging.unlike(200), [{"seeds": 200, "unlike_themselves": 0}], {"unlike_themselves": 1}),
     (judging.unlike(200), [{"seeds": 200, "unlike_themselves": 0}], {"seeds": 199}),
     (judging.kills(300), [{"campaign": "c", "trials": 300, "failed": 0}], {"failed": 1}),
+    *((judging.readers(200), [READERS], change) for change in READERS_WORSE),
     (judging.kills(300), [{"campaign": "c", "trials": 300, "failed": 0}], {"trials": 299}),
 ]
 

@@ -169,6 +169,20 @@ def kills(at_least: int) -> Judge:
     return _of(("campaign", "trials", "failed"), judge)
 
 
+def readers(at_least: int) -> Judge:
+    """Return a judge of what readers saw while so many kills struck whoever wrote."""
+
+    def judge(found: Sequence[Mapping[str, Any]]) -> Verdict:
+        killed, failed, looks, partial, wrong = (sum(one[name] for one in found) for name in _READERS)
+        figure = f"{killed:,} kills, {looks:,} looks: {partial} partial, {wrong} wrong, {failed} failed"
+        return Verdict(held=killed >= at_least and looks > killed and not (failed or partial or wrong), figure=figure)
+
+    return _of(_READERS, judge)
+
+
+_READERS: Final = ("kills", "failed", "seen: looks", "seen: partial", "seen: wrong")
+
+
 def _healed(found: Sequence[Mapping[str, Any]]) -> Verdict:
     trials, healed, twice = (sum(one[name] for one in found) for name in ("trials", "healed", "paid_twice"))
     figure = f"{healed} of {trials} healed by themselves, {twice} rows paid twice"
