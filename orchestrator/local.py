@@ -27,7 +27,7 @@ from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
-from orchestrator.standstill import needs_a_person, others_under_way
+from orchestrator.standstill import needs_a_person
 from orchestrator.wiring.bench import Workbench
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
@@ -172,7 +172,7 @@ class LocalRunner:
     def _hand_out(self, crews: Sequence[_Crew]) -> None:
         self._hand_out_of(self.job_id, frozenset(Step), crews)
         if time.monotonic() > self._others_until:
-            self._others = others_under_way(self.bench, self.job_id)
+            self._others = list(self.bench.desk.others_in_flight(self.job_id))
             self._others_until = time.monotonic() + OTHERS_S
         for job_id in self._others:
             self._hand_out_of(job_id, HOMEWARD, crews)

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.domain.model import ChunkState, Job, JobId
 from orchestrator.domain.review import Totals
 from orchestrator.wiring.bench import Workbench
 
-UNSENT = (ChunkState.PLANNED, ChunkState.UPLOADED)
+UNSENT: Final = (ChunkState.PLANNED, ChunkState.UPLOADED)
 
 
 def needs_a_person(bench: Workbench, job_id: JobId) -> bool:
@@ -37,8 +39,3 @@ def crowded_by(bench: Workbench, job: Job, totals: Totals) -> list[JobId] | None
         return None  # it wants none
     held = {other: counts[ChunkState.HELD] for other, counts in bench.desk.others_in_flight(job.id).items()}
     return [other for other, count in held.items() if count] if sum(held.values()) >= room else None
-
-
-def others_under_way(bench: Workbench, job_id: JobId) -> list[JobId]:
-    """Return the other jobs that have batches of the same account under way."""
-    return list(bench.desk.others_in_flight(job_id))

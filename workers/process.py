@@ -78,9 +78,7 @@ class FleetProcess:
             "each time its worker was killed (out of memory?) or hung"
         )
         logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
-        now = self.bench.clock.now()
-        self.bench.fleet.step_failed(claim, words, now=now)
-        self.bench.fleet.stop(claim.unit.job_id, words, now=now)
+        self.bench.fleet.step_given_up(claim, words, now=self.bench.clock.now())
 
     def hand_out(self) -> None:
         """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""

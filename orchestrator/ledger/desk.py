@@ -90,6 +90,10 @@ class SqlDesk:
                 tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
                 note(tx, job_id, "job.resumed", "", now)
             tx.execute(_look_now(job_id, now))
+            # What killed its workers may be begun again: whoever resumes has given it more memory.
+            for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
+                begun = sa.update(table).where(of_job == job_id, table.c.starts > 0, table.c.lease_until <= now)
+                tx.execute(begun.values(starts=0, due_at=now))
             tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
 
     def break_leases(self, *, now: datetime) -> None:

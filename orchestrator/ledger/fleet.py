@@ -21,11 +21,12 @@ from orchestrator.ledger.database import Database
 from orchestrator.ledger.locks import add_new
 from orchestrator.ledger.schema import STEP_FAILED, events, jobs, meta, workers
 from orchestrator.ledger.sql import note
-from orchestrator.ledger.statements import PUT_OFF, START, keys_of
+from orchestrator.ledger.statements import GIVE_UP, PUT_OFF, START, keys_of
 
 W = workers.c
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 COUNTED: Final = timedelta(hours=1)
+GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is looked at again, and not begun
 LEDGER_ID: Final = "ledger_id"
 
 
@@ -130,6 +131,17 @@ class SqlFleet:
             later = now + timedelta(seconds=retry.backoff_s(failures, draw=0.5))
             tx.execute(PUT_OFF[table.name], keys | {"the_token": claim.token, "later": later})
         return failures
+
+    def step_given_up(self, claim: Claim, reason: str, now: datetime) -> None:
+        """Stop the job of a step that kills its workers, and let nobody begin it until the job is resumed.
+
+        A stopped job's batches are brought home all the same, so the step stays due: its starts stay with it.
+        """
+        table, keys = keys_of(claim.unit)
+        with self._database.write() as tx:
+            note(tx, claim.unit.job_id, "step.failed", _unit_name(claim.unit), now, step=claim.step, error=reason)
+            tx.execute(GIVE_UP[table.name], keys | {"the_token": claim.token, "later": now + GIVEN_UP})
+        self.stop(claim.unit.job_id, reason, now=now)
 
     def stop(self, job_id: JobId, reason: str, now: datetime) -> bool:
         """Stop a running job and say why; an earlier stop or cancel stands. Says whether it was stopped."""

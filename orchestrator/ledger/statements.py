@@ -66,6 +66,13 @@ PUT_OFF: Final = {
     .values(due_at=sa.bindparam("later"), lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
+# The same, with its starts: whoever takes it next is not to begin it either.
+GIVE_UP: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
+    .values(due_at=sa.bindparam("later"), lease_until=EPOCH)
+    for table in _UNITS
+}
 CALL_JOB: Final = (
     sa.update(jobs)
     .where(*_keys(jobs), jobs.c.due_at > sa.bindparam("now", type_=Utc()))

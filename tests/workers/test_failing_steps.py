@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from workers.process import STARTS_MAX, FleetProcess, become
 from workers.tasks import FAILURES_MAX, advance
 
 SECRET_ROW = "canary of a row"
+FAR = NOW.replace(year=2100)  # every wait is over
 
 
 @dataclass
@@ -67,11 +69,11 @@ def fail_with(books: Books, error: BaseException, how: Callable[[], None] = lamb
     return performed
 
 
-def deliver(books: Books, times: int = 1) -> None:
+def deliver(books: Books, times: int = 1, now: datetime = FAR) -> None:
     """Hand the poll out and deliver it, so many times over."""
     for _ in range(times):
         chunk = a_chunk(state=ChunkState.SUBMITTED)
-        [claim] = books.claim(Step.POLL, now=NOW.replace(year=2100))
+        [claim] = books.claim(Step.POLL, now=now)
         advance("poll", JOB, None, chunk.id, claim.token)
 
 
@@ -142,6 +144,19 @@ def test_a_step_that_kills_its_worker_again_and_again_is_not_begun_any_more(book
     assert failures(books) == [{"step": "poll", "error": job.reason}]
 
 
+def test_a_stopped_job_does_not_kill_on(books: Books) -> None:
+    """Its batches are still polled and collected, so the step stays due: it is taken, and not begun."""
+    performed = fail_with(books, Killed())
+    for _ in range(STARTS_MAX):
+        with pytest.raises(Killed):
+            deliver(books)
+
+    for year in (2101, 2102, 2103):
+        deliver(books, now=NOW.replace(year=year))
+
+    assert len(performed) == STARTS_MAX
+
+
 def test_a_job_that_was_stopped_for_killing_workers_can_be_taken_up_again(books: Books) -> None:
     """With more memory, say: then it has all of its starts again."""
     performed = fail_with(books, Killed())
@@ -149,11 +164,11 @@ def test_a_job_that_was_stopped_for_killing_workers_can_be_taken_up_again(books:
         with pytest.raises(Killed):
             deliver(books)
     deliver(books)
-    books.desk.resume(JOB, now=NOW)
+    books.desk.resume(JOB, now=NOW.replace(year=2101))
     performed.clear()
 
     with pytest.raises(Killed):
-        deliver(books)
+        deliver(books, now=NOW.replace(year=2101))
 
     assert len(performed) == 1
 
