@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 # nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
 TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
+AGE_PER_WAIT: Final = 16  # what is in doubt for an hour is asked about every four minutes
+AGED_WAIT_S_MAX: Final = 300.0
 HELD_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD})
@@ -68,18 +70,24 @@ def recover(
             write_journal(spool, chunk.token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateInDoubt) as error:  # of a repeated create, too: nothing of the first
         decision = None
-        wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=_told_to_wait_s(error)))
-        changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + wait)]
+        changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
         records.drop_intent(spool, chunk.token)
 
 
-def _told_to_wait_s(error: Exception) -> float | None:
-    """Return how long the provider wants to be left alone; a doubt waits for it, but not for a day."""
+def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
+    """Return how long to wait after a look that told nothing.
+
+    The older the doubt, the longer: what was not known for hours is hardly known a quarter minute later, and a provider
+    may be able to tell only once a batch has ended. What it wants itself is kept to, but not for a day.
+    """
+    assert chunk.sent_at is not None
     cause = error.error if isinstance(error, CreateRefused) else error
-    asked_s = cause.retry_after_s if isinstance(cause, TransientError) else None
-    return None if asked_s is None else min(asked_s, TOLD_S_MAX)
+    told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
+    old_s = (clock.now() - chunk.sent_at).total_seconds()
+    floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
+    return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
 
 def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provider: Provider, clock: Clock) -> Decision:

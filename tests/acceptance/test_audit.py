@@ -36,7 +36,7 @@ TROUBLE: Final = {
     "create": {"refuse": {"429": 1}},
     "batch": {"expire": 1, "done_share": 0.6},
     "rows": {"fail": {"500": 0.1, "400": 0.03}},
-    "lines": {"missing": 0.02, "not_json": 0.02, "foreign_custom_id": 0.1, "duplicate": 0.05},
+    "lines": {"missing": 0.02, "not_json": 0.02, "foreign_custom_id": 0.1, "duplicate": 0.2},
 }
 PRICES: Final = {"prices": {MODEL: {"input_usd": "1.00", "output_usd": "4.00"}}}
 

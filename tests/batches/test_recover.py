@@ -276,6 +276,17 @@ def test_a_provider_that_wants_to_be_left_alone_is_but_not_for_a_day(asked_s: fl
     assert stage.due_s(chunk) == due_s
 
 
+@pytest.mark.parametrize(("at_s", "wait_s"), [(200, 16.5), (1_000, 62.5), (3_600, 225.0), (90_000, 300.0)])
+def test_the_older_a_doubt_the_rarer_it_is_asked_about(at_s: float, wait_s: float) -> None:
+    """One that can only be settled once a batch has ended, a day later, is no reason to ask every quarter minute."""
+    stage, before = in_doubt(B1, at_s=at_s)
+    stage.provider.tell(Unavailable("a batch that may be the one is still at work"))
+
+    chunk = run(stage, before)
+
+    assert stage.due_s(chunk) == at_s + wait_s
+
+
 def test_in_class_c_it_is_held_for_a_person_and_looked_at_again_in_a_minute() -> None:
     stage, before = in_doubt(C)
 

@@ -73,9 +73,7 @@ class Scenario:
     faults_until_s: float
     workers: int
     slice_rows: int
-    turns_max: int = (
-        60_000  # more: it is stuck; a doubt that waits for a batch to end is asked about every quarter minute
-    )
+    turns_max: int = 15_000  # more: it is stuck
 
 
 def scenario(seed: int, provider: str) -> Scenario:
