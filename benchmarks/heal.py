@@ -168,7 +168,6 @@ def _run_and_kill(after_s: float, cli: CommandLine, gateway: GatewayProcess, job
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=after_s)
     kill(process)
-    process.communicate()
 
 
 def main() -> int:

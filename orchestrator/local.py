@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from orchestrator import permissions
 from orchestrator.domain import lanes
-from orchestrator.domain.errors import LeaseLost, LedgerBusy, OrchestratorError, StorageError
+from orchestrator.domain.errors import LeaseLost, LedgerBusy, StorageError, words_of
 from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.review import Totals
@@ -207,8 +207,7 @@ class LocalRunner:
                 if claim.unit.job_id == self.job_id:
                     failure = failure or error
                 else:
-                    words = str(error) if isinstance(error, OrchestratorError) else type(error).__name__
-                    self.bench.fleet.step_failed(claim, words, now=self.bench.clock.now())
+                    self.bench.fleet.step_failed(claim, words_of(error), now=self.bench.clock.now())
             wait_s = 0.0
 
     def _work(self, given: queue.SimpleQueue[Claim | None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.domain.errors import LeaseLost, LedgerError, OrchestratorError, StorageError
+from orchestrator.domain.errors import LeaseLost, LedgerError, StorageError, words_of
 from orchestrator.domain.model import Claim
 from orchestrator.log import HINT_REFUSED, LEDGER_LOST, STEP_FAILED, STEP_YIELDED, logger
 from workers.app import ADVANCE, TICK, app
@@ -41,7 +41,6 @@ def _perform(process: FleetProcess, claim: Claim) -> None:
     except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
         logger().warning(LEDGER_LOST, step=claim.step, unit=str(claim.unit), error=str(error))
     except Exception as error:  # noqa: BLE001 - one bad step must not end a worker that serves many jobs
-        # The words of an error that is not ours may quote a row.
-        words = str(error) if isinstance(error, OrchestratorError) else type(error).__name__
+        words = words_of(error)
         logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
         process.note_failure(claim, words, failures_max=None if isinstance(error, StorageError) else FAILURES_MAX)

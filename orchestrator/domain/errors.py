@@ -22,6 +22,11 @@ class OrchestratorError(Exception):
     """The root; catching it catches everything this package raises on purpose."""
 
 
+def words_of(error: BaseException) -> str:
+    """Return what may be shown and kept of an error: our own words, or another's kind, as its words may quote a row."""
+    return str(error) if isinstance(error, OrchestratorError) else type(error).__name__
+
+
 class ConfigError(OrchestratorError):
     """A setting, a job file or an argument is wrong; the message names it and says what to do."""
 

@@ -68,6 +68,14 @@ class CommandLine:
             start_new_session=True,
         )
 
+    def cut_short(self, *arguments: str | Path, when: Callable[[], bool], what: str) -> None:
+        """Start a command, and kill it as soon as `when` holds."""
+        process = self.start(*arguments)
+        try:
+            wait_until(when, what)
+        finally:
+            kill(process)
+
     def status(self, job: str | Path) -> dict[str, Any]:
         """Return what `status --json` says of a job."""
         shown = self.run("status", job, "--json")
@@ -93,8 +101,7 @@ def ended(process: subprocess.Popen[str], deadline_s: float = DEADLINE_S) -> End
     try:
         out, err = process.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired:
-        kill(process)
-        out, err = process.communicate()
+        out, err = kill(process)
         raise AssertionError(f"still running after {deadline_s} s; it said: {out}{err}") from None
     finally:
         if process.poll() is None:  # the test itself is being ended
@@ -102,11 +109,11 @@ def ended(process: subprocess.Popen[str], deadline_s: float = DEADLINE_S) -> End
     return Ended(code=process.returncode, out=out, err=err)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill -9 a process and its whole group."""
+def kill(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Kill -9 a process and its whole group, and return what it said."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return process.communicate()
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:

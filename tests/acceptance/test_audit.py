@@ -297,7 +297,6 @@ def test_what_is_under_way_is_no_difference(cli: CommandLine, tmp_path: Path) ->
             shown = cli.run("audit", job, "--deep", "--json")
         finally:
             kill(process)
-            process.communicate()
 
     assert shown.code == 0, shown
     found = json.loads(shown.out)

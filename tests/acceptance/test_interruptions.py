@@ -85,7 +85,6 @@ def test_a_job_killed_ten_times_anywhere_ends_exact_and_pays_once(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=chance.uniform(0.0, 1.5))
         kill(process)
-        process.communicate()
 
     run_to_the_end(cli, job, gateway)
 
@@ -153,7 +152,6 @@ def test_a_work_folder_is_run_by_one_process_at_a_time(cli: CommandLine, tmp_pat
             assert batch_count(gateway) == 3
         finally:
             kill(first)
-            first.communicate()
 
 
 @pytest.mark.usefixtures("key")
@@ -164,10 +162,7 @@ def test_what_was_begun_and_never_answered_is_told_by_the_python_api_too(
     gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
     dataset = write_dataset(tmp_path / "rows.parquet", 60)
     job = write_job(tmp_path / "hung.toml", dataset, gateway.url, policy={"chunk_requests_max": 60})
-    process = cli.start("run", job)
-    wait_until(lambda: batch_count(gateway) == 1, "the batch whose answer never comes")
-    kill(process)
-    process.communicate()
+    cli.cut_short("run", job, when=lambda: batch_count(gateway) == 1, what="the batch whose answer never comes")
 
     handle = only_job(cli.work)
     with pytest.raises(JobHeld, match="orchestrator resolve"):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import orchestrator
-from tests.acceptance.command_line import CommandLine, command_line, kill, wait_until
+from tests.acceptance.command_line import CommandLine, command_line
 from tests.acceptance.datasets import check_books, check_exact, marked, read_output, write_dataset, write_job
 from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, run_job
 from tests.acceptance.test_recover import batch_count, handle, lose_the_ledger
@@ -57,11 +57,12 @@ def test_a_create_under_way_when_the_ledger_was_lost_is_found_and_not_sent_again
     """The batch was made, its answer never came, and then the ledger went, too: nobody helps, nothing is created."""
     gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
     job = a_job(tmp_path, gateway, ROWS)
-    process = user.start("run", job)
-    wait_until(lambda: batch_count(gateway) == BATCHES, "three batches, one of them without an answer")
-    wait_until(lambda: len(list(user.work.glob("*/journal/*.json"))) == BATCHES - 1, "two answers kept")
-    kill(process)
-    process.communicate()
+    user.cut_short(
+        "run",
+        job,
+        when=lambda: batch_count(gateway) == BATCHES and len(list(user.work.glob("*/journal/*.json"))) == BATCHES - 1,
+        what="three batches, one of them without an answer, and the answers of the others kept",
+    )
     lose_the_ledger(user.work)
 
     told = user.run("recover")
@@ -82,10 +83,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
 ) -> None:
     """Kill -9 after so many batches, ledger deleted, recover, run: as many creates as chunks, and nobody was asked."""
     job = a_job(tmp_path, gateway, 240, batches_in_flight_max=3)
-    process = user.start("run", job)
-    wait_until(lambda: batch_count(gateway) >= batches, f"{batches} batches")
-    kill(process)
-    process.communicate()
+    user.cut_short("run", job, when=lambda: batch_count(gateway) >= batches, what=f"{batches} batches")
     lose_the_ledger(user.work)
 
     assert user.run("recover").code == 0

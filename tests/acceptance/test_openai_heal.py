@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.heal import KINDS, Outcome, draw_trial
 from benchmarks.heal import play as heal
-from tests.acceptance.command_line import command_line, kill, wait_until
+from tests.acceptance.command_line import command_line, wait_until
 from tests.acceptance.datasets import check_exact, marked, read_output, write_dataset, write_job
 from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, SOURCE, Played, run_job
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
@@ -61,10 +61,7 @@ def test_twins_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
         tables: dict[str, Any] = {"job": {"provider": "openai"}, "request": {"model": MODEL}, "provider": PROVIDER}
         dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
         job = write_job(tmp_path / "twins.toml", dataset, gateway.url, **tables)
-        process = cli.start("run", job)
-        wait_until(lambda: len(listed(gateway)) == 1, "the batch whose answer never comes")
-        kill(process)
-        process.communicate()
+        cli.cut_short("run", job, when=lambda: len(listed(gateway)) == 1, what="the batch whose answer never comes")
         [first] = listed(gateway)
         wait_until(lambda: time.time() > first["created_at"] + 1.1, "another second: the list tells no less")
         same = {name: first[name] for name in ("input_file_id", "endpoint", "completion_window", "metadata")}

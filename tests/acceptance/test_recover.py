@@ -125,10 +125,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     dataset = write_dataset(tmp_path / "rows.parquet", 600)
     policy = {"chunk_requests_max": 50, "batches_in_flight_max": 3}
     job = write_job(tmp_path / "lost.toml", dataset, gateway.url, policy=policy)
-    process = cli.start("run", job)
-    wait_until(lambda: batch_count(gateway) >= batches, f"{batches} batches")
-    kill(process)
-    process.communicate()
+    cli.cut_short("run", job, when=lambda: batch_count(gateway) >= batches, what=f"{batches} batches")
     lose_the_ledger(cli.work)
 
     recovered = cli.run("recover", "--json")
@@ -163,7 +160,6 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
         wait_until(lambda wanted=wanted, process=process: batch_count(gateway) >= wanted or process.poll() is not None,
                    "batches")  # fmt: skip
         kill(process)
-        process.communicate()
         lose_the_ledger(cli.work)
         assert cli.run("recover").code == 0
 
@@ -189,11 +185,12 @@ def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
     gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
     dataset = write_dataset(tmp_path / "rows.parquet", 60)
     job = write_job(tmp_path / "hung.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
-    process = cli.start("run", job)
-    wait_until(lambda: batch_count(gateway) == 3, "three batches, one of them without an answer")
-    wait_until(lambda: len(list(cli.work.glob("*/journal/*.json"))) == 2, "two answers kept")
-    kill(process)
-    process.communicate()
+    cli.cut_short(
+        "run",
+        job,
+        when=lambda: batch_count(gateway) == 3 and len(list(cli.work.glob("*/journal/*.json"))) == 2,
+        what="three batches, one of them without an answer, and the answers of the others kept",
+    )
     lose_the_ledger(cli.work)
 
     told = cli.run("recover")
@@ -217,10 +214,7 @@ def test_held_creates_that_take_all_the_room_end_the_run(
     dataset = write_dataset(tmp_path / "rows.parquet", 100)
     policy = {"chunk_requests_max": 20, "batches_in_flight_max": 3}
     job = write_job(tmp_path / "full.toml", dataset, gateway.url, policy=policy)
-    process = cli.start("run", job)
-    wait_until(lambda: batch_count(gateway) == 3, "three batches, none with an answer")
-    kill(process)
-    process.communicate()
+    cli.cut_short("run", job, when=lambda: batch_count(gateway) == 3, what="three batches, none with an answer")
     lose_the_ledger(cli.work)
     assert cli.run("recover").code == 0
 
@@ -256,10 +250,7 @@ def test_an_old_ledger_is_told_what_it_has_forgotten(cli: CommandLine, tmp_path:
     with running_gateway(tmp_path / "gateway", "--duration-s", "0") as gateway:
         policy = {"chunk_requests_max": 20, "batches_in_flight_max": 2}
         job = write_job(tmp_path / "old.toml", dataset, gateway.url, policy=policy)
-        process = cli.start("run", job)
-        wait_until(lambda: batch_count(gateway) >= 2, "two batches")
-        kill(process)
-        process.communicate()
+        cli.cut_short("run", job, when=lambda: batch_count(gateway) >= 2, what="two batches")
         back_up = tmp_path / "back-up.db"
         with sqlite3.connect(cli.work / "ledger.db") as ledger, sqlite3.connect(back_up) as copy:
             ledger.backup(copy)
@@ -308,7 +299,6 @@ def test_recovery_is_refused_while_somebody_is_at_work(cli: CommandLine, tmp_pat
             assert f"pid {process.pid}" in refused.said
         finally:
             kill(process)
-            process.communicate()
 
 
 @pytest.mark.usefixtures("key")
@@ -318,11 +308,12 @@ def test_a_cancelled_job_comes_back_cancelled(cli: CommandLine, tmp_path: Path) 
     with running_gateway(tmp_path / "gateway", "--duration-s", "60") as gateway:
         policy = {"chunk_requests_max": 20, "batches_in_flight_max": 2}
         job = write_job(tmp_path / "cancelled.toml", dataset, gateway.url, policy=policy)
-        process = cli.start("run", job)
-        wait_until(lambda: batch_count(gateway) == 2, "two batches")
-        wait_until(lambda: len(list(cli.work.glob("*/journal/*.json"))) == 2, "two answers kept")
-        kill(process)
-        process.communicate()
+        cli.cut_short(
+            "run",
+            job,
+            when=lambda: batch_count(gateway) == 2 and len(list(cli.work.glob("*/journal/*.json"))) == 2,
+            what="two batches, and both answers kept",
+        )
         assert cli.run("cancel", job).code == 0
         before = sums(handle(cli.work))
         lose_the_ledger(cli.work)

@@ -74,7 +74,6 @@ def alone(bench: Bench) -> Campaign:
         first = job.cli.start("run", job.file)
         _until(lambda: len(bench.gateway.batches()) >= 20, "some batches")
         kill(first)
-        first.communicate()
         handle = replace(job, disk=job.folder).handle()
         before, begun = _numbers(handle), time.monotonic()
         again = job.cli.start("run", job.file)

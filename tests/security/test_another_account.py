@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.acceptance.command_line import CommandLine, command_line, kill, wait_until
+from tests.acceptance.command_line import CommandLine, command_line
 from tests.acceptance.datasets import check_exact, marked, read_output, write_dataset, write_job
 from tests.acceptance.openai_jobs import MODEL, PROVIDER
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
@@ -66,10 +66,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         job = write_job(tmp_path / "swapped.toml", dataset, entrance.url, **tables)
         cli = command_line(tmp_path / "user", key=None, OPENAI_API_KEY=OURS)
         ours.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
-        process = cli.start("run", job)
-        wait_until(lambda: len(ours.batches()) == 1, "the batch whose answer never comes")
-        kill(process)
-        process.communicate()
+        cli.cut_short("run", job, when=lambda: len(ours.batches()) == 1, what="the batch whose answer never comes")
         ours.set_faults({})
         yield Scene(ours=ours, theirs=theirs, job=job, cli=cli)
 

@@ -62,4 +62,4 @@ def test_a_disk_that_syncs_nothing_is_found_out() -> None:
     [torn] = [mutant.variant for mutant in MUTANTS if mutant.variant.name == "nothing is synced"]
     losses = [(point,) for point in range(1, points_of("b1", "made") + 1, LOSSES_APART)]
 
-    assert run_schedules("b1", "made", losses, variant=torn, whole=True).failed
+    assert any(run_schedules("b1", "made", [loss], variant=torn, whole=True).failed for loss in losses)
