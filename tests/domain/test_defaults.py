@@ -209,6 +209,11 @@ def test_the_words_are_these(words: type[StrEnum]) -> None:
     assert tuple(words) == WORDS[words]
 
 
+def test_the_codes_by_which_a_chunk_is_known_in_ledgers_are_these() -> None:
+    """An older version's chunks are found by them."""
+    assert (model.OVERDUE, recovery.OTHER_KEY) == ("overdue", "other_key")
+
+
 @pytest.mark.parametrize("value", [found for found in classes() if is_dataclass(found)])
 def test_values_are_replaced_and_never_changed(value: Any) -> None:
     """Rule 1 of the model: frozen, and without room for anything else."""
@@ -224,6 +229,7 @@ def test_the_bounds_that_the_code_keeps_are_these() -> None:
     """Numbers that stand in the code because nobody changes them; each is somebody's decision."""
     assert (retry.DELAY_S_MIN, retry.DELAY_S_MAX, retry.ACCOUNT_PAUSE_S) == (1.0, 300.0, 300.0)
     assert retry.POLL_AGE_FRACTION == 0.05
+    assert (retry.REFUSALS_MAX, retry.REFUSALS_UNCOUNTED) == (64, 8)
     assert packing.BYTES_PER_TOKEN == 3
     assert (Decimal("1e-9"), Decimal("1e6"), Decimal("1e9")) == (money.PLACES, money.MILLION, money.AMOUNT_MAX)
     assert money.OUTPUT_TOKENS_ASSUMED == 1_024
@@ -245,7 +251,10 @@ def test_every_class_of_provider_has_its_guarantee_in_words(way: Recovery) -> No
     [("completed", "missing"), ("failed", "batch_failed"), ("expired", "expired"), ("cancelled", "cancelled")],
 )
 def test_a_row_without_a_line_is_named_for_how_its_batch_ended(outcome: str, code: str) -> None:
-    assert reconcile.unanswered(Outcome(outcome)).error_code == code
+    absent = reconcile.unanswered(Outcome(outcome))
+
+    assert (absent.error_code, absent.error_message) == (code, reconcile.UNANSWERED[Outcome(outcome)][1])
+    assert reconcile.unanswered(Outcome(outcome), "why").error_message == f"{absent.error_message}: why"
 
 
 def test_the_errors_that_are_worth_another_try_are_these() -> None:

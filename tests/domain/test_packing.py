@@ -25,6 +25,13 @@ def test_every_row_travels_exactly_once_and_in_order(sizes: list[int], limits: L
     assert [row for chunk in pack(sizes, limits) for row in chunk] == list(range(len(sizes)))
 
 
+def test_the_first_request_of_all_opens_no_new_chunk_however_large_it_is() -> None:
+    """Whether it is too large to travel is another question, which is asked before."""
+    packer = Packer(Limits(requests_max=9, bytes_max=50))
+
+    assert [packer.starts_new(size) for size in (51, 1, 51)] == [False, True, True]
+
+
 @given(SIZES, LIMITS)
 def test_no_chunk_is_over_a_limit_and_none_is_empty(sizes: list[int], limits: Limits) -> None:
     for chunk in pack(sizes, limits):

@@ -23,6 +23,10 @@ def outlook(**fields: Any) -> Outlook:
     return Outlook(**{**known, **fields})
 
 
+def test_a_job_without_chunks_has_none_that_lives_or_is_held() -> None:
+    assert (totals().live_chunks, totals().held_chunks) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("facts", "step"),
     [
