@@ -163,7 +163,7 @@ LINES: Final[tuple[Line, ...]] = (
         target="200 kills: 0 partial reads, 0 wrong rows",
         commands=("python -m tests.kills readers --seed {first} --json",),
         judge=judging.readers(200),
-        takes_s=45,
+        takes_s=60,
         cores=2,
         needs=("tests/kills/readers.py",),
     ),

@@ -147,8 +147,8 @@ def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, d
         wait_until(lambda: told in errors_in(scene.cli.work), f"the error of the {place}", 60)
         for words in (("status", job), ("status", job, "--json"), ("resolve", job)):
             scene.run(*words)
-        kill(process)
-        scene.said.append(Ended(code=-9, out=process.stdout.read(), err=process.stderr.read()))  # type: ignore[union-attr]
+        out, err = kill(process)
+        scene.said.append(Ended(code=-9, out=out, err=err))
 
     assert scene.leaks() == []
     assert (NAMED in errors_in(scene.cli.work)) is (place != "create in doubt")
@@ -177,8 +177,8 @@ def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> No
         process = scene.cli.start("run", job)
         wait_until(lambda: len(list(scene.cli.work.glob("*/journal/*.json"))) > 2, "a few batches made")
         seen = CANARIES.in_command_lines()
-        kill(process)
-        scene.said.append(Ended(code=-9, out=process.stdout.read(), err=process.stderr.read()))  # type: ignore[union-attr]
+        out, err = kill(process)
+        scene.said.append(Ended(code=-9, out=out, err=err))
 
     assert seen == []
     assert scene.leaks() == []
