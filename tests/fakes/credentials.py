@@ -1,4 +1,7 @@
-"""The simulated provider, seen with another key: a new one of the same account, or one of another account."""
+"""The simulated provider, seen with a key: the right one, a new one of the same account, or one of another account.
+
+Rule: every worker calls through one of these, the right key's as well: while one is in a call, another may begin one.
+"""
 
 from __future__ import annotations
 

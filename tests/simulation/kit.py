@@ -47,7 +47,7 @@ def an_empty_ledger() -> Database:
 def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
     """Return everything that any step of a job takes, by the name it takes it under."""
     switch, plan, digest = world.switch, job.plan, job.digest
-    seen = {HOME: world.provider} | {key: Credential(world.provider, key) for key in (ROTATED, OTHER)}
+    seen = {key: Credential(world.provider, key) for key in (HOME, ROTATED, OTHER)}
     providers = {key: SwitchingProvider("provider", variant.provider(one), switch) for key, one in seen.items()}
     traits = providers[HOME].traits
     reader = RowReader(traits, digest)

@@ -50,11 +50,11 @@ MUTANTS: Final = tuple(
         ("b1-settle", 10, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
         # recovery
         ("b1", 4, "no fence", {"weather": weather.answers_are_lost, "provider": flawed_adapters.FencelessAdapter}),
-        ("b1", 5, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
-        ("b1-settle", 8, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
+        ("b1", 6, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
+        ("b1-settle", 10, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
         (
             "b2",
-            2,
+            0,
             "no creates that are late, unmarked",
             {"weather": weather.answers_are_lost, "provider": flawed_adapters.ImpatientAdapter},
         ),
@@ -132,7 +132,7 @@ MUTANTS: Final = tuple(
         # results
         ("c", 3, "no count of lines", {"altered": altered((collect, "SHORT_TRIES_MAX", 0))}),
         ("c", 5, "no patience for results", {"altered": altered((collect, "TRIES_MAX", 1))}),
-        ("b1", 1, "the file of errors is not read", {"provider": flawed_adapters.AnswersOnlyAdapter}),
+        ("b1", 3, "the file of errors is not read", {"provider": flawed_adapters.AnswersOnlyAdapter}),
         ("c", 3, "partial results are dropped", {"provider": flawed_adapters.CompletedOnlyAdapter}),
         (
             "c",

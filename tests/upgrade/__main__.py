@@ -12,37 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.fakes.classes import CLASSES
-from tests.simulation.campaign import BLOCK, spread
+from tests.simulation.campaign import spread
 from tests.simulation.shrink import CAUGHT
+from tests.upgrade.campaign import Figures, blocks, errors_of, run_block
 from tests.upgrade.versions import LAST_COMMITS, NoHistory, version_of
 from tests.upgrade.world import upgraded
 
-CLASSES_OF: Final = {2: ("c", "b1")}  # older versions know fewer classes; later ones know them all
 FAILURES_SHOWN: Final = 10
-
-
-@dataclass(slots=True, kw_only=True)
-class Figures:
-    """What became of the seeds of a version."""
-
-    schema: int
-    seeds: int = 0
-    mixed: int = 0  # of them, in which both versions took steps after the upgrade
-    old_steps: int = 0
-    new_steps: int = 0
-    failed: list[str] = field(default_factory=list)
-
-    def add(self, other: Figures) -> None:
-        """Count what another has counted."""
-        self.seeds += other.seeds
-        self.mixed += other.mixed
-        self.old_steps += other.old_steps
-        self.new_steps += other.new_steps
-        self.failed += other.failed
 
 
 def main() -> int:
@@ -73,9 +52,8 @@ def _run(options: argparse.Namespace) -> int:
     failed = 0
     for schema in options.schema or LAST_COMMITS:
         version_of(schema)  # raises where there is no history, before others are started
-        blocks = _blocks(schema, options.first, options.seeds)
         figures = Figures(schema=schema)
-        for some in spread(_block, blocks, options.processes):
+        for some in spread(run_block, blocks(schema, options.first, options.seeds), options.processes):
             figures.add(some)
         failed += len(figures.failed)
         told = {
@@ -92,42 +70,11 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _blocks(schema: int, first: int, count: int) -> list[tuple[int, str, range]]:
-    """Share the seeds out among the classes."""
-    classes = CLASSES_OF.get(schema, tuple(CLASSES))
-    shares = [count // len(classes) + (number < count % len(classes)) for number in range(len(classes))]
-    return [
-        (schema, provider, range(at, min(at + BLOCK, first + share)))
-        for provider, share in zip(classes, shares, strict=True)
-        for at in range(first, first + share, BLOCK)
-    ]
-
-
-def _block(given: tuple[int, str, range]) -> Figures:
-    schema, provider, seeds = given
-    version, figures = version_of(schema), Figures(schema=schema)
-    for seed in seeds:
-        figures.seeds += 1
-        try:
-            world = upgraded(seed, provider, version)
-        except (*CAUGHT, *_errors(version)) as error:
-            figures.failed.append(f"{type(error).__name__}: {error}: replay {schema} {provider} {seed}")
-            continue
-        figures.mixed += all(world.steps_by.values())
-        figures.old_steps += world.steps_by[True]
-        figures.new_steps += world.steps_by[False]
-    return figures
-
-
-def _errors(version: Any) -> tuple[type[Exception], ...]:
-    return (version.module("domain.errors").OrchestratorError,)
-
-
 def _replay(options: argparse.Namespace) -> int:
     version = version_of(options.schema)
     try:
         world = upgraded(options.seed, options.provider, version, keep_trace=True)
-    except (*CAUGHT, *_errors(version)) as error:
+    except (*CAUGHT, *errors_of(version)) as error:
         _say("\n".join([*getattr(error, "__notes__", ()), f"{type(error).__name__}: {error}"]))
         return 1
     _say("\n".join(world.trace.lines or ()))

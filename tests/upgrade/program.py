@@ -14,6 +14,8 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import Claim, Step, Unit
 from orchestrator.domain.policy import Policy
 from orchestrator.ledger.database import Database
+from tests.fakes.batches import HOME
+from tests.fakes.credentials import Credential
 from tests.simulation.kit import BODY
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
 from tests.simulation.switching import SwitchingLedger, SwitchingPort, SwitchingProvider, SwitchingSpool
@@ -145,7 +147,7 @@ class TheirSpool(TheirPort):
 def kit(program: Program, job: SimulatedJob, world: World) -> dict[str, Any]:
     """Return everything that any step of the other version takes for a job."""
     of, switch, plan = program.version.module, world.switch, job.plan
-    provider = TheirProvider(SwitchingProvider("provider", world.provider, switch), program)
+    provider = TheirProvider(SwitchingProvider("provider", Credential(world.provider, HOME), switch), program)
     traits = provider.traits
     reader = of("spooled").RowReader(traits, job.digest)
     price = None if plan.price is None else program.version.made("domain.policy", "Price", **_values(plan.price))

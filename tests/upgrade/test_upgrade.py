@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from orchestrator.ledger import migrations
 from orchestrator.ledger.claims import Claims
 from tests.simulation.kit import an_empty_ledger
-from tests.upgrade.versions import LAST_COMMITS, NEWEST, kept, present_again
+from tests.upgrade.versions import LAST_COMMITS, NEWEST, ROOT, kept, present_again
 from tests.upgrade.world import empty, upgraded
 
 
@@ -35,6 +39,15 @@ def test_a_version_of_an_earlier_schema_works_on_beside_the_present_one(schema: 
     worlds = [upgraded(seed, provider, version) for seed in range(4)]
 
     assert all(sum(world.steps_by[which] for world in worlds) > 0 for which in (True, False))
+
+
+def test_the_command_spreads_the_seeds_over_processes() -> None:
+    command = [sys.executable, "-m", "tests.upgrade", "run", "--schema", "4", "--seeds", "5", "--json"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["seeds"] == 5
 
 
 def test_an_old_version_makes_the_ledger_of_its_own_schema() -> None:
