@@ -67,6 +67,7 @@ def _plan(provider: str) -> Scenario:
         faults_until_s=20_000.0,
         workers=2,
         slice_rows=8,
+        turns_max=15_000,
     )
 
 

@@ -73,7 +73,7 @@ class Scenario:
     faults_until_s: float
     workers: int
     slice_rows: int
-    turns_max: int = 15_000  # more: it is stuck
+    turns_max: int = 40_000  # more: it is stuck; what is held for a key is looked at each minute for hours
 
 
 def scenario(seed: int, provider: str) -> Scenario:
