@@ -35,7 +35,7 @@ test: $(INSTALLED) ## Run the tests; ARGS='-k word' chooses
 	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
-	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; exit $$status
+	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/lint-imports || status=1; exit $$status
 
 chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
@@ -68,13 +68,13 @@ recover: $(INSTALLED) ## Make a lost ledger again from the work folder
 	@$(BIN)/orchestrator recover --work '$(WORK)' $(ARGS)
 
 worker: $(INSTALLED) ## Work for the fleet until told to stop; ORCHESTRATOR_BROKER_URL, _LEDGER_URL and _WORK say whose
-	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m workers worker $(ARGS)
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m orchestrator.fleet worker $(ARGS)
 
 beat: $(INSTALLED) ## Tell the fleet's workers every few seconds to look what is due; run it in two places
-	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m workers beat $(ARGS)
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m orchestrator.fleet beat $(ARGS)
 
 gateway: $(INSTALLED) ## Serve the Batches API on this machine
-	@$(BIN)/python -m gateway $(ARGS)
+	@$(BIN)/python -m orchestrator.gateway $(ARGS)
 
 lock: $(INSTALLED) ## Make the image's locks anew, after dependencies have changed (needs uv)
 	@config/deploy/lock

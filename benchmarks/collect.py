@@ -25,13 +25,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.collector.join import Join, OutputOptions
+from orchestrator.collector.join import Join
 from orchestrator.collector.parse import read_answers
 from orchestrator.domain.custom_id import custom_id
 from orchestrator.domain.model import Outcome
-from orchestrator.domain.policy import Price
+from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.reconcile import Reconciliation, unanswered
-from orchestrator.parts import PartCursor, write_part
+from orchestrator.job_files.result_parts import PartCursor, write_part
 
 DIGEST = "9f86d081"
 PRICE = Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.3"))
@@ -135,7 +135,7 @@ def join(source: Path, parts: list[BytesIO]) -> Path:
         for batch in file.iter_batches(BATCH_ROWS):
             writer.write_batch(joined.add(batch, row_start=row_start))
             row_start += batch.num_rows
-    assert joined.counts.succeeded + joined.counts.dead == row_start
+    assert joined.counts.succeeded + joined.counts.failed == row_start
     return path
 
 

@@ -25,15 +25,15 @@ import sqlalchemy as sa
 
 import orchestrator
 from orchestrator import JobHandle
-from orchestrator.domain.members import Kind
-from orchestrator.handle import open_bench
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import chunks
+from orchestrator.domain.workers import Kind
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.fleet.embedded import running_broker
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.schema import chunks
 from tests.acceptance.datasets import MODEL, marked
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 from tests.servers.postgres import running_postgres
 from tests.servers.processes import Process, ended_at_last
-from workers.embedded import running_broker
 
 DEADLINE_S: Final = 1_800.0
 AHEAD: Final = 400  # chunks that wait for room
@@ -54,7 +54,7 @@ class Fleet:
 
     def start(self, *command: str) -> Process:
         name = f"{len(self.processes)}-{command[0]}"
-        program = [sys.executable, "-m", "workers", *command]
+        program = [sys.executable, "-m", "orchestrator.fleet", *command]
         process = Process(name, program, dict(os.environ), self.folder / "logs" / name)
         self.processes.append(process)
         process.start()
@@ -110,8 +110,8 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def workers_alive(fleet: Fleet) -> int:
     """Return how many worker processes have joined."""
-    with open_bench(str(fleet.work)) as bench:
-        return sum(member.kind is Kind.WORKER for member in bench.fleet.alive(now=bench.clock.now()))
+    with opened_workspace(str(fleet.work)) as workspace:
+        return sum(member.kind is Kind.WORKER for member in workspace.fleet.alive(now=workspace.clock.now()))
 
 
 def cpu_s(process: Process) -> float:
@@ -199,14 +199,14 @@ def ledger_cost(ledger: str, count: int) -> None:
 
 def polls_so_far(fleet: Fleet) -> int:
     """Return how often chunks have been written: while nothing else happens, each is one poll."""
-    with open_bench(str(fleet.work)) as bench, bench.database.read() as connection:
+    with opened_workspace(str(fleet.work)) as workspace, workspace.database.read() as connection:
         return int(connection.execute(sa.select(sa.func.sum(chunks.c.version))).scalar_one())
 
 
 def in_flight(ledger: str, count: int, window_s: float) -> None:
     """Print what it takes to keep so many small batches in flight, none of which ends, and more waiting for room."""
     with a_fleet(ledger, "--duration-s", "36000") as fleet:
-        workers = {lanes: fleet.start("worker", "--lanes", lanes) for lanes in LANES}
+        workers = {queues: fleet.start("worker", "--queues", queues) for queues in LANES}
         fleet.start("beat")
         begun = time.monotonic()
         room = {"batches_in_flight_max": count, "chunks_ahead_max": AHEAD}
@@ -217,16 +217,16 @@ def in_flight(ledger: str, count: int, window_s: float) -> None:
         print(f"{count:,} batches created in {created_s:.0f} s ({rate:,.0f} a minute), ledger: {ledger}")
         head("seconds since", "polls a minute", "CPU control", "CPU transfer", "CPU plan, collect")
         for _ in range(4):
-            before = polls_so_far(fleet), {lanes: cpu_s(process) for lanes, process in workers.items()}
+            before = polls_so_far(fleet), {queues: cpu_s(process) for queues, process in workers.items()}
             at = time.monotonic()
             time.sleep(window_s)
             passed = time.monotonic() - at
             polls = polls_so_far(fleet) - before[0]
-            shares = [100 * (cpu_s(process) - before[1][lanes]) / passed for lanes, process in workers.items()]
+            shares = [100 * (cpu_s(process) - before[1][queues]) / passed for queues, process in workers.items()]
             row = " | ".join(f"{share:.1f} %" for share in shares)
             print(f"| {time.monotonic() - begun - created_s:.0f} | {60 * polls / passed:,.0f} | {row} |", flush=True)
         port = int(fleet.gateway.base_url.rpartition(":")[2])
-        clients = [process.connections_to(port, word=lanes) for lanes, process in workers.items()]
+        clients = [process.connections_to(port, word=queues) for queues, process in workers.items()]
         print(f"open connections to the provider, by process: {clients}")
 
 

@@ -33,12 +33,12 @@ from benchmarks.chaos.run import ENDED, Outcome, Size, check_end, resolve_held, 
 from benchmarks.chaos.stage import CREATE_S, KEY_VARIABLE, LEASE_S, TICK_S, environment
 from orchestrator import JobHandle, OrchestratorError
 from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.fleet.embedded import LOOPBACK, running_broker
 from tests.acceptance.datasets import marked
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.postgres import running_postgres
 from tests.servers.processes import Process, ended_at_last
 from tests.servers.proxy import running_proxy
-from workers.embedded import LOOPBACK, running_broker
 
 SUBNET: Final = "10.77.0"
 SERVERS: Final = f"{SUBNET}.1"
@@ -195,7 +195,7 @@ def _processes(number: int, host: Host, folder: Path) -> list[Process]:
     return [
         Process(
             name=f"{role}{number}",
-            command=["ip", "netns", "exec", host.name, sys.executable, "-m", "workers", role],
+            command=["ip", "netns", "exec", host.name, sys.executable, "-m", "orchestrator.fleet", role],
             environment={**os.environ, KEY_VARIABLE: GatewayProcess.api_key},
             log=folder / "logs" / f"{role}{number}.log",
         )

@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.planner.read import Dataset, open_dataset
+from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.template import body_of, compile_body
 

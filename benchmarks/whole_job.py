@@ -73,12 +73,22 @@ def make_dataset(path: Path, rows: int) -> None:
             writer.write_table(pa.table([ids, titles, bodies], schema=schema))
 
 
-def bench(rows: int, place: Path) -> dict[str, Any]:
+def workspace(rows: int, place: Path) -> dict[str, Any]:
     """Run one size and return its figures."""
     dataset = place / "rows.parquet"
     make_dataset(dataset, rows)
     ready = place / "ready.json"
-    command = [sys.executable, "-m", "gateway", "--port", "0", "--state", str(place / "gateway"), "--api-key", KEY]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.gateway",
+        "--port",
+        "0",
+        "--state",
+        str(place / "gateway"),
+        "--api-key",
+        KEY,
+    ]
     command += ["--ready-file", str(ready), "--duration-s", "1", "--die-with-parent"]
     gateway = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
@@ -111,7 +121,7 @@ def bench(rows: int, place: Path) -> dict[str, Any]:
         "peak_rss_mb": peak_mb,
         "cpu_s": round(cpu_s, 1),
         "succeeded": report["succeeded"],
-        "dead": report["dead"],
+        "failed": report["failed"],
         "batches": report["batches"],
         "paid_twice": bill["paid_twice"],
         "billed_answers": bill["answers"],
@@ -148,7 +158,7 @@ def main() -> None:
     for rows in parser.parse_args().rows or [100_000]:
         place = Path(tempfile.mkdtemp(prefix="whole-job-"))
         try:
-            print(json.dumps(bench(rows, place)), flush=True)
+            print(json.dumps(workspace(rows, place)), flush=True)
         finally:
             shutil.rmtree(place)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator import api
+from orchestrator.api import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = Path(".orchestrator") / "demo"
@@ -50,7 +50,17 @@ poll_s_min = 1
 def gateway() -> Iterator[str]:
     """Run the gateway on a free port for the length of a block; yields its address."""
     ready = PLACE / "gateway-ready.json"
-    command = [sys.executable, "-m", "gateway", "--port", "0", "--state", str(PLACE / "gateway"), "--api-key", KEY]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.gateway",
+        "--port",
+        "0",
+        "--state",
+        str(PLACE / "gateway"),
+        "--api-key",
+        KEY,
+    ]
     command += ["--ready-file", str(ready), "--faults", str(ROOT / "examples" / "demo-faults.toml")]
     command += ["--duration-s", "3", "--die-with-parent"]
     with (PLACE / "gateway.log").open("wb") as log:
@@ -95,7 +105,7 @@ def main() -> int:
 
 def show(base_url: str) -> None:
     """Print five joined rows, where they lie, and what the server says of the bill."""
-    (handle,) = api.jobs(work=PLACE)
+    (handle,) = commands.jobs(work=PLACE)
     result = handle.results()
     print("\nFive of its rows, each with its answer:\n")
     table = result.to_arrow()

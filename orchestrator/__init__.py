@@ -1,12 +1,12 @@
 """Batch orchestrator: a language model's answer beside every row of a dataset, through Batch APIs."""
 
-from orchestrator.api import audit, open_job, plan, recover, run, submit
-from orchestrator.auditing.findings import Audit
+from orchestrator.api.commands import audit, open_job, plan, recover, run, submit
+from orchestrator.api.handle import JobHandle, JobInterrupted, JobStopped, JobUnfinished, JobUnresolved
+from orchestrator.api.job import Job, read_job
+from orchestrator.api.result import Result, Status
+from orchestrator.audit.findings import Audit
 from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
-from orchestrator.handle import JobHandle, JobHeld, JobInterrupted, JobStopped, JobUnfinished
-from orchestrator.job import Job, read_job
-from orchestrator.rebuilding.run import Recovered
-from orchestrator.result import Result, Status
+from orchestrator.restore.restore import Recovered
 
 __all__ = [
     "Audit",
@@ -14,10 +14,10 @@ __all__ = [
     "DatasetError",
     "Job",
     "JobHandle",
-    "JobHeld",
     "JobInterrupted",
     "JobStopped",
     "JobUnfinished",
+    "JobUnresolved",
     "OrchestratorError",
     "Recovered",
     "Result",

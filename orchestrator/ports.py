@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.changes import Change
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
-    from orchestrator.domain.review import Outlook, Totals
+    from orchestrator.domain.progress import Outlook, Totals
 
 
 class Clock(Protocol):
@@ -143,7 +143,7 @@ class Provider(Protocol):
 
         Raises:
             CreateRefused: nothing was created, and that is certain.
-            CreateInDoubt: anything else. Whatever is not known to be a refusal is this.
+            CreateAmbiguous: anything else. Whatever is not known to be a refusal is this.
         """
         ...
 
@@ -181,7 +181,7 @@ class Provider(Protocol):
         ...
 
 
-class Spool(Protocol):
+class JobFiles(Protocol):
     """A job's files. Names are relative, with forward slashes. A file in place is whole, and never changes."""
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:

@@ -17,7 +17,7 @@ from typing import Any, Final, get_type_hints
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Policy, Price
-from orchestrator.location import locate
+from orchestrator.storage.location import locate
 
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
@@ -157,13 +157,13 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
         raise ConfigError("policy.chunk_tokens_max must be at least 1")
     if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
-    _check_paces(merged, table)
+    _check_rate_limits(merged, table)
     if not 0 <= merged.retry_gather_s < math.inf:
         raise ConfigError("policy.retry_gather_s must be a number of seconds, not below 0")
     return merged
 
 
-def _check_paces(merged: Policy, table: ProviderSettings) -> None:
+def _check_rate_limits(merged: Policy, table: ProviderSettings) -> None:
     for name in ("polls_per_minute_max", "creates_per_minute_max"):
         if getattr(merged, name) is not None and getattr(merged, name) < 1:
             raise ConfigError(f"{name} must be at least 1")
@@ -175,14 +175,14 @@ def _check_paces(merged: Policy, table: ProviderSettings) -> None:
 
 
 def _policy_value(name: str, value: Any) -> Any:
-    hint = get_type_hints(Policy)[name]
-    if hint in (Decimal, Decimal | None) and value is not None:
+    message = get_type_hints(Policy)[name]
+    if message in (Decimal, Decimal | None) and value is not None:
         return _decimal(value, f"policy.{name}")
-    if isinstance(hint, type) and issubclass(hint, str):
+    if isinstance(message, type) and issubclass(message, str):
         try:
-            return hint(value)
+            return message(value)
         except ValueError:
-            choices = ", ".join(repr(choice.value) for choice in hint)  # type: ignore[attr-defined]
+            choices = ", ".join(repr(choice.value) for choice in message)  # type: ignore[attr-defined]
             raise ConfigError(f"policy.{name} must be one of {choices}") from None
     return value
 
@@ -238,24 +238,24 @@ def _is_positive(value: float) -> bool:
 
 def check_types(value: Any, where: str) -> None:
     """Raise ConfigError for a field of a settings dataclass that does not hold what it is declared to hold."""
-    for name, hint in get_type_hints(type(value)).items():
+    for name, message in get_type_hints(type(value)).items():
         found = getattr(value, name)
-        wanted = (int, float) if hint is float else getattr(hint, "__args__", None) or hint
-        if getattr(hint, "__origin__", None) is not None and not hasattr(hint, "__args__"):
+        wanted = (int, float) if message is float else getattr(message, "__args__", None) or message
+        if getattr(message, "__origin__", None) is not None and not hasattr(message, "__args__"):
             continue
         if name == "prices":
             continue
-        if isinstance(found, bool) and hint is not bool:
-            raise ConfigError(f"{where}: {name} must be {_called(hint)}, not true or false")
+        if isinstance(found, bool) and message is not bool:
+            raise ConfigError(f"{where}: {name} must be {_called(message)}, not true or false")
         if not isinstance(found, wanted):
-            raise ConfigError(f"{where}: {name} must be {_called(hint)}, not {type(found).__name__}")
+            raise ConfigError(f"{where}: {name} must be {_called(message)}, not {type(found).__name__}")
 
 
-def _called(hint: Any) -> str:
+def _called(message: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Decimal: "an amount"}
-    if hint in names:
-        return names[hint]
-    return " or ".join(names.get(part, "nothing") for part in getattr(hint, "__args__", ())) or str(hint)
+    if message in names:
+        return names[message]
+    return " or ".join(names.get(part, "nothing") for part in getattr(message, "__args__", ())) or str(message)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -282,5 +282,5 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}: unknown key {name!r}{hint} Known: {', '.join(sorted(known))}")
+            message = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}: unknown key {name!r}{message} Known: {', '.join(sorted(known))}")

@@ -24,8 +24,8 @@ from orchestrator.domain.model import (
     Shard,
 )
 from orchestrator.domain.policy import Policy
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import meta, metadata
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.schema import meta, metadata
 
 NOW: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JOB: Final = JobId("sotu-9f86d081")

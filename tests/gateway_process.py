@@ -44,7 +44,7 @@ class GatewayProcess:
         self.state.mkdir(parents=True, exist_ok=True)
         ready_file = self.state / "ready.json"
         ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gateway", "--state", str(self.state), "--port", str(self._port)]
+        command = [sys.executable, "-m", "orchestrator.gateway", "--state", str(self.state), "--port", str(self._port)]
         command += ["--ready-file", str(ready_file), "--die-with-parent", "--api-key", API_KEY, *self.arguments]
         with (self.state / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
@@ -98,7 +98,7 @@ class GatewayProcess:
 
 @contextlib.contextmanager
 def running_gateway(state: Path, *arguments: str) -> Iterator[GatewayProcess]:
-    """Run `python -m gateway` on a free port; `arguments` are its flags. Killed at the end, if it still runs."""
+    """Run `python -m orchestrator.gateway` on a free port; `arguments` are its flags. Killed at the end."""
     gateway = GatewayProcess(state, arguments)
     try:
         yield gateway

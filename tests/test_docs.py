@@ -21,13 +21,13 @@ import typer
 from typer.core import TyperGroup
 
 import orchestrator
-from gateway import __main__ as gateway_process
-from gateway.faults import FaultPlan, read_plan
-from orchestrator import cli
-from orchestrator.collector.join import OutputOptions, result_fields
+from orchestrator.api.job import TABLES, Job, read_job
+from orchestrator.cli import main
+from orchestrator.collector.join import result_fields
 from orchestrator.domain.model import ChunkState, JobState, Step
-from orchestrator.domain.policy import Policy
-from orchestrator.job import TABLES, Job, read_job
+from orchestrator.domain.policy import OutputOptions, Policy
+from orchestrator.gateway import __main__ as gateway_process
+from orchestrator.gateway.faults import FaultPlan, read_plan
 from orchestrator.settings import ProviderSettings, Settings, read_toml
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def commands() -> list[Any]:
 
 
 def group() -> TyperGroup:
-    found = typer.main.get_command(cli.app)
+    found = typer.main.get_command(main.app)
     assert isinstance(found, TyperGroup)
     return found
 
@@ -210,7 +210,7 @@ def test_every_option_is_documented() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    codes = {str(code) for code in (cli.DONE, cli.FAILED, cli.WRONG, cli.WAITING, cli.INTERRUPTED)}
+    codes = {str(code) for code in (main.DONE, main.FAILED, main.WRONG, main.WAITING, main.INTERRUPTED)}
 
     assert set(names(section(page("command-line.md"), "## Exit codes"))) == codes
 
@@ -256,7 +256,7 @@ def test_the_architecture_page_names_every_step() -> None:
 
 
 def test_the_gateway_page_documents_its_options() -> None:
-    """Every flag of `python -m gateway`, with its default where it is written in code."""
+    """Every flag of `python -m orchestrator.gateway`, with its default where it is written in code."""
     parser = gateway_process._parser()
     flags = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
     documented = set(names(section(page("gateway.md"), "## Run it")))

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator.collector.join import OutputOptions
+from orchestrator.api.job import Job, read_job
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.policy import Policy
-from orchestrator.job import Job, read_job
+from orchestrator.domain.policy import OutputOptions, Policy
 
 FULL: Final = """\
 [job]

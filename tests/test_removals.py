@@ -22,27 +22,27 @@ OURS: Final = ("orchestrator", "workers")
 ALLOWED: Final = {
     # the provider's copies: the input file of a create that is in doubt, once no batch of it is listed
     "orchestrator.batches.recover: provider.fence(chunk.file_id)": "so that a create still on its way must fail",
-    "orchestrator.providers.said: self._provider.fence(file_id)": "hands on what a step asked for",
+    "orchestrator.providers.private_errors: self._provider.fence(file_id)": "hands on what a step asked for",
     # the work folder: never requests, raw results, parts or output
-    "orchestrator.records: spool.remove(intent_name(token))": "nothing was created under this token",
-    "orchestrator.wiring.opening: spool.remove(MARK)": "a mark that this process has just written",
-    "orchestrator.wiring.orders: spool.remove(spooled.journal_name(chunk.token))": "a person has said otherwise",
+    "orchestrator.job_files.records: spool.remove(intent_name(token))": "nothing was created under this token",
+    "orchestrator.engine.opening: spool.remove(MARK)": "a mark that this process has just written",
+    "orchestrator.engine.command_log: spool.remove(spooled.journal_name(chunk.token))": "a person has said otherwise",
     # the ledger: no job, chunk, attempt or event
-    "orchestrator.ledger.fleet: sa.delete(workers)": "a process that is gone",
-    "orchestrator.ledger.migrations: sa.delete(meta)": "the schema's old number",
-    "orchestrator.ledger.desk: sa.delete(table)": "a stand-in for rows that nobody has planned",
+    "orchestrator.ledger.workers: sa.delete(workers)": "a process that is gone",
+    "orchestrator.ledger.db.migrations: sa.delete(meta)": "the schema's old number",
+    "orchestrator.ledger.admin: sa.delete(table)": "a stand-in for rows that nobody has planned",
     # recovery puts back what the work folder knows of a job, in the same transaction
-    "orchestrator.ledger.restoration: sa.delete(chunk_shards)": "made anew from the work folder",
-    "orchestrator.ledger.restoration: sa.delete(table)": "made anew from the work folder",
-    "orchestrator.ledger.restoration: sa.delete(jobs)": "made anew from the work folder",
+    "orchestrator.ledger.restore: sa.delete(chunk_shards)": "made anew from the work folder",
+    "orchestrator.ledger.restore: sa.delete(table)": "made anew from the work folder",
+    "orchestrator.ledger.restore: sa.delete(jobs)": "made anew from the work folder",
     # temporary files, and the ways to remove at all
-    "orchestrator.planner.keep: Path(temporary).unlink(missing_ok=True)": "a draft",
+    "orchestrator.dataset.in_memory: Path(temporary).unlink(missing_ok=True)": "a draft",
     "orchestrator.storage.local: temporary.unlink()": "a draft",
     "orchestrator.storage.local: path.unlink(missing_ok=True)": "this is `Spool.remove`",
-    "orchestrator.storage.objects: obstore.delete(self._store, key)": "this is `Spool.remove`",
-    "orchestrator.storage.objects: obstore.delete(self._store, self._temporary)": "a draft",
+    "orchestrator.storage.object_store: obstore.delete(self._store, key)": "this is `Spool.remove`",
+    "orchestrator.storage.object_store: obstore.delete(self._store, self._temporary)": "a draft",
     "orchestrator.storage.probe: obstore.delete(store, key)": "the probe's own file",
-    "orchestrator.local: file.truncate(0)": "the lock file, to write this process's number",
+    "orchestrator.engine.local_runner: file.truncate(0)": "the lock file, to write this process's number",
 }
 
 

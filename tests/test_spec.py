@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator.collector.join import OutputOptions
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.policy import Price
+from orchestrator.domain.policy import OutputOptions, Price
+from orchestrator.engine.spec import Spec, from_json, render_mark
 from orchestrator.settings import ProviderSettings
-from orchestrator.spec import Spec, from_json, render_mark
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROVIDER: Final = ProviderSettings(
@@ -206,7 +205,7 @@ def test_the_mark_of_a_function_without_a_text_does_not_change_from_run_to_run(t
     """Its constants may hold code (an address) or a set (an order): neither may reach the mark."""
     program = (
         f"names = {{'__name__': '__main__'}}\nexec({text!r}, names)\n"
-        "from orchestrator.spec import render_mark\nprint(render_mark(names['f']))"
+        "from orchestrator.engine.spec import render_mark\nprint(render_mark(names['f']))"
     )
     told = {
         subprocess.run(
@@ -254,4 +253,4 @@ def test_a_function_that_holds_what_cannot_be_compared_is_refused() -> None:
     held = object()
 
     with pytest.raises(ConfigError, match="render holds a object"):
-        render_mark(lambda row: {"held": held, **row})
+        render_mark(lambda row: {"unresolved": held, **row})

@@ -1,1 +1,5 @@
-"""The worker fleet: Celery on Redis."""
+"""This repository's Celery app: `celery -A workers`. The fleet itself is the library `orchestrator.fleet`."""
+
+from orchestrator.fleet.app import app
+
+__all__ = ["app"]

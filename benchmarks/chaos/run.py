@@ -25,7 +25,7 @@ from benchmarks.chaos.plan import Event, Kind
 from benchmarks.chaos.stage import CREATE_S, Stage, set_stage
 from orchestrator import JobHandle, OrchestratorError
 from orchestrator.domain.errors import ConfigError, LedgerError
-from orchestrator.domain.lanes import Lane
+from orchestrator.domain.queues import Queue
 from tests.acceptance.datasets import MODEL, check_audit, check_bill, check_books, check_exact, marked, read_output
 from tests.acceptance.operator import look_up
 from tests.gateway_process import GatewayProcess
@@ -230,7 +230,7 @@ class _Run:
             listening_until = time.monotonic() + CATCH_S
             while time.monotonic() < listening_until:
                 for number, host in enumerate(self.stage.hosts):
-                    if host.worker.connections_to(port, word=Lane.TRANSFER.value) and self._submitting():
+                    if host.worker.connections_to(port, word=Queue.TRANSFER.value) and self._submitting():
                         return number
                 time.sleep(LOOK_S / 2)
             if time.monotonic() > deadline:

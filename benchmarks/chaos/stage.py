@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from orchestrator.fleet.embedded import LOOPBACK, EmbeddedBroker, running_broker
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.processes import Process, ended_at_last
 from tests.servers.proxy import FaultProxy, running_proxy
-from workers.embedded import LOOPBACK, EmbeddedBroker, running_broker
 
 HOSTS: Final = 2
 BATCH_S: Final = 1.0
@@ -91,7 +91,7 @@ def _host(number: int, folder: Path, broker: EmbeddedBroker, network: FaultProxy
     worker, beat = (
         Process(
             name=f"{role}{number}",
-            command=[sys.executable, "-m", "workers", role],
+            command=[sys.executable, "-m", "orchestrator.fleet", role],
             environment=environment,
             log=folder / "logs" / f"{role}{number}.log",
         )

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import ChunkState, Claim, Step
-from orchestrator.ledger.database import Database, open_sqlite
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.db.database import Database, open_sqlite
+from orchestrator.ledger.steps import SqlLedger
 from tests.builders import NOW, a_chunk, a_job, added
 
 TOGETHER: Final = (
@@ -63,7 +63,7 @@ def measure(chunk_count: int) -> dict[str, Any]:
 def _fill(database: Database, chunk_count: int) -> tuple[float, float]:
     """Enter the chunks, and return how long that took: by the clock on the wall, and of the processor's time."""
     ledger = SqlLedger(database)
-    job = SqlDesk(database).open(a_job(), 1, now=NOW)
+    job = SqlAdmin(database).open(a_job(), 1, now=NOW)
     [claim] = ledger.claim([Step.REVIEW], limit=1, now=NOW, lease_s=LEASE_S)
     assert job.id == claim.unit.job_id
     seconds = cpu_s = 0.0

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.errors import CreateInDoubt, CreateRefused, Gone, RateLimited, Unavailable
+from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, RateLimited, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from tests.fakes.clock import VirtualClock
@@ -115,10 +115,10 @@ class MadeUpProvider:
         lost = self._chance.random() < self.nature.lost
         self._lost += lost
         if lost and self._chance.random() < 0.5:
-            raise CreateInDoubt("timed out")
+            raise CreateAmbiguous("timed out")
         batch_id = self._make(submission)
         if lost:
-            raise CreateInDoubt("the answer was lost")
+            raise CreateAmbiguous("the answer was lost")
         return batch_id
 
     def _make(self, submission: Submission) -> BatchId:

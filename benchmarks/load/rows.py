@@ -23,13 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import orchestrator
-from orchestrator import memory
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
 from orchestrator.domain.model import BatchId, Claim, FileId, Job, Outcome, Step
+from orchestrator.domain.progress import Totals
 from orchestrator.domain.recovery import Recovery
-from orchestrator.domain.review import Totals
-from orchestrator.wiring import tools
-from orchestrator.wiring.bench import _STEPS
+from orchestrator.engine import job_context, process_memory
+from orchestrator.engine.workspace import _STEPS
 
 KEY: Final = "LOAD_API_KEY"
 GROUP_ROWS: Final = 50_000
@@ -104,7 +103,7 @@ class Echo:
 
 def measure(row_count: int) -> dict[str, Any]:
     """Run a job of so many rows and return its figures."""
-    memory.give_back()
+    process_memory.give_back()
     with tempfile.TemporaryDirectory(prefix="load-rows-") as folder:
         dataset = Path(folder) / "rows.parquet"
         writer = multiprocessing.get_context("spawn").Process(target=_make_dataset, args=(dataset, row_count))
@@ -167,7 +166,7 @@ def _metered(
 def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[tuple[float, int]]) -> str:
     """Run the job; note the peak of this process's memory against the share of rows that are settled."""
     os.environ[KEY] = "none"
-    dialects: Any = tools.DIALECTS
+    dialects: Any = job_context.DIALECTS
     dialects["echo"] = lambda _http, _settings: echo
 
     def progress(_job: Job, totals: Totals) -> None:

@@ -24,23 +24,22 @@ import pyarrow.parquet as pq
 from benchmarks.load.provider import MadeUpProvider, Nature
 from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
-from orchestrator.collector.join import OutputOptions
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobId, JobState, Step
-from orchestrator.domain.policy import Limits, Policy
-from orchestrator.ledger.database import Database, open_sqlite
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.sql import SqlLedger
-from orchestrator.planner.costing import Costing
+from orchestrator.domain.policy import Limits, OutputOptions, Policy
+from orchestrator.engine.workspace import _STEPS
+from orchestrator.job_files.request_files import RowReader
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.db.database import Database, open_sqlite
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
+from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
-from orchestrator.spooled import RowReader
-from orchestrator.storage.local import LocalSpool
-from orchestrator.wiring.bench import _STEPS
+from orchestrator.storage.local import LocalJobFiles
 from tests.fakes.clock import VirtualClock
 from tests.fakes.source import MemorySource
 
@@ -65,7 +64,7 @@ class Rig:
     database: Database
     clock: VirtualClock
     provider: MadeUpProvider
-    kit: dict[str, Any]
+    context: dict[str, Any]
     tick_s: float
     steps_done: int = 0
     ledger: SqlLedger = field(init=False)
@@ -99,7 +98,7 @@ class Rig:
         for claim in claims:
             step, names = _STEPS[claim.step]
             try:
-                step(claim, **{name: self.kit[name] for name in names})
+                step(claim, **{name: self.context[name] for name in names})
             except LeaseLost:
                 continue
         self.steps_done += len(claims)
@@ -116,13 +115,13 @@ def _rig(folder: Path, nature: Nature, policy: Policy, row_count: int, *, seed: 
         for start in starts
     ]
     source = MemorySource(tables, batch_rows=SHARD_ROWS)
-    SqlDesk(database).open(
+    SqlAdmin(database).open(
         Job(id=JOB, name="load", account="one", spec="{}", policy=policy, rounds_max=policy.attempts_max),
         len(source.shards),
         now=clock.now(),
     )
-    kit = _kit(folder, database, clock, provider, source, policy)
-    return Rig(database=database, clock=clock, provider=provider, kit=kit, tick_s=tick_s)
+    context = _kit(folder, database, clock, provider, source, policy)
+    return Rig(database=database, clock=clock, provider=provider, context=context, tick_s=tick_s)
 
 
 def _kit(
@@ -149,7 +148,7 @@ def _kit(
     return {
         "ledger": SqlLedger(database),
         "overview": SqlOverview(database),
-        "spool": LocalSpool(folder / "job"),
+        "job_files": LocalJobFiles(folder / "job"),
         "provider": provider,
         "clock": clock,
         "planning": Planning(source=source, renderer=renderer, limits=limits, costing=costing),
@@ -161,7 +160,7 @@ def _kit(
             options=OutputOptions(),
             job_digest=DIGEST,
             slice_rows=SHARD_ROWS,
-            output=LocalSpool(folder / "output"),
+            output=LocalJobFiles(folder / "output"),
             folder="output",
         ),
         "costing": costing,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.recover import HELD_LOOK_S
+from orchestrator.batches.recover import UNRESOLVED_LOOK_S
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
@@ -100,7 +100,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
 def _hold_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
     """Hold a batch that only another key's account does not know: it goes on by itself when its own key is back."""
     words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
-    due_at = clock.now() + timedelta(seconds=HELD_LOOK_S)
+    due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(words, OTHER_KEY)), due_at=due_at)
 
 

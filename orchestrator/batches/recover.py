@@ -13,33 +13,40 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import records
 from orchestrator.batches.submit import POLL_FIRST_S, read_journal, submission_of, write_journal
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
-from orchestrator.domain.errors import BadRequest, CreateInDoubt, CreateRefused, ProviderError, TooLarge, TransientError
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateAmbiguous,
+    CreateRefused,
+    ProviderError,
+    TooLarge,
+    TransientError,
+)
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, KeyReturned, ProvedAbsent, PutOnHold
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
     Absent,
     Adopt,
+    Ambiguous,
     Bounds,
     Decision,
-    Doubt,
     Evidence,
     Fence,
-    Hold,
-    HoldForKey,
     LookAgain,
+    NeedsKey,
+    NeedsPerson,
     Recovery,
     Reopen,
     Repeat,
     Wait,
 )
+from orchestrator.job_files import records
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Overview, Provider, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
 
 # How far our clock may have been ahead of the provider's when the create was begun: whoever looks back too little finds
 # nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
@@ -47,13 +54,13 @@ LOOK_BACK_S: Final = 26 * 3_600.0
 TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
 AGE_PER_WAIT: Final = 16  # what is in doubt for an hour is asked about every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
-HELD_LOOK_S: Final = 60.0
+UNRESOLVED_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
-RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD})
+RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED})
 
 
 def recover(
-    claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, provider: Provider, clock: Clock
+    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> None:
     """Move a chunk in doubt one step nearer to knowing."""
     assert claim.unit.chunk_id is not None
@@ -64,16 +71,16 @@ def recover(
     job = ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
-        decision = _decide(chunk, job, overview=overview, spool=spool, provider=provider, clock=clock)
-        changes = _act(chunk, decision, job.account, spool=spool, provider=provider, clock=clock)
+        decision = _decide(chunk, job, overview=overview, job_files=job_files, provider=provider, clock=clock)
+        changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
-            write_journal(spool, chunk.token, decision.batch_id)
-    except (ProviderError, CreateRefused, CreateInDoubt) as error:  # of a repeated create, too: nothing of the first
+            write_journal(job_files, chunk.token, decision.batch_id)
+    except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # of a repeated create, too: nothing of the first
         decision = None
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
-        records.drop_intent(spool, chunk.token)
+        records.drop_intent(job_files, chunk.token)
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
@@ -90,21 +97,29 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
 
-def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provider: Provider, clock: Clock) -> Decision:
+def _decide(
+    chunk: Chunk, job: Job, *, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
+) -> Decision:
     assert chunk.token is not None and chunk.sent_at is not None
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
-    journal = read_journal(spool, chunk.token)
+    journal = read_journal(job_files, chunk.token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     if traits.recovery in LISTING and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
         since = chunk.sent_at - timedelta(seconds=LOOK_BACK_S)
         found = provider.find(chunk.token, since, chunk.file_id, is_other_key=is_other_key)
         is_other_key = found is None or (is_other_key and journal is not None)
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
-    wagers = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
-    wagered_usd = overview.totals(job.id).wagered_usd if wagers else Decimal(0)  # reads all of the job's chunks
+    resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
+    possibly_double_paid_usd = (
+        overview.totals(job.id).possibly_double_paid_usd if resubmits else Decimal(0)
+    )  # reads all of the job's chunks
     evidence = Evidence(
-        now=asked_at, journal=journal, listed=listed, wagered_usd=wagered_usd, is_other_key=is_other_key
+        now=asked_at,
+        journal=journal,
+        listed=listed,
+        possibly_double_paid_usd=possibly_double_paid_usd,
+        is_other_key=is_other_key,
     )
     return recovery.decide(
         chunk,
@@ -117,20 +132,20 @@ def _decide(chunk: Chunk, job: Job, *, overview: Overview, spool: Spool, provide
 
 def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: bool) -> bool:
     """Whether a list can tell something: of what is in doubt, and of what is held for another key's sake."""
-    if chunk.state is ChunkState.IN_DOUBT:
+    if chunk.state is ChunkState.AMBIGUOUS:
         return journal is None
-    return chunk.state is ChunkState.HELD and chunk.error_code == recovery.OTHER_KEY and is_other_key
+    return chunk.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.OTHER_KEY and is_other_key
 
 
 def _act(
-    chunk: Chunk, decision: Decision, account: str, *, spool: Spool, provider: Provider, clock: Clock
+    chunk: Chunk, decision: Decision, account: str, *, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> list[Change]:
     assert chunk.token is not None
     now = clock.now()
     match decision:
-        case Adopt(batch_id, twins):
-            return _adopt(chunk, batch_id, twins, provider=provider, clock=clock)
-        case Doubt():
+        case Adopt(batch_id, duplicate_batches):
+            return _adopt(chunk, batch_id, duplicate_batches, provider=provider, clock=clock)
+        case Ambiguous():
             lost = AnswerLost("no answer to the create was recorded in time")
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, lost), due_at=now)]
         case Wait(until):
@@ -143,14 +158,14 @@ def _act(
             looked = replace(lifecycle.advance(chunk, Fenced(now)), tries=chunk.tries + 1)
             return [ChunkMoved(before=chunk, after=looked, due_at=now)]
         case Repeat():
-            return _repeat(chunk, spool=spool, provider=provider, clock=clock)
+            return _repeat(chunk, job_files=job_files, provider=provider, clock=clock)
         case Absent(abandoned):
             state = AttemptState.ABANDONED if abandoned else AttemptState.ABSENT
             absent = lifecycle.advance(chunk, ProvedAbsent())
             return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=chunk.token, state=state)]
-        case Hold(reason):
+        case NeedsPerson(reason):
             return [_hold(chunk, PutOnHold(reason), clock)]
-        case HoldForKey():
+        case NeedsKey():
             words = recovery.other_key_words("the create, whose answer was lost, was sent", account)
             return [_hold(chunk, PutOnHold(words, recovery.OTHER_KEY), clock)]
         case Reopen():
@@ -159,36 +174,38 @@ def _act(
 
 def _hold(chunk: Chunk, event: PutOnHold, clock: Clock) -> ChunkMoved:
     # Looked at again from time to time: the answer may yet turn up in the journal, or the right key come back.
-    due_at = clock.now() + timedelta(seconds=HELD_LOOK_S)
+    due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 
 
-def _repeat(chunk: Chunk, *, spool: Spool, provider: Provider, clock: Clock) -> list[Change]:
+def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
     """Send the same create again. One that will never be taken leaves the first for a person to look up."""
     assert chunk.token is not None
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, spool))
+        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
             return [_hold(chunk, PutOnHold(reason), clock)]
         raise
-    write_journal(spool, chunk.token, batch_id)
+    write_journal(job_files, chunk.token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)
 
 
 def _adopt(
-    chunk: Chunk, batch_id: BatchId, twins: tuple[BatchId, ...], *, provider: Provider, clock: Clock
+    chunk: Chunk, batch_id: BatchId, duplicate_batches: tuple[BatchId, ...], *, provider: Provider, clock: Clock
 ) -> list[Change]:
     assert chunk.token is not None
-    for twin in twins:
-        provider.cancel(twin)
+    for duplicate_batch in duplicate_batches:
+        provider.cancel(duplicate_batch)
     adopted = lifecycle.advance(chunk, BatchCreated(batch_id))
     due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=adopted, due_at=due_at),
         AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id),
     ]
-    if twins:
-        changes.append(Noted(name="batch.duplicated", details={"chunk": chunk.name, "twins": len(twins)}))
+    if duplicate_batches:
+        changes.append(
+            Noted(name="batch.duplicated", details={"chunk": chunk.name, "duplicate_batches": len(duplicate_batches)})
+        )
     return changes

@@ -17,7 +17,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import records, spooled
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import (
@@ -29,7 +28,7 @@ from orchestrator.domain.changes import (
     JobMoved,
     written,
 )
-from orchestrator.domain.errors import BudgetExhausted, CreateInDoubt, CreateRefused, ProviderError, StorageError
+from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun, SubmissionRefused
 from orchestrator.domain.model import (
     Attempt,
@@ -42,46 +41,56 @@ from orchestrator.domain.model import (
     Job,
     JobState,
 )
+from orchestrator.job_files import records, request_files
 from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Overview, Provider, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
 
 POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done at once
 
 
-def submit(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, provider: Provider, clock: Clock) -> None:
+def submit(
+    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
+) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
     assert claim.unit.chunk_id is not None
     chunk = ledger.chunk(claim.unit.chunk_id)
     if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
-        _upload(claim, chunk, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
+        _upload(claim, chunk, ledger=ledger, overview=overview, job_files=job_files, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
         begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
         if begun is not None:
-            _send(claim, begun, ledger=ledger, overview=overview, spool=spool, provider=provider, clock=clock)
+            _send(claim, begun, ledger=ledger, overview=overview, job_files=job_files, provider=provider, clock=clock)
 
 
-def submission_of(chunk: Chunk, token: AttemptToken, spool: Spool) -> Submission:
+def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
     """Return what is sent of a chunk under this token: the same, however often it is asked for."""
     return Submission(
         token=token,
         request_count=chunk.request_count,
         size_bytes=chunk.request_bytes,
-        blocks=lambda: spooled.blocks(spool, chunk.requests),
+        blocks=lambda: request_files.blocks(job_files, chunk.requests),
         file_id=chunk.file_id,
         label=chunk.id,
     )
 
 
 def _upload(
-    claim: Claim, chunk: Chunk, *, ledger: Ledger, overview: Overview, spool: Spool, provider: Provider, clock: Clock
+    claim: Claim,
+    chunk: Chunk,
+    *,
+    ledger: Ledger,
+    overview: Overview,
+    job_files: JobFiles,
+    provider: Provider,
+    clock: Clock,
 ) -> None:
     """Give the provider a fresh file for this attempt; free, so that a failure is never in doubt."""
     token = AttemptToken(clock.token())
     renewal = Renewal(claim, ledger, clock)  # a large file on a slow line takes longer than a lease lasts
-    submission = submission_of(chunk, token, spool)
+    submission = submission_of(chunk, token, job_files)
     try:
         file_id = provider.upload(replace(submission, blocks=lambda: _keeping(renewal, submission.blocks())))
     except ProviderError as error:
@@ -89,7 +98,7 @@ def _upload(
     else:
         uploaded = lifecycle.advance(chunk, InputUploaded(token, file_id))
         changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
-    _keep_given_up(changes, spool)
+    _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
 
 
@@ -127,7 +136,7 @@ def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Tra
         state=AttemptState.OPEN,
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         sent_at=now,
-        digest=spooled.content_digest(chunk.requests),
+        digest=request_files.content_digest(chunk.requests),
         key_mark=traits.key_mark,
     )
     due_at = now + timedelta(seconds=traits.settle_s)
@@ -143,30 +152,37 @@ def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Tra
 
 
 def _send(
-    claim: Claim, chunk: Chunk, *, ledger: Ledger, overview: Overview, spool: Spool, provider: Provider, clock: Clock
+    claim: Claim,
+    chunk: Chunk,
+    *,
+    ledger: Ledger,
+    overview: Overview,
+    job_files: JobFiles,
+    provider: Provider,
+    clock: Clock,
 ) -> None:
     """Issue the one POST of this attempt and record what is known of its effect."""
     assert chunk.token is not None
-    _keep_intent(claim, chunk, ledger=ledger, spool=spool, clock=clock)
+    _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, spool))
+        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
     except CreateRefused as refusal:
-        records.drop_intent(spool, chunk.token)
+        records.drop_intent(job_files, chunk.token)
         changes = _refused(chunk, refusal.error, ledger=ledger, overview=overview, clock=clock)
-    except CreateInDoubt as doubt:
-        lost = lifecycle.advance(chunk, AnswerLost(str(doubt)))
+    except CreateAmbiguous as ambiguous:
+        lost = lifecycle.advance(chunk, AnswerLost(str(ambiguous)))
         changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
     else:
-        write_journal(spool, chunk.token, batch_id)
+        write_journal(job_files, chunk.token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
         closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
-    _keep_given_up(changes, spool)
+    _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, clock: Clock) -> None:
+def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
     """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
     assert chunk.token is not None and chunk.sent_at is not None
     intent = records.Intent(
@@ -180,7 +196,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, cl
         key_mark=chunk.key_mark,
     )
     try:
-        records.keep_intent(spool, intent)
+        records.keep_intent(job_files, intent)
     except StorageError as error:
         back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
         due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
@@ -189,10 +205,10 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, spool: Spool, cl
         raise
 
 
-def _keep_given_up(changes: list[Change], spool: Spool) -> None:
+def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
     for change in changes:
-        if isinstance(change, ChunkMoved) and change.after.state is ChunkState.DEAD:
-            records.keep_given_up(spool, change.after)
+        if isinstance(change, ChunkMoved) and change.after.state is ChunkState.FAILED:
+            records.keep_given_up(job_files, change.after)
 
 
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock) -> list[Change]:
@@ -234,13 +250,13 @@ def _beyond_the_chunk(
     return changes
 
 
-def write_journal(spool: Spool, token: AttemptToken, batch_id: BatchId) -> None:
+def write_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
     """Keep the provider's answer to a create, durably."""
-    with spool.create(spooled.journal_name(token)) as file:
+    with job_files.create(request_files.journal_name(token)) as file:
         file.write(json.dumps({"token": token, "batch_id": batch_id}).encode())
 
 
-def read_journal(spool: Spool, token: AttemptToken) -> BatchId | None:
+def read_journal(job_files: JobFiles, token: AttemptToken) -> BatchId | None:
     """Return the batch that a create is known to have made; None where no answer was kept."""
-    name = spooled.journal_name(token)
-    return records.read_journal_file(spool, name)[1] if spool.exists(name) else None
+    name = request_files.journal_name(token)
+    return records.read_journal_file(job_files, name)[1] if job_files.exists(name) else None

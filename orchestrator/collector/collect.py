@@ -18,9 +18,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from orchestrator import parts, records, spooled
 from orchestrator.collector.parse import Quarantined, read_answers
-from orchestrator.digests import HashedWriter
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
@@ -29,11 +27,13 @@ from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Jo
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
 from orchestrator.domain.recovery import is_other, other_key_words
+from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.leases import Renewal
+from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import ResultFile
-    from orchestrator.ports import Clock, Ledger, Provider, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
 TRIES_MAX: Final = 8  # to find results where the provider said they would be
 SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there are
@@ -47,14 +47,14 @@ class ResultsShort(Unavailable):
 class Collecting:
     """What results are read with."""
 
-    reader: spooled.RowReader
+    reader: request_files.RowReader
     job_digest: str
     price: Price | None
     keep_raw: bool = False
 
 
 def collect(
-    claim: Claim, *, ledger: Ledger, spool: Spool, provider: Provider, collecting: Collecting, clock: Clock
+    claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, collecting: Collecting, clock: Clock
 ) -> None:
     """Collect an ended batch, or come back later for what is not there yet."""
     assert claim.unit.chunk_id is not None
@@ -65,7 +65,7 @@ def collect(
     archived, lost = list[str](), False
     try:
         renewal = Renewal(claim, ledger, clock)
-        for name in _archive(chunk, spool=spool, provider=provider, renewal=renewal):
+        for name in _archive(chunk, job_files=job_files, provider=provider, renewal=renewal):
             archived.append(name)  # one by one: what came before an error is kept
     except ProviderError as error:
         if isinstance(error, Gone) and _is_of_another_account(chunk, provider):
@@ -76,11 +76,11 @@ def collect(
             return
         lost = chunk.done_count > 0 or bool(chunk.results)
     absent = _absent(chunk, lost=lost)
-    changes = _settle(chunk, job, archived, absent, spool=spool, collecting=collecting)
+    changes = _settle(chunk, job, archived, absent, job_files=job_files, collecting=collecting)
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal) -> Iterator[str]:
+def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, renewal: Renewal) -> Iterator[str]:
     """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
     assert chunk.batch_id is not None
     where = chunk.results
@@ -91,16 +91,16 @@ def _archive(chunk: Chunk, *, spool: Spool, provider: Provider, renewal: Renewal
             raise Gone(f"batch {chunk.batch_id} is complete, but the provider names no results")
         return
     for file in provider.results(chunk.batch_id, where):
-        name = spooled.raw_name(chunk, file.name)
-        if not spool.exists(name):
-            _keep(spool, name, file, chunk, renewal)
+        name = request_files.raw_name(chunk, file.name)
+        if not job_files.exists(name):
+            _keep(job_files, name, file, chunk, renewal)
         yield name
 
 
-def _keep(spool: Spool, name: str, file: ResultFile, chunk: Chunk, renewal: Renewal) -> None:
+def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, renewal: Renewal) -> None:
     """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
     line_count, ends_open = 0, False
-    with spooled.archive(spool, name) as writer:
+    with request_files.archive(job_files, name) as writer:
         for block in file.blocks:
             writer.write(block)
             renewal.keep()
@@ -167,43 +167,43 @@ def _absent(chunk: Chunk, *, lost: bool) -> Answer:
 
 
 def _settle(
-    chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, spool: Spool, collecting: Collecting
+    chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, job_files: JobFiles, collecting: Collecting
 ) -> list[Change]:
     """Read the archive, write the part, and return what the ledger must know."""
     assert chunk.token is not None and chunk.batch_id is not None
-    expected = collecting.reader.keys(spool, chunk)
+    expected = collecting.reader.keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
     _quarantine(
-        spool,
-        spooled.quarantine_name(chunk),
+        job_files,
+        request_files.quarantine_name(chunk),
         (
             (name, line)
             for name in archived
             for line in read_answers(
-                spooled.blocks(spool, name, digests=raw), reconciliation, keep_raw=collecting.keep_raw
+                request_files.blocks(job_files, name, digests=raw), reconciliation, keep_raw=collecting.keep_raw
             )
         ),
     )
     again = chunk.round < job.rounds_max and job.state is not JobState.CANCELLING
     tally, rows = reconciliation.close(absent, may_send_again=again)
-    settled, dead = _Counts(), _Counts()
-    part = spooled.part_name(chunk, may_send_again=again, is_empty=not archived)
-    with spool.create(part) as file:
+    settled, failed = _Counts(), _Counts()
+    part = request_files.part_name(chunk, may_send_again=again, is_empty=not archived)
+    with job_files.create(part) as file:
         hashed = HashedWriter(file)
-        cost = parts.write_part(
+        cost = result_parts.write_part(
             cast("BinaryIO", hashed),
-            _counted(rows, settled, dead),
+            _counted(rows, settled, failed),
             batch_id=chunk.batch_id,
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=collecting.price,
         )
     collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
-    _keep_record(collected, cost, raw, hashed.hexdigest(), settled, dead, spool=spool)
+    _keep_record(collected, cost, raw, hashed.hexdigest(), settled, failed, job_files=job_files)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
-        RowsSettled(chunk_id=chunk.id, by_shard=settled, dead=dead),
+        RowsSettled(chunk_id=chunk.id, by_shard=settled, failed=failed),
         AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=cost),
     ]
     return [*changes, *_remarkable(chunk, tally)]
@@ -215,14 +215,14 @@ def _keep_record(
     raw: dict[str, str],
     part_digest: str,
     settled: _Counts,
-    dead: _Counts,
+    failed: _Counts,
     *,
-    spool: Spool,
+    job_files: JobFiles,
 ) -> None:
     """Keep beside the part what the ledger is about to be told."""
     assert chunk.token is not None and chunk.batch_id is not None and chunk.outcome is not None
     records.keep_collected(
-        spool,
+        job_files,
         records.Collected(
             chunk=chunk.name,
             attempt=chunk.attempt,
@@ -236,7 +236,7 @@ def _keep_record(
             raw=raw,
             tally=chunk.tally,
             settled=settled,
-            dead=dead,
+            failed=failed,
         ),
     )
 
@@ -249,22 +249,24 @@ class _Counts(dict[int, int]):
         self[shard_no] = self.get(shard_no, 0) + 1
 
 
-def _counted(rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, dead: _Counts) -> Iterator[tuple[RowKey, Answer]]:
+def _counted(
+    rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, failed: _Counts
+) -> Iterator[tuple[RowKey, Answer]]:
     for key, answer in rows:
         if answer.succeeded or not answer.retryable:
             settled.add(key[0])
         if not answer.succeeded and not answer.retryable:
-            dead.add(key[0])
+            failed.add(key[0])
         yield key, answer
 
 
-def _quarantine(spool: Spool, name: str, found: Iterable[tuple[str, Quarantined]]) -> None:
+def _quarantine(job_files: JobFiles, name: str, found: Iterable[tuple[str, Quarantined]]) -> None:
     lines = []
     for file, line in found:
         kept = base64.b64encode(line.line).decode()
         lines.append(json.dumps({"file": file, "offset": line.offset, "reason": line.reason, "line_base64": kept}))
     if lines:
-        with spool.create(name) as out:
+        with job_files.create(name) as out:
             out.write(("\n".join(lines) + "\n").encode())
 
 

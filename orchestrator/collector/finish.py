@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import spooled
-from orchestrator.collector.join import Gap, Join, OutputOptions, output_schema
+from orchestrator.collector.join import Gap, Join, output_schema
+from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.policy import OutputOptions
+from orchestrator.job_files import request_files
+from orchestrator.job_files.result_parts import PartCursor
 from orchestrator.leases import Renewal
-from orchestrator.parts import PartCursor
-from orchestrator.slices import Slices
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Contribution, Ledger, Overview, Source, Spool
+    from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Overview, Source
 
 ROW_GROUP_ROWS: Final = 20_000
 
@@ -38,12 +39,12 @@ class Finishing:
     options: OutputOptions
     job_digest: str
     slice_rows: int
-    output: Spool
+    output: JobFiles
     folder: str
 
 
 def finish(
-    claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, finishing: Finishing, clock: Clock
+    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, finishing: Finishing, clock: Clock
 ) -> None:
     """Write the shard's output parts that are not there yet."""
     assert claim.unit.shard_no is not None
@@ -54,7 +55,9 @@ def finish(
     if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
         return
     try:
-        _finish(claim, job, shard, ledger=ledger, overview=overview, spool=spool, finishing=finishing, clock=clock)
+        _finish(
+            claim, job, shard, ledger=ledger, overview=overview, job_files=job_files, finishing=finishing, clock=clock
+        )
     except (DatasetError, OutputError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
@@ -83,7 +86,7 @@ def _finish(
     *,
     ledger: Ledger,
     overview: Overview,
-    spool: Spool,
+    job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
 ) -> None:
@@ -101,7 +104,7 @@ def _finish(
             shard_no=shard.shard_no,
             options=finishing.options,
             source_schema=finishing.source.schema,
-            parts=_parts(stack, shard, contributions, first, spool),
+            parts=_parts(stack, shard, contributions, first, job_files),
             gaps=list(gaps_of(contributions)),
         )
         spec = finishing.source.shards[shard.shard_no]
@@ -148,14 +151,14 @@ def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
 
 
 def _parts(
-    stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, spool: Spool
+    stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, job_files: JobFiles
 ) -> list[PartCursor]:
     """Open what holds answers for this shard, in the order of rounds; refusals are round 0."""
-    names = spool.names(spooled.refusals_folder(shard.shard_no))
+    names = job_files.names(request_files.refusals_folder(shard.shard_no))
     names += [contribution.chunk.part for contribution in contributions if contribution.chunk.part]
     cursors = []
     for name in names:
-        cursor = PartCursor(stack.enter_context(spool.open(name)), shard_no=shard.shard_no)
+        cursor = PartCursor(stack.enter_context(job_files.open(name)), shard_no=shard.shard_no)
         cursor.skip(first)
         cursors.append(cursor)
     return cursors

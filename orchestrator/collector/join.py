@@ -19,21 +19,13 @@ import pyarrow.compute as pc
 
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
-from orchestrator.parts import COST, PART_SCHEMA, PartCursor
+from orchestrator.domain.policy import OutputOptions
+from orchestrator.job_files.result_parts import COST, PART_SCHEMA, PartCursor
 
 SUCCEEDED: Final = "succeeded"
-DEAD: Final = "dead"
+FAILED: Final = "failed"
 COPIED: Final = ("finish_reason", "input_tokens", "output_tokens", "cost_usd")  # as they are called in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputOptions:
-    """What the result columns are called, and whether the provider's own JSON is among them."""
-
-    prefix: str = "llm_"
-    custom_id: str = "custom_id"
-    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +44,7 @@ class Counts:
     """What the output holds so far."""
 
     succeeded: int = 0
-    dead: int = 0
+    failed: int = 0
     by_error_code: Counter[str] = field(default_factory=Counter)
 
 
@@ -181,10 +173,10 @@ class Join:
         return found
 
     def _count(self, answers: Any) -> None:
-        dead = answers.filter(pc.invert(answers["succeeded"]))
-        self.counts.dead += dead.num_rows
-        self.counts.succeeded += answers.num_rows - dead.num_rows
-        for code in pc.value_counts(dead["error_code"]).to_pylist():
+        failed = answers.filter(pc.invert(answers["succeeded"]))
+        self.counts.failed += failed.num_rows
+        self.counts.succeeded += answers.num_rows - failed.num_rows
+        for code in pc.value_counts(failed["error_code"]).to_pylist():
             self.counts.by_error_code[code["values"] or "unknown"] += code["counts"]
 
     def _ids(self, row_start: int, row_count: int) -> Any:
@@ -194,7 +186,7 @@ class Join:
     def _results(self, answers: Any) -> list[Any]:
         columns = [
             self._short(answers, "text"),
-            pc.if_else(answers["succeeded"], SUCCEEDED, DEAD),
+            pc.if_else(answers["succeeded"], SUCCEEDED, FAILED),
             *(answers[name] for name in COPIED),
             answers["round"].cast(pa.int32()),
             *(answers[name] for name in COPIED_AFTER),

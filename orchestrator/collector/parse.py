@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.collector.shapes import UnreadableLine, read_line
 from orchestrator.domain.reconcile import Placed, Reconciliation
+from orchestrator.providers.result_lines import UnreadableLine, read_line
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 VALUES_MAX: Final = 4_000_000  # of a line: an empty list is three bytes there, and seventy in memory

@@ -17,10 +17,10 @@ from orchestrator.collector.finish import Finishing, part_file, revision_folder,
 from orchestrator.domain.changes import JobMoved
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Step
-from orchestrator.domain.review import Totals
+from orchestrator.domain.progress import Totals
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Overview, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Overview
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
@@ -33,7 +33,7 @@ def seal(claim: Claim, *, ledger: Ledger, overview: Overview, finishing: Finishi
         return
     totals = overview.totals(job.id)
     try:
-        _balance(totals)
+        _check_row_counts(totals)
         manifest = _manifest(job, totals, overview=overview, finishing=finishing)
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
@@ -48,12 +48,13 @@ def seal(claim: Claim, *, ledger: Ledger, overview: Overview, finishing: Finishi
     ledger.record(claim, JobMoved(before=job, after=after, due_at=None), now=clock.now())
 
 
-def _balance(totals: Totals) -> None:
-    accounted = totals.succeeded + totals.dead + totals.refused
+def _check_row_counts(totals: Totals) -> None:
+    accounted = totals.succeeded + totals.failed + totals.refused
     if totals.waiting or totals.live_chunks or not totals.rows == totals.settled == accounted:
         raise OutputError(
-            f"the books do not balance: {totals.rows} rows, {totals.settled} settled, {totals.succeeded} succeeded, "
-            f"{totals.dead} dead, {totals.refused} refused, {totals.waiting} waiting, {totals.live_chunks} live chunks"
+            f"row counts are inconsistent: {totals.rows} rows, {totals.settled} settled, "
+            f"{totals.succeeded} succeeded, {totals.failed} failed, {totals.refused} refused, "
+            f"{totals.waiting} waiting, {totals.live_chunks} chunks not ended"
         )
 
 
@@ -74,13 +75,13 @@ def _manifest(job: Job, totals: Totals, *, overview: Overview, finishing: Finish
         "dataset_fingerprint": finishing.fingerprint,
         "rows": totals.rows,
         "succeeded": totals.succeeded,
-        "dead": totals.dead + totals.refused,
+        "failed": totals.failed + totals.refused,
         "cost_usd": str(totals.cost_usd),
         "parts": parts,
     }
 
 
-def _describe(output: Spool, name: str) -> dict[str, Any]:
+def _describe(output: JobFiles, name: str) -> dict[str, Any]:
     digest, size = xxhash.xxh3_128(), 0
     with output.open(name) as file:
         try:

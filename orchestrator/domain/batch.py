@@ -51,7 +51,7 @@ class BatchStatus:
     failed_count: int = 0
     fees_usd: Decimal | None = None
     error: str = ""  # what the provider says for machines; quotes no row
-    said: str = field(default="", repr=False)  # its own words: they may
+    provider_message: str = field(default="", repr=False)  # its own words: they may
     rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again as it is
 
     @property

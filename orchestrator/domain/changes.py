@@ -78,14 +78,14 @@ class AttemptClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsSettled:
-    """Rows of a chunk that have succeeded or are dead, by shard; `dead` are those of them that are dead.
+    """Rows of a chunk that have succeeded or are dead, by shard; `failed` are those of them that are dead.
 
     A chunk that is given up or cancelled unsent needs none: the ledger settles all its rows with the move.
     """
 
     chunk_id: ChunkId
     by_shard: Mapping[int, int]
-    dead: Mapping[int, int] = field(default_factory=dict)
+    failed: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

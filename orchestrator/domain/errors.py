@@ -8,7 +8,7 @@ OrchestratorError
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
 │   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
 ├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
-├── CreateInDoubt            a create that may have made a batch; never repeated, always reconciled
+├── CreateAmbiguous            a create that may have made a batch; never repeated, always reconciled
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
 │                            LedgerTooNew, LedgerAway (another try may succeed)
@@ -22,7 +22,7 @@ class OrchestratorError(Exception):
     """The root; catching it catches everything this package raises on purpose."""
 
 
-def words_of(error: BaseException) -> str:
+def public_message(error: BaseException) -> str:
     """Return what may be shown and kept of an error: our own words, or another's kind, as its words may quote a row."""
     return str(error) if isinstance(error, OrchestratorError) else type(error).__name__
 
@@ -42,14 +42,16 @@ class DatasetError(OrchestratorError):
 class ProviderError(OrchestratorError):
     """A provider answered with an error, or did not answer. Its message never bears request contents.
 
-    `said` is what the provider said, word for word: it may quote a row, and goes into a private file or nowhere.
+    `provider_message` is the provider's own text: it may quote a row, and goes into a private file or nowhere.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, request_id: str = "", said: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str = "", provider_message: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
-        self.said = said
+        self.provider_message = provider_message
 
 
 class TransientError(ProviderError):
@@ -61,10 +63,10 @@ class TransientError(ProviderError):
         *,
         status: int | None = None,
         request_id: str = "",
-        said: str = "",
+        provider_message: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, request_id=request_id, said=said)
+        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message)
         self.retry_after_s = retry_after_s
 
 
@@ -104,12 +106,12 @@ class CreateRefused(OrchestratorError):
         self.error = error
 
 
-class CreateInDoubt(OrchestratorError):
-    """A batch may or may not exist. The only lawful next move is to find out. `said`: see ProviderError."""
+class CreateAmbiguous(OrchestratorError):
+    """A batch may or may not exist. The only lawful next move is to find out. `provider_message`: see ProviderError."""
 
-    def __init__(self, message: str, *, said: str = "") -> None:
+    def __init__(self, message: str, *, provider_message: str = "") -> None:
         super().__init__(message)
-        self.said = said
+        self.provider_message = provider_message
 
 
 class StorageError(OrchestratorError):

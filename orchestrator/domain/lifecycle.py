@@ -5,10 +5,10 @@ Rule 2: no clock, network or disk; what happened arrives as an event.
 Rule 3: a chunk leaves SUBMITTING for PLANNED only on an event that says the create is known not to have happened.
 
     PLANNED --(uploaded)--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
-       ^          |             |   '--lost--> IN_DOUBT --created--> SUBMITTED      (adopted)
+       ^          |             |   '--lost--> AMBIGUOUS --created--> SUBMITTED      (adopted)
        '-refused--'             |                 |--absent--> PLANNED              (proved, or a person's word)
                                 |                 '--held--> HELD --created / absent--> as above
-                                |                             '--key is back--> IN_DOUBT
+                                |                             '--key is back--> AMBIGUOUS
                                 '--too large--> SPLITTING --divided--> SPLIT
 """
 
@@ -166,29 +166,29 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.PLANNED, SubmissionBegun): S.SUBMITTING,
         (S.PLANNED, FoundTooLarge): S.SPLITTING,
         (S.PLANNED, CancelledUnsent): S.CANCELLED,
-        (S.PLANNED, GaveUp): S.DEAD,
+        (S.PLANNED, GaveUp): S.FAILED,
         (S.UPLOADED, SubmissionBegun): S.SUBMITTING,
         (S.UPLOADED, CancelledUnsent): S.CANCELLED,
         (S.SUBMITTING, BatchCreated): S.SUBMITTED,
         (S.SUBMITTING, SubmissionRefused): S.PLANNED,
         (S.SUBMITTING, FoundTooLarge): S.SPLITTING,
-        (S.SUBMITTING, AnswerLost): S.IN_DOUBT,
-        (S.SUBMITTING, GaveUp): S.DEAD,
-        (S.IN_DOUBT, BatchCreated): S.SUBMITTED,
-        (S.IN_DOUBT, Fenced): S.IN_DOUBT,
-        (S.IN_DOUBT, ProvedAbsent): S.PLANNED,
-        (S.IN_DOUBT, PutOnHold): S.HELD,
-        (S.HELD, BatchCreated): S.SUBMITTED,
-        (S.HELD, ProvedAbsent): S.PLANNED,
-        (S.HELD, KeyReturned): S.IN_DOUBT,
+        (S.SUBMITTING, AnswerLost): S.AMBIGUOUS,
+        (S.SUBMITTING, GaveUp): S.FAILED,
+        (S.AMBIGUOUS, BatchCreated): S.SUBMITTED,
+        (S.AMBIGUOUS, Fenced): S.AMBIGUOUS,
+        (S.AMBIGUOUS, ProvedAbsent): S.PLANNED,
+        (S.AMBIGUOUS, PutOnHold): S.UNRESOLVED,
+        (S.UNRESOLVED, BatchCreated): S.SUBMITTED,
+        (S.UNRESOLVED, ProvedAbsent): S.PLANNED,
+        (S.UNRESOLVED, KeyReturned): S.AMBIGUOUS,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
-        (S.SUBMITTED, PutOnHold): S.HELD,
+        (S.SUBMITTED, PutOnHold): S.UNRESOLVED,
         (S.ENDED, ResultsCollected): S.COLLECTED,
-        (S.ENDED, PutOnHold): S.HELD,
+        (S.ENDED, PutOnHold): S.UNRESOLVED,
         (S.SPLITTING, Divided): S.SPLIT,
         (S.SPLITTING, CancelledUnsent): S.CANCELLED,
-        (S.SPLITTING, GaveUp): S.DEAD,
+        (S.SPLITTING, GaveUp): S.FAILED,
     }
 )
 
@@ -226,10 +226,10 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
 
 
 def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
-    dead = Tally(dead=chunk.request_count)
+    failed = Tally(failed=chunk.request_count)
     if isinstance(event, GaveUp):
-        return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=dead)
-    return replace(chunk, state=state, error_code="cancelled", error="the job was cancelled", tally=dead)
+        return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=failed)
+    return replace(chunk, state=state, error_code="cancelled", error="the job was cancelled", tally=failed)
 
 
 def _without_batch(
@@ -243,6 +243,6 @@ def _without_batch(
         error_code = ""
     # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced, and a
     # chunk that is held may be in doubt again.
-    is_kept = state is S.IN_DOUBT or (chunk.state is S.IN_DOUBT and state is S.HELD)
+    is_kept = state is S.AMBIGUOUS or (chunk.state is S.AMBIGUOUS and state is S.UNRESOLVED)
     file_id = chunk.file_id if is_kept else None
     return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)

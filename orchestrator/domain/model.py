@@ -49,21 +49,21 @@ class ChunkState(StrEnum):
     PLANNED = "planned"
     UPLOADED = "uploaded"
     SUBMITTING = "submitting"
-    IN_DOUBT = "in_doubt"
-    HELD = "held"
+    AMBIGUOUS = "ambiguous"
+    UNRESOLVED = "unresolved"
     SUBMITTED = "submitted"
     ENDED = "ended"
     SPLITTING = "splitting"
     COLLECTED = "collected"
     SPLIT = "split"
     CANCELLED = "cancelled"
-    DEAD = "dead"
+    FAILED = "failed"
 
 
-TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.DEAD})
+TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.FAILED})
 OVERDUE = "overdue"  # the error's code of a SUBMITTED chunk whose batch should have been over long ago
 HAS_BATCH = frozenset({ChunkState.SUBMITTED, ChunkState.ENDED, ChunkState.COLLECTED})
-IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD, ChunkState.SUBMITTED})
+IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED, ChunkState.SUBMITTED})
 
 
 class Outcome(StrEnum):
@@ -133,7 +133,7 @@ class Tally:
     """
 
     succeeded: int = 0
-    dead: int = 0
+    failed: int = 0
     waiting: int = 0  # failed, to be sent again
     resent: int = 0  # failed, travelling in another chunk now
     missing: int = 0  # of the failed: rows that no line answered

@@ -65,3 +65,12 @@ class Price:
 
     input_usd: Decimal
     output_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What the result columns are called, and whether the provider's own JSON is among them."""
+
+    prefix: str = "llm_"
+    custom_id: str = "custom_id"
+    raw: bool = False

@@ -96,19 +96,19 @@ class Reconciliation:
             may_send_again: False once rows of this chunk have been sent as often as the policy allows; then what
                 failed is dead.
         """
-        succeeded = dead = waiting = missing = 0
+        succeeded = failed = waiting = missing = 0
         for answer in self._answers.values():
             missing += answer is None
             answer = answer or absent
             succeeded += answer.succeeded
             again = not answer.succeeded and answer.retryable and may_send_again
             waiting += again
-            dead += not answer.succeeded and not again
+            failed += not answer.succeeded and not again
         lines = self._kept + self._duplicates + self._foreign + self._unreadable
-        assert succeeded + dead + waiting == len(self._answers) == self._kept + missing
+        assert succeeded + failed + waiting == len(self._answers) == self._kept + missing
         tally = Tally(
             succeeded=succeeded,
-            dead=dead,
+            failed=failed,
             waiting=waiting,
             missing=missing,
             lines=lines,

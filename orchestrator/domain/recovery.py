@@ -56,14 +56,14 @@ UNASKED = "the answer to the create was lost, and nothing can be asked about it"
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The batch exists; `twins` are further batches of the same attempt, to be cancelled."""
+    """The batch exists; `duplicate_batches` are further batches of the same attempt, to be cancelled."""
 
     batch_id: BatchId
-    twins: tuple[BatchId, ...] = ()
+    duplicate_batches: tuple[BatchId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Ambiguous:
     """The create has run out of time: its answer counts as lost."""
 
 
@@ -97,14 +97,14 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class NeedsPerson:
     """Only a person can tell."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class HoldForKey:
+class NeedsKey:
     """The key that is in now cannot tell: wait for the one that the create was sent with."""
 
 
@@ -113,7 +113,7 @@ class Reopen:
     """The key is back: what was held for its sake is in doubt again, and can be looked up."""
 
 
-Decision = Adopt | Doubt | Wait | Fence | LookAgain | Repeat | Absent | Hold | HoldForKey | Reopen
+Decision = Adopt | Ambiguous | Wait | Fence | LookAgain | Repeat | Absent | NeedsPerson | NeedsKey | Reopen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Evidence:
     now: datetime
     journal: BatchId | None  # what the side journal says
     listed: Sequence[BatchId]  # batches that bear the attempt's mark, oldest first; empty where none can be listed
-    wagered_usd: Decimal  # what attempts abandoned so far may cost twice
+    possibly_double_paid_usd: Decimal  # what attempts abandoned so far may cost twice
     is_other_key: bool = False  # the key is not the attempt's, and is not shown to be of the same account
 
 
@@ -152,30 +152,33 @@ def other_key_words(what: str, account: str) -> str:
 
 
 def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, bounds: Bounds) -> Decision:
-    """Decide the next move for a chunk in SUBMITTING, IN_DOUBT or HELD."""
-    assert chunk.state in (ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD) and chunk.sent_at is not None
-    if evidence.journal is not None and not (chunk.state is ChunkState.HELD and evidence.is_other_key):
+    """Decide the next move for a chunk in SUBMITTING, AMBIGUOUS or HELD."""
+    assert (
+        chunk.state in (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED)
+        and chunk.sent_at is not None
+    )
+    if evidence.journal is not None and not (chunk.state is ChunkState.UNRESOLVED and evidence.is_other_key):
         return Adopt(evidence.journal)  # held: a batch that this key's account does not know, so asking it is in vain
     settled_at = chunk.sent_at + timedelta(seconds=bounds.settle_s)
     if chunk.state is ChunkState.SUBMITTING:
-        return Doubt() if evidence.now >= settled_at else Wait(settled_at)
+        return Ambiguous() if evidence.now >= settled_at else Wait(settled_at)
     if evidence.listed:
         return Adopt(evidence.listed[0], tuple(evidence.listed[1:]))
-    wager = _wager(chunk, evidence, policy) if recovery is Recovery.UNKNOWABLE else None
-    if isinstance(wager, Absent):
-        return wager
-    if chunk.state is ChunkState.HELD:
+    resubmit = _resubmit(chunk, evidence, policy) if recovery is Recovery.UNKNOWABLE else None
+    if isinstance(resubmit, Absent):
+        return resubmit
+    if chunk.state is ChunkState.UNRESOLVED:
         is_back = chunk.error_code == OTHER_KEY and not evidence.is_other_key
         return Reopen() if is_back else Wait(evidence.now + timedelta(seconds=bounds.settle_s))
-    if wager is not None:
-        return wager
+    if resubmit is not None:
+        return resubmit
     if evidence.is_other_key:
-        return HoldForKey()
+        return NeedsKey()
     if policy.on_ambiguous is OnAmbiguous.HOLD:
-        return Hold(UNASKED)
+        return NeedsPerson(UNASKED)
     if recovery is Recovery.KEYED:
         known_until = chunk.sent_at + timedelta(seconds=bounds.key_s)
-        return Repeat() if evidence.now < known_until else Hold(FORGOTTEN)
+        return Repeat() if evidence.now < known_until else NeedsPerson(FORGOTTEN)
     return _prove(chunk, evidence, recovery, bounds)  # who can be asked is asked, also under "resubmit"
 
 
@@ -193,11 +196,11 @@ def _prove(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds)
     return Absent() if chunk.tries else LookAgain()
 
 
-def _wager(chunk: Chunk, evidence: Evidence, policy: Policy) -> Hold | Absent:
+def _resubmit(chunk: Chunk, evidence: Evidence, policy: Policy) -> NeedsPerson | Absent:
     if policy.on_ambiguous is not OnAmbiguous.RESUBMIT:
-        return Hold(UNASKED)
+        return NeedsPerson(UNASKED)
     if chunk.cost_usd_max is None:
-        return Hold("the answer to the create was lost; no price is known, so max_duplicate_usd cannot be kept")
-    if evidence.wagered_usd + chunk.cost_usd_max > policy.max_duplicate_usd:
-        return Hold("the answer to the create was lost, and sending again could pass policy.max_duplicate_usd")
+        return NeedsPerson("the answer to the create was lost; no price is known, so max_duplicate_usd cannot be kept")
+    if evidence.possibly_double_paid_usd + chunk.cost_usd_max > policy.max_duplicate_usd:
+        return NeedsPerson("the answer to the create was lost, and sending again could pass policy.max_duplicate_usd")
     return Absent(abandoned=True)

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
 from orchestrator.domain.errors import BudgetExhausted, LeaseLost
 from orchestrator.domain.model import AttemptState, AttemptToken, JobId
-from orchestrator.ledger import rows
-from orchestrator.ledger.schema import NANO, attempts, jobs
-from orchestrator.ledger.statements import ADD, CLOSE
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.schema import NANO, attempts, jobs
+from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A = attempts.c
 
@@ -49,7 +49,7 @@ def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> Non
 def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
     """Write what became of a create. Raises LeaseLost: nobody opened it, or its wager is not to be had any more."""
     if change.state is AttemptState.ABANDONED:
-        _refuse_beyond_wager(tx, job_id, change.token)
+        _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
     if change.batch_id is not None:
         values["batch_id"] = change.batch_id
@@ -59,10 +59,10 @@ def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> No
         raise LeaseLost(f"{change.token}: there is no such attempt")
 
 
-def _refuse_beyond_wager(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
+def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
     """Raise LeaseLost where this wager fitted `max_duplicate_usd` when it was decided on, and no longer does."""
     policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
-    wagered = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
-    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, wagered)
+    possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
+    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
     if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
         raise LeaseLost(f"job {job_id}: others have used up what may be paid twice, {policy.max_duplicate_usd} USD")

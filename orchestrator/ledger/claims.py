@@ -4,8 +4,8 @@ Rule 1: a step is due by what stands in the unit's own row, its job's state and 
 Rule 2: creates are handed out only while the account has room: batches in flight and creates already handed out
         count against the job's `batches_in_flight_max`. Who counts holds the account's lock, so that two who hand out
         at once do not both use the last of it.
-Rule 3: polls and creates are handed out only while the account has turns (`paces`), those that are due longest first:
-        with many batches in flight each is asked about less often, and none is left out.
+Rule 3: polls and creates are handed out only within the account's rate limits (`rate_limits`), those that are due
+        longest first: with many batches in flight each is polled less often, and none is left out.
 Rule 4: a pick waits for nobody: what another transaction has locked is passed over, and due again the next time.
 """
 
@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.lanes import LANE_OF
 from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
-from orchestrator.ledger import rows
-from orchestrator.ledger.locks import has_row_locks, lock_accounts
-from orchestrator.ledger.paces import Call, Paces
-from orchestrator.ledger.schema import Utc, accounts, chunks, jobs, shards
+from orchestrator.domain.queues import QUEUE_OF
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
+from orchestrator.ledger.db.schema import Utc, accounts, chunks, jobs, shards
+from orchestrator.ledger.rate_limits import Call, RateLimits
 
 C, S, J = chunks.c, shards.c, jobs.c
 _RUNNING = J.state == JobState.RUNNING
@@ -42,7 +42,9 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             sa.or_(C.state != ChunkState.SUBMITTED, sa.not_(C.cancel_sent)),
             _LIVE_JOB,
         ),
-        Step.RECOVER: sa.and_(C.state.in_((ChunkState.SUBMITTING, ChunkState.IN_DOUBT, ChunkState.HELD)), _LIVE_JOB),
+        Step.RECOVER: sa.and_(
+            C.state.in_((ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED)), _LIVE_JOB
+        ),
         Step.POLL: sa.and_(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),
@@ -56,7 +58,7 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
         Step.PLAN: sa.and_(S.state == ShardState.PLANNING, _MOVING_JOB),
     }
 )
-_PACED: Final[Mapping[Step, Call]] = MappingProxyType({Step.SUBMIT: Call.CREATE, Step.POLL: Call.POLL})
+_RATE_LIMITED: Final[Mapping[Step, Call]] = MappingProxyType({Step.SUBMIT: Call.CREATE, Step.POLL: Call.POLL})
 _BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # handed out only as far as there is room
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
@@ -96,7 +98,7 @@ _CHUNKS: Final = {
     .with_for_update(of=chunks, skip_locked=True)
     for step, condition in CHUNK_STEPS.items()
 }
-_PACED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindparam("waiting", expanding=True)))
+_RATE_LIMITED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindparam("waiting", expanding=True)))
 _SHARDS: Final = {
     step: sa.select(S.job_id, S.shard_no, S.token)
     .join(jobs, J.id == S.job_id)
@@ -141,7 +143,7 @@ class Claims:
         self._until = until
         self._bound: dict[str, Any] = {"now": now, "job_id": job_id}
         self._of_job = sa.true() if job_id is None else J.id == job_id
-        self._paces: dict[Step, Paces] = {}
+        self._rate_limits: dict[Step, RateLimits] = {}
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Hand out up to `limit` due steps, what brings results home before what sends more."""
@@ -149,9 +151,9 @@ class Claims:
             # Before anything is picked: whoever waits here must hold nothing that another waits for.
             names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
             lock_accounts(self._tx, names.all())
-        for step, call in _PACED.items():
+        for step, call in _RATE_LIMITED.items():
             if step in steps:
-                self._paces[step] = Paces(self._tx, call, self._now)
+                self._rate_limits[step] = RateLimits(self._tx, call, self._now)
         picked: list[Claim] = []
         for kinds, pick in ((CHUNK_STEPS, self._chunks), (JOB_STEPS, self._jobs), (SHARD_STEPS, self._shards)):
             for step in kinds:
@@ -168,35 +170,35 @@ class Claims:
         if step is not Step.SUBMIT:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
-        turns = self._paces[Step.SUBMIT].turns(limit)
-        room = self._room_to_send(taken, turns)
+        permits = self._rate_limits[Step.SUBMIT].permits(limit)
+        room = self._room_to_send(taken, permits)
         picked = []
         for row in self._rows(_CHUNKS[step], limit, roomy=list(room)):
             account = row["account"]
-            if taken[account] < room[row["job_id"]] and turns[account]:
+            if taken[account] < room[row["job_id"]] and permits[account]:
                 taken[account] += 1
-                turns[account] -= 1
+                permits[account] -= 1
                 picked.append(row)
         for account, count in Counter(row["account"] for row in picked).items():
-            self._paces[Step.SUBMIT].take(account, count)
+            self._rate_limits[Step.SUBMIT].take(account, count)
         return self._lease(chunks, step, picked)
 
     def _polls(self, limit: int) -> list[sa.RowMapping]:
         """Pick polls, of each account up to its turns."""
-        turns = self._paces[Step.POLL].turns(limit)
-        waiting = [account for account, count in turns.items() if not count]
-        if len(waiting) == len(turns):
+        permits = self._rate_limits[Step.POLL].permits(limit)
+        waiting = [account for account, count in permits.items() if not count]
+        if len(waiting) == len(permits):
             return []
-        query, bound = (_PACED_POLLS, {"waiting": waiting}) if waiting else (_CHUNKS[Step.POLL], {})
-        picked, taken = list[sa.RowMapping](), dict.fromkeys(turns, 0)
+        query, bound = (_RATE_LIMITED_POLLS, {"waiting": waiting}) if waiting else (_CHUNKS[Step.POLL], {})
+        picked, taken = list[sa.RowMapping](), dict.fromkeys(permits, 0)
         for row in self._rows(query, limit, **bound):
             # A job that was opened since the paces were read has an account that is not among them.
             account = row["account"]
-            if taken.get(account, 0) < turns.get(account, 0):
+            if taken.get(account, 0) < permits.get(account, 0):
                 taken[account] += 1
                 picked.append(row)
         for account, count in taken.items():
-            self._paces[Step.POLL].take(account, count)
+            self._rate_limits[Step.POLL].take(account, count)
         return picked
 
     def _jobs(self, step: Step, limit: int) -> list[Claim]:
@@ -225,7 +227,7 @@ class Claims:
             self._tx.execute(_LEASES[table.name], leases)
         return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
 
-    def _room_to_send(self, taken: dict[str, int], turns: Mapping[str, int]) -> dict[str, int]:
+    def _room_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""
         room: dict[str, int] = {}
         for job in (
@@ -235,7 +237,7 @@ class Claims:
             if account not in taken:
                 taken[account] = self._taken(account)
             in_flight_max = rows.policy_of(job["policy"]).batches_in_flight_max
-            if taken[account] < in_flight_max and turns.get(account) and not self._paused(account):
+            if taken[account] < in_flight_max and permits.get(account) and not self._paused(account):
                 room[job["id"]] = in_flight_max
         return room
 
@@ -301,6 +303,6 @@ def due_steps_sql(dialect: sa.Dialect) -> str:
     # The time of the statement, not of each row: or no index could be used.
     microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
     counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
-    lane = sa.case(*((counts.c.step == step.value, lane.value) for step, lane in LANE_OF.items()))
-    query = sa.select(lane.label("lane"), counts.c.step, counts.c.units).where(counts.c.units > 0)
+    queue = sa.case(*((counts.c.step == step.value, queue.value) for step, queue in QUEUE_OF.items()))
+    query = sa.select(queue.label("lane"), counts.c.step, counts.c.units).where(counts.c.units > 0)
     return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

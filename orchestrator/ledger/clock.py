@@ -19,7 +19,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import LedgerError
-from orchestrator.ledger.database import Database
+from orchestrator.ledger.db.database import Database
 
 REFRESH_S: Final = 30.0
 RETRY_S: Final = 5.0  # after a measurement that failed

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.dataset.slices import Slices
 from orchestrator.domain import money
 from orchestrator.domain.packing import Packer, tokens_of
 from orchestrator.planner.plan import Planning
-from orchestrator.slices import Slices
 
 if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from orchestrator import parts, records, spooled
+from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.leases import Renewal
-from orchestrator.planner.costing import Costing
-from orchestrator.slices import Slices
+from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
     from orchestrator.planner.render import Renderer
-    from orchestrator.ports import Clock, Ledger, Overview, Source, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Source
 
 SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is another step's
@@ -55,7 +55,9 @@ class _Slice:
     refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
 
 
-def plan(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, planning: Planning, clock: Clock) -> None:
+def plan(
+    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, planning: Planning, clock: Clock
+) -> None:
     """Plan a shard, slice by slice, until it is planned, enough is waiting to be sent, or time is up."""
     assert claim.unit.shard_no is not None
     shard = ledger.shard(claim.unit.job_id, claim.unit.shard_no)
@@ -66,7 +68,9 @@ def plan(claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, plan
         if job.state is JobState.CANCELLING:
             _set_aside(claim, shard, ledger=ledger, planning=planning, clock=clock)
         else:
-            _plan(claim, job, shard, ledger=ledger, overview=overview, spool=spool, planning=planning, clock=clock)
+            _plan(
+                claim, job, shard, ledger=ledger, overview=overview, job_files=job_files, planning=planning, clock=clock
+            )
     except (ConfigError, DatasetError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
@@ -79,7 +83,7 @@ def _plan(
     *,
     ledger: Ledger,
     overview: Overview,
-    spool: Spool,
+    job_files: JobFiles,
     planning: Planning,
     clock: Clock,
 ) -> None:
@@ -90,7 +94,7 @@ def _plan(
     rows = Slices(batches, shard.row_count)
     last = False
     while not last:
-        planned = _plan_slice(shard, rows, renderer, spool=spool, planning=planning)
+        planned = _plan_slice(shard, rows, renderer, job_files=job_files, planning=planning)
         done, now = rows.exhausted(), clock.now()
         after = replace(
             shard,
@@ -107,62 +111,71 @@ def _plan(
             ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=now)
             for chunk in planned.chunks
         ]
-        _keep_record(shard, after, added, spool)
+        _keep_record(shard, after, added, job_files)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
         if not last:
             renewal.keep()
         shard = written(after)
 
 
-def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, spool: Spool, planning: Planning) -> _Slice:
+def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
     """Render, pack and spool a slice. Nothing in the ledger names its files yet."""
     planned, packer = _Slice(), Packer(planning.limits)
-    draft, first, row = spooled.LinesDraft(), rows.row, rows.row
+    draft, first, row = request_files.LinesDraft(), rows.row, rows.row
     for start, batch in rows.until(shard.row_count + planning.slice_rows):
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
-            planned.refused.append(((shard.shard_no, start + refusal.offset), _dead(refusal.code, refusal.message)))
+            planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
         for row, line in enumerate(rendered.lines, start):
             if line is None:
                 continue
             if packer.too_large(len(line)):
-                planned.refused.append(((shard.shard_no, row), _dead(TOO_LARGE, TOO_LARGE_WORDS.format(len(line)))))
+                planned.refused.append(((shard.shard_no, row), _failed(TOO_LARGE, TOO_LARGE_WORDS.format(len(line)))))
                 continue
             if packer.starts_new(len(line)):
-                planned.chunks.append(_close(shard, planned, draft, (first, row), spool=spool, planning=planning))
-                draft, first = spooled.LinesDraft(), row
+                planned.chunks.append(
+                    _close(shard, planned, draft, (first, row), job_files=job_files, planning=planning)
+                )
+                draft, first = request_files.LinesDraft(), row
             draft.add(line)
     if draft.line_count:
-        planned.chunks.append(_close(shard, planned, draft, (first, rows.row), spool=spool, planning=planning))
+        planned.chunks.append(_close(shard, planned, draft, (first, rows.row), job_files=job_files, planning=planning))
     if planned.refused:
-        _write_refused(spool, shard, planned.refused)
+        _write_refused(job_files, shard, planned.refused)
     return planned
 
 
 def _close(
-    shard: Shard, planned: _Slice, draft: spooled.LinesDraft, rows: tuple[int, int], *, spool: Spool, planning: Planning
+    shard: Shard,
+    planned: _Slice,
+    draft: request_files.LinesDraft,
+    rows: tuple[int, int],
+    *,
+    job_files: JobFiles,
+    planning: Planning,
 ) -> Chunk:
     name = f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
-    chunk = planning.costing.chunk(shard.job_id, name, draft.write(spool, name))
+    chunk = planning.costing.chunk(shard.job_id, name, draft.write(job_files, name))
     return replace(chunk, shard_no=shard.shard_no, row_start=rows[0], row_end=rows[1])
 
 
-def _dead(code: str, message: str) -> Answer:
+def _failed(code: str, message: str) -> Answer:
     return Answer(succeeded=False, error_code=code, error_message=message)
 
 
-def _write_refused(spool: Spool, shard: Shard, refused: list[tuple[RowKey, Answer]]) -> None:
+def _write_refused(job_files: JobFiles, shard: Shard, refused: list[tuple[RowKey, Answer]]) -> None:
     refused.sort(key=lambda pair: pair[0])
     told = repr([(key, answer.error_code) for key, answer in refused]).encode()
     # Named by content: what a plan left that was never recorded is harmless, for an answer beats a refusal.
-    name = f"{spooled.refusals_folder(shard.shard_no)}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
-    with spool.create(name) as file:
-        parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
+    folder = request_files.refusals_folder(shard.shard_no)
+    name = f"{folder}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
+    with job_files.create(name) as file:
+        result_parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
 
 
-def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], spool: Spool) -> None:
+def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], job_files: JobFiles) -> None:
     records.keep_slice(
-        spool,
+        job_files,
         records.SlicePlan(
             shard_no=before.shard_no,
             slice_no=before.slice_count,

@@ -20,8 +20,8 @@ import orjson
 import pyarrow as pa
 
 from orchestrator.domain.errors import DatasetError
+from orchestrator.planner.json_text import EscapedTexts, escaped_texts, plain_values
 from orchestrator.planner.template import CompiledBody, Field
-from orchestrator.planner.texts import EscapedTexts, escaped_texts, plain_values
 
 NullPolicy = Literal["error", "empty", "skip"]
 NULL_SKIPPED: Final = "null_skipped"

@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import parts, records, spooled
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
 from orchestrator.domain.model import Chunk, Claim, JobState, Step
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
-from orchestrator.parts import Failed
-from orchestrator.planner.costing import Costing
+from orchestrator.job_files import records, request_files, result_parts
+from orchestrator.job_files.result_parts import Failed
+from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
     from orchestrator.domain.reconcile import RowKey
-    from orchestrator.ports import Clock, Ledger, Overview, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger, Overview
 
 SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
 
@@ -31,19 +31,19 @@ class Gathering:
 
     limits: Limits
     costing: Costing
-    reader: spooled.RowReader
+    reader: request_files.RowReader
 
 
 @dataclass(slots=True)
 class _Retry:
     """A retry chunk being filled."""
 
-    draft: spooled.LinesDraft = field(default_factory=spooled.LinesDraft)
+    draft: request_files.LinesDraft = field(default_factory=request_files.LinesDraft)
     keys: list[RowKey] = field(default_factory=list)
 
 
 def retry(
-    claim: Claim, *, ledger: Ledger, overview: Overview, spool: Spool, gathering: Gathering, clock: Clock
+    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, gathering: Gathering, clock: Clock
 ) -> None:
     """Gather waiting rows of the lowest round into retry chunks; where the job is being cancelled, let them be dead."""
     job = ledger.job(claim.unit.job_id)
@@ -52,24 +52,26 @@ def retry(
     waiting = overview.waiting(job.id, limit=SOURCES_MAX)
     now = clock.now()
     if job.state is JobState.CANCELLING:
-        changes = [change for chunk in waiting for change in _let_die(chunk, spool=spool, reader=gathering.reader)]
+        changes = [
+            change for chunk in waiting for change in _let_die(chunk, job_files=job_files, reader=gathering.reader)
+        ]
         made = 0
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
         changes = [_resent(chunk) for chunk in sources]
-        retries = _fill(sources, spool=spool, gathering=gathering)
+        retries = _fill(sources, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
         laid = []
         for number, filled in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
-            chunk = gathering.costing.chunk(job.id, name, filled.draft.write(spool, name))
-            covered = spooled.count_by_shard(filled.keys)
+            chunk = gathering.costing.chunk(job.id, name, filled.draft.write(job_files, name))
+            covered = request_files.count_by_shard(filled.keys)
             laid.append(records.Laid(chunk=replace(chunk, round=round_no), rows_by_shard=covered))
         changes += [ChunkAdded(chunk=one.chunk, rows_by_shard=one.rows_by_shard, due_at=now) for one in laid]
         if laid:
             taken = {chunk.name: chunk.tally.waiting for chunk in sources}
-            records.keep_retry(spool, job.retry_count + 1, records.RetryPlan(laid=tuple(laid), sources=taken))
+            records.keep_retry(job_files, job.retry_count + 1, records.RetryPlan(laid=tuple(laid), sources=taken))
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 
@@ -86,23 +88,23 @@ def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
     return sources
 
 
-def _failed(chunk: Chunk, spool: Spool) -> set[RowKey] | None:
+def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
     """Return the chunk's rows that are waiting; None for all of them, where it never had results."""
     if not chunk.part:
         return None
     which = Failed.RETRYABLE
     if chunk.regather:  # its dead rows; those that could be retried are among them unless they travel elsewhere
-        which = Failed.DEAD if chunk.tally.resent else Failed.ALL
-    with spool.open(chunk.part) as part:
-        return set(parts.read_failed(part, which))
+        which = Failed.FAILED if chunk.tally.resent else Failed.ALL
+    with job_files.open(chunk.part) as part:
+        return set(result_parts.read_failed(part, which))
 
 
-def _fill(sources: list[Chunk], *, spool: Spool, gathering: Gathering) -> list[_Retry]:
+def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[_Retry]:
     packer = Packer(gathering.limits)
     retries: list[_Retry] = []
     for chunk in sources:
-        wanted = _failed(chunk, spool)
-        for line in spooled.lines(spool, chunk.requests):
+        wanted = _failed(chunk, job_files)
+        for line in request_files.lines(job_files, chunk.requests):
             key = gathering.reader.key(line)
             if wanted is not None and key not in wanted:
                 continue
@@ -118,11 +120,11 @@ def _resent(chunk: Chunk) -> Change:
     return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=False), due_at=None)
 
 
-def _let_die(chunk: Chunk, *, spool: Spool, reader: spooled.RowReader) -> list[Change]:
-    keys = _failed(chunk, spool)
-    dead = spooled.count_by_shard(reader.keys(spool, chunk) if keys is None else keys)
-    tally = replace(chunk.tally, waiting=0, dead=chunk.tally.dead + chunk.tally.waiting)
+def _let_die(chunk: Chunk, *, job_files: JobFiles, reader: request_files.RowReader) -> list[Change]:
+    keys = _failed(chunk, job_files)
+    failed = request_files.count_by_shard(reader.keys(job_files, chunk) if keys is None else keys)
+    tally = replace(chunk.tally, waiting=0, failed=chunk.tally.failed + chunk.tally.waiting)
     return [
         ChunkMoved(before=chunk, after=replace(chunk, tally=tally), due_at=None),
-        RowsSettled(chunk_id=chunk.id, by_shard=dead, dead=dead),
+        RowsSettled(chunk_id=chunk.id, by_shard=failed, failed=failed),
     ]

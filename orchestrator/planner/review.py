@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain import review as rules
+from orchestrator.domain import progress as rules
 from orchestrator.domain.changes import JobMoved
 from orchestrator.domain.model import ACTIVE_JOBS, Claim, Step
 

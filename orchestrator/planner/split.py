@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator import records, spooled
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved
 from orchestrator.domain.lifecycle import Divided
 from orchestrator.domain.model import ChunkState, Claim
-from orchestrator.planner.costing import Costing
+from orchestrator.job_files import records, request_files
+from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Spool
+    from orchestrator.ports import Clock, JobFiles, Ledger
 
 
 def split(
-    claim: Claim, *, ledger: Ledger, spool: Spool, costing: Costing, reader: spooled.RowReader, clock: Clock
+    claim: Claim,
+    *,
+    ledger: Ledger,
+    job_files: JobFiles,
+    costing: Costing,
+    reader: request_files.RowReader,
+    clock: Clock,
 ) -> None:
     """Replace a chunk by two halves, which are sent in its place."""
     assert claim.unit.chunk_id is not None
@@ -26,9 +32,9 @@ def split(
         return
     assert chunk.request_count > 1
     half = (chunk.request_count + 1) // 2
-    drafts = (spooled.LinesDraft(), spooled.LinesDraft())
+    drafts = (request_files.LinesDraft(), request_files.LinesDraft())
     keys: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
-    for number, line in enumerate(spooled.lines(spool, chunk.requests)):
+    for number, line in enumerate(request_files.lines(job_files, chunk.requests)):
         drafts[number >= half].add(line)
         keys[number >= half].append(reader.key(line))
     now = clock.now()
@@ -37,9 +43,9 @@ def split(
     ranges = ((chunk.row_start, middle), (middle, chunk.row_end))
     laid = []
     for letter, draft, rows, covered in zip("ab", drafts, ranges, keys, strict=True):
-        part = costing.chunk(chunk.job_id, f"{chunk.name}{letter}", draft.write(spool, f"{chunk.name}{letter}"))
+        part = costing.chunk(chunk.job_id, f"{chunk.name}{letter}", draft.write(job_files, f"{chunk.name}{letter}"))
         part = replace(part, shard_no=chunk.shard_no, row_start=rows[0], row_end=rows[1], round=chunk.round)
-        laid.append(records.Laid(chunk=part, rows_by_shard=spooled.count_by_shard(covered)))
+        laid.append(records.Laid(chunk=part, rows_by_shard=request_files.count_by_shard(covered)))
     changes += [ChunkAdded(chunk=one.chunk, rows_by_shard=one.rows_by_shard, due_at=now) for one in laid]
-    records.keep_split(spool, records.SplitPlan(chunk=chunk.name, laid=tuple(laid)))
+    records.keep_split(job_files, records.SplitPlan(chunk=chunk.name, laid=tuple(laid)))
     ledger.record(claim, *changes, now=now)

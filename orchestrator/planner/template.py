@@ -21,8 +21,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.types as pat
 
+from orchestrator.dataset.schema import by_likeness
 from orchestrator.domain.errors import ConfigError
-from orchestrator.planner.schema import by_likeness
 
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAMES_MAX: Final = 10

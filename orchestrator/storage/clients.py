@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from orchestrator.buckets import advice, s3_service
 from orchestrator.domain.errors import ConfigError
+from orchestrator.storage.object_url import advice, s3_service
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config

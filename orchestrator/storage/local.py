@@ -1,4 +1,4 @@
-"""The `Spool` port on a local disk.
+"""The `JobFiles` port on a local disk.
 
 A file is written under a temporary name in its own folder, fsynced, put in place by a hard link (which refuses to
 replace), and its folder is fsynced: after a power loss it is there whole or not at all.
@@ -17,14 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from orchestrator import permissions
 from orchestrator.domain.errors import StorageError
+from orchestrator.storage import permissions
 from orchestrator.storage.names import TEMPORARY, parts_of
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
 
 
-class LocalSpool:
+class LocalJobFiles:
     """A job's files under one folder."""
 
     def __init__(self, root: Path, *, is_private: bool = True) -> None:

@@ -11,7 +11,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.storage.names import TEMPORARY
-from orchestrator.storage.objects import reason_of
+from orchestrator.storage.object_store import reason_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

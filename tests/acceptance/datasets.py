@@ -86,7 +86,7 @@ def read_output(path: Path | str) -> pa.Table:
 
 
 def check_exact(
-    output: pa.Table, source: pa.Table, *, dead: Mapping[str, int] | None = None, empty_count: int = 0
+    output: pa.Table, source: pa.Table, *, failed: Mapping[str, int] | None = None, empty_count: int = 0
 ) -> None:
     """Check that each source row is there once, in order, with its own answer, or dead of an expected code.
 
@@ -102,10 +102,10 @@ def check_exact(
             assert said[:2] in ([], ["[simulated]", mark(row["number"])]), row
             assert row["llm_error_code"] is None, row
         else:
-            assert row["llm_status"] == "dead"
+            assert row["llm_status"] == "failed"
             assert row["llm_response"] is None
-    died = [code for code, how in zip(*_columns(output), strict=True) if how == "dead"]
-    assert Counter(died) == Counter(dead or {})
+    died = [code for code, how in zip(*_columns(output), strict=True) if how == "failed"]
+    assert Counter(died) == Counter(failed or {})
     assert empty_count == 0
     assert len(set(output["custom_id"].to_pylist())) == source.num_rows
 
@@ -116,12 +116,12 @@ def _columns(output: pa.Table) -> tuple[list[Any], list[Any]]:
 
 def check_books(status: Mapping[str, Any]) -> None:
     """Check that a report adds up: rows, lines and sends."""
-    assert status["rows"] == status["succeeded"] + status["dead"]
+    assert status["rows"] == status["succeeded"] + status["failed"]
     assert not status["planning"]
-    assert status["waiting_for_retry"] == status["in_flight"] == status["held_chunks"] == 0
+    assert status["waiting_for_retry"] == status["in_flight"] == status["unresolved_chunks"] == 0
     answered = status["lines"] - status["duplicates"] - status["foreign"] - status["unreadable"]
     assert answered >= status["succeeded"]
-    assert answered + status["missing"] >= status["rows"] - status["dead"]
+    assert answered + status["missing"] >= status["rows"] - status["failed"]
 
 
 def check_audit(job_id: str, work: Path | str) -> None:

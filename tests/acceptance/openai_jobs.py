@@ -31,7 +31,7 @@ class Scene:
 
     name: str
     plan: Mapping[str, Any]
-    dead: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 

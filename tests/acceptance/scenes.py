@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 import orchestrator
-from orchestrator import JobHeld, Result, open_job
+from orchestrator import JobUnresolved, Result, open_job
 from tests.acceptance.datasets import MODEL, QUICK, check_audit, marked, read_output
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -31,7 +31,7 @@ class Scene:
 
     name: str
     plan: Mapping[str, Any]
-    dead: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
     empty_count: int = 0
     was_made: bool | None = None  # of a scene whose first create is held: whether the provider has the batch
     flags: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def _run(scene: Scene, gateway: GatewayProcess, work: Path) -> Result:
 def _until_held(scene: Scene, gateway: GatewayProcess, work: Path) -> dict[str, Any]:
     try:
         _run(scene, gateway, work)
-    except JobHeld as held:
+    except JobUnresolved as held:
         [job] = [open_job(path.name, work=work) for path in work.glob("job-*")]
         done = int(job.status().as_dict()["succeeded"])  # type: ignore[call-overload]
         return {"said": str(held), "done_meanwhile": done, "resolved": resolve_all(gateway, job)}

@@ -19,15 +19,15 @@ import pytest
 import xxhash
 
 import orchestrator
-from orchestrator import Audit, JobHeld
-from orchestrator.auditing.archive import sums_of
-from orchestrator.auditing.findings import Nothing
+from orchestrator import Audit, JobUnresolved
+from orchestrator.audit.chunk_files import sums_of
+from orchestrator.audit.findings import Nothing
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer
-from orchestrator.parts import write_part
+from orchestrator.job_files.result_parts import write_part
 from tests.acceptance.command_line import CommandLine, kill, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, marked, write_dataset, write_job
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 ROWS: Final = 90
@@ -351,7 +351,7 @@ def test_a_revision_beside_the_first_is_audited_too(gateway: GatewayProcess, tmp
     result = orchestrator.open_job(job_id, work=tmp_path / "work").retry()
     copy = Copy(work=tmp_path / "work", job_id=job_id)
 
-    assert result.counts["dead"] == 0
+    assert result.counts["failed"] == 0
     assert copy.audit(deep=True).differences == []
     flip(copy.first("output/part-*"))
     assert [one.unit for one in copy.audit(deep=True).differences] == ["output/part-00000.parquet"]
@@ -375,7 +375,7 @@ def test_a_create_sent_again_on_a_wager_is_named_with_its_price(gateway: Gateway
 def test_a_held_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> None:
     """It waits for a person, and nothing differs."""
     gateway.set_faults({"create": {"lost": 1}})
-    with pytest.raises(JobHeld):
+    with pytest.raises(JobUnresolved):
         run(gateway, tmp_path / "work", 60)
     [job_id] = [path.name for path in (tmp_path / "work").glob("job-*")]
 
@@ -387,17 +387,17 @@ def test_a_held_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> 
 
 def test_failures_that_were_charged_for_are_added_up() -> None:
     """From the parts: what rows cost that have no answer."""
-    spool = MemorySpool()
+    job_files = MemorySpool()
     rows = [
         ((0, 0), Answer(succeeded=True, input_tokens=1_000_000, output_tokens=0)),
         ((0, 1), Answer(succeeded=False, input_tokens=2_000_000, output_tokens=0, error_code="content_filter")),
         ((0, 2), Answer(succeeded=False, error_code="500")),
     ]
     price = Price(input_usd=Decimal(1), output_usd=Decimal(4))
-    with spool.create("parts/one.parquet") as file:
+    with job_files.create("parts/one.parquet") as file:
         write_part(file, iter(rows), batch_id="b", round=1, fees_usd=None, price=price)
 
-    sums = sums_of(spool, "parts/one.parquet")
+    sums = sums_of(job_files, "parts/one.parquet")
 
     assert (sums.succeeded, sums.failed) == (1, 2)
     assert (sums.cost_usd, sums.failed_usd) == (Decimal(3), Decimal(2))

@@ -25,7 +25,7 @@ def only_job(cli: CommandLine) -> JobHandle:
 def check_cancelled(status: dict[str, Any], job: JobHandle, row_count: int) -> None:
     """Check that a cancelled job accounts for every row, and kept every answer that was made."""
     assert status["state"] == "cancelled"
-    assert status["rows"] == status["succeeded"] + status["dead"] == row_count
+    assert status["rows"] == status["succeeded"] + status["failed"] == row_count
     output = read_output(job.results().path)
     assert output.select(["number", "text"]).equals(marked(row_count))
     for row in output.to_pylist():
@@ -109,7 +109,7 @@ def test_dead_rows_are_sent_again_by_retry_into_a_new_revision(
     handle = only_job(cli)
     first = handle.results().path
     before = {path: path.read_bytes() for path in Path(first).glob("*") if path.is_file()}
-    check_exact(read_output(first), marked(60), dead={"400": 15})
+    check_exact(read_output(first), marked(60), failed={"400": 15})
     gateway.set_faults({})
 
     again = cli.run("retry", job, "--json")

@@ -36,9 +36,9 @@ FAULTS: Final[tuple[Scene, ...]] = (
     Scene(name="batch: expired, in lines", plan={"batch": {"expire": 1, "expired_lines": True}}),
     Scene(name="rows: 429 and 500", plan={"rows": {"fail": {"429": 3, "500": 2}}}),
     Scene(name="rows: 500 without a line", plan={"rows": {"fail": {"500": 3}, "no_line": True}}),
-    Scene(name="rows: 400", plan={"rows": {"fail": {"400": 2}, "times": 0}}, dead={"400": 6}),
-    Scene(name="rows: 500 for ever", plan={"rows": {"fail": {"500": 1.0}, "times": 0}}, dead={"500": ROWS}),
-    Scene(name="rows: filtered", plan={"rows": {"filtered": 1}}, dead={"content_filter": 3}),
+    Scene(name="rows: 400", plan={"rows": {"fail": {"400": 2}, "times": 0}}, failed={"400": 6}),
+    Scene(name="rows: 500 for ever", plan={"rows": {"fail": {"500": 1.0}, "times": 0}}, failed={"500": ROWS}),
+    Scene(name="rows: filtered", plan={"rows": {"filtered": 1}}, failed={"content_filter": 3}),
     Scene(name="lines: missing", plan={"lines": {"missing": 2}}),
     Scene(name="lines: null custom_id", plan={"lines": {"null_custom_id": 2}}),
     Scene(name="lines: foreign custom_id", plan={"lines": {"foreign_custom_id": 2}}),
@@ -144,7 +144,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, sta
     """Rows in = succeeded + dead, each answer on its own row, and no row paid twice but by the provider's doing."""
     outcome = stage.outcome(scene)
 
-    check_exact(outcome.output, SOURCE, dead=scene.dead, empty_count=scene.empty_count)
+    check_exact(outcome.output, SOURCE, failed=scene.failed, empty_count=scene.empty_count)
     check_books(outcome.status)
     check_bill(outcome.bill)
 

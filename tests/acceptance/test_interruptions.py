@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import JobHandle, JobHeld, open_job
+from orchestrator import JobHandle, JobUnresolved, open_job
 from tests.acceptance.command_line import CommandLine, Ended, ended, kill, wait_until
 from tests.acceptance.datasets import (
     check_audit,
@@ -27,7 +27,7 @@ from tests.gateway_process import GatewayProcess, running_gateway
 
 KILLS: Final = 10
 ROWS: Final = 20_000
-HELD: Final = 3
+UNRESOLVED: Final = 3
 INTERRUPTED: Final = 130
 
 
@@ -45,7 +45,7 @@ def only_job(work: Path) -> JobHandle:
 def run_to_the_end(cli: CommandLine, job: Path, gateway: GatewayProcess) -> Ended:
     """Run a job; where chunks are held, do what the message says, and run it again."""
     finished = cli.run("run", job, "--json")
-    if finished.code == HELD:
+    if finished.code == UNRESOLVED:
         assert "orchestrator resolve" in finished.said
         assert resolve_all(gateway, only_job(cli.work))
         finished = cli.run("run", job, "--json")
@@ -105,7 +105,7 @@ def test_a_provider_that_dies_in_the_middle_costs_nothing_twice(
     gateway.restart()
 
     first = ended(process)
-    assert first.code in (0, HELD), first
+    assert first.code in (0, UNRESOLVED), first
     run_to_the_end(cli, job, gateway)
 
     check_whole(cli, gateway, 600, 20)
@@ -165,7 +165,7 @@ def test_what_was_begun_and_never_answered_is_told_by_the_python_api_too(
     cli.cut_short("run", job, when=lambda: batch_count(gateway) == 1, what="the batch whose answer never comes")
 
     handle = only_job(cli.work)
-    with pytest.raises(JobHeld, match="orchestrator resolve"):
+    with pytest.raises(JobUnresolved, match="orchestrator resolve"):
         handle.resume()
     assert [batch is not None for batch in resolve_all(gateway, handle).values()] == [True]
     handle.resume()

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import structlog
 
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill
 from tests.acceptance.datasets import check_bill, check_exact, marked, read_output, write_dataset, write_job
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -183,7 +183,7 @@ def test_a_wrong_key_pauses_the_account_and_the_right_one_finishes(
     assert "sk-wrong-canary" not in stopped.said
     assert "Traceback" not in stopped.said
     status = cli.status(job)
-    assert (status["dead"], status["held_chunks"], status["batches"]) == (0, 0, 0)
+    assert (status["failed"], status["unresolved_chunks"], status["batches"]) == (0, 0, 0)
     assert "401" in status["account_paused"]
     finished(cli, job, gateway)
 
@@ -258,7 +258,7 @@ def test_a_first_batch_that_is_refused_stops_the_job_before_the_rest_is_sent(
     assert stopped.code == WAITING, stopped
     assert "400" in stopped.said
     status = cli.status(job)
-    assert (status["state"], status["held_chunks"], status["dead"]) == ("stopped", 0, 0)
+    assert (status["state"], status["unresolved_chunks"], status["failed"]) == ("stopped", 0, 0)
     assert set(status["chunks"]) == {"planned"}
     gateway.set_faults({})
     finished(cli, job, gateway)

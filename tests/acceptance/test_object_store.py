@@ -45,7 +45,7 @@ def test_a_job_all_of_whose_places_are_urls_ends_exact(
 
     result = orchestrator.run(job)
 
-    assert result.counts == {"rows": ROWS, "succeeded": ROWS, "dead": 0}
+    assert result.counts == {"rows": ROWS, "succeeded": ROWS, "failed": 0}
     assert result.path == f"s3://{bucket}/answers/far"
     output = result.to_arrow()
     assert [int(number) for number in output["number"].to_pylist()] == list(range(ROWS))

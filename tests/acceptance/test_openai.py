@@ -30,7 +30,7 @@ QUEUE_FULL: Final = Scene(name="batch: the queue is full", plan={"batch": {"toke
 ALL_FAIL: Final = Scene(
     name="rows: 400 for all, a null output file",
     plan={"rows": {"fail": {"400": 1.0}, "times": 0}},
-    dead={"400": ROWS},
+    failed={"400": ROWS},
 )
 SCENES: Final = (
     CALM,
@@ -101,7 +101,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, pla
     """Rows in = succeeded + dead, each answer on its own row, none paid twice but by the provider's doing."""
     outcome = played.outcome(scene.name)
 
-    check_exact(outcome.output, SOURCE, dead=scene.dead)
+    check_exact(outcome.output, SOURCE, failed=scene.failed)
     check_books(outcome.result.status.as_dict())
     check_bill(outcome.bill)
     if scene is CALM:
@@ -134,7 +134,7 @@ def test_a_cancelled_job_keeps_what_was_answered(tmp_path: Path) -> None:
         handle = open_job(folder.name, work=cli.work)
         wait_until(lambda: handle.status().state == "cancelled", "the cancel to be carried out")
         status = handle.status().as_dict()
-        assert status["rows"] == status["succeeded"] + status["dead"] == 200  # type: ignore[operator]
+        assert status["rows"] == status["succeeded"] + status["failed"] == 200  # type: ignore[operator]
         output = read_output(handle.results().path)
         assert output.select(["number", "text"]).equals(marked(200))
         answers = [row for row in output.to_pylist() if row["llm_status"] == "succeeded"]

@@ -70,9 +70,9 @@ def test_twins_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
         finished = cli.run("run", job, "--json")
 
         assert finished.code == 0, finished
-        oldest, twin = listed(gateway)
+        oldest, duplicate_batch = listed(gateway)
         assert (oldest["id"], oldest["status"]) == (first["id"], "completed")
-        assert twin["status"] in ("cancelling", "cancelled")
+        assert duplicate_batch["status"] in ("cancelling", "cancelled")
         [output] = cli.work.glob("*/output")
         check_exact(read_output(output), marked(ROWS))
 

@@ -163,7 +163,7 @@ def test_an_empty_dataset_gives_an_empty_output_with_all_columns(
     result = run(dataset)
 
     assert result.to_arrow().column_names == ["number", "text", *RESULT_COLUMNS]
-    assert result.counts == {"rows": 0, "succeeded": 0, "dead": 0}
+    assert result.counts == {"rows": 0, "succeeded": 0, "failed": 0}
     assert len(result.to_pandas()) == 0
     assert len(provider.batches()) == before
 
@@ -232,7 +232,7 @@ def test_money_counts_and_failures_are_the_providers_own(gateway: GatewayProcess
         policy={"chunk_requests_max": 10},
     )
 
-    assert result.counts == {"rows": ROWS, "succeeded": ROWS - 6, "dead": 6}
+    assert result.counts == {"rows": ROWS, "succeeded": ROWS - 6, "failed": 6}
     assert result.failures()["number"].to_pylist() == [0, 1, 10, 11, 20, 21]
     assert set(result.failures()["llm_error_code"].to_pylist()) == {"content_filter"}
     assert dict(result.errors()) == {"content_filter": 6}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 import orchestrator
-from orchestrator import ConfigError, JobHandle, JobHeld
+from orchestrator import ConfigError, JobHandle, JobUnresolved
 from tests.acceptance.command_line import CommandLine, kill, wait_until
 from tests.acceptance.datasets import (
     MODEL,
@@ -34,8 +34,8 @@ TROUBLE: Final = {
     "rows": {"fail": {"500": 0.1, "400": 0.03}},
     "lines": {"missing": 0.02, "not_json": 0.02, "duplicate": 0.05},
 }
-HELD: Final = 3
-COUNTED: Final = ("rows", "succeeded", "dead", "batches", "lines", "missing", "duplicates", "foreign", "unreadable")
+UNRESOLVED: Final = 3
+COUNTED: Final = ("rows", "succeeded", "failed", "batches", "lines", "missing", "duplicates", "foreign", "unreadable")
 
 
 def run(gateway: GatewayProcess, work: Path, rows: int, **policy: Any) -> orchestrator.Result:
@@ -100,13 +100,13 @@ def test_dead_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProces
     """What a person may do with a job does not hang on whose ledger it is."""
     gateway.set_faults({"rows": {"fail": {"400": 2}, "times": 1}})
     work = tmp_path / "work"
-    assert run(gateway, work, 60).counts["dead"] == 6
+    assert run(gateway, work, 60).counts["failed"] == 6
     lose_the_ledger(work)
     orchestrator.recover(work=work)
 
     result = handle(work).retry()
 
-    assert result.counts == {"rows": 60, "succeeded": 60, "dead": 0}
+    assert result.counts == {"rows": 60, "succeeded": 60, "failed": 0}
     check_exact(read_output(result.path), marked(60))
     assert orchestrator.audit(result.job_id, work=work, deep=True).differences == []
     before = sums(handle(work))
@@ -131,7 +131,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     recovered = cli.run("recover", "--json")
     assert recovered.code == 0, recovered
     finished = cli.run("run", job, "--json")
-    if finished.code == HELD:
+    if finished.code == UNRESOLVED:
         assert resolve_all(gateway, handle(cli.work))
         finished = cli.run("run", job, "--json")
 
@@ -164,7 +164,7 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
         assert cli.run("recover").code == 0
 
     finished = cli.run("run", job, "--json")
-    if finished.code == HELD:
+    if finished.code == UNRESOLVED:
         resolve_all(gateway, handle(cli.work))
         finished = cli.run("run", job, "--json")
 
@@ -198,7 +198,7 @@ def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
 
     assert told.code == 0
     assert "creates under way when the ledger was lost: 1" in told.out
-    assert held.code == HELD, held
+    assert held.code == UNRESOLVED, held
     assert batch_count(gateway) == 3
     assert [batch is not None for batch in resolve_all(gateway, handle(cli.work)).values()] == [True]
     assert cli.run("run", job).code == 0
@@ -220,7 +220,7 @@ def test_held_creates_that_take_all_the_room_end_the_run(
 
     held = cli.run("run", job)
 
-    assert held.code == HELD, held
+    assert held.code == UNRESOLVED, held
     resolve_all(gateway, handle(cli.work))
     assert cli.run("run", job).code == 0
     assert (gateway.bill()["paid_twice"], gateway.bill()["creates"]) == (0, 5)
@@ -231,7 +231,7 @@ def test_what_a_person_said_before_is_not_asked_again(gateway: GatewayProcess, t
     """A resolved create stays resolved: its batch is known from the folder."""
     gateway.set_faults({"create": {"lost": 1}})
     work = tmp_path / "work"
-    with pytest.raises(JobHeld):
+    with pytest.raises(JobUnresolved):
         run(gateway, work, 60)
     resolve_all(gateway, handle(work))
     lose_the_ledger(work)
@@ -255,7 +255,7 @@ def test_an_old_ledger_is_told_what_it_has_forgotten(cli: CommandLine, tmp_path:
         with sqlite3.connect(cli.work / "ledger.db") as ledger, sqlite3.connect(back_up) as copy:
             ledger.backup(copy)
         early = cli.run("run", job)
-        if early.code == HELD:
+        if early.code == UNRESOLVED:
             resolve_all(gateway, handle(cli.work))
             assert cli.run("run", job).code == 0
         lose_the_ledger(cli.work)

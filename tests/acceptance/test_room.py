@@ -16,7 +16,7 @@ from tests.gateway_process import GatewayProcess, running_gateway
 
 ROWS: Final = 100
 POLICY: Final = {"chunk_requests_max": 20, "batches_in_flight_max": 3}
-HELD: Final = 3
+UNRESOLVED: Final = 3
 
 pytestmark = pytest.mark.usefixtures("key")
 
@@ -39,7 +39,7 @@ def chunks(cli: CommandLine, name: str) -> dict[str, int]:
 
 def check_all(cli: CommandLine, gateway: GatewayProcess, *names: str) -> None:
     for name in names:
-        assert handle(cli, name).results().counts == {"rows": ROWS, "succeeded": ROWS, "dead": 0}
+        assert handle(cli, name).results().counts == {"rows": ROWS, "succeeded": ROWS, "failed": 0}
         check_audit(handle(cli, name).job_id, cli.work)
     bill = gateway.bill()
     assert (bill["creates"], bill["paid_twice"]) == (len(names) * ROWS // 20, 0)
@@ -71,12 +71,12 @@ def test_held_creates_of_another_job_that_take_all_the_room_are_named(
     """The run ends and says whose they are; once a person has looked, it goes on."""
     first, second = (a_job(tmp_path, gateway, name) for name in ("first", "second"))
     gateway.set_faults({"create": {"lost": 3}})
-    assert cli.run("run", first).code == HELD
+    assert cli.run("run", first).code == UNRESOLVED
     gateway.set_faults({})
 
     held = cli.run("run", second, deadline_s=90)
 
-    assert held.code == HELD, held
+    assert held.code == UNRESOLVED, held
     assert f"orchestrator resolve {handle(cli, 'first').job_id}" in held.said
     assert "batches_in_flight_max" in held.said
     resolve_all(gateway, handle(cli, "first"))

@@ -11,10 +11,10 @@ import orjson
 
 from orchestrator.domain.batch import Submission
 from orchestrator.domain.model import AttemptToken, BatchId, FileId
-from orchestrator.providers.exchange import Timeouts
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.openai import OpenAI
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.exchange import Timeouts
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.openai.adapter import OpenAI
 
 KEY: Final = "sk-canary-9f86d081884c7d65"
 ADDRESS: Final = "https://93.184.216.34"

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     NotAuthorized,
@@ -19,8 +19,8 @@ from orchestrator.domain.errors import (
     TransientError,
     Unavailable,
 )
-from orchestrator.providers.answers import Answer, create_failure, error_of, problem_of, retry_after_s
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.error_mapping import Answer, create_failure, error_of, problem_of, retry_after_s
+from orchestrator.providers.http.secret import Secret
 
 KEY = Secret("sk-canary-9f86d081884c7d65")
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -116,9 +116,9 @@ def test_the_providers_own_words_stand_apart_from_the_message(content: object, e
     error = error_of(problem)
     failure = create_failure(problem)
 
-    assert error.said == expected
+    assert error.provider_message == expected
     assert isinstance(failure, CreateRefused)
-    assert failure.error.said == expected
+    assert failure.error.provider_message == expected
     assert "bad " not in f"{error!r} {error} {failure!r} {problem!r}".lower()
 
 
@@ -196,22 +196,22 @@ DOUBTFUL_4XX = {408, 409}
 @pytest.mark.parametrize("status", range(300, 600))
 def test_a_create_is_refused_by_a_4xx_but_408_and_409(status: int) -> None:
     is_refused = 400 <= status < 500 and status not in DOUBTFUL_4XX
-    assert type(create_failure(a_problem(status))) is (CreateRefused if is_refused else CreateInDoubt)
+    assert type(create_failure(a_problem(status))) is (CreateRefused if is_refused else CreateAmbiguous)
 
     if status >= 400:
         for content in (an_error(status), {"code": status, "message": "no"}):
             failure = create_failure(a_problem(200, content))
-            assert type(failure) is (CreateRefused if is_refused else CreateInDoubt)
+            assert type(failure) is (CreateRefused if is_refused else CreateAmbiguous)
 
 
 @pytest.mark.parametrize("content", [an_error(None), an_error("invalid"), an_error(503), an_error(7)])
 def test_a_200_with_an_error_that_is_no_plain_refusal_leaves_it_in_doubt(content: object) -> None:
-    assert type(create_failure(a_problem(200, content))) is CreateInDoubt
+    assert type(create_failure(a_problem(200, content))) is CreateAmbiguous
 
 
 @pytest.mark.parametrize("code", [408, 409, 500, 504])
 def test_a_refusal_that_speaks_of_a_fault_behind_it_proves_nothing(code: int) -> None:
-    assert type(create_failure(a_problem(400, an_error(code, "upstream timed out")))) is CreateInDoubt
+    assert type(create_failure(a_problem(400, an_error(code, "upstream timed out")))) is CreateAmbiguous
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import repeat
 import pytest
 
 from orchestrator.domain.errors import Unavailable
-from orchestrator.providers.decoding import FREE_BYTES, PIECE_BYTES_MAX, RATIO_MAX, decoded, whole_lines
+from orchestrator.providers.http.decoding import FREE_BYTES, PIECE_BYTES_MAX, RATIO_MAX, decoded, whole_lines
 
 CONTENT = bytes(range(256)) * 5_000
 

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from orchestrator.domain.errors import BadRequest
-from orchestrator.providers.destination import Origin, Reach, check_addresses, check_scheme, parse, reach
+from orchestrator.providers.http.url_policy import Origin, Reach, check_addresses, check_scheme, parse, reach
 
 
 def an_origin(url: str) -> Origin:

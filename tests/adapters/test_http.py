@@ -22,15 +22,15 @@ import pytest
 from orchestrator.domain.errors import (
     BadRequest,
     ConfigError,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     OrchestratorError,
     StorageError,
     Unavailable,
 )
-from orchestrator.providers.exchange import NotConnected, Pinned, Timeouts
-from orchestrator.providers.http import HTTPX_ERRORS, HttpClient
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.client import HTTPX_ERRORS, HttpClient
+from orchestrator.providers.http.exchange import NotConnected, Pinned, Timeouts
+from orchestrator.providers.http.secret import Secret
 from tests.adapters.wire import (
     Answers,
     Connection,
@@ -184,7 +184,7 @@ def test_a_create_is_refused_only_where_nothing_can_have_been_sent(error_class: 
     with client_of("https://api.example", transport=transport) as client:
         error = raised(lambda: create(client))
 
-    assert type(error) is (CreateRefused if error_class.__name__ in REFUSING else CreateInDoubt)
+    assert type(error) is (CreateRefused if error_class.__name__ in REFUSING else CreateAmbiguous)
     assert len(transport.requests) == 1
 
 
@@ -192,7 +192,7 @@ def test_an_httpx_exception_nobody_knows_yet_leaves_a_create_in_doubt() -> None:
     class Novel(httpx.TransportError):
         pass
 
-    with client_of("https://api.example", transport=Answers(Novel("new"))) as client, pytest.raises(CreateInDoubt):
+    with client_of("https://api.example", transport=Answers(Novel("new"))) as client, pytest.raises(CreateAmbiguous):
         create(client)
 
 
@@ -246,7 +246,7 @@ def test_a_proxy_that_refuses_the_tunnel_refuses_the_create(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "said",
+    "provider_message",
     [
         b"",
         b"HTTP/1.1 200 OK\r\n",
@@ -255,9 +255,9 @@ def test_a_proxy_that_refuses_the_tunnel_refuses_the_create(monkeypatch: pytest.
     ],
     ids=["nothing", "a status line", "half a header", "garbage"],
 )
-def test_a_lost_answer_leaves_the_create_in_doubt_and_is_not_asked_for_again(said: bytes) -> None:
-    with client_and_server(saying_last(said)) as (client, server):
-        with pytest.raises(CreateInDoubt):
+def test_a_lost_answer_leaves_the_create_in_doubt_and_is_not_asked_for_again(provider_message: bytes) -> None:
+    with client_and_server(saying_last(provider_message)) as (client, server):
+        with pytest.raises(CreateAmbiguous):
             create(client)
 
         assert len(server.requests) == server.connection_count == 1
@@ -268,27 +268,27 @@ def test_what_comes_in_the_place_of_an_answer_is_not_quoted_in_the_error() -> No
     with client_and_server(saying_last(b"a row of somebody\r\n\r\n")) as (client, _):
         with pytest.raises(Unavailable) as called:
             client.call("GET", "/batches/b")
-        with pytest.raises(CreateInDoubt) as created:
+        with pytest.raises(CreateAmbiguous) as created:
             create(client)
 
     for caught in (called, created):
         assert "RemoteProtocolError" in str(caught.value)
         assert "a row" not in f"{caught.value} {caught.value!r}"
-        assert "a row of somebody" in caught.value.said
+        assert "a row of somebody" in caught.value.provider_message
 
 
 def test_a_cut_answer_to_a_create_is_kept_as_far_as_it_came() -> None:
     """Its status may settle the matter, and an id that came whole is an id."""
-    said = HEAD_OF_200 + b"Content-Length: 100\r\n\r\n" + b'{"batch_id":"b-1"}'
-    with client_and_server(saying_last(said)) as (client, _):
+    provider_message = HEAD_OF_200 + b"Content-Length: 100\r\n\r\n" + b'{"batch_id":"b-1"}'
+    with client_and_server(saying_last(provider_message)) as (client, _):
         found = create(client)
 
     assert (found.status, found.body, found.is_whole) == (200, b'{"batch_id":"b-1"}', False)
 
 
 def test_a_cut_answer_to_a_call_is_unavailable() -> None:
-    said = HEAD_OF_200 + b"Content-Length: 100\r\n\r\n" + b'{"status":"SUCCESS"}'
-    with client_and_server(saying_last(said)) as (client, _), pytest.raises(Unavailable):
+    provider_message = HEAD_OF_200 + b"Content-Length: 100\r\n\r\n" + b'{"status":"SUCCESS"}'
+    with client_and_server(saying_last(provider_message)) as (client, _), pytest.raises(Unavailable):
         client.call("GET", "/batches/b-1")
 
 
@@ -322,13 +322,13 @@ def test_requests_that_break_off_leave_the_create_in_doubt() -> None:
     with client_and_server(saying(answer(200))) as (client, server):
         error = raised(lambda: client.create("/batches", breaking(), size_bytes=100))
 
-        assert isinstance(error, CreateInDoubt)
+        assert isinstance(error, CreateAmbiguous)
         assert error.__context__ is None
         assert server.requests == []
 
 
 def test_a_length_that_was_misjudged_leaves_the_create_in_doubt() -> None:
-    with client_and_server(saying(answer(200))) as (client, _), pytest.raises(CreateInDoubt):
+    with client_and_server(saying(answer(200))) as (client, _), pytest.raises(CreateAmbiguous):
         client.create("/batches", iter([b"12345"]), size_bytes=4)
 
 
@@ -364,7 +364,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(act: Callable[[HttpClient],
 
 @pytest.mark.parametrize("play", [drip_headers, say_nothing])
 def test_a_create_ends_at_its_deadline_in_doubt(play: Play) -> None:
-    with client_and_server(play, timeouts=HURRIED) as (client, _), pytest.raises(CreateInDoubt, match="deadline"):
+    with client_and_server(play, timeouts=HURRIED) as (client, _), pytest.raises(CreateAmbiguous, match="deadline"):
         create(client)
 
 
@@ -372,7 +372,7 @@ def test_a_create_whose_body_nobody_takes_ends_at_its_deadline_in_doubt() -> Non
     with (
         serving(say_nothing, reads_body=False) as server,
         client_of(server.url, timeouts=HURRIED) as client,
-        pytest.raises(CreateInDoubt, match="deadline"),
+        pytest.raises(CreateAmbiguous, match="deadline"),
     ):
         create(client, *[b" " * (1 << 20)] * 64)
 
@@ -405,9 +405,9 @@ CUTS: Final = {
 }
 
 
-@pytest.mark.parametrize("said", CUTS.values(), ids=CUTS.keys())
-def test_a_download_that_is_cut_is_unavailable(said: bytes) -> None:
-    with client_and_server(saying_last(HEAD_OF_200 + said)) as (client, _), pytest.raises(Unavailable):
+@pytest.mark.parametrize("provider_message", CUTS.values(), ids=CUTS.keys())
+def test_a_download_that_is_cut_is_unavailable(provider_message: bytes) -> None:
+    with client_and_server(saying_last(HEAD_OF_200 + provider_message)) as (client, _), pytest.raises(Unavailable):
         everything(client)
 
 

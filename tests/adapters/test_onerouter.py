@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.batch import BatchStatus, Submission
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     NotAuthorized,
@@ -31,10 +31,10 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.ports import Provider
-from orchestrator.providers.exchange import Timeouts
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.onerouter import HEAD_BYTES_MAX, SELF, OneRouter, enveloped
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.exchange import Timeouts
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.onerouter.adapter import HEAD_BYTES_MAX, SELF, OneRouter, enveloped
 from tests.adapters.wire import (
     Answers,
     Connection,
@@ -241,7 +241,7 @@ NO_PROVIDER = "There is no available model provider that meets your routing requ
     ],
 )
 def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
-    assert type(created(status, content)) is CreateInDoubt
+    assert type(created(status, content)) is CreateAmbiguous
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -257,7 +257,7 @@ def test_no_provider_is_documented_as_nothing_created(status: int, message: str)
 def test_an_id_that_would_be_another_path_is_not_used(batch_id: str) -> None:
     failure = created(200, {"batch_id": batch_id})
 
-    assert isinstance(failure, CreateInDoubt)
+    assert isinstance(failure, CreateAmbiguous)
     assert "unusable batch id" in str(failure)
     with a_provider(transport=Answers((200, b"{}"))) as provider:
         for act in (provider.status, provider.cancel, lambda b: next(provider.results(b, SELF))):
@@ -282,7 +282,7 @@ def test_a_refusal_says_why(status: int, message: str, expected: type[ProviderEr
     assert isinstance(failure, CreateRefused)
     assert type(failure.error) is expected
     assert failure.error.status == status
-    assert message in failure.error.said
+    assert message in failure.error.provider_message
     assert (message in str(failure.error)) is (status in (401, 402, 413))
     if isinstance(failure.error, RateLimited):
         assert failure.error.retry_after_s == 9.0
@@ -290,7 +290,7 @@ def test_a_refusal_says_why(status: int, message: str, expected: type[ProviderEr
 
 def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
     with serving(saying_last(b"")) as server, a_provider(server.url) as provider:
-        with pytest.raises(CreateInDoubt):
+        with pytest.raises(CreateAmbiguous):
             provider.create(a_submission())
 
         assert len(server.requests) == 1
@@ -406,7 +406,7 @@ def test_openais_counts_and_errors_are_read_too() -> None:
     status = polled(content)
 
     assert (status.done_count, status.failed_count) == (2, 1)
-    assert (status.error, status.said) == ("bad_line", "bad_line: line 3")
+    assert (status.error, status.provider_message) == ("bad_line", "bad_line: line 3")
 
 
 QUEUE_FULL = {"error": "token_limit_exceeded", "fail_reason": "Enqueued token limit reached"}
@@ -431,8 +431,8 @@ def test_a_batch_that_failed_for_a_full_queue_was_only_rejected(changes: dict[st
 def test_the_words_of_a_failure_are_cleaned() -> None:
     status = polled(STATUS | {"status": "FAILURE", "error": f"key {KEY}\x1b[0m\n", "fail_reason": "x" * 1_000})
 
-    assert status.said.startswith("key *** [0m: xxx")
-    assert len(status.said) == 300
+    assert status.provider_message.startswith("key *** [0m: xxx")
+    assert len(status.provider_message) == 300
     assert status.error == ""
     assert "xxx" not in repr(status)
 
@@ -581,7 +581,7 @@ def test_results_that_cannot_be_had_are_the_error_they_are(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "provider_message",
     [
         b"Content-Length: 9999\r\n\r\n" + LINE,
         b"Transfer-Encoding: chunked\r\n\r\n4000\r\n" + LINE,
@@ -589,8 +589,8 @@ def test_results_that_cannot_be_had_are_the_error_they_are(
     ],
     ids=["against its length", "within a chunk", "within a line"],
 )
-def test_results_that_are_cut_are_unavailable_after_what_came(said: bytes) -> None:
-    with serving(saying_last(b"HTTP/1.1 200 OK\r\n" + said)) as server, a_provider(server.url) as provider:
+def test_results_that_are_cut_are_unavailable_after_what_came(provider_message: bytes) -> None:
+    with serving(saying_last(b"HTTP/1.1 200 OK\r\n" + provider_message)) as server, a_provider(server.url) as provider:
         with pytest.raises(Unavailable):
             collected(provider, f"{server.url}/results")
         with pytest.raises(Unavailable):

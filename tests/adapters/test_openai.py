@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.batch import BatchStatus, Submission
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     NotAuthorized,
@@ -27,7 +27,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.ports import Provider
-from orchestrator.providers.openai import OpenAI
+from orchestrator.providers.openai.adapter import OpenAI
 from tests.adapters.openai_wire import BATCH, COMPLETED, CREATED, FILE, KEY, TIMEOUTS, TOKEN, a_submission, an_openai
 from tests.adapters.wire import (
     Answers,
@@ -106,8 +106,10 @@ def test_a_request_line_is_what_the_documents_print() -> None:
 def test_an_upload_is_a_form_with_a_purpose_and_a_file_that_bears_the_token() -> None:
     lines = [b'{"custom_id":"a"}', '{"custom_id":"\u2028ü"}'.encode()]
     submission = a_submission(*lines)
-    said = orjson.dumps({"id": FILE, "object": "file", "bytes": submission.size_bytes, "status": "processed"})
-    with serving(saying(answer(200, said))) as server, an_openai(server.url) as provider:
+    provider_message = orjson.dumps(
+        {"id": FILE, "object": "file", "bytes": submission.size_bytes, "status": "processed"}
+    )
+    with serving(saying(answer(200, provider_message))) as server, an_openai(server.url) as provider:
         assert provider.upload(submission) == FILE
 
         (request,) = server.requests
@@ -230,7 +232,7 @@ def test_a_refusal_is_certain(status: int) -> None:
 )
 def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
     """Also a 503 that names routing: what another dialect documents proves nothing here."""
-    assert type(created(status, content)) is CreateInDoubt
+    assert type(created(status, content)) is CreateAmbiguous
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_a_batch_object_that_bears_an_error_is_still_the_batch() -> None:
 
 def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
     with serving(saying_last(b"")) as server, an_openai(server.url) as provider:
-        with pytest.raises(CreateInDoubt):
+        with pytest.raises(CreateAmbiguous):
             provider.create(a_submission())
 
         assert len(server.requests) == 1
@@ -340,7 +342,7 @@ def test_a_batch_that_failed_says_why() -> None:
     status = polled(CREATED | {"status": "failed", "errors": {"object": "list", "data": found * 9}})
 
     assert status.error == "; ".join(["line 3: invalid_json_line"] * 3)
-    assert status.said == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
+    assert status.provider_message == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
     assert "not parseable" not in repr(status)
     assert not status.rejected
 

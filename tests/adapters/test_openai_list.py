@@ -18,8 +18,9 @@ from orchestrator.domain import retry
 from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.policy import Policy
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.openai_list import (
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.openai.status_list import (
     CALL_EVERY_S,
     LIST_FROM,
     PAGE_BYTES_MAX,
@@ -27,7 +28,6 @@ from orchestrator.providers.openai_list import (
     WALK_S_MAX,
     StatusBoard,
 )
-from orchestrator.providers.secret import Secret
 from tests.adapters.openai_wire import ADDRESS, COMPLETED, KEY, MADE_AT, TIMEOUTS, TOKEN, Account, a_batch, an_openai
 from tests.adapters.wire import Answers
 

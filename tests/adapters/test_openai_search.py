@@ -15,9 +15,9 @@ import pytest
 
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.model import FileId
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.openai_search import SharedSearch
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.openai.lost_batches import SharedSearch
 from tests.adapters.openai_wire import ADDRESS, KEY, MADE_AT, TIMEOUTS, Account, a_batch
 
 DEADLINE_S: Final = 20.0

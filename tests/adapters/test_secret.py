@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.providers.secret import WORDS_LENGTH_MAX, Secret, words
+from orchestrator.providers.http.secret import WORDS_LENGTH_MAX, Secret, words
 
 KEY = Secret("sk-canary-9f86d081884c7d65")
 

@@ -17,7 +17,7 @@ import httpx
 import orjson
 
 from orchestrator.domain.batch import BatchStatus, Submission
-from orchestrator.domain.errors import CreateInDoubt, CreateRefused, OrchestratorError
+from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, OrchestratorError
 from orchestrator.domain.model import BatchId
 from orchestrator.ports import Provider
 
@@ -172,10 +172,10 @@ class Answers(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
         self.requests.append(request)
-        said = self._left.pop(0) if len(self._left) > 1 else self._left[0]
-        if isinstance(said, Exception):
-            raise said
-        status, body, headers = (*said, {})[:3]
+        provider_message = self._left.pop(0) if len(self._left) > 1 else self._left[0]
+        if isinstance(provider_message, Exception):
+            raise provider_message
+        status, body, headers = (*provider_message, {})[:3]
         framed = {"content-length": str(len(body))} | headers
         return httpx.Response(status, headers=framed, stream=httpx.ByteStream(body))
 
@@ -191,7 +191,7 @@ def create_at(
     with account(transport=transport) as provider:
         try:
             return provider.create(submission)
-        except (CreateRefused, CreateInDoubt) as failure:
+        except (CreateRefused, CreateAmbiguous) as failure:
             return failure
         finally:
             assert len(transport.requests) == 1

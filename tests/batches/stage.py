@@ -12,11 +12,11 @@ from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submissio
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import Attempt, AttemptToken, BatchId, Chunk, ChunkState, Claim, FileId, Job, Step
 from orchestrator.domain.recovery import Recovery
-from orchestrator.spooled import LinesDraft
+from orchestrator.job_files.request_files import LinesDraft
 from tests.builders import NOW, a_chunk, a_job, added, an_attempt
 from tests.contract.books import Books
-from tests.fakes.spool import MemorySpool
-from tests.simulation.kit import an_empty_ledger
+from tests.fakes.job_files import MemorySpool
+from tests.simulation.context import an_empty_ledger
 
 TOKEN: Final = AttemptToken("f00d")
 BATCH: Final = BatchId("batch-1")
@@ -26,8 +26,8 @@ STEP_OF: Final = {
     ChunkState.PLANNED: Step.SUBMIT,
     ChunkState.UPLOADED: Step.SUBMIT,
     ChunkState.SUBMITTING: Step.RECOVER,
-    ChunkState.IN_DOUBT: Step.RECOVER,
-    ChunkState.HELD: Step.RECOVER,
+    ChunkState.AMBIGUOUS: Step.RECOVER,
+    ChunkState.UNRESOLVED: Step.RECOVER,
     ChunkState.SUBMITTED: Step.POLL,
     ChunkState.ENDED: Step.COLLECT,
     ChunkState.SPLITTING: Step.SPLIT,
@@ -131,7 +131,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.books = Books(an_empty_ledger())
-        self.clock, self.spool, self.provider = ClockAtRest(), MemorySpool(), ToldProvider(self.traits)
+        self.clock, self.job_files, self.provider = ClockAtRest(), MemorySpool(), ToldProvider(self.traits)
         self.books.open(self.job)
 
     def put(self, state: ChunkState | str, *, attempts: int = 1, **fields: Any) -> Chunk:
@@ -141,11 +141,11 @@ class Stage:
         """
         sent_with = fields.pop("key_mark", "")
         if fields.pop("cancel_requested", False):
-            self.books.desk.cancel(self.job.id, now=NOW)
+            self.books.admin.cancel(self.job.id, now=NOW)
         draft = LinesDraft()
         for number in range(2):
             draft.add(LINE % number)
-        file = draft.write(self.spool, "c00000-00000")
+        file = draft.write(self.job_files, "c00000-00000")
         begun = ChunkState(state) not in (ChunkState.PLANNED, ChunkState.UPLOADED)
         defaults: dict[str, Any] = {
             "requests": file.name,
@@ -185,7 +185,7 @@ class Stage:
     @property
     def attempts(self) -> list[Attempt]:
         """The attempts there are."""
-        return self.books.desk.attempts(self.job.id)
+        return self.books.admin.attempts(self.job.id)
 
     def paused_until_s(self) -> float | None:
         """Return for how long after NOW the account is paused; None where it is not."""

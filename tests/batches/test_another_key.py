@@ -32,7 +32,7 @@ HOUR_S: Final = 3_600
 
 def chunk_of_another_key(state: str, traits: Traits = B1, *, at_s: float = 200, **fields: Any) -> tuple[Stage, Chunk]:
     stage = Stage(traits)
-    held = {"error_code": OTHER_KEY} if state == "held" else {}
+    held = {"error_code": OTHER_KEY} if state == "unresolved" else {}
     file_id = FILE if traits.takes_files else None
     chunk = stage.put(state, file_id=file_id, **({"key_mark": OWN} | held | fields))
     stage.after(at_s)
@@ -45,7 +45,7 @@ def look(stage: Stage, before: Chunk) -> Chunk:
         stage.claim(before),
         ledger=books.ledger,
         overview=books.overview,
-        spool=stage.spool,
+        job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
     )
@@ -65,17 +65,17 @@ def with_its_own_key(traits: Traits) -> Traits:
 @pytest.mark.parametrize("traits", [B1, B2], ids=lambda traits: traits.name)
 def test_a_create_that_another_key_does_not_find_is_held_and_nothing_is_deleted(traits: Traits) -> None:
     """In another account's list there is nothing of ours, and there is no file of ours to delete there."""
-    stage, before = chunk_of_another_key("in_doubt", traits, at_s=5_000)
+    stage, before = chunk_of_another_key("ambiguous", traits, at_s=5_000)
 
     chunk = look(stage, before)
 
-    assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.HELD, OTHER_KEY, 5_060)
+    assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, OTHER_KEY, 5_060)
     assert chunk.error == f"the create, whose answer was lost, was sent {PUT_BACK}"
     assert [(name, rest[-1]) for name, *rest in stage.provider.calls] == [("find", "other key")]
 
 
 def test_a_batch_that_another_key_finds_is_ours() -> None:
-    stage, before = chunk_of_another_key("in_doubt")
+    stage, before = chunk_of_another_key("ambiguous")
     stage.provider.tell(LISTED)
 
     chunk = look(stage, before)
@@ -85,19 +85,19 @@ def test_a_batch_that_another_key_finds_is_ours() -> None:
 
 def test_a_key_that_knows_the_input_file_is_of_the_same_account_and_its_word_counts() -> None:
     """It lists none, and has seen the file: the usual proof goes on, with the fence."""
-    stage, before = chunk_of_another_key("in_doubt")
+    stage, before = chunk_of_another_key("ambiguous")
     stage.provider.tell([])
 
     chunk = look(stage, before)
 
-    assert (chunk.state, chunk.fenced_at) == (ChunkState.IN_DOUBT, after(200))
+    assert (chunk.state, chunk.fenced_at) == (ChunkState.AMBIGUOUS, after(200))
     assert stage.provider.calls[1:] == [("fence", FILE)]
 
 
 @pytest.mark.parametrize(("sent_with", "present"), [("", OTHER), (OWN, ""), (OWN, OWN)])
 def test_a_mark_that_is_not_known_tells_nothing(sent_with: str, present: str) -> None:
     """A create of an older version, or a provider without a mark: asked and believed as before."""
-    stage, before = chunk_of_another_key("in_doubt", replace(B1, key_mark=present), key_mark=sent_with)
+    stage, before = chunk_of_another_key("ambiguous", replace(B1, key_mark=present), key_mark=sent_with)
 
     chunk = look(stage, before)
 
@@ -106,7 +106,7 @@ def test_a_mark_that_is_not_known_tells_nothing(sent_with: str, present: str) ->
 
 
 def test_what_is_held_for_a_key_waits_while_the_other_one_sees_nothing() -> None:
-    stage, before = chunk_of_another_key("held")
+    stage, before = chunk_of_another_key("unresolved")
 
     chunk = look(stage, before)
 
@@ -116,51 +116,51 @@ def test_what_is_held_for_a_key_waits_while_the_other_one_sees_nothing() -> None
 
 def test_what_is_held_for_a_key_is_in_doubt_again_when_the_key_is_back() -> None:
     """Nobody need be asked for that."""
-    stage, before = chunk_of_another_key("held", with_its_own_key(B1))
+    stage, before = chunk_of_another_key("unresolved", with_its_own_key(B1))
 
     chunk = look(stage, before)
 
-    assert (chunk.state, chunk.error, chunk.error_code, stage.due_s(chunk)) == (ChunkState.IN_DOUBT, "", "", 200)
+    assert (chunk.state, chunk.error, chunk.error_code, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, "", "", 200)
     assert stage.provider.calls == []
 
 
 def test_what_is_held_for_a_key_goes_on_under_a_rotated_one_that_sees_its_file() -> None:
-    stage, before = chunk_of_another_key("held")
+    stage, before = chunk_of_another_key("unresolved")
     stage.provider.tell([])
 
-    assert look(stage, before).state is ChunkState.IN_DOUBT
+    assert look(stage, before).state is ChunkState.AMBIGUOUS
 
 
 def test_what_is_held_for_a_key_goes_on_under_a_rotated_one_that_sees_its_batch() -> None:
-    stage, before = chunk_of_another_key("held")
+    stage, before = chunk_of_another_key("unresolved")
     stage.provider.tell(LISTED)
 
     assert look(stage, before).state is ChunkState.SUBMITTED
 
 
 def test_what_is_held_for_another_reason_is_a_persons_to_settle() -> None:
-    stage, before = chunk_of_another_key("held", error_code="")
+    stage, before = chunk_of_another_key("unresolved", error_code="")
 
     chunk = look(stage, before)
 
-    assert (chunk.state, stage.provider.calls) == (ChunkState.HELD, [])
+    assert (chunk.state, stage.provider.calls) == (ChunkState.UNRESOLVED, [])
 
 
 @pytest.mark.parametrize("seen", [None, []])
 def test_a_known_batch_that_is_held_for_its_key_waits_for_it(seen: list[Listed] | None) -> None:
     """The journal has its name; asked under a key that does not see it, it would only be held again."""
-    stage, before = chunk_of_another_key("held")
-    write_journal(stage.spool, TOKEN, BATCH)
+    stage, before = chunk_of_another_key("unresolved")
+    write_journal(stage.job_files, TOKEN, BATCH)
     stage.provider.tell(seen)
 
     chunk = look(stage, before)
 
-    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.HELD, 300)
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, 300)
 
 
 def test_a_known_batch_that_is_held_for_its_key_goes_on_when_the_key_is_back() -> None:
-    stage, before = chunk_of_another_key("held", with_its_own_key(B1))
-    write_journal(stage.spool, TOKEN, BATCH)
+    stage, before = chunk_of_another_key("unresolved", with_its_own_key(B1))
+    write_journal(stage.job_files, TOKEN, BATCH)
 
     chunk = look(stage, before)
 
@@ -172,7 +172,7 @@ def test_a_batch_that_another_key_does_not_know_is_held_and_looked_at_again_in_a
 
     chunk = ask(stage, before, Gone("no such batch", status=404))
 
-    assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.HELD, OTHER_KEY, HOUR_S + 61)
+    assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, OTHER_KEY, HOUR_S + 61)
     assert chunk.error == f"batch {BATCH} was made {PUT_BACK}"
 
 
@@ -182,7 +182,7 @@ def test_only_another_keys_unknown_batch_comes_back_by_itself(traits: Traits, du
 
     chunk = ask(stage, before, Gone("no such batch", status=404))
 
-    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.HELD, due_s)
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, due_s)
 
 
 @pytest.mark.parametrize(

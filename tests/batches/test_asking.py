@@ -15,16 +15,16 @@ from orchestrator.collector.collect import Collecting, collect
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
 from orchestrator.domain.retry import REFUSALS_MAX
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.onerouter import SELF, OneRouter
-from orchestrator.providers.secret import Secret
-from orchestrator.spooled import RowReader
+from orchestrator.job_files.request_files import RowReader
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.onerouter.adapter import SELF, OneRouter
 from tests.adapters.wire import Answers
 from tests.builders import JOB, NOW, a_chunk, an_attempt
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 
 RUNNING: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "IN_PROGRESS", "total_requests": 10}')
 ENDED: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "SUCCESS", "total_requests": 10}')
@@ -70,7 +70,7 @@ class Asking:
             else:
                 reader = RowReader(provider.traits, "0" * 8)
                 collecting = Collecting(reader=reader, job_digest="0" * 8, price=None)
-                collect(claims[0], spool=MemorySpool(), collecting=collecting, **tools)
+                collect(claims[0], job_files=MemorySpool(), collecting=collecting, **tools)
         return (self.clock.now() - began).total_seconds()
 
 
@@ -92,10 +92,10 @@ def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(as
     asking.ask(refusal(status))
 
     assert 3_600 < took_s < 6 * 3_600
-    assert asking.chunk.state is ChunkState.HELD
+    assert asking.chunk.state is ChunkState.UNRESOLVED
     assert str(batch_id) in asking.chunk.error and f"HTTP {status}" in asking.chunk.error
     assert asking.books.claim(*OF_A_CHUNK, now=asking.clock.now() + timedelta(days=9)) == []
-    asking.books.desk.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
+    asking.books.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
     asking.ask(RUNNING)
     assert (asking.chunk.state, asking.chunk.batch_id) == (ChunkState.SUBMITTED, batch_id)
 
@@ -135,7 +135,7 @@ def test_a_batch_that_is_not_over_after_twice_its_time_is_named_and_asked_about_
 
     totals = asking.books.overview.totals(JOB)
     assert (totals.overdue, totals.overdue_batch) == (1, asking.chunk.batch_id)
-    told = [event.details for _, event in asking.books.desk.events(JOB) if event.name == "batch.overdue"]
+    told = [event.details for _, event in asking.books.admin.events(JOB) if event.name == "batch.overdue"]
     assert told == [{"chunk": asking.chunk.name, "batch": asking.chunk.batch_id}]
     assert (asking.chunk.state, asking.chunk.cancel_requested) == (ChunkState.SUBMITTED, False)
     asking.ask(ENDED)

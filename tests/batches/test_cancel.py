@@ -22,7 +22,7 @@ def test_what_was_not_sent_is_dropped_and_the_provider_is_not_asked(state: str) 
 
     chunk = run(stage, stage.put(state, cancel_requested=True))
 
-    assert (chunk.state, chunk.tally.dead, stage.due_s(chunk)) == (ChunkState.CANCELLED, 2, None)
+    assert (chunk.state, chunk.tally.failed, stage.due_s(chunk)) == (ChunkState.CANCELLED, 2, None)
     assert stage.provider.calls == []
 
 
@@ -37,7 +37,7 @@ def test_what_runs_is_cancelled_at_the_provider_and_asked_about_at_once() -> Non
     assert (chunk.state, chunk.cancel_sent, chunk.tries, stage.due_s(chunk)) == (ChunkState.SUBMITTED, True, 0, 40)
 
 
-@pytest.mark.parametrize(("state", "sent"), [("submitted", True), ("in_doubt", False), ("held", False)])
+@pytest.mark.parametrize(("state", "sent"), [("submitted", True), ("ambiguous", False), ("unresolved", False)])
 def test_what_needs_no_cancel_or_may_not_be_there_is_left_as_it_is(state: str, sent: bool) -> None:
     """A second delivery, or one that comes late: a held chunk stays held, a person must say."""
     stage = Stage()

@@ -19,7 +19,7 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
     return stage.chunk(chunk)
 
 
-@pytest.mark.parametrize("state", ["planned", "in_doubt", "held", "ended"])
+@pytest.mark.parametrize("state", ["planned", "ambiguous", "unresolved", "ended"])
 def test_a_chunk_without_a_running_batch_is_not_asked_about(state: str) -> None:
     """A message that is delivered late finds nothing to do."""
     stage = Stage()
@@ -91,10 +91,10 @@ def test_a_credential_that_is_not_taken_pauses_the_account_in_the_providers_word
     chunk = run(stage, stage.put("submitted"))
 
     assert (chunk.state, chunk.tries, stage.paused_until_s()) == (ChunkState.SUBMITTED, 1, 300)
-    assert stage.books.desk.pause_reason(ACCOUNT, now=after(299)) == "out of credits"
+    assert stage.books.admin.pause_reason(ACCOUNT, now=after(299)) == "out of credits"
 
 
-@pytest.mark.parametrize(("age_s", "state"), [(3_600, ChunkState.SUBMITTED), (3_600.001, ChunkState.HELD)])
+@pytest.mark.parametrize(("age_s", "state"), [(3_600, ChunkState.SUBMITTED), (3_600.001, ChunkState.UNRESOLVED)])
 def test_a_batch_that_is_unknown_after_an_hour_is_held_for_a_person(age_s: float, state: ChunkState) -> None:
     """It may have run, and been charged."""
     stage = Stage()
@@ -104,7 +104,7 @@ def test_a_batch_that_is_unknown_after_an_hour_is_held_for_a_person(age_s: float
     chunk = run(stage, stage.put("submitted"))
 
     assert chunk.state is state
-    if state is ChunkState.HELD:
+    if state is ChunkState.UNRESOLVED:
         assert (chunk.error, stage.due_s(chunk)) == (f"the provider no longer knows batch {BATCH}: no such batch", None)
 
 

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import records, spooled
 from orchestrator.batches.recover import recover
 from orchestrator.batches.submit import write_journal
 from orchestrator.domain.batch import Listed, Traits
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     LeaseLost,
     RateLimited,
@@ -27,6 +26,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
+from orchestrator.job_files import records, request_files
 from tests.batches.stage import BATCH, FILE, TOKEN, Stage
 from tests.builders import JOB, NOW, a_chunk, a_job, added, after, an_attempt
 
@@ -44,14 +44,14 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
         claim or stage.claim(chunk),
         ledger=books.ledger,
         overview=books.overview,
-        spool=stage.spool,
+        job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
     )
     return stage.chunk(chunk)
 
 
-def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str = "in_doubt", **fields: Any) -> Any:
+def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str = "ambiguous", **fields: Any) -> Any:
     """Return a stage with a chunk whose create has lost its answer, and the intent of it in the work folder."""
     stage = Stage(traits, job or a_job())
     chunk = stage.put(state, file_id=FILE if traits.takes_files else None, **fields)
@@ -64,7 +64,7 @@ def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str
         reserved_usd=Decimal(0),
         file_id=chunk.file_id,
     )
-    records.keep_intent(stage.spool, intent)
+    records.keep_intent(stage.job_files, intent)
     stage.after(at_s)
     return stage, chunk
 
@@ -74,7 +74,7 @@ def listed(*batches: tuple[BatchId, float]) -> list[Listed]:
 
 
 def has_intent(stage: Stage) -> bool:
-    return stage.spool.exists(records.intent_name(TOKEN))
+    return stage.job_files.exists(records.intent_name(TOKEN))
 
 
 @pytest.mark.parametrize("state", ["planned", "submitted", "ended", "splitting"])
@@ -89,7 +89,7 @@ def test_what_is_not_in_doubt_is_left_alone(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_s", "state", "due_s"), [(99, ChunkState.SUBMITTING, 100), (100, ChunkState.IN_DOUBT, 100)]
+    ("at_s", "state", "due_s"), [(99, ChunkState.SUBMITTING, 100), (100, ChunkState.AMBIGUOUS, 100)]
 )
 def test_a_create_under_way_is_in_doubt_once_its_time_is_up(at_s: float, state: ChunkState, due_s: float) -> None:
     """Nobody is asked about it before: whoever sends may still be sending."""
@@ -98,15 +98,15 @@ def test_a_create_under_way_is_in_doubt_once_its_time_is_up(at_s: float, state: 
     chunk = run(stage, before)
 
     assert (chunk.state, stage.due_s(chunk), stage.provider.calls) == (state, due_s, [])
-    if state is ChunkState.IN_DOUBT:
+    if state is ChunkState.AMBIGUOUS:
         assert chunk.error == "no answer to the create was recorded in time"
 
 
 @pytest.mark.parametrize("traits", [A, B1, B2, C], ids=lambda traits: traits.name)
-@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+@pytest.mark.parametrize("state", ["submitting", "ambiguous", "unresolved"])
 def test_what_the_journal_says_is_taken_without_asking(traits: Traits, state: str) -> None:
     stage, before = in_doubt(traits, state=state)
-    write_journal(stage.spool, TOKEN, BATCH)
+    write_journal(stage.job_files, TOKEN, BATCH)
 
     chunk = run(stage, before)
 
@@ -126,12 +126,12 @@ def test_where_there_is_a_list_it_is_asked_for_the_token_and_the_file_from_a_day
     since = NOW - timedelta(seconds=DAY_AND_TWO_HOURS_S)
     assert stage.provider.calls == [("find", TOKEN, since, before.file_id)]
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
-    assert json.loads(stage.spool.files[spooled.journal_name(TOKEN)]) == {"token": TOKEN, "batch_id": BATCH}
+    assert json.loads(stage.job_files.files[request_files.journal_name(TOKEN)]) == {"token": TOKEN, "batch_id": BATCH}
     assert [name for name, _ in events(stage)].count("batch.duplicated") == 0
 
 
 def events(stage: Stage) -> list[tuple[str, Any]]:
-    return [(event.name, dict(event.details)) for _, event in stage.books.desk.events(JOB)]
+    return [(event.name, dict(event.details)) for _, event in stage.books.admin.events(JOB)]
 
 
 def test_of_several_batches_the_oldest_is_adopted_and_the_others_are_cancelled() -> None:
@@ -142,13 +142,15 @@ def test_of_several_batches_the_oldest_is_adopted_and_the_others_are_cancelled()
 
     assert chunk.batch_id == BATCH
     assert stage.provider.calls[1:] == [("cancel", TWIN), ("cancel", "batch-3")]
-    assert ("batch.duplicated", {"chunk": before.name, "twins": 2}) in events(stage)
+    assert ("batch.duplicated", {"chunk": before.name, "duplicate_batches": 2}) in events(stage)
 
 
-@pytest.mark.parametrize(("traits", "state"), [(A, "in_doubt"), (C, "in_doubt"), (B1, "held"), (B2, "held")])
+@pytest.mark.parametrize(
+    ("traits", "state"), [(A, "ambiguous"), (C, "ambiguous"), (B1, "unresolved"), (B2, "unresolved")]
+)
 def test_a_list_is_asked_only_where_there_is_one_and_while_it_is_in_doubt(traits: Traits, state: str) -> None:
     stage, before = in_doubt(traits, state=state)
-    stage.provider.tell(CreateInDoubt("again"))
+    stage.provider.tell(CreateAmbiguous("again"))
 
     run(stage, before)
 
@@ -161,7 +163,7 @@ def test_in_class_b1_what_is_not_listed_is_fenced_by_its_file() -> None:
     chunk = run(stage, before)
 
     assert stage.provider.calls[1:] == [("fence", FILE)]
-    assert (chunk.state, chunk.fenced_at, stage.due_s(chunk)) == (ChunkState.IN_DOUBT, after(200), 200)
+    assert (chunk.state, chunk.fenced_at, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, after(200), 200)
 
 
 def test_in_class_b1_an_absence_takes_two_looks_a_lag_apart() -> None:
@@ -172,7 +174,7 @@ def test_in_class_b1_an_absence_takes_two_looks_a_lag_apart() -> None:
     stage.after(260)
     looked = run(stage, early)
     assert (looked.state, looked.fenced_at, looked.tries, stage.due_s(looked)) == (
-        *(ChunkState.IN_DOUBT, after(260), 1, 260),
+        *(ChunkState.AMBIGUOUS, after(260), 1, 260),
     )
     waits = run(stage, looked)
     assert stage.due_s(waits) == 320
@@ -210,7 +212,7 @@ def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> No
     [(name, submission)] = stage.provider.calls
     assert (name, submission.token, submission.request_count, submission.label) == ("create", TOKEN, 2, before.id)
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
-    assert json.loads(stage.spool.files[spooled.journal_name(TOKEN)])["batch_id"] == BATCH
+    assert json.loads(stage.job_files.files[request_files.journal_name(TOKEN)])["batch_id"] == BATCH
     assert len(stage.attempts) == 1
 
 
@@ -223,7 +225,7 @@ def test_in_class_a_the_answer_is_kept_before_the_ledger_hears_of_it() -> None:
     with pytest.raises(LeaseLost):
         run(stage, before, replace(claim, token=claim.token - 1))
 
-    assert stage.spool.exists(spooled.journal_name(TOKEN))
+    assert stage.job_files.exists(request_files.journal_name(TOKEN))
 
 
 @pytest.mark.parametrize("error", [BadRequest("expired file", status=400), TooLarge("too many", status=413)])
@@ -233,11 +235,11 @@ def test_in_class_a_a_repeat_that_will_never_be_taken_holds_the_first(error: Bad
 
     chunk = run(stage, before)
 
-    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.HELD, 260)
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, 260)
     assert chunk.error == f"the answer to the create was lost, and the same one is refused now: {error}"
 
 
-@pytest.mark.parametrize("error", [CreateInDoubt("again"), CreateRefused(RateLimited("slow", status=429))])
+@pytest.mark.parametrize("error", [CreateAmbiguous("again"), CreateRefused(RateLimited("slow", status=429))])
 def test_in_class_a_a_repeat_that_fails_says_nothing_of_the_first_and_comes_again(error: Exception) -> None:
     stage, before = in_doubt(A)
     stage.provider.tell(error)
@@ -253,7 +255,7 @@ def test_in_class_a_what_the_provider_may_have_forgotten_is_held() -> None:
 
     chunk = run(stage, before)
 
-    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.HELD, FORGOTTEN, 1_060)
+    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, FORGOTTEN, 1_060)
     assert stage.provider.calls == []
 
 
@@ -292,7 +294,7 @@ def test_in_class_c_it_is_held_for_a_person_and_looked_at_again_in_a_minute() ->
 
     chunk = run(stage, before)
 
-    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.HELD, UNASKED, 260)
+    assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, UNASKED, 260)
     assert (stage.provider.calls, has_intent(stage)) == ([], True)
 
 
@@ -313,16 +315,16 @@ def test_in_class_c_under_resubmit_the_attempt_is_abandoned_and_its_intent_stays
 
 def test_in_class_c_what_was_wagered_before_counts() -> None:
     stage = Stage(C, wagering("0.50"))
-    earlier = stage.put("in_doubt", cost_usd_max=Decimal("0.30"))
-    wagered(stage, Decimal("0.30"))
+    earlier = stage.put("ambiguous", cost_usd_max=Decimal("0.30"))
+    possibly_double_paid(stage, Decimal("0.30"))
     stage.after(200)
 
     chunk = run(stage, earlier)
 
-    assert chunk.state is ChunkState.HELD
+    assert chunk.state is ChunkState.UNRESOLVED
 
 
-def wagered(stage: Stage, amount: Decimal) -> None:
+def possibly_double_paid(stage: Stage, amount: Decimal) -> None:
     """Let the job have wagered so much on another chunk."""
     other = a_chunk("c00000-00008", state="planned")
     attempt = an_attempt("wagered", other, state=AttemptState.ABANDONED, reserved_usd=amount)

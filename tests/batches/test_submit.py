@@ -11,13 +11,12 @@ from typing import Any, BinaryIO, Final
 
 import pytest
 
-from orchestrator import records, spooled
 from orchestrator.batches.submit import read_journal, submit, write_journal
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     LeaseLost,
     NotAuthorized,
@@ -28,11 +27,12 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState, Step
 from orchestrator.domain.recovery import Recovery
+from orchestrator.job_files import records, request_files
 from orchestrator.leases import LEASE_S
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
 from tests.contract.books import LEASE_S as BOOKS_LEASE_S
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 
 FIRST: Final = AttemptToken(f"{1:032x}")
 WITH_FILES: Final = Traits(name="told", recovery=Recovery.FENCED, takes_files=True, settle_s=77.0)
@@ -46,7 +46,7 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
         claim or stage.claim(chunk),
         ledger=books.ledger,
         overview=books.overview,
-        spool=stage.spool,
+        job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
     )
@@ -72,7 +72,7 @@ def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder(
         seen["chunk"], seen["due_s"] = stage.chunk(before), stage.due_s(before)
         seen["leased_until_s"] = stage.leased_until_s(before)
         [seen["attempt"]] = stage.attempts
-        seen["intent"] = records.read_intent(stage.spool, records.intent_name(submission.token))
+        seen["intent"] = records.read_intent(stage.job_files, records.intent_name(submission.token))
         return BATCH
 
     stage.provider.tell(look)
@@ -83,7 +83,7 @@ def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder(
     assert (seen["due_s"], seen["leased_until_s"]) == (5 + 77, 5 + BOOKS_LEASE_S)
     assert (attempt.token, attempt.number, attempt.state) == (FIRST, 1, AttemptState.OPEN)
     assert (attempt.reserved_usd, attempt.sent_at) == (Decimal("0.25"), after(5))
-    assert attempt.digest == spooled.content_digest(before.requests)
+    assert attempt.digest == request_files.content_digest(before.requests)
     assert (intent.token, intent.chunk, intent.attempt, intent.requests) == (FIRST, before.name, 1, before.requests)
     assert (intent.sent_at, intent.reserved_usd, intent.file_id) == (after(5), Decimal("0.25"), None)
 
@@ -96,7 +96,7 @@ def test_a_chunk_without_a_price_reserves_nothing() -> None:
 
     [attempt] = stage.attempts
     assert attempt.reserved_usd == 0
-    assert records.read_intent(stage.spool, records.intent_name(FIRST)).reserved_usd == 0
+    assert records.read_intent(stage.job_files, records.intent_name(FIRST)).reserved_usd == 0
 
 
 def test_the_post_bears_the_planned_bytes_the_token_and_the_chunks_name() -> None:
@@ -120,8 +120,8 @@ def test_a_batch_that_was_made_is_kept_in_the_journal_and_asked_about_a_second_l
 
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 1)
     assert [(one.state, one.batch_id) for one in stage.attempts] == [(AttemptState.CREATED, BATCH)]
-    assert json.loads(stage.spool.files[spooled.journal_name(FIRST)]) == {"token": FIRST, "batch_id": BATCH}
-    assert stage.spool.exists(records.intent_name(FIRST))
+    assert json.loads(stage.job_files.files[request_files.journal_name(FIRST)]) == {"token": FIRST, "batch_id": BATCH}
+    assert stage.job_files.exists(records.intent_name(FIRST))
 
 
 def test_what_was_submitted_already_is_not_sent_again() -> None:
@@ -137,13 +137,13 @@ def test_what_was_submitted_already_is_not_sent_again() -> None:
 
 def test_an_answer_that_is_lost_leaves_the_chunk_in_doubt_and_is_looked_into_at_once() -> None:
     stage = Stage(WITHOUT)
-    stage.provider.tell(CreateInDoubt("timed out"))
+    stage.provider.tell(CreateAmbiguous("timed out"))
 
     chunk = run(stage, stage.put("planned"))
 
-    assert (chunk.state, chunk.token, chunk.error) == (ChunkState.IN_DOUBT, FIRST, "timed out")
+    assert (chunk.state, chunk.token, chunk.error) == (ChunkState.AMBIGUOUS, FIRST, "timed out")
     assert (stage.due_s(chunk), stage.attempts[0].state) == (0, AttemptState.OPEN)
-    assert stage.spool.exists(records.intent_name(FIRST))
+    assert stage.job_files.exists(records.intent_name(FIRST))
     assert len(stage.provider.calls) == 1
 
 
@@ -154,7 +154,7 @@ def test_a_create_that_is_refused_for_now_is_tried_again_later_under_a_new_token
     before = stage.put("planned")
     chunk = run(stage, before)
     assert (chunk.state, chunk.error_code, chunk.error, stage.due_s(chunk)) == (ChunkState.PLANNED, "429", "slow", 40)
-    assert not stage.spool.exists(records.intent_name(FIRST))
+    assert not stage.job_files.exists(records.intent_name(FIRST))
     stage.after(40)
     run(stage, chunk)
 
@@ -185,7 +185,7 @@ def test_a_credential_that_is_refused_pauses_the_account_and_not_the_job(accepte
 
     assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.PLANNED, "402", 0)
     assert stage.paused_until_s() == 300
-    assert stage.books.desk.pause_reason(ACCOUNT, now=NOW) == "no credit"
+    assert stage.books.admin.pause_reason(ACCOUNT, now=NOW) == "no credit"
     assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
@@ -216,7 +216,7 @@ def cancelling(stage: Stage) -> Any:
     """Refuse a create, after a person has cancelled the job during it."""
 
     def answer(_submission: Submission) -> BatchId:
-        stage.books.desk.cancel(JOB, now=NOW)
+        stage.books.admin.cancel(JOB, now=NOW)
         raise CreateRefused(BadRequest("no such model", status=400))
 
     return answer
@@ -229,8 +229,8 @@ def test_a_later_batch_that_is_refused_for_good_is_given_up_and_the_folder_says_
 
     chunk = run(stage, stage.put("planned"))
 
-    assert (chunk.state, chunk.error_code, chunk.tally.dead) == (ChunkState.DEAD, "400", 2)
-    assert records.read_given_up(stage.spool, chunk.name) == ("400", "malformed")
+    assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "400", 2)
+    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
     assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
@@ -241,7 +241,7 @@ def test_a_batch_that_is_too_large_is_cut_in_two_and_nothing_is_given_up() -> No
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error, stage.due_s(chunk)) == (ChunkState.SPLITTING, "too many", 0)
-    assert records.read_given_up(stage.spool, chunk.name) is None
+    assert records.read_given_up(stage.job_files, chunk.name) is None
     assert [one.state for one in stage.attempts] == [AttemptState.REFUSED]
 
 
@@ -271,7 +271,7 @@ class FullSpool(MemorySpool):
 
 def test_where_the_intent_cannot_be_kept_nothing_is_sent_and_the_chunk_waits() -> None:
     stage = Stage(WITHOUT)
-    stage.spool = FullSpool()
+    stage.job_files = FullSpool()
     before = stage.put("planned")
 
     with pytest.raises(StorageError, match="the disk is full"):
@@ -305,7 +305,7 @@ def test_the_create_that_follows_bears_the_file_and_its_token() -> None:
     [(name, submission)] = stage.provider.calls
     assert (name, submission.token, submission.file_id) == ("create", TOKEN, FILE)
     assert (chunk.state, [one.token for one in stage.attempts]) == (ChunkState.SUBMITTED, [TOKEN])
-    assert records.read_intent(stage.spool, records.intent_name(TOKEN)).file_id == FILE
+    assert records.read_intent(stage.job_files, records.intent_name(TOKEN)).file_id == FILE
 
 
 @pytest.mark.parametrize(
@@ -339,8 +339,8 @@ def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
 
     chunk = run(stage, stage.put("planned"))
 
-    assert (chunk.state, chunk.error_code) == (ChunkState.DEAD, "400")
-    assert records.read_given_up(stage.spool, chunk.name) == ("400", "malformed")
+    assert (chunk.state, chunk.error_code) == (ChunkState.FAILED, "400")
+    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
 
 
 def test_a_slow_upload_keeps_its_lease() -> None:
@@ -363,8 +363,8 @@ def test_a_slow_upload_keeps_its_lease() -> None:
                 yield file
 
     slow = Slow()
-    slow.files = stage.spool.files
-    stage.spool = slow
+    slow.files = stage.job_files.files
+    stage.job_files = slow
     with pytest.raises(LeaseLost):
         run(stage, before, claim)
 
@@ -372,9 +372,9 @@ def test_a_slow_upload_keeps_its_lease() -> None:
 
 
 def test_the_journal_gives_back_what_it_was_given() -> None:
-    spool = MemorySpool()
-    assert read_journal(spool, TOKEN) is None
+    job_files = MemorySpool()
+    assert read_journal(job_files, TOKEN) is None
 
-    write_journal(spool, TOKEN, BATCH)
+    write_journal(job_files, TOKEN, BATCH)
 
-    assert read_journal(spool, TOKEN) == BATCH
+    assert read_journal(job_files, TOKEN) == BATCH

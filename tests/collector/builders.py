@@ -13,7 +13,7 @@ from orchestrator.domain.custom_id import custom_id
 from orchestrator.domain.model import Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
-from orchestrator.parts import write_part
+from orchestrator.job_files.result_parts import write_part
 
 DIGEST = "9f86d081"
 PRICE = Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.3"))

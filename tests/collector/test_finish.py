@@ -10,18 +10,18 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.collector.finish import Finishing, finish
-from orchestrator.collector.join import OutputOptions
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import ShardMoved
 from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import ChunkState, JobState, ShardState, Step
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.domain.policy import OutputOptions
+from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import JOB, NOW, a_chunk
 from tests.collector.builders import DIGEST
 from tests.contract.books import Books
 from tests.fakes.clock import VirtualClock
+from tests.fakes.job_files import MemorySpool
 from tests.fakes.source import MemorySource
-from tests.fakes.spool import MemorySpool
 
 ROWS = 10
 
@@ -57,7 +57,9 @@ def finished(books: Books, *, planned_rows: int) -> MemorySpool:
         folder="output",
     )
     clock = VirtualClock(random.Random(1))
-    finish(claim, ledger=books.ledger, overview=books.overview, spool=MemorySpool(), finishing=finishing, clock=clock)
+    finish(
+        claim, ledger=books.ledger, overview=books.overview, job_files=MemorySpool(), finishing=finishing, clock=clock
+    )
     return output
 
 
@@ -68,7 +70,7 @@ def test_a_source_that_has_changed_since_it_was_planned_stops_the_job_and_writes
 
     assert (job.state, output.files) == (JobState.STOPPED, {})
     assert "put the original back" in job.reason
-    assert books.ledger.chunk(a_chunk().id).state is ChunkState.DEAD
+    assert books.ledger.chunk(a_chunk().id).state is ChunkState.FAILED
 
 
 def test_the_source_that_was_planned_is_finished(books: Books) -> None:

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.collector.join import Gap, Join, OutputOptions, output_schema, result_fields
+from orchestrator.collector.join import Gap, Join, output_schema, result_fields
 from orchestrator.domain.errors import ConfigError, OutputError
+from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer
-from orchestrator.parts import PartCursor
+from orchestrator.job_files.result_parts import PartCursor
 from tests.collector.builders import DIGEST, PRICE, a_completion, a_failure, a_line, a_part, an_answer, name_of, read
 
 SOURCE = pa.schema([pa.field("id", pa.int64()), pa.field("body", pa.string())])
@@ -104,9 +105,13 @@ def test_each_row_gets_its_answer_or_its_reason() -> None:
         "llm_error_message": None,
         "llm_raw": "{}",
     }
-    assert [rows[1][f"llm_{name}"] for name in ("status", "error_code", "error_message")] == ["dead", "400", "it broke"]
-    assert [rows[2][f"llm_{name}"] for name in ("status", "error_code", "error_message")] == ["dead", "gone", "m"]
-    assert (join.counts.succeeded, join.counts.dead) == (1, 2)
+    assert [rows[1][f"llm_{name}"] for name in ("status", "error_code", "error_message")] == [
+        "failed",
+        "400",
+        "it broke",
+    ]
+    assert [rows[2][f"llm_{name}"] for name in ("status", "error_code", "error_message")] == ["failed", "gone", "m"]
+    assert (join.counts.succeeded, join.counts.failed) == (1, 2)
     assert join.counts.by_error_code == Counter({"400": 1, "gone": 1})
 
 
@@ -203,7 +208,7 @@ def test_the_output_does_not_depend_on_how_the_source_is_cut(rounds: list[dict[i
         n, word = (good[0], None) if good else (tried[-1] if tried else (0, "gone"))
         assert whole["llm_response"][row].as_py() == (f"{n} {row}" if good else None)
         assert (whole["llm_attempts"][row].as_py(), whole["llm_error_code"][row].as_py()) == (n, word)
-    assert join.counts.succeeded + join.counts.dead == 40 == join.counts.succeeded + join.counts.by_error_code.total()
+    assert join.counts.succeeded + join.counts.failed == 40 == join.counts.succeeded + join.counts.by_error_code.total()
 
 
 LINES = [a_line(row, body=a_completion(f"text {row}")) for row in range(12)]

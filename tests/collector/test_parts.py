@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import parts
 from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, RowKey
-from orchestrator.parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
+from orchestrator.job_files import result_parts
+from orchestrator.job_files.result_parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
 from tests.collector.builders import PRICE, a_failure, a_part, an_answer
 
 ROWS: list[tuple[RowKey, Answer]] = [
@@ -143,7 +143,7 @@ def test_a_part_of_no_rows_can_be_read() -> None:
 
 
 def test_row_groups_are_bounded_in_rows_and_in_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "GROUP_LENGTH_MAX", 30_000)
+    monkeypatch.setattr(result_parts, "GROUP_LENGTH_MAX", 30_000)
     rows: list[tuple[RowKey, Answer]] = [((0, row), an_answer("")) for row in range(25_000)]
     rows += [((1, row), an_answer("x" * 20_000, raw="y" * 10_001)) for row in range(3)]
     metadata = pq.ParquetFile(a_part(rows)).metadata
@@ -153,7 +153,7 @@ def test_row_groups_are_bounded_in_rows_and_in_length(monkeypatch: pytest.Monkey
 
 def test_rows_to_be_sent_again_are_those_that_failed_and_may_be() -> None:
     assert read_failed(a_part(ROWS), Failed.RETRYABLE) == [(2, 0)]
-    assert read_failed(a_part(ROWS), Failed.DEAD) == [(0, 4)]
+    assert read_failed(a_part(ROWS), Failed.FAILED) == [(0, 4)]
     assert read_failed(a_part(ROWS), Failed.ALL) == [(0, 4), (2, 0)]
 
 
@@ -210,7 +210,7 @@ class CountingFile(BytesIO):
 
 
 def test_row_groups_without_wanted_rows_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "GROUP_ROWS_MAX", 10)
+    monkeypatch.setattr(result_parts, "GROUP_ROWS_MAX", 10)
     chance = random.Random(1)  # a text that cannot be compressed, or the footer is most of the part
     rows = [((shard, row), an_answer(chance.randbytes(2_000).hex())) for shard in range(20) for row in range(10)]
     part = a_part(rows).getvalue()
@@ -276,7 +276,7 @@ def test_a_part_with_a_row_twice_or_out_of_order_is_refused(rows: list[int]) -> 
 
 
 def test_disorder_is_seen_across_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "GROUP_ROWS_MAX", 2)
+    monkeypatch.setattr(result_parts, "GROUP_ROWS_MAX", 2)
     cursor = PartCursor(a_part([((4, row), an_answer()) for row in (0, 1, 1, 2)]), shard_no=4)
 
     with pytest.raises(OutputError, match="row 1 of shard 4"):

@@ -9,10 +9,10 @@ from typing import Final
 
 from orchestrator.domain.changes import Change, ChunkMoved, JobMoved
 from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobId, JobState, Step
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
 from tests.builders import JOB, NOW, a_job, added
 
 LEASE_S: Final = 60.0
@@ -33,12 +33,12 @@ class Books:
         return SqlOverview(self.database)
 
     @property
-    def desk(self) -> SqlDesk:
-        return SqlDesk(self.database)
+    def admin(self) -> SqlAdmin:
+        return SqlAdmin(self.database)
 
     def open(self, job: Job | None = None, *, shards: int = 1) -> Job:
         """Enter a job, at NOW."""
-        return self.desk.open(job or a_job(), shards, now=NOW)
+        return self.admin.open(job or a_job(), shards, now=NOW)
 
     def claim(
         self, *steps: Step, limit: int = 100, now: datetime = NOW, lease_s: float = LEASE_S, job_id: JobId | None = None

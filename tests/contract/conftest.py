@@ -8,18 +8,18 @@ from typing import Final
 
 import pytest
 
-from orchestrator.ledger.database import Database, open_ledger, open_sqlite
-from orchestrator.ports import Spool
-from orchestrator.storage.local import LocalSpool
+from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
+from orchestrator.ports import JobFiles
+from orchestrator.storage.local import LocalJobFiles
 from tests.builders import emptied
 from tests.contract.books import Books
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 from tests.servers.postgres import PostgresServer, fresh_database, running_postgres, some_postgres
 from tests.servers.s3 import an_object_spool, an_s3_spool
 
 LEDGERS: Final = ("memory", "sqlite", "postgres")
-SPOOLS: Final[dict[str, Callable[[Path], Spool]]] = {
-    "local": LocalSpool,
+SPOOLS: Final[dict[str, Callable[[Path], JobFiles]]] = {
+    "local": LocalJobFiles,
     "memory": lambda _folder: MemorySpool(),
     "objects": lambda _folder: an_object_spool(),
     "s3": lambda _folder: an_s3_spool(),
@@ -74,6 +74,6 @@ def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
 
 
 @pytest.fixture(params=SPOOLS)
-def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
+def job_files(request: pytest.FixtureRequest, tmp_path: Path) -> JobFiles:
     """An empty spool, of every kind."""
-    return SPOOLS[request.param](tmp_path / "spool")
+    return SPOOLS[request.param](tmp_path / "job_files")

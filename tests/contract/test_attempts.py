@@ -56,7 +56,7 @@ def test_a_budget_may_be_used_up_exactly_and_not_by_a_billionth_more(
         with pytest.raises(BudgetExhausted, match=r"the budget is 1\.75"):
             books.write(opened)
 
-    assert ("token-6" in {found.token for found in books.desk.attempts(JOB)}) is fits
+    assert ("token-6" in {found.token for found in books.admin.attempts(JOB)}) is fits
 
 
 def test_another_jobs_money_does_not_count(books: Books) -> None:
@@ -70,7 +70,7 @@ def test_another_jobs_money_does_not_count(books: Books) -> None:
     theirs = an_attempt("token-2", a_chunk(job_id=other), reserved_usd=Decimal(1))
     books.write(AttemptOpened(attempt=theirs, budget_usd=Decimal(1)), job_id=other)
 
-    assert [found.token for found in books.desk.attempts(other)] == ["token-2"]
+    assert [found.token for found in books.admin.attempts(other)] == ["token-2"]
 
 
 def test_a_create_that_does_not_fit_the_budget_leaves_the_chunk_unsent(books: Books) -> None:
@@ -85,7 +85,7 @@ def test_a_create_that_does_not_fit_the_budget_leaves_the_chunk_unsent(books: Bo
         books.ledger.record(claim, begun, opened, now=NOW, keep=True)
 
     assert books.ledger.chunk(a_chunk().id) == a_chunk()
-    assert books.desk.attempts(JOB) == []
+    assert books.admin.attempts(JOB) == []
     books.ledger.record(claim, now=NOW)  # the claim is still the caller's
 
 
@@ -100,7 +100,7 @@ def test_a_second_live_attempt_of_a_chunk_is_impossible(books: Books, state: Att
     with pytest.raises(LedgerError):
         books.write(AttemptOpened(attempt=an_attempt("token-2", number=2), budget_usd=None))
 
-    assert [found.token for found in books.desk.attempts(JOB)] == ["token-1"]
+    assert [found.token for found in books.admin.attempts(JOB)] == ["token-1"]
 
 
 @pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED])
@@ -113,7 +113,7 @@ def test_after_an_attempt_that_came_to_nothing_there_may_be_another(books: Books
     second = an_attempt("token-2", number=2, sent_at=after(1), digest="1234", reserved_usd=Decimal("0.1"))
     books.write(AttemptOpened(attempt=second, budget_usd=None))
 
-    assert books.desk.attempts(JOB) == [an_attempt("token-1", state=state), second]
+    assert books.admin.attempts(JOB) == [an_attempt("token-1", state=state), second]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_batch_is_of_one_attempt_only(books: Books) -> None:
     with pytest.raises(LedgerError):
         books.write(replace(created, token=AttemptToken("token-2")))
 
-    assert [found.batch_id for found in books.desk.attempts(JOB)] == ["batch-1", None]
+    assert [found.batch_id for found in books.admin.attempts(JOB)] == ["batch-1", None]
 
 
 def test_closing_an_attempt_keeps_what_is_known_of_it(books: Books) -> None:
@@ -158,7 +158,7 @@ def test_closing_an_attempt_keeps_what_is_known_of_it(books: Books) -> None:
 
     books.write(AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=Decimal("0.4")))
 
-    [found] = books.desk.attempts(JOB)
+    [found] = books.admin.attempts(JOB)
     assert (found.batch_id, found.cost_usd, found.reserved_usd) == ("batch-1", Decimal("0.4"), Decimal(1))
 
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger import schema
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.db import schema
+from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, after
 from tests.contract.books import Books
 

@@ -112,7 +112,7 @@ def test_what_brings_results_home_comes_before_what_sends_more(books: Books) -> 
     books.open(shards=2)
     shard = a_shard(0)
     books.write(ShardMoved(before=shard, after=replace(shard, state=ShardState.PLANNED), due_at=NOW))
-    states = ["ended", "in_doubt", "submitted", "splitting", "planned"]
+    states = ["ended", "ambiguous", "submitted", "splitting", "planned"]
     books.add(*(a_chunk(f"c00000-0000{n}", state=state) for n, state in enumerate(reversed(states))))
 
     steps = [claim.step for claim in books.claim(*Step)]
@@ -159,24 +159,24 @@ def test_only_the_steps_asked_for_are_handed_out(books: Books) -> None:
         ("planned", {}, Step.SUBMIT),
         ("uploaded", {}, Step.SUBMIT),
         ("submitting", {}, Step.RECOVER),
-        ("in_doubt", {}, Step.RECOVER),
-        ("held", {}, Step.RECOVER),
+        ("ambiguous", {}, Step.RECOVER),
+        ("unresolved", {}, Step.RECOVER),
         ("submitted", {}, Step.POLL),
         ("ended", {}, Step.COLLECT),
         ("splitting", {}, Step.SPLIT),
         ("collected", {}, None),
         ("split", {}, None),
         ("cancelled", {}, None),
-        ("dead", {}, None),
+        ("failed", {}, None),
         # while the job is being cancelled
         ("planned", {"cancel_requested": True}, Step.CANCEL),
         ("uploaded", {"cancel_requested": True}, Step.CANCEL),
         ("splitting", {"cancel_requested": True}, Step.CANCEL),
-        ("held", {"cancel_requested": True}, Step.RECOVER),  # only a person can tell what was paid for
+        ("unresolved", {"cancel_requested": True}, Step.RECOVER),  # only a person can tell what was paid for
         ("submitted", {"cancel_requested": True}, Step.CANCEL),
         ("submitted", {"cancel_requested": True, "cancel_sent": True}, Step.POLL),
         ("submitting", {"cancel_requested": True}, Step.RECOVER),
-        ("in_doubt", {"cancel_requested": True}, Step.RECOVER),
+        ("ambiguous", {"cancel_requested": True}, Step.RECOVER),
         ("ended", {"cancel_requested": True}, Step.COLLECT),
         ("collected", {"cancel_requested": True}, None),
     ],
@@ -187,7 +187,7 @@ def test_a_chunk_in_this_state_needs_this_one_step(
     """Exactly one kind of step is ever due for a chunk."""
     books.open()
     if marks:
-        books.desk.cancel(JOB, now=NOW)
+        books.admin.cancel(JOB, now=NOW)
     books.add(a_chunk(state=state, cancel_sent=marks.get("cancel_sent", False)))
 
     due = books.ledger.due(now=NOW)
@@ -198,7 +198,7 @@ def test_a_chunk_in_this_state_needs_this_one_step(
 
 
 ALL = {"collect", "recover", "poll", "split", "submit", "plan", "finish", "review"}
-STATES = ["ended", "in_doubt", "submitted", "splitting", "planned"]
+STATES = ["ended", "ambiguous", "submitted", "splitting", "planned"]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_nothing_is_sent_on_an_account_while_it_is_paused(books: Books) -> None:
     assert len(books.claim(Step.SUBMIT, now=after(30))) == 1
 
 
-@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held", "submitted"])
+@pytest.mark.parametrize("state", ["submitting", "ambiguous", "unresolved", "submitted"])
 def test_what_may_be_a_batch_takes_room(books: Books, state: str) -> None:
     books.open(a_job(batches_in_flight_max=2))
     books.add(a_chunk("c00000-00000", state=state), *(a_chunk(f"c00000-0000{n}") for n in (1, 2)))
@@ -266,7 +266,7 @@ def test_what_may_be_a_batch_takes_room(books: Books, state: str) -> None:
     assert names(books.claim(Step.SUBMIT)) == ["c00000-00001"]
 
 
-@pytest.mark.parametrize("state", ["ended", "collected", "splitting", "split", "cancelled", "dead"])
+@pytest.mark.parametrize("state", ["ended", "collected", "splitting", "split", "cancelled", "failed"])
 def test_what_is_no_batch_any_more_takes_no_room(books: Books, state: str) -> None:
     books.open(a_job(batches_in_flight_max=1))
     books.add(a_chunk("c00000-00000", state=state), a_chunk("c00000-00001"))
@@ -327,7 +327,7 @@ def test_a_job_being_cancelled_is_accounted_for_whatever_waits_to_be_sent(books:
     """Its rest is set aside, not sent: there is nothing to stay ahead of."""
     books.open(a_job(chunks_ahead_max=1), shards=3)
     books.add(a_chunk())
-    books.desk.cancel(JOB, now=NOW)
+    books.admin.cancel(JOB, now=NOW)
 
     assert len(books.claim(Step.PLAN)) == 3
 
@@ -347,7 +347,7 @@ def test_breaking_leases_makes_everything_due_that_a_dead_process_had(books: Boo
     books.move(a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(500))
     claims = books.claim(*Step)
 
-    books.desk.break_leases(now=NOW)
+    books.admin.break_leases(now=NOW)
 
     again = books.claim(*Step)
     assert names(again) == ["c00000-00001", *names(claims)]

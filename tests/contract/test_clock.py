@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.errors import LedgerError
 from orchestrator.ledger import clock
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s, measure
-from orchestrator.ledger.database import Database, open_ledger, open_sqlite
+from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
 from tests.contract.books import Books
 from tests.servers.postgres import PostgresServer
 

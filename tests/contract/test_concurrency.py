@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import ChunkState, Step, Unit
-from orchestrator.ledger.database import open_ledger, open_sqlite
+from orchestrator.ledger.db.database import open_ledger, open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, an_attempt, chunk_id
 from tests.contract.books import Books
 from tests.contract.threads import at_once
@@ -65,7 +65,7 @@ def test_of_many_threads_that_decided_on_the_same_facts_one_writes(books: Books)
 
     at_once(4, work)
 
-    assert [f"token-{number}" for number in won] == [attempt.token for attempt in books.desk.attempts(JOB)]
+    assert [f"token-{number}" for number in won] == [attempt.token for attempt in books.admin.attempts(JOB)]
     assert len(won) == 1
 
 
@@ -142,26 +142,26 @@ def test_processes_claiming_at_once_never_get_the_same_unit(
 def test_a_ledger_that_is_locked_for_too_long_is_an_error_and_not_a_lost_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.ledger.sqlite.BUSY_S", 0)
+    monkeypatch.setattr("orchestrator.ledger.db.sqlite.BUSY_S", 0)
     mine, theirs = open_sqlite(tmp_path / "ledger.db"), open_sqlite(tmp_path / "ledger.db")
 
     with mine.write(), pytest.raises(LedgerError, match="locked"):
         Books(theirs).open()
 
-    assert Books(theirs).desk.jobs() == []
+    assert Books(theirs).admin.jobs() == []
     mine.close()
     theirs.close()
 
 
 def test_a_ledger_is_opened_and_read_while_somebody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks how a job is doing need not wait for a worker that hangs in the middle of a write."""
-    monkeypatch.setattr("orchestrator.ledger.sqlite.BUSY_S", 0)
+    monkeypatch.setattr("orchestrator.ledger.db.sqlite.BUSY_S", 0)
     mine = open_sqlite(tmp_path / "ledger.db")
     Books(mine).open()
 
     with mine.write():
         theirs = open_sqlite(tmp_path / "ledger.db")
-        found = Books(theirs).desk.jobs()
+        found = Books(theirs).admin.jobs()
 
     assert [job.id for job in found] == [JOB]
     mine.close()

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger import migrations, schema
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.ledger.sqlite import refuse_network_disk
+from orchestrator.ledger.db import migrations, schema
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.db.sqlite import refuse_network_disk
 from tests.builders import JOB, NOW, a_chunk, an_attempt
 from tests.contract.books import Books
 
@@ -38,7 +38,7 @@ def test_a_ledger_in_a_file_is_there_when_it_is_opened_again(tmp_path: Path) -> 
 
     books = Books(database)
     assert (books.ledger.job(JOB), books.ledger.chunk(a_chunk().id)) == (job, a_chunk())
-    assert books.desk.attempts(JOB) == [an_attempt()]
+    assert books.admin.attempts(JOB) == [an_attempt()]
     database.close()
 
 
@@ -73,7 +73,7 @@ def test_an_intent_outlives_a_kill_right_after_it(tmp_path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     database = open_sqlite(path)
     assert Books(database).ledger.chunk(a_chunk().id).state is ChunkState.SUBMITTING
-    assert Books(database).desk.attempts(JOB) == [an_attempt()]
+    assert Books(database).admin.attempts(JOB) == [an_attempt()]
     database.close()
 
 
@@ -260,7 +260,7 @@ def test_the_ledger_in_memory_is_each_its_own() -> None:
     one, two = open_sqlite(None), open_sqlite(None)
     Books(one).open()
 
-    assert Books(two).desk.jobs() == []
+    assert Books(two).admin.jobs() == []
     assert Books(two).claim(*Step, now=NOW) == []
     one.close()
     two.close()

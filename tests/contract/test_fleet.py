@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.lanes import Lane
-from orchestrator.domain.members import Kind, Member
 from orchestrator.domain.model import ChunkState, JobState, Step
-from orchestrator.ledger.fleet import SqlFleet
+from orchestrator.domain.queues import Queue
+from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk, a_job, after
 from tests.contract.books import Books, names
 from tests.contract.threads import at_once
@@ -19,19 +19,19 @@ from tests.contract.threads import at_once
 DAY_S = 86_400
 
 
-def a_member(name: str = "one", **fields: object) -> Member:
+def a_member(name: str = "one", **fields: object) -> WorkerProcess:
     values = {"host": "here", "pid": 7, "kind": Kind.WORKER, "version": "1.0", "started_at": NOW, "seen_at": NOW}
-    return Member(id=name, **values | fields)  # type: ignore[arg-type]
+    return WorkerProcess(id=name, **values | fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def fleet(books: Books) -> SqlFleet:
-    return SqlFleet(books.database)
+def fleet(books: Books) -> SqlWorkers:
+    return SqlWorkers(books.database)
 
 
-def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlFleet) -> None:
-    member = a_member(lanes=(Lane.CONTROL, Lane.PLAN))
-    fleet.enlist(member, NOW)
+def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlWorkers) -> None:
+    member = a_member(queues=(Queue.CONTROL, Queue.PLAN))
+    fleet.register(member, NOW)
 
     assert fleet.alive(after(30)) == [member]
     assert fleet.alive(after(31)) == []
@@ -39,9 +39,9 @@ def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlFleet) -> None:
     assert fleet.alive(after(70)) == [replace(member, seen_at=after(40))]
 
 
-def test_a_member_that_left_is_gone(fleet: SqlFleet) -> None:
-    fleet.enlist(a_member("one"), NOW)
-    fleet.enlist(a_member("two", kind=Kind.BEAT), NOW)
+def test_a_member_that_left_is_gone(fleet: SqlWorkers) -> None:
+    fleet.register(a_member("one"), NOW)
+    fleet.register(a_member("two", kind=Kind.BEAT), NOW)
 
     fleet.leave("one")
 
@@ -49,19 +49,19 @@ def test_a_member_that_left_is_gone(fleet: SqlFleet) -> None:
     assert not fleet.seen("one", NOW)
 
 
-def test_a_member_that_enlists_again_is_one_member(fleet: SqlFleet) -> None:
-    fleet.enlist(a_member(pid=1), NOW)
+def test_a_member_that_enlists_again_is_one_member(fleet: SqlWorkers) -> None:
+    fleet.register(a_member(pid=1), NOW)
 
-    fleet.enlist(a_member(pid=2), after(5))
+    fleet.register(a_member(pid=2), after(5))
 
     assert fleet.alive(after(5)) == [a_member(pid=2, seen_at=after(5))]
 
 
-def test_a_member_not_seen_for_a_day_is_forgotten_when_another_comes(fleet: SqlFleet) -> None:
-    fleet.enlist(a_member("old"), NOW)
-    fleet.enlist(a_member("older"), after(-1))
+def test_a_member_not_seen_for_a_day_is_forgotten_when_another_comes(fleet: SqlWorkers) -> None:
+    fleet.register(a_member("old"), NOW)
+    fleet.register(a_member("older"), after(-1))
 
-    fleet.enlist(a_member("new"), after(DAY_S))
+    fleet.register(a_member("new"), after(DAY_S))
 
     assert [member.id for member in fleet.alive(after(DAY_S), within_s=10 * DAY_S)] == ["new", "old"]
 
@@ -69,12 +69,12 @@ def test_a_member_not_seen_for_a_day_is_forgotten_when_another_comes(fleet: SqlF
 def test_a_ledger_has_one_name_of_its_own_whoever_asks_first(books: Books) -> None:
     names: list[str] = []
 
-    at_once(4, lambda _number: names.append(SqlFleet(books.database).ledger_id()))
+    at_once(4, lambda _number: names.append(SqlWorkers(books.database).ledger_id()))
 
     assert len(names) == 4 and len(set(names)) == 1 and len(names[0]) == 32
 
 
-def test_what_is_due_is_counted_by_lane(books: Books, fleet: SqlFleet) -> None:
+def test_what_is_due_is_counted_by_lane(books: Books, fleet: SqlWorkers) -> None:
     """As claims would find it: due, free, of a job that moves."""
     books.open(shards=3)
     books.add(
@@ -82,25 +82,25 @@ def test_what_is_due_is_counted_by_lane(books: Books, fleet: SqlFleet) -> None:
         a_chunk("c00000-00001", state=ChunkState.SUBMITTED),
         a_chunk("c00000-00002", state=ChunkState.SUBMITTED),
         a_chunk("c00000-00003", state=ChunkState.ENDED),
-        a_chunk("c00000-00004", state=ChunkState.DEAD),
+        a_chunk("c00000-00004", state=ChunkState.FAILED),
     )
     books.add(a_chunk("c00000-00005", state=ChunkState.SUBMITTED), due_at=after(9))
     books.claim(Step.POLL, limit=1)
 
-    assert fleet.due(NOW) == {Lane.CONTROL: 2, Lane.TRANSFER: 1, Lane.PLAN: 3, Lane.COLLECT: 1}
-    assert fleet.due(after(9))[Lane.CONTROL] == 3
+    assert fleet.due(NOW) == {Queue.CONTROL: 2, Queue.TRANSFER: 1, Queue.PLAN: 3, Queue.COLLECT: 1}
+    assert fleet.due(after(9))[Queue.CONTROL] == 3
     books.put_job(JobState.STOPPED)
-    assert fleet.due(NOW) == {Lane.CONTROL: 1, Lane.TRANSFER: 0, Lane.PLAN: 0, Lane.COLLECT: 1}
+    assert fleet.due(NOW) == {Queue.CONTROL: 1, Queue.TRANSFER: 0, Queue.PLAN: 0, Queue.COLLECT: 1}
 
 
-def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(books: Books, fleet: SqlFleet) -> None:
+def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(books: Books, fleet: SqlWorkers) -> None:
     books.open(shards=0)
     books.add(a_chunk())
     [claim] = books.claim(Step.SUBMIT)
 
     assert fleet.step_failed(claim, "KeyError", NOW) == 1
 
-    [*_, (_, event)] = books.desk.events(JOB)
+    [*_, (_, event)] = books.admin.events(JOB)
     assert (event.name, event.unit, event.details) == (
         "step.failed",
         "c00000-00000",
@@ -111,7 +111,7 @@ def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(books: Books
 
 
 @pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
-def test_failures_of_a_unit_are_counted_for_an_hour(books: Books, fleet: SqlFleet, step: Step) -> None:
+def test_failures_of_a_unit_are_counted_for_an_hour(books: Books, fleet: SqlWorkers, step: Step) -> None:
     """Its own only: another unit's do not count."""
     books.open(shards=1)
     books.add(a_chunk())
@@ -125,21 +125,21 @@ def test_failures_of_a_unit_are_counted_for_an_hour(books: Books, fleet: SqlFlee
     assert counts == [1, 2, 3, 4, 4, 1]
 
 
-def test_a_unit_that_fails_again_and_again_waits_longer_each_time(books: Books, fleet: SqlFleet) -> None:
+def test_a_unit_that_fails_again_and_again_waits_longer_each_time(books: Books, fleet: SqlWorkers) -> None:
     books.open(shards=0)
     books.add(a_chunk())
     waits_s, now_s = [], 0
     for _ in range(4):
         [claim] = books.claim(Step.SUBMIT, now=after(now_s))
         fleet.step_failed(claim, "", after(now_s))
-        wait_s = next(wait_s for wait_s in range(300) if fleet.due(after(now_s + wait_s))[Lane.TRANSFER])
+        wait_s = next(wait_s for wait_s in range(300) if fleet.due(after(now_s + wait_s))[Queue.TRANSFER])
         waits_s.append(wait_s)
         now_s += wait_s
 
     assert waits_s == [2, 3, 5, 9]
 
 
-def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fleet: SqlFleet) -> None:
+def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fleet: SqlWorkers) -> None:
     books.open(shards=0)
     books.add(a_chunk())
     [stale] = books.claim(Step.SUBMIT)
@@ -150,7 +150,7 @@ def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fl
     books.ledger.renew(present, now=after(60), lease_s=60)
 
 
-def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(books: Books, fleet: SqlFleet) -> None:
+def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(books: Books, fleet: SqlWorkers) -> None:
     books.open(shards=0)
     books.add(a_chunk(state=ChunkState.SUBMITTED))
     [claim] = books.claim(Step.POLL)
@@ -164,7 +164,7 @@ def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(boo
     assert len(books.claim(Step.COLLECT)) == 1
 
 
-def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: SqlFleet) -> None:
+def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: SqlWorkers) -> None:
     """The claim is let go of: after the wait another has it, and what the first still writes is refused."""
     books.open(shards=0)
     books.add(a_chunk())
@@ -177,7 +177,7 @@ def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: Sq
 
 
 @pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
-def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, fleet: SqlFleet, step: Step) -> None:
+def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, fleet: SqlWorkers, step: Step) -> None:
     books.open(shards=1)
     books.add(a_chunk())
     counts = []
@@ -190,7 +190,7 @@ def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, f
 
 @pytest.mark.parametrize("end", ["recorded", "recorded and kept", "failed in words"])
 def test_a_step_that_came_through_or_failed_in_words_begins_the_count_anew(
-    books: Books, fleet: SqlFleet, end: str
+    books: Books, fleet: SqlWorkers, end: str
 ) -> None:
     books.open(shards=0)
     books.add(a_chunk())
@@ -208,7 +208,7 @@ def test_a_step_that_came_through_or_failed_in_words_begins_the_count_anew(
     assert fleet.step_started(next_one, now=after(1_000), lease_s=50, draw=0.0) == 1
 
 
-def test_units_whose_workers_died_together_come_again_apart(books: Books, fleet: SqlFleet) -> None:
+def test_units_whose_workers_died_together_come_again_apart(books: Books, fleet: SqlWorkers) -> None:
     """Else the innocent would die beside the guilty each time. A first start is kept no longer than it must be."""
     books.open(shards=0)
     first, second = a_chunk("c00000-00000"), a_chunk("c00000-00001")
@@ -224,7 +224,7 @@ def test_units_whose_workers_died_together_come_again_apart(books: Books, fleet:
     assert names(books.claim(Step.SUBMIT, now=after(175))) == [second.name]
 
 
-def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlFleet) -> None:
+def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlWorkers) -> None:
     books.open(shards=0)
     books.add(a_chunk())
     [stale] = books.claim(Step.SUBMIT)
@@ -236,7 +236,7 @@ def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlFleet) -> N
     assert fleet.step_started(present, now=after(60), lease_s=50, draw=0.0) == 1
 
 
-def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlFleet) -> None:
+def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlWorkers) -> None:
     books.open()
 
     assert fleet.stop(JOB, "it cannot be read", NOW)
@@ -244,12 +244,12 @@ def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlFleet) ->
 
     found = books.ledger.job(JOB)
     assert (found.state, found.reason) == (JobState.STOPPED, "it cannot be read")
-    assert [event.name for _, event in books.desk.events(JOB)] == ["job.opened", "job.stopped"]
+    assert [event.name for _, event in books.admin.events(JOB)] == ["job.opened", "job.stopped"]
 
 
-def test_a_job_that_is_being_cancelled_is_not_stopped(books: Books, fleet: SqlFleet) -> None:
+def test_a_job_that_is_being_cancelled_is_not_stopped(books: Books, fleet: SqlWorkers) -> None:
     books.open(a_job())
-    books.desk.cancel(JOB, now=NOW)
+    books.admin.cancel(JOB, now=NOW)
 
     assert not fleet.stop(JOB, "too late", NOW)
     assert books.ledger.job(JOB).state is JobState.CANCELLING

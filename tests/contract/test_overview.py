@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, ShardMoved
 from orchestrator.domain.model import TERMINAL, AttemptState, BatchId, ChunkState, JobId, ShardState, Tally
-from orchestrator.domain.review import Outlook, Totals
+from orchestrator.domain.progress import Outlook, Totals
 from tests.builders import JOB, a_chunk, a_job, a_shard, added, after, an_attempt
 from tests.contract.books import Books
 
@@ -33,7 +33,7 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
     for number, state, refused in ((0, ShardState.FINISHED, 1), (1, ShardState.PLANNED, 2)):
         moved = replace(a_shard(number), state=state, row_count=20, refused_count=refused)
         books.write(ShardMoved(before=a_shard(number), after=moved, due_at=None))
-    tally = Tally(succeeded=1, dead=2, waiting=3, resent=4, missing=5, lines=6, duplicates=7, foreign=8, unreadable=9)
+    tally = Tally(succeeded=1, failed=2, waiting=3, resent=4, missing=5, lines=6, duplicates=7, foreign=8, unreadable=9)
     books.add(
         a_chunk("c00000-00000", state=S.SUBMITTED, request_count=10, done_count=4),
         a_chunk("c00000-00001", state=S.SUBMITTED, request_count=20, done_count=0),
@@ -55,7 +55,7 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
         refused=3,
         chunks={S.SUBMITTED: 2, S.ENDED: 1, S.PLANNED: 1, S.COLLECTED: 2},
         succeeded=2,
-        dead=4,
+        failed=4,
         waiting=6,
         waiting_since=after(30),
         missing=10,
@@ -74,8 +74,8 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
         ([], ShardState.PLANNING, True, False),
         ([], ShardState.PLANNED, False, False),
         ([], ShardState.FINISHED, False, True),
-        ([S.COLLECTED, S.DEAD, S.CANCELLED, S.SPLIT, S.HELD], ShardState.PLANNED, False, False),
-        *(([state], ShardState.PLANNED, True, False) for state in S if state not in {*TERMINAL, S.HELD}),
+        ([S.COLLECTED, S.FAILED, S.CANCELLED, S.SPLIT, S.UNRESOLVED], ShardState.PLANNED, False, False),
+        *(([state], ShardState.PLANNED, True, False) for state in S if state not in {*TERMINAL, S.UNRESOLVED}),
     ],
 )
 def test_a_job_moves_while_a_shard_is_planned_or_a_chunk_needs_no_person(
@@ -141,7 +141,7 @@ def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Bo
 
     totals = books.overview.totals(JOB)
 
-    assert (totals.cost_usd, totals.reserved_usd, totals.wagered_usd, totals.batches) == (
+    assert (totals.cost_usd, totals.reserved_usd, totals.possibly_double_paid_usd, totals.batches) == (
         Decimal("3.000000001"),
         Decimal(3),
         Decimal(32),
@@ -182,13 +182,13 @@ def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(book
     books.write(
         added(a_chunk("r00002", state=S.COLLECTED, shard_no=None, round=3), {0: 2}),
         added(a_chunk("r00001", state=S.COLLECTED, shard_no=None, round=2), {0: 2, 1: 8}),
-        added(a_chunk("c00000-00001", state=S.DEAD, row_start=10), {0: 10}),
+        added(a_chunk("c00000-00001", state=S.FAILED, row_start=10), {0: 10}),
         added(a_chunk("c00000-00000", state=S.COLLECTED, row_start=0), {0: 10}),
         added(a_chunk("c00000-00002", state=S.CANCELLED, row_start=20), {0: 10}),
         added(a_chunk("c00001-00000", state=S.COLLECTED, shard_no=1), {1: 10}),
         *(
             added(a_chunk(f"c00000-0001{n}", state=state), {0: 10})
-            for n, state in enumerate(set(ChunkState) - {S.COLLECTED, S.DEAD, S.CANCELLED})
+            for n, state in enumerate(set(ChunkState) - {S.COLLECTED, S.FAILED, S.CANCELLED})
         ),
     )
 

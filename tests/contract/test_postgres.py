@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger import postgres as postgres_module
-from orchestrator.ledger.database import open_ledger
+from orchestrator.ledger.db import postgres as postgres_module
+from orchestrator.ledger.db.database import open_ledger
 from tests.builders import JOB, NOW, a_chunk, a_job, after, an_attempt
 from tests.contract.books import Books
 from tests.servers.postgres import PostgresServer
@@ -126,7 +126,7 @@ def test_a_commit_waits_for_the_disk_and_nobody_waits_for_ever(new_postgres: str
     database = open_ledger(new_postgres)
 
     with database.write() as tx:
-        said = {
+        provider_message = {
             setting: tx.exec_driver_sql(f"SHOW {setting}").scalar_one()
             for setting in ("synchronous_commit", "transaction_isolation", "application_name", "timezone")
         }
@@ -136,7 +136,7 @@ def test_a_commit_waits_for_the_disk_and_nobody_waits_for_ever(new_postgres: str
         ]
     database.close()
 
-    assert said == {
+    assert provider_message == {
         "synchronous_commit": "on",
         "transaction_isolation": "read committed",
         "application_name": "batch-orchestrator",
@@ -196,7 +196,7 @@ def test_a_server_that_restarts_under_way_costs_no_committed_write(shaky_postgre
             turn += 1
             job = a_job(f"w{number}-{turn:08x}")  # type: ignore[arg-type]
             try:
-                books.desk.open(job, 1, now=NOW)
+                books.admin.open(job, 1, now=NOW)
             except LedgerError:
                 continue
             except BaseException as error:  # noqa: BLE001 - looked at below
@@ -217,7 +217,7 @@ def test_a_server_that_restarts_under_way_costs_no_committed_write(shaky_postgre
         thread.join()
 
     assert strange == []
-    assert set(written) <= {job.id for job in books.desk.jobs()}
+    assert set(written) <= {job.id for job in books.admin.jobs()}
     database.close()
 
 
@@ -232,7 +232,7 @@ def test_who_waits_too_long_for_a_lock_gets_an_error_and_writes_nothing(
     with database.write() as tx:
         tx.execute(sa.text("SELECT id FROM jobs FOR UPDATE"))
         with pytest.raises(LedgerError, match="lock timeout"):
-            books.desk.cancel(JOB, now=NOW)
+            books.admin.cancel(JOB, now=NOW)
 
     assert books.ledger.job(JOB) == job
     database.close()

@@ -55,8 +55,8 @@ def test_two_who_hand_out_creates_at_once_never_pass_the_accounts_room(postgres:
         mine = [unit for unit in taken if unit.job_id in ids]
         assert len(set(taken)) == len(taken)
         assert len(mine) <= 3
-        postgres.desk.cancel(ids[0], now=NOW)
-        postgres.desk.cancel(ids[1], now=NOW)
+        postgres.admin.cancel(ids[0], now=NOW)
+        postgres.admin.cancel(ids[1], now=NOW)
 
 
 def test_two_who_hand_out_plans_at_once_never_plan_further_ahead_than_allowed(postgres: Books) -> None:
@@ -103,7 +103,7 @@ def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
         postgres.open(a_job(job_id, max_duplicate_usd=Decimal(1)), shards=0)
-        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id, state=S.IN_DOUBT) for n in range(4)]
+        chunks = [a_chunk(f"c00000-{n:05d}", job_id=job_id, state=S.AMBIGUOUS) for n in range(4)]
         postgres.add(*chunks)
         tokens = [f"token-{number}-{n}" for n in range(4)]
         for token, chunk in zip(tokens, chunks, strict=True):
@@ -130,7 +130,7 @@ def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(
         at_once(4, work)
 
         assert len(lost) == 2
-        assert postgres.overview.totals(job_id).wagered_usd == Decimal(1)
+        assert postgres.overview.totals(job_id).possibly_double_paid_usd == Decimal(1)
 
 
 def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
@@ -143,7 +143,7 @@ def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
 
         def work(n: int, claim: Claim = claim, chunks: list[Chunk] = chunks, job_id: JobId = job_id) -> None:
             if n == 0:
-                postgres.desk.cancel(job_id, now=NOW)
+                postgres.admin.cancel(job_id, now=NOW)
             else:
                 changes = (added(chunk) for chunk in chunks)
                 postgres.ledger.record(claim, *changes, now=NOW)
@@ -154,7 +154,7 @@ def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "then"), [(S.SUBMITTING, S.SUBMITTED), (S.PLANNED, S.SUBMITTING), (S.SUBMITTING, S.IN_DOUBT)]
+    ("before", "then"), [(S.SUBMITTING, S.SUBMITTED), (S.PLANNED, S.SUBMITTING), (S.SUBMITTING, S.AMBIGUOUS)]
 )
 def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: Books, before: S, then: S) -> None:
     """A create under way ends, or begins, while the cancel looks at every chunk of the job."""
@@ -167,7 +167,7 @@ def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: Books, bef
 
         def work(n: int, claims: list[Claim] = claims, job_id: JobId = job_id) -> None:
             if n == 0:
-                postgres.desk.cancel(job_id, now=NOW)
+                postgres.admin.cancel(job_id, now=NOW)
                 return
             for claim in claims:
                 chunk = a_chunk(str(claim.unit.chunk_id).rpartition("/")[2], job_id=job_id, state=before)
@@ -195,7 +195,7 @@ def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(pos
 
         assert [shard.shard_no for shard in postgres.overview.shards(job_id)] == list(range(50))
         assert postgres.ledger.job(job_id).version == 3
-        assert [event.name for _, event in postgres.desk.events(job_id)] == ["job.opened"]
+        assert [event.name for _, event in postgres.admin.events(job_id)] == ["job.opened"]
 
 
 def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> None:
@@ -209,7 +209,7 @@ def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> N
 
     at_once(4, work)
 
-    assert [postgres.desk.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == ["new-a", "new-b"]
+    assert [postgres.admin.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == ["new-a", "new-b"]
 
 
 ROWS: Final = 8  # of a chunk, each in another shard
@@ -221,7 +221,7 @@ def settle(books: Books, claim: Claim, chance: Random) -> None:
     settled = RowsSettled(
         chunk_id=claim.unit.chunk_id,  # type: ignore[arg-type]
         by_shard=dict.fromkeys(order, 1),
-        dead=dict.fromkeys(order, 0),
+        failed=dict.fromkeys(order, 0),
     )
     pauses = [AccountPaused(account=ACCOUNT, until=NOW, reason="")] * chance.choice([0, 1])
     while True:
@@ -250,8 +250,8 @@ DISTURBANCES: Final[tuple[Callable[[Books, JobId, int], object], ...]] = (
     review,
     plan,
     lambda books, _job_id, turn: books.claim(*Step, limit=5, now=after(turn), lease_s=0.001),
-    lambda books, job_id, _turn: books.desk.resume(job_id, now=NOW),
-    lambda books, job_id, turn: books.desk.cancel(job_id, now=NOW) if turn > 30 else None,
+    lambda books, job_id, _turn: books.admin.resume(job_id, now=NOW),
+    lambda books, job_id, turn: books.admin.cancel(job_id, now=NOW) if turn > 30 else None,
 )
 
 
@@ -285,7 +285,7 @@ def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no
         assert postgres.overview.totals(job_id).succeeded == 40 * ROWS
 
 
-@pytest.mark.parametrize(("step", "state"), [(Step.RECOVER, S.IN_DOUBT), (Step.POLL, S.SUBMITTED)])
+@pytest.mark.parametrize(("step", "state"), [(Step.RECOVER, S.AMBIGUOUS), (Step.POLL, S.SUBMITTED)])
 def test_threads_claiming_at_once_pass_over_what_another_has_picked(postgres: Books, step: Step, state: S) -> None:
     """Where no room is counted, nothing but the row's own lock keeps two from the same unit."""
     postgres.open(shards=0)

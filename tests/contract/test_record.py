@@ -94,7 +94,7 @@ def test_a_chunk_comes_back_as_it_was_entered(books: Books) -> None:
         regather=True,
         tally=Tally(
             succeeded=1,
-            dead=2,
+            failed=2,
             waiting=3,
             resent=4,
             missing=5,
@@ -185,7 +185,7 @@ def test_a_stale_version_records_nothing_at_all(books: Books, step: Step) -> Non
         Noted(name="second"),
         AccountPaused(account=ACCOUNT, until=after(9), reason="no"),
         AttemptOpened(attempt=an_attempt(), budget_usd=None),
-        RowsSettled(chunk_id=a_chunk().id, by_shard={0: 4}, dead={0: 1}),
+        RowsSettled(chunk_id=a_chunk().id, by_shard={0: 4}, failed={0: 1}),
         ShardMoved(before=a_shard(), after=replace(a_shard(), row_count=10), due_at=NOW),
         JobMoved(before=job, after=replace(job, due=Step.SEAL), due_at=NOW),
         added(a_chunk("c00000-00001")),
@@ -195,9 +195,9 @@ def test_a_stale_version_records_nothing_at_all(books: Books, step: Step) -> Non
     with pytest.raises(LeaseLost):
         books.ledger.record(claim, *changes, now=NOW)
 
-    assert [event.name for _, event in books.desk.events(JOB)] == ["job.opened", "first"]
-    assert books.desk.pause_reason(ACCOUNT, now=NOW) == ""
-    assert books.desk.attempts(JOB) == []
+    assert [event.name for _, event in books.admin.events(JOB)] == ["job.opened", "first"]
+    assert books.admin.pause_reason(ACCOUNT, now=NOW) == ""
+    assert books.admin.attempts(JOB) == []
     assert books.ledger.shard(JOB, 0) == a_shard()
     assert books.ledger.job(JOB) == job
     assert books.ledger.chunk(a_chunk().id) == a_chunk()
@@ -249,24 +249,24 @@ def settled(books: Books) -> list[int]:
     return [shard.settled_count for shard in books.overview.shards(JOB)]
 
 
-@pytest.mark.parametrize("end", [S.DEAD, S.CANCELLED])
+@pytest.mark.parametrize("end", [S.FAILED, S.CANCELLED])
 def test_a_chunk_given_up_or_cancelled_unsent_settles_all_its_rows(books: Books, end: ChunkState) -> None:
     chunk = spread_chunk(books, S.PLANNED)
 
-    books.move(replace(chunk, state=end, tally=Tally(dead=10)), due_at=None)
+    books.move(replace(chunk, state=end, tally=Tally(failed=10)), due_at=None)
 
     assert settled(books) == [3, 0, 7]
-    assert books.overview.totals(JOB).dead == 10
+    assert books.overview.totals(JOB).failed == 10
 
 
 def test_rows_of_a_collected_chunk_are_settled_as_it_says(books: Books) -> None:
     """A move to COLLECTED settles nothing by itself: what waits is not settled."""
     chunk = spread_chunk(books, S.ENDED)
-    collected = replace(chunk, state=S.COLLECTED, tally=Tally(succeeded=5, dead=1, waiting=4))
+    collected = replace(chunk, state=S.COLLECTED, tally=Tally(succeeded=5, failed=1, waiting=4))
 
     books.write(
         ChunkMoved(before=chunk, after=collected, due_at=None),
-        RowsSettled(chunk_id=chunk.id, by_shard={0: 2, 2: 4}, dead={2: 1}),
+        RowsSettled(chunk_id=chunk.id, by_shard={0: 2, 2: 4}, failed={2: 1}),
     )
 
     assert settled(books) == [2, 0, 4]
@@ -288,7 +288,7 @@ def test_planning_on_does_not_undo_what_chunks_have_settled_meanwhile(books: Boo
     books.open()
     books.add(a_chunk(state=S.SUBMITTING))
     read_before = books.ledger.shard(JOB, 0)
-    books.move(replace(a_chunk(), state=S.DEAD), due_at=None)
+    books.move(replace(a_chunk(), state=S.FAILED), due_at=None)
 
     books.write(ShardMoved(before=read_before, after=replace(read_before, row_count=20), due_at=NOW))
 
@@ -299,8 +299,8 @@ def test_a_chunk_that_comes_after_the_cancel_is_born_with_the_wish_to_be_cancell
     books.open()
     books.add(a_chunk("c00000-00000"))
     books.put_job(JobState.STOPPED)
-    books.desk.resume(JOB, now=NOW)
-    books.desk.cancel(JOB, now=NOW)
+    books.admin.resume(JOB, now=NOW)
+    books.admin.cancel(JOB, now=NOW)
 
     books.add(a_chunk("c00000-00001"))
 
@@ -321,7 +321,7 @@ def test_a_step_cannot_take_back_a_wish_to_cancel(books: Books) -> None:
     books.open()
     books.add(a_chunk(state=S.SUBMITTING))
     read_before = books.ledger.chunk(a_chunk().id)
-    books.desk.cancel(JOB, now=NOW)
+    books.admin.cancel(JOB, now=NOW)
     assert not read_before.cancel_requested
 
     created = replace(read_before, state=S.SUBMITTED, batch_id=BatchId("batch-1"))
@@ -335,12 +335,12 @@ def test_a_step_cannot_take_back_a_wish_to_cancel(books: Books) -> None:
     ("after_state", "sooner"),
     [
         (S.COLLECTED, True),
-        (S.DEAD, True),
+        (S.FAILED, True),
         (S.CANCELLED, True),
         (S.SPLIT, True),
-        (S.HELD, True),
+        (S.UNRESOLVED, True),
         (S.SUBMITTING, False),
-        (S.IN_DOUBT, False),
+        (S.AMBIGUOUS, False),
         (S.ENDED, False),
     ],
 )
@@ -363,7 +363,7 @@ def test_a_review_that_is_due_sooner_is_not_put_off(books: Books) -> None:
     books.add(a_chunk())
     [claim] = books.claim(Step.SUBMIT)
 
-    books.ledger.record(claim, ChunkMoved(before=a_chunk(), after=a_chunk(state=S.DEAD), due_at=None), now=after(5))
+    books.ledger.record(claim, ChunkMoved(before=a_chunk(), after=a_chunk(state=S.FAILED), due_at=None), now=after(5))
 
     assert len(books.claim(Step.REVIEW, now=NOW)) == 1
 
@@ -373,6 +373,6 @@ def test_a_paused_account_says_why_for_as_long_as_it_is(books: Books) -> None:
     books.write(AccountPaused(account=ACCOUNT, until=after(30), reason="out of credits"))
     books.write(AccountPaused(account=ACCOUNT, until=after(60), reason="still out of credits"))
 
-    assert books.desk.pause_reason(ACCOUNT, now=after(59)) == "still out of credits"
-    assert books.desk.pause_reason(ACCOUNT, now=after(60)) == ""
-    assert books.desk.pause_reason("another", now=NOW) == ""
+    assert books.admin.pause_reason(ACCOUNT, now=after(59)) == "still out of credits"
+    assert books.admin.pause_reason(ACCOUNT, now=after(60)) == ""
+    assert books.admin.pause_reason("another", now=NOW) == ""

@@ -39,7 +39,7 @@ def test_what_came_first_stands(books: Books, first: JobState) -> None:
     job = books.open()
     [claim] = books.claim(Step.PLAN)
     if first is JobState.CANCELLING:
-        books.desk.cancel(JOB, now=NOW)
+        books.admin.cancel(JOB, now=NOW)
     else:
         books.write(stopped(job, "the first reason"))
 

@@ -46,9 +46,9 @@ class Process:
         return "workers" in self.argv
 
     @property
-    def lanes(self) -> list[str]:
+    def queues(self) -> list[str]:
         """What it serves."""
-        return self.argv[self.argv.index("--lanes") + 1].split(",") if "--lanes" in self.argv else []
+        return self.argv[self.argv.index("--queues") + 1].split(",") if "--queues" in self.argv else []
 
 
 def name_of(path: Path) -> str:

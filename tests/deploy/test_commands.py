@@ -20,10 +20,10 @@ from typing import Final
 import pytest
 
 from orchestrator import settings
-from orchestrator.domain.lanes import Lane
+from orchestrator.domain.queues import Queue
+from orchestrator.fleet.__main__ import POOLS
 from tests.deploy import files
 from tests.deploy.files import FILES, PAGE, Process, name_of, processes
-from workers.__main__ import CREWS
 
 PROCESSES: Final = processes()
 KINDS: Final = (files.compose_processes, files.kubernetes_processes, files.systemd_processes)
@@ -77,16 +77,16 @@ def test_every_lane_is_served_and_neither_creates_nor_heavy_steps_hold_up_looks(
 ) -> None:
     """A lane that nobody serves is a job that stands still. A create that hangs takes a thread for minutes; a heavy
     step in a light process takes its memory."""
-    served = [sorted(Lane(lane).value for lane in process.lanes) for process in kind() if process.lanes]
+    served = [sorted(Queue(queue).value for queue in process.queues) for process in kind() if process.queues]
 
     assert sorted(served) == THREE
 
 
 def test_the_files_divide_the_work_as_the_program_does_by_itself() -> None:
-    assert sorted(sorted(lane.value for lane in lanes) for lanes in CREWS) == THREE
+    assert sorted(sorted(queue.value for queue in queues) for queues in POOLS) == THREE
 
 
-@pytest.mark.parametrize("process", [process for process in WITH_SETTINGS if process.lanes], ids=where)
+@pytest.mark.parametrize("process", [process for process in WITH_SETTINGS if process.queues], ids=where)
 def test_every_worker_has_the_providers_key(process: Process) -> None:
     """Each kind talks to the provider, or asks what it takes."""
     assert process.environment[settings.provider("onerouter", {}).api_key_env]

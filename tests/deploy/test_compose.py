@@ -13,10 +13,10 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.fleet.embedded import find_server, tied
 from tests.deploy import files
 from tests.deploy.files import COMPOSE, DEPLOY, FILLED_IN, compose, run_tool
 from tests.servers.postgres import must_skip
-from workers.embedded import find_server, tied
 
 START_TRIES: Final = 200
 BETWEEN_TRIES_S: Final = 0.05

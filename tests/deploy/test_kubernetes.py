@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator.domain.lanes import Lane
+from orchestrator.domain.queues import Queue
 from tests.deploy import files
 from tests.deploy.files import BASE, DEPLOY, KEDA, documents, manifests, name_of, objects_of_base, run_tool
 
@@ -48,10 +48,10 @@ def test_core_manifests_have_the_form_of_their_kind() -> None:
     """Unknown keys are refused; a kind without a schema would only be warned about, so that is red as well."""
     checked = run_tool("kubernetes-validate", "--strict", *CORE)
 
-    said = checked.stdout + checked.stderr
-    assert [line for line in said.splitlines() if not line.startswith("INFO ")] == []
+    provider_message = checked.stdout + checked.stderr
+    assert [line for line in provider_message.splitlines() if not line.startswith("INFO ")] == []
     assert checked.returncode == 0
-    assert said.count(" passed ") == len(objects_of_base())
+    assert provider_message.count(" passed ") == len(objects_of_base())
 
 
 @pytest.mark.parametrize("path", SCALING, ids=name_of)
@@ -157,16 +157,16 @@ def test_the_work_folder_is_one_that_all_pods_see() -> None:
 
 def test_what_scales_asks_for_the_lanes_that_its_workers_serve() -> None:
     """A worker that is started for work it cannot take never ends the wait."""
-    lanes_of = {process.where.split(": ")[1]: process.lanes for process in files.kubernetes_processes()}
+    lanes_of = {process.where.split(": ")[1]: process.queues for process in files.kubernetes_processes()}
     scaled = objects("ScaledObject")
 
-    assert scaled.keys() == {name for name, lanes in lanes_of.items() if lanes}
+    assert scaled.keys() == {name for name, queues in lanes_of.items() if queues}
     for name, scaler in scaled.items():
         assert scaler["spec"]["scaleTargetRef"]["name"] == name
         assert "replicas" not in deployments()[name]["spec"], "an apply would undo what the autoscaler chose"
         (trigger,) = scaler["spec"]["triggers"]
         assert "FROM due_steps " in trigger["metadata"]["query"]
-        asked = [Lane(word) for word in re.findall(r"'(\w+)'", trigger["metadata"]["query"])]
+        asked = [Queue(word) for word in re.findall(r"'(\w+)'", trigger["metadata"]["query"])]
         assert sorted(asked) == sorted(lanes_of[name])
         assert trigger["authenticationRef"]["name"] in objects("TriggerAuthentication")
 

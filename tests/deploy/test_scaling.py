@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from orchestrator.domain.lanes import Lane, steps_of
 from orchestrator.domain.model import ChunkState
-from orchestrator.ledger.database import open_ledger
+from orchestrator.domain.queues import Queue, steps_of
+from orchestrator.ledger.db.database import open_ledger
 from tests.builders import a_chunk, a_job
 from tests.contract.books import Books
 from tests.deploy.files import KEDA, documents
@@ -27,7 +27,7 @@ def ledger_url() -> Iterator[str]:
         books = Books(database)
         books.open(a_job(batches_in_flight_max=1), shards=3)
         books.add(a_chunk(), a_chunk("c00000-00001", state=ChunkState.SUBMITTED))
-        assert books.claim(*steps_of(Lane.TRANSFER)) == []
+        assert books.claim(*steps_of(Queue.TRANSFER)) == []
         yield url
         database.close()
 

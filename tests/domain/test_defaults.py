@@ -17,28 +17,28 @@ import pytest
 
 from orchestrator.domain import (
     batch,
-    census,
     changes,
     dataset,
-    lanes,
     lifecycle,
-    members,
     model,
     money,
     packing,
     policy,
+    progress,
+    queues,
     reconcile,
     recovery,
     retry,
-    review,
+    snapshot,
+    workers,
 )
 from orchestrator.domain.model import ChunkState, JobState, Outcome, Step
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous
 from orchestrator.domain.recovery import Recovery
 
 MODULES: Final = (
-    *(batch, census, changes, dataset, lanes, lifecycle, members, model, packing),
-    *(policy, reconcile, recovery, retry, review),
+    *(batch, snapshot, changes, dataset, queues, lifecycle, workers, model, packing),
+    *(policy, reconcile, recovery, retry, progress),
 )
 NO_USD: Final = Decimal(0)
 DEFAULTS: Final[dict[type, dict[str, Any]]] = {
@@ -61,16 +61,16 @@ DEFAULTS: Final[dict[type, dict[str, Any]]] = {
         "failed_count": 0,
         "fees_usd": None,
         "error": "",
-        "said": "",
+        "provider_message": "",
         "rejected": False,
     },
     lifecycle.SubmissionBegun: {"key_mark": ""},
     lifecycle.PutOnHold: {"error_code": ""},
     recovery.Evidence: {"is_other_key": False},
     changes.AttemptClosed: {"batch_id": None, "cost_usd": None},
-    changes.RowsSettled: {"dead": {}},
+    changes.RowsSettled: {"failed": {}},
     changes.Noted: {"details": {}},
-    members.Member: {"lanes": (), "version": ""},
+    workers.WorkerProcess: {"queues": (), "version": ""},
     model.Job: {
         "state": JobState.RUNNING,
         "due": Step.REVIEW,
@@ -91,7 +91,7 @@ DEFAULTS: Final[dict[type, dict[str, Any]]] = {
         "version": 0,
     },
     model.Tally: dict.fromkeys(
-        ("succeeded", "dead", "waiting", "resent", "missing", "lines", "duplicates", "foreign", "unreadable"), 0
+        ("succeeded", "failed", "waiting", "resent", "missing", "lines", "duplicates", "foreign", "unreadable"), 0
     ),
     model.Chunk: {
         "round": 1,
@@ -140,20 +140,22 @@ DEFAULTS: Final[dict[type, dict[str, Any]]] = {
         "creates_per_minute_max": None,
     },
     policy.Limits: {"tokens_max": None},
-    recovery.Adopt: {"twins": ()},
+    recovery.Adopt: {"duplicate_batches": ()},
     recovery.Absent: {"abandoned": False},
     recovery.Bounds: {"late_s": 0.0, "key_s": 0.0},
     retry.AfterRefusal: {"delay_s": 0.0, "pauses_account": False, "stops_job": ""},
-    review.Totals: {
+    progress.Totals: {
         "chunks": {},
-        **dict.fromkeys(("succeeded", "dead", "waiting", "missing", "lines", "duplicates", "foreign", "unreadable"), 0),
+        **dict.fromkeys(
+            ("succeeded", "failed", "waiting", "missing", "lines", "duplicates", "foreign", "unreadable"), 0
+        ),
         "waiting_since": None,
         "in_flight_rows": 0,
         "in_flight_done": 0,
         "batches": 0,
         "cost_usd": NO_USD,
         "reserved_usd": NO_USD,
-        "wagered_usd": NO_USD,
+        "possibly_double_paid_usd": NO_USD,
         "trouble": "",
         "overdue": 0,
         "overdue_batch": "",
@@ -163,8 +165,8 @@ WORDS: Final[dict[type[StrEnum], tuple[str, ...]]] = {
     JobState: ("running", "stopped", "cancelling", "cancelled", "finished"),
     model.ShardState: ("planning", "planned", "finished"),
     ChunkState: (
-        *("planned", "uploaded", "submitting", "in_doubt", "held", "submitted", "ended", "splitting"),
-        *("collected", "split", "cancelled", "dead"),
+        *("planned", "uploaded", "submitting", "ambiguous", "unresolved", "submitted", "ended", "splitting"),
+        *("collected", "split", "cancelled", "failed"),
     ),
     model.AttemptState: ("open", "created", "refused", "absent", "abandoned"),
     Outcome: ("completed", "failed", "expired", "cancelled"),
@@ -172,8 +174,8 @@ WORDS: Final[dict[type[StrEnum], tuple[str, ...]]] = {
     OnAmbiguous: ("reconcile", "hold", "resubmit"),
     NullPolicy: ("error", "empty", "skip"),
     Recovery: ("A", "B1", "B2", "C"),
-    lanes.Lane: ("control", "transfer", "plan", "collect"),
-    members.Kind: ("worker", "beat", "runner"),
+    queues.Queue: ("control", "transfer", "plan", "collect"),
+    workers.Kind: ("worker", "beat", "runner"),
     reconcile.Placed: ("kept", "duplicate", "foreign"),
 }
 
@@ -268,7 +270,7 @@ def test_the_errors_that_are_worth_another_try_are_these() -> None:
 
 def test_the_groups_of_states_are_these() -> None:
     """Accounts count what is in flight; a job that is not active is left in peace."""
-    assert {state.value for state in model.IN_FLIGHT} == {"submitting", "in_doubt", "held", "submitted"}
+    assert {state.value for state in model.IN_FLIGHT} == {"submitting", "ambiguous", "unresolved", "submitted"}
     assert {state.value for state in model.HAS_BATCH} == {"submitted", "ended", "collected"}
-    assert {state.value for state in model.TERMINAL} == {"collected", "split", "cancelled", "dead"}
+    assert {state.value for state in model.TERMINAL} == {"collected", "split", "cancelled", "failed"}
     assert {state.value for state in model.ACTIVE_JOBS} == {"running", "stopped", "cancelling"}

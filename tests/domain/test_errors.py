@@ -25,7 +25,7 @@ PARENTS = {  # by hand
     "TooLarge": "PermanentError",
     "Gone": "PermanentError",
     "CreateRefused": "OrchestratorError",
-    "CreateInDoubt": "OrchestratorError",
+    "CreateAmbiguous": "OrchestratorError",
     "StorageError": "OrchestratorError",
     "LedgerError": "OrchestratorError",
     "LeaseLost": "LedgerError",
@@ -49,7 +49,7 @@ def test_the_modules_docstring_names_every_error(found: type[Exception]) -> None
 
 def test_a_doubt_is_neither_a_refusal_nor_an_error_of_the_provider() -> None:
     """Whoever catches a refusal to send again must not catch a doubt with it."""
-    assert not issubclass(errors.CreateInDoubt, errors.CreateRefused | errors.ProviderError)
+    assert not issubclass(errors.CreateAmbiguous, errors.CreateRefused | errors.ProviderError)
 
 
 def test_a_refusal_bears_the_error_that_says_why() -> None:

@@ -23,7 +23,7 @@ from orchestrator.domain.model import (
 )
 from tests.builders import NOW, a_chunk, after
 
-TALLY: Final = Tally(succeeded=9, dead=1, lines=10)
+TALLY: Final = Tally(succeeded=9, failed=1, lines=10)
 EVENTS: Final[dict[str, lifecycle.Event]] = {
     "uploaded": lifecycle.InputUploaded(AttemptToken("new token"), FileId("new file")),
     "begun": lifecycle.SubmissionBegun(AttemptToken("new token"), NOW, "new mark"),
@@ -32,7 +32,7 @@ EVENTS: Final[dict[str, lifecycle.Event]] = {
     "too large": lifecycle.FoundTooLarge("413"),
     "lost": lifecycle.AnswerLost("no answer"),
     "absent": lifecycle.ProvedAbsent(),
-    "held": lifecycle.PutOnHold("nobody can tell", "why"),
+    "unresolved": lifecycle.PutOnHold("nobody can tell", "why"),
     "key is back": lifecycle.KeyReturned(),
     "fenced": lifecycle.Fenced(NOW),
     "ended": lifecycle.BatchEnded(Outcome.EXPIRED, "where", "24 hours are over"),
@@ -47,29 +47,29 @@ LEGAL: Final = {  # by hand, not read from the code
     ("planned", "begun"): "submitting",
     ("planned", "too large"): "splitting",
     ("planned", "cancelled unsent"): "cancelled",
-    ("planned", "gave up"): "dead",
+    ("planned", "gave up"): "failed",
     ("uploaded", "begun"): "submitting",
     ("uploaded", "cancelled unsent"): "cancelled",
     ("submitting", "created"): "submitted",
     ("submitting", "refused"): "planned",
     ("submitting", "too large"): "splitting",
-    ("submitting", "lost"): "in_doubt",
-    ("submitting", "gave up"): "dead",
-    ("in_doubt", "created"): "submitted",
-    ("in_doubt", "fenced"): "in_doubt",
-    ("in_doubt", "absent"): "planned",
-    ("in_doubt", "held"): "held",
-    ("held", "created"): "submitted",
-    ("held", "absent"): "planned",
-    ("held", "key is back"): "in_doubt",
+    ("submitting", "lost"): "ambiguous",
+    ("submitting", "gave up"): "failed",
+    ("ambiguous", "created"): "submitted",
+    ("ambiguous", "fenced"): "ambiguous",
+    ("ambiguous", "absent"): "planned",
+    ("ambiguous", "unresolved"): "unresolved",
+    ("unresolved", "created"): "submitted",
+    ("unresolved", "absent"): "planned",
+    ("unresolved", "key is back"): "ambiguous",
     ("submitted", "ended"): "ended",
     ("submitted", "rejected"): "planned",
-    ("submitted", "held"): "held",
+    ("submitted", "unresolved"): "unresolved",
     ("ended", "collected"): "collected",
-    ("ended", "held"): "held",
+    ("ended", "unresolved"): "unresolved",
     ("splitting", "divided"): "split",
     ("splitting", "cancelled unsent"): "cancelled",
-    ("splitting", "gave up"): "dead",
+    ("splitting", "gave up"): "failed",
 }
 
 
@@ -131,12 +131,12 @@ def test_the_tests_know_every_event() -> None:
         ),
         ("planned", "too large", {"state": "splitting", "file_id": None, "error": "413"}),
         ("submitting", "too large", {"state": "splitting", "file_id": None, "error": "413"}),
-        ("submitting", "lost", {"state": "in_doubt", "error": "no answer"}),
-        ("in_doubt", "fenced", {"fenced_at": NOW}),
-        ("in_doubt", "absent", {"state": "planned", "file_id": None, "error": ""}),
-        ("in_doubt", "held", {"state": "held", "error_code": "why", "error": "nobody can tell"}),
-        ("held", "key is back", {"state": "in_doubt", "error_code": "", "error": ""}),
-        ("held", "absent", {"state": "planned", "file_id": None, "error": ""}),
+        ("submitting", "lost", {"state": "ambiguous", "error": "no answer"}),
+        ("ambiguous", "fenced", {"fenced_at": NOW}),
+        ("ambiguous", "absent", {"state": "planned", "file_id": None, "error": ""}),
+        ("ambiguous", "unresolved", {"state": "unresolved", "error_code": "why", "error": "nobody can tell"}),
+        ("unresolved", "key is back", {"state": "ambiguous", "error_code": "", "error": ""}),
+        ("unresolved", "absent", {"state": "planned", "file_id": None, "error": ""}),
         (
             "submitted",
             "ended",
@@ -149,21 +149,21 @@ def test_the_tests_know_every_event() -> None:
         ),
         (
             "submitted",
-            "held",
-            {"state": "held", "batch_id": None, "file_id": None, "error_code": "why", "error": "nobody can tell"},
+            "unresolved",
+            {"state": "unresolved", "batch_id": None, "file_id": None, "error_code": "why", "error": "nobody can tell"},
         ),
         ("ended", "collected", {"state": "collected", "part": "parts/c.parquet", "tally": TALLY}),
         ("splitting", "divided", {"state": "split"}),
         (
             "splitting",
             "gave up",
-            {"state": "dead", "error_code": "400", "error": "no such model", "tally": Tally(dead=10)},
+            {"state": "failed", "error_code": "400", "error": "no such model", "tally": Tally(failed=10)},
         ),
         (
             "splitting",
             "cancelled unsent",
             {"state": "cancelled", "error_code": "cancelled", "error": "the job was cancelled"}
-            | {"tally": Tally(dead=10)},
+            | {"tally": Tally(failed=10)},
         ),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_chunk_that_lies_about_its_batch_cannot_be_made(state: ChunkState) -> 
 
 def test_states_with_a_batch_and_states_of_rest_are_these() -> None:
     assert {state.value for state in HAS_BATCH} == {"submitted", "ended", "collected"}
-    assert {state.value for state in TERMINAL} == {"collected", "split", "cancelled", "dead"}
+    assert {state.value for state in TERMINAL} == {"collected", "split", "cancelled", "failed"}
 
 
 def test_a_create_under_way_goes_back_to_planned_only_when_it_is_known_not_to_have_happened() -> None:
@@ -207,13 +207,13 @@ def test_a_create_under_way_goes_back_to_planned_only_when_it_is_known_not_to_ha
 
     assert ways == {
         ("submitting", "refused"),
-        ("in_doubt", "absent"),
-        ("held", "absent"),
+        ("ambiguous", "absent"),
+        ("unresolved", "absent"),
         ("submitted", "rejected"),
     }
 
 
-@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+@pytest.mark.parametrize("state", ["submitting", "ambiguous", "unresolved"])
 def test_a_chunk_that_may_have_a_batch_is_never_begun_again(state: str) -> None:
     """Promise 2: there is no second create while a first one may have succeeded."""
     with pytest.raises(IllegalTransition):

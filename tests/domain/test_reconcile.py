@@ -60,7 +60,9 @@ def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_count
         tally, answers = reconcile(order, expected)
 
         assert answers == [((0, 0), yes(2)), ((0, 1), no(7, retryable=False)), ((0, 2), ABSENT), ((1, 0), ABSENT)]
-        assert tally == Tally(succeeded=1, dead=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1)
+        assert tally == Tally(
+            succeeded=1, failed=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1
+        )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_the_counts_add_up_and_every_row_is_there_once_in_order(
     tally, answers = reconcile(lines, expected, may_send_again=may_send_again)
 
     assert [key for key, _ in answers] == sorted(expected)
-    assert tally.succeeded + tally.dead + tally.waiting == len(expected)
+    assert tally.succeeded + tally.failed + tally.waiting == len(expected)
     answered = len(expected) - tally.missing
     assert tally.lines == len(lines) == answered + tally.duplicates + tally.foreign + tally.unreadable
     assert tally.succeeded == sum(answer.succeeded for _, answer in answers)
@@ -145,7 +147,7 @@ def test_a_failure_at_the_last_send_is_dead_and_keeps_its_words() -> None:
 
     tally, answers = reconcile([(row(0), failed)], [(0, 0), (0, 1)], may_send_again=False)
 
-    assert (tally.dead, tally.waiting, tally.missing) == (2, 0, 1)
+    assert (tally.failed, tally.waiting, tally.missing) == (2, 0, 1)
     assert answers == [((0, 0), failed._replace(retryable=False)), ((0, 1), ABSENT._replace(retryable=False))]
 
 

@@ -17,14 +17,14 @@ from orchestrator.domain.recovery import (
     OTHER_KEY,
     Absent,
     Adopt,
+    Ambiguous,
     Bounds,
     Decision,
-    Doubt,
     Evidence,
     Fence,
-    Hold,
-    HoldForKey,
     LookAgain,
+    NeedsKey,
+    NeedsPerson,
     Recovery,
     Reopen,
     Repeat,
@@ -48,7 +48,7 @@ ONE, TWO, THREE = BatchId("batch-1"), BatchId("batch-2"), BatchId("batch-3")
 class Case:
     """A chunk sent at NOW, looked at `at_s` seconds later."""
 
-    state: str = "in_doubt"
+    state: str = "ambiguous"
     at_s: float = 1_000.0
     recovery: Recovery = B1
     on_ambiguous: OnAmbiguous = RECONCILE
@@ -57,7 +57,7 @@ class Case:
     fenced_s: float | None = None
     tries: int = 0
     cost: str | None = "0.50"
-    wagered: str = "0"
+    possibly_double_paid: str = "0"
     at_most: str = "1.00"
     code: str = ""
     other_key: bool = False
@@ -75,7 +75,7 @@ class Case:
             now=after(self.at_s),
             journal=self.journal,
             listed=self.listed,
-            wagered_usd=Decimal(self.wagered),
+            possibly_double_paid_usd=Decimal(self.possibly_double_paid),
             is_other_key=self.other_key,
         )
         policy = Policy(on_ambiguous=self.on_ambiguous, max_duplicate_usd=Decimal(self.at_most))
@@ -83,7 +83,7 @@ class Case:
         return decide(chunk, evidence, recovery=self.recovery, policy=policy, bounds=bounds)
 
 
-@pytest.mark.parametrize("state", ["submitting", "in_doubt", "held"])
+@pytest.mark.parametrize("state", ["submitting", "ambiguous", "unresolved"])
 @pytest.mark.parametrize("recovery", [B1, C])
 @pytest.mark.parametrize("on_ambiguous", [RECONCILE, HOLD, RESUBMIT])
 @pytest.mark.parametrize("at_s", [0.0, 1_000.0])
@@ -100,7 +100,7 @@ def test_an_answer_in_the_journal_settles_it(
 @pytest.mark.parametrize("on_ambiguous", [RECONCILE, HOLD, RESUBMIT])
 @pytest.mark.parametrize(
     ("at_s", "decision"),
-    [(0, Wait(after(120))), (119.999, Wait(after(120))), (120, Doubt()), (5_000, Doubt())],
+    [(0, Wait(after(120))), (119.999, Wait(after(120))), (120, Ambiguous()), (5_000, Ambiguous())],
 )
 def test_a_create_under_way_is_left_alone_until_its_time_is_up(
     recovery: Recovery, on_ambiguous: OnAmbiguous, at_s: float, decision: Decision
@@ -131,7 +131,7 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         (Case(recovery=A, at_s=80_000), "hold"),
         (Case(recovery=A, on_ambiguous=RESUBMIT), Repeat()),
         (Case(recovery=A, on_ambiguous=HOLD), "hold"),
-        (Case(recovery=A, state="held"), Wait(after(1_120))),
+        (Case(recovery=A, state="unresolved"), Wait(after(1_120))),
         # class B2: nothing can be fenced, so time must pass, twice
         (Case(recovery=B2, listed=(ONE,)), Adopt(ONE)),
         (Case(recovery=B2, at_s=3_599), Wait(after(3_600))),
@@ -150,52 +150,52 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         (Case(recovery=C, fenced_s=10), "hold"),
         # resubmit: a wager, up to max_duplicate_usd in all
         (Case(recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
-        (Case(recovery=C, on_ambiguous=RESUBMIT, wagered="0.50"), Absent(abandoned=True)),
-        (Case(recovery=C, on_ambiguous=RESUBMIT, wagered="0.500000001"), "hold"),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, possibly_double_paid="0.50"), Absent(abandoned=True)),
+        (Case(recovery=C, on_ambiguous=RESUBMIT, possibly_double_paid="0.500000001"), "hold"),
         (Case(recovery=C, on_ambiguous=RESUBMIT, at_most="0"), "hold"),
         (Case(recovery=C, on_ambiguous=RESUBMIT, cost=None), "hold"),
         (Case(on_ambiguous=RESUBMIT, listed=(ONE,)), Adopt(ONE)),
         # held: a person decides; a batch that shows itself after all is adopted
-        (Case(state="held"), Wait(after(1_120))),
-        (Case(state="held", fenced_s=10), Wait(after(1_120))),
-        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
-        (Case(state="held", recovery=C, on_ambiguous=RESUBMIT, at_most="0"), Wait(after(1_120))),
+        (Case(state="unresolved"), Wait(after(1_120))),
+        (Case(state="unresolved", fenced_s=10), Wait(after(1_120))),
+        (Case(state="unresolved", recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
+        (Case(state="unresolved", recovery=C, on_ambiguous=RESUBMIT, at_most="0"), Wait(after(1_120))),
         # where the provider can be asked, resubmit asks
         (Case(on_ambiguous=RESUBMIT), Fence()),
-        (Case(state="held", listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
+        (Case(state="unresolved", listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
         # another key: what it finds is ours, what it does not find proves nothing, and nothing is done on its word
         (Case(other_key=True, listed=(ONE, TWO)), Adopt(ONE, (TWO,))),
         (Case(other_key=True, journal=ONE), Adopt(ONE)),
-        (Case(other_key=True), HoldForKey()),
-        (Case(other_key=True, fenced_s=900, at_s=5_000, tries=1), HoldForKey()),
-        (Case(other_key=True, on_ambiguous=HOLD), HoldForKey()),
-        (Case(other_key=True, recovery=B2, at_s=20_000, fenced_s=3_600, tries=1), HoldForKey()),
-        (Case(other_key=True, recovery=A), HoldForKey()),
-        (Case(other_key=True, recovery=A, at_s=80_000), HoldForKey()),
+        (Case(other_key=True), NeedsKey()),
+        (Case(other_key=True, fenced_s=900, at_s=5_000, tries=1), NeedsKey()),
+        (Case(other_key=True, on_ambiguous=HOLD), NeedsKey()),
+        (Case(other_key=True, recovery=B2, at_s=20_000, fenced_s=3_600, tries=1), NeedsKey()),
+        (Case(other_key=True, recovery=A), NeedsKey()),
+        (Case(other_key=True, recovery=A, at_s=80_000), NeedsKey()),
         (Case(other_key=True, state="submitting", at_s=119), Wait(after(120))),
-        (Case(other_key=True, state="submitting", at_s=120), Doubt()),
+        (Case(other_key=True, state="submitting", at_s=120), Ambiguous()),
         # ... but a wager needs no word of the provider's, and where nothing can be asked the key matters to nobody
         (Case(other_key=True, recovery=C, on_ambiguous=RESUBMIT), Absent(abandoned=True)),
         (Case(other_key=True, recovery=C), "hold"),
         # held for the key's sake: it goes on once the key is back, and not before
-        (Case(state="held", code=OTHER_KEY, other_key=True), Wait(after(1_120))),
-        (Case(state="held", code=OTHER_KEY, other_key=True, journal=ONE), Wait(after(1_120))),
-        (Case(state="held", code=OTHER_KEY, other_key=True, listed=(ONE,)), Adopt(ONE)),
-        (Case(state="held", code=OTHER_KEY), Reopen()),
-        (Case(state="held", code=OTHER_KEY, recovery=A), Reopen()),
-        (Case(state="held", code=OTHER_KEY, journal=ONE), Adopt(ONE)),
+        (Case(state="unresolved", code=OTHER_KEY, other_key=True), Wait(after(1_120))),
+        (Case(state="unresolved", code=OTHER_KEY, other_key=True, journal=ONE), Wait(after(1_120))),
+        (Case(state="unresolved", code=OTHER_KEY, other_key=True, listed=(ONE,)), Adopt(ONE)),
+        (Case(state="unresolved", code=OTHER_KEY), Reopen()),
+        (Case(state="unresolved", code=OTHER_KEY, recovery=A), Reopen()),
+        (Case(state="unresolved", code=OTHER_KEY, journal=ONE), Adopt(ONE)),
     ],
 )
 def test_a_lost_create_is_decided_so(case: Case, decision: Decision | str) -> None:
     found = case.decide()
 
-    assert isinstance(found, Hold) if decision == "hold" else found == decision
+    assert isinstance(found, NeedsPerson) if decision == "hold" else found == decision
 
 
 @given(
     st.builds(
         Case,
-        state=st.sampled_from(["submitting", "in_doubt", "held"]),
+        state=st.sampled_from(["submitting", "ambiguous", "unresolved"]),
         at_s=st.floats(0, 10_000),
         recovery=st.sampled_from([B1, C]),
         on_ambiguous=st.sampled_from([RECONCILE, HOLD]),
@@ -206,14 +206,14 @@ def test_a_lost_create_is_decided_so(case: Case, decision: Decision | str) -> No
 def test_without_the_users_wager_only_a_fence_and_the_lag_prove_a_create_absent(case: Case) -> None:
     """Rule 1: there is no other way back to PLANNED."""
     if isinstance(case.decide(), Absent):
-        assert case.state == "in_doubt"
+        assert case.state == "ambiguous"
         assert case.recovery is B1
         assert not case.listed
         assert case.fenced_s is not None
         assert after(case.at_s) >= after(case.fenced_s + LAG_S)
 
 
-@pytest.mark.parametrize("state", sorted({s.value for s in ChunkState} - {"submitting", "in_doubt", "held"}))
+@pytest.mark.parametrize("state", sorted({s.value for s in ChunkState} - {"submitting", "ambiguous", "unresolved"}))
 def test_nothing_else_is_to_be_recovered(state: str) -> None:
     with pytest.raises(AssertionError):
         Case(state=state).decide()
@@ -222,14 +222,14 @@ def test_nothing_else_is_to_be_recovered(state: str) -> None:
 def test_a_reason_to_hold_names_the_setting_that_would_change_it() -> None:
     found = Case(recovery=C, on_ambiguous=RESUBMIT, at_most="0").decide()
 
-    assert isinstance(found, Hold)
+    assert isinstance(found, NeedsPerson)
     assert "max_duplicate_usd" in found.reason
 
 
 @given(
     st.builds(
         Case,
-        state=st.sampled_from(["in_doubt", "held"]),
+        state=st.sampled_from(["ambiguous", "unresolved"]),
         at_s=st.floats(0, 100_000),
         recovery=st.sampled_from([A, B1, B2]),
         on_ambiguous=st.sampled_from([RECONCILE, HOLD, RESUBMIT]),
@@ -241,7 +241,7 @@ def test_a_reason_to_hold_names_the_setting_that_would_change_it() -> None:
 )
 def test_on_another_accounts_word_nothing_is_fenced_repeated_or_given_up(case: Case) -> None:
     """Rule 3, whatever the class, the policy and the time."""
-    assert isinstance(case.decide(), HoldForKey | Wait)
+    assert isinstance(case.decide(), NeedsKey | Wait)
 
 
 @pytest.mark.parametrize(

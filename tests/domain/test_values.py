@@ -38,7 +38,7 @@ def test_a_batch_runs_until_it_has_an_outcome(outcome: Outcome) -> None:
 
 def test_what_a_provider_says_of_a_batch_is_not_shown_with_it() -> None:
     """It may quote a row, and a status may turn up in a traceback."""
-    assert "a row" not in repr(BatchStatus(outcome=None, said="a row"))
+    assert "a row" not in repr(BatchStatus(outcome=None, provider_message="a row"))
 
 
 def test_by_default_nothing_is_ever_sent_twice_on_a_guess() -> None:

@@ -34,16 +34,23 @@ def prompt_of(body: bytes) -> str:
 
 def success(custom_id: str, body: bytes, *, suffix: str = "") -> bytes:
     """Return the line of an answered request."""
-    said = {"message": {"role": "assistant", "content": answer_to(prompt_of(body)) + suffix}, "finish_reason": "stop"}
+    provider_message = {
+        "message": {"role": "assistant", "content": answer_to(prompt_of(body)) + suffix},
+        "finish_reason": "stop",
+    }
     usage = {"prompt_tokens": input_tokens(body), "completion_tokens": OUTPUT_TOKENS}
-    response = {"status_code": 200, "request_id": f"req-{custom_id}", "body": {"choices": [said], "usage": usage}}
+    response = {
+        "status_code": 200,
+        "request_id": f"req-{custom_id}",
+        "body": {"choices": [provider_message], "usage": usage},
+    }
     return _line(custom_id, response, None)
 
 
 def foreign(custom_id: str) -> bytes:
     """Return an answer that belongs to no request of the batch."""
-    said = {"message": {"content": FOREIGN}, "finish_reason": "stop"}
-    return _line(custom_id, {"status_code": 200, "body": {"choices": [said]}}, None)
+    provider_message = {"message": {"content": FOREIGN}, "finish_reason": "stop"}
+    return _line(custom_id, {"status_code": 200, "body": {"choices": [provider_message]}}, None)
 
 
 def failure(custom_id: str, status: int) -> bytes:

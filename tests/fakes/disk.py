@@ -1,4 +1,4 @@
-"""The `Spool` port on a disk that can lose its power: the order of syncs is that of `storage.local`.
+"""The `JobFiles` port on a disk that can lose its power: the order of syncs is that of `storage.local`.
 
     written, content synced -> linked (every reader sees it) -> folder synced (it stays, whatever happens)
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 from tests.fakes.dice import Dice
-from tests.fakes.spool import MemorySpool, refuse_outside
+from tests.fakes.job_files import MemorySpool, refuse_outside
 
 WRITEBACK_S: Final = 30.0
 

@@ -17,7 +17,7 @@ import msgspec
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     NotAuthorized,
@@ -121,15 +121,15 @@ class SimulatedProvider:
         if is_so("late"):
             lands_at = self._clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
             self.late.append(_Late(lands_at, token, file_id, content, account))
-            raise CreateInDoubt("timed out")
+            raise CreateAmbiguous("timed out")
         if is_so("lost_before"):
-            raise CreateInDoubt("connection reset")
+            raise CreateAmbiguous("connection reset")
         batch_id = self._made(token, file_id, content, account)
         if is_so("lost_after"):
             if self._kind.lists is Lists.MARKS and is_so("doubled"):
-                twin = self._make(token, file_id, content, account)
-                twin.twin_of, twin.visible_at = batch_id, self.batches[batch_id].visible_at
-            raise CreateInDoubt("the answer was lost")
+                duplicate_batch = self._make(token, file_id, content, account)
+                duplicate_batch.twin_of, duplicate_batch.visible_at = batch_id, self.batches[batch_id].visible_at
+            raise CreateAmbiguous("the answer was lost")
         return batch_id
 
     def _refuse(self, submission: Submission) -> None:

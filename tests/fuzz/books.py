@@ -15,7 +15,7 @@ from typing import Final
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateInDoubt,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     NotAuthorized,
@@ -110,7 +110,7 @@ class BookedProvider:
         if self.how is How.DIES_BEFORE:
             raise Crash
         if self.how is How.LOST_BEFORE:
-            raise CreateInDoubt("reset")
+            raise CreateAmbiguous("reset")
         if self.how in REFUSALS:
             raise CreateRefused(REFUSALS[self.how])
         content = b"".join(submission.blocks())
@@ -130,7 +130,7 @@ class BookedProvider:
         if self.how is How.DIES_AFTER:
             raise Crash
         if self.how is How.LOST_AFTER:
-            raise CreateInDoubt("timed out")
+            raise CreateAmbiguous("timed out")
         return batch.id
 
     def status(self, batch_id: BatchId) -> BatchStatus:

@@ -28,18 +28,18 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkId, ChunkState, Claim, JobState, Step
 from orchestrator.domain.policy import Limits, OnAmbiguous
 from orchestrator.domain.recovery import Recovery
-from orchestrator.ledger.database import Database, open_sqlite
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.sql import SqlLedger
-from orchestrator.planner.costing import Costing
+from orchestrator.job_files.request_files import LinesDraft, RowReader
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.db.database import Database, open_sqlite
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
+from orchestrator.planner.cost import Costing
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
-from orchestrator.spooled import LinesDraft, RowReader
 from tests.builders import JOB, a_chunk, a_job, added, emptied
 from tests.fakes.clock import VirtualClock
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 from tests.fuzz.books import BookedProvider, Crash, How
 
 DIGEST: Final = "9f86d081"
@@ -51,14 +51,14 @@ NANO: Final = 1_000_000_000
 BODY: Final = b'{"messages":[{"role":"user","content":"%d"}]}'
 CHUNK_STEPS: Final = (Step.SUBMIT, Step.RECOVER, Step.POLL, Step.CANCEL, Step.COLLECT, Step.SPLIT)
 STEPS: Final = {
-    Step.SUBMIT: (submit, ("overview", "spool", "provider")),
-    Step.RECOVER: (recover, ("overview", "spool", "provider")),
+    Step.SUBMIT: (submit, ("overview", "job_files", "provider")),
+    Step.RECOVER: (recover, ("overview", "job_files", "provider")),
     Step.POLL: (poll, ("provider",)),
     Step.CANCEL: (cancel, ("provider",)),
-    Step.COLLECT: (collect, ("spool", "provider", "collecting")),
-    Step.SPLIT: (split, ("spool", "costing", "reader")),
+    Step.COLLECT: (collect, ("job_files", "provider", "collecting")),
+    Step.SPLIT: (split, ("job_files", "costing", "reader")),
     Step.REVIEW: (review, ("overview",)),
-    Step.RETRY: (retry, ("overview", "spool", "gathering")),
+    Step.RETRY: (retry, ("overview", "job_files", "gathering")),
 }
 MEANWHILE: Final = ("nothing", "nothing", "another worker", "leases broken", "cancel", "time")
 TURNS_MAX: Final = 400
@@ -70,13 +70,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.database = _empty_ledger()
-        self.ledger, self.overview, self.desk = (
+        self.ledger, self.overview, self.admin = (
             SqlLedger(self.database),
             SqlOverview(self.database),
-            SqlDesk(self.database),
+            SqlAdmin(self.database),
         )
         self.clock = VirtualClock(random.Random(0))
-        self.spool = MemorySpool()
+        self.job_files = MemorySpool()
         self.rows = 0
         self.claims: list[Claim] = []  # held by workers that have not begun, or are paused
         self.seen: dict[str, tuple[Any, ...]] = {}  # chunk -> what stood in its row when it was last looked at
@@ -94,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
         costing = Costing(price=None, output_tokens_max=1)
         self.tools: dict[str, Any] = {
             "overview": self.overview,
-            "spool": self.spool,
+            "job_files": self.job_files,
             "provider": self.provider,
             "reader": reader,
             "costing": costing,
@@ -107,7 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.wager_usd = COST_USD_MAX if on_ambiguous is OnAmbiguous.RESUBMIT else Decimal(0)
         policy = {"on_ambiguous": on_ambiguous, "max_duplicate_usd": self.wager_usd, "budget_usd": BUDGET_USD}
         job = a_job(**policy, chunk_requests_max=ROWS_MAX, batches_in_flight_max=3, retry_gather_s=60.0)
-        self.desk.open(job, shards, now=self.clock.now())
+        self.admin.open(job, shards, now=self.clock.now())
         self._add(2, 0)
 
     @precondition(lambda self: self._job().state is JobState.RUNNING and self.rows < 40)
@@ -163,15 +163,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def leases_are_broken(self) -> None:
         """An operator starts the one process that may."""
-        self.desk.break_leases(now=self.clock.now())
+        self.admin.break_leases(now=self.clock.now())
 
     @rule(what=st.sampled_from(["cancel", "resume"]))
     def a_person_asks(self, what: str) -> None:
         """Cancel now and then, resume whenever."""
         if what == "resume":
-            self.desk.resume(JOB, now=self.clock.now())
+            self.admin.resume(JOB, now=self.clock.now())
         elif self.clock.elapsed_s > 5_000:
-            self.desk.cancel(JOB, now=self.clock.now())
+            self.admin.cancel(JOB, now=self.clock.now())
 
     @rule()
     def a_person_resolves(self) -> None:
@@ -234,14 +234,18 @@ class LedgerMachine(RuleBasedStateMachine):
         """Nothing reserved is below zero, the sums agree with the rows, what is spent stays within the budget."""
         assert not self._all("select 1 from attempts where reserved_usd < 0 or cost_usd < 0")
         live = "state in ('open', 'created') and cost_usd is null"
-        reserved, cost, wagered = (
+        reserved, cost, possibly_double_paid = (
             Decimal(self._all(f"select coalesce(sum({column}), 0) from attempts where {which}")[0][0]) / NANO
             for column, which in (("reserved_usd", live), ("cost_usd", "1"), ("reserved_usd", "state = 'abandoned'"))
         )
         totals = self.overview.totals(JOB)
-        assert (totals.reserved_usd, totals.cost_usd, totals.wagered_usd) == (reserved, cost, wagered)
-        assert reserved + cost + wagered <= BUDGET_USD
-        assert wagered <= self.wager_usd
+        assert (totals.reserved_usd, totals.cost_usd, totals.possibly_double_paid_usd) == (
+            reserved,
+            cost,
+            possibly_double_paid,
+        )
+        assert reserved + cost + possibly_double_paid <= BUDGET_USD
+        assert possibly_double_paid <= self.wager_usd
         collected = {row[0] for row in self._all("select batch_id from chunks where state = 'collected'")}
         assert cost >= sum((self.provider.batches[name].fees_usd for name in collected), Decimal(0))
 
@@ -253,7 +257,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if self._is_at_rest():
                 break
             self.clock.advance(401.0)
-            self.desk.resume(JOB, now=self.clock.now())
+            self.admin.resume(JOB, now=self.clock.now())
             for batch in list(self.provider.batches.values()):
                 if batch.outcome is None:
                     self.provider.end(batch, 0)
@@ -268,14 +272,14 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self._is_at_rest(), dict(totals.chunks)
         unsent = totals.chunks.get(ChunkState.PLANNED, 0) + totals.chunks.get(ChunkState.UPLOADED, 0)
         if not unsent and not totals.waiting:
-            assert totals.succeeded + totals.dead == self.rows == totals.settled
+            assert totals.succeeded + totals.failed == self.rows == totals.settled
             answered = {name for batch in self.provider.batches.values() for name in batch.answered}
             if not self._all("select 1 from chunks where state = 'cancelled'"):
                 assert totals.succeeded == len(answered)
 
     def _is_at_rest(self) -> bool:
         totals = self.overview.totals(JOB)
-        is_spent = totals.cost_usd + totals.reserved_usd + totals.wagered_usd + COST_USD_MAX > BUDGET_USD
+        is_spent = totals.cost_usd + totals.reserved_usd + totals.possibly_double_paid_usd + COST_USD_MAX > BUDGET_USD
         unsent = {ChunkState.PLANNED, ChunkState.UPLOADED} if is_spent else set()
         live = {state for state, count in totals.chunks.items() if count and state not in TERMINAL}
         return live <= unsent and not totals.waiting
@@ -288,7 +292,7 @@ class LedgerMachine(RuleBasedStateMachine):
             traits = self.provider.traits
             name_of_row = custom_id.custom_id(DIGEST, shard_no, row).encode()
             draft.add(traits.line_open + name_of_row + traits.line_body + BODY % row + traits.line_close + b"\n")
-        file = draft.write(self.spool, name)
+        file = draft.write(self.job_files, name)
         chunk = a_chunk(
             name,
             shard_no=shard_no,
@@ -326,9 +330,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if what == "time":
             self.clock.advance(70.0)
         elif what == "leases broken":
-            self.desk.break_leases(now=now)
+            self.admin.break_leases(now=now)
         elif what == "cancel":
-            self.desk.cancel(JOB, now=now)
+            self.admin.cancel(JOB, now=now)
         elif what == "another worker":
             self.clock.advance(61.0)  # long enough for the lease to have run out
             for other in self.ledger.claim(CHUNK_STEPS, limit=3, now=self.clock.now(), lease_s=LEASE_S):
@@ -336,9 +340,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.provider.how = how
 
     def _resolve(self) -> None:
-        for chunk, _attempt in self.desk.held(JOB):
+        for chunk, _attempt in self.admin.held(JOB):
             made = [batch.id for batch in self.provider.batches.values() if batch.token == chunk.token]
-            self.desk.resolve(chunk.id, made[0] if made else None, now=self.clock.now())
+            self.admin.resolve(chunk.id, made[0] if made else None, now=self.clock.now())
 
     def _job(self) -> Any:
         return self.ledger.job(JOB)

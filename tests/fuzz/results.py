@@ -12,7 +12,7 @@ from orchestrator.collector.parse import Quarantined, read_answers
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import Outcome, Tally
 from orchestrator.domain.reconcile import Answer, Reconciliation, unanswered
-from orchestrator.parts import write_part
+from orchestrator.job_files.result_parts import write_part
 from tests.fuzz.mutations import cut, mutated
 
 DIGEST: Final = "9f86d081"

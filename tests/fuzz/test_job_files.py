@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.api.job import TABLES, Job, read_job
 from orchestrator.domain.errors import ConfigError
-from orchestrator.job import TABLES, Job, read_job
 from orchestrator.settings import ProviderSettings, Settings, load, policy, provider
 from tests.test_job_file import FULL, LEAST
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from gateway.openapi import document
+from orchestrator.gateway.openapi import document
 from tests.fuzz.stock import Stock
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 import httpx
 from starlette.applications import Starlette
 
-from gateway.app import create_app
-from gateway.faults import FaultPlan, decode_plan
-from gateway.settings import GatewayConfig
+from orchestrator.gateway.app import create_app
+from orchestrator.gateway.faults import FaultPlan, decode_plan
+from orchestrator.gateway.settings import GatewayConfig
 
 HOST: Final = "http://gateway.test"
 START_S: Final = 1_765_972_352.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.wire import AnswerLost
+from orchestrator.gateway.wire import AnswerLost
 from tests.gateway.in_process import Gateway, a_gateway, a_row, lines_of, some_rows
 
 

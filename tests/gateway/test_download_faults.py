@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import ResultMode
-from gateway.wire import EXTENSION, AnswerLost, Delivery, FileAnswer
+from orchestrator.gateway.settings import ResultMode
+from orchestrator.gateway.wire import EXTENSION, AnswerLost, Delivery, FileAnswer
 from tests.gateway.in_process import Gateway, SetClock, a_gateway, lines_of, some_rows
 
 

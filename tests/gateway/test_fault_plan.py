@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gateway.faults
-from gateway.faults import (
+import orchestrator.gateway.faults
+from orchestrator.gateway.faults import (
     CreateFaults,
     Fault,
     FaultPlan,
@@ -28,7 +28,7 @@ from tests.gateway.in_process import a_gateway
 
 def test_the_guide_in_the_docstring_is_a_plan_and_names_every_key(tmp_path: Path) -> None:
     """A key added to the plan and not to its guide, or misspelt there, turns this red."""
-    guide = gateway.faults.__doc__ or ""
+    guide = orchestrator.gateway.faults.__doc__ or ""
     example = textwrap.dedent(guide[guide.index("    seed = 7") : guide.index("Where several faults")])
     (tmp_path / "faults.toml").write_text(example, encoding="utf-8")
     plan = read_plan(tmp_path / "faults.toml")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.settings import LineShape
+from orchestrator.gateway.settings import LineShape
 from tests.gateway.in_process import a_gateway, a_row, lines_of, some_rows
 
 ALL = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.openai_intake import OpenAIRefused, Order, check_input
+from orchestrator.gateway.openai_intake import Command, OpenAIRefused, check_input
 from tests.gateway.in_process import DURATION_S, START_S, a_gateway, a_row
 from tests.gateway.openai_scenes import (
     ENDPOINT,
@@ -298,7 +298,7 @@ def test_a_create_under_way_when_its_input_is_deleted_makes_nothing(tmp_path: Pa
     with a_gateway(tmp_path) as gateway:
         file_id = upload(gateway, some_lines(1))
         openai = gateway.app.state.openai
-        order = Order(input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h")
+        order = Command(input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h")
         path = openai.store.file_path(file_id)
         checked = check_input(path, endpoint=ENDPOINT, requests_max=1, accepts_duplicates=False)
         batch, extras = openai._new(order, checked, path, START_S)

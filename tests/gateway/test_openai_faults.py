@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.wire import AnswerLost
+from orchestrator.gateway.wire import AnswerLost
 from tests.gateway.in_process import DURATION_S, Gateway, a_gateway, a_row, lines_of
 from tests.gateway.openai_scenes import (
     a_line,

@@ -221,7 +221,7 @@ def test_it_stops_cleanly_when_asked_even_while_a_client_hangs(tmp_path: Path, s
 
 
 def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway", "--state", str(tmp_path / "state"), *arguments]
+    command = [sys.executable, "-m", "orchestrator.gateway", "--state", str(tmp_path / "state"), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -251,7 +251,7 @@ def test_a_bad_fault_plan_is_one_clear_line_and_exit_code_2(tmp_path: Path, cont
 
 
 def test_a_state_folder_has_one_server(gateway: GatewayProcess) -> None:
-    command = [sys.executable, "-m", "gateway", "--port", "0", "--state", str(gateway.state)]
+    command = [sys.executable, "-m", "orchestrator.gateway", "--port", "0", "--state", str(gateway.state)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 2

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.envelopes import fees_text
-from gateway.settings import LineShape, ResultMode
-from gateway.simulated import price_nano_usd
+from orchestrator.gateway.envelopes import fees_text
+from orchestrator.gateway.settings import LineShape, ResultMode
+from orchestrator.gateway.simulated import price_nano_usd
 from tests.gateway.in_process import DURATION_S, START_S, a_gateway, a_row, lines_of, some_rows
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.schema import instance_of
-from gateway.simulated import Answer, Refusal, answer, price_nano_usd
+from orchestrator.gateway.schema import instance_of
+from orchestrator.gateway.simulated import Answer, Refusal, answer, price_nano_usd
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.store import DELIVERED, Settlement
+from orchestrator.gateway.store import DELIVERED, Settlement
 from tests.gateway.in_process import a_gateway, some_rows
 
 

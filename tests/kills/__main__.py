@@ -16,7 +16,7 @@ from tests.gateway_process import API_KEY
 from tests.kills import recovery
 from tests.kills.disk import full, power
 from tests.kills.jobs import Bench, a_bench
-from tests.kills.launcher import LANES, Lanes, lanes, why_untraced
+from tests.kills.launcher import LANES, Lanes, queues, why_untraced
 from tests.kills.outcomes import Campaign
 from tests.kills.points import again, points
 from tests.kills.readers import readers
@@ -38,38 +38,40 @@ def main() -> int:
 
 
 def _campaigns(options: argparse.Namespace) -> Iterator[Campaign]:
-    with _stage(options) as (bench, opened):
+    with _stage(options) as (workspace, opened):
         if options.what == "points":
             if options.at:
-                yield again(bench, opened, options.at)
+                yield again(workspace, opened, options.at)
             else:
-                yield points(bench, opened, trials=options.trials, seed=options.seed)
+                yield points(workspace, opened, trials=options.trials, seed=options.seed)
         elif options.what == "syscalls":
             _refuse_untraced()
             for fault in (KILL, *ERRORS):
                 if options.only in fault.name:
-                    yield syscalls(bench, opened, fault, every=options.every if fault is KILL else options.errors_every)
+                    yield syscalls(
+                        workspace, opened, fault, every=options.every if fault is KILL else options.errors_every
+                    )
         elif options.what == "disk":
             _refuse_untraced()
-            yield full(bench, opened, sizes=options.sizes)
-            yield power(bench, opened, every=options.every)
+            yield full(workspace, opened, sizes=options.sizes)
+            yield power(workspace, opened, every=options.every)
             if options.whole_run:
-                yield power(bench, opened, every=options.every, is_whole=True)
+                yield power(workspace, opened, every=options.every, is_whole=True)
         elif options.what == "readers":
             _refuse_untraced()
-            yield readers(bench, opened, kills=options.kills, seed=options.seed)
+            yield readers(workspace, opened, kills=options.kills, seed=options.seed)
         else:
             for kind in ("sqlite", "postgres"):
-                yield recovery.fleet(bench.folder / kind, ledger=kind)
-            yield recovery.alone(bench)
-            yield recovery.doubts(bench, count=options.doubts)
+                yield recovery.fleet(workspace.folder / kind, ledger=kind)
+            yield recovery.alone(workspace)
+            yield recovery.doubts(workspace, count=options.doubts)
 
 
 @contextmanager
 def _stage(options: argparse.Namespace) -> Iterator[tuple[Bench, Lanes]]:
     folder = Path(tempfile.mkdtemp(prefix="kills-", dir=options.folder or (MEMORY if MEMORY.is_dir() else None)))
-    with a_bench(folder) as bench, lanes(options.lanes) as opened:
-        yield bench, opened
+    with a_bench(folder) as workspace, queues(options.queues) as opened:
+        yield workspace, opened
     if options.keep:
         sys.stderr.write(f"kept: {folder}\n")
     else:
@@ -94,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=200, help="readers: how many")
     parser.add_argument("--doubts", type=int, default=1_000, help="recovery: how many creates")
     parser.add_argument("--only", default="", help="syscalls: faults with this in their names")
-    parser.add_argument("--lanes", type=int, default=LANES, help="how many jobs at a time")
+    parser.add_argument("--queues", type=int, default=LANES, help="how many jobs at a time")
     parser.add_argument("--folder", type=Path, help="where (default: in memory, where that can be had)")
     parser.add_argument("--keep", action="store_true", help="keep the folders of what failed")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each campaign")

@@ -9,13 +9,13 @@ import pytest
 
 from tests.gateway_process import API_KEY
 from tests.kills.jobs import Bench, a_bench
-from tests.kills.launcher import Lanes, lanes, why_untraced
+from tests.kills.launcher import Lanes, queues, why_untraced
 
 LANES = 2
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A gateway, and a place for jobs."""
     with pytest.MonkeyPatch.context() as environment, a_bench(tmp_path_factory.mktemp("kills")) as opened:
         environment.setenv("ONEROUTER_API_KEY", API_KEY)
@@ -25,7 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def nurseries() -> Iterator[Lanes]:
     """Processes whose children die."""
-    with lanes(LANES) as opened:
+    with queues(LANES) as opened:
         yield opened
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.kills.jobs import HELD, Bench, SmallJob
+from tests.kills.jobs import UNRESOLVED, Bench, SmallJob
 from tests.kills.launcher import Lanes, Nursery
 from tests.kills.orders import AtCall, Ended
 from tests.kills.outcomes import Campaign, Trial, judged
@@ -29,7 +29,7 @@ SHARD_ROWS: Final = 4
 STEP: Final = 4  # how many calls are tried before it is asked whether the run has come to its end
 ROOMY_KB: Final = 64 << 10
 SMALLEST_KB: Final = 16
-ENDS: Final = frozenset({0, 1, 2, HELD})
+ENDS: Final = frozenset({0, 1, 2, UNRESOLVED})
 SEEDS: Final = (0, 1, 2)  # 0: all that was not synced is lost
 
 
@@ -40,22 +40,22 @@ class _Loss:
     folder: str
 
 
-def full(bench: Bench, lanes: Lanes, *, sizes: int) -> Campaign:
+def full(workspace: Bench, queues: Lanes, *, sizes: int) -> Campaign:
     """Run a job on so many disks, each too small or only just not."""
     campaign = Campaign(name="full disks")
     with campaign.timed():
-        is_mounted = can_mount(bench.folder / "probe")
+        is_mounted = can_mount(workspace.folder / "probe")
         campaign.figures["disks"] = "tmpfs" if is_mounted else "ENOSPC from a system call on"
-        need = next(lanes.each(lambda nursery, _: _need(bench, nursery, is_mounted=is_mounted), [None]))
+        need = next(queues.each(lambda fork_server, _: _need(workspace, fork_server, is_mounted=is_mounted), [None]))
         steps = [1 + (need - 1) * place // max(1, sizes - 1) for place in range(sizes)]
         attempt = _on_small_disk if is_mounted else _without_space
-        for trial in lanes.each(lambda nursery, size: attempt(bench, nursery, size), steps):
+        for trial in queues.each(lambda fork_server, size: attempt(workspace, fork_server, size), steps):
             campaign.add(trial)
-        campaign.figures["rows paid twice"] = bench.check_bill()["paid_twice"]
+        campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
-def power(bench: Bench, lanes: Lanes, *, every: int = 1, is_whole: bool = False) -> Campaign:
+def power(workspace: Bench, queues: Lanes, *, every: int = 1, is_whole: bool = False) -> Campaign:
     """Lose the power before each `every`-th system call from the first on the output on; or of the whole run."""
     campaign = Campaign(name="power lost, the whole run" if is_whole else "power lost while the output is written")
     with campaign.timed():
@@ -66,12 +66,12 @@ def power(bench: Bench, lanes: Lanes, *, every: int = 1, is_whole: bool = False)
                 for place in range(STEP)
                 for seed in SEEDS
             ]
-            for trial, met in lanes.each(lambda nursery, loss: _lose_power(bench, nursery, loss), tasks):
+            for trial, met in queues.each(lambda fork_server, loss: _lose_power(workspace, fork_server, loss), tasks):
                 came_to_the_end |= not met
                 if met or trial.failure:
                     campaign.add(trial)
             number += STEP * every
-        campaign.figures["rows paid twice"] = bench.check_bill()["paid_twice"]
+        campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
@@ -83,20 +83,20 @@ def check_visible(job: SmallJob) -> None:
     assert (sight.partial, sight.wrong) == (0, 0), sight.said
 
 
-def _lose_power(bench: Bench, nursery: Nursery, loss: _Loss) -> tuple[Trial, bool]:
+def _lose_power(workspace: Bench, fork_server: Nursery, loss: _Loss) -> tuple[Trial, bool]:
     name = f"power lost before call {loss.number}, seed {loss.seed}"
-    job = bench.job(f"power{loss.folder}-{loss.number}-{loss.seed}", rows=ROWS, shard_rows=SHARD_ROWS)
+    job = workspace.job(f"power{loss.folder}-{loss.number}-{loss.seed}", rows=ROWS, shard_rows=SHARD_ROWS)
     at = AtCall(root=str(job.disk), number=loss.number, power_seed=loss.seed, folder=loss.folder)
     counts: Counter[str] = Counter()
     found: list[str] = []
     met = True
     with judged(found):
-        ended = job.run(nursery, at_call=at)
+        ended = job.run(fork_server, at_call=at)
         met = bool(ended.at)
         name = f"{name} ({ended.at})"
         assert ended.was_killed or (ended.code == 0 and not met), str(ended)
         check_visible(job)
-        seen = job.see_through(nursery)
+        seen = job.see_through(fork_server)
         counts["creates held, and resolved by a person"] += seen.held
         check_visible(job)
     if not found:
@@ -104,26 +104,26 @@ def _lose_power(bench: Bench, nursery: Nursery, loss: _Loss) -> tuple[Trial, boo
     return Trial(name=name, failure="; ".join(found), counts=counts), met
 
 
-def _on_small_disk(bench: Bench, nursery: Nursery, size_kb: int) -> Trial:
-    job = bench.job(f"full-{size_kb}", rows=ROWS, shard_rows=SHARD_ROWS)
+def _on_small_disk(workspace: Bench, fork_server: Nursery, size_kb: int) -> Trial:
+    job = workspace.job(f"full-{size_kb}", rows=ROWS, shard_rows=SHARD_ROWS)
     found: list[str] = []
     counts: Counter[str] = Counter()
     with judged(found), _mounted(job.disk, SMALLEST_KB + size_kb):
-        counts += _ends_well(job, job.run(nursery))
+        counts += _ends_well(job, job.run(fork_server))
         _sized(job.disk, ROOMY_KB)
-        job.see_through(nursery)
+        job.see_through(fork_server)
         check_visible(job)
     return Trial(name=f"a disk of {SMALLEST_KB + size_kb} KiB", failure="; ".join(found), counts=counts)
 
 
-def _without_space(bench: Bench, nursery: Nursery, number: int) -> Trial:
-    job = bench.job(f"full-from-{number}", rows=ROWS, shard_rows=SHARD_ROWS)
+def _without_space(workspace: Bench, fork_server: Nursery, number: int) -> Trial:
+    job = workspace.job(f"full-from-{number}", rows=ROWS, shard_rows=SHARD_ROWS)
     found: list[str] = []
     counts: Counter[str] = Counter()
     with judged(found):
         at = AtCall(root=str(job.disk), number=number, errno=errno.ENOSPC, is_lasting=True)
-        counts += _ends_well(job, job.run(nursery, at_call=at))
-        job.see_through(nursery)
+        counts += _ends_well(job, job.run(fork_server, at_call=at))
+        job.see_through(fork_server)
         check_visible(job)
     return Trial(name=f"no space from call {number} on", failure="; ".join(found), counts=counts)
 
@@ -139,13 +139,13 @@ def _ends_well(job: SmallJob, ended: Ended) -> Counter[str]:
     return Counter({"said what is full": 1})
 
 
-def _need(bench: Bench, nursery: Nursery, *, is_mounted: bool) -> int:
+def _need(workspace: Bench, fork_server: Nursery, *, is_mounted: bool) -> int:
     """Return how much a whole run takes: KiB, or system calls."""
-    job = bench.job("need", rows=ROWS, shard_rows=SHARD_ROWS)
+    job = workspace.job("need", rows=ROWS, shard_rows=SHARD_ROWS)
     if not is_mounted:
-        return job.run(nursery, at_call=AtCall(root=str(job.disk))).calls
+        return job.run(fork_server, at_call=AtCall(root=str(job.disk))).calls
     with _mounted(job.disk, ROOMY_KB):
-        assert job.run(nursery).code == 0
+        assert job.run(fork_server).code == 0
         used = sum(path.stat().st_blocks for path in job.disk.rglob("*")) // 2
     # The ledger's log is gone at the end: a run needs about as much again.
     return used * 2

@@ -30,7 +30,7 @@ from tests.kills.orders import AtCall, AtLine, Ended, Order
 
 ROWS: Final = 12
 CHUNK: Final = 4
-HELD: Final = 3
+UNRESOLVED: Final = 3
 CREATE_S: Final = 1.0
 RUNS_MAX: Final = 4  # to see a job through: each of them may meet creates that were lost in the one before
 # A few rows fail the first time, so that there is a second round.
@@ -56,14 +56,14 @@ class SmallJob:
 
     def run(
         self,
-        nursery: Nursery,
+        fork_server: Nursery,
         *,
         at_line: AtLine | None = None,
         at_call: AtCall | None = None,
         deadline_s: float = 60.0,
     ) -> Ended:
         """Run the job as a process, perhaps not to its end."""
-        return nursery.carry_out(
+        return fork_server.carry_out(
             Order(
                 arguments=["run", str(self.file), "--json", "--work", str(self.work)],
                 folder=str(self.folder),
@@ -75,12 +75,12 @@ class SmallJob:
             )
         )
 
-    def see_through(self, nursery: Nursery) -> Seen:
+    def see_through(self, fork_server: Nursery) -> Seen:
         """Run the job again, resolve what is held as a person would, and check everything."""
         seen = Seen()
         for _ in range(RUNS_MAX):
-            ended = self.run(nursery)
-            if ended.code != HELD:
+            ended = self.run(fork_server)
+            if ended.code != UNRESOLVED:
                 break
             assert "orchestrator resolve" in ended.said, str(ended)
             said = resolve_all(self.gateway, self.handle())

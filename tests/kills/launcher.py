@@ -33,7 +33,7 @@ class Nursery:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
         environment["PYTHONPATH"] = str(ROOT)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.kills.nursery"],
+            [sys.executable, "-m", "tests.kills.fork_server"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -81,19 +81,19 @@ class Lanes:
     def _act(self, act: Callable[[Nursery, Task], Outcome], task: Task) -> Outcome:
         if not hasattr(self._own, "nursery"):
             with self._lock:
-                self._own.nursery = Nursery()
-                self._nurseries.append(self._own.nursery)
-        return act(self._own.nursery, task)
+                self._own.fork_server = Nursery()
+                self._nurseries.append(self._own.fork_server)
+        return act(self._own.fork_server, task)
 
     def close(self) -> None:
         """End all of them."""
         self._pool.shutdown(cancel_futures=True)
-        for nursery in self._nurseries:
-            nursery.close()
+        for fork_server in self._nurseries:
+            fork_server.close()
 
 
 @contextmanager
-def lanes(size: int = LANES) -> Iterator[Lanes]:
+def queues(size: int = LANES) -> Iterator[Lanes]:
     """Open lanes for the length of a block."""
     opened = Lanes(size)
     try:

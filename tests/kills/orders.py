@@ -76,7 +76,7 @@ class Ended:
         return os.waitstatus_to_exitcode(self.status)
 
 
-def read_order(text: str) -> Order:
+def read_command(text: str) -> Order:
     """Read an order."""
     found: dict[str, Any] = json.loads(text)
     at_line, at_call = found.pop("at_line"), found.pop("at_call")

@@ -35,26 +35,26 @@ class Plan:
         return f"point {self.number} " + " ".join(f"--at {at.line}:{at.time}" for at in self.kills)
 
 
-def points(bench: Bench, lanes: Lanes, *, trials: int, seed: int = 1) -> Campaign:
+def points(workspace: Bench, queues: Lanes, *, trials: int, seed: int = 1) -> Campaign:
     """Kill at so many lines."""
     campaign = Campaign(name="points")
     with campaign.timed():
-        first, later = next(lanes.each(_survey, [bench]))
+        first, later = next(queues.each(_survey, [workspace]))
         campaign.figures["lines of the program that a run reaches"] = len(first)
         plans = draw(first, later, trials=trials, seed=seed)
-        for trial in lanes.each(lambda nursery, plan: attempt(bench, nursery, plan), plans):
+        for trial in queues.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), plans):
             campaign.add(trial)
-        campaign.figures["rows paid twice"] = bench.check_bill()["paid_twice"]
+        campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
-def again(bench: Bench, lanes: Lanes, kills: Sequence[str]) -> Campaign:
+def again(workspace: Bench, queues: Lanes, kills: Sequence[str]) -> Campaign:
     """Do one trial again: its kills as its name has them, file:line:time."""
     places = [place.rpartition(":") for place in kills]
     plan = Plan(number=0, kills=[AtLine(line=line, time=int(time)) for line, _, time in places])
     campaign = Campaign(name="points, once more")
     with campaign.timed():
-        campaign.add(next(lanes.each(lambda nursery, plan: attempt(bench, nursery, plan), [plan])))
+        campaign.add(next(queues.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), [plan])))
     return campaign
 
 
@@ -72,17 +72,17 @@ def draw(first: Mapping[str, int], later: Mapping[str, int], *, trials: int, see
     return chosen
 
 
-def attempt(bench: Bench, nursery: Nursery, plan: Plan) -> Trial:
+def attempt(workspace: Bench, fork_server: Nursery, plan: Plan) -> Trial:
     """Kill a job as planned, and see it through."""
-    job = bench.job(f"point-{plan.number}")
+    job = workspace.job(f"point-{plan.number}")
     counts: Counter[str] = Counter()
     found: list[str] = []
     with judged(found):
         for at in plan.kills:
-            ended = job.run(nursery, at_line=at)
+            ended = job.run(fork_server, at_line=at)
             assert ended.was_killed or ended.code in (0, 3), str(ended)
             counts["kills"] += ended.was_killed
-        seen = job.see_through(nursery)
+        seen = job.see_through(fork_server)
         counts["creates held, and resolved by a person"] += seen.held
         counts["of these the provider had"] += seen.adopted
     if not found:
@@ -90,17 +90,17 @@ def attempt(bench: Bench, nursery: Nursery, plan: Plan) -> Trial:
     return Trial(name=plan.name, failure="; ".join(found), counts=counts)
 
 
-def _survey(nursery: Nursery, bench: Bench) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def _survey(fork_server: Nursery, workspace: Bench) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Return the lines that a first run reaches, and those of a run after one that died between POST and record."""
-    whole = bench.job("survey")
-    first = whole.run(nursery, at_line=AtLine())
+    whole = workspace.job("survey")
+    first = whole.run(fork_server, at_line=AtLine())
     assert first.code == 0 and first.lines, str(first)
-    broken = bench.job("survey-broken")
+    broken = workspace.job("survey-broken")
     line = _record_line(first.lines)
-    assert broken.run(nursery, at_line=AtLine(line=line)).was_killed, line
-    later = broken.run(nursery, at_line=AtLine())
+    assert broken.run(fork_server, at_line=AtLine(line=line)).was_killed, line
+    later = broken.run(fork_server, at_line=AtLine())
     assert later.code in (0, 3), str(later)
-    broken.see_through(nursery)
+    broken.see_through(fork_server)
     return first.lines, later.lines
 
 

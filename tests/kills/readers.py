@@ -35,17 +35,17 @@ END_S: Final = 60.0  # for a reader to notice that it is over
 POLICY: Final = {"chunk_requests_max": SHARD_ROWS}
 
 
-def readers(bench: Bench, lanes: Lanes, *, kills: int, seed: int = 1) -> Campaign:
+def readers(workspace: Bench, queues: Lanes, *, kills: int, seed: int = 1) -> Campaign:
     """Kill the writer so many times, while others read."""
     campaign = Campaign(name="readers while the output is written")
-    place, stop, chance = bench.folder / "read", bench.folder / "read.stop", random.Random(seed)
+    place, stop, chance = workspace.folder / "read", workspace.folder / "read.stop", random.Random(seed)
     place.mkdir()
     with campaign.timed(), _reading(place, stop) as reading:
-        collected = next(lanes.each(lambda nursery, _: _all_but_output(bench, nursery), [None]))
+        collected = next(queues.each(lambda fork_server, _: _all_but_output(workspace, fork_server), [None]))
         number = 0
         while campaign.counts["kills"] < kills and not campaign.failures:
             one = Round(place / f"round-{number}", kills - campaign.counts["kills"], chance.randrange(1 << 30))
-            campaign.add(next(lanes.each(lambda nursery, one: one.play(collected, nursery), [one])))
+            campaign.add(next(queues.each(lambda fork_server, one: one.play(collected, fork_server), [one])))
             number += 1
         stop.touch()
         for name, count in _seen(reading, campaign).items():
@@ -61,7 +61,7 @@ class Round:
     kills_max: int
     seed: int
 
-    def play(self, collected: SmallJob, nursery: Nursery) -> Trial:
+    def play(self, collected: SmallJob, fork_server: Nursery) -> Trial:
         """Kill the writer again and again until the output is whole."""
         chance, counts = random.Random(self.seed), Counter[str]()
         found: list[str] = []
@@ -73,7 +73,7 @@ class Round:
             while True:
                 is_last = counts["kills"] >= self.kills_max
                 number = 0 if is_last else chance.randint(1, CALLS_MAX)
-                ended = job.run(nursery, at_call=AtCall(root=str(output), number=number))
+                ended = job.run(fork_server, at_call=AtCall(root=str(output), number=number))
                 if not ended.was_killed:
                     break
                 counts["kills"] += 1
@@ -83,10 +83,10 @@ class Round:
         return Trial(name=f"{self.folder.name}, seed {self.seed}", failure="; ".join(found), counts=counts)
 
 
-def _all_but_output(bench: Bench, nursery: Nursery) -> SmallJob:
+def _all_but_output(workspace: Bench, fork_server: Nursery) -> SmallJob:
     """Run a job to its end, and have it forget that it wrote its output."""
-    job = bench.job("collected", rows=ROWS, shard_rows=SHARD_ROWS, policy=POLICY)
-    ended = job.run(nursery)
+    job = workspace.job("collected", rows=ROWS, shard_rows=SHARD_ROWS, policy=POLICY)
+    ended = job.run(fork_server)
     assert ended.code == 0, str(ended)
     [output] = job.work.glob("*/output")
     for path in (*output.glob("part-*"), output / "_manifest.json", output / "_SUCCESS"):

@@ -34,7 +34,7 @@ SIZE: Final = Size(batches=400, rows=5, in_flight_max=20)
 LOOK_S: Final = 0.02
 DEADLINE_S: Final = 300.0
 KEY: Final = "OPENAI_API_KEY"
-IN_DOUBT: Final = ("submitting", "in_doubt")
+AMBIGUOUS: Final = ("submitting", "ambiguous")
 BUSY: Final = frozenset({"workers_alive", "beats_alive"})
 
 
@@ -66,13 +66,13 @@ def fleet(folder: Path, *, ledger: str) -> Campaign:
     return campaign
 
 
-def alone(bench: Bench) -> Campaign:
+def alone(workspace: Bench) -> Campaign:
     """Kill `orchestrator run`; measure until the first useful step of the next one, its start included."""
     campaign = Campaign(name="everything killed, one process", trials=1)
-    job = bench.job("alone", rows=800)
+    job = workspace.job("alone", rows=800)
     with campaign.timed():
         first = job.cli.start("run", job.file)
-        _until(lambda: len(bench.gateway.batches()) >= 20, "some batches")
+        _until(lambda: len(workspace.gateway.batches()) >= 20, "some batches")
         kill(first)
         handle = replace(job, disk=job.folder).handle()
         before, begun = _numbers(handle), time.monotonic()
@@ -84,7 +84,7 @@ def alone(bench: Bench) -> Campaign:
     return campaign
 
 
-def doubts(bench: Bench, *, count: int) -> Campaign:
+def doubts(workspace: Bench, *, count: int) -> Campaign:
     """Leave so many creates in doubt at a provider of class B1; measure until each is known to be there or not.
 
     The provider has half of them. What the others need most is time: two waits for what a list may show late.
@@ -93,21 +93,21 @@ def doubts(bench: Bench, *, count: int) -> Campaign:
     with campaign.timed():
         found: list[str] = []
         with judged(found):
-            campaign.figures |= _reconcile(bench, count)
+            campaign.figures |= _reconcile(workspace, count)
         campaign.failures += found
     return campaign
 
 
-def _reconcile(bench: Bench, count: int) -> Mapping[str, Any]:
-    job = _in_b1(bench, count)
-    gateway = bench.gateway
+def _reconcile(workspace: Bench, count: int) -> Mapping[str, Any]:
+    job = _in_b1(workspace, count)
+    gateway = workspace.gateway
     # Every create is cut off; nobody can be asked meanwhile.
     unheard = {"create": {"lost": count // 2, "late": 1.0, "late_s": 86_400.0}}
     away = {"list": {"refuse": {"503": 1.0}}, "files": {"refuse": {"503": 1.0}}, "delete": {"refuse": {"503": 1.0}}}
     gateway.set_faults({**unheard, **away})
     before = len(gateway.batches())
     process = _started(job)
-    _until(lambda: _states(job).get("in_doubt", 0) >= count, f"{count} creates in doubt")
+    _until(lambda: _states(job).get("ambiguous", 0) >= count, f"{count} creates in doubt")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     made = len(gateway.batches()) - before
@@ -115,11 +115,11 @@ def _reconcile(bench: Bench, count: int) -> Mapping[str, Any]:
     _all_due(job)
     begun = time.monotonic()
     process = _started(job)
-    _until(lambda: not any(_states(job).get(state) for state in IN_DOUBT), "every create to be known")
+    _until(lambda: not any(_states(job).get(state) for state in AMBIGUOUS), "every create to be known")
     took_s = time.monotonic() - begun
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    bill = bench.check_bill()
+    bill = workspace.check_bill()
     return {
         "the provider had": made,
         "seconds until all are known": round(took_s, 1),
@@ -127,10 +127,10 @@ def _reconcile(bench: Bench, count: int) -> Mapping[str, Any]:
     }
 
 
-def _in_b1(bench: Bench, count: int) -> SmallJob:
+def _in_b1(workspace: Bench, count: int) -> SmallJob:
     policy = {"chunk_requests_max": 1, "batches_in_flight_max": count, "chunks_ahead_max": count}
     provider = {"create_s_max": 20.0, "list_lag_s": 1.0}
-    return bench.job(
+    return workspace.job(
         "doubts", rows=count, shard_rows=count, policy=policy, job={"provider": "openai"}, provider=provider
     )
 

@@ -12,13 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from tests.kills.jobs import HELD, Bench
+from tests.kills.jobs import UNRESOLVED, Bench
 from tests.kills.launcher import Lanes, Nursery
 from tests.kills.orders import AtCall
 from tests.kills.outcomes import Campaign, Trial, judged
 
 ROWS: Final = 2
-ENDS: Final = frozenset({0, 1, 2, HELD})
+ENDS: Final = frozenset({0, 1, 2, UNRESOLVED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,37 +53,37 @@ class _Tried:
     met: bool
 
 
-def syscalls(bench: Bench, lanes: Lanes, fault: Fault, *, every: int = 1, start: int = 1) -> Campaign:
+def syscalls(workspace: Bench, queues: Lanes, fault: Fault, *, every: int = 1, start: int = 1) -> Campaign:
     """Let a fault fall on each `every`-th call, until a run meets none."""
     campaign = Campaign(name=f"{fault.name} at system calls")
     with campaign.timed():
-        calls = next(lanes.each(lambda nursery, _: _count(bench, nursery, fault), [None]))
+        calls = next(queues.each(lambda fork_server, _: _count(workspace, fork_server, fault), [None]))
         campaign.figures["calls of a run"] = calls
         number, came_to_the_end = start, False
         while not came_to_the_end:
             tasks = [Task(fault, at) for at in range(number, max(calls, number) + every, every)]
-            for tried in lanes.each(lambda nursery, task: _attempt(bench, nursery, task), tasks):
+            for tried in queues.each(lambda fork_server, task: _attempt(workspace, fork_server, task), tasks):
                 came_to_the_end |= not tried.met
                 if tried.met or tried.trial.failure:
                     campaign.add(tried.trial)
             number = tasks[-1].number + every
-        campaign.figures["rows paid twice"] = bench.check_bill()["paid_twice"]
+        campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
-def _count(bench: Bench, nursery: Nursery, fault: Fault) -> int:
+def _count(workspace: Bench, fork_server: Nursery, fault: Fault) -> int:
     """Return how many calls a run makes that this fault can fall on; another run may make a few more or fewer."""
-    job = bench.job(f"{fault.name} counted".replace(" ", "-"), rows=ROWS)
-    ended = job.run(nursery, at_call=AtCall(root=str(job.disk), with_network=not fault.errno))
+    job = workspace.job(f"{fault.name} counted".replace(" ", "-"), rows=ROWS)
+    ended = job.run(fork_server, at_call=AtCall(root=str(job.disk), with_network=not fault.errno))
     assert ended.code == 0, str(ended)
     job.remove()
     return ended.calls
 
 
-def _attempt(bench: Bench, nursery: Nursery, task: Task) -> _Tried:
+def _attempt(workspace: Bench, fork_server: Nursery, task: Task) -> _Tried:
     fault = task.fault
     name = f"{fault.name} at call {task.number}"
-    job = bench.job(name.replace(" ", "-"), rows=ROWS)
+    job = workspace.job(name.replace(" ", "-"), rows=ROWS)
     counts: Counter[str] = Counter()
     found: list[str] = []
     met = True
@@ -95,7 +95,7 @@ def _attempt(bench: Bench, nursery: Nursery, task: Task) -> _Tried:
             is_lasting=fault.is_lasting,
             with_network=not fault.errno,
         )
-        ended = job.run(nursery, at_call=at)
+        ended = job.run(fork_server, at_call=at)
         met = bool(ended.at)
         name = f"{name} ({ended.at})"
         if fault.errno:
@@ -106,7 +106,7 @@ def _attempt(bench: Bench, nursery: Nursery, task: Task) -> _Tried:
             counts["did its work all the same"] += ended.code == 0
         else:
             assert ended.was_killed or (ended.code == 0 and not met), str(ended)
-        seen = job.see_through(nursery)
+        seen = job.see_through(fork_server)
         counts["creates held, and resolved by a person"] += seen.held
         counts["of these the provider had"] += seen.adopted
     if not found:

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.timeout(600)
 SEED = int(os.environ.get("KILLS_SEED", "1"))
 
 
-def test_a_process_killed_at_any_line_leaves_a_job_that_can_be_seen_through(bench: Bench, nurseries: Lanes) -> None:
+def test_a_process_killed_at_any_line_leaves_a_job_that_can_be_seen_through(workspace: Bench, nurseries: Lanes) -> None:
     """SIGKILL before lines of the program, spread over all that a run reaches; sometimes the next run dies, too."""
-    campaign = points(bench, nurseries, trials=6, seed=SEED)
+    campaign = points(workspace, nurseries, trials=6, seed=SEED)
 
     assert campaign.failures == []
     assert campaign.trials == 6
@@ -31,10 +31,10 @@ def test_a_process_killed_at_any_line_leaves_a_job_that_can_be_seen_through(benc
 
 @pytest.mark.usefixtures("traced")
 def test_a_process_killed_before_any_system_call_leaves_a_job_that_can_be_seen_through(
-    bench: Bench, nurseries: Lanes
+    workspace: Bench, nurseries: Lanes
 ) -> None:
     """SIGKILL before calls that change the disk or use the network, from the first to the last."""
-    campaign = syscalls(bench, nurseries, KILL, every=90)
+    campaign = syscalls(workspace, nurseries, KILL, every=90)
 
     assert campaign.failures == []
     assert campaign.trials >= 4
@@ -43,37 +43,37 @@ def test_a_process_killed_before_any_system_call_leaves_a_job_that_can_be_seen_t
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("fault", ERRORS, ids=lambda fault: fault.name.replace(" ", "-"))
 def test_a_call_that_fails_ends_the_run_with_a_sentence_and_the_next_run_ends_exact(
-    fault: Fault, bench: Bench, nurseries: Lanes
+    fault: Fault, workspace: Bench, nurseries: Lanes
 ) -> None:
     """EIO and ENOSPC, once and for good: no traceback, no silence, nothing sent twice."""
-    campaign = syscalls(bench, nurseries, fault, every=180)
+    campaign = syscalls(workspace, nurseries, fault, every=180)
 
     assert campaign.failures == []
     assert campaign.trials >= 2
 
 
 @pytest.mark.usefixtures("traced")
-def test_a_full_disk_is_named_and_once_there_is_space_the_job_ends_exact(bench: Bench, nurseries: Lanes) -> None:
+def test_a_full_disk_is_named_and_once_there_is_space_the_job_ends_exact(workspace: Bench, nurseries: Lanes) -> None:
     """Whatever the size: no part of a dataset is seen under the output's name; the message names the place."""
-    campaign = full(bench, nurseries, sizes=4)
+    campaign = full(workspace, nurseries, sizes=4)
 
     assert campaign.failures == []
     assert campaign.counts["said what is full"] >= 2
 
 
 @pytest.mark.usefixtures("traced")
-def test_power_lost_while_the_output_is_written_shows_no_part_of_it(bench: Bench, nurseries: Lanes) -> None:
+def test_power_lost_while_the_output_is_written_shows_no_part_of_it(workspace: Bench, nurseries: Lanes) -> None:
     """What was not synced is lost, or some of it: what can be seen is whole, and the next run makes the rest."""
-    campaign = power(bench, nurseries, every=60)
+    campaign = power(workspace, nurseries, every=60)
 
     assert campaign.failures == []
     assert campaign.trials >= 3
 
 
 @pytest.mark.usefixtures("traced")
-def test_readers_see_whole_files_or_none_while_the_writer_is_killed(bench: Bench, nurseries: Lanes) -> None:
+def test_readers_see_whole_files_or_none_while_the_writer_is_killed(workspace: Bench, nurseries: Lanes) -> None:
     """Two processes read the place of the output all the while; who goes by the manifest sees none or all."""
-    campaign = readers(bench, nurseries, kills=6, seed=SEED)
+    campaign = readers(workspace, nurseries, kills=6, seed=SEED)
 
     assert campaign.failures == []
     assert campaign.counts["kills"] == 6

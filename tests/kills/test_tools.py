@@ -9,18 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.acceptance.datasets import marked
+from tests.kills.disk_model import Platters
 from tests.kills.output import Sight, look
-from tests.kills.platters import Platters
 
 
-def synced(platters: Platters, *paths: Path) -> None:
-    synced_by(platters, 1, *paths)
+def synced(disk_model: Platters, *paths: Path) -> None:
+    synced_by(disk_model, 1, *paths)
 
 
-def synced_by(platters: Platters, thread: int, *paths: Path) -> None:
+def synced_by(disk_model: Platters, thread: int, *paths: Path) -> None:
     for path in paths:
-        platters.syncing(thread, str(path))
-        platters.synced(thread, ok=True)
+        disk_model.syncing(thread, str(path))
+        disk_model.synced(thread, ok=True)
 
 
 @pytest.fixture
@@ -33,20 +33,20 @@ def disk(tmp_path: Path) -> Path:
 
 def test_what_was_synced_outlives_a_power_loss_and_nothing_else_does(disk: Path) -> None:
     """A file needs its own sync, and one of every folder above it."""
-    platters = Platters(disk)
+    disk_model = Platters(disk)
     for name in ("safe", "unnamed", "empty"):
         (disk / name).write_bytes(b"words")
     folder, orphan = disk / "folder", disk / "orphan"
     folder.mkdir()
     (folder / "inside").write_bytes(b"words")
-    synced(platters, disk / "safe", folder / "inside", folder, disk)
+    synced(disk_model, disk / "safe", folder / "inside", folder, disk)
     (disk / "unnamed").rename(disk / "renamed")
     orphan.mkdir()
     (orphan / "inside").write_bytes(b"words")
-    synced(platters, orphan / "inside", orphan)
+    synced(disk_model, orphan / "inside", orphan)
     (disk / "safe").write_bytes(b"other words")
 
-    platters.lose_power(0)
+    disk_model.lose_power(0)
 
     assert sorted(path.name for path in disk.iterdir()) == ["empty", "folder", "safe", "unnamed"]
     assert (disk / "safe").read_bytes() == b"words"
@@ -56,30 +56,30 @@ def test_what_was_synced_outlives_a_power_loss_and_nothing_else_does(disk: Path)
 
 def test_a_sync_that_ends_late_takes_nothing_back(disk: Path) -> None:
     """Two threads sync one folder: the one that began before the second file was there is the last to end."""
-    platters = Platters(disk)
+    disk_model = Platters(disk)
     (disk / "first").write_text("1")
-    synced(platters, disk / "first")
-    platters.syncing(1, str(disk))
+    synced(disk_model, disk / "first")
+    disk_model.syncing(1, str(disk))
     (disk / "second").write_text("2")
-    synced_by(platters, 2, disk / "second", disk)
-    platters.synced(1, ok=True)
+    synced_by(disk_model, 2, disk / "second", disk)
+    disk_model.synced(1, ok=True)
 
-    platters.lose_power(0)
+    disk_model.lose_power(0)
 
     assert sorted(path.name for path in disk.iterdir()) == ["first", "second"]
 
 
 def test_a_sync_that_failed_or_never_ended_keeps_nothing(disk: Path) -> None:
-    platters = Platters(disk)
+    disk_model = Platters(disk)
     file = disk / "file"
     file.write_bytes(b"words")
-    platters.syncing(1, str(disk))
-    platters.synced(1, ok=True)
-    platters.syncing(1, str(file))
-    platters.synced(1, ok=False)
-    platters.syncing(2, str(file))
+    disk_model.syncing(1, str(disk))
+    disk_model.synced(1, ok=True)
+    disk_model.syncing(1, str(file))
+    disk_model.synced(1, ok=False)
+    disk_model.syncing(2, str(file))
 
-    platters.lose_power(0)
+    disk_model.lose_power(0)
 
     assert file.read_bytes() == b""
 

@@ -15,7 +15,7 @@ from orchestrator.collector.collect import TRIES_MAX
 from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.model import ChunkState, JobState, Step
 from orchestrator.domain.retry import REFUSALS_MAX
-from orchestrator.ledger.database import Database
+from orchestrator.ledger.db.database import Database
 from tests.builders import ACCOUNT, JOB
 from tests.matrix.dialects import CREATE, ROW_COUNT, Dialect, Endpoint, Kind
 from tests.matrix.faults import FAULTS, Fault
@@ -62,7 +62,7 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
         stage.run(Step.SUBMIT, provider)
         heard, words = provider.heard, _words(stage)
         lines = list(cell.read)
-    doubted = stage.chunk.state is ChunkState.IN_DOUBT
+    doubted = stage.chunk.state is ChunkState.AMBIGUOUS
     with stage.facing(dialect, endpoint, None, read=lines) as (provider, cell):
         if doubted:
             _recovered(stage, provider)
@@ -92,7 +92,7 @@ def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> 
 def _recovered(stage: Stage, provider: Overheard) -> None:
     """Follow a chunk in doubt to where it stays, or is no longer in doubt."""
     for _ in range(TURNS_MAX):
-        if stage.chunk.state not in (ChunkState.IN_DOUBT, ChunkState.HELD):
+        if stage.chunk.state not in (ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED):
             return
         stage.let_pass()
         stage.run(Step.RECOVER, provider)
@@ -107,7 +107,7 @@ def _standing(stage: Stage) -> str:
     match stage.chunk.state:
         case ChunkState.PLANNED:
             return f"planned again{_when(stage)}"
-        case ChunkState.DEAD:
+        case ChunkState.FAILED:
             return "rows dead"
         case ChunkState.SPLITTING:
             return "split in two"
@@ -141,7 +141,7 @@ def _in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, *, made: bool)
     lost = FAULTS["closed_after_read" if made else "reset_while_read"]
     with stage.facing(dialect, create, lost, read=read) as (provider, cell):
         stage.run(Step.SUBMIT, provider)
-    assert stage.chunk.state is ChunkState.IN_DOUBT
+    assert stage.chunk.state is ChunkState.AMBIGUOUS
     return list(cell.read)
 
 
@@ -158,7 +158,7 @@ def _while_in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: F
     with stage.facing(dialect, endpoint, fault, read=read) as (provider, cell):
         heard, calls, words, wait = "", 0, _words(stage), ""
         for _ in range(1 if fault.hurried else TURNS_MAX):
-            if stage.chunk.state is not ChunkState.IN_DOUBT:
+            if stage.chunk.state is not ChunkState.AMBIGUOUS:
                 break
             stage.let_pass()
             stage.run(Step.RECOVER, provider)
@@ -169,13 +169,13 @@ def _while_in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: F
     with stage.facing(dialect, endpoint, None, read=read) as (provider, cell):
         _recovered(stage, provider)
     assert cell.read.count(CREATE) == made, "a create was sent again"
-    words_of = {
-        ChunkState.IN_DOUBT: "asked again",
+    public_message = {
+        ChunkState.AMBIGUOUS: "asked again",
         ChunkState.SUBMITTED: "adopted",
         ChunkState.PLANNED: "proved absent",
     }
-    first = words_of[under] + (wait if under is ChunkState.IN_DOUBT else "")
-    last = f"then {words_of[stage.chunk.state]}" if under is ChunkState.IN_DOUBT else ""
+    first = public_message[under] + (wait if under is ChunkState.AMBIGUOUS else "")
+    last = f"then {public_message[stage.chunk.state]}" if under is ChunkState.AMBIGUOUS else ""
     return Seen(
         outcome=", ".join(part for part in (f"{heard}: {first}", last) if part),
         creates=int(made),
@@ -258,8 +258,8 @@ def _collected(stage: Stage, tries: int) -> str:
     parts = ["collected" if tries == 1 else f"kept at try {tries}", f"{tally.succeeded} of {ROW_COUNT} rows answered"]
     if tally.waiting:
         parts.append(f"{tally.waiting} to be sent again")
-    if tally.dead:
-        parts.append(f"{tally.dead} dead")
+    if tally.failed:
+        parts.append(f"{tally.failed} dead")
     if tally.unreadable:
         parts.append(f"{tally.unreadable} line set aside")
     return ", ".join(parts)
@@ -267,7 +267,7 @@ def _collected(stage: Stage, tries: int) -> str:
 
 def _cancel(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> Seen:
     _submitted(stage, dialect, endpoint)
-    stage.desk.cancel(JOB, now=stage.clock.now())
+    stage.admin.cancel(JOB, now=stage.clock.now())
     with stage.facing(dialect, endpoint, fault) as (provider, cell):
         stage.run(Step.CANCEL, provider)
         calls = cell.read.count(endpoint.target)
@@ -278,13 +278,13 @@ def _cancel(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
 def _when(stage: Stage) -> str:
     wait_s = stage.wait_s
     text = f", not before {wait_s:.0f} s" if wait_s > 1 else ""
-    paused = stage.desk.pause_reason(ACCOUNT, now=stage.clock.now())
+    paused = stage.admin.pause_reason(ACCOUNT, now=stage.clock.now())
     return text + (", account paused" if paused else "")
 
 
 def _words(stage: Stage) -> tuple[str, ...]:
-    paused = stage.desk.pause_reason(ACCOUNT, now=stage.clock.now())
-    return (stage.chunk.error, stage.job.reason, paused, *(str(event.details) for _, event in stage.desk.events(JOB)))
+    paused = stage.admin.pause_reason(ACCOUNT, now=stage.clock.now())
+    return (stage.chunk.error, stage.job.reason, paused, *(str(event.details) for _, event in stage.admin.events(JOB)))
 
 
 _ACTS: Final = {

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.ledger.database import Database, open_sqlite
+from orchestrator.ledger.db.database import Database, open_sqlite
 from tests.matrix.acts import Seen, run_cell
 from tests.matrix.server import MatrixServer
 

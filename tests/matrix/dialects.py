@@ -11,9 +11,9 @@ import orjson
 
 from orchestrator.domain import custom_id
 from orchestrator.ports import Provider
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.onerouter import OneRouter
-from orchestrator.providers.openai import OpenAI
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.onerouter.adapter import OneRouter
+from orchestrator.providers.openai.adapter import OpenAI
 from tests.matrix.server import Answers
 
 DIGEST: Final = "9f86d081"
@@ -59,7 +59,10 @@ def result_lines(rows: range = range(ROW_COUNT), *, status: int = 200) -> bytes:
 
 
 def _line(row: int, status: int) -> bytes:
-    said = {"message": {"content": "yes" * (row + 1)}, "finish_reason": "stop"}  # so that half a file is no whole lines
+    said = {
+        "message": {"content": "yes" * (row + 1)},
+        "finish_reason": "stop",
+    }  # so that half a file is no whole lines
     body = {"choices": [said], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     response = {"status_code": status, "body": body if status == 200 else {"error": {"message": "no"}}}
     return orjson.dumps({"custom_id": custom_id.custom_id(DIGEST, 0, row), "response": response, "error": None})

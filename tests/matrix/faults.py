@@ -243,8 +243,14 @@ def _refusals() -> Iterator[Fault]:
         "304": ("not modified", _status(304, b"")),
         **{f"{status}": ("a redirect", _redirect(status)) for status in (301, 302, 303, 307, 308)},
         "400": ("bad request", _status(400)),
-        "400_too_large": ("too many requests in a batch", _status(400, said("too many requests in this batch", 400))),
-        "400_ended": ("the batch has ended already", _status(400, said("the batch is already completed", 400))),
+        "400_too_large": (
+            "too many requests in a batch",
+            _status(400, said("too many requests in this batch", 400)),
+        ),
+        "400_ended": (
+            "the batch has ended already",
+            _status(400, said("the batch is already completed", 400)),
+        ),
         "400_behind": ("a 400 whose envelope says 504", _status(400, said("upstream timed out", 504))),
         **{f"{status}": ("", _status(status)) for status in (401, 402, 403, 404, 405, 408, 409, 410, 413, 418, 422)},
         "404_html": ("a web page", _status(404, PAGE)),

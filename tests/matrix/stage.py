@@ -24,19 +24,19 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import CreateRefused, OrchestratorError
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Job, Step
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.schema import chunks
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.job_files.request_files import LinesDraft, RowReader
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.schema import chunks
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
 from orchestrator.ports import Provider
-from orchestrator.providers.exchange import Timeouts
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.secret import Secret
-from orchestrator.spooled import LinesDraft, RowReader
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.exchange import Timeouts
+from orchestrator.providers.http.secret import Secret
 from tests.builders import JOB, a_chunk, a_job, added, an_attempt, emptied
 from tests.fakes.clock import VirtualClock
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 from tests.matrix.dialects import DIGEST, ROW_COUNT, Dialect, Endpoint
 from tests.matrix.faults import Fault, Way
 from tests.matrix.server import Cell, MatrixServer
@@ -102,16 +102,16 @@ class Stage:
         self._context = context
         emptied(database)
         self.database = database
-        self.ledger, self.overview, self.desk = SqlLedger(database), SqlOverview(database), SqlDesk(database)
+        self.ledger, self.overview, self.admin = SqlLedger(database), SqlOverview(database), SqlAdmin(database)
         self.clock = StillClock(random.Random(0))
-        self.spool = MemorySpool()
+        self.job_files = MemorySpool()
         self.chunk_id = self._open()
 
     def _open(self) -> Any:
         draft = LinesDraft()
         for row in range(ROW_COUNT):
             draft.add(b'{"custom_id":"%s","params":{"x":1}}\n' % custom_id.custom_id(DIGEST, 0, row).encode())
-        file = draft.write(self.spool, "c00000-00000")
+        file = draft.write(self.job_files, "c00000-00000")
         chunk = a_chunk(
             row_end=ROW_COUNT,
             request_count=ROW_COUNT,
@@ -120,7 +120,7 @@ class Stage:
             cost_usd_max=Decimal("0.01"),
         )
         now = self.clock.now()
-        self.desk.open(a_job(), 1, now=now)
+        self.admin.open(a_job(), 1, now=now)
         (claim,) = self.ledger.claim((Step.REVIEW,), limit=1, now=now, lease_s=LEASE_S)
         self.ledger.record(claim, added(chunk, due_at=now), now=now)
         return chunk.id
@@ -151,9 +151,12 @@ class Stage:
         tools: dict[str, Any] = {"ledger": self.ledger, "provider": provider, "clock": self.clock}
         if step is Step.COLLECT:
             reader = RowReader(provider.traits, DIGEST)
-            tools |= {"spool": self.spool, "collecting": Collecting(reader=reader, job_digest=DIGEST, price=None)}
+            tools |= {
+                "job_files": self.job_files,
+                "collecting": Collecting(reader=reader, job_digest=DIGEST, price=None),
+            }
         elif step in (Step.SUBMIT, Step.RECOVER):
-            tools |= {"spool": self.spool, "overview": self.overview}
+            tools |= {"job_files": self.job_files, "overview": self.overview}
         STEPS[step](claim, **tools)
 
     def is_due(self, step: Step) -> bool:

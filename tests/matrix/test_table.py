@@ -25,8 +25,8 @@ def test_no_doubt_ends_in_a_second_create() -> None:
         for name, told in table.items():
             if DIALECTS[dialect].endpoints[name].kind is Kind.CREATE:
                 for fault, outcome in told.items():
-                    if outcome.startswith("CreateInDoubt"):
-                        assert outcome.removeprefix("CreateInDoubt: ") in ENDS_OF_DOUBT[FAULTS[fault].is_read]
+                    if outcome.startswith("CreateAmbiguous"):
+                        assert outcome.removeprefix("CreateAmbiguous: ") in ENDS_OF_DOUBT[FAULTS[fault].is_read]
                     if "planned again" in outcome and FAULTS[fault].is_read:
                         assert outcome.split(":")[0] in CERTAIN, (dialect, fault, outcome)
 

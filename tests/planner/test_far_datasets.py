@@ -8,11 +8,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pytest
 
+from orchestrator.dataset import parquet_arrow
+from orchestrator.dataset.dataset import Dataset, open_dataset
+from orchestrator.dataset.in_memory import keep_table, keep_table_in
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.planner import columnar
-from orchestrator.planner.keep import keep_table, keep_table_in
-from orchestrator.planner.read import Dataset, open_dataset
-from orchestrator.storage.places import open_spool
+from orchestrator.storage.open import open_job_files
 from tests.files import FORMATS, as_parquet
 from tests.servers.s3 import S3Server
 
@@ -63,7 +63,7 @@ def test_a_file_is_the_same_dataset_at_a_url(twin: Twin, kind: str) -> None:
 
 
 def test_large_row_groups_are_read_page_by_page(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnar, "FETCH_BYTES_MAX", 0)
+    monkeypatch.setattr(parquet_arrow, "FETCH_BYTES_MAX", 0)
     twin.put("x.parquet", as_parquet(TABLE))
 
     assert rows_of(opened(f"{twin.url}/x.parquet")) == TABLE.to_pylist()
@@ -139,9 +139,9 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 
 
 def test_a_table_is_kept_in_a_store_under_the_name_it_has_on_a_disk(s3: S3Server, bucket: str, tmp_path: Path) -> None:
-    spool = open_spool(f"s3://{bucket}/work")
+    job_files = open_job_files(f"s3://{bucket}/work")
 
-    names = {keep_table_in(spool, "inputs", table) for table in (TABLE, TABLE.to_reader(1_000))}
+    names = {keep_table_in(job_files, "inputs", table) for table in (TABLE, TABLE.to_reader(1_000))}
 
     here = keep_table(TABLE, tmp_path)
     assert names == {f"inputs/{here.name}"}

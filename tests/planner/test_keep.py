@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.dataset import in_memory
+from orchestrator.dataset.dataset import open_dataset
+from orchestrator.dataset.in_memory import keep_table
 from orchestrator.domain.errors import DatasetError, StorageError
-from orchestrator.planner import keep
-from orchestrator.planner.keep import keep_table
-from orchestrator.planner.read import open_dataset
 
 FRAME = pd.DataFrame({"a": ["x", None, "z"], "n": [1, 2, 3]})
 
@@ -116,8 +116,8 @@ def test_chunks_are_no_content(
     whole = pa.Table.from_pylist(rows, SCHEMA)
     pieces = [pa.Table.from_pylist(rows[a:b], SCHEMA) for a, b in pairwise(ends)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keep, "READ_ROWS_MAX", 4)
-        patch.setattr(keep, "GROUP_ROWS_MAX", 8)
+        patch.setattr(in_memory, "READ_ROWS_MAX", 4)
+        patch.setattr(in_memory, "GROUP_ROWS_MAX", 8)
 
         paths = {keep_table(whole, folder), keep_table(pa.concat_tables([SCHEMA.empty_table(), *pieces]), folder)}
         slices = [whole.slice(a, b - a) for a, b in pairwise(ends)]
@@ -192,7 +192,7 @@ def test_row_groups_hold_fifty_thousand_rows(tmp_path: Path) -> None:
 
 
 def test_row_groups_of_large_rows_are_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keep, "GROUP_BYTES_MAX", 100_000)
+    monkeypatch.setattr(in_memory, "GROUP_BYTES_MAX", 100_000)
 
     path = keep_table(pa.table({"a": ["x" * 100] * 20_000}), tmp_path)
 

@@ -14,21 +14,21 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import spooled
+from orchestrator.dataset.dataset import open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import Chunk, JobState, ShardState, Step
 from orchestrator.domain.policy import Limits
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.parts import Failed, read_failed
-from orchestrator.planner.costing import Costing
+from orchestrator.job_files import request_files
+from orchestrator.job_files.result_parts import Failed, read_failed
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning, plan
-from orchestrator.planner.read import open_dataset
 from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.template import body_of, compile_body
 from tests.builders import JOB, a_job
 from tests.contract.books import Books
 from tests.fakes.clock import VirtualClock
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DIGEST: Final = "9f86d081"
@@ -57,7 +57,7 @@ def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tu
             null_policy=null_policy,
         )
 
-    books, spool = Books(open_sqlite(None)), MemorySpool()
+    books, job_files = Books(open_sqlite(None)), MemorySpool()
     books.open(a_job(chunks_ahead_max=1_000), shards=len(source.shards))
     costing = Costing(price=None, output_tokens_max=5)
     planning = Planning(source=source, renderer=renderer, limits=limits, costing=costing, slice_rows=5)
@@ -66,11 +66,11 @@ def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tu
             claim,
             ledger=books.ledger,
             overview=books.overview,
-            spool=spool,
+            job_files=job_files,
             planning=planning,
             clock=VirtualClock(random.Random(7)),
         )
-    return books, spool
+    return books, job_files
 
 
 def chunks(books: Books) -> list[Chunk]:
@@ -81,8 +81,8 @@ def chunks(books: Books) -> list[Chunk]:
     )
 
 
-def lines(spool: MemorySpool, chunk: Chunk) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in spooled.lines(spool, chunk.requests)]
+def lines(job_files: MemorySpool, chunk: Chunk) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in request_files.lines(job_files, chunk.requests)]
 
 
 LIMITS: Final = Limits(requests_max=3, bytes_max=100_000)
@@ -90,11 +90,11 @@ LIMITS: Final = Limits(requests_max=3, bytes_max=100_000)
 
 def fingerprint_of_a_plan(location: Path) -> str:
     """Return everything a plan says, files included."""
-    books, spool = planned(location, limits=LIMITS)
-    said = [
-        (chunk.name, chunk.row_start, chunk.row_end, chunk.requests, lines(spool, chunk)) for chunk in chunks(books)
+    books, job_files = planned(location, limits=LIMITS)
+    provider_message = [
+        (chunk.name, chunk.row_start, chunk.row_end, chunk.requests, lines(job_files, chunk)) for chunk in chunks(books)
     ]
-    return json.dumps(said)
+    return json.dumps(provider_message)
 
 
 def test_the_same_files_give_the_same_plan_whatever_the_order_they_were_written_in(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_same_files_give_the_same_plan_in_every_process(tmp_path: Path) -> N
     """No order of a set or of a dict of hashes gets into a plan."""
     folder = write(tmp_path / "rows", ["a.parquet", "b.parquet"])
     program = f"from tests.planner.test_plan import *; print(fingerprint_of_a_plan(Path({str(folder)!r})))"
-    said = {
+    provider_message = {
         subprocess.run(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -119,16 +119,16 @@ def test_the_same_files_give_the_same_plan_in_every_process(tmp_path: Path) -> N
         for seed in ("0", "4711")
     }
 
-    assert len(said) == 1
+    assert len(provider_message) == 1
 
 
 def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_limit(tmp_path: Path) -> None:
     folder = write(tmp_path / "rows", ["a.parquet", "b.parquet"])
-    books, spool = planned(folder, limits=LIMITS)
+    books, job_files = planned(folder, limits=LIMITS)
 
     found: list[tuple[int, int]] = []
     for chunk in chunks(books):
-        sent = lines(spool, chunk)
+        sent = lines(job_files, chunk)
         assert 0 < len(sent) == chunk.request_count <= 3
         keys = [custom_id.parse(line["custom_id"], DIGEST) for line in sent]
         assert all(key is not None and key[0] == chunk.shard_no for key in keys)
@@ -142,18 +142,18 @@ def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_
 def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_dead_letters_with_their_reasons(tmp_path: Path) -> None:
     """They are settled at once, kept with their codes, and cost their neighbours nothing."""
     pq.write_table(pa.table({"text": ["short", "x" * 5_000, None, "short"]}), tmp_path / "rows.parquet")
-    books, spool = planned(
+    books, job_files = planned(
         tmp_path / "rows.parquet", limits=Limits(requests_max=10, bytes_max=1_000), null_policy="skip"
     )
 
     [chunk] = chunks(books)
-    assert [line["custom_id"] for line in lines(spool, chunk)] == ["9f86d081-0-0", "9f86d081-0-3"]
+    assert [line["custom_id"] for line in lines(job_files, chunk)] == ["9f86d081-0-0", "9f86d081-0-3"]
     [shard] = books.overview.shards(JOB)
     assert (shard.row_count, shard.refused_count, shard.settled_count) == (4, 2, 2)
-    [name] = spool.names(spooled.refusals_folder(0))
-    with spool.open(name) as part:
+    [name] = job_files.names(request_files.refusals_folder(0))
+    with job_files.open(name) as part:
         assert read_failed(part, Failed.ALL) == [(0, 1), (0, 2)]
-    with spool.open(name) as part:
+    with job_files.open(name) as part:
         assert pq.read_table(part)["error_code"].to_pylist() == ["request_too_large", "null_skipped"]
 
 

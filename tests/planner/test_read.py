@@ -19,9 +19,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.dataset.dataset import READ_ROWS_MAX, Dataset, open_dataset
+from orchestrator.dataset.files import SourceFile
 from orchestrator.domain.errors import DatasetError
-from orchestrator.planner.files import SourceFile
-from orchestrator.planner.read import READ_ROWS_MAX, Dataset, open_dataset
 
 BIG = 10**12
 
@@ -443,7 +443,7 @@ def test_a_bad_line_is_refused_by_number_without_its_content(line: str | bytes, 
 def test_a_field_that_comes_after_inference_is_refused_by_line(
     line: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.planner.jsonl.INFER_BYTES_MAX", 10)
+    monkeypatch.setattr("orchestrator.dataset.jsonl.INFER_BYTES_MAX", 10)
     path = a_text(tmp_path / "x.jsonl", '{"a":1}\n' * READ_ROWS_MAX + line + "\n")
 
     refused = refusal(path)
@@ -452,7 +452,7 @@ def test_a_field_that_comes_after_inference_is_refused_by_line(
 
 
 def test_a_json_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.planner.jsonl.LINE_BYTES_MAX", 2**20)
+    monkeypatch.setattr("orchestrator.dataset.jsonl.LINE_BYTES_MAX", 2**20)
 
     assert "line 2: longer than" in refusal(a_text(tmp_path / "x.jsonl", '{"a":1}\n' + "x" * 3_000_000))
 
@@ -570,8 +570,8 @@ def test_one_changed_byte_of_a_small_file_is_another_dataset(suffix: str, tmp_pa
 def test_a_large_file_is_sampled_from_its_first_to_its_last_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.planner.files.WHOLE_BYTES_MAX", 10_000)
-    monkeypatch.setattr("orchestrator.planner.files.SAMPLE_BYTES", 100)
+    monkeypatch.setattr("orchestrator.dataset.files.WHOLE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("orchestrator.dataset.files.SAMPLE_BYTES", 100)
     path = a_text(tmp_path / "x.csv", "a\n" + "1\n" * 50_000)
     before = opened(path).fingerprint
 
@@ -584,7 +584,7 @@ def test_a_large_file_is_sampled_from_its_first_to_its_last_byte(
 def test_nothing_depends_on_the_hash_seed_or_the_order_of_the_listing(tmp_path: Path) -> None:
     """P3: the same files, made in two orders, opened under two hash seeds."""
     program = (
-        "import sys; from orchestrator.planner.read import open_dataset;"
+        "import sys; from orchestrator.dataset.dataset import open_dataset;"
         "d = open_dataset(sys.argv[1], shard_rows=2, shard_bytes=10**9); print(d.fingerprint, d.shards, d.schema)"
     )
     printed = set()

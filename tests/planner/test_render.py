@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import DatasetError
+from orchestrator.planner.json_text import escape
 from orchestrator.planner.render import CallableRenderer, Envelope, NullPolicy, Rendered, RowRefused, TemplateRenderer
 from orchestrator.planner.template import compile_body
-from orchestrator.planner.texts import escape
 
 ENVELOPE = Envelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
 PREFIX = b"9f86d081-1f-"

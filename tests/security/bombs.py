@@ -22,7 +22,7 @@ from typing import Final
 from orchestrator.collector.parse import read_answers
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.reconcile import Reconciliation
-from orchestrator.providers.decoding import decoded, whole_lines
+from orchestrator.providers.http.decoding import decoded, whole_lines
 from tests.collector.builders import DIGEST, name_of
 
 MEMORY_BYTES: Final = 512 << 20

@@ -18,7 +18,9 @@ import psycopg
 import redis
 from psycopg import sql
 
-ROW_FOLDERS: Final = frozenset({"requests", "raw", "parts", "quarantine", "output", "inputs", "refused", "said"})
+ROW_FOLDERS: Final = frozenset(
+    {"requests", "raw", "parts", "quarantine", "output", "inputs", "refused", "provider_message"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

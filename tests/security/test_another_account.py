@@ -123,9 +123,9 @@ def test_a_person_may_say_that_a_new_key_is_of_the_same_account(scene: Scene) ->
     """Where nothing shows it: the way out is a person's word. Said of the wrong key, it is paid for."""
     assert scene.run(THEIRS).code == 3
     assert scene.run(THEIRS, "resolve", scene.job, "c00000-00000", "--same-account").code == 2
-    said = scene.run(THEIRS, "resolve", scene.job, "--same-account")
-    assert said.code == 0, said
-    assert "chunks that waited for it: 1" in said.out
+    provider_message = scene.run(THEIRS, "resolve", scene.job, "--same-account")
+    assert provider_message.code == 0, provider_message
+    assert "chunks that waited for it: 1" in provider_message.out
 
     finished = scene.run(THEIRS)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from orchestrator import Job
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, StorageError
-from orchestrator.providers.onerouter import _BATCH_ID
-from orchestrator.storage.local import LocalSpool
+from orchestrator.providers.onerouter.adapter import _BATCH_ID
+from orchestrator.storage.local import LocalJobFiles
 from orchestrator.storage.names import parts_of
 
 SAFE: Final = frozenset(string.ascii_lowercase + string.digits + "_-")
@@ -54,9 +54,9 @@ def test_a_name_of_a_file_stays_in_the_folder_or_is_refused(name: str) -> None:
     with TemporaryDirectory() as place:
         root = Path(place) / "root"
         root.mkdir()
-        spool = LocalSpool(root)
+        job_files = LocalJobFiles(root)
         try:
-            with spool.create(name) as file:
+            with job_files.create(name) as file:
                 file.write(b"content")
         except StorageError:
             pass

@@ -20,17 +20,17 @@ import pytest
 
 from orchestrator import settings
 from orchestrator.domain.model import ChunkState, Claim, Step
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.ledger.fleet import SqlFleet
+from orchestrator.fleet.app import ADVANCE, KEY_PREFIX, TICK
+from orchestrator.fleet.process import FleetProcess, become
+from orchestrator.fleet.tasks import advance
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.security.test_terminal import moves
 from tests.servers.valkey import client_of
 from tests.workers.fleets import Fleet, a_fleet, until
-from workers.app import ADVANCE, KEY_PREFIX, TICK
-from workers.process import FleetProcess, become
-from workers.tasks import advance
 
 COUNT: Final = 10_000
 LIVE_COUNT: Final = 1_000  # of them through a broker to a worker: the rest of the way is the same for all
@@ -39,7 +39,16 @@ TAKEN_S_MAX: Final = 400.0
 RUBBISH_COUNT: Final = 3
 SEED: Final = 20_261_122
 EVIL: Final = "\x1b[2J\nstep.failed \u202e"
-TASKS: Final = (ADVANCE, ADVANCE, ADVANCE, TICK, "celery.backend_cleanup", "os.system", "workers.tasks.tick", EVIL)
+TASKS: Final = (
+    ADVANCE,
+    ADVANCE,
+    ADVANCE,
+    TICK,
+    "celery.backend_cleanup",
+    "os.system",
+    "orchestrator.fleet.tasks.tick",
+    EVIL,
+)
 
 
 class Trap:
@@ -62,7 +71,7 @@ def anything(chance: random.Random, job_id: str, depth: int = 0) -> Any:
     return chance.choice(near)
 
 
-def hint(chance: random.Random, job_id: str) -> list[Any]:
+def arguments(chance: random.Random, job_id: str) -> list[Any]:
     """Return arguments: some of another shape, most of a hint's, with a token that nobody has been given."""
     if chance.random() < 0.4:
         return [anything(chance, job_id) for _ in range(chance.randrange(8))]
@@ -74,7 +83,7 @@ def message(chance: random.Random, job_id: str, trap: str) -> bytes:
     """Return what somebody might push: a pickle, another program's, half a body, a forged hint."""
     kind = chance.random()
     task, serializer = chance.choice(TASKS), "application/json"
-    content = json.dumps([hint(chance, job_id), {}, {}]).encode()
+    content = json.dumps([arguments(chance, job_id), {}, {}]).encode()
     if kind < 0.10:
         serializer, content = "application/x-python-serialize", pickle.dumps([[Trap(trap)], {}, {}])
     elif kind < 0.15:
@@ -132,15 +141,19 @@ def test_ten_thousand_messages_are_at_worst_a_nudge(tmp_path: Path) -> None:
     performed: list[Claim] = []
     clock = VirtualClock(random.Random(SEED))
     clock.advance((NOW - BEGINNING).total_seconds())
-    bench: Any = SimpleNamespace(
-        ledger=books.ledger, fleet=SqlFleet(database), clock=clock, perform=performed.append, give_back=performed.append
+    workspace: Any = SimpleNamespace(
+        ledger=books.ledger,
+        fleet=SqlWorkers(database),
+        clock=clock,
+        perform=performed.append,
+        give_back=performed.append,
     )
     queues: Any = Nowhere()
-    become(FleetProcess(bench=bench, settings=settings.load({}), queues=queues))
+    become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=queues))
     before, chance = rows_of(tmp_path), random.Random(SEED)
 
     for _ in range(COUNT):
-        advance.run(*hint(chance, JOB))
+        advance.run(*arguments(chance, JOB))
 
     assert performed == []
     assert rows_of(tmp_path) == before
@@ -176,7 +189,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     again = fleet.submit(30)
     again.wait(120)
     assert worker.is_running
-    assert fleet.said(worker).count("member.ended") <= RUBBISH_COUNT
+    assert fleet.provider_message(worker).count("member.ended") <= RUBBISH_COUNT
     assert not trap.exists()
     after = rows_of(fleet.work)
     assert set(before["attempts"]) <= set(after["attempts"])
@@ -185,7 +198,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     assert len(after["attempts"]) == len(before["attempts"]) + 3
     now = fleet.gateway.bill()
     assert (now["creates"], now["paid_twice"]) == (bill["creates"] + 3, 0)
-    said = fleet.said(worker)
-    assert moves(said) == []
-    assert not any(line.startswith("step.failed") for line in said.splitlines())
-    assert set(string.printable) >= set("".join(said.split("\n")))
+    provider_message = fleet.provider_message(worker)
+    assert moves(provider_message) == []
+    assert not any(line.startswith("step.failed") for line in provider_message.splitlines())
+    assert set(string.printable) >= set("".join(provider_message.split("\n")))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator import permissions
-from orchestrator.storage.local import LocalSpool
+from orchestrator.storage import permissions
+from orchestrator.storage.local import LocalJobFiles
 from tests.acceptance.datasets import MODEL, QUICK, marked
 from tests.gateway_process import API_KEY, running_gateway
 
@@ -56,7 +56,7 @@ def test_a_whole_job_leaves_nothing_that_others_may_read(tmp_path: Path, monkeyp
     """Rows, answers, the ledger and its WAL: 0600 in folders of 0700, though the umask would show them all."""
     monkeypatch.setenv("ONEROUTER_API_KEY", API_KEY)
     during: dict[str, str] = {}
-    monkeypatch.setattr(orchestrator.local, "REPORT_S", 0.0)
+    monkeypatch.setattr(orchestrator.engine.local_runner, "REPORT_S", 0.0)
 
     run_in(tmp_path / "work", tmp_path / "gateway")
 
@@ -106,7 +106,7 @@ def test_a_new_file_gets_what_its_folder_gives_the_group_that_shares_it(
     tmp_path.chmod(folder)
     before = os.umask(0)
     try:
-        with LocalSpool(tmp_path).create("requests/one") as written:
+        with LocalJobFiles(tmp_path).create("requests/one") as written:
             written.write(b"row")
         permissions.make_file(tmp_path / "two")
     finally:

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.secret import Secret
 from tests.adapters.wire import answer, saying, serving
 
 KEY: Final = "sk-canary-19ac6b21"

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from orchestrator import log
 from orchestrator.log import printable, without_secrets
-from orchestrator.providers.secret import Secret
+from orchestrator.providers.http.secret import Secret
 from tests.acceptance.command_line import command_line
 from tests.acceptance.datasets import write_job
 from tests.gateway_process import ROOT, running_gateway
@@ -152,7 +152,7 @@ def test_a_crash_shows_neither_the_key_nor_variables(tmp_path: Path) -> None:
     program.write_text(
         "import sys, threading\n"
         "from orchestrator import log\n"
-        "from orchestrator.providers.secret import Secret\n"
+        "from orchestrator.providers.http.secret import Secret\n"
         "log.configure('warning', stream_is_terminal=True)\n"
         "key = Secret(sys.stdin.read())\n"
         "def fail():\n"

@@ -15,13 +15,13 @@ from kombu.exceptions import OperationalError
 
 from orchestrator import settings
 from orchestrator.domain.errors import CreateRefused
-from orchestrator.providers.exchange import Timeouts
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.secret import Secret
+from orchestrator.fleet.app import make_app
+from orchestrator.fleet.broker import Broker
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.exchange import Timeouts
+from orchestrator.providers.http.secret import Secret
 from tests.adapters.wire import answer, saying, serving
 from tests.servers.postgres import must_skip
-from workers.app import make_app
-from workers.broker import Broker
 
 KEY: Final = "sk-canary-77e01c5d"
 PATIENT: Final = Timeouts(connect_s=15.0, read_s=15.0, write_s=15.0, call_s=20.0, create_s=20.0, download_s=20.0)

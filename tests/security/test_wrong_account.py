@@ -19,22 +19,22 @@ from orchestrator.collector.collect import TRIES_MAX, Collecting, collect
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Step
 from orchestrator.domain.recovery import OTHER_KEY
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.providers.http import HttpClient
-from orchestrator.providers.onerouter import OneRouter
-from orchestrator.providers.secret import Secret
-from orchestrator.spooled import RowReader
+from orchestrator.job_files.request_files import RowReader
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.onerouter.adapter import OneRouter
 from tests.adapters.openai_wire import Account, an_openai
 from tests.adapters.wire import Answers
 from tests.builders import NOW, a_chunk, after, an_attempt
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
-from tests.fakes.spool import MemorySpool
+from tests.fakes.job_files import MemorySpool
 
 NEVER_HEARD_OF_IT: Final = (404, b'{"error": {"message": "no such batch"}}')
 
 
-@pytest.mark.parametrize(("age_s", "state"), [(60, ChunkState.SUBMITTED), (2 * 3_600, ChunkState.HELD)])
+@pytest.mark.parametrize(("age_s", "state"), [(60, ChunkState.SUBMITTED), (2 * 3_600, ChunkState.UNRESOLVED)])
 def test_a_batch_that_the_account_does_not_know_is_held_and_never_sent_again(
     age_s: int, state: ChunkState, tmp_path: Path
 ) -> None:
@@ -96,9 +96,14 @@ def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_i
 ) -> None:
     """It is held, for the person who put the key in; looked at again and again; and taken up again without a word."""
     chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
-    spool = MemorySpool()
-    write_journal(spool, TOKEN, BatchId("batch-1"))
-    looking: dict[str, Any] = {"ledger": books.ledger, "overview": books.overview, "spool": spool, "clock": clock}
+    job_files = MemorySpool()
+    write_journal(job_files, TOKEN, BatchId("batch-1"))
+    looking: dict[str, Any] = {
+        "ledger": books.ledger,
+        "overview": books.overview,
+        "job_files": job_files,
+        "clock": clock,
+    }
     [claim] = books.claim(Step.POLL)
     poll(claim, ledger=books.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
     held = books.ledger.chunk(chunk.id)
@@ -107,9 +112,9 @@ def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_i
 
     recover(claim, provider=a_provider(THEIRS, Answers()), **looking)
 
-    assert (held.state, held.error_code) == (ChunkState.HELD, OTHER_KEY)
+    assert (held.state, held.error_code) == (ChunkState.UNRESOLVED, OTHER_KEY)
     assert "ONEROUTER_API_KEY" in held.error
-    assert books.ledger.chunk(chunk.id).state is ChunkState.HELD
+    assert books.ledger.chunk(chunk.id).state is ChunkState.UNRESOLVED
     clock.advance(1_000)
     [claim] = books.claim(Step.RECOVER, now=clock.now())
     recover(claim, provider=a_provider(OURS, Answers()), **looking)
@@ -119,13 +124,13 @@ def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_i
 def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock: VirtualClock) -> None:
     """However often it looks: they are paid for, and there when the key is back."""
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
-    spool = MemorySpool()
+    job_files = MemorySpool()
     provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 3 * TRIES_MAX))
     collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
 
     for _ in range(TRIES_MAX + 2):
         [claim] = books.claim(Step.COLLECT, now=clock.now())
-        collect(claim, ledger=books.ledger, spool=spool, provider=provider, collecting=collecting, clock=clock)
+        collect(claim, ledger=books.ledger, job_files=job_files, provider=provider, collecting=collecting, clock=clock)
         clock.advance(10_000)
 
     found = books.ledger.chunk(chunk.id)
@@ -140,7 +145,7 @@ def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books:
     collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
     [claim] = books.claim(Step.COLLECT)
 
-    collect(claim, ledger=books.ledger, spool=MemorySpool(), provider=provider, collecting=collecting, clock=clock)
+    collect(claim, ledger=books.ledger, job_files=MemorySpool(), provider=provider, collecting=collecting, clock=clock)
 
     assert books.ledger.chunk(chunk.id).tries == 1
 
@@ -148,7 +153,7 @@ def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books:
 def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, clock: VirtualClock) -> None:
     """That the other account has no such batch does not say that it has ended."""
     chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
-    books.desk.cancel(chunk.job_id, now=NOW)
+    books.admin.cancel(chunk.job_id, now=NOW)
 
     for _ in range(CANCEL_TRIES_MAX + 2):
         [claim] = books.claim(Step.CANCEL, now=clock.now())
@@ -161,9 +166,9 @@ def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, c
 @pytest.mark.parametrize(
     ("state", "is_known", "expected", "is_fenced"),
     [
-        (ChunkState.IN_DOUBT, False, ChunkState.IN_DOUBT, True),
-        (ChunkState.HELD, False, ChunkState.IN_DOUBT, False),
-        (ChunkState.HELD, True, ChunkState.HELD, False),
+        (ChunkState.AMBIGUOUS, False, ChunkState.AMBIGUOUS, True),
+        (ChunkState.UNRESOLVED, False, ChunkState.AMBIGUOUS, False),
+        (ChunkState.UNRESOLVED, True, ChunkState.UNRESOLVED, False),
     ],
 )
 def test_a_new_key_that_sees_the_input_file_goes_on_but_not_with_a_batch_it_does_not_know(
@@ -172,14 +177,16 @@ def test_a_new_key_that_sees_the_input_file_goes_on_but_not_with_a_batch_it_does
     """The file shows the account, so the create can be looked up. A batch that was made, and that this account does not
     list, stays held: asked about again, it would only be held again."""
     sent_with_our_key(books, state=state, file_id=FileId("file-0"), error_code=OTHER_KEY)
-    spool, account = MemorySpool(), Account([])
+    job_files, account = MemorySpool(), Account([])
     account.files = {"file-0": f"orchestrator-{TOKEN}.jsonl"}
     if is_known:
-        write_journal(spool, TOKEN, BatchId("batch-1"))
+        write_journal(job_files, TOKEN, BatchId("batch-1"))
     [claim] = books.claim(Step.RECOVER)
 
     with an_openai(transport=account) as provider:
-        recover(claim, ledger=books.ledger, overview=books.overview, spool=spool, provider=provider, clock=clock)
+        recover(
+            claim, ledger=books.ledger, overview=books.overview, job_files=job_files, provider=provider, clock=clock
+        )
 
     assert books.ledger.chunk(a_chunk().id).state is expected
     assert ("DELETE /v1/files/file-0" in account.calls) is is_fenced

@@ -15,7 +15,7 @@ from typing import Final
 
 import psutil
 
-from workers.embedded import tied
+from orchestrator.fleet.embedded import tied
 
 ROOT: Final = Path(__file__).parent.parent.parent
 STOP_S: Final = 20.0

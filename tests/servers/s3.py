@@ -24,8 +24,8 @@ from typing import Final, NoReturn
 import httpx
 import pytest
 
-from orchestrator.ports import Spool
-from orchestrator.storage.places import open_spool
+from orchestrator.ports import JobFiles
+from orchestrator.storage.open import open_job_files
 
 START_DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
@@ -127,23 +127,23 @@ def _without(words: str) -> NoReturn:
     pytest.skip(words)
 
 
-def an_s3_spool() -> Spool:
+def an_s3_spool() -> JobFiles:
     """Return an empty spool in a bucket of its own."""
     server = s3_server()
     with pytest.MonkeyPatch.context() as patch:
         server.set_environment(patch)
-        return open_spool(f"s3://{server.new_bucket()}/work/job-1")
+        return open_job_files(f"s3://{server.new_bucket()}/work/job-1")
 
 
-def an_object_spool() -> Spool:
+def an_object_spool() -> JobFiles:
     """Return an empty spool over a store in memory, in the root of it."""
     if find_spec("obstore") is None:
         _without("obstore is not installed: pip install -e '.[dev]'")
     from obstore.store import MemoryStore
 
-    from orchestrator.storage.objects import ObjectSpool
+    from orchestrator.storage.object_store import ObjectJobFiles
 
-    return ObjectSpool(MemoryStore(), "memory")
+    return ObjectJobFiles(MemoryStore(), "memory")
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from orchestrator.domain.errors import ConfigError
-from workers.embedded import EmbeddedBroker, running_broker
+from orchestrator.fleet.embedded import EmbeddedBroker, running_broker
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def _replay(options: argparse.Namespace) -> int:
         _say(f"{type(error).__name__}: {error}")
         return 1
     _say("\n".join(report.trace or ()))
-    _say(f"digest {report.digest}, {report.turns} turns, {report.crashes} crashes, {report.batches} batches")
+    _say(f"digest {report.digest}, {report.permits} turns, {report.crashes} crashes, {report.batches} batches")
     return 0
 
 

@@ -26,7 +26,7 @@ class Figures:
     provider: str
     seeds: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
-    turns: int = 0  # calls of ports, and what else could be stopped
+    permits: int = 0  # calls of ports, and what else could be stopped
     crashes: int = 0
     batches: int = 0
     simulated_s: float = 0.0
@@ -36,7 +36,7 @@ class Figures:
         """Count what another has counted."""
         self.seeds += other.seeds
         self.failed += other.failed
-        self.turns += other.turns
+        self.permits += other.permits
         self.crashes += other.crashes
         self.batches += other.batches
         self.simulated_s += other.simulated_s
@@ -58,7 +58,7 @@ def run_seeds(provider: str, seeds: Iterable[int]) -> Figures:
         except CAUGHT as error:
             figures.failed.append((seed, f"{type(error).__name__}: {error}"))
             continue
-        figures.turns += report.turns
+        figures.permits += report.permits
         figures.crashes += report.crashes
         figures.batches += report.batches
         figures.simulated_s += report.elapsed_s

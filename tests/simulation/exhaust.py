@@ -40,7 +40,7 @@ OUTCOMES: Final = MappingProxyType(
     }
 )
 UNSYNCED_LOST: Final = tuple(Fault("unsynced_lost", number) for number in range(1, 100))
-SETTLED: Final = f"('{ChunkState.SUBMITTED}', '{ChunkState.ENDED}', '{ChunkState.COLLECTED}', '{ChunkState.DEAD}')"
+SETTLED: Final = f"('{ChunkState.SUBMITTED}', '{ChunkState.ENDED}', '{ChunkState.COLLECTED}', '{ChunkState.FAILED}')"
 UNSETTLED: Final = f"select count(*) from chunks where state not in {SETTLED}"
 CHUNKS: Final = "select count(*) from chunks"
 
@@ -81,7 +81,7 @@ class Duel(World):
         self.points = 0
 
     def _chosen(self, awake: list[Worker]) -> Worker:
-        return awake[self.turns % len(awake)]
+        return awake[self.permits % len(awake)]
 
     def _let_run(self, worker: Worker) -> None:
         counts = self._whole or (worker.claim is not None and worker.claim.step in (Step.SUBMIT, Step.RECOVER))

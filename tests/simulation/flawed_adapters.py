@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.errors import CreateInDoubt, CreateRefused, Unavailable
+from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from tests.fakes.provider import SimulatedProvider
 
@@ -32,7 +32,7 @@ class RetryingAdapter(FlawedAdapter):
         """Send the POST, and again."""
         try:
             return self._provider.create(submission)
-        except CreateInDoubt:
+        except CreateAmbiguous:
             return self._provider.create(submission)
 
 
@@ -43,8 +43,8 @@ class HopefulAdapter(FlawedAdapter):
         """Send the POST, and believe in the best."""
         try:
             return self._provider.create(submission)
-        except CreateInDoubt as doubt:
-            raise CreateRefused(Unavailable(str(doubt))) from doubt
+        except CreateAmbiguous as ambiguous:
+            raise CreateRefused(Unavailable(str(ambiguous))) from ambiguous
 
 
 class MarklessAdapter(FlawedAdapter):

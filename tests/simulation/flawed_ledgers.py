@@ -9,9 +9,9 @@ from typing import Final
 
 from orchestrator.domain.changes import Change, ChunkMoved, JobMoved, RowsSettled, ShardMoved
 from orchestrator.domain.model import Claim, JobId, Step
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.schema import EPOCH, chunks, jobs, shards
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.schema import EPOCH, chunks, jobs, shards
+from orchestrator.ledger.steps import SqlLedger
 from tests.fakes.dice import Dice
 from tests.fakes.disk import SimulatedDisk
 
@@ -102,7 +102,9 @@ class DoubleEntryLedger(SqlLedger):
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
         """Write, and write some of it again."""
-        again = [replace(change, dead={}) for change in changes if isinstance(change, RowsSettled) and change.by_shard]
+        again = [
+            replace(change, failed={}) for change in changes if isinstance(change, RowsSettled) and change.by_shard
+        ]
         super().record(claim, *changes, *again, now=now, keep=keep)
 
 

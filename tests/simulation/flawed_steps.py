@@ -8,22 +8,22 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator import spooled
 from orchestrator.batches import poll, recover
 from orchestrator.batches.submit import submission_of
 from orchestrator.domain import lifecycle, recovery
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
-from orchestrator.domain.errors import CreateInDoubt, CreateRefused, Gone, ProviderError
+from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, ProviderError
 from orchestrator.domain.lifecycle import BatchCreated, BatchRejected, SubmissionBegun
 from orchestrator.domain.model import Attempt, AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, Job, JobId
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
-from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, Hold, LookAgain, Recovery
-from orchestrator.ledger.schema import NANO, attempts
+from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
+from orchestrator.job_files import request_files
+from orchestrator.ledger.db.schema import NANO, attempts
 
 REAL_DECIDE: Final = recovery.decide
 REAL_PROVE: Final = recovery._prove
-REAL_WAGER: Final = recovery._wager
+REAL_WAGER: Final = recovery._resubmit
 REAL_PLACE: Final = Reconciliation.place
 REAL_ADOPT: Final = recover._adopt
 REAL_FAILED: Final = poll._failed
@@ -39,8 +39,8 @@ def create_before_intent(claim: Claim, **tools: Any) -> None:
     token, now = AttemptToken(clock.token()), clock.now()
     begun = lifecycle.advance(chunk, SubmissionBegun(token, now))
     try:
-        batch_id = tools["provider"].create(submission_of(chunk, token, tools["spool"]))
-    except (CreateRefused, CreateInDoubt):
+        batch_id = tools["provider"].create(submission_of(chunk, token, tools["job_files"]))
+    except (CreateRefused, CreateAmbiguous):
         ledger.record(claim, ChunkMoved(before=chunk, after=chunk, due_at=now + timedelta(seconds=60)), now=now)
         return
     attempt = Attempt(
@@ -50,7 +50,7 @@ def create_before_intent(claim: Claim, **tools: Any) -> None:
         state=AttemptState.OPEN,
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         sent_at=now,
-        digest=spooled.content_digest(chunk.requests),
+        digest=request_files.content_digest(chunk.requests),
     )
     created = ChunkMoved(
         before=written(begun), after=lifecycle.advance(written(begun), BatchCreated(batch_id)), due_at=clock.now()
@@ -68,7 +68,7 @@ def create_before_intent(claim: Claim, **tools: Any) -> None:
 def absent_at_once(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
     """Decide as production does, but take one empty list for a proof."""
     decided = REAL_DECIDE(chunk, evidence, **rules)
-    if chunk.state is ChunkState.IN_DOUBT and not isinstance(decided, recovery.Adopt):
+    if chunk.state is ChunkState.AMBIGUOUS and not isinstance(decided, recovery.Adopt):
         return Absent()
     return decided
 
@@ -76,7 +76,7 @@ def absent_at_once(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
 def held_no_longer(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
     """Decide as production does, but do not wait for a person."""
     decided = REAL_DECIDE(chunk, evidence, **rules)
-    return Absent() if chunk.state is ChunkState.HELD and not isinstance(decided, recovery.Adopt) else decided
+    return Absent() if chunk.state is ChunkState.UNRESOLVED and not isinstance(decided, recovery.Adopt) else decided
 
 
 def one_look(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
@@ -85,10 +85,10 @@ def one_look(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bound
     return Absent() if isinstance(proved, LookAgain) else proved
 
 
-def wager_all(chunk: Chunk, evidence: Evidence, policy: Policy) -> Hold | Absent:
+def wager_all(chunk: Chunk, evidence: Evidence, policy: Policy) -> NeedsPerson | Absent:
     """Send again, whatever it may cost."""
-    wager = REAL_WAGER(chunk, evidence, policy)
-    return Absent(abandoned=True) if policy.on_ambiguous is OnAmbiguous.RESUBMIT else wager
+    resubmit = REAL_WAGER(chunk, evidence, policy)
+    return Absent(abandoned=True) if policy.on_ambiguous is OnAmbiguous.RESUBMIT else resubmit
 
 
 def adopt_alone(chunk: Chunk, batch_id: BatchId, _twins: tuple[BatchId, ...], **tools: Any) -> list[Change]:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
-from orchestrator.collector.join import OutputOptions
 from orchestrator.domain import custom_id
-from orchestrator.domain.policy import Limits
-from orchestrator.ledger.database import Database, open_sqlite
-from orchestrator.planner.costing import Costing
+from orchestrator.domain.policy import Limits, OutputOptions
+from orchestrator.job_files.request_files import RowReader
+from orchestrator.ledger.db.database import Database, open_sqlite
+from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import Envelope, TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
-from orchestrator.spooled import RowReader
 from tests.builders import emptied
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
@@ -44,7 +43,7 @@ def an_empty_ledger() -> Database:
     return emptied(_one_ledger())
 
 
-def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
+def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
     """Return everything that any step of a job takes, by the name it takes it under."""
     switch, plan, digest = world.switch, job.plan, job.digest
     seen = {key: Credential(world.provider, key) for key in (HOME, ROTATED, OTHER)}
@@ -65,7 +64,7 @@ def kit(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]:
     return {
         "ledger": SwitchingLedger("ledger", world.ledger, switch),
         "overview": SwitchingPort("overview", world.overview, switch),
-        "spool": SwitchingSpool("spool", job.spool, switch),
+        "job_files": SwitchingSpool("job_files", job.job_files, switch),
         "provider": providers[HOME],
         "providers": providers,
         "clock": world.wall,

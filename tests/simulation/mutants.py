@@ -30,7 +30,7 @@ class Mutant(NamedTuple):
 
 
 SUBMIT_FIRST: Final = {
-    Step.SUBMIT: (flawed_steps.create_before_intent, ("ledger", "overview", "spool", "provider", "clock"))
+    Step.SUBMIT: (flawed_steps.create_before_intent, ("ledger", "overview", "job_files", "provider", "clock"))
 }
 NO_LEASES: Final = Variant(name="no leases", ledger=flawed_ledgers.NoLeaseLedger)
 MUTANTS: Final = tuple(
@@ -125,7 +125,7 @@ MUTANTS: Final = tuple(
                 "weather": weather.wagers_are_many,
                 "altered": altered(
                     (recovery, "_wager", flawed_steps.wager_all),
-                    (attempts, "_refuse_beyond_wager", flawed_steps.nothing),
+                    (attempts, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
                 ),
             },
         ),

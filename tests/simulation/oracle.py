@@ -19,8 +19,8 @@ from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import TERMINAL, Job, JobState, Step
 from orchestrator.domain.recovery import Recovery
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.overview import SqlOverview
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.totals import SqlOverview
 from tests.fakes.answers import AGAIN, answer_to
 from tests.fakes.batches import SimulatedBatch
 from tests.fakes.provider import SimulatedProvider
@@ -60,8 +60,8 @@ STEPS_OF: Final = {
     "planned": (Step.SUBMIT,),
     "uploaded": (Step.SUBMIT,),
     "submitting": (Step.RECOVER,),
-    "in_doubt": (Step.RECOVER,),
-    "held": (Step.RECOVER,),
+    "ambiguous": (Step.RECOVER,),
+    "unresolved": (Step.RECOVER,),
     "submitted": (Step.POLL,),
     "cancel": (Step.CANCEL,),
     "ended": (Step.COLLECT,),
@@ -112,9 +112,9 @@ class Oracle:
             self._bounds(job, self._charged[prefix])
 
     def _bounds(self, job: SimulatedJob, batches: list[SimulatedBatch]) -> None:
-        wagered = self._usd(WAGERED.format(job.id))
+        possibly_double_paid = self._usd(WAGERED.format(job.id))
         most = job.plan.policy.max_duplicate_usd
-        _expect(wagered <= most, f"{wagered} USD were wagered, {most} may be")
+        _expect(possibly_double_paid <= most, f"{possibly_double_paid} USD were wagered, {most} may be")
         if job.budget_usd is not None:
             spent = self._usd(SPENT.format(job.id))
             _expect(spent <= job.budget_usd, f"{spent} USD spent or reserved, the budget is {job.budget_usd}")
@@ -145,11 +145,11 @@ class Oracle:
         """See that no other batch of a row is at work, or has answered it: but twins, which the provider made, and
         those whose user has agreed to pay twice.
         """
-        wagers = self._wagers()
+        resubmits = self._wagers()
         for name in batch.requests:
             for other in self._by_row[name]:
                 is_one_create = (other.token, other.account) == (batch.token, batch.account)
-                if is_one_create or wagers & {other.token, batch.token}:
+                if is_one_create or resubmits & {other.token, batch.token}:
                     continue
                 _expect(
                     other.ended or other.twin_of is not None,
@@ -175,11 +175,16 @@ class Oracle:
         _expect(f"{folder}/_SUCCESS" in plan.output.files, "there is no _SUCCESS")
         table = self._read(plan, manifest, folder)
         statuses = table["llm_status"].to_pylist()
-        succeeded, dead = statuses.count("succeeded"), statuses.count("dead")
-        _expect(totals.rows == rows == succeeded + dead, f"{rows} rows, {totals.rows} planned, {succeeded}+{dead}")
+        succeeded, failed = statuses.count("succeeded"), statuses.count("failed")
+        _expect(totals.rows == rows == succeeded + failed, f"{rows} rows, {totals.rows} planned, {succeeded}+{failed}")
         _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the books, {succeeded} in the output")
-        _expect(totals.dead + totals.refused == dead, f"{totals.dead}+{totals.refused} dead by the books, {dead} are")
-        _expect((manifest["rows"], manifest["succeeded"], manifest["dead"]) == (rows, succeeded, dead), "the manifest")
+        _expect(
+            totals.failed + totals.refused == failed,
+            f"{totals.failed}+{totals.refused} dead by the books, {failed} are",
+        )
+        _expect(
+            (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (rows, succeeded, failed), "the manifest"
+        )
         self._each_row(plan, table)
         self._money(job, totals.cost_usd)
         self._archived(plan, job)
@@ -233,8 +238,8 @@ class Oracle:
         else:
             _expect(response is None, f"row {name} is dead and has an answer")
             _expect(bool(code), f"row {name} is dead for no reason")
-            wagers = self._wagers()
-            owed = (batch for batch in paid if batch.twin_of is None and batch.token not in wagers)
+            resubmits = self._wagers()
+            owed = (batch for batch in paid if batch.twin_of is None and batch.token not in resubmits)
             wasted = [batch.id for batch in owed if name in batch.told]
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
@@ -251,8 +256,8 @@ class Oracle:
         """See that whatever could be had of a collected batch is in the archive."""
         query = f"select batch_id from chunks where state = 'collected' and job_id = '{job.id}'"
         collected = {row[0] for row in self._all(query)}
-        names = plan.spool.names("raw")
-        lines = {line for name in names for line in _decompressed(plan.spool.files[name]).split(b"\n")}
+        names = plan.job_files.names("raw")
+        lines = {line for name in names for line in _decompressed(plan.job_files.files[name]).split(b"\n")}
         for batch in self._provider.batches.values():
             if batch.id in collected and batch.told and not batch.cut_count:
                 for kept in batch.files.values():

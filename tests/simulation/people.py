@@ -27,7 +27,7 @@ class People:
         world, mishaps = self._world, self._world.plan.mishaps
         if world.dice.fires("broken_leases", mishaps.broken_leases):
             world.trace.add("leases are broken")
-            world.desk.break_leases(now=world.wall.now())
+            world.admin.break_leases(now=world.wall.now())
         for what in ("foreign_batch", "foreign_delete", "foreign_cancel"):
             if world.dice.fires(what, getattr(mishaps, what)):
                 world.trace.add(f"somebody else {world.provider.meddle(what, world.dice.shape())}")
@@ -40,16 +40,16 @@ class People:
         if job.wants_to_cancel and state in LIVE and world.clock.elapsed_s >= (job.plan.cancel_at_s or 0.0):
             job.wants_to_cancel = False
             world.trace.add(f"{job.id} is cancelled")
-            world.desk.cancel(job.id, now=now)
+            world.admin.cancel(job.id, now=now)
         if state == JobState.STOPPED and chance.random() < 0.3:
             self._resume(job, world.ledger.job(job.id))
         if state in ENDED and job.retries < job.plan.retries:
             job.retries += 1
             world.check_end(job)
-            count = world.desk.retry(job.id, now=now)
+            count = world.admin.retry(job.id, now=now)
             world.trace.add(f"{count} rows of {job.id} are retried")
         if world.oracle.held_count(job):
-            for chunk, _attempt in world.desk.held(job.id):
+            for chunk, _attempt in world.admin.held(job.id):
                 if chance.random() < (0.5 if world.dice.is_calm else 0.1):
                     self._resolve(chunk)
 
@@ -58,10 +58,10 @@ class People:
         world.trace.add(f"{job.id} is resumed after {known.reason}")
         if job.budget_usd is not None and "budget" in known.reason:
             job.budget_usd += MORE_USD
-            world.desk.open(
+            world.admin.open(
                 replace(known, policy=replace(known.policy, budget_usd=job.budget_usd)), 0, now=world.wall.now()
             )
-        world.desk.resume(job.id, now=world.wall.now())
+        world.admin.resume(job.id, now=world.wall.now())
 
     def _resolve(self, chunk: Chunk) -> None:
         """Look the truth up at the provider, once nothing can be on its way any more, and say it."""
@@ -75,7 +75,7 @@ class People:
                 world.trace.add(f"{worker.name} is stopped by the operator")
                 world.kill(worker)
         made = [batch.id for batch in world.provider.batches.values() if batch.token == token]
-        for twin in made[1:]:
-            world.provider.stop(twin)
+        for duplicate_batch in made[1:]:
+            world.provider.stop(duplicate_batch)
         world.trace.add(f"{chunk.id} is resolved: {made}")
-        world.desk.resolve(chunk.id, made[0] if made else None, now=world.wall.now())
+        world.admin.resolve(chunk.id, made[0] if made else None, now=world.wall.now())

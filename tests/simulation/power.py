@@ -45,7 +45,7 @@ class Power:
             if worker.is_busy:
                 world.kill(worker)
                 world.crashes += 1
-        disks = [disk for job in world.jobs.values() for disk in (job.spool, job.output)]
+        disks = [disk for job in world.jobs.values() for disk in (job.job_files, job.output)]
         lost = [name for disk in disks for name in disk.lose_power(world.dice)]
         if self._safe is not None:
             world.oracle.connection.deserialize(self._safe)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.simulation.exhaust import LISTS_AT_ONCE, OUTCOMES, POINTS_MAX, points_of, run_schedules, schedules
 from tests.simulation.mutants import MUTANTS
-from tests.upgrade.versions import ROOT
 
+ROOT = Path(__file__).parents[2]
 SINGLES_APART = 3
 PAIRS_APART = 61
 LOSSES_APART = 7

@@ -14,16 +14,16 @@ from orchestrator.domain.batch import Listed
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import RateLimited
 from orchestrator.domain.model import AttemptToken, ChunkState, Claim, FileId, Step
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
 from tests.builders import a_chunk, a_job, added, an_attempt
 from tests.fakes.classes import B1, LAG_S
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.faults import CALM, Temper
+from tests.fakes.job_files import MemorySpool
 from tests.fakes.provider import SimulatedProvider
-from tests.fakes.spool import MemorySpool
-from tests.simulation.kit import an_empty_ledger
+from tests.simulation.context import an_empty_ledger
 
 
 class SleepyProvider(SimulatedProvider):
@@ -62,7 +62,7 @@ class Scene:
         self.clock = VirtualClock(random.Random(0))
         self.database = an_empty_ledger()
         self.ledger = SqlLedger(self.database)
-        SqlDesk(self.database).open(a_job(), 1, now=BEGINNING)
+        SqlAdmin(self.database).open(a_job(), 1, now=BEGINNING)
         token = AttemptToken("t")
         fenced: dict[str, Any] = {
             "token": token,
@@ -70,7 +70,7 @@ class Scene:
             "sent_at": BEGINNING,
             "fenced_at": BEGINNING,
         }
-        self.chunk = a_chunk(state=ChunkState.IN_DOUBT, **fenced)
+        self.chunk = a_chunk(state=ChunkState.AMBIGUOUS, **fenced)
         [planning] = self.ledger.claim([Step.PLAN], limit=1, now=BEGINNING, lease_s=60)
         opened = AttemptOpened(attempt=an_attempt(token, self.chunk), budget_usd=None)
         self.ledger.record(planning, added(self.chunk, due_at=BEGINNING), opened, now=BEGINNING)
@@ -90,7 +90,7 @@ class Scene:
             claim,
             ledger=self.ledger,
             overview=SqlOverview(self.database),
-            spool=MemorySpool(),
+            job_files=MemorySpool(),
             provider=provider,
             clock=self.clock,
         )
@@ -102,7 +102,7 @@ def test_a_list_proves_absence_only_for_the_time_at_which_it_was_asked_for() -> 
 
     scene.recover(SleepyProvider)
 
-    assert scene.ledger.chunk(scene.chunk.id).state is ChunkState.IN_DOUBT
+    assert scene.ledger.chunk(scene.chunk.id).state is ChunkState.AMBIGUOUS
 
 
 @pytest.mark.parametrize(("told_s", "waits_s"), [(300.0, 300.0), (86_400.0, TOLD_S_MAX)])

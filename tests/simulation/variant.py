@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from orchestrator.domain.model import Step
-from orchestrator.ledger.database import Database
-from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.steps import SqlLedger
 from tests.fakes.disk import SimulatedDisk
 from tests.fakes.provider import SimulatedProvider
 from tests.simulation.plan import Scenario

@@ -63,8 +63,8 @@ def lines_come_twice(plan: Scenario) -> Scenario:
 
 def wagers_are_many(plan: Scenario) -> Scenario:
     """Answers are lost often, and the user has some creates sent again, for very little money."""
-    wagers = {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": WAGER_USD}
-    jobs = (replace(job, price=PRICE, policy=replace(job.policy, **wagers)) for job in plan.jobs)
+    resubmits = {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": WAGER_USD}
+    jobs = (replace(job, price=PRICE, policy=replace(job.policy, **resubmits)) for job in plan.jobs)
     return replace(_with_answers_lost(plan), jobs=tuple(jobs))
 
 

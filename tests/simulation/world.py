@@ -17,9 +17,9 @@ import greenlet
 
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
-from orchestrator.ledger.desk import SqlDesk
-from orchestrator.ledger.overview import SqlOverview
-from orchestrator.wiring.bench import _STEPS
+from orchestrator.engine.workspace import _STEPS
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.totals import SqlOverview
 from tests.fakes.batches import HOME
 from tests.fakes.classes import CLASSES
 from tests.fakes.clock import VirtualClock, WallClock
@@ -27,8 +27,8 @@ from tests.fakes.dice import Fault
 from tests.fakes.faults import Temper
 from tests.fakes.provider import SimulatedProvider
 from tests.fakes.source import MemorySource
+from tests.simulation.context import an_empty_ledger, context
 from tests.simulation.keys import Keys
-from tests.simulation.kit import an_empty_ledger, kit
 from tests.simulation.oracle import Broken, Oracle
 from tests.simulation.people import People
 from tests.simulation.plan import JobPlan, Scenario, scenario
@@ -54,7 +54,7 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether it is in the middle of a step."""
-        return self.greenlet is not None and not self.greenlet.dead
+        return self.greenlet is not None and not self.greenlet.failed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Report:
     """What became of a seed."""
 
     digest: str
-    turns: int
+    permits: int
     crashes: int
     batches: int
     elapsed_s: float
@@ -77,15 +77,15 @@ class SimulatedJob:
         self.plan = plan
         self.digest = hashlib.sha256(f"simulation {plan.number}".encode()).hexdigest()
         self.id = JobId(f"sim-{self.digest[:8]}")
-        self.spool, self.output = variant.disk(), variant.disk()
-        for disk in (self.spool, self.output):
+        self.job_files, self.output = variant.disk(), variant.disk()
+        for disk in (self.job_files, self.output):
             disk.elapsed_s = lambda: world.clock.elapsed_s
             disk.between = world.switch.point
         self.source = MemorySource(plan.tables, knows_counts=plan.knows_counts)
         self.retries = 0
         self.budget_usd = plan.policy.budget_usd
         self.wants_to_cancel = plan.cancel_at_s is not None
-        self.kit = kit(self, variant, world)
+        self.context = context(self, variant, world)
 
 
 class World:
@@ -104,7 +104,7 @@ class World:
         self.database = an_empty_ledger()
         self.ledger = variant.ledger(self.database)
         self.overview = SqlOverview(self.database)
-        self.desk = SqlDesk(self.database)
+        self.admin = SqlAdmin(self.database)
         temper = Temper(plan.rates, name, only=only)
         self.dice = temper.dice
         self.provider = SimulatedProvider(
@@ -122,7 +122,7 @@ class World:
         self.people = People(self)
         self.keys = Keys(name, plan.mishaps.other_key, self.clock, only=only)
         self.workers = [Worker(name=f"w{number}") for number in range(plan.workers)]
-        self.turns = self.crashes = 0
+        self.permits = self.crashes = 0
         self.may_be_due = True
         self._must_review = False
         self._refused: tuple[tuple[Step, ...], int, float] | None = None  # what was asked for in vain
@@ -137,7 +137,7 @@ class World:
                 self._turn()
             return Report(
                 digest=self.trace.digest,
-                turns=self.turns,
+                permits=self.permits,
                 crashes=self.crashes,
                 batches=len(self.provider.batches),
                 elapsed_s=self.clock.elapsed_s,
@@ -157,17 +157,17 @@ class World:
     def _open(self, job: SimulatedJob) -> None:
         policy = job.plan.policy
         opened = Job(id=job.id, name="sim", account="one", spec="{}", policy=policy, rounds_max=policy.attempts_max)
-        self.desk.open(opened, len(job.source.shards), now=self.wall.now())
+        self.admin.open(opened, len(job.source.shards), now=self.wall.now())
 
     def _turn(self) -> None:
-        self.turns += 1
+        self.permits += 1
         late_s = self.clock.elapsed_s - self.plan.faults_until_s
-        if self.turns > self.plan.turns_max or late_s > PATIENCE_S:
-            raise Broken(f"no end after {self.turns} turns, {late_s:.0f} s after the last fault: {self._standing()}")
+        if self.permits > self.plan.turns_max or late_s > PATIENCE_S:
+            raise Broken(f"no end after {self.permits} turns, {late_s:.0f} s after the last fault: {self._standing()}")
         if not self.dice.is_calm and late_s > 0:
             self.dice.is_calm = self.keys.dice.is_calm = True
             self.trace.add("-- from here on nothing goes wrong")
-        if self.turns % 50 == 0:
+        if self.permits % 50 == 0:
             self._look_around()
         if self.may_be_due:
             self._hand_out()
@@ -211,7 +211,7 @@ class World:
             return
         self.switch.worker = worker.name
         worker.greenlet.switch()
-        if worker.greenlet.dead:
+        if worker.greenlet.failed:
             self.may_be_due = True
         self._judge()
 
@@ -230,7 +230,7 @@ class World:
         """End a process, wherever it is."""
         with suppress(Crash):
             worker.greenlet.throw(Crash)
-        assert worker.greenlet.dead
+        assert worker.greenlet.failed
         self.switch.gone(worker.name)
         worker.greenlet = worker.claim = None
         worker.wakes_at_s = 0.0
@@ -289,7 +289,7 @@ class World:
 
     def _perform(self, claim: Claim) -> None:
         step, names = self.steps[claim.step]
-        tools = self.jobs[claim.unit.job_id].kit
+        tools = self.jobs[claim.unit.job_id].context
         key = self.keys.present(claim.step)  # of the process: it has one from its start to its end
         if key != HOME:
             self.trace.add(f"{self.switch.worker} has the {key} key")
@@ -322,7 +322,7 @@ class World:
 
     def _is_over(self) -> bool:
         """Whether the jobs have ended, nobody will retry them, and every straggler has come home."""
-        if self.turns % 10 or any(worker.is_busy for worker in self.workers):
+        if self.permits % 10 or any(worker.is_busy for worker in self.workers):
             return False
         for job in self.jobs.values():
             if job.retries < job.plan.retries or self.state(job) not in ENDED:

@@ -15,11 +15,11 @@ import pytest
 
 import orchestrator
 from orchestrator import JobHandle
+from orchestrator.fleet.embedded import EmbeddedBroker
 from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked, read_output
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 from tests.servers.processes import Process, ended_at_last
 from tests.servers.valkey import a_broker
-from workers.embedded import EmbeddedBroker
 
 DEADLINE_S: Final = 60.0
 
@@ -42,7 +42,7 @@ class Fleet:
     def start(self, role: str, *arguments: str, **settings: str) -> Process:
         """Start a worker or a beat."""
         name = f"{role}{len(self.processes)}"
-        command = [sys.executable, "-m", "workers", role, *arguments]
+        command = [sys.executable, "-m", "orchestrator.fleet", role, *arguments]
         environment = {**os.environ, **self.settings, **settings}
         process = Process(name, command, environment, self.folder / f"{name}.log")
         self.processes.append(process)

@@ -17,10 +17,10 @@ import redis
 
 from orchestrator import JobHandle
 from orchestrator.domain.model import ChunkState
+from orchestrator.fleet.app import KEY_PREFIX
 from tests.servers.proxy import running_proxy
 from tests.servers.valkey import client_of
 from tests.workers.fleets import Fleet, a_fleet, check_done, until
-from workers.app import KEY_PREFIX
 
 pytestmark = pytest.mark.timeout(180)
 TROUBLE_S: Final = 3.0
@@ -55,11 +55,11 @@ def test_a_worker_whose_threads_were_all_busy_when_the_broker_died_listens_again
     port = int(fleet.gateway.base_url.rpartition(":")[2])
     with running_proxy(("127.0.0.1", port)) as slow:
         job = fleet.submit(60, base_url=f"http://127.0.0.1:{slow.port}/v1")
-        fleet.start("worker", "--lanes", "control,transfer,plan", "--threads", "8")
+        fleet.start("worker", "--queues", "control,transfer,plan", "--threads", "8")
         fleet.start("beat")
         until(lambda: job.status().totals.chunks.get(ChunkState.ENDED, 0) == 6, "six batches to collect")
         slow.delay_s = 1.0
-        fleet.start("worker", "--lanes", "collect", "--threads", "1")
+        fleet.start("worker", "--queues", "collect", "--threads", "1")
         until(lambda: collected(job) >= 1, "a first one collected")
         pause(1.0)  # the next one takes two seconds and more: it is under way by then
         fleet.broker.kill()
@@ -84,8 +84,8 @@ def test_what_is_no_hint_is_dropped_and_the_work_goes_on(fleet: Fleet) -> None:
         producer = connection.Producer(exchange=queue.exchange, routing_key="control")
         queue(connection).declare()
         headers = {"task": "orchestrator.advance", "lang": "py"}
-        for hint in ([], *forged):
-            producer.publish([hint, {}, {}], headers={**headers, "id": str(hint)}, serializer="json")
+        for message in ([], *forged):
+            producer.publish([message, {}, {}], headers={**headers, "id": str(message)}, serializer="json")
         producer.publish(b"rubbish", content_type="text/plain", content_encoding="binary")
         pickled = {"content_type": "application/x-python-serialize", "content_encoding": "binary"}
         producer.publish(pickle.dumps([[Trap()], {}, {}]), headers={**headers, "id": "trap"}, **pickled)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.fleet import checks
+from orchestrator.fleet.broker import OWNER_KEY, OWNER_S, Broker, place_of, refuse_open
+from orchestrator.fleet.embedded import EmbeddedBroker
 from tests.servers.valkey import a_broker, client_of
-from workers import checks
-from workers.broker import OWNER_KEY, OWNER_S, Broker, place_of, refuse_open
-from workers.embedded import EmbeddedBroker
 
 
 @pytest.fixture

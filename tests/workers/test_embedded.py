@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.fleet.embedded import EmbeddedBroker, find_server
 from tests.servers.valkey import a_broker, client_of
-from workers.embedded import EmbeddedBroker, find_server
 
 ROOT: Final = Path(__file__).parent.parent.parent
 DEADLINE_S: Final = 20.0

@@ -17,13 +17,13 @@ import pytest
 from orchestrator import settings
 from orchestrator.domain.errors import ConfigError, LeaseLost, LedgerError, StorageError
 from orchestrator.domain.model import ChunkState, Claim, JobState, Step
+from orchestrator.fleet.process import STARTS_MAX, FleetProcess, become
+from orchestrator.fleet.tasks import FAILURES_MAX, advance
 from orchestrator.ledger.clock import LedgerClock
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.ledger.fleet import SqlFleet
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk
 from tests.contract.books import Books
-from workers.process import STARTS_MAX, FleetProcess, become
-from workers.tasks import FAILURES_MAX, advance
 
 SECRET_ROW = "canary of a row"
 FAR = NOW.replace(year=2100)  # every wait is over
@@ -58,14 +58,14 @@ def fail_with(books: Books, error: BaseException, how: Callable[[], None] = lamb
 
     database = books.database
     clock = LedgerClock(database)
-    bench: Any = SimpleNamespace(
+    workspace: Any = SimpleNamespace(
         ledger=books.ledger,
-        fleet=SqlFleet(database),
+        fleet=SqlWorkers(database),
         clock=clock,
         perform=perform,
         give_back=lambda claim: books.ledger.record(claim, now=clock.now()),
     )
-    become(FleetProcess(bench=bench, settings=settings.load({}), queues=Nowhere()))  # type: ignore[arg-type]
+    become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=Nowhere()))  # type: ignore[arg-type]
     return performed
 
 
@@ -78,7 +78,7 @@ def deliver(books: Books, times: int = 1, now: datetime = FAR) -> None:
 
 
 def failures(books: Books) -> list[dict[str, Any]]:
-    return [event.details for _, event in books.desk.events(JOB) if event.name == "step.failed"]
+    return [event.details for _, event in books.admin.events(JOB) if event.name == "step.failed"]
 
 
 def test_a_failure_is_noted_in_the_timeline_and_the_unit_is_free_again(books: Books) -> None:
@@ -164,7 +164,7 @@ def test_a_job_that_was_stopped_for_killing_workers_can_be_taken_up_again(books:
         with pytest.raises(Killed):
             deliver(books)
     deliver(books)
-    books.desk.resume(JOB, now=NOW.replace(year=2101))
+    books.admin.resume(JOB, now=NOW.replace(year=2101))
     performed.clear()
 
     with pytest.raises(Killed):
@@ -193,7 +193,7 @@ def test_a_worker_that_was_killed_has_left_the_count_behind(books: Books, tmp_pa
 
     assert worker.exitcode == -signal.SIGKILL
     [again] = books.claim(Step.POLL, now=NOW.replace(year=2100))
-    assert SqlFleet(books.database).step_started(again, now=NOW, lease_s=60, draw=0.0) == 2
+    assert SqlWorkers(books.database).step_started(again, now=NOW, lease_s=60, draw=0.0) == 2
 
 
 @pytest.mark.parametrize("error", [LeaseLost("moved"), LedgerError("away")])

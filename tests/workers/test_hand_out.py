@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.lanes import LANE_OF, Lane
 from orchestrator.domain.model import ChunkState, Claim, Step
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.domain.queues import QUEUE_OF, Queue
+from orchestrator.fleet.broker import EXPIRES_S
+from orchestrator.fleet.hand_out import LENGTH_MAX, hand_out
+from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import NOW, a_chunk, a_job
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
-from workers.broker import EXPIRES_S
-from workers.hand_out import LENGTH_MAX, hand_out
 
-ALL = frozenset(Lane)
+ALL = frozenset(Queue)
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Standing:
     taken: int = 0
     is_away: bool = False
 
-    def lengths(self) -> Mapping[Lane, int]:
-        standing = Counter(LANE_OF[claim.step] for claim in self.sent[self.taken :])
-        return {lane: standing[lane] for lane in Lane}
+    def lengths(self) -> Mapping[Queue, int]:
+        standing = Counter(QUEUE_OF[claim.step] for claim in self.sent[self.taken :])
+        return {queue: standing[queue] for queue in Queue}
 
     def send(self, claims: Iterable[Claim]) -> None:
         if self.is_away:
@@ -68,7 +68,7 @@ def test_every_step_goes_to_the_queue_of_its_lane(books: Books, clock: VirtualCl
     hand_out(books.ledger, clock, queues, ALL)
 
     assert {claim.step for claim in queues.sent} == {Step.SUBMIT, Step.COLLECT, Step.REVIEW}
-    assert queues.lengths() == {Lane.CONTROL: 1, Lane.TRANSFER: 1, Lane.PLAN: 0, Lane.COLLECT: 1}
+    assert queues.lengths() == {Queue.CONTROL: 1, Queue.TRANSFER: 1, Queue.PLAN: 0, Queue.COLLECT: 1}
 
 
 def test_what_is_sent_is_claimed_and_committed_before(books: Books, clock: VirtualClock) -> None:
@@ -99,17 +99,17 @@ def test_two_beats_hand_out_each_unit_once(books: Books, clock: VirtualClock) ->
 
 def test_a_queue_is_kept_short(books: Books, clock: VirtualClock) -> None:
     """What waits in a queue is claimed: too much of it would expire before anybody gets to it."""
-    put_in_flight(books, 3 * LENGTH_MAX[Lane.CONTROL])
+    put_in_flight(books, 3 * LENGTH_MAX[Queue.CONTROL])
     queues = Standing()
 
     for _ in range(5):
         hand_out(books.ledger, clock, queues, ALL)
 
-    assert queues.lengths()[Lane.CONTROL] == LENGTH_MAX[Lane.CONTROL]
+    assert queues.lengths()[Queue.CONTROL] == LENGTH_MAX[Queue.CONTROL]
 
 
 def test_a_queue_is_filled_again_once_it_is_half_empty(books: Books, clock: VirtualClock) -> None:
-    most = LENGTH_MAX[Lane.CONTROL]
+    most = LENGTH_MAX[Queue.CONTROL]
     put_in_flight(books, 3 * most)
     queues = Standing()
     hand_out(books.ledger, clock, queues, ALL)
@@ -127,7 +127,7 @@ def test_what_nobody_serves_stays_due_where_an_autoscaler_sees_it(books: Books, 
     books.add(a_chunk("c00000-00000"), a_chunk("c00000-00001", state=ChunkState.ENDED))
     queues = Standing()
 
-    hand_out(books.ledger, clock, queues, {Lane.CONTROL, Lane.TRANSFER})
+    hand_out(books.ledger, clock, queues, {Queue.CONTROL, Queue.TRANSFER})
 
     assert {claim.step for claim in queues.sent} == {Step.SUBMIT, Step.REVIEW}
     assert len(books.claim(Step.COLLECT, now=clock.now())) == 1

@@ -154,7 +154,7 @@ def test_two_runs_at_once_share_the_work(fleet: Fleet, tmp_path: Path) -> None:
     ended = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
 
     assert [code for _, code in ended] == [0, 0]
-    [handle] = orchestrator.api.jobs(work=fleet.work)
+    [handle] = orchestrator.api.commands.jobs(work=fleet.work)
     table: pa.Table = handle.results().to_arrow()
     check_exact(table, marked(ROWS))
     check_paid_once(fleet, creates=30)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from orchestrator.fleet.embedded import EmbeddedBroker
 from tests.servers.proxy import FaultProxy, running_proxy
 from tests.servers.valkey import a_broker
-from workers.embedded import EmbeddedBroker
 
 IMPATIENT_S = 0.3
 NEVER_S = 5.0

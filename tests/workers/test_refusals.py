@@ -15,14 +15,14 @@ import pytest
 
 import orchestrator
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.members import Kind, Member
-from orchestrator.ledger.database import open_sqlite
-from orchestrator.ledger.fleet import SqlFleet
-from orchestrator.local import one_of_many, only_runner
+from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.engine.local_runner import one_of_many, only_runner
+from orchestrator.fleet.broker import Broker
+from orchestrator.fleet.embedded import EmbeddedBroker
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.workers import SqlWorkers
 from tests.acceptance.datasets import MODEL, marked
 from tests.servers.valkey import a_broker
-from workers.broker import Broker
-from workers.embedded import EmbeddedBroker
 
 REFUSED: Final = 2
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
             **settings,
         }
         ended = subprocess.run(
-            [sys.executable, "-m", "workers", *(arguments or ("beat",))],
+            [sys.executable, "-m", "orchestrator.fleet", *(arguments or ("beat",))],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -85,8 +85,8 @@ def test_a_broker_of_another_ledger(beat: Callable[..., str], broker: EmbeddedBr
 
 def test_an_sqlite_ledger_of_another_machine(beat: Callable[..., str], tmp_path: Path) -> None:
     database, now = open_sqlite(a_ledger(tmp_path / "work")), datetime.now(UTC)
-    there = Member(id="x", host="there#ffff", pid=1, kind=Kind.WORKER, started_at=now, seen_at=now)
-    SqlFleet(database).enlist(there, now=now)
+    there = WorkerProcess(id="x", host="there#ffff", pid=1, kind=Kind.WORKER, started_at=now, seen_at=now)
+    SqlWorkers(database).register(there, now=now)
     database.close()
 
     assert "a worker on there is at work on it" in beat()
@@ -142,9 +142,9 @@ def test_a_sign_of_life_that_cannot_be_given(beat: Callable[..., str], tmp_path:
     assert f"the heartbeat file {nowhere} cannot be written" in beat(ORCHESTRATOR_HEARTBEAT=nowhere)
 
 
-@pytest.mark.parametrize("lanes", ["plan,colect", "plan,,collect"])
-def test_a_lane_that_there_is_not(beat: Callable[..., str], lanes: str) -> None:
-    assert "there are: control, transfer, plan, collect" in beat("worker", "--lanes", lanes)
+@pytest.mark.parametrize("queues", ["plan,colect", "plan,,collect"])
+def test_a_lane_that_there_is_not(beat: Callable[..., str], queues: str) -> None:
+    assert "there are: control, transfer, plan, collect" in beat("worker", "--queues", queues)
 
 
 def test_what_only_this_program_can_render_is_not_submitted(tmp_path: Path) -> None:

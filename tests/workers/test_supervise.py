@@ -44,56 +44,56 @@ def lines(file: Path) -> list[str]:
 def test_all_are_told_to_stop_and_waited_for(sign: signal.Signals, tmp_path: Path) -> None:
     told = tmp_path / "told"
     patient = f"trap 'echo told >> {told}; exit 0' TERM; echo ready >> {told}; while :; do sleep 0.1; done"
-    crew = Crew(patient, patient)
+    pool = Crew(patient, patient)
     until(lambda: lines(told).count("ready") == 2, "both to be ready")
 
-    crew.process.send_signal(sign)
+    pool.process.send_signal(sign)
 
-    assert crew.process.wait(20) == 0
+    assert pool.process.wait(20) == 0
     assert lines(told).count("told") == 2
 
 
 def test_what_is_killed_is_started_again(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-    crew = Crew(f"echo $$ >> {begun}; exec sleep 600")
+    pool = Crew(f"echo $$ >> {begun}; exec sleep 600")
     until(lambda: len(lines(begun)) == 1, "a first one")
 
     os.kill(int(lines(begun)[0]), signal.SIGKILL)
     until(lambda: len(lines(begun)) == 2, "a second one")
 
-    crew.process.terminate()
-    assert crew.process.wait(20) == 0
+    pool.process.terminate()
+    assert pool.process.wait(20) == 0
 
 
 def test_a_setup_that_is_refused_ends_all(tmp_path: Path) -> None:
     """To start it again would refuse it again, for ever."""
     begun = tmp_path / "begun"
-    crew = Crew("exec sleep 600", f"echo one >> {begun}; exit 2")
+    pool = Crew("exec sleep 600", f"echo one >> {begun}; exit 2")
 
-    assert crew.process.wait(20) == 2
+    assert pool.process.wait(20) == 2
     assert lines(begun) == ["one"]
 
 
 def test_a_second_signal_ends_those_who_will_not(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    crew = Crew(f"trap '' TERM; echo ready >> {ready}; while :; do sleep 0.1; done")
+    pool = Crew(f"trap '' TERM; echo ready >> {ready}; while :; do sleep 0.1; done")
     until(lambda: lines(ready), "it to be ready")
-    crew.process.terminate()
-    until(lambda: crew.process.poll() is None and crew.children(), "it to be told")
+    pool.process.terminate()
+    until(lambda: pool.process.poll() is None and pool.children(), "it to be told")
 
-    crew.process.terminate()
+    pool.process.terminate()
 
-    assert crew.process.wait(20) == 0
+    assert pool.process.wait(20) == 0
 
 
 def test_nobody_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-    crew = Crew(f"echo $$ >> {begun}; exec sleep 600")
+    pool = Crew(f"echo $$ >> {begun}; exec sleep 600")
     until(lambda: len(lines(begun)) == 1, "it to begin")
     child = int(lines(begun)[0])
 
-    crew.process.kill()
-    crew.process.wait(20)
+    pool.process.kill()
+    pool.process.wait(20)
 
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, "its end")
 
@@ -124,11 +124,11 @@ def test_a_process_that_fails_leaves_the_supervisors_own_things_alone(tmp_path: 
     """It is a fork: what stands further up the stack, as a broker that is stopped at the end, is the parent's."""
     told, said = tmp_path / "told", tmp_path / "said"
     with said.open("wb") as output:
-        crew = subprocess.Popen([sys.executable, "-c", RAISES, str(told)], cwd=ROOT, stderr=output)
+        pool = subprocess.Popen([sys.executable, "-c", RAISES, str(told)], cwd=ROOT, stderr=output)
     until(lambda: lines(told).count("begun") == 2, "a second one")
-    crew.terminate()
+    pool.terminate()
 
-    assert crew.wait(20) == 0
+    assert pool.wait(20) == 0
     assert lines(told).count("undone") == 1
     assert lines(told)[-1] == "undone"
     assert "ZeroDivisionError" in said.read_text()
@@ -138,10 +138,10 @@ def test_a_list_of_processes_tells_them_apart(tmp_path: Path) -> None:
     """They are forks of one program, with one command line."""
     begun = tmp_path / "begun"
     program = RAISES.replace("raise ZeroDivisionError", "import signal; signal.pause()")
-    with subprocess.Popen([sys.executable, "-c", program, str(begun)], cwd=ROOT) as crew:
+    with subprocess.Popen([sys.executable, "-c", program, str(begun)], cwd=ROOT) as pool:
         try:
             until(lambda: lines(begun), "it to begin")
 
-            assert [child.name() for child in psutil.Process(crew.pid).children()] == ["transfer"]
+            assert [child.name() for child in psutil.Process(pool.pid).children()] == ["transfer"]
         finally:
-            crew.terminate()
+            pool.terminate()

@@ -61,7 +61,7 @@ def test_a_cancel_is_asked_for_and_the_fleet_does_it(tmp_path: Path, monkeypatch
         job.cancel()
         result = job.wait(60)
 
-        assert result.counts == {"rows": 40, "succeeded": 0, "dead": 40}
+        assert result.counts == {"rows": 40, "succeeded": 0, "failed": 40}
 
 
 def test_a_beat_ticks_as_soon_as_it_is_there(fleet: Fleet) -> None:
@@ -91,7 +91,7 @@ def test_a_worker_told_to_stop_finishes_the_create_it_is_in(fleet: Fleet) -> Non
 def test_a_worker_that_cannot_finish_in_time_is_ended_all_the_same(fleet: Fleet) -> None:
     fleet.gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
     fleet.submit(10)
-    worker = fleet.start("worker", "--lanes", "control,transfer,plan", ORCHESTRATOR_SHUTDOWN_S="1")
+    worker = fleet.start("worker", "--queues", "control,transfer,plan", ORCHESTRATOR_SHUTDOWN_S="1")
     fleet.start("beat")
     until(lambda: len(fleet.gateway.batches()) == 1, "a create under way")
 
@@ -102,7 +102,7 @@ def test_a_worker_that_cannot_finish_in_time_is_ended_all_the_same(fleet: Fleet)
 
 def test_a_sign_of_life_is_given_while_the_loop_turns(fleet: Fleet) -> None:
     files = {role: fleet.folder / f"{role}-alive" for role in ("worker", "beat")}
-    fleet.start("worker", "--lanes", "control", ORCHESTRATOR_HEARTBEAT=str(files["worker"]))
+    fleet.start("worker", "--queues", "control", ORCHESTRATOR_HEARTBEAT=str(files["worker"]))
     fleet.start("beat", ORCHESTRATOR_HEARTBEAT=str(files["beat"]))
     until(lambda: all(file.exists() for file in files.values()), "both files")
     first = {role: file.stat().st_mtime_ns for role, file in files.items()}

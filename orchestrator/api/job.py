@@ -1,0 +1,189 @@
+"""A job as its user writes it: in Python, or as a TOML file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.policy import OutputOptions, Policy
+from orchestrator.planner.template import body_of, placeholders
+from orchestrator.settings import ProviderSettings, check_types, policy, provider, read_toml, refuse_unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+PARAMETERS: Final = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "metadata",
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One dataset, one request template, one model, one output. Checked when it is made: raises ConfigError.
+
+    Args:
+        dataset: a path (file, folder or glob of Parquet, CSV, JSON lines or Arrow files), a pandas DataFrame, or a
+            pyarrow Table, Dataset or RecordBatchReader.
+        model: as the provider calls it, such as "gpt-4o-mini-batch".
+        prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
+        render: a function of a row (a dict) that returns the request's body (a dict).
+        parameters: further fields of the body; placeholders work in them, too.
+        provider: a table of config/providers.toml, overridden by `provider_options`.
+        policy: see docs/job-file.md.
+        work: where everything is kept; the default is `.orchestrator` in the current folder.
+        output: where the result goes; the default is the job's own folder in `work`.
+    """
+
+    dataset: str | Path | pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
+    model: str
+    prompt: str | None = None
+    system: str | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    render: Callable[[Row], Mapping[str, Any]] | None = None
+    name: str = "job"
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop_sequences: Sequence[str] | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: Mapping[str, Any] | str | None = None
+    thinking: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provider: str = "onerouter"
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] | Policy = field(default_factory=dict)
+    output_options: Mapping[str, Any] | OutputOptions = field(default_factory=dict)
+    work: str | Path | None = None
+    output: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        _check_kinds(self)
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"job.name {self.name!r} must be lower-case letters, digits, - and _, 64 at most, "
+                "beginning with a letter or a digit"
+            )
+        if not self.model:
+            raise ConfigError("request.model is empty: name the model as the provider calls it")
+        if self.render is not None and (self.prompt or self.system or self.messages or self.all_parameters):
+            raise ConfigError("render makes the whole body: give no prompt, system, messages or parameters beside it")
+        if self.render is None:
+            placeholders(self.body)
+        self.resolved_policy  # noqa: B018 - reading it checks it
+        self.resolved_output_options  # noqa: B018
+
+    @property
+    def all_parameters(self) -> dict[str, Any]:
+        """The body's fields beside model, system and messages, in the order of the Messages API's documentation."""
+        named = {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) is not None}
+        if twice := sorted(named.keys() & self.parameters.keys()):
+            raise ConfigError(f"{', '.join(twice)}: given twice, also in parameters")
+        return named | dict(self.parameters)
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The request's body, with its placeholders."""
+        return body_of(
+            model=self.model,
+            prompt=self.prompt,
+            system=self.system,
+            messages=self.messages,
+            parameters=self.all_parameters,
+        )
+
+    @property
+    def provider_settings(self) -> ProviderSettings:
+        """The provider's table, with this job's overrides."""
+        return provider(self.provider, self.provider_options)
+
+    @property
+    def resolved_policy(self) -> Policy:
+        """The policy with the provider's limits in it."""
+        table = self.provider_settings
+        if isinstance(self.policy, Policy):
+            return policy({}, table, given=self.policy)
+        return policy(self.policy, table)
+
+    @property
+    def resolved_output_options(self) -> OutputOptions:
+        """What the result columns are called."""
+        if isinstance(self.output_options, OutputOptions):
+            return self.output_options
+        refuse_unknown(self.output_options, [f.name for f in fields(OutputOptions)], "[output]")
+        options = OutputOptions(**self.output_options)
+        check_types(options, "[output]")
+        return options
+
+
+def _check_kinds(job: Job) -> None:
+    """Raise ConfigError for a field of another kind than declared, where that would show only much later."""
+    for name in ("name", "model", "provider", "prompt", "system"):
+        given = getattr(job, name)
+        if not isinstance(given, str) and (given is not None or name not in ("prompt", "system")):
+            raise ConfigError(f"{name} must be a text")
+    for name in ("work", "output"):
+        if not isinstance(getattr(job, name), str | Path | None):
+            raise ConfigError(f"job.{name} must be a path")
+    tables = (job.parameters, "request.parameters"), (job.provider_options, "[provider]")
+    wishes = (job.policy, "[policy]"), (job.output_options, "[output]")
+    for table, name in (*tables, *wishes):
+        if not isinstance(table, Mapping | Policy | OutputOptions):
+            raise ConfigError(f"{name} must be a table")
+    messages = () if job.messages is None else job.messages
+    if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
+        raise ConfigError("request.messages must be a list of tables, each with a role and a content")
+    tokens = job.max_tokens
+    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1):
+        raise ConfigError("request.max_tokens must be a whole number, 1 or more")
+
+
+TABLES: Final = {
+    "job": ("name", "dataset", "provider", "work", "output"),
+    "request": ("model", "prompt", "system", "messages", "parameters", *PARAMETERS),
+    "policy": tuple(f.name for f in fields(Policy)),
+    "provider": None,  # checked against the provider's own fields
+    "output": tuple(f.name for f in fields(OutputOptions)),
+}
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file. Raises ConfigError that names the file and the key."""
+    text = read_toml(path)
+    refuse_unknown(text, TABLES, str(path))
+    for table, known in TABLES.items():
+        if not isinstance(text.get(table, {}), dict):
+            raise ConfigError(f"{path}: {table} must be a table: [{table}]")
+        if known is not None:
+            refuse_unknown(text.get(table, {}), known, f"{path}: [{table}]")
+    job, request = text.get("job", {}), text.get("request", {})
+    for table, name in (("job", "name"), ("job", "dataset"), ("request", "model")):
+        if not isinstance(text.get(table, {}).get(name), str):
+            raise ConfigError(f'{path}: [{table}] needs {name} = "…"')
+    try:
+        return Job(
+            **job,
+            **request,
+            provider_options=text.get("provider", {}),
+            policy=text.get("policy", {}),
+            output_options=text.get("output", {}),
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

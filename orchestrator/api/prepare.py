@@ -1,0 +1,165 @@
+"""A job checked against its dataset, and entered in the ledger: all that happens before the first step.
+
+Rule: everything that a mistake of the user's can break is checked here, before anything is sent: the columns of the
+template, the names of the output's columns, the price where there is a budget, the folder of the output.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator import settings as configuration
+from orchestrator.api.job import Job
+from orchestrator.collector.join import output_schema
+from orchestrator.dataset.dataset import Dataset, open_dataset
+from orchestrator.dataset.in_memory import keep_table, keep_table_in
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import Job as JobRecord
+from orchestrator.domain.model import JobId, JobState
+from orchestrator.engine import spec as specs
+from orchestrator.engine.command_log import record_command
+from orchestrator.engine.job_context import JobContext, keyless
+from orchestrator.engine.opening import check_places, work_files
+from orchestrator.engine.spec import Spec, render_mark
+from orchestrator.engine.workspace import Workspace
+from orchestrator.settings import Settings
+from orchestrator.storage.location import is_url, join, locate
+
+INPUTS: Final = "inputs"
+OWNER: Final = "_job"  # in an output folder: the job that writes there
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that has been checked against its dataset."""
+
+    job: Job
+    spec: Spec
+    source: Dataset
+
+
+def places(job: Job) -> tuple[Settings, str]:
+    """Return the program's settings, and the job's work folder."""
+    settings = configuration.load(os.environ)
+    return settings, locate(job.work) if job.work is not None else settings.work
+
+
+def prepare(job: Job, settings: Settings, work: str) -> Prepared:
+    """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
+    location = job.dataset
+    if not isinstance(location, str | Path):
+        location = _kept(location, work)
+    source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
+    table = job.provider_settings
+    spec = Spec(
+        name=job.name,
+        dataset=locate(location),
+        fingerprint=source.fingerprint,
+        model=job.model,
+        body=None if job.render is not None else job.body,
+        render="" if job.render is None else render_mark(job.render),
+        provider=table,
+        shard_rows=settings.shard_rows,
+        shard_bytes=settings.shard_bytes,
+        output="" if job.output is None else locate(job.output),
+        output_options=job.resolved_output_options,
+    )
+    _check(spec, job, source)
+    return Prepared(job, spec, source)
+
+
+def _kept(table: Any, work: str) -> str | Path:
+    """Keep a table as a file of the work folder, and return where."""
+    if is_url(work):
+        return join(work, keep_table_in(work_files(work), INPUTS, table))
+    return keep_table(table, Path(join(work, INPUTS)))
+
+
+def _check(spec: Spec, job: Job, source: Dataset) -> None:
+    output_schema(source.schema, spec.output_options)
+    policy = job.resolved_policy
+    if spec.price is None and policy.budget_usd is not None:
+        raise ConfigError(
+            f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
+            f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
+        )
+    tools = JobContext(spec=spec, work="", connect=keyless, render=job.render, opened=source)
+    tools.renderer(0, policy)
+
+
+def enter(workspace: Workspace, prepared: Prepared, tools: JobContext) -> None:
+    """Enter the job in the ledger, or take it up again where it was left."""
+    spec, now = prepared.spec, workspace.clock.now()
+    policy = prepared.job.resolved_policy
+    record = JobRecord(
+        id=spec.job_id,
+        name=spec.name,
+        account=f"{spec.provider.name}/{spec.provider.api_key_env}",
+        spec=spec.to_json(),
+        policy=policy,
+        rounds_max=policy.attempts_max,
+    )
+    check_places(tools)
+    with tools.job_files.create("job.json") as file:
+        file.write(spec.to_json().encode() + b"\n")
+    _claim_output(tools, _known_spec(workspace, spec.job_id))
+    known = workspace.admin.open(record, len(prepared.source.shards), now=now)
+    workspace.admin.resume(spec.job_id, now=now)
+    if known.state is JobState.CANCELLED:
+        workspace.admin.retry(spec.job_id, now=now)
+    record_command(workspace, spec.job_id)
+
+
+def refuse_function(job: Job) -> None:
+    """Raise ConfigError for a job that only this program can render."""
+    if job.render is not None:
+        raise ConfigError(
+            "render is a function of this program, which a fleet's workers do not have: give prompt or messages "
+            "instead, or run the job with orchestrator.run(...) on an SQLite ledger of its own (no "
+            "ORCHESTRATOR_LEDGER_URL)"
+        )
+
+
+def refuse_unshared(job: Job, work: str) -> None:
+    """Raise ConfigError for what only this process, or only this machine, could read or write."""
+    refuse_function(job)
+    if not is_url(work):
+        return  # a folder that all machines share holds everything else, too
+    places = {"job.dataset": job.dataset, "job.output": job.output}
+    for name, place in places.items():
+        if isinstance(place, str | Path) and not is_url(locate(place)):
+            raise ConfigError(
+                f"{name} {place} is on this machine, and the work folder is {work}: workers on other machines "
+                "cannot reach it. Name a place in the object store"
+            )
+
+
+def _known_spec(workspace: Workspace, job_id: JobId) -> Spec | None:
+    """Return the spec that a job was opened with; None for a new one."""
+    known = [job for job in workspace.admin.jobs() if job.id == job_id]
+    return specs.from_json(known[0].spec) if known else None
+
+
+def _claim_output(tools: JobContext, known: Spec | None) -> None:
+    """Make sure that the output goes where only this job writes. Raises ConfigError."""
+    spec, folder = tools.spec, tools.output_folder
+    if known is not None and known.output != spec.output:
+        before = known.output or "its own folder"
+        raise ConfigError(
+            f"job {spec.job_id} was opened with another output: {before}. Leave job.output as it was; "
+            "a finished output may be copied anywhere"
+        )
+    finishing = tools.finishing
+    marker = f"{finishing.folder}/{OWNER}"
+    strangers = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
+    if strangers and not finishing.output.exists(marker):
+        raise ConfigError(f"job.output {folder} holds files already: name an empty or a new folder")
+    with finishing.output.create(marker) as file:
+        file.write(spec.job_id.encode())
+    with finishing.output.open(marker) as file:
+        owner = file.read().decode()
+    if owner != spec.job_id:
+        raise ConfigError(f"job.output {folder} holds the output of job {owner}: name another folder")

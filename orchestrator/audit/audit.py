@@ -1,0 +1,84 @@
+"""An audit from its first look to its last: what is compared with what, and in which order.
+
+Rule: it only reads, and may run while others are at work: what is under way is named as that, and is no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.audit.chunk_files import Folder, check_files, damage
+from orchestrator.audit.findings import Audit
+from orchestrator.audit.ledger_totals import check_entry, check_row_counts, check_shard
+from orchestrator.audit.orphans import check_orphans
+from orchestrator.audit.output import Published, check_output, check_rows
+from orchestrator.audit.provider_list import Asker
+from orchestrator.audit.reparse import check_deep
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import Job, JobId, JobState, ShardState
+from orchestrator.engine.job_context import JobContext, keyless
+from orchestrator.engine.opening import files_at
+from orchestrator.engine.workspace import Workspace
+from orchestrator.job_files import records
+from orchestrator.planner.plan import SLICE_ROWS
+from orchestrator.ports import Provider
+from orchestrator.storage.location import parent_and_name
+
+ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
+
+
+def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
+    """Hold a job's ledger against its files, its output, and the provider's list where there is one."""
+    job = workspace.ledger.job(job_id)
+    tools = workspace.tools(job_id)
+    reading = replace(tools, connect=keyless)  # what is parsed needs to know the provider, not its key
+    audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
+    folder = Folder(job_files=tools.job_files, has_records=bool(tools.job_files.names(records.ORDERS)))
+    if not folder.has_records:
+        audit.notes.append("the job was opened by an older version, which kept no records: less can be compared")
+    asker = Asker(audit, _asked(audit, tools), deep, tools.job_files)
+    check_row_counts(audit, workspace.snapshot.balance(job_id))
+    for shard in workspace.snapshot.uneven_shards(job_id):
+        check_shard(audit, shard)
+    for entry in workspace.snapshot.entries(job_id):
+        check_entry(audit, entry)
+        check_files(audit, entry, folder)
+        asker.check(entry)
+        if deep:
+            check_deep(audit, entry, folder, reading.collecting)
+    snapshot = workspace.snapshot
+    check_orphans(audit, tools.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
+    _check_output(audit, job, workspace, tools)
+    return audit
+
+
+def _asked(audit: Audit, tools: JobContext) -> Provider | None:
+    try:
+        return tools.provider
+    except ConfigError as error:
+        audit.notes.append(f"the provider was not asked: {error}")
+        return None
+
+
+def _check_output(audit: Audit, job: Job, workspace: Workspace, tools: JobContext) -> None:
+    """Check what is published; an output in the making is under way."""
+    parent, name = parent_and_name(tools.output_folder)
+    published = Published(
+        output=files_at(parent),
+        folder=name,
+        job_files=tools.job_files,
+        options=tools.spec.output_options,
+        job_digest=tools.spec.digest,
+        slice_rows=SLICE_ROWS,
+    )
+    if job.state not in ENDED or workspace.ledger.job(job.id) != job:
+        audit.under_way["output"] += 1
+        return
+    check_output(audit, job, workspace.overview.totals(job.id), published, deep=audit.deep)
+    if not audit.deep:
+        return
+    for shard in workspace.overview.shards(job.id):
+        if shard.state is ShardState.FINISHED:
+            with damage(audit, f"shard {shard.shard_no}", "output, made anew"):
+                check_rows(audit, job, shard, workspace.overview, published)

@@ -1,0 +1,192 @@
+"""A chunk of the ledger against its files: what was sent, the provider's answer to each create, what each batch gave.
+
+Rule 1: files are in place before the ledger names them, so that the ledger is read first and its files after it: what
+        is missing then is missing.
+Rule 2: of the parts three columns are read, a few thousand rows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import zstandard
+
+from orchestrator.audit.findings import Audit, Nothing
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState
+from orchestrator.job_files import records, request_files
+from orchestrator.job_files.result_parts import READ_ROWS
+
+if TYPE_CHECKING:
+    from orchestrator.domain.snapshot import Entry
+    from orchestrator.ports import JobFiles
+
+# What reading a damaged file was seen to raise: its readers trust what they have written.
+DAMAGE: Final = (
+    *(OrchestratorError, pa.ArrowException, zstandard.ZstdError, OSError, ValueError),
+    *(LookupError, TypeError, ArithmeticError, AssertionError),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A job's files, and whether the program that made them kept records."""
+
+    job_files: JobFiles
+    has_records: bool
+
+
+@dataclass(slots=True)
+class PartSums:
+    """What a part says of its rows."""
+
+    succeeded: int = 0
+    failed: int = 0
+    cost_usd: Decimal = Decimal(0)
+    failed_usd: Decimal = Decimal(0)
+
+
+@contextmanager
+def damage(audit: Audit, unit: str, what: str) -> Iterator[None]:
+    """Turn what a file that cannot be read raises into a difference."""
+    try:
+        yield
+    except DAMAGE as error:
+        audit.differ(unit, what, ledger="in place", archive=_words(error))
+
+
+def _words(error: BaseException) -> str:
+    # Ours say no more than the name of a file. A library's words may quote what it was reading.
+    return str(error) if isinstance(error, OrchestratorError) else f"cannot be read ({type(error).__name__})"
+
+
+def check_files(audit: Audit, entry: Entry, folder: Folder) -> None:
+    """Compare a chunk with its files, and add it to both sides' sums."""
+    chunk, job_files = entry.chunk, folder.job_files
+    if chunk.state not in TERMINAL:
+        audit.under_way[f"chunks {chunk.state}"] += 1
+    if chunk.requests and chunk.state is not ChunkState.SPLIT and not job_files.exists(chunk.requests):
+        audit.differ(chunk.name, "file of requests", ledger=chunk.requests, archive="missing")
+    for attempt in entry.attempts:
+        _check_create(audit, chunk, attempt, folder)
+    audit.ledger.succeeded += chunk.tally.succeeded
+    if chunk.state is ChunkState.COLLECTED:
+        audit.ledger.failed += chunk.request_count - chunk.tally.succeeded
+        audit.spend(Nothing.REPEATED, chunk.tally.duplicates)
+        audit.spend(Nothing.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
+        _check_results(audit, entry, folder)
+
+
+def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, folder: Folder) -> None:
+    """Compare one create with what the provider answered to it."""
+    unit, name = f"{chunk.name} create {attempt.number}", request_files.journal_name(attempt.token)
+    if attempt.cost_usd is not None:
+        audit.ledger.cost_usd += attempt.cost_usd
+    if attempt.state is AttemptState.ABANDONED:
+        audit.spend(Nothing.MAYBE_TWICE, 1, attempt.reserved_usd)
+    elif attempt.state is not AttemptState.CREATED and attempt.cost_usd:
+        audit.spend(Nothing.THROWN_AWAY, 1, attempt.cost_usd)
+    if attempt.batch_id is None:
+        return
+    audit.ledger.batches += 1
+    if not folder.job_files.exists(name):
+        if folder.has_records:
+            audit.differ(unit, "journal", ledger=attempt.batch_id, archive=f"{name} is missing")
+        return
+    with damage(audit, unit, "journal"):
+        token, batch_id = records.read_journal_file(folder.job_files, name)
+        audit.archive.batches += 1
+        audit.same(unit, "batch in the journal", ledger=(attempt.token, attempt.batch_id), archive=(token, batch_id))
+    if not folder.has_records or attempt.state is not AttemptState.CREATED:
+        return
+    if not folder.job_files.exists(records.intent_name(attempt.token)):
+        audit.differ(unit, "intent", ledger=attempt.token, archive=f"{records.intent_name(attempt.token)} is missing")
+        return
+    with damage(audit, unit, "intent"):
+        intent = records.read_intent(folder.job_files, records.intent_name(attempt.token))
+        told = (intent.chunk, intent.attempt, intent.requests)
+        audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=told)
+
+
+def _check_results(audit: Audit, entry: Entry, folder: Folder) -> None:
+    """Compare a collected chunk with its part and the record beside it."""
+    chunk = entry.chunk
+    if not folder.job_files.exists(chunk.part):
+        audit.differ(chunk.name, "parsed results", ledger=chunk.part, archive="missing")
+        return
+    sums = None
+    with damage(audit, chunk.name, "parsed results"):
+        sums = sums_of(folder.job_files, chunk.part)
+    if sums is not None:
+        failed = chunk.tally.failed + chunk.tally.waiting + chunk.tally.resent
+        audit.same(chunk.name, "rows succeeded", ledger=chunk.tally.succeeded, archive=sums.succeeded)
+        audit.same(chunk.name, "rows failed", ledger=failed, archive=sums.failed)
+        audit.archive.succeeded += sums.succeeded
+        audit.archive.failed += sums.failed
+        audit.spend(Nothing.FAILED if chunk.round == 1 else Nothing.IN_VAIN, _charged(sums), sums.failed_usd)
+        _check_cost(audit, entry, sums)
+    if folder.has_records:
+        _check_record(audit, entry, folder.job_files)
+
+
+def _charged(sums: PartSums) -> int:
+    return sums.failed if sums.failed_usd else 0
+
+
+def _check_cost(audit: Audit, entry: Entry, sums: PartSums) -> None:
+    """What the ledger was charged must be what the rows of the part cost, or the provider's own figure."""
+    chunk = entry.chunk
+    cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
+    charged_usd = sums.cost_usd
+    if chunk.fees_usd is not None and sums.cost_usd == 0:  # nothing was answered that could bear a share
+        charged_usd = chunk.fees_usd
+        audit.spend(Nothing.LOST, 1 if charged_usd else 0, charged_usd)
+    audit.archive.cost_usd += charged_usd
+    if cost_usd is None and charged_usd == 0:
+        return
+    audit.same(chunk.name, "cost, USD", ledger=cost_usd, archive=charged_usd)
+
+
+def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
+    chunk, name = entry.chunk, records.collected_name(entry.chunk.part)
+    if not job_files.exists(name):
+        audit.differ(chunk.name, "record of what the batch gave", ledger=chunk.part, archive=f"{name} is missing")
+        return
+    with damage(audit, chunk.name, "record of what the batch gave"):
+        told = records.read_collected(job_files, name)
+        audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=told.batch_id)
+        audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=told.outcome)
+        for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
+            ours, theirs = getattr(chunk.tally, count), getattr(told.tally, count)
+            audit.same(chunk.name, f"{count}, as collected", ledger=ours, archive=theirs)
+        cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
+        if told.cost_usd is not None:
+            audit.same(chunk.name, "cost as collected, USD", ledger=cost_usd, archive=told.cost_usd)
+        for raw in told.raw:
+            if not job_files.exists(raw):
+                audit.differ(chunk.name, "raw results", ledger=raw, archive="missing")
+
+
+def sums_of(job_files: JobFiles, part: str) -> PartSums:
+    """Add up a part's rows."""
+    sums = PartSums()
+    with job_files.open(part) as file:
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=["succeeded", "cost_usd"]):
+            failed = batch.filter(pc.invert(batch["succeeded"]))
+            sums.failed += failed.num_rows
+            sums.succeeded += batch.num_rows - failed.num_rows
+            sums.cost_usd += _total(batch["cost_usd"])
+            sums.failed_usd += _total(failed["cost_usd"])
+    return sums
+
+
+def _total(amounts: Any) -> Decimal:
+    total: Decimal | None = pc.sum(amounts).as_py()
+    return total or Decimal(0)

@@ -1,0 +1,62 @@
+"""Files of the work folder that the ledger has no place for: above all creates that it does not know.
+
+Such a create is a batch that was paid for and forgotten: the ledger is older than the folder. What plans left that
+were broken off is harmless, and not looked for.
+
+Rule: the folder is listed first and the ledger read after it, so that what is new in the folder is in the ledger, too.
+Memory holds names: some hundred bytes for each create, nothing for rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Set
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.audit.chunk_files import damage
+from orchestrator.job_files import records
+
+if TYPE_CHECKING:
+    from orchestrator.audit.findings import Audit
+    from orchestrator.domain.model import AttemptToken
+    from orchestrator.ports import JobFiles
+
+RESULTS: Final = ("raw", "parts")
+_RESULT: Final = re.compile(r"(?:raw|parts)/(.+)\.a(\d+)\.")
+FORGOTTEN: Final = "unknown: see `orchestrator recover`"
+
+
+def check_orphans(
+    audit: Audit,
+    job_files: JobFiles,
+    tokens: Callable[[], Set[AttemptToken]],
+    files: Callable[[], Set[tuple[str, int]]],
+) -> None:
+    """Name what lies in the folder and is not in the ledger.
+
+    Args:
+        tokens: reads the tokens of all creates from the ledger.
+        files: reads (chunk, number) of all creates from it: what the names of their results begin with.
+    """
+    answers, intents = job_files.names(records.JOURNAL), job_files.names(records.INTENTS)
+    results = {folder: job_files.names(folder) for folder in RESULTS}
+    known = tokens()
+    answered = {records.token_of(name) for name in answers}
+    for name in answers:
+        if records.token_of(name) not in known:
+            with damage(audit, name, "create in the journal"):
+                _token, batch_id = records.read_journal_file(job_files, name)
+                audit.differ(name, "create in the journal", ledger=FORGOTTEN, archive=f"batch {batch_id}")
+    for name in intents:
+        token = records.token_of(name)
+        if token not in known and token not in answered:
+            with damage(audit, name, "create begun"):
+                intent = records.read_intent(job_files, name)
+                told = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
+                audit.differ(name, "create begun", ledger=FORGOTTEN, archive=told)
+    sent = files()
+    for folder, names in results.items():
+        for name in names:
+            found = _RESULT.match(name)
+            if found is None or (found[1], int(found[2])) not in sent:
+                audit.differ(name, f"file in {folder}", ledger="no such create", archive="in place")

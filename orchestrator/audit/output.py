@@ -1,0 +1,156 @@
+"""An ended job's output: its manifest against the ledger and against the files, its rows against the parts.
+
+Rule: the dataset is not needed: the output's own source columns stand for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.audit.chunk_files import damage
+from orchestrator.audit.findings import Audit, Nothing
+from orchestrator.collector.finish import gaps_of, part_file, revision_folder, slice_count
+from orchestrator.collector.join import Join, result_fields
+from orchestrator.collector.seal import MANIFEST, SUCCESS
+from orchestrator.domain.policy import OutputOptions
+from orchestrator.job_files import request_files
+from orchestrator.job_files.result_parts import READ_ROWS, PartCursor
+from orchestrator.storage.digests import digest_of
+
+if TYPE_CHECKING:
+    from orchestrator.domain.model import Job, Shard
+    from orchestrator.domain.progress import Totals
+    from orchestrator.ports import Contribution, JobFiles, Overview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Where a job's output lies, and how it was made."""
+
+    output: JobFiles
+    folder: str  # of the first revision
+    job_files: JobFiles
+    options: OutputOptions
+    job_digest: str
+    slice_rows: int
+
+
+def check_output(audit: Audit, job: Job, totals: Totals, published: Published, *, deep: bool) -> None:
+    """Compare the sealed output with the ledger; with `deep`, every file of every revision with its manifest."""
+    for revision in range(1, job.revision + 1):
+        folder = revision_folder(published.folder, revision)
+        is_present = revision == job.revision
+        if not published.output.exists(f"{folder}/{SUCCESS}"):
+            if is_present:
+                audit.differ(folder, "output", ledger=job.state, archive=f"{SUCCESS} is missing")
+            continue
+        manifest: dict[str, Any] | None = None
+        with damage(audit, folder, "manifest"), published.output.open(f"{folder}/{MANIFEST}") as file:
+            manifest = {"parts": [], **json.loads(file.read())}
+        if manifest is None:
+            continue
+        if is_present:
+            _check_totals(audit, folder, manifest, totals)
+        if is_present or deep:
+            for part in manifest["parts"]:
+                with damage(audit, f"{folder}/{part['file']}", "output part"):
+                    _check_part(audit, f"{folder}/{part['file']}", part, published.output, deep=deep)
+
+
+def _check_totals(audit: Audit, folder: str, manifest: dict[str, Any], totals: Totals) -> None:
+    ours = {
+        "rows": totals.rows,
+        "succeeded": totals.succeeded,
+        "failed": totals.failed + totals.refused,
+        "cost_usd": totals.cost_usd,
+    }
+    theirs = manifest | {"cost_usd": Decimal(manifest.get("cost_usd", "NaN"))}
+    for name, count in ours.items():
+        audit.same(f"{folder}/{MANIFEST}", name, ledger=count, archive=theirs.get(name))
+    listed = sum(part["rows"] for part in manifest["parts"])
+    audit.same(f"{folder}/{MANIFEST}", "rows of its parts", ledger=totals.rows, archive=listed)
+
+
+def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles, *, deep: bool) -> None:
+    with output.open(name) as file:
+        if deep:
+            audit.same(name, "digest in the manifest", ledger=part["xxh3_128"], archive=digest_of(file))
+            file.seek(0)
+        audit.same(name, "rows in the manifest", ledger=part["rows"], archive=pq.read_metadata(file).num_rows)
+
+
+def check_rows(audit: Audit, job: Job, shard: Shard, overview: Overview, published: Published) -> None:
+    """Make a shard's output anew from its parts, and compare it row by row with what was published."""
+    contributions = overview.contributions(job.id, shard.shard_no)
+    slices = slice_count(shard.row_count, published.slice_rows)
+    folder = revision_folder(published.folder, job.revision)
+    with ExitStack() as stack:
+        names = published.job_files.names(request_files.refusals_folder(shard.shard_no))
+        names += [one.chunk.part for one in contributions if one.chunk.part]
+        cursors = [_cursor(stack, published.job_files, name, shard) for name in names]
+        counted = [_cursor(stack, published.job_files, name, shard) for name in names]
+        join, row = None, 0
+        for slice_no in range(slices):
+            name = part_file(folder, shard.shard_no, slice_no, slices)
+            with published.output.open(name) as file:
+                opened = pq.ParquetFile(file, pre_buffer=False)
+                if join is None:
+                    join = _join(shard, opened.schema_arrow, contributions, cursors, published)
+                for batch in opened.iter_batches(READ_ROWS):
+                    _compare(audit, name, batch, join, row, published.options)
+                    _count_twice(audit, counted, row, row + batch.num_rows)
+                    row += batch.num_rows
+    audit.same(f"shard {shard.shard_no}", "rows of the output", ledger=shard.row_count, archive=row)
+
+
+def _cursor(stack: ExitStack, job_files: JobFiles, name: str, shard: Shard) -> PartCursor:
+    return PartCursor(stack.enter_context(job_files.open(name)), shard_no=shard.shard_no)
+
+
+def _join(
+    shard: Shard, schema: Any, contributions: list[Contribution], cursors: list[PartCursor], published: Published
+) -> Join:
+    results = set(result_fields(published.options).names)
+    return Join(
+        job_digest=published.job_digest,
+        shard_no=shard.shard_no,
+        options=published.options,
+        source_schema=pa.schema([field for field in schema if field.name not in results], metadata=schema.metadata),
+        parts=cursors,
+        gaps=list(gaps_of(contributions)),
+    )
+
+
+def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, options: OutputOptions) -> None:
+    results = result_fields(options).names
+    source = batch.select([column for column in batch.schema.names if column not in results])
+    expected = join.add(source, row_start=row)
+    for column in results:
+        if not batch[column].equals(expected[column]):
+            told = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
+            wrong = [row + number for number, (ours, theirs) in enumerate(told) if ours != theirs]
+            shown = f"another in rows {', '.join(map(str, wrong[:5]))}" + (" …" if len(wrong) > 5 else "")
+            audit.differ(name, f"column {column}", ledger="as in the parts", archive=shown)
+
+
+def _count_twice(audit: Audit, cursors: Sequence[PartCursor], row_start: int, row_end: int) -> None:
+    """Count answers to rows that an earlier part had answered, and what they cost."""
+    answered = np.zeros(row_end - row_start, bool)
+    for cursor in cursors:
+        table = cursor.take(row_end)
+        succeeded = table.filter(table["succeeded"])
+        rows = succeeded["row"].to_numpy() - row_start
+        again = succeeded.filter(pa.array(answered[rows]))
+        if again.num_rows:
+            usd = sum((amount for amount in again["cost_usd"].to_pylist() if amount is not None), Decimal(0))
+            audit.spend(Nothing.TWICE, again.num_rows, usd)
+        answered[rows] = True

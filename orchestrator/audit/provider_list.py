@@ -1,0 +1,82 @@
+"""The provider's own list, where it has one: batches of creates that, by the ledger, made none, and second ones.
+
+Rule: it is asked, never told: nothing is adopted or cancelled here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.audit.chunk_files import damage
+from orchestrator.batches.recover import LISTING, LOOK_BACK_S
+from orchestrator.domain.errors import ProviderError
+from orchestrator.domain.model import AttemptState
+from orchestrator.domain.recovery import is_other
+from orchestrator.job_files import records
+
+if TYPE_CHECKING:
+    from orchestrator.audit.findings import Audit
+    from orchestrator.domain.model import Attempt, Chunk, FileId
+    from orchestrator.domain.snapshot import Entry
+    from orchestrator.ports import JobFiles, Provider
+
+ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED})
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks the provider about creates; after one failure it asks no more, and says so."""
+
+    audit: Audit
+    provider: Provider | None
+    deep: bool
+    job_files: JobFiles
+
+    def __post_init__(self) -> None:
+        if self.provider is not None and self.provider.traits.recovery not in LISTING:
+            self.audit.notes.append(f"{self.provider.traits.name} has no list of batches: it was not asked")
+            self.provider = None
+
+    def check(self, entry: Entry) -> None:
+        """Ask about the creates that made nothing; with `deep`, about all that are over."""
+        for attempt in entry.attempts:
+            wanted = attempt.state in ENDED or (self.deep and attempt.state is AttemptState.CREATED)
+            if wanted and self.provider is not None:
+                self._check(entry.chunk, attempt, self.provider)
+
+    def _has_another_key(self) -> None:
+        words = (
+            "some creates were sent with another key than the one that is in now: the provider was not asked of them"
+        )
+        if words not in self.audit.notes:
+            self.audit.notes.append(words)
+
+    def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider) -> None:
+        unit = f"{chunk.name} create {attempt.number}"
+        since, file_id = attempt.sent_at - timedelta(seconds=LOOK_BACK_S), None
+        with damage(self.audit, unit, "intent"):
+            file_id = self._file_of(chunk, attempt)
+        try:
+            is_other_key = is_other(attempt.key_mark, provider.traits.key_mark)
+            found = provider.find(attempt.token, since, file_id, is_other_key=is_other_key)
+        except ProviderError as error:
+            self.audit.notes.append(f"the provider could not be asked any further: {error}")
+            self.provider = None
+            return
+        if found is None:
+            self._has_another_key()
+            return
+        unknown = [one.batch_id for one in found if one.batch_id != attempt.batch_id]
+        if not unknown:
+            return
+        made = attempt.batch_id or f"nothing ({attempt.state})"
+        self.audit.differ(unit, "batches at the provider", ledger=made, archive=", ".join(unknown))
+
+    def _file_of(self, chunk: Chunk, attempt: Attempt) -> FileId | None:
+        """Return the create's input file, its second mark, where that is still known."""
+        if chunk.token == attempt.token and chunk.file_id is not None:
+            return chunk.file_id
+        name = records.intent_name(attempt.token)
+        return records.read_intent(self.job_files, name).file_id if self.job_files.exists(name) else None

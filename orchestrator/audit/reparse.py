@@ -1,0 +1,138 @@
+"""A chunk's files against each other: raw results are digested and parsed anew, and the part is compared with them.
+
+Rule: memory is that of one chunk, as when its results were collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.parquet as pq
+import xxhash
+
+from orchestrator.audit.chunk_files import damage
+from orchestrator.audit.findings import Audit
+from orchestrator.collector.parse import read_answers
+from orchestrator.domain.model import ChunkState
+from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey
+from orchestrator.job_files import records, request_files
+from orchestrator.job_files.result_parts import READ_ROWS
+from orchestrator.storage.digests import digest_of
+
+if TYPE_CHECKING:
+    from orchestrator.audit.chunk_files import Folder
+    from orchestrator.collector.collect import Collecting
+    from orchestrator.domain.model import Chunk
+    from orchestrator.domain.snapshot import Entry
+    from orchestrator.ports import JobFiles
+
+ANSWERED: Final = (
+    "text",
+    "finish_reason",
+    "input_tokens",
+    "output_tokens",
+    "request_id",
+    "error_code",
+    "error_message",
+)
+ROWS_SHOWN_MAX: Final = 3  # of one part; further ones are counted together
+_NO_LINE: Final = Answer(succeeded=False, error_code="no line")
+
+
+def check_deep(audit: Audit, entry: Entry, folder: Folder, collecting: Collecting) -> None:
+    """Digest and parse everything of one chunk anew."""
+    chunk, job_files = entry.chunk, folder.job_files
+    if not chunk.requests or chunk.state is ChunkState.SPLIT or not job_files.exists(chunk.requests):
+        return
+    keys: list[RowKey] = []
+    with damage(audit, chunk.name, "file of requests"):
+        keys = _check_requests(audit, entry, job_files, collecting)
+    if chunk.state is not ChunkState.COLLECTED or not keys:
+        return
+    raw = _raw_names(audit, chunk, folder)
+    with damage(audit, chunk.name, "raw results"):
+        reconciliation = Reconciliation(keys, collecting.job_digest)
+        for name in raw:
+            for _line in read_answers(
+                request_files.blocks(job_files, name), reconciliation, keep_raw=collecting.keep_raw
+            ):
+                pass
+        _compare(audit, chunk, reconciliation, job_files)
+
+
+def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Collecting) -> list[RowKey]:
+    """Return the rows of the requests, whose bytes must be those that were planned."""
+    chunk, digest, keys = entry.chunk, xxhash.xxh3_128(), list[RowKey]()
+    size_bytes = 0
+    for line in request_files.lines(job_files, chunk.requests):
+        digest.update(line)
+        size_bytes += len(line)
+        keys.append(collecting.reader.key(line))
+    found = digest.hexdigest()[:12]
+    audit.same(chunk.name, "digest of the requests", ledger=request_files.content_digest(chunk.requests), archive=found)
+    audit.same(chunk.name, "requests in the file", ledger=chunk.request_count, archive=len(keys))
+    audit.same(chunk.name, "bytes of requests", ledger=chunk.request_bytes, archive=size_bytes)
+    by_shard = request_files.count_by_shard(keys)
+    audit.same(chunk.name, "rows by shard", ledger=dict(entry.rows_by_shard), archive=dict(sorted(by_shard.items())))
+    return keys
+
+
+def _raw_names(audit: Audit, chunk: Chunk, folder: Folder) -> list[str]:
+    """Return the raw files of the chunk's results, once their digests are compared."""
+    job_files, name = folder.job_files, records.collected_name(chunk.part)
+    told = None
+    if job_files.exists(name):
+        with damage(audit, chunk.name, "record of what the batch gave"):
+            told = records.read_collected(job_files, name)
+    if told is None:
+        begins = f"raw/{chunk.name}.a{chunk.attempt}."
+        return [raw for raw in job_files.names("raw") if raw.startswith(begins)]
+    for file, digest in [*told.raw.items(), (told.part, told.part_digest)]:
+        if job_files.exists(file):
+            with damage(audit, chunk.name, file), job_files.open(file) as opened:
+                audit.same(chunk.name, f"digest of {file}", ledger=digest, archive=digest_of(opened))
+    return [raw for raw in told.raw if job_files.exists(raw)]
+
+
+def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_files: JobFiles) -> None:
+    """Compare what the raw results say with the ledger's counts and with the part, row by row."""
+    tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
+    for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
+        ours, theirs = getattr(chunk.tally, count), getattr(tally, count)
+        audit.same(chunk.name, f"{count}, parsed anew", ledger=ours, archive=theirs)
+    if not job_files.exists(chunk.part):
+        return
+    wrong = 0
+    kept = _kept_rows(job_files, chunk.part)
+    for key, answer in rows:
+        row = next(kept, None)
+        if row is None or (row["shard"], row["row"]) != key or not _says(row, answer):
+            wrong += 1
+            if wrong <= ROWS_SHOWN_MAX:
+                shown = "no row" if row is None else f"another answer for row {row['row']} of shard {row['shard']}"
+                audit.differ(
+                    f"{chunk.name} row {key[1]} of shard {key[0]}",
+                    "answer, parsed anew",
+                    ledger=chunk.part,
+                    archive=shown,
+                )
+    if next(kept, None) is not None:
+        audit.differ(chunk.name, "rows of the part", ledger=chunk.request_count, archive="more")
+    if wrong > ROWS_SHOWN_MAX:
+        audit.differ(chunk.name, "further answers, parsed anew", ledger=chunk.part, archive=wrong - ROWS_SHOWN_MAX)
+
+
+def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
+    with job_files.open(part) as file:
+        columns = ["shard", "row", "succeeded", "retryable", *ANSWERED]
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _says(row: dict[str, Any], answer: Answer) -> bool:
+    """Say whether a row of a part says what the raw results do."""
+    if answer is _NO_LINE or answer.error_code == _NO_LINE.error_code:
+        return not row["succeeded"]  # why there is no line hangs on how the batch ended
+    same = row["succeeded"] == answer.succeeded and row["retryable"] == answer.retryable
+    return same and all(row[name] == getattr(answer, name) for name in ANSWERED)

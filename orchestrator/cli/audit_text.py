@@ -1,0 +1,34 @@
+"""An audit as text: zero differences, or each one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.audit.findings import WORDS, Audit
+from orchestrator.cli.text import usd
+
+
+def audit_text(audit: Audit) -> str:
+    """Return what `orchestrator audit` prints."""
+    return "\n".join(_lines(audit))
+
+
+def _lines(audit: Audit) -> Iterator[str]:
+    ledger, archive = audit.ledger, audit.archive
+    depth = "everything parsed anew" if audit.deep else "quick; --deep digests and parses everything anew"
+    yield f"Audit of {audit.job_id}, {audit.state} ({depth})"
+    yield f"  {'':<12}{'ledger':>20}{'work folder':>20}"
+    for name in ("succeeded", "failed", "batches"):
+        yield f"  {name:<12}{getattr(ledger, name):>20,}{getattr(archive, name):>20,}"
+    yield f"  {'cost':<12}{usd(ledger.cost_usd):>20}{usd(archive.cost_usd):>20}"
+    if audit.under_way:
+        yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
+    yield f"  paid for nothing: {usd(audit.wasted_usd)}"
+    for kind, spent in audit.nothing.items():
+        yield f"    {usd(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"
+    yield from (f"  note: {note}" for note in audit.notes)
+    yield f"  differences: {audit.difference_count:,}"
+    for one in audit.differences:
+        yield f"    {one.unit}: {one.what}: the ledger says {one.ledger}; found: {one.archive}"
+    if audit.difference_count > len(audit.differences):
+        yield f"    … and {audit.difference_count - len(audit.differences):,} more"

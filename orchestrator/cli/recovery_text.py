@@ -1,0 +1,26 @@
+"""What a recovery did, as text, and what is left for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.restore.restore import Recovered
+
+
+def recovery_text(found: Sequence[Recovered], work: str) -> str:
+    """Return what `orchestrator recover` prints."""
+    return "\n".join(line for one in found for line in _lines(one, work))
+
+
+def _lines(one: Recovered, work: str) -> Iterator[str]:
+    if not one.state:
+        yield f"{one.job_id}: left as it is: {one.reason}"
+        return
+    counted = ", ".join(f"{count:,} {state}" for state, count in sorted(one.chunks.items()))
+    yield f"{one.job_id}: recovered, {one.state}. Chunks: {counted or 'none'}"
+    if one.reason:
+        yield f"  {one.reason}; they are looked up where the provider has a list, and held for you where it has none"
+    for batch in one.unexplained:
+        yield f"  batch {batch} was made, and nobody knows from what: look it up at the provider"
+    yield f"  orchestrator audit {one.job_id} --work {work}"
+    yield f"  orchestrator run {one.job_id} --work {work}"

@@ -1,0 +1,90 @@
+"""A job's books as text: the report at its end, the line of its progress, the words of its guarantee."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from orchestrator.domain.model import ChunkState
+from orchestrator.domain.progress import Totals
+from orchestrator.planner.estimate import Estimate
+
+
+def usd(amount: Decimal) -> str:
+    """Return an amount as people read it."""
+    return f"{amount:.6f} USD" if amount < 1 else f"{amount:,.2f} USD"
+
+
+def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
+    """Return the report of a job that has ended; it adds up line by line."""
+    return "\n".join(_report(job_id, totals, Counter(errors)))
+
+
+def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
+    failed = totals.failed + totals.refused
+    yield f"Report of {job_id}"
+    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} dead"
+    for code, count in errors.most_common(10):
+        yield f"    dead      {count:>12,}  {code}"
+    if len(errors) > 10:
+        yield f"    dead      {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
+    answered = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
+    yield (
+        f"  lines       {totals.lines:>12,}  = {answered:,} answers + {totals.duplicates:,} duplicates "
+        f"+ {totals.foreign:,} foreign + {totals.unreadable:,} unreadable"
+    )
+    sent = answered + totals.missing
+    yield f"  sends       {sent:>12,}  = {answered:,} answered + {totals.missing:,} without an answer"
+    yield f"  batches     {totals.batches:>12,}"
+    yield f"  cost        {usd(totals.cost_usd):>16}"
+    if totals.possibly_double_paid_usd:
+        yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
+
+
+def progress(totals: Totals) -> str:
+    """Return a job's progress as one line."""
+    done = totals.succeeded + totals.failed + totals.refused
+    rows = f"{done:,} of {totals.rows:,} rows done"
+    parts = [f"{done:,} rows done, {totals.rows:,} planned so far" if totals.shards_planning else rows]
+    flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
+    if flying:
+        answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
+        parts.append(f"{_counted(flying, 'batch', 'batches')} in flight ({answered})")
+    if totals.overdue:
+        parts.append(f"{totals.overdue:,} of them overdue")
+    unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.AMBIGUOUS, 0)
+    if unknown:
+        parts.append(f"{unknown} sent and not answered yet")
+    if totals.waiting:
+        parts.append(f"{totals.waiting:,} to be retried")
+    if totals.unresolved_chunks:
+        parts.append(f"{_counted(totals.unresolved_chunks, 'chunk', 'chunks')} held")
+    parts.append(f"{usd(totals.cost_usd)} so far")
+    return ", ".join(parts)
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
+
+
+def plan_text(job_id: str, plan: Estimate) -> str:
+    """Return what `plan` prints."""
+    about = "" if plan.exact else "about "
+    batches = about + _counted(plan.chunks, "batch", "batches")
+    rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
+    cost = "unknown: no price for this model in config/providers.toml"
+    if plan.cost_usd_max is not None:
+        cost = f"at most {usd(plan.cost_usd_max)}"
+    lines = [
+        f"Plan of {job_id} (nothing has been sent)",
+        f"  rows        {rows}",
+        f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
+        f"  refused     {about}{plan.refused:,} rows that cannot be sent",
+        f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
+        f"  cost        {cost}",
+    ]
+    if not plan.exact:
+        lines.append(f"  judged by   the first {plan.rows_read:,} rows")
+    lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]
+    return "\n".join(lines)

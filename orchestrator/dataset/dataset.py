@@ -1,0 +1,159 @@
+"""The dataset reader: any table of rows, cut into shards by metadata and read as Arrow batches.
+
+Rule 1: opening reads no rows of Parquet and Arrow; of CSV the header, of JSON lines what types are inferred from.
+Rule 2: reading is lazy, in source order, in batches of at most READ_ROWS_MAX rows; memory does not grow with the data.
+Rule 3: the fingerprint is that of the content: a copied folder is the same dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import orjson
+import pyarrow as pa
+import xxhash
+
+from orchestrator.dataset import csv, jsonl, parquet_arrow
+from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed
+from orchestrator.dataset.schema import by_likeness, conform, plain_schema, schema_text, unify
+from orchestrator.domain.dataset import Segment, ShardSpec
+from orchestrator.domain.errors import DatasetError
+
+READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A table that can be read again at any row; nothing is held open between reads."""
+
+    location: str
+    schema: pa.Schema
+    fingerprint: str
+    shards: tuple[ShardSpec, ...]
+    format: str = field(repr=False)
+    files: Mapping[str, SourceFile] = field(repr=False)
+    partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
+
+    def batches(
+        self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the shard's rows from `row_start` on, with the asked columns in the asked order; all where None."""
+        assert row_start >= 0
+        return self._rows(shard, self._selected(columns), row_start)
+
+    def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
+        if columns is None:
+            return self.schema
+        for name in columns:
+            if name not in self.schema.names:
+                there_are = ", ".join(by_likeness(name, self.schema.names)) or "none"
+                raise DatasetError(f"{self.location} has no column {name!r}; its columns: {there_are}")
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def _rows(self, shard: ShardSpec, selected: pa.Schema, skip_rows: int) -> Iterator[pa.RecordBatch]:
+        for segment in shard.segments:
+            if segment.row_count is not None and skip_rows >= segment.row_count:
+                skip_rows -= segment.row_count
+                continue
+            file = self.files.get(segment.file)
+            if file is None:
+                raise DatasetError(f"{self.location} no longer holds {segment.file}, a file of shard {shard.shard_no}")
+            refuse_changed(file)
+            for batch in self._read(file, segment, selected.names, skip_rows):
+                start = min(skip_rows, batch.num_rows)
+                skip_rows -= start
+                for offset in range(start, batch.num_rows, READ_ROWS_MAX):
+                    yield conform(batch.slice(offset, READ_ROWS_MAX), selected, file.partitions, file.name)
+
+    def _read(
+        self, file: SourceFile, segment: Segment, names: Sequence[str], skip_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        match self.format:
+            case "parquet":
+                return parquet_arrow.read_parquet(file, segment.groups, names, skip_rows)
+            case "arrow":
+                return parquet_arrow.read_arrow(file, segment.groups, names)
+            case "csv":
+                return csv.read_csv(file, names)
+            case _:
+                in_lines = pa.schema([column for column in self.schema if column.name not in self.partition_columns])
+                return jsonl.read_jsonl(file, in_lines, names, skip_rows)
+
+
+def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> Dataset:
+    """Look at the files of `location` (a file, a folder, a glob) and cut them into shards.
+
+    Shards are runs of whole row groups or record batches (or of whole CSV and JSON lines files, which have none),
+    closed when the next would pass `shard_rows` rows or `shard_bytes` bytes (unpacked where metadata knows).
+    """
+    assert shard_rows >= 1
+    assert shard_bytes >= 1
+    format_name, files = find_files(str(location))
+    facts = _inspect(format_name, files)
+    keys = [key for key, _ in files[0].partitions]
+    schema = unify([(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)], keys)
+    digest = xxhash.xxh3_128()
+    for file, fact in zip(files, facts, strict=True):
+        digest.update(orjson.dumps([file.name, file.size_bytes]) + b"\n" + fact.digest)
+    digest.update(schema_text(schema).encode())
+    return Dataset(
+        location=str(location),
+        schema=schema.with_metadata(_notes(schema, facts[0].schema)),
+        fingerprint=digest.hexdigest(),
+        shards=tuple(_shards(files, facts, shard_rows=shard_rows, shard_bytes=shard_bytes)),
+        format=format_name,
+        files={file.name: file for file in files},
+        partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
+    )
+
+
+def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
+    """Return pandas' notes on the first file's types, where those are the types of all."""
+    is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first))
+    notes = (first.metadata or {}).get(b"pandas")
+    return {b"pandas": notes} if notes is not None and is_same else None
+
+
+def _inspect(format_name: str, files: Sequence[SourceFile]) -> list[FileFacts]:
+    match format_name:
+        case "parquet":
+            return [parquet_arrow.inspect_parquet(file) for file in files]
+        case "arrow":
+            return [parquet_arrow.inspect_arrow(file) for file in files]
+        case "csv":
+            return [csv.inspect_csv(file) for file in files]
+        case _:
+            return jsonl.inspect_jsonl(files)
+
+
+def _shards(
+    files: Sequence[SourceFile], facts: Sequence[FileFacts], *, shard_rows: int, shard_bytes: int
+) -> Iterator[ShardSpec]:
+    segments: list[Segment] = []
+    shard_no = row_count = size_bytes = 0
+    for file, fact in zip(files, facts, strict=True):
+        groups = [(0, file.size_bytes)] if fact.groups is None else fact.groups
+        for number, (group_rows, group_bytes) in enumerate(groups):
+            if segments and (row_count + group_rows > shard_rows or size_bytes + group_bytes > shard_bytes):
+                yield ShardSpec(shard_no=shard_no, segments=tuple(segments))
+                segments, shard_no, row_count, size_bytes = [], shard_no + 1, 0, 0
+            row_count += group_rows
+            size_bytes += group_bytes
+            if fact.groups is None:
+                segments.append(Segment(file=file.name, groups=None, row_count=None))
+            elif segments and segments[-1].file == file.name:
+                segments[-1] = _extended(segments[-1], group_rows)
+            else:
+                segments.append(Segment(file=file.name, groups=(number, number + 1), row_count=group_rows))
+    if segments or shard_no == 0:
+        yield ShardSpec(shard_no=shard_no, segments=tuple(segments))
+
+
+def _extended(segment: Segment, group_rows: int) -> Segment:
+    assert segment.groups is not None
+    assert segment.row_count is not None
+    first, end = segment.groups
+    return Segment(file=segment.file, groups=(first, end + 1), row_count=segment.row_count + group_rows)

@@ -1,0 +1,267 @@
+"""Where a dataset's files are: find them, name them, open them, sample them.
+
+Rule 1: this is the one module of the reader that touches file systems: this machine's, or an object store's.
+Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
+Rule 3: a folder or a glob holds one format. What starts with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`) is
+        passed over; anything else that cannot be read is refused, because rows left out in silence are rows lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import xxhash
+
+from orchestrator.domain.errors import DatasetError
+from orchestrator.storage.arrow_fs import filesystem_of
+from orchestrator.storage.location import is_url, locate, parent_and_name
+from orchestrator.storage.object_url import advice, bucket_place
+
+FORMAT_OF: Final = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+COMPRESSION_OF: Final = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+MAGIC_OF: Final = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "a zip file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
+SAMPLE_COUNT: Final = 64
+SAMPLE_BYTES: Final = 2**20
+HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
+FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
+_NAMES_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a dataset; `partitions` are the `key=value` folders above it, below the root."""
+
+    name: str  # relative to the dataset's root, with forward slashes
+    path: str  # or the URL
+    size_bytes: int
+    changed_at_ns: int = 0  # when it was listed; no part of what the dataset is
+    compression: str | None = None
+    partitions: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def is_far(self) -> bool:
+        """Say whether each read is a request over the network."""
+        return is_url(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What is known of a file without reading its rows."""
+
+    schema: pa.Schema
+    digest: bytes  # of the footer, or of a sample of the content
+    groups: tuple[tuple[int, int], ...] | None  # (rows, bytes) of each row group or record batch; None: a stream
+
+
+def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
+    """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none.
+
+    A URL that is none of an object store's, and one that bears credentials, is a ConfigError.
+    """
+    place = locate(location)
+    with translated(f"{location} cannot be listed", message=_message(place)):
+        match _kind(place):
+            case pafs.FileType.File:
+                root, name = parent_and_name(place)
+                return _of_one_format(location, [_source_file(_info(place), root)], found=[name])
+            case pafs.FileType.Directory:
+                root, pattern = place, ["**"]
+            case _ if re.search(r"[*?\[]", place):
+                root, pattern = _glob_root(place)
+            case _:
+                raise DatasetError(f"{location} does not exist; {_what_there_is(place)}")
+        is_there = _kind(root) == pafs.FileType.Directory
+        files = [file for file in _walk(root, pattern) if not _is_hidden(file.name)] if is_there else []
+        if not files:
+            raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
+    return _of_one_format(location, sorted(files, key=lambda file: file.name), found=[file.name for file in files])
+
+
+@contextmanager
+def translated(complaint: str, *, message: str = "") -> Iterator[None]:
+    """Turn what pyarrow and the system raise into a DatasetError that says `complaint`, its code and `message`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError) as exc:
+        words = str(exc)
+        code = re.search(r"AWS Error (\w+)", words)
+        # The library's own words stay in the cause: some of them quote rows. A URL in them may bear a signature.
+        provider_message = f"{complaint} ({code[1]}){message}" if code else f"{complaint}{message}"
+        raise DatasetError(provider_message) from (None if "://" in words else exc)
+
+
+def refuse_changed(file: SourceFile) -> None:
+    """Raise DatasetError where a file is not the one that was listed: its rows may be others by now."""
+    with translated(f"{file.name} cannot be looked at"):
+        info = _info(file.path)
+    if info.type == pafs.FileType.NotFound:
+        return  # opening it says so
+    if (info.size, info.mtime_ns or 0) != (file.size_bytes, file.changed_at_ns):
+        raise DatasetError(
+            f"{file.name} has changed since the dataset was opened: put the original back and run again; "
+            "what is paid for is kept"
+        )
+
+
+def open_random(file: SourceFile) -> Any:
+    """Open a file for reads at any place (Parquet, Arrow)."""
+    store, path = filesystem_of(file.path)
+    return store.open_input_file(path)
+
+
+def open_stream(file: SourceFile) -> Any:
+    """Open a file for reading from the start, unpacked."""
+    store, path = filesystem_of(file.path)
+    buffer_bytes = FETCH_BYTES if file.is_far else None
+    return store.open_input_stream(path, compression=file.compression, buffer_size=buffer_bytes)
+
+
+def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> None:
+    """Raise DatasetError where the first bytes are those of another format than the name promises."""
+    for magic, meaning in MAGIC_OF.items():
+        if head.startswith(magic):
+            raise DatasetError(f"{file.name}: named as {expected}, but its content is {meaning}")
+
+
+def sample_digest(file: SourceFile) -> bytes:
+    """Digest the stored bytes: all of a small file, 64 evenly spaced samples of a large one."""
+    digest = xxhash.xxh3_128()
+    with translated(f"{file.name} cannot be read"), open_random(file) as source:
+        if file.size_bytes <= WHOLE_BYTES_MAX:
+            while block := source.read(FETCH_BYTES):
+                digest.update(block)
+        else:
+            last = file.size_bytes - SAMPLE_BYTES
+            for number in range(SAMPLE_COUNT):
+                source.seek(last * number // (SAMPLE_COUNT - 1))
+                digest.update(source.read(SAMPLE_BYTES))
+    return digest.digest()
+
+
+def _of_one_format(
+    location: str, files: Sequence[SourceFile], *, found: Sequence[str]
+) -> tuple[str, tuple[SourceFile, ...]]:
+    by_suffix: dict[str, int] = {}
+    formats: set[str | None] = set()
+    for name in found:
+        stem, compression = _uncompressed(name)
+        format_name = FORMAT_OF.get(PurePosixPath(stem).suffix.lower())
+        formats.add(format_name if compression is None or format_name in {"csv", "jsonl"} else None)
+        suffixes = "".join(PurePosixPath(name).suffixes[-2 if compression else -1 :]).lower()
+        by_suffix[suffixes or "no suffix"] = by_suffix.get(suffixes or "no suffix", 0) + 1
+    if None in formats or len(formats) > 1:
+        held = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(by_suffix.items()))
+        raise DatasetError(
+            f"{location} must hold files of one readable format, it holds {held}; "
+            f"read are {', '.join(FORMAT_OF)}, the text ones also with .gz or .zst; "
+            "name the files to read by a glob, as in folder/**/*.parquet"
+        )
+    keys = {tuple(key for key, _ in file.partitions): file.name for file in files}
+    if len(keys) > 1:
+        (one, name), (other, other_name) = list(keys.items())[:2]
+        raise DatasetError(
+            f"{location}: partition folders differ: {name} has {list(one)}, {other_name} has {list(other)}"
+        )
+    return str(formats.pop()), tuple(files)
+
+
+def _walk(root: str, pattern: Sequence[str]) -> Iterator[SourceFile]:
+    store, path = filesystem_of(root)
+    for info in store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1)):
+        if info.type == pafs.FileType.Directory:
+            continue
+        file = _source_file(info, root)
+        if _matches(file.name.split("/"), pattern):
+            yield file
+
+
+def _info(location: str) -> Any:
+    store, path = filesystem_of(location)
+    return store.get_file_info(path)
+
+
+def _kind(location: str) -> Any:
+    return _info(location).type
+
+
+def _source_file(info: Any, root: str) -> SourceFile:
+    name = PurePosixPath(info.path).relative_to(filesystem_of(root)[1])
+    partitions = tuple(
+        (unquote(key), None if value == HIVE_NULL else unquote(value))
+        for key, equals, value in (part.partition("=") for part in name.parts[:-1])
+        if equals and key
+    )
+    return SourceFile(
+        name=str(name),
+        path=f"{bucket_place(root).scheme}://{info.path}" if is_url(root) else info.path,
+        size_bytes=info.size,
+        changed_at_ns=info.mtime_ns or 0,
+        compression=_uncompressed(name.name)[1],
+        partitions=partitions,
+    )
+
+
+def _uncompressed(name: str) -> tuple[str, str | None]:
+    compression = COMPRESSION_OF.get(PurePosixPath(name).suffix.lower())
+    return (name.rsplit(".", 1)[0], compression) if compression else (name, None)
+
+
+def _glob_root(location: str) -> tuple[str, list[str]]:
+    start, scheme, rest = location.rpartition("://")
+    parts = rest.split("/")
+    first = next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    return start + scheme + ("/".join(parts[:first]) or "/"), parts[first:]
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _what_there_is(location: str) -> str:
+    folder = location
+    while _kind(folder) != pafs.FileType.Directory:
+        if is_url(folder) and not bucket_place(folder).key:
+            return f"there is no bucket {folder}, or it may not be read{_message(folder)}"
+        folder = folder.rpartition("/")[0] or "/"
+    store, path = filesystem_of(folder)
+    names = sorted(info.base_name for info in store.get_file_info(pafs.FileSelector(path)))
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return f"{folder} holds " + (", ".join(names[:_NAMES_MAX]) + more if names else "nothing")
+
+
+def _message(location: str) -> str:
+    return f": {advice(bucket_place(location).scheme)}" if is_url(location) else ""

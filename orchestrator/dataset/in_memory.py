@@ -1,0 +1,163 @@
+"""A table that has no file of its own, kept as one: a DataFrame, a pyarrow Table, Dataset or reader.
+
+Rule 1: the file's name is the digest of the content: equal tables, however chunked, make one file.
+Rule 2: a table is streamed, a row group at a time; a file that is there is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from orchestrator.dataset import parquet_arrow
+from orchestrator.dataset.arrow_digest import absorb
+from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX
+from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text
+from orchestrator.domain.errors import DatasetError, StorageError
+from orchestrator.storage import permissions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as pads
+
+    from orchestrator.ports import JobFiles
+
+GROUP_ROWS_MAX: Final = 50_000
+GROUP_BYTES_MAX: Final = 256 * 2**20  # documents of 100 kB: a row group must still fit in memory
+COPY_BYTES: Final = 8 * 2**20
+
+
+def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader, folder: Path) -> Path:
+    """Write a table that has no file of its own to `folder/<digest>.parquet`, and return that path.
+
+    The digest is of the content: equal tables, however chunked, make one file, and an existing file is left alone.
+    A DataFrame's plain RangeIndex is dropped; any other index, or one with a name, becomes columns.
+    Datasets and readers are streamed. Raises DatasetError for column names that are no strings or stand twice.
+    """
+    reader = _reader(table)
+    refuse_duplicates("the table", reader.schema.names)
+    with _storing(folder):
+        permissions.make_folder(folder)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".keep-", suffix=".tmp")
+    try:
+        with _storing(folder), os.fdopen(handle, "wb") as sink:
+            digest = _write_rows(reader, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+            permissions.share_file(sink.fileno(), folder)
+        path = folder / f"{digest}.parquet"
+        with _storing(path), suppress(FileExistsError):
+            path.hardlink_to(temporary)
+            permissions.sync_folder(folder)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def keep_table_in(
+    job_files: JobFiles, folder: str, table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
+) -> str:
+    """Put a table's file into a store as `folder/<digest>.parquet`, and return that name.
+
+    It is written to a disk of this machine first: only then is its digest, and so its name, known.
+    """
+    with _storing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="orchestrator-") as here:
+        path = keep_table(table, Path(here))
+        name = f"{folder}/{path.name}"
+        if not job_files.exists(name):
+            with path.open("rb") as file, job_files.create(name) as kept:
+                shutil.copyfileobj(file, kept, COPY_BYTES)
+    return name
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror or type(exc).__name__}") from exc
+
+
+def _reader(table: Any) -> Any:
+    if isinstance(table, pa.RecordBatchReader):
+        return table
+    datasets = sys.modules.get("pyarrow.dataset")  # imports pandas, so only where the caller has
+    if datasets is not None and isinstance(table, datasets.Dataset):
+        # The scanner's default read-ahead holds 16 batches of 131,072 rows.
+        return table.scanner(batch_size=READ_ROWS_MAX, batch_readahead=4, fragment_readahead=1).to_reader()
+    if isinstance(table, pa.Table):
+        return table.to_reader()
+    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it; everybody else need not wait for it
+    if pandas is None or not isinstance(table, pandas.DataFrame):
+        raise DatasetError(f"a {type(table).__name__} is no table: give a DataFrame, a Table, a Dataset or a reader")
+    return _table_of_frame(table).to_reader()
+
+
+def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
+    if wrong := [name for name in frame.columns if not isinstance(name, str)]:
+        raise DatasetError(f"column names must be strings; these are not: {', '.join(map(repr, wrong[:10]))}")
+    refuse_duplicates("the DataFrame", list(frame.columns))
+    has_named_index = any(name is not None for name in frame.index.names)
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=True if has_named_index else None)
+    except (pa.ArrowException, ValueError, OverflowError) as exc:
+        # from None: the message quotes the value.
+        column = re.search(r"Conversion failed for column (.+) with type", str(exc))
+        where = f"column {column[1]!r}" if column else "a column"
+        raise DatasetError(f"{where} of the DataFrame holds values of types that do not go together") from None
+
+
+def _write_rows(reader: Any, sink: Any) -> str:
+    schema = plain_schema(reader.schema)
+    digest = xxhash.xxh3_128(schema_text(schema).encode())
+    group: list[pa.RecordBatch] = []
+    try:
+        # With pandas' notes on its types, which are no content: the output gets them back.
+        noted = schema.with_metadata(reader.schema.metadata)
+        with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
+            for rows in _in_fixed_batches(reader, schema):
+                for column in rows.columns:
+                    absorb(digest, column)
+                group.append(rows)
+                rows_held, bytes_held = sum(len(held) for held in group), sum(held.nbytes for held in group)
+                if rows_held >= GROUP_ROWS_MAX or bytes_held >= GROUP_BYTES_MAX:
+                    writer.write_table(pa.Table.from_batches(group), row_group_size=rows_held)
+                    group = []
+            if group:
+                writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS_MAX)
+    except pa.ArrowException as exc:
+        raise DatasetError(f"the table cannot be kept as Parquet ({type(exc).__name__})") from None
+    return digest.hexdigest()
+
+
+def _in_fixed_batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield READ_ROWS_MAX rows at a time, the last time fewer: the same batches for any chunking."""
+    waiting: list[pa.RecordBatch] = []
+    waiting_rows = 0
+    for whole in parquet_arrow.each_batch(iter(reader), "the table cannot be read"):
+        for offset in range(0, whole.num_rows, READ_ROWS_MAX):
+            part = conform(whole.slice(offset, READ_ROWS_MAX), schema, (), "the table")
+            while waiting_rows + part.num_rows >= READ_ROWS_MAX:
+                head = part.slice(0, READ_ROWS_MAX - waiting_rows)
+                yield _one_batch([*waiting, head])
+                part, waiting, waiting_rows = part.slice(head.num_rows), [], 0
+            if part.num_rows:
+                waiting.append(part)
+                waiting_rows += part.num_rows
+    if waiting:
+        yield _one_batch(waiting)
+
+
+def _one_batch(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]

@@ -1,0 +1,204 @@
+"""JSON lines: one object a line, read as a stream under a schema inferred once.
+
+Rule 1: the schema comes from the first 256 MiB of the files (unpacked), joined over pieces: integers and floats make
+        floats, objects make structs of all their fields. Text is text: a string that looks like a date stays one.
+Rule 2: a line is a row. Blank lines are passed over; a missing field is null.
+Rule 3: a later line that does not fit is refused with its file and number, never its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import orjson
+import pyarrow as pa
+import pyarrow.json as pajson
+import pyarrow.types as pat
+
+from orchestrator.dataset.files import (
+    FileFacts,
+    SourceFile,
+    open_stream,
+    refuse_other_content,
+    sample_digest,
+    translated,
+)
+from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX, bare_rows
+from orchestrator.dataset.schema import by_likeness
+from orchestrator.domain.errors import DatasetError
+
+INFER_BYTES_MAX: Final = 256 * 2**20
+LINE_BYTES_MAX: Final = 64 * 2**20
+PIECE_BYTES: Final = 8 * 2**20
+READ_BYTES: Final = 2**20
+_BOM: Final = b"\xef\xbb\xbf"
+_ADVICE: Final = "correct the line, or convert the data to Parquet, where types are declared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    number: int  # 1-based, blank lines counted
+    text: bytes
+
+
+def inspect_jsonl(files: Sequence[SourceFile]) -> list[FileFacts]:
+    """Infer one schema for all files from the first 256 MiB of them."""
+    schema = pa.schema([])
+    left_bytes = INFER_BYTES_MAX
+    for file in files:
+        for piece in _pieces(file) if left_bytes > 0 else ():
+            schema = _widened(file, schema, piece)
+            left_bytes -= sum(len(line.text) for line in piece)
+            if left_bytes <= 0:
+                break
+    return [FileFacts(schema=schema, digest=sample_digest(file), groups=None) for file in files]
+
+
+def read_jsonl(file: SourceFile, schema: pa.Schema, names: Sequence[str], skip_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, checked against the whole `schema`, of `names` the columns there are.
+
+    The caller will drop the first `skip_rows` rows: pieces that lie in them come as bare row counts, unparsed.
+    """
+    present = [name for name in schema.names if name in set(names)]
+    for lines in _pieces(file):
+        if skip_rows >= len(lines):
+            skip_rows -= len(lines)
+            yield bare_rows(len(lines))
+            continue
+        skip_rows = 0
+        table = _parse(lines, schema)
+        if table is None:
+            _refuse(file, lines, lambda some: schema if not some or _parse(some, schema) is not None else None)
+        if present:
+            yield from table.select(present).combine_chunks().to_batches()
+        else:
+            yield bare_rows(len(lines))
+
+
+def _widened(file: SourceFile, schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema:
+    """Return `schema` with what these lines add to it."""
+    widened = _joined(schema, lines)
+    if widened is None:
+        _refuse(file, lines, lambda some: _joined(schema, some))
+    return widened
+
+
+def _joined(schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema | None:
+    table = _parse(lines, None) if lines else schema.empty_table()
+    if table is None:
+        return None
+    inferred = pa.schema([pa.field(field.name, _text_stays_text(field.type)) for field in table.schema])
+    try:
+        return pa.unify_schemas([schema, inferred], promote_options="permissive")
+    except pa.ArrowException:
+        return None
+
+
+def _parse(lines: Sequence[Line], schema: pa.Schema | None) -> pa.Table | None:
+    """Return a table with one row a line, or None where a line does not fit."""
+    joined = b"\n".join([line.text for line in lines])
+    try:
+        joined.decode()  # the parser lets ill-formed UTF-8 through
+        table = pajson.read_json(
+            pa.BufferReader(joined),
+            read_options=pajson.ReadOptions(use_threads=False, block_size=len(joined) + 1),
+            parse_options=pajson.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "error"
+            ),
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    return table if table.num_rows == len(lines) else None  # two objects on a line, or one over two lines
+
+
+def _refuse(
+    file: SourceFile, lines: Sequence[Line], schema_of: Callable[[Sequence[Line]], pa.Schema | None]
+) -> NoReturn:
+    """Raise the DatasetError of the first line with which `lines` do not fit: have no `schema_of`."""
+    good, bad = 0, len(lines)  # the longest prefix known to fit, the shortest known not to
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if schema_of(lines[:middle]) is None else (middle, bad)
+    line = lines[bad - 1]
+    reason = _reason(line, lambda some: schema_of([*lines[: bad - 1], *some]))
+    raise DatasetError(f"{file.name}, line {line.number}: {reason}; {_ADVICE}")
+
+
+def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None]) -> str:
+    try:
+        found = orjson.loads(line.text)
+    except orjson.JSONDecodeError:
+        return "not valid JSON (cut short, more than one value, or not UTF-8)"
+    if not isinstance(found, dict):
+        return f"a JSON {_json_type(found)}, not an object"
+    before = schema_with([])
+    assert before is not None
+    for name, value in found.items():
+        if schema_with([Line(number=line.number, text=orjson.dumps({name: value}))]) is not None:
+            continue
+        if name in before.names:
+            declared = before.field(name).type
+            return f"field {name!r} is a JSON {_json_type(value)} that does not fit its column, {declared}"
+        near = ", ".join(by_likeness(name, before.names)[:10])
+        return f"field {name!r} is in none of the lines the schema was inferred from; its columns: {near}"
+    return "its fields cannot be read together (does one stand twice?)"
+
+
+def _json_type(value: object) -> str:
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _text_stays_text(kind: pa.DataType) -> pa.DataType:
+    """Undo the inference of timestamps: they would be written back in another form than they were read in."""
+    if pat.is_timestamp(kind) or pat.is_date(kind) or pat.is_time(kind):
+        return pa.string()
+    if pat.is_list(kind):
+        return pa.list_(_text_stays_text(kind.value_type))
+    if pat.is_struct(kind):
+        return pa.struct([pa.field(field.name, _text_stays_text(field.type)) for field in kind])
+    return kind
+
+
+def _pieces(file: SourceFile) -> Iterator[list[Line]]:
+    """Yield the lines that are not blank, at most READ_ROWS_MAX and about PIECE_BYTES of them at a time."""
+    piece: list[Line] = []
+    size_bytes = 0
+    for number, text in enumerate(_lines(file), start=1):
+        if not text.strip():
+            continue
+        piece.append(Line(number=number, text=text))
+        size_bytes += len(text)
+        if len(piece) == READ_ROWS_MAX or size_bytes >= PIECE_BYTES:
+            yield piece
+            piece, size_bytes = [], 0
+    if piece:
+        yield piece
+
+
+def _lines(file: SourceFile) -> Iterator[bytes]:
+    complaint = f"{file.name} cannot be read: damaged, cut short, or not compressed as its name says"
+    with translated(complaint):
+        source = open_stream(file)
+    with source:
+        with translated(complaint):
+            block = source.read(READ_BYTES)
+        refuse_other_content(file, block, expected="JSON lines")
+        block = block.removeprefix(_BOM)
+        begun: list[bytes] = []
+        line_count = 0
+        while block:
+            first, *rest = block.split(b"\n")
+            begun.append(first)
+            if rest:
+                yield b"".join(begun)
+                yield from rest[:-1]
+                line_count += len(rest)
+                begun = [rest[-1]]
+            if sum(map(len, begun)) > LINE_BYTES_MAX:
+                raise DatasetError(f"{file.name}, line {line_count + 1}: longer than {LINE_BYTES_MAX} bytes")
+            with translated(complaint):
+                block = source.read(READ_BYTES)
+        yield b"".join(begun)

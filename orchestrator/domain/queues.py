@@ -1,0 +1,45 @@
+"""Which steps may stand in each other's way: four lanes, so that a long download never holds up a look at a batch.
+
+A fleet has a queue for each lane; the local runner has threads for the light lanes and for the heavy ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from orchestrator.domain.model import Step
+
+
+class Queue(StrEnum):
+    """A kind of work."""
+
+    CONTROL = "control"  # short questions to the ledger or the provider
+    TRANSFER = "transfer"  # requests on their way to the provider: as long as a create may last
+    PLAN = "plan"  # rows to request files: holds a slice of rows in memory
+    COLLECT = "collect"  # results to Parquet: holds a chunk's rows in memory
+
+
+QUEUE_OF: Final[Mapping[Step, Queue]] = MappingProxyType(
+    {
+        Step.REVIEW: Queue.CONTROL,
+        Step.POLL: Queue.CONTROL,
+        Step.CANCEL: Queue.CONTROL,
+        Step.RECOVER: Queue.CONTROL,
+        Step.SUBMIT: Queue.TRANSFER,
+        Step.PLAN: Queue.PLAN,
+        Step.RETRY: Queue.PLAN,
+        Step.SPLIT: Queue.PLAN,
+        Step.COLLECT: Queue.COLLECT,
+        Step.FINISH: Queue.COLLECT,
+        Step.SEAL: Queue.COLLECT,
+    }
+)
+HEAVY: Final = frozenset({Queue.PLAN, Queue.COLLECT})
+
+
+def steps_of(*queues: Queue) -> frozenset[Step]:
+    """Return the steps of these lanes."""
+    return frozenset(step for step, queue in QUEUE_OF.items() if queue in queues)

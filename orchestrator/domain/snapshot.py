@@ -1,0 +1,56 @@
+"""A job's books as a whole: what an audit reads of them, and what a recovery writes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.domain.model import Attempt, Chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A chunk with everything that hangs on it, of one moment."""
+
+    chunk: Chunk
+    attempts: tuple[Attempt, ...]  # in order
+    rows_by_shard: Mapping[int, int]
+    failed: int  # rows, by what is kept for each shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """A job's sums, of one moment, as they must add up."""
+
+    rows: int
+    refused: int
+    settled: int
+    succeeded: int
+    failed: int
+    waiting: int
+    resent: int
+    live: int  # requests of chunks that have not ended
+    retried: int  # requests of retry chunks
+    planning: int  # shards that are being planned
+    duplicate_batches: int  # batches that were found to be second ones of their create
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnevenShard:
+    """A shard whose own counts do not add up."""
+
+    shard_no: int
+    rows: int
+    refused: int
+    settled: int
+    covered: int  # requests of its chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A chunk as the work folder tells it."""
+
+    chunk: Chunk
+    attempts: tuple[Attempt, ...]
+    rows_by_shard: Mapping[int, int]
+    failed_by_shard: Mapping[int, int]

@@ -1,0 +1,41 @@
+"""Why a job does not go on by itself: what is held, what is refused, and who takes the account's room.
+
+`batches_in_flight_max` bounds the batches of an account, whichever job they are of.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.domain.model import ChunkState, Job, JobId
+from orchestrator.domain.progress import Totals
+from orchestrator.engine.workspace import Workspace
+
+UNSENT: Final = (ChunkState.PLANNED, ChunkState.UPLOADED)
+
+
+def needs_person(workspace: Workspace, job_id: JobId) -> bool:
+    """Say whether the job can only go on once a person has done something."""
+    totals, job = workspace.overview.totals(job_id), workspace.ledger.job(job_id)
+    if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
+        return True  # whatever is planned yet: nothing can be sent
+    if totals.live_chunks == 0 or totals.shards_planning:
+        return False
+    if totals.live_chunks == totals.unresolved_chunks:
+        return totals.waiting == 0
+    return is_idle(totals) and bool(workspace.admin.pause_reason(job.account, now=workspace.clock.now()))
+
+
+def is_idle(totals: Totals) -> bool:
+    """Say whether nothing of the job is under way: it is unsent, held, or over."""
+    return totals.live_chunks == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
+
+
+def at_capacity(workspace: Workspace, job: Job, totals: Totals) -> list[JobId] | None:
+    """Return the other jobs whose held creates, with this one's own, take all of the account's room; None: there is
+    room, or will be when batches end."""
+    room = job.policy.batches_in_flight_max - totals.unresolved_chunks
+    if room > 0 and not (totals.shards_planning or any(totals.chunks.get(state) for state in UNSENT)):
+        return None  # it wants none
+    held = {other: counts[ChunkState.UNRESOLVED] for other, counts in workspace.admin.others_in_flight(job.id).items()}
+    return [other for other, count in held.items() if count] if sum(held.values()) >= room else None

@@ -1,0 +1,101 @@
+"""Opening a work folder: its ledger, whether it is the folder that all see, whether its store can be relied on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from orchestrator import settings as configuration
+from orchestrator.domain.errors import ConfigError
+from orchestrator.engine.job_context import JobContext
+from orchestrator.engine.workspace import Workspace
+from orchestrator.ledger.db.database import open_ledger
+from orchestrator.ports import JobFiles
+from orchestrator.storage import permissions
+from orchestrator.storage.location import is_url, join, parent_and_name
+from orchestrator.storage.open import check_place, open_job_files
+
+LEDGER: Final = "ledger.db"
+LOCK: Final = "runner.lock"
+MARK: Final = "_ledger"  # in a work folder: which ledger's files it holds
+WORK_MARK: Final = "work_mark"
+SQLITE: Final = "sqlite:///"
+
+
+def open_workspace(work: str, ledger_url: str, environment: Mapping[str, str]) -> Workspace:
+    """Open, or make, a work folder and its ledger. Raises LedgerError or ConfigError."""
+    if not is_url(work):
+        _make_folder(Path(work))
+    if not ledger_url and is_url(work):
+        raise ConfigError(
+            f"the work folder {work} is in an object store, so the ledger needs a place of its own: set "
+            "ORCHESTRATOR_LEDGER_URL to postgresql://…, or, where one machine does all the work, to sqlite:////a/file"
+        )
+    database = open_ledger(ledger_url or f"{SQLITE}{join(work, LEDGER)}")
+    path = None if database.is_shared else Path(ledger_url.removeprefix(SQLITE) or join(work, LEDGER))
+    workspace = Workspace(work=work, database=database, environment=environment, lock=path and path.with_name(LOCK))
+    if ledger_url:
+        _bind(workspace)
+    return workspace
+
+
+def _bind(workspace: Workspace) -> None:
+    """Make sure that the work folder is the one that this ledger's files are in. Raises ConfigError.
+
+    A ledger that lies elsewhere could be opened with any folder: an empty one, or one that only this machine sees.
+    """
+    job_files, candidate = work_files(workspace.work), workspace.clock.token()
+    with job_files.create(MARK) as file:
+        file.write(candidate.encode())
+    with job_files.open(MARK) as file:
+        found = file.read().decode()
+    known = workspace.fleet.remember(WORK_MARK, found)
+    if found == known:
+        return
+    if found == candidate:
+        job_files.remove(MARK)
+    workspace.close()
+    raise ConfigError(
+        f"the work folder {workspace.work} is not the one that the ledger's files are in, as far as this machine sees: "
+        "all machines of a fleet need one folder that they share, or one in an object store (ORCHESTRATOR_WORK)"
+    )
+
+
+def work_files(work: str) -> JobFiles:
+    """Return the files of a work folder, once it is known that its store can be relied on. Raises ConfigError."""
+    check_place(work)
+    return open_job_files(work)
+
+
+def files_at(location: str) -> JobFiles:
+    """Return the files of a location, to be read."""
+    return open_job_files(location)
+
+
+def check_places(tools: JobContext) -> None:
+    """Raise ConfigError where the store of the work folder or of the output cannot be relied on."""
+    for location in sorted({tools.work, parent_and_name(tools.output_folder)[0]}):
+        check_place(location)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        permissions.make_folder(folder)
+    except OSError as error:
+        raise ConfigError(f"the work folder {folder} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def opened_workspace(work: str, *, must_exist: bool = False) -> Iterator[Workspace]:
+    """Open a work folder and its ledger for the length of a block."""
+    settings = configuration.load(os.environ)
+    if must_exist and not is_url(work) and not settings.ledger_url and not Path(work).is_dir():
+        raise ConfigError(f"there is no work folder {work}: run a job first, or name the folder with --work")
+    workspace = open_workspace(work, settings.ledger_url, os.environ)
+    try:
+        yield workspace
+    finally:
+        workspace.close()

@@ -1,0 +1,152 @@
+"""What makes a job this job and no other, and everything needed to go on with it: the content of `job.json`.
+
+Rule 1: the digest covers what changes an answer or who gives it (the dataset, the body, the dialect, the address, the
+        shards), and nothing else: not policy, not the names of keys, not paths.
+Rule 2: no secret is in it: a key is known by the name of its environment variable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+from orchestrator.domain import custom_id
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import JobId
+from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
+from orchestrator.domain.policy import OutputOptions, Price
+from orchestrator.settings import ProviderSettings
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A job, as kept."""
+
+    name: str
+    dataset: str  # where it lies
+    fingerprint: str
+    model: str
+    body: Mapping[str, Any] | None  # None: a function makes it
+    render: str = ""  # what tells that function from another
+    provider: ProviderSettings
+    shard_rows: int
+    shard_bytes: int
+    output: str = ""  # "": in the job's own folder
+    output_options: OutputOptions = field(default_factory=OutputOptions)
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        identity = {
+            "format": FORMAT,
+            "dataset": self.fingerprint,
+            "model": self.model,
+            "body": self.body,
+            "render": self.render,
+            "dialect": self.provider.dialect,
+            "base_url": self.provider.base_url.rstrip("/"),
+            "shards": [self.shard_rows, self.shard_bytes],
+        }
+        return hashlib.sha256(_canonical(identity).encode()).hexdigest()
+
+    @property
+    def job_id(self) -> JobId:
+        """`<name>-<8 hex of the digest>`."""
+        return JobId(f"{self.name}-{self.digest[: custom_id.DIGEST_LENGTH]}")
+
+    @property
+    def price(self) -> Price | None:
+        """What the model costs, where that is known."""
+        return self.provider.prices.get(self.model)
+
+    @property
+    def output_tokens_max(self) -> int:
+        """How long an answer may be, for estimates."""
+        wanted = (self.body or {}).get("max_tokens")
+        return wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
+
+    def to_json(self) -> str:
+        """Return the spec as JSON text."""
+        return json.dumps({"format": FORMAT, "job_id": self.job_id} | asdict(self), default=str, indent=2)
+
+
+def from_json(text: str) -> Spec:
+    """Return the spec that `to_json` wrote."""
+    values = json.loads(text)
+    provider = values["provider"]
+    prices = {
+        model: Price(input_usd=Decimal(price["input_usd"]), output_usd=Decimal(price["output_usd"]))
+        for model, price in provider["prices"].items()
+    }
+    known = {name: value for name, value in values.items() if name not in ("format", "job_id")}
+    return Spec(
+        **known
+        | {
+            "provider": ProviderSettings(**provider | {"prices": prices}),
+            "output_options": OutputOptions(**values["output_options"]),
+        }
+    )
+
+
+def render_mark(function: Callable[..., Any]) -> str:
+    """Return what tells one row function from another: its name, its text (or code), and the values it was given.
+
+    Raises ConfigError for a function that holds a value which cannot be told apart so; two jobs must not pass for one.
+    """
+    if isinstance(function, partial):
+        given = f"{_value_text(function.args)}{_value_text(function.keywords)}"
+        return f"{render_mark(function.func)}:{hashlib.sha256(given.encode()).hexdigest()[:16]}"
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    try:
+        content = inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        content = "" if code is None else _code_text(code)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    content += _value_text((cells, getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)))
+    return f"{name}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _value_text(value: object) -> str:
+    """Return a value that a function holds, spelled the same in every process. Raises ConfigError."""
+    if value is None or isinstance(value, str | bytes | int | float | Decimal | Path):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_value_text, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{_value_text(key)}:{_value_text(item)}' for key, item in value.items())}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{','.join(sorted(map(_value_text, value)))}}}"
+    if isinstance(value, ModuleType | type):
+        return value.__name__
+    if callable(value):
+        return render_mark(value)
+    raise ConfigError(
+        f"render holds a {type(value).__name__}, which cannot be told from another one in a later run: "
+        "make what it needs a module-level name, or give it as text, numbers, lists or dicts"
+    )
+
+
+def _code_text(code: CodeType) -> str:
+    """Return what a function does, spelled the same in every process: no addresses, no order of a set."""
+    constants = []
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            constants.append(_code_text(constant))
+        else:
+            constants.append(str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant))
+    return repr((code.co_code.hex(), code.co_names, constants))
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -1,0 +1,213 @@
+"""An open work folder: its ledger, the tools of its jobs, and every step bound to what it takes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.batches.cancel import cancel
+from orchestrator.batches.poll import poll
+from orchestrator.batches.recover import recover
+from orchestrator.batches.submit import submit
+from orchestrator.collector.collect import collect
+from orchestrator.collector.finish import finish
+from orchestrator.collector.seal import seal
+from orchestrator.dataset.dataset import Dataset
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.model import Claim, Job, JobId, Step
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.queues import Queue
+from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.engine import spec as specs
+from orchestrator.engine.job_context import JobContext, RowFunction, connect, limits_of, planning_of
+from orchestrator.engine.spec import Spec
+from orchestrator.ledger.admin import SqlAdmin
+from orchestrator.ledger.clock import LedgerClock, clock_skew_s
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.restore import SqlRestore
+from orchestrator.ledger.snapshot import SqlSnapshot
+from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.totals import SqlOverview
+from orchestrator.ledger.workers import SqlWorkers
+from orchestrator.planner.plan import Planning, plan
+from orchestrator.planner.retry import Gathering, retry
+from orchestrator.planner.review import review
+from orchestrator.planner.split import split
+from orchestrator.ports import Provider
+from orchestrator.settings import ProviderSettings
+
+CONTEXTS_MAX: Final = 64  # jobs whose tools are kept; a fleet's worker may meet many in its life
+
+
+@dataclass
+class Workspace:
+    """An open work folder: its ledger, and the tools for each of its jobs."""
+
+    work: str  # a location
+    database: Database
+    environment: Mapping[str, str] = field(repr=False)
+    lock: Path | None = None  # what the processes at work on an SQLite ledger hold
+    _contexts: dict[JobId, JobContext] = field(default_factory=dict)
+    _providers: dict[tuple[object, ...], Provider] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def clock(self) -> LedgerClock:
+        """The time at the ledger."""
+        return LedgerClock(self.database)
+
+    @property
+    def ledger(self) -> SqlLedger:
+        """The ledger, for steps."""
+        return SqlLedger(self.database)
+
+    @property
+    def fleet(self) -> SqlWorkers:
+        """The ledger, for the processes of a fleet."""
+        return SqlWorkers(self.database)
+
+    @property
+    def overview(self) -> SqlOverview:
+        """The ledger, for sums."""
+        return SqlOverview(self.database)
+
+    @property
+    def snapshot(self) -> SqlSnapshot:
+        """The ledger, for who reads it whole."""
+        return SqlSnapshot(self.database)
+
+    @property
+    def restore(self) -> SqlRestore:
+        """The ledger, for who writes a lost job back."""
+        return SqlRestore(self.database)
+
+    @property
+    def admin(self) -> SqlAdmin:
+        """The ledger, for people."""
+        return SqlAdmin(self.database)
+
+    def tools(self, job_id: JobId) -> JobContext:
+        """Return the tools of a job, made from its spec in the ledger where nobody has given a newer one."""
+        return self._context_of(self.ledger.job(job_id))
+
+    def _context_of(self, job: Job) -> JobContext:
+        with self._lock:
+            known = self._contexts.pop(job.id, None)
+            if known is None or known.text != job.spec:  # opened again, perhaps at another place or price
+                spec = specs.from_json(job.spec)
+                render = known.render if known is not None else None
+                known = JobContext(spec=spec, text=job.spec, work=self.work, connect=self.provider, render=render)
+            self._contexts[job.id] = known  # the one used last stands last
+            while len(self._contexts) > CONTEXTS_MAX:
+                del self._contexts[next(iter(self._contexts))]
+            return known
+
+    def equip(self, spec: Spec, *, render: RowFunction | None = None, source: Dataset | None = None) -> JobContext:
+        """Make the tools of a job from what its user has just given."""
+        tools = JobContext(
+            spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
+        )
+        with self._lock:
+            self._contexts[spec.job_id] = tools
+        return tools
+
+    def provider(self, settings: ProviderSettings) -> Provider:
+        """Return the provider behind a table of settings; jobs of one account share its connections."""
+        own = (settings.name, settings.dialect, settings.base_url, settings.api_key_env)
+        key = (*own, settings.create_s_max, settings.list_lag_s)
+        with self._lock:
+            if key not in self._providers:
+                self._providers[key] = connect(settings, self.environment)
+            return self._providers[key]
+
+    def skew_s(self) -> float:
+        """Return how far this machine's clock is ahead of the ledger's, seconds."""
+        return clock_skew_s(self.database)
+
+    def register(self, kind: Kind, host: str, queues: Sequence[Queue]) -> str:
+        """Enter this process among those at work on the ledger, and return its id there."""
+        now, worker_id = self.clock.now(), self.clock.token()
+        member = WorkerProcess(
+            id=worker_id,
+            host=host,
+            pid=os.getpid(),
+            kind=kind,
+            queues=tuple(queues),
+            version=version(),
+            started_at=now,
+            seen_at=now,
+        )
+        self.fleet.register(member, now=now)
+        return worker_id
+
+    def perform(self, claim: Claim) -> None:
+        """Run the step that was claimed. One that lost a race gives its unit back, for somebody to decide anew."""
+        step, names = _STEPS[claim.step]
+        job = self.ledger.job(claim.unit.job_id)
+        context = StepContext(workspace=self, tools=self._context_of(job), policy=job.policy)
+        try:
+            step(claim, **{name: getattr(context, name) for name in names})
+        except LeaseLost:
+            with suppress(LeaseLost):  # it was the claim itself that was lost
+                self.give_back(claim)
+            raise
+
+    def give_back(self, claim: Claim) -> None:
+        """Let go of a claim without a word on its unit. Raises LeaseLost, LedgerError."""
+        self.ledger.record(claim, now=self.clock.now())
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Everything that any step of one job takes, under the job's present policy."""
+
+    workspace: Workspace
+    tools: JobContext
+    policy: Policy
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what does not depend on the policy: the workbench's own, or the job's."""
+        owner = self.workspace if name in ("ledger", "overview", "clock") else self.tools
+        return getattr(owner, name)
+
+    @property
+    def planning(self) -> Planning:
+        """What a plan is made from."""
+        return planning_of(self.tools, self.policy)
+
+    @property
+    def gathering(self) -> Gathering:
+        """What retry chunks are made with."""
+        return Gathering(limits=limits_of(self.policy), costing=self.tools.costing, reader=self.tools.reader)
+
+
+def version() -> str:
+    """Return the program's version."""
+    return metadata.version("batch-orchestrator")
+
+
+# Each step, and the names of what it takes; `StepContext` has them all.
+_STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
+    Step.PLAN: (plan, ("ledger", "overview", "job_files", "planning", "clock")),
+    Step.SUBMIT: (submit, ("ledger", "overview", "job_files", "provider", "clock")),
+    Step.RECOVER: (recover, ("ledger", "overview", "job_files", "provider", "clock")),
+    Step.POLL: (poll, ("ledger", "provider", "clock")),
+    Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
+    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock")),
+    Step.SPLIT: (split, ("ledger", "job_files", "costing", "reader", "clock")),
+    Step.REVIEW: (review, ("ledger", "overview", "clock")),
+    Step.RETRY: (retry, ("ledger", "overview", "job_files", "gathering", "clock")),
+    Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock")),
+    Step.SEAL: (seal, ("ledger", "overview", "finishing", "clock")),
+}

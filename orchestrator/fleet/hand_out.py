@@ -1,0 +1,55 @@
+"""Handing out: claim what is due in the ledger, commit, then send. Whoever does it, however often, nothing is doubled.
+
+Rule 1: a queue is kept short: what waits in one is claimed, and nobody else may look at it meanwhile.
+Rule 2: a claim that was not sent, or whose message was lost, is free again after EXPIRES_S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from orchestrator.domain.model import Claim
+from orchestrator.domain.queues import Queue, steps_of
+from orchestrator.fleet.broker import EXPIRES_S
+from orchestrator.ports import Clock, Ledger
+
+# Not more than a few processes work off well before the messages expire.
+LENGTH_MAX: Final[Mapping[Queue, int]] = MappingProxyType(
+    {Queue.CONTROL: 64, Queue.TRANSFER: 8, Queue.PLAN: 4, Queue.COLLECT: 8}
+)
+
+
+class Outlet(Protocol):
+    """Where messages go: `orchestrator.fleet.broker.Queues`."""
+
+    def lengths(self) -> Mapping[Queue, int]:
+        """Return how many messages wait in each lane."""
+        ...
+
+    def send(self, claims: Iterable[Claim]) -> None:
+        """Send what was claimed to its lanes."""
+        ...
+
+
+def hand_out(ledger: Ledger, clock: Clock, broker: Outlet, served: Collection[Queue]) -> int:
+    """Fill up every queue that is half empty with due steps; return how many were sent.
+
+    Args:
+        served: those that somebody serves. What is due in another stays where an autoscaler sees it: in the ledger.
+    """
+    now, sent = clock.now(), 0
+    due = ledger.due(now=now) & steps_of(*served)
+    if not due:
+        return sent
+    for queue, length in broker.lengths().items():
+        room = LENGTH_MAX[queue] - length
+        steps = due & steps_of(queue)
+        if not steps or room * 2 < LENGTH_MAX[queue]:
+            continue
+        claims = ledger.claim(steps, limit=room, now=clock.now(), lease_s=EXPIRES_S)
+        if claims:
+            broker.send(claims)
+            sent += len(claims)
+    return sent

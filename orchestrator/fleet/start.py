@@ -1,0 +1,180 @@
+"""How a process joins the fleet: its setup is checked, its ledger opened, and it says that it is there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Final
+
+import typer
+from celery import bootsteps
+from celery.signals import worker_shutting_down
+
+from orchestrator import settings as configuration
+from orchestrator.domain.errors import LedgerAway
+from orchestrator.domain.queues import HEAVY, Queue
+from orchestrator.domain.workers import Kind
+from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
+from orchestrator.engine.opening import open_workspace
+from orchestrator.engine.workspace import Workspace
+from orchestrator.fleet import beat, checks
+from orchestrator.fleet.app import app
+from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
+from orchestrator.fleet.intake import close_to_strangers
+from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
+from orchestrator.fleet.process import FleetProcess, become
+from orchestrator.log import STOP_FORCED, WORKER_STARTED, logger, printable
+from orchestrator.settings import Settings
+
+LEDGER_WAIT_S: Final = 60.0
+LEDGER_AGAIN_S: Final = 2.0
+# What Celery imports when a worker is made: where several are forked from one process, it is to have them before.
+WORKER_PARTS: Final = (
+    "celery.apps.worker",
+    "celery.concurrency.thread",
+    "kombu.transport.redis",
+    "orchestrator.fleet.tasks",
+)
+STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
+
+
+@contextmanager
+def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings]:
+    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
+
+    A ledger that cannot be reached is waited for, for a while; the broker's is waited for as long as it takes.
+    """
+    settings = configuration.load(os.environ)
+    refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
+    until = time.monotonic() + LEDGER_WAIT_S
+    while True:
+        with ExitStack() as stack:
+            try:
+                _join(stack, kind, queues, loop, settings)
+            except LedgerAway as error:
+                if time.monotonic() > until:
+                    raise
+                say(f"{error}\ntrying again")
+            else:
+                logger().info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
+                yield settings
+                return
+        time.sleep(LEDGER_AGAIN_S)
+
+
+def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, settings: Settings) -> None:
+    workspace = stack.enter_context(closing(open_workspace(settings.work, settings.ledger_url, os.environ)))
+    broker = stack.enter_context(closing(Broker(settings.broker_url)))
+    stack.enter_context(_lock_of(workspace))
+    here, ledger_id = checks.host(), _check(workspace, broker, settings)
+    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app)))
+    pulse = Pulse(
+        workspace=workspace,
+        broker=broker,
+        ledger_id=ledger_id,
+        host=here,
+        register=lambda: workspace.register(kind, here, queues),
+        loop=loop,
+        heartbeat=settings.heartbeat,
+    )
+    pulse.start()
+    stack.callback(pulse.stop)
+
+
+@contextmanager
+def _lock_of(workspace: Workspace) -> Iterator[None]:
+    if workspace.lock is None:
+        yield
+    else:
+        with one_of_many(workspace.lock):
+            yield
+
+
+def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
+    """Refuse what would lose work or time in silence; return the ledger's own name."""
+    here, now, place = checks.host(), workspace.clock.now(), place_of(settings.broker_url)
+    checks.refuse_skew(workspace.skew_s())
+    if workspace.lock is not None:
+        checks.refuse_other_hosts(here, [member.host for member in workspace.fleet.alive(now=now)])
+    ledger_id = workspace.fleet.ledger_id()
+    try:
+        owner = broker.mark(ledger_id, here)
+    except UNREACHABLE as error:
+        say(f"the broker {place} does not answer ({type(error).__name__}): waiting for it")
+    else:
+        checks.refuse_other_ledger(place, ledger_id, owner)
+    return ledger_id
+
+
+class LoopTurns(bootsteps.StartStopStep):
+    """Notes, from within the worker's loop, that it turns."""
+
+    requires = ("celery.worker.components:Timer",)
+    loop = Loop()
+
+    def start(self, parent: Any) -> None:
+        """Note it every few seconds."""
+        self.loop.waits_for_broker = lambda: parent.consumer is not None and parent.consumer.connection is None
+        self._entry = parent.timer.call_repeatedly(PULSE_S, self.loop.turn)
+
+    def stop(self, _parent: Any) -> None:
+        """Note it no longer."""
+        self._entry.cancel()
+
+
+def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
+    """Work on these lanes until told to stop, and return the exit code."""
+    is_heavy = not HEAVY.isdisjoint(queues)
+    # Celery warns root because a pickled message can run any program; here only JSON is taken.
+    warnings.filterwarnings("ignore", message=".*superuser privileges")
+    with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
+        worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+        close_to_strangers(app)
+        app.steps["worker"].add(LoopTurns)
+        worker = app.Worker(
+            hostname=f"{'-'.join(queues)}.{os.getpid()}@{checks.host().partition('#')[0]}",
+            queues=[queue.value for queue in queues],
+            concurrency=threads or (min(HEAVY_MAX, settings.threads) if is_heavy else settings.threads),
+            loglevel="WARNING",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
+
+
+def _end_after(limit_s: float) -> None:
+    """End the process where steps under way take longer than this: what they did stands in the ledger."""
+
+    def end() -> None:
+        logger().error(STOP_FORCED, after_s=limit_s)
+        os._exit(STUCK)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+
+
+def preload() -> None:
+    """Import what every worker needs, once for all that are forked from this process."""
+    for name in WORKER_PARTS:
+        importlib.import_module(name)
+
+
+def run_beat() -> int:
+    """Send ticks until told to stop, and return the exit code."""
+    with joined(Kind.BEAT, (), beat.LOOP):
+        app.Beat(loglevel="WARNING", quiet=True).run()
+    return 0
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    typer.echo(printable(text), err=True)

@@ -1,0 +1,46 @@
+"""What the messages call: look for work that is due; run one step of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.domain.errors import LeaseLost, LedgerError, StorageError, public_message
+from orchestrator.domain.model import Claim
+from orchestrator.fleet.app import ADVANCE, TICK, app
+from orchestrator.fleet.process import FleetProcess, claim_of, this_process
+from orchestrator.log import LEDGER_LOST, MESSAGE_REFUSED, STEP_FAILED, STEP_YIELDED, logger
+
+INTAKE: Final = "orchestrator.fleet.intake:strategy"
+FAILURES_MAX: Final = 5  # of one step of one unit within an hour, before its job is stopped
+
+
+@app.task(name=TICK, Strategy=INTAKE)
+def tick() -> None:
+    """Hand out what is due."""
+    this_process().hand_out()
+
+
+@app.task(name=ADVANCE, Strategy=INTAKE)
+def advance(*message: object) -> None:
+    """Run the step that was handed out, and hand out what has become due by it."""
+    try:
+        claim = claim_of(message)
+    except ValueError as error:
+        logger().warning(MESSAGE_REFUSED, reason=str(error))
+        return
+    _perform(this_process(), claim)
+    this_process().hand_out()
+
+
+def _perform(process: FleetProcess, claim: Claim) -> None:
+    """Run a step; whatever it raises is noted in the ledger, where people look, and never stops the worker."""
+    try:
+        process.perform(claim)
+    except LeaseLost:
+        logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
+    except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
+        logger().warning(LEDGER_LOST, step=claim.step, unit=str(claim.unit), error=str(error))
+    except Exception as error:  # noqa: BLE001 - one bad step must not end a worker that serves many jobs
+        words = public_message(error)
+        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
+        process.note_failure(claim, words, failures_max=None if isinstance(error, StorageError) else FAILURES_MAX)

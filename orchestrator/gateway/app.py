@@ -1,0 +1,265 @@
+"""The routes: OneRouter's three, OpenAI's, the result files, and a few of our own for tests and people.
+
+    POST /v1/batches                  GET /v1/batches/{id}             POST /v1/batches/{id}/cancel
+    OpenAI's, of which the three above are three too: see openai_routes
+    GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          no key, as the real ones
+    GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
+    GET  /healthz, /openapi.json                                       no key
+
+Rule 1: any other path or verb is 404 in the documented envelope. Which there are stands in `operations`.
+Rule 2: the event loop waits for nothing but sockets; disk, SQLite and settling happen in threads, settling in one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from orchestrator.gateway import overview
+from orchestrator.gateway.clock import Clock, WallClock
+from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, status_object
+from orchestrator.gateway.faults import CreateFaults, Fault, FaultPlanError, StatusFaults, decode_plan, encode_plan
+from orchestrator.gateway.intake import RequestRefused, receive_body
+from orchestrator.gateway.openai_intake import OpenAIRefused, order_in
+from orchestrator.gateway.openai_routes import OpenAIRoutes, refused
+from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
+from orchestrator.gateway.openapi import document
+from orchestrator.gateway.operations import OPERATIONS
+from orchestrator.gateway.service import CREATE_REFUSALS, Service
+from orchestrator.gateway.settings import GatewayConfig, ResultMode
+from orchestrator.gateway.states import Standing
+from orchestrator.gateway.store import Batch
+from orchestrator.gateway.wire import FileAnswer, LostAnswer
+
+JSON: Final = "application/json"
+JSONL: Final = "application/jsonl"
+FILES_ROOT: Final = "/v1/files"
+LIST: Final = ("/v1/batches", "GET")
+RESULT_ROOT: Final = "/resource/batch-llm/azure-batch"
+DIGEST_LENGTH: Final = 8
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
+    """Return the server as an ASGI application; `app.state.service` is what to close when it is done.
+
+    Raises StateFolderInUse if another server has the state folder.
+    """
+    service = Service(config, clock or WallClock())
+    routes = _Routes(service)
+    openai = routes.openai
+    handlers: dict[str, Handler] = {
+        "create": routes.create,
+        "list": openai.batches,
+        "status": routes.status,
+        "cancel": routes.cancel,
+        "upload": openai.upload,
+        "files": openai.files,
+        "file": openai.file,
+        "delete": openai.delete,
+        "content": openai.content,
+        "download": routes.download,
+        "bill": routes.bill,
+        "batches": routes.batches,
+        "faults": routes.faults,
+        "set_faults": routes.set_faults,
+        "healthz": routes.healthz,
+        "openapi": routes.description,
+    }
+    app = Starlette(
+        routes=[
+            Route(operation.route or operation.path, handlers[operation.name], methods=[operation.method])
+            for operation in OPERATIONS
+        ],
+        exception_handlers={RequestRefused: _refused, HTTPException: _no_route},
+    )
+    # A client that adds a slash asks for a path that is not documented: a redirect would hide it, and repeat a create.
+    app.router.redirect_slashes = False
+    app.state.service = service
+    app.state.openai = openai.openai
+    return app
+
+
+class _Routes:
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.openai = OpenAIRoutes(OpenAIService(service), self._require_key)
+
+    async def create(self, request: Request) -> Response:
+        self._require_key(request)
+        arrived = self.service.arrival_path()
+        try:
+            await receive_body(request.stream(), arrived, self.service.config.size_bytes_max)
+            order = await asyncio.to_thread(order_in, arrived)
+            if order is not None:
+                return await self.openai.create(order)
+            accepted = await asyncio.to_thread(self.service.accept, arrived)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it; a half-sent create never happened
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                arrived.unlink()
+        faults = self.service.plan.create
+        if accepted.fault is not None:
+            if accepted.fault.name == "hang":
+                return LostAnswer(self.service.clock, faults.hang_s)
+            return _faulty(self.service.clock, accepted.fault, faults)
+        assert accepted.batch is not None
+        return _json(create_envelope(accepted.batch))
+
+    async def status(self, request: Request) -> Response:
+        self._require_key(request)
+        batch_id = request.path_params["batch_id"]
+        if is_openai_id(batch_id):
+            return await self.openai.status(batch_id)
+        look = await asyncio.to_thread(self.service.look, batch_id)
+        faults = self.service.plan.status
+        if look.fault is not None and look.fault.name not in {"stale", "unknown"}:
+            if look.fault.name == "not_found":
+                raise RequestRefused(404, "no such batch")
+            return _faulty(self.service.clock, look.fault, faults)
+        if look.fault is not None and look.fault.name == "unknown":
+            odd = Standing(word=faults.unknown_word, percent=look.standing.percent, is_ended=False)
+            return self._status(look.batch, odd, result_url="")
+        if not look.standing.is_ended:
+            return self._status(look.batch, look.standing, result_url="")
+        batch = await self._settled(look.batch)
+        if not batch.has_results or await asyncio.to_thread(self.service.hides_results, batch):
+            return self._status(batch, look.standing, result_url="")
+        if self.service.config.result_mode is not ResultMode.STATUS_OBJECT:
+            return await self._results(batch, is_stream=True)
+        base = self.service.config.results_url or str(request.base_url)
+        return self._status(batch, look.standing, result_url=base.rstrip("/") + _result_path(batch))
+
+    async def cancel(self, request: Request) -> Response:
+        self._require_key(request)
+        batch_id = request.path_params["batch_id"]
+        if is_openai_id(batch_id):
+            return await self.openai.cancel(batch_id)
+
+        async def effect() -> Response:
+            return _json(cancel_envelope(await asyncio.to_thread(self.service.cancel, batch_id)))
+
+        return await self.openai.guarded("cancel", effect, _failed)
+
+    async def download(self, request: Request) -> Response:
+        # The path as it was sent: a client that decodes %2F and sends a slash asks for another file.
+        path = request.scope["raw_path"].decode("ascii", "replace")
+        batch_id = path.removeprefix(f"{RESULT_ROOT}%2F").rpartition("_")[0]
+        batch = await asyncio.to_thread(self.service.find, batch_id)
+        if path != _result_path(batch) or not (batch.is_settled and batch.has_results):
+            raise RequestRefused(404, "no such file")
+        if self.service.plan.download.refuse_key and "authorization" in request.headers:
+            raise RequestRefused(400, "this link takes no Authorization header")
+        return await self._results(batch, is_stream=False)
+
+    async def bill(self, request: Request) -> Response:
+        self._require_key(request)
+        return _json(await self._in_settling_thread(overview.bill, self.service, self.openai.openai))
+
+    async def batches(self, request: Request) -> Response:
+        self._require_key(request)
+        return _json(
+            {"batches": await asyncio.to_thread(lambda: list(overview.batches(self.service, self.openai.openai)))}
+        )
+
+    async def faults(self, request: Request) -> Response:
+        self._require_key(request)
+        return Response(encode_plan(self.service.plan), media_type=JSON)
+
+    async def set_faults(self, request: Request) -> Response:
+        self._require_key(request)
+        try:
+            plan = decode_plan(await request.body())
+        except FaultPlanError as error:
+            raise RequestRefused(400, f"fault plan: {error}") from error
+        await asyncio.to_thread(self.service.set_plan, plan)
+        return Response(encode_plan(self.service.plan), media_type=JSON)
+
+    async def healthz(self, _request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def description(self, _request: Request) -> Response:
+        return _json(document())
+
+    def _require_key(self, request: Request) -> None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self.service.config.api_key.encode()):
+            raise RequestRefused(401, "missing or unknown API key: send Authorization: Bearer <key>")
+
+    def _status(self, batch: Batch, standing: Standing, *, result_url: str) -> Response:
+        off_by = self.service.plan.status.counts_off_by
+        shown = status_object(batch, standing, result_url=result_url, counts_off_by=off_by)
+        if self.service.config.result_mode is ResultMode.JSONL_STREAM:
+            return Response(msgspec.json.encode(shown) + b"\n", media_type=JSONL)
+        return _json(shown)
+
+    async def _results(self, batch: Batch, *, is_stream: bool) -> Response:
+        fault = await asyncio.to_thread(self.service.download_fault, batch, is_stream=is_stream)
+        if fault is not None and fault.name == "refuse":
+            raise RequestRefused(fault.status, "simulated failure of the file host")
+
+        async def when_whole() -> None:
+            await asyncio.to_thread(self.service.count_whole_download, batch)
+
+        path = self.service.store.result_path(batch.batch_id)
+        return FileAnswer(path, self.service.delivery(fault), self.service.clock, when_whole)
+
+    async def _settled(self, batch: Batch) -> Batch:
+        return batch if batch.is_settled else await self._in_settling_thread(self.service.settle, batch.batch_id)
+
+    async def _in_settling_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.service.settling, call, *arguments)
+
+
+def _result_path(batch: Batch) -> str:
+    return f"{RESULT_ROOT}%2F{batch.batch_id}_{batch.digest[:DIGEST_LENGTH]}.jsonl"
+
+
+def _faulty(clock: Clock, fault: Fault, table: CreateFaults | StatusFaults) -> Response:
+    """Return the answer of a fault that has one answer wherever it strikes."""
+    message = f"simulated fault: {fault.name}"
+    match fault.name:
+        case "lost" | "late":
+            return LostAnswer(clock)
+        case "error_body":
+            return _json(error_envelope(table.body_code, message))
+        case "code_body":
+            return _json({"code": table.body_code, "message": message})
+    answer = _json(error_envelope(fault.status, message), fault.status)
+    if fault.name in CREATE_REFUSALS and table.retry_after_s is not None:
+        answer.headers["retry-after"] = f"{table.retry_after_s:g}"
+    return answer
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
+
+
+def _failed(status: int, message: str) -> Response:
+    return _json(error_envelope(status, message), status)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRefused)
+    is_openai_route = request.url.path.startswith(FILES_ROOT) or (request.url.path, request.method) == LIST
+    if is_openai_route or isinstance(error, OpenAIRefused):
+        return refused(error)
+    return _json(error_envelope(error.status, str(error)), error.status)
+
+
+async def _no_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json(error_envelope(404, "no such route"), 404)

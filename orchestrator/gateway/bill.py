@@ -1,0 +1,68 @@
+"""The bill, added up: who was answered, what it cost, and who paid twice.
+
+A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* when the fault plan took
+every answer but the last away: its line was missing, unreadable or somebody else's, or the result file of its batch was
+withheld or cut and never once handed out whole. A lost answer to a create is no excuse: whoever created the batch again
+did so without knowing.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any, Final
+
+from orchestrator.gateway.envelopes import fees_text
+from orchestrator.gateway.store import DENIED_DOWNLOADS, NOT_BILLED, WHOLE_DOWNLOADS, WITHHELD, Store
+
+EXAMPLES_MAX: Final = 20
+
+PAID_TWICE: Final = f"""
+WITH twice AS (
+    SELECT custom_id, body FROM items WHERE outcome != {NOT_BILLED} GROUP BY custom_id, body HAVING count(*) > 1
+)
+SELECT items.custom_id, items.body, batches.batch_id,
+    items.outcome = {WITHHELD}
+    OR (batches.batch_id IN (SELECT batch_id FROM occasions WHERE name = '{DENIED_DOWNLOADS}')
+        AND batches.batch_id NOT IN (SELECT batch_id FROM occasions WHERE name = '{WHOLE_DOWNLOADS}'))
+FROM items JOIN twice USING (custom_id, body) JOIN batches USING (task_id)
+WHERE items.outcome != {NOT_BILLED} ORDER BY items.custom_id, items.body, items.task_id, items.row_no
+"""  # noqa: S608 - constants of ours
+SAME_BODY: Final = f"""
+SELECT count(*) FROM (
+    SELECT body FROM items WHERE outcome != {NOT_BILLED} GROUP BY body HAVING min(custom_id) != max(custom_id)
+)
+"""  # noqa: S608
+SAME_CUSTOM_ID: Final = f"""
+SELECT count(*) FROM (
+    SELECT custom_id FROM items WHERE outcome != {NOT_BILLED} GROUP BY custom_id HAVING min(body) != max(body)
+)
+"""  # noqa: S608
+
+
+def bill(store: Store, now: float) -> dict[str, Any]:
+    """Return the bill of all settled batches; a create that is still on its way at `now` has not happened.
+
+    Keys: creates and batches (accepted), answers (billable), fees_usd (decimal string), paid_twice and excused (pairs),
+    same_body (params answered under several custom_ids), same_custom_id (custom_ids answered for several params), and
+    examples: up to 20 pairs that are not excused, then excused ones.
+    """
+    statement = "SELECT count(*), coalesce(sum(fees_micro_usd), 0) FROM batches WHERE submitted_at <= ?"
+    [(batch_count, fees_micro_usd)] = store.query(statement, now)
+    [(answer_count,)] = store.query(f"SELECT count(*) FROM items WHERE outcome != {NOT_BILLED}")  # noqa: S608
+    pairs: list[tuple[bool, str, list[str]]] = []
+    for (custom_id, _), answers in groupby(store.query(PAID_TWICE), key=lambda row: row[:2]):
+        paid = list(answers)
+        is_excused = all(row[3] for row in paid[:-1])
+        pairs.append((is_excused, str(custom_id), [str(row[2]) for row in paid]))
+    examples = sorted(pairs)[:EXAMPLES_MAX]
+    return {
+        "creates": batch_count,
+        "batches": batch_count,
+        "answers": answer_count,
+        "fees_usd": fees_text(fees_micro_usd),
+        "paid_twice": len(pairs),
+        "excused": sum(is_excused for is_excused, _, _ in pairs),
+        "same_body": store.query(SAME_BODY)[0][0],
+        "same_custom_id": store.query(SAME_CUSTOM_ID)[0][0],
+        "examples": [{"custom_id": custom_id, "batch_ids": batch_ids} for _, custom_id, batch_ids in examples],
+    }

@@ -1,0 +1,122 @@
+"""The documented JSON shapes, key for key: create, status, error.
+
+Absent ids are empty strings and absent times are null, counts are zero at the create, `start_time` stays 0 and fees are
+a decimal string of nine places of which six are used: all as OneRouter prints them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from orchestrator.gateway.states import Fate, Standing
+from orchestrator.gateway.store import Batch
+
+WINDOW_S: Final = 86_397  # 24 h less 3 s, as printed in the documentation
+ERROR_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "insufficient_credits",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    502: "bad_gateway",
+    503: "service_unavailable",
+}
+FAIL_REASONS: Final = {
+    Fate.FAIL: "batch input was rejected by the upstream",
+    Fate.TOKEN_LIMIT: "token_limit_exceeded: too many tokens are enqueued for this model",
+    Fate.FAIL_PARTIAL: "the upstream failed before all requests were run",
+    Fate.EXPIRE: "the completion window passed before all requests were run",
+}
+
+
+def error_envelope(code: int, message: str) -> dict[str, Any]:
+    """Return the documented error envelope."""
+    kind = ERROR_TYPES.get(code, "api_error" if code >= 500 else "invalid_request_error")
+    return {"error": {"code": code, "message": message, "type": kind, "param": ""}}
+
+
+def create_envelope(batch: Batch) -> dict[str, Any]:
+    """Return the answer to a create."""
+    created_at = int(batch.submitted_at)
+    return {
+        "batch": {
+            "cancelled_at": None,
+            "cancelling_at": None,
+            "completed_at": None,
+            "completion_window": "24h",
+            "created_at": created_at,
+            "endpoint": "",
+            "error_file_id": "",
+            "errors": None,
+            "expired_at": None,
+            "expires_at": created_at + WINDOW_S,
+            "failed_at": None,
+            "finalizing_at": None,
+            "id": batch.batch_id,
+            "in_progress_at": None,
+            "input_file_id": batch.file_id,
+            "metadata": None,
+            "object": "batch",
+            "output_file_id": "",
+            "request_counts": {"completed": 0, "failed": 0, "total": 0},
+            "status": "validating",
+        },
+        "batch_id": batch.batch_id,
+        "file": {
+            "bytes": batch.size_bytes,
+            "created_at": created_at,
+            "filename": "batch.jsonl",
+            "id": batch.file_id,
+            "object": "file",
+            "purpose": "batch",
+            "status": "processed",
+        },
+        "file_id": batch.file_id,
+        "task_id": batch.task_id,
+        "task_status": "NOT_START",
+    }
+
+
+def cancel_envelope(batch: Batch) -> dict[str, Any]:
+    """Return the answer to a cancel: nobody documents it but for the word `canceling`."""
+    envelope = create_envelope(batch)
+    assert batch.cancelled_at is not None
+    envelope["batch"] |= {"cancelling_at": int(batch.cancelled_at), "status": "cancelling"}
+    return envelope | {"processing_status": "canceling", "task_status": "IN_PROGRESS"}
+
+
+def status_object(batch: Batch, standing: Standing, *, result_url: str, counts_off_by: int) -> dict[str, Any]:
+    """Return the status of a batch; its figures show once it has ended."""
+    fail_reason = FAIL_REASONS.get(Fate(batch.fate), "") if standing.is_ended else ""
+    running = batch.total * standing.percent // 100
+    shown = {
+        "batch_id": batch.batch_id,
+        "completed_count": (batch.completed if standing.is_ended else running) + counts_off_by,
+        "completion_tokens": batch.output_tokens,
+        "error": "batch_failed" if fail_reason else "",
+        "fail_reason": fail_reason,
+        "failed_count": batch.failed,
+        "fees": fees_text(batch.fees_micro_usd),
+        "finish_time": int(batch.ends_at) if standing.is_ended else 0,
+        "model": batch.model,
+        "progress": f"{standing.percent}%",
+        "prompt_tokens": batch.input_tokens,
+        "result_url": result_url,
+        "start_time": 0,
+        "status": standing.word,
+        "submit_time": int(batch.submitted_at),
+        "task_id": batch.task_id,
+        "total_requests": batch.total,
+        "total_tokens": batch.input_tokens + batch.output_tokens,
+    }
+    if standing.processing_status is not None:
+        shown["processing_status"] = standing.processing_status
+    return shown
+
+
+def fees_text(fees_micro_usd: int) -> str:
+    """Return an amount as OneRouter prints it: `0.000497000`."""
+    return f"{fees_micro_usd // 1_000_000}.{fees_micro_usd % 1_000_000:06d}000"

@@ -1,0 +1,188 @@
+"""What OpenAI looks at before a batch runs: the create's body at once, the input file while the batch is validating.
+
+Rule: a bad body is refused and nothing was created; a bad file is a batch that fails, and says in `errors` which line.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from orchestrator.gateway.intake import NonEmpty, ParamsHead, RequestRefused, Row
+
+BODY_BYTES_MAX: Final = 64 * 1024  # 16 pairs of metadata at their longest are 9 kB
+ENDPOINTS: Final = ("/v1/chat/completions",)
+WINDOWS: Final = ("24h",)
+ERRORS_MAX: Final = 50
+
+Key = Annotated[str, msgspec.Meta(max_length=64)]
+Value = Annotated[str, msgspec.Meta(max_length=512)]
+Metadata = Annotated[dict[Key, Value], msgspec.Meta(max_length=16)]
+
+
+class OpenAIRefused(RequestRefused):
+    """A refusal in OpenAI's own envelope."""
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(status, message)
+        self.code = code
+        self.param = param
+
+
+class ExpiresAfter(msgspec.Struct):
+    """How long a file is kept."""
+
+    seconds: Annotated[int, msgspec.Meta(ge=3_600, le=2_592_000)]
+    anchor: str = "created_at"
+
+
+class Command(msgspec.Struct):
+    """A create of OpenAI's dialect."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = None
+
+
+class InputLine(msgspec.Struct):
+    """One line of an input file; its body stays the bytes that came."""
+
+    custom_id: NonEmpty
+    method: str
+    url: str
+    body: msgspec.Raw
+
+
+@dataclass(slots=True)
+class CheckedInput:
+    """What a look at an input file gave: its figures, and what is wrong with it."""
+
+    total: int = 0
+    model: str = ""
+    first_custom_id: str = ""
+    last_custom_id: str = ""
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Keys(msgspec.Struct):
+    """The keys that tell the dialects apart."""
+
+    requests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input_file_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    endpoint: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    completion_window: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_line_decoder = msgspec.json.Decoder(InputLine)
+_head_decoder = msgspec.json.Decoder(ParamsHead)
+
+
+def order_in(path: Path) -> Command | None:
+    """Return the create in a body if it speaks OpenAI's dialect; raise OpenAIRefused(400) if it is a bad one."""
+    if path.stat().st_size > BODY_BYTES_MAX:
+        return None
+    content = path.read_bytes()
+    try:
+        keys = msgspec.json.decode(content, type=_Keys)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    marks = (keys.input_file_id, keys.endpoint, keys.completion_window)
+    if keys.requests is not msgspec.UNSET or all(mark is msgspec.UNSET for mark in marks):
+        return None
+    try:
+        order = msgspec.json.decode(content, type=Command)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OpenAIRefused(400, f"not a create request: {error}") from error
+    for param, value, known in (
+        ("endpoint", order.endpoint, ENDPOINTS),
+        ("completion_window", order.completion_window, WINDOWS),
+    ):
+        if value not in known:
+            raise OpenAIRefused(
+                400, f"{param}: this server knows {', '.join(known)}", code="invalid_value", param=param
+            )
+    return order
+
+
+def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplicates: bool) -> CheckedInput:
+    """Look at an input file as the provider does while it validates; at most ERRORS_MAX errors are named."""
+    checked = CheckedInput()
+    seen: set[str] = set()
+    for line_no, line in _lines(path):
+        checked.total += 1
+        fault = _fault_of(line, endpoint, checked, seen, accepts_duplicates=accepts_duplicates)
+        if fault is not None:
+            checked.errors.append(error_entry(*fault, line=line_no))
+            if len(checked.errors) == ERRORS_MAX:
+                return checked
+    if checked.total == 0:
+        checked.errors.append(error_entry("empty_file", "The input file holds no requests."))
+    if checked.total > requests_max:
+        message = f"The input file holds {checked.total} requests, at most {requests_max} are allowed."
+        checked.errors.append(error_entry("too_many_tasks", message))
+    return checked
+
+
+def read_input(path: Path) -> list[Row]:
+    """Return the rows of an input file that was found sound; their params point into the mapped file."""
+    rows = []
+    for _, line in _lines(path):
+        decoded = _line_decoder.decode(line)
+        rows.append(Row(custom_id=decoded.custom_id, params=decoded.body))
+    return rows
+
+
+def error_entry(code: str, message: str, *, line: int | None = None, param: str | None = None) -> dict[str, Any]:
+    """Return one entry of a batch's `errors.data`."""
+    return {"code": code, "line": line, "message": message, "param": param}
+
+
+def _fault_of(
+    line: memoryview, endpoint: str, checked: CheckedInput, seen: set[str], *, accepts_duplicates: bool
+) -> tuple[str, str] | None:
+    """Note what a line says; return what is wrong with it, without its contents."""
+    try:
+        decoded = _line_decoder.decode(line)
+        model = _head_decoder.decode(decoded.body).model
+    except msgspec.ValidationError as error:
+        return "invalid_request", f"This line is not a request: {error}"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "invalid_json_line", "This line is not parseable as valid JSON."
+    checked.first_custom_id = checked.first_custom_id or decoded.custom_id
+    checked.last_custom_id = decoded.custom_id
+    checked.model = checked.model or model
+    is_duplicate = decoded.custom_id in seen and not accepts_duplicates
+    seen.add(decoded.custom_id)
+    if is_duplicate:
+        return "duplicate_custom_id", "The custom_id of this line is that of an earlier one."
+    if decoded.method != "POST":
+        return "invalid_request", "The method of this line is not POST."
+    if decoded.url != endpoint:
+        return "url_mismatch", "The url of this line is not the batch's endpoint."
+    if model != checked.model:
+        return "model_mismatch", "The model of this line is not that of the first one."
+    return None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, memoryview]]:
+    """Yield the lines that are not blank, numbered from 1, as pieces of the mapped file."""
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    view = memoryview(content)
+    start, line_no = 0, 0
+    while start < len(content):
+        end = content.find(b"\n", start)
+        end = len(content) if end < 0 else end
+        line_no += 1
+        if end - start > 2 or content[start:end].strip():
+            yield line_no, view[start:end]
+        start = end + 1

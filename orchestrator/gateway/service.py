@@ -1,0 +1,234 @@
+"""What the server does, without HTTP, in OneRouter's dialect and for both: accept, look, cancel, settle.
+
+Rule 1: everything here may run in any thread; nothing here waits for a client.
+Rule 2: a batch is settled when somebody looks at it after its end, or asks for the bill; it comes out the same.
+Rule 3: occasions are counted only where the plan has a fault for them, so that a poll of a sound server writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.gateway.clock import Clock
+from orchestrator.gateway.faults import Fault, FaultPlan, RouteFaults, decode_plan, encode_plan, has_any, next_fault
+from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
+from orchestrator.gateway.lines import LineForm
+from orchestrator.gateway.settings import GatewayConfig
+from orchestrator.gateway.settlement import Settler
+from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
+from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
+from orchestrator.gateway.wire import Delivery
+
+CREATE_REFUSALS = ("refuse", "error_body", "code_body")
+CREATE_LOSSES = ("accept_then", "lost", "hang", "late")
+ROUTE_FAULTS = ("refuse", "accept_then", "lost", "hang")
+CREATE_FAULTS = CREATE_REFUSALS + CREATE_LOSSES
+STATUS_FAULTS = ("not_found", "refuse", "error_body", "code_body", "lost", "stale", "unknown")
+DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The outcome of a valid create: a batch unless the plan refused it, and what the plan does to the answer."""
+
+    batch: Batch | None
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a poll sees: the batch, where it stands, and what the plan does to the answer."""
+
+    batch: Batch
+    standing: Standing
+    fault: Fault | None
+
+
+class Service:
+    """One gateway. Close it when done."""
+
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.store = Store(config.state)
+        # One thread for all that is long: two batches settled at once would only take each other's processor.
+        self.settling = ThreadPoolExecutor(max_workers=1, thread_name_prefix="settling")
+        self.accepting = threading.Lock()
+        stored = self.store.plan()
+        if config.faults is not None and (stored is None or decode_plan(stored) != config.faults):
+            self.set_plan(config.faults)
+        elif stored is None:
+            self.set_plan(FaultPlan())
+        else:
+            self.plan = decode_plan(stored)
+
+    def close(self) -> None:
+        """Let a settlement come to its end, and let another server have the state folder."""
+        self.settling.shutdown()
+        self.store.close()
+
+    def set_plan(self, plan: FaultPlan) -> None:
+        """Put a plan in force, now and after a restart."""
+        self.store.set_plan(encode_plan(plan))
+        self.plan = plan
+
+    def arrival_path(self) -> Path:
+        """Return where to put a body that is still coming."""
+        return self.store.folder / "requests" / f"{uuid.uuid4()}.arriving"
+
+    def accept(self, arrived: Path) -> Accepted:
+        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad."""
+        checked = check_body(
+            arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
+        )
+        with self.accepting:
+            plan = self.plan
+            fault = self.create_fault(plan)
+            if fault is not None and fault.name in CREATE_REFUSALS:
+                return Accepted(batch=None, fault=fault)
+            number = self.store.next_number()
+            fate, done_share = fate_of(plan, number)
+            now = self.clock.now() + late_s(plan, fault)
+            batch = Batch(
+                task_id=0,
+                batch_id=f"batch_{uuid.uuid4()}",
+                file_id=f"file-{uuid.uuid4().hex}",
+                digest=checked.digest,
+                size_bytes=checked.size_bytes,
+                total=checked.total,
+                model=checked.model,
+                first_custom_id=checked.first_custom_id,
+                last_custom_id=checked.last_custom_id,
+                submitted_at=now,
+                ends_at=now + self.config.duration_s,
+                plan=encode_plan(plan),
+                number=number,
+                fate=fate,
+                done_share=done_share,
+            )
+            put_in_place(arrived, self.store.request_path(batch.batch_id))
+            return Accepted(batch=self.store.add_batch(batch), fault=fault)
+
+    def find(self, batch_id: str) -> Batch:
+        """Return a batch; raise RequestRefused(404) if there is none."""
+        batch = self.store.batch(batch_id)
+        if batch is None or batch.submitted_at > self.clock.now():
+            raise RequestRefused(404, "no such batch")
+        return batch
+
+    def look(self, batch_id: str) -> Look:
+        """Look at a batch as a poll does. Its figures may not be there yet: see `settle`."""
+        batch = self.find(batch_id)
+        fault = self.status_fault(batch)
+        if fault is not None and fault.name == "stale":
+            return Look(batch=batch, standing=NEW, fault=fault)
+        return Look(batch=batch, standing=self.standing(batch), fault=fault)
+
+    def status_fault(self, batch: Batch) -> Fault | None:
+        """Return what the plan does to this look at a batch."""
+        plan = self.plan
+        if not has_any(plan.status, STATUS_FAULTS):
+            return None
+        index = self.store.count(batch.batch_id, "get")
+        return next_fault(plan.status, STATUS_FAULTS, plan.seed, index=index, key=f"{batch.number}/{index}")
+
+    def route_fault(self, route: str) -> Fault | None:
+        """Return what the plan does to this call of a route; `route` is the name of its table."""
+        plan = self.plan
+        table: RouteFaults = getattr(plan, route)
+        if not has_any(table, ROUTE_FAULTS):
+            return None
+        index = self.store.count_call(route)
+        return next_fault(table, ROUTE_FAULTS, plan.seed, index=index, key=f"{route}/{index}")
+
+    def standing(self, batch: Batch) -> Standing:
+        """Return where a batch stands now."""
+        words = Words(cancelled=self.config.cancelled_word, expired=decode_plan(batch.plan).batch.expired_word)
+        return standing(batch, self.clock.now(), words)
+
+    def hides_results(self, batch: Batch) -> bool:
+        """Say whether the plan leaves `result_url` empty this time."""
+        plan = self.plan
+        if not has_any(plan.status, ("empty_result_url",)):
+            return False
+        index = self.store.count(batch.batch_id, "end seen")
+        key = f"{batch.number}/{index}"
+        if next_fault(plan.status, ("empty_result_url",), plan.seed, index=index, key=key) is None:
+            return False
+        self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        return True
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Cancel a batch, once; raise RequestRefused(400) if it has ended."""
+        batch = self.find(batch_id)
+        now = self.clock.now()
+        if now >= batch.ends_at:
+            raise RequestRefused(400, f"the batch has already ended as {self.standing(batch).word}")
+        done_share = min(batch.done_share, share_run(batch, now))
+        self.store.cancel(batch_id, cancelled_at=now, ends_at=end_of_cancel(batch, now), done_share=done_share)
+        return self.find(batch_id)
+
+    def settle(self, batch_id: str) -> Batch:
+        """Write results and bill of an ended batch, if they are not there yet. Slow; one at a time."""
+        batch = self.find(batch_id)
+        request_path, result_path = self.store.request_path(batch_id), self.store.result_path(batch_id)
+        while not batch.is_settled:
+            settler = Settler(
+                batch=batch,
+                plan=decode_plan(batch.plan),
+                form=LineForm(shape=self.config.line_shape),
+                times_run=self.store.times_run,
+            )
+            # Refused if a cancel came in between: then once more, for what is left.
+            self.store.settle(batch, settler.settle(lambda: read_rows(request_path), result_path, None))
+            batch = self.find(batch_id)
+        return batch
+
+    def download_fault(self, batch: Batch, *, is_stream: bool) -> Fault | None:
+        """Return what the plan does to this download; a stream from the status route is cut, but not refused."""
+        return self.file_fault(batch, batch.batch_id, DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS)
+
+    def file_fault(
+        self, batch: Batch, counted_on: str, names: tuple[str, ...] = DOWNLOAD_FAULTS, *, has_answers: bool = True
+    ) -> Fault | None:
+        """Return what the plan does to a download of a batch's file; its count is kept under `counted_on`."""
+        plan = self.plan
+        if plan.download.bytes_per_s and has_answers:
+            # Who gives up on a slow file is excused; who has it whole after all is not, whatever stands here.
+            self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        if not has_any(plan.download, names):
+            return None
+        index = self.store.count(counted_on, "download")
+        fault = next_fault(plan.download, names, plan.seed, index=index, key=f"{batch.number}/{index}")
+        if fault is not None and has_answers:
+            self.store.count(batch.batch_id, DENIED_DOWNLOADS)
+        return fault
+
+    def delivery(self, fault: Fault | None) -> Delivery:
+        """Return how a result file goes out under `fault`."""
+        download = self.plan.download
+        return Delivery(
+            cut_at=download.cut_at if fault else None,
+            is_announced=fault is None or fault.name != "cut_unannounced",
+            bytes_per_s=download.bytes_per_s,
+        )
+
+    def count_whole_download(self, batch: Batch) -> None:
+        """Remember, for the bill, that the client could have every line."""
+        self.store.count(batch.batch_id, WHOLE_DOWNLOADS)
+
+    def create_fault(self, plan: FaultPlan) -> Fault | None:
+        """Return what the plan does to this create."""
+        if not has_any(plan.create, CREATE_FAULTS):
+            return None
+        index = self.store.count_create()
+        return next_fault(plan.create, CREATE_FAULTS, plan.seed, index=index, key=str(index))
+
+
+def late_s(plan: FaultPlan, fault: Fault | None) -> float:
+    """Return how long a create stays on its way."""
+    return plan.create.late_s if fault is not None and fault.name == "late" else 0.0

@@ -1,0 +1,50 @@
+"""What the server is told once, at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.gateway.faults import FaultPlan
+
+
+class ResultMode(StrEnum):
+    """How `GET /v1/batches/{id}` gives results; OneRouter documents two ways that disagree.
+
+    `status-object`  (API reference) always the status object, with a `result_url` once there are results.
+    `jsonl-stream`   (overview) always JSONL: the status object on one line while it runs, then the results themselves.
+    `mixed`          the status object as plain JSON while it runs, then the results themselves.
+    """
+
+    STATUS_OBJECT = "status-object"
+    JSONL_STREAM = "jsonl-stream"
+    MIXED = "mixed"
+
+
+class LineShape(StrEnum):
+    """Whose result lines: OneRouter documents none, and stands in front of both kinds of upstream."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """The server's settings; times in seconds, sizes in bytes.
+
+    `faults` None keeps the plan that is in the state folder (none at first); a plan given here replaces it.
+    `results_url` is the base of the result files, when it is not the host the client asked (as with OneRouter).
+    """
+
+    state: Path
+    api_key: str = "local"
+    duration_s: float = 2.0
+    result_mode: ResultMode = ResultMode.STATUS_OBJECT
+    line_shape: LineShape = LineShape.OPENAI
+    requests_max: int = 100_000
+    size_bytes_max: int = 200_000_000
+    accepts_duplicates: bool = False
+    cancelled_word: str = "CANCELLED"
+    results_url: str | None = None
+    faults: FaultPlan | None = None

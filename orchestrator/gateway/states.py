@@ -1,0 +1,108 @@
+"""Where a batch stands at a given time: a pure function of what is stored and the clock.
+
+NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
+                                        '--cancel--> IN_PROGRESS, canceling --> cancelled word
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.gateway.faults import FaultPlan, next_fault
+from orchestrator.gateway.store import Batch
+
+QUEUED_FROM: Final = 0.10  # shares of the duration
+RUNNING_FROM: Final = 0.25
+CANCELLING_SHARE: Final = 0.10  # of the duration: how long a cancel takes
+
+
+class Fate(StrEnum):
+    """What becomes of a batch; chosen when it is created, and changed by a cancel only."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
+    FAIL_PARTIAL = "fail_partial"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+
+
+FAULTY_FATES: Final = (Fate.FAIL, Fate.TOKEN_LIMIT, Fate.FAIL_PARTIAL, Fate.EXPIRE)
+NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A batch at one moment."""
+
+    word: str
+    percent: int
+    is_ended: bool
+    processing_status: str | None = None  # only of a batch that was cancelled
+
+
+NEW: Final = Standing(word="NOT_START", percent=0, is_ended=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """The terminal words nobody documents."""
+
+    cancelled: str
+    expired: str
+
+    def of(self, fate: str) -> str:
+        """Return the terminal word of a fate."""
+        words = {Fate.SUCCEED: "SUCCESS", Fate.EXPIRE: self.expired, Fate.CANCEL: self.cancelled}
+        return words.get(Fate(fate), "FAILURE")
+
+
+def standing(batch: Batch, now: float, words: Words) -> Standing:
+    """Return where `batch` stands at `now`."""
+    is_cancelled = batch.cancelled_at is not None
+    if now >= batch.ends_at:
+        return Standing(
+            word=words.of(batch.fate),
+            percent=100,
+            is_ended=True,
+            processing_status="ended" if is_cancelled else None,
+        )
+    if is_cancelled:
+        return Standing(
+            word="IN_PROGRESS",
+            percent=int(100 * batch.done_share),
+            is_ended=False,
+            processing_status="canceling",
+        )
+    share = elapsed_share(batch, now)
+    if share < QUEUED_FROM:
+        return NEW
+    word = "QUEUED" if share < RUNNING_FROM else "IN_PROGRESS"
+    return Standing(word=word, percent=int(100 * share), is_ended=False)
+
+
+def elapsed_share(batch: Batch, now: float) -> float:
+    """Return how much of its time a batch has had, in [0, 1]."""
+    duration_s = batch.ends_at - batch.submitted_at
+    return min(1.0, max(0.0, (now - batch.submitted_at) / duration_s)) if duration_s > 0 else 1.0
+
+
+def share_run(batch: Batch, now: float) -> float:
+    """Return which share of its rows has run: none while queued."""
+    return max(0.0, (elapsed_share(batch, now) - RUNNING_FROM) / (1 - RUNNING_FROM))
+
+
+def end_of_cancel(batch: Batch, now: float) -> float:
+    """Return when a cancel asked for at `now` will be through."""
+    return min(batch.ends_at, now + CANCELLING_SHARE * (batch.ends_at - batch.submitted_at))
+
+
+def fate_of(plan: FaultPlan, number: int) -> tuple[Fate, float]:
+    """Return the fate of batch number `number` under a plan, and the share of its rows that will run."""
+    fault = next_fault(plan.batch, FAULTY_FATES, plan.seed, index=number, key=str(number))
+    if fault is None:
+        return Fate.SUCCEED, 1.0
+    fate = Fate(fault.name)
+    return fate, 0.0 if fate in NEVER_RUN else plan.batch.done_share

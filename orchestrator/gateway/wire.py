@@ -1,0 +1,151 @@
+"""Answers as a bad network gives them: lost, late, cut or slow.
+
+ASGI has no word for closing a connection, so the server's protocol class puts itself into the request's scope. Without
+it (an application called in process) an answer that should be lost raises AnswerLost, which is what the caller of a
+dead connection sees too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from orchestrator.gateway.clock import Clock
+
+EXTENSION: Final = "gateway.connection"
+CHUNK_BYTES: Final = 256 * 1024
+SLOW_CHUNKS_PER_S: Final = 10
+
+
+class AnswerLost(Exception):
+    """The fault plan loses this answer, and there is no connection to cut."""
+
+
+class CuttableProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with two things no ASGI application may do."""
+
+    has_no_answer = False  # the request at hand never gets one
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+
+    def shutdown(self) -> None:
+        """Commence the server's stop; who waits for nothing must not hold it, nor get uvicorn's 500 at its end."""
+        if self.has_no_answer:
+            self.cut()
+        super().shutdown()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left: uvicorn goes on taking what is sent to it."""
+        return self.cycle.disconnected
+
+    def cut(self) -> None:
+        """Close the connection once what was written is sent."""
+        self.transport.close()
+
+    def end_by_closing(self, size_bytes: int) -> None:
+        """Send the coming answer of `size_bytes` without a length; only the end of the connection ends it."""
+        self.cycle.chunked_encoding = False
+        self.cycle.expected_content_length = size_bytes
+
+
+class LostAnswer(Response):
+    """No answer: silence for `hang_s`, then a cut connection."""
+
+    def __init__(self, clock: Clock, hang_s: float = 0.0) -> None:
+        super().__init__()
+        self.clock = clock
+        self.hang_s = hang_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - it sends nothing
+        connection = scope.get("extensions", {}).get(EXTENSION)
+        gone = asyncio.ensure_future(_until_gone(receive))
+        hanging = asyncio.ensure_future(self.clock.sleep(self.hang_s))
+        if connection is not None:
+            connection.has_no_answer = True
+        await asyncio.wait({gone, hanging}, return_when=asyncio.FIRST_COMPLETED)
+        hanging.cancel()
+        if connection is None:
+            gone.cancel()
+            raise AnswerLost
+        connection.cut()
+        await gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How a result file is handed out. `cut_at` None: whole."""
+
+    cut_at: float | None = None
+    is_announced: bool = True  # with a Content-Length
+    bytes_per_s: int = 0
+
+
+class FileAnswer(Response):
+    """A result file, a piece at a time; `when_whole` is told before the last piece of a whole one leaves."""
+
+    media_type = "application/jsonl"
+
+    def __init__(self, path: Path, delivery: Delivery, clock: Clock, when_whole: Callable[[], Awaitable[None]]) -> None:
+        self.path = path
+        self.delivery = delivery
+        self.clock = clock
+        self.when_whole = when_whole
+        self.size_bytes = path.stat().st_size
+        super().__init__()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope.get("extensions", {}).get(EXTENSION)
+        cut_at = self.delivery.cut_at
+        sent_bytes = self.size_bytes if cut_at is None else int(self.size_bytes * cut_at)
+        headers = [(b"content-type", b"application/jsonl")]
+        if self.delivery.is_announced:
+            headers.append((b"content-length", str(self.size_bytes).encode()))
+        else:
+            headers.append((b"connection", b"close"))
+            if connection is not None:
+                connection.end_by_closing(sent_bytes)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with self.path.open("rb") as file:
+            await self._send_pieces(file, sent_bytes, send, connection)
+        if self.delivery.cut_at is None or not self.delivery.is_announced:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif connection is None:
+            raise AnswerLost
+        else:
+            connection.cut()
+            await _until_gone(receive)
+
+    async def _send_pieces(
+        self, file: BinaryIO, sent_bytes: int, send: Send, connection: CuttableProtocol | None
+    ) -> None:
+        rate = self.delivery.bytes_per_s
+        piece_bytes = min(CHUNK_BYTES, max(1, rate // SLOW_CHUNKS_PER_S)) if rate else CHUNK_BYTES
+        left_bytes = sent_bytes
+        while True:
+            piece = await asyncio.to_thread(file.read, min(piece_bytes, left_bytes))
+            left_bytes -= len(piece)
+            if rate and piece:
+                await self.clock.sleep(len(piece) / rate)
+            if connection is not None and connection.is_gone:
+                return
+            if left_bytes == 0 and self.delivery.cut_at is None:
+                # Before the last bytes leave: who has them and asks for the bill must find them there.
+                await self.when_whole()
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if left_bytes == 0:
+                return
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,269 @@
+"""The parsed results of one chunk, as Parquet: written once, read back shard by shard in the order of the rows.
+
+Rule 1: rows stand in (shard, row) order, each once; whoever reads refuses a part in which they do not.
+Rule 2: memory is bounded by a slice, in writing and in reading, however large the part is.
+Rule 3: the same answers give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestrator.domain import money
+from orchestrator.domain.errors import OutputError, StorageError
+from orchestrator.domain.policy import Price
+from orchestrator.domain.reconcile import Answer, RowKey
+
+COST: Final = pa.decimal128(18, 9)
+COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: what the type holds, and far more than a batch can cost
+GROUP_ROWS_MAX: Final = 10_000
+GROUP_LENGTH_MAX: Final = 64 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
+READ_ROWS: Final = 5_000
+
+PART_SCHEMA: Final = pa.schema(
+    [
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("succeeded", pa.bool_(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
+        pa.field("text", pa.large_string()),  # large: a slice of long answers must not end at 2 GiB
+        pa.field("finish_reason", pa.string()),
+        pa.field("input_tokens", pa.int64()),
+        pa.field("output_tokens", pa.int64()),
+        pa.field("cost_usd", COST),
+        pa.field("round", pa.int16(), nullable=False),
+        pa.field("batch_id", pa.string()),
+        pa.field("request_id", pa.string()),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("raw", pa.large_string()),
+    ]
+)
+
+LOOKED_UP: Final = ["finish_reason", "batch_id", "error_code", "error_message"]  # few values: worth a dictionary
+
+
+class _Priced(NamedTuple):
+    key: RowKey
+    answer: Answer
+    cost_usd: Decimal | None
+
+
+def write_part(
+    out: BinaryIO,
+    rows: Iterator[tuple[RowKey, Answer]],
+    *,
+    batch_id: str,
+    round: int,  # noqa: A002 - the word for it everywhere
+    fees_usd: Decimal | None,
+    price: Price | None,
+) -> Decimal | None:
+    """Write the rows, which come in (shard, row) order; return what the chunk cost, None where that is not known.
+
+    Without `fees_usd` the cost is known if a price is and every succeeded row says what it used.
+
+    Args:
+        fees_usd: the provider's own total, to be shared out over the rows.
+    """
+    fees_usd = money.quantize(fees_usd) if fees_usd is not None and fees_usd < COST_USD_MAX else None
+    priced = _by_tokens(rows, price) if fees_usd is None else _by_share(list(rows), fees_usd, price)
+    sum_usd, is_known = Decimal(0), price is not None
+    with pq.ParquetWriter(
+        out, PART_SCHEMA, compression="zstd", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
+    ) as writer:
+        for group in _groups(priced):
+            for row in group:
+                is_known = is_known and not (row.answer.succeeded and row.cost_usd is None)
+                sum_usd += row.cost_usd or 0
+            writer.write_table(_table(group, batch_id, round), row_group_size=GROUP_ROWS_MAX)
+    if fees_usd is not None:
+        return fees_usd
+    return sum_usd if is_known else None
+
+
+def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:
+    for key, answer in rows:
+        cost_usd = money.cost(price, answer.input_tokens or 0, answer.output_tokens or 0) if _uses(answer) else None
+        yield _Priced(key, answer, cost_usd if cost_usd is None or cost_usd < COST_USD_MAX else None)
+
+
+def _uses(answer: Answer) -> bool:
+    return answer.input_tokens is not None or answer.output_tokens is not None
+
+
+def _by_share(rows: Sequence[tuple[RowKey, Answer]], fees_usd: Decimal, price: Price | None) -> Iterator[_Priced]:
+    """Share the fees out by price-weighted tokens; where nothing weighs, equally over the rows that succeeded."""
+    per_input, per_output = (1, 1) if price is None else (_units(price.input_usd), _units(price.output_usd))
+    weights = [(answer.input_tokens or 0) * per_input + (answer.output_tokens or 0) * per_output for _, answer in rows]
+    if not any(weights):
+        weights = [int(answer.succeeded) for _, answer in rows]
+    shares = money.apportion(fees_usd, weights)
+    return (_Priced(key, answer, share) for (key, answer), share in zip(rows, shares, strict=True))
+
+
+def _units(price_usd: Decimal) -> int:
+    return int(price_usd / money.PLACES)
+
+
+def _groups(rows: Iterable[_Priced]) -> Iterator[list[_Priced]]:
+    group: list[_Priced] = []
+    length = 0
+    for row in rows:
+        group.append(row)
+        length += len(row.answer.text or "") + len(row.answer.raw or "")
+        if len(group) == GROUP_ROWS_MAX or length > GROUP_LENGTH_MAX:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group
+
+
+def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
+    answers = [row.answer for row in group]
+    columns: dict[str, list[Any]] = {
+        "shard": [row.key[0] for row in group],
+        "row": [row.key[1] for row in group],
+        "cost_usd": [row.cost_usd for row in group],
+        "round": [round_] * len(group),
+        "batch_id": [batch_id] * len(group),
+        "succeeded": [answer.succeeded for answer in answers],
+        "retryable": [answer.retryable for answer in answers],
+        "text": [answer.text for answer in answers],
+        "finish_reason": [answer.finish_reason for answer in answers],
+        "input_tokens": [answer.input_tokens for answer in answers],
+        "output_tokens": [answer.output_tokens for answer in answers],
+        "request_id": [answer.request_id for answer in answers],
+        "error_code": [answer.error_code for answer in answers],
+        "error_message": [answer.error_message for answer in answers],
+        "raw": [answer.raw for answer in answers],
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in PART_SCHEMA], schema=PART_SCHEMA)
+
+
+class Failed(StrEnum):
+    """Which of the failed rows: those that were to be sent again, those that were not, or both."""
+
+    RETRYABLE = "retryable"
+    FAILED = "failed"
+    ALL = "all"
+
+
+def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
+    """Return failed rows, in order."""
+    found: list[RowKey] = []
+    with _reading():
+        file = _opened(part)
+        for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "retryable"]):
+            wanted = pc.invert(batch["succeeded"])
+            if which is Failed.RETRYABLE:
+                wanted = pc.and_(wanted, batch["retryable"])
+            elif which is Failed.FAILED:
+                wanted = pc.and_(wanted, pc.invert(batch["retryable"]))
+            chosen = batch.filter(wanted)
+            found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
+    return found
+
+
+class PartCursor:
+    """One shard's rows in a part, read forwards once. The file stays the caller's to close.
+
+    Holds rows only of the row group that it is in: a shard's output is made from many parts, most of them waiting.
+    """
+
+    def __init__(self, part: BinaryIO, *, shard_no: int) -> None:
+        with _reading():
+            self._file = _opened(part)
+            groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
+            self._groups = deque(group for group in groups if group.shard_min <= shard_no <= group.shard_max)
+        self._shard_no = shard_no
+        self._row_start = 0
+        self._last_row = -1
+        self._batches: Iterator[Any] = iter(())  # of the row group that it is in
+        self._held: Any = None  # the rest of the batch read last
+
+    def skip(self, row_start: int) -> None:
+        """Leave out the rows below `row_start`; whole row groups of them are not read."""
+        self._row_start = max(self._row_start, row_start)
+
+    def take(self, row_end: int) -> Any:
+        """Return the shard's rows below `row_end` that were not yet taken, in order.
+
+        Raises OutputError where a row stands twice or out of order, StorageError where the part cannot be read.
+        """
+        taken = []
+        while self._held is not None or self._advance(row_end):
+            rows = self._held["row"].to_numpy()
+            first, end = np.searchsorted(rows, [self._row_start, row_end])
+            taken.append(self._held.slice(first, max(0, end - first)))
+            if end < len(rows):
+                self._held = self._held.slice(end)
+                break
+            self._held = None
+        return pa.Table.from_batches(taken, PART_SCHEMA)
+
+    def _advance(self, row_end: int) -> bool:
+        """Hold the next batch with rows of the shard; False where the part has none below `row_end`."""
+        while True:
+            with _reading():
+                batch = next(self._batches, None)
+            if batch is not None:
+                own = batch.filter(pc.equal(batch["shard"], self._shard_no))
+                if own.num_rows:
+                    self._check_order(own["row"].to_numpy())
+                    self._held = own
+                    return True
+                continue
+            while self._groups and self._groups[0].row_max < self._row_start:
+                self._groups.popleft()
+            if not self._groups or self._groups[0].row_min >= row_end:
+                return False
+            with _reading():
+                self._batches = self._file.iter_batches(READ_ROWS, row_groups=[self._groups.popleft().number])
+
+    def _check_order(self, rows: Any) -> None:
+        is_late = np.diff(rows, prepend=self._last_row) <= 0
+        if is_late.any():
+            row = rows[np.argmax(is_late)]
+            raise OutputError(f"a part holds row {row} of shard {self._shard_no} twice or out of order")
+        self._last_row = int(rows[-1])
+
+
+class _Group(NamedTuple):
+    number: int
+    shard_min: int
+    shard_max: int
+    row_min: int
+    row_max: int
+
+
+def _bounds(file: Any, number: int) -> _Group:
+    group = file.metadata.row_group(number)
+    shard, row = group.column(0).statistics, group.column(1).statistics
+    if shard is None or row is None or not (shard.has_min_max and row.has_min_max):
+        raise StorageError("a file of parsed results lacks the bounds of its row groups")
+    return _Group(number, shard.min, shard.max, row.min, row.max)
+
+
+def _opened(part: BinaryIO) -> Any:
+    file = pq.ParquetFile(part, pre_buffer=False)  # pre-buffering would hold the whole part
+    if not file.schema_arrow.equals(PART_SCHEMA):
+        raise StorageError("a file of parsed results has other columns than it should")
+    return file
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as exc:
+        raise StorageError(f"a file of parsed results cannot be read: {type(exc).__name__}") from exc

@@ -1,0 +1,325 @@
+"""What people ask of jobs: open, resume, cancel, retry, resolve, look. Not for steps; each is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain import lifecycle
+from orchestrator.domain.changes import written
+from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
+from orchestrator.domain.model import (
+    IN_FLIGHT,
+    TERMINAL,
+    Attempt,
+    AttemptState,
+    BatchId,
+    Chunk,
+    ChunkId,
+    ChunkState,
+    Job,
+    JobId,
+    JobState,
+    ShardState,
+    Step,
+)
+from orchestrator.domain.recovery import OTHER_KEY
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
+from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.steps import note
+
+C, J = chunks.c, jobs.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEvent:
+    """A line of a job's timeline."""
+
+    at: datetime
+    name: str
+    unit: str
+    details: dict[str, Any]
+
+
+class SqlAdmin:
+    """Job administration over one SQL ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, job: Job, shard_count: int, *, now: datetime) -> Job:
+        """Enter a new job with its shards, or return the one that is there, under the policy of `job`."""
+        with self._database.write() as tx:
+            add_new(tx, accounts, {"name": job.account})
+            # Of two that open it at once, one enters it and the other finds it.
+            if not add_new(tx, jobs, rows.job_values(job) | {"created_at": now, "due_at": now}):
+                known = _job(tx, job.id)
+                more = job.policy.attempts_max - known.policy.attempts_max
+                present = replace(known, policy=job.policy, spec=job.spec, rounds_max=known.rounds_max + more)
+                values = {
+                    "policy": rows.policy_text(job.policy),
+                    "rounds_max": present.rounds_max,
+                    "spec": job.spec,  # the same job, but perhaps at another place, at another price
+                }
+                tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
+                return written(present)
+            for start in range(0, shard_count, 5_000):
+                numbers = range(start, min(start + 5_000, shard_count))
+                planning = {"job_id": job.id, "state": ShardState.PLANNING, "due_at": now}
+                tx.execute(sa.insert(shards), [planning | {"shard_no": number} for number in numbers])
+            note(tx, job.id, "job.opened", "", now, shards=shard_count)
+        return job
+
+    def resume(self, job_id: JobId, *, now: datetime) -> None:
+        """Let a stopped job go on, and its account send again."""
+        with self._database.write() as tx:
+            account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
+            lock_accounts(tx, () if account is None else (account,))
+            job = _job(tx, job_id)
+            if job.state is JobState.STOPPED:
+                values = {"state": JobState.RUNNING, "reason": "", "due": Step.REVIEW, "due_at": now}
+                tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+                note(tx, job_id, "job.resumed", "", now)
+            tx.execute(_look_now(job_id, now))
+            # What killed its workers may be begun again: whoever resumes has given it more memory.
+            for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
+                begun = sa.update(table).where(of_job == job_id, table.c.starts > 0, table.c.lease_until <= now)
+                tx.execute(begun.values(starts=0, due_at=now))
+            tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
+
+    def break_leases(self, *, now: datetime) -> None:
+        """Make every leased unit due: for the one process that knows that no other is at work on this ledger."""
+        with self._database.write() as tx:
+            tx.execute(sa.select(J.id).order_by(J.id).with_for_update())
+            for table in (jobs, shards, chunks):
+                tx.execute(sa.update(table).where(table.c.lease_until > EPOCH).values(lease_until=EPOCH))
+            sending = C.state == ChunkState.SUBMITTING
+            tx.execute(sa.update(chunks).where(sending).values(due_at=now))
+
+    def cancel(self, job_id: JobId, *, now: datetime) -> Job:
+        """Ask for everything unsent to be dropped and everything sent to be cancelled."""
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            if job.state not in (JobState.RUNNING, JobState.STOPPED):
+                return job
+            values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
+            # A create under way keeps its version, so that its answer is still taken; it is cancelled right after. One
+            # statement for both: between two, a chunk could go from what the second to what the first looks for.
+            sending = C.state == ChunkState.SUBMITTING
+            wanted = {
+                "cancel_requested": True,
+                "due_at": sa.case((sending, C.due_at), else_=sa.bindparam("now", now, Utc())),
+                "version": C.version + sa.case((sending, 0), else_=1),
+            }
+            tx.execute(sa.update(chunks).where(C.job_id == job_id, C.state.not_in(TERMINAL)).values(**wanted))
+            planning = sa.and_(shards.c.job_id == job_id, shards.c.state == ShardState.PLANNING)
+            tx.execute(sa.update(shards).where(planning).values(due_at=now))
+            note(tx, job_id, "job.cancelling", "", now)
+            return _job(tx, job_id)
+
+    def retry(self, job_id: JobId, *, now: datetime) -> int:
+        """Give the dead rows of an ended job another chance, in a new revision of its output; return how many.
+
+        Rows that never became a request (too large, skipped) stay dead.
+        """
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            if job.state not in (JobState.FINISHED, JobState.CANCELLED):
+                raise LedgerError(f"job {job_id} is {job.state}: only a job that has ended can be retried")
+            mine = C.job_id == job_id
+            revived = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.failed), 0)).where(mine)).scalar_one())
+            rest = _unplanned(tx, job_id)
+            if revived == 0 and job.state is JobState.FINISHED:
+                return 0
+            for row in rest:
+                _plan_again(tx, row, now)
+            rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
+            tx.execute(_revive_shards(job_id))
+            again = {"waiting": C.failed, "failed": 0, "regather": True, "waiting_since": now, "version": C.version + 1}
+            tx.execute(sa.update(chunks).where(mine, C.failed > 0).values(**again))
+            tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))
+            values = {
+                "state": JobState.RUNNING,
+                "revision": job.revision + 1,
+                "rounds_max": rounds + job.policy.attempts_max,
+                "due": Step.REVIEW,
+                "due_at": now,
+            }
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+            note(tx, job_id, "job.retried", "", now, rows=revived)
+            return revived
+
+    def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
+        """Say what became of a held create: it made `batch_id`, or (None) it made nothing and may be sent again."""
+        with self._database.write() as tx:
+            job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
+            if job_id is None:
+                raise LedgerError(f"the ledger knows no chunk {chunk_id}")
+            lock_job(tx, JobId(job_id))
+            chunk = rows.chunk_of(
+                tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one()
+            )
+            if chunk.state is not ChunkState.UNRESOLVED:
+                raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
+            if batch_id is not None:
+                _refuse_taken(tx, chunk, batch_id)
+            event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
+            state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
+            closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
+            tx.execute(sa.update(attempts).where(attempts.c.token == chunk.token).values(**closed))
+            after = lifecycle.advance(chunk, event)
+            values = rows.chunk_values(after) | {"due_at": now, "version": chunk.version + 1}
+            tx.execute(sa.update(chunks).where(C.id == chunk_id).values(**values))
+            note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, batch=batch_id or "none")
+            return written(after)
+
+    def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
+        """Say that all creates of a job were sent from the account of this key; return how many chunks waited for it.
+
+        No version rises: what is decided on an older mark meanwhile is only more careful.
+        """
+        with self._database.write() as tx:
+            _job(tx, job_id)
+            marked = (attempts.c.job_id == job_id, attempts.c.key_mark.is_not(None))
+            tx.execute(sa.update(attempts).where(*marked).values(key_mark=key_mark))
+            count = int(tx.execute(_look_now(job_id, now)).rowcount)
+            note(tx, job_id, "job.vouched", "", now, chunks=count)
+            return count
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, the newest first."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(jobs).order_by(J.created_at.desc(), J.id)).mappings()
+            return [rows.job_of(row) for row in found]
+
+    def held(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
+        """Return the chunks that wait for a person, each with the create nobody has an answer to."""
+        query = (
+            sa.select(chunks, attempts)
+            .join(attempts, attempts.c.token == C.token_sent)
+            .where(C.job_id == job_id, C.state == ChunkState.UNRESOLVED)
+            .order_by(C.id)
+            .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+        )
+        with self._database.read() as connection:
+            unresolved_ids = [row["chunks_id"] for row in connection.execute(query).mappings()]
+            pairs = []
+            for chunk_id in unresolved_ids:
+                chunk = rows.chunk_of(connection.execute(sa.select(chunks).where(C.id == chunk_id)).mappings().one())
+                sent = sa.select(attempts).where(attempts.c.token == chunk.token)
+                pairs.append((chunk, rows.attempt_of(connection.execute(sent).mappings().one())))
+            return pairs
+
+    def attempts(self, job_id: JobId) -> list[Attempt]:
+        """Return every create of the job, in the order in which they were begun."""
+        query = sa.select(attempts).where(attempts.c.job_id == job_id)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(attempts.c.sent_at, attempts.c.token)).mappings()
+            return [rows.attempt_of(row) for row in found]
+
+    def others_in_flight(self, job_id: JobId) -> dict[JobId, Counter[ChunkState]]:
+        """Return what other jobs of the same account have in flight, by state: it counts against the same limit."""
+        account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
+        theirs = (C.account == account, C.state.in_(IN_FLIGHT), C.job_id != job_id)
+        query = sa.select(C.job_id, C.state, sa.func.count()).where(*theirs).group_by(C.job_id, C.state)
+        found: dict[JobId, Counter[ChunkState]] = {}
+        with self._database.read() as connection:
+            for other, state, count in connection.execute(query.order_by(C.job_id)):
+                found.setdefault(JobId(other), Counter())[ChunkState(state)] = count
+        return found
+
+    def pause_reason(self, account: str, *, now: datetime) -> str:
+        """Return why the account may not send at present; "" where it may."""
+        query = sa.select(accounts.c.pause_reason).where(accounts.c.name == account, accounts.c.paused_until > now)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar() or ""
+
+    def events(self, job_id: JobId, *, after: int = 0, limit: int = 1_000) -> Sequence[tuple[int, LedgerEvent]]:
+        """Return the job's timeline after event number `after`."""
+        query = sa.select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id)
+        with self._database.read() as connection:
+            return [
+                (
+                    row["id"],
+                    LedgerEvent(at=row["at"], name=row["name"], unit=row["unit"], details=json.loads(row["details"])),
+                )
+                for row in connection.execute(query.limit(limit)).mappings()
+            ]
+
+
+def _look_now(job_id: JobId, now: datetime) -> sa.Update:
+    """Return the update that lets what is held for another key's sake be looked at: the key may be back."""
+    held = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code == OTHER_KEY)
+    return sa.update(chunks).where(*held).values(due_at=now)
+
+
+def _job(tx: sa.Connection, job_id: JobId) -> Job:
+    """Return the job, locked: read as it is, and by nobody else to be changed."""
+    row = tx.execute(sa.select(jobs).where(J.id == job_id).with_for_update()).mappings().one_or_none()
+    if row is None:
+        raise LedgerError(f"the ledger knows no job {job_id}")
+    return rows.job_of(row)
+
+
+def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
+    """Raise LedgerError for a batch that is known to hold other rows."""
+    # Its own is lawful: a batch that the provider did not know for a while may be found there later.
+    mine = (attempts.c.job_id == chunk.job_id, attempts.c.batch_id == batch_id, attempts.c.chunk_id != chunk.id)
+    owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
+    if owner is not None:
+        raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers are of other rows")
+
+
+def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
+    """Return the stand-ins for rows that a cancel found unplanned: chunks without requests."""
+    query = sa.select(C.id, C.job_id, C.shard_no, C.row_start, C.request_count)
+    return tx.execute(query.where(C.job_id == job_id, C.requests == "")).mappings().all()
+
+
+def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
+    """Take a stand-in away and let planning go on where it was."""
+    for table, key in ((chunk_shards, chunk_shards.c.chunk_id), (chunks, C.id)):
+        tx.execute(sa.delete(table).where(key == row["id"]))
+    where = (shards.c.job_id == row["job_id"], shards.c.shard_no == row["shard_no"])
+    tx.execute(
+        sa.update(shards)
+        .where(*where)
+        .values(
+            state=ShardState.PLANNING,
+            row_count=row["row_start"],
+            settled_count=shards.c.settled_count - row["request_count"],
+            due_at=now,
+            version=shards.c.version + 1,
+        )
+    )
+
+
+def _revive_shards(job_id: JobId) -> sa.Update:
+    """Return the update that takes dead rows out of the settled ones, and lets every shard be finished again."""
+    failed = (
+        sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.failed), 0))
+        .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)
+        .scalar_subquery()
+    )
+    planned = sa.case((shards.c.state == ShardState.FINISHED, ShardState.PLANNED.value), else_=shards.c.state)
+    return (
+        sa.update(shards)
+        .where(shards.c.job_id == job_id)
+        .values(
+            settled_count=shards.c.settled_count - failed,
+            state=planned,
+            finished_slice_count=0,
+            due_at=sa.func.coalesce(shards.c.due_at, 0),
+            version=shards.c.version + 1,
+        )
+    )

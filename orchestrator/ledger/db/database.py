@@ -1,0 +1,122 @@
+"""A database to keep the ledger in: opened, checked, and written to one whole transaction at a time.
+
+Rule 1: no transaction is open across a network call, another file's fsync, or a wait; callers get one inside a
+        `with` block and do nothing else there.
+Rule 2: SQLite lets one writer in at a time; PostgreSQL lets many, and `locks` says who waits for whom.
+Rule 3: no error shows a password or a statement's parameters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from orchestrator.domain.errors import ConfigError, LedgerAway, LedgerError
+from orchestrator.ledger.db import migrations, postgres, sqlite
+
+
+class Database:
+    """An open ledger database; safe to use from many threads."""
+
+    def __init__(self, engine: sa.Engine, *, one_connection: bool = False) -> None:
+        self._engine = engine
+        self.place = ""  # what errors call it, once it is open
+        lock: AbstractContextManager[Any] = threading.Lock()
+        # SQLite is unfair about which writer it lets in; in this process a lock is fair and cheap.
+        self._writer = nullcontext() if self.is_shared else lock
+        self._reader = lock if one_connection else nullcontext()
+        # One read is of one moment, however many statements it takes; in SQLite any transaction is.
+        self._moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_shared else {}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether programs on several machines may use it at once (PostgreSQL)."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Run one transaction: committed when the block ends, rolled back when it raises."""
+        with self._writer, translated(self.place), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Run one read transaction."""
+        options = {"reads_only": True, **self._moment}
+        with self._reader, translated(self.place), self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+@contextmanager
+def translated(place: str = "") -> Iterator[None]:
+    """Turn the driver's errors into ours; `place` says which ledger it is."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        # The statement's parameters stay out of the message: it may be logged.
+        kind = LedgerAway if isinstance(error, exc.OperationalError) else LedgerError
+        called = f"the ledger {place}".rstrip()
+        raise kind(f"{called} could not be read or written: {type(error).__name__}: {_cause(error)}") from None
+
+
+def _cause(error: exc.SQLAlchemyError) -> str:
+    if not isinstance(error, exc.DBAPIError):
+        return error.__class__.__name__
+    # What a server adds to its first sentence (DETAIL) quotes whole rows.
+    provider_message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return str(provider_message or error.orig)
+
+
+def open_ledger(url: str) -> Database:
+    """Open, or make, the ledger that a URL names: postgresql://user:password@host/database or sqlite:////a/file.
+
+    Raises:
+        ConfigError: a URL that cannot be read, or a driver that is not installed.
+        LedgerError: a server that cannot be reached, a schema from the future.
+    """
+    if url.startswith("sqlite:///"):
+        return open_sqlite(Path(url.removeprefix("sqlite:///")))
+    if not url.startswith(postgres.SCHEMES):
+        raise ConfigError(
+            f"the ledger's URL begins with {url.partition(':')[0]!r}: give postgresql://user:password@host/database, "
+            "or sqlite:////path/of/a/file"
+        )
+    place = postgres.place_of(url)
+    database = Database(postgres.postgres_engine(place))
+    try:
+        with translated():
+            postgres.migrate_beside_others(database._engine)  # noqa: SLF001 - this module's own class
+    except LedgerError as error:
+        database.close()
+        raise type(error)(f"{postgres.shown(place)}: {postgres.without_password(str(error), place)}") from None
+    return database
+
+
+def open_sqlite(path: Path | None) -> Database:
+    """Open, or make, the ledger in the file `path`; None keeps it in memory.
+
+    Raises LedgerError: a network disk, a schema from the future, a damaged or unreadable file.
+    """
+    database = Database(sqlite.sqlite_engine(path), one_connection=path is None)
+    try:
+        # To open must not wait for the one who writes: people ask how a job is doing while a worker hangs.
+        with database.read() as connection:
+            present = migrations.present_schema(connection)
+        if present != len(migrations.MIGRATIONS):
+            with database.write() as transaction:
+                migrations.migrate(transaction)
+    except LedgerError as error:
+        database.close()
+        raise type(error)(f"{path or 'memory'}: {error}") from error
+    database.place = str(path or "")
+    return database

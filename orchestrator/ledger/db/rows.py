@@ -1,0 +1,125 @@
+"""Ledger rows to domain values, and back. Columns bear the names of the fields they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import ChunkAdded
+from orchestrator.domain.model import (
+    Attempt,
+    AttemptState,
+    Chunk,
+    ChunkState,
+    Job,
+    JobId,
+    JobState,
+    Outcome,
+    Shard,
+    ShardState,
+    Step,
+    Tally,
+)
+from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy
+from orchestrator.ledger.db.schema import EPOCH, TALLY
+
+_CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
+_SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
+_POLICY: Final = frozenset(f.name for f in fields(Policy))
+_JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
+
+# A chunk's columns without those that are written elsewhere: a cancel may come at any moment.
+_OF_CHUNK: Final = tuple(name for name in _CHUNK if name != "cancel_requested")
+_WRITTEN: Final = (*_OF_CHUNK, "token_sent", *TALLY)
+_VALUES_OF_CHUNK: Final = attrgetter(*_OF_CHUNK, "token")
+_VALUES_OF_TALLY: Final = attrgetter(*TALLY)
+NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version")
+NEW_CHUNK_SHARD: Final = ("chunk_id", "job_id", "shard_no", "row_count", "failed")
+
+
+def chunk_values(chunk: Chunk) -> dict[str, Any]:
+    """Return the chunk's columns, without those that are written elsewhere."""
+    return dict(zip(_WRITTEN, (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally)), strict=True))
+
+
+def new_chunk(change: ChunkAdded, account: str, *, cancel_requested: bool) -> tuple[Any, ...]:
+    """Return a new chunk's row, in the order of NEW_CHUNK."""
+    chunk = change.chunk
+    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0)
+    return (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally), *others)
+
+
+def new_chunk_shards(change: ChunkAdded) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that say what a new chunk covers, in the order of NEW_CHUNK_SHARD."""
+    chunk = change.chunk
+    for shard_no, count in change.rows_by_shard.items():
+        yield chunk.id, chunk.job_id, shard_no, count, 0
+
+
+def chunk_of(row: sa.RowMapping) -> Chunk:
+    """Return the chunk that a row holds; without its `key_mark`, where the row was not read with one."""
+    values = {name: row[name] for name in _CHUNK} | {
+        "state": ChunkState(row["state"]),
+        "outcome": None if row["outcome"] is None else Outcome(row["outcome"]),
+        "token": row["token_sent"],
+        "key_mark": row.get("key_mark") or "",
+        "tally": Tally(**{name: row[name] for name in TALLY}),
+        "version": row["version"],
+    }
+    return Chunk(**values)
+
+
+def shard_values(shard: Shard) -> dict[str, Any]:
+    """Return the shard's columns, but for the counter that chunks add to."""
+    return {name: getattr(shard, name) for name in _SHARD}
+
+
+def shard_of(row: sa.RowMapping) -> Shard:
+    """Return the shard that a row holds."""
+    values = {name: row[name] for name in (*_SHARD, "settled_count", "version")}
+    return Shard(**values | {"state": ShardState(row["state"])})
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """Return the job's columns."""
+    return {name: getattr(job, name) for name in _JOB} | {"policy": policy_text(job.policy)}
+
+
+def job_of(row: sa.RowMapping) -> Job:
+    """Return the job that a row holds."""
+    values = {name: row[name] for name in (*_JOB, "version")}
+    known = {"policy": policy_of(row["policy"]), "state": JobState(row["state"]), "due": Step(row["due"])}
+    return Job(**values | known)
+
+
+def attempt_of(row: sa.RowMapping) -> Attempt:
+    """Return the attempt that a row holds."""
+    values = {f.name: row[f.name] for f in fields(Attempt)}
+    return Attempt(**values | {"state": AttemptState(row["state"]), "key_mark": row["key_mark"] or ""})
+
+
+def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
+    """Return the attempt's columns."""
+    return {"job_id": job_id} | {f.name: getattr(attempt, f.name) for f in fields(Attempt)}
+
+
+def policy_text(policy: Policy) -> str:
+    """Return the policy as JSON, without what is not set: an earlier version, without that field, can read the rest."""
+    return json.dumps({k: v for k, v in asdict(policy).items() if v is not None}, default=str, sort_keys=True)
+
+
+def policy_of(text: str) -> Policy:
+    """Return the policy that `policy_text` wrote; a field added since gets its default, a later version's is left."""
+    values = {name: value for name, value in json.loads(text).items() if name in _POLICY}
+    budget = values.get("budget_usd")
+    values["max_duplicate_usd"] = Decimal(values.get("max_duplicate_usd", "0"))
+    values["budget_usd"] = None if budget is None else Decimal(budget)
+    values["on_ambiguous"] = OnAmbiguous(values.get("on_ambiguous", "reconcile"))
+    values["null_policy"] = NullPolicy(values.get("null_policy", "error"))
+    return Policy(**values)

@@ -1,0 +1,71 @@
+"""SQLite as the ledger's database: one machine, nothing to install, one writer at a time.
+
+Rule: a commit waits for the disk, and a place where a lock may not hold is refused.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from orchestrator.domain.errors import LedgerError
+from orchestrator.storage import permissions
+
+BUSY_S: Final = 30
+NETWORK_FILESYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "glusterfs", "beegfs", "gpfs", "pvfs2"}
+    | {"ocfs2", "gfs2", "davfs", "fuse.davfs2", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs", "fuse.ceph"}
+    | {"fuse.rclone", "fuse.gcsfuse"}
+)
+
+
+def sqlite_engine(path: Path | None) -> sa.Engine:
+    """Return the engine of the ledger in the file `path`; None keeps it in memory. Raises LedgerError."""
+    if path is None:
+        engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        refuse_network_disk(path)
+        with suppress(OSError):  # SQLite says it better
+            permissions.make_file(path)  # before SQLite does, which would ask the umask; its WAL gets the same mode
+        engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin transactions of its own, and late
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL, not NORMAL: a committed intent that a power loss rolls back is a second payment (RELIABILITY §4).
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    # IMMEDIATE: a read that turns into a write late can fail although it waited (SQLITE_BUSY_SNAPSHOT).
+    reads_only = connection.get_execution_options().get("reads_only", False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def refuse_network_disk(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Raise LedgerError where `path` lies on a network file system (as far as this machine can tell)."""
+    if not mounts.exists():
+        return
+    folder = path.resolve().parent
+    best, kind = "", ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        _device, mounted, filesystem, *_ = (*line.split(" "), "", "")
+        mounted = mounted.replace("\\040", " ")
+        if (folder == Path(mounted) or Path(mounted) in folder.parents) and len(mounted) >= len(best):
+            best, kind = mounted, filesystem
+    if kind in NETWORK_FILESYSTEMS:
+        raise LedgerError(
+            f"{path} lies on a network disk ({kind}, mounted at {best}): SQLite cannot keep a ledger safe there. "
+            "Choose a work folder on a local disk"
+        )

@@ -1,0 +1,97 @@
+"""The statements of every step, put together once: that takes SQLAlchemy longer than the database takes to answer.
+
+A unit is found by its keys, bound as `the_<key>`; what is written is given as parameters named for the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import Unit
+from orchestrator.ledger.db.schema import EPOCH, Utc, attempts, chunk_shards, chunks, events, jobs, shards
+
+_UNITS: Final = (chunks, shards, jobs)
+
+
+def _keys(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    return [key == sa.bindparam(f"the_{key.name}") for key in table.primary_key]
+
+
+# A chunk is read with the mark of its last create, which the attempt keeps: a program that knows no marks may have
+# begun another create since, and would leave an old mark on the chunk.
+_KEY_MARK: Final = sa.select(attempts.c.key_mark).where(attempts.c.token == chunks.c.token_sent).scalar_subquery()
+_READABLE: Final[dict[str, sa.Select[Any]]] = {table.name: sa.select(table) for table in _UNITS} | {
+    chunks.name: sa.select(chunks, _KEY_MARK.label("key_mark"))
+}
+READ: Final = {table.name: _READABLE[table.name].where(*_keys(table)) for table in _UNITS}
+# Set what is given, where nobody else has moved the unit since it was read.
+SWAP: Final = {
+    table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))
+    for table in _UNITS
+}
+# Whether this counts a row says whether the claim still stands. Whoever records has come through.
+STILL_UNRESOLVED: Final = {
+    table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
+    for table in _UNITS
+}
+LEASE: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(lease_until=sa.bindparam("until"))
+    for table in _UNITS
+}
+LET_GO: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(lease_until=EPOCH, starts=0)
+    for table in _UNITS
+}
+# Begin a step. Of units whose workers died together each gets a time of its own: whose fault it was shows by itself.
+START: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
+    .values(
+        lease_until=sa.bindparam("until", type_=Utc()) + table.c.starts * sa.bindparam("spread", type_=sa.BigInteger()),
+        starts=table.c.starts + 1,
+    )
+    .returning(table.c.starts)
+    for table in _UNITS
+}
+# Put off what is still the claim's: where a step has let go already, what is due then is not ours to put off.
+PUT_OFF: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
+    .values(due_at=sa.bindparam("later"), lease_until=EPOCH, starts=0)
+    for table in _UNITS
+}
+# The same, with its starts: whoever takes it next is not to begin it either.
+GIVE_UP: Final = {
+    table.name: sa.update(table)
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
+    .values(due_at=sa.bindparam("later"), lease_until=EPOCH)
+    for table in _UNITS
+}
+CALL_JOB: Final = (
+    sa.update(jobs)
+    .where(*_keys(jobs), jobs.c.due_at > sa.bindparam("now", type_=Utc()))
+    .values(due_at=sa.bindparam("now", type_=Utc()))
+)
+SETTLE: Final = (
+    sa.update(shards).where(*_keys(shards)).values(settled_count=shards.c.settled_count + sa.bindparam("more"))
+)
+DIE: Final = (
+    sa.update(chunk_shards).where(*_keys(chunk_shards)).values(failed=chunk_shards.c.failed + sa.bindparam("more"))
+)
+CLOSE: Final = sa.update(attempts).where(*_keys(attempts))
+ADD: Final = {table.name: sa.insert(table) for table in (attempts, events)}
+
+
+def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
+    """Return where a unit stands: its table, and the keys that find it."""
+    if unit.chunk_id is not None:
+        return chunks, {"the_id": unit.chunk_id}
+    if unit.shard_no is not None:
+        return shards, {"the_job_id": unit.job_id, "the_shard_no": unit.shard_no}
+    return jobs, {"the_id": unit.job_id}

@@ -1,0 +1,140 @@
+"""The ledger read whole, to be compared with what lies elsewhere: page by page, each page of one moment.
+
+Rule: memory is that of one page, however many chunks a job has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import (
+    TERMINAL,
+    Attempt,
+    AttemptToken,
+    ChunkId,
+    ChunkState,
+    JobId,
+    ShardState,
+)
+from orchestrator.domain.snapshot import Entry, RowCounts, UnevenShard
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, events, shards
+
+C, S, A = chunks.c, shards.c, attempts.c
+PAGE: Final = 200
+UNEVEN_MAX: Final = 100
+DUPLICATE_BATCHES: Final = "batch.duplicated"
+_LIVE: Final = C.state.not_in(sorted(TERMINAL))
+_HERE: Final = C.state != ChunkState.SPLIT  # the halves of a split chunk carry its requests
+
+
+class SqlSnapshot:
+    """Reads over one SQL ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def entries(self, job_id: JobId) -> Iterator[Entry]:
+        """Read all chunks of a job, in order of their names."""
+        after = ""
+        while page := self._page(job_id, after):
+            yield from page
+            after = page[-1].chunk.id
+
+    def _page(self, job_id: JobId, after: str) -> list[Entry]:
+        query = sa.select(chunks).where(C.job_id == job_id, C.id > after).order_by(C.id).limit(PAGE)
+        with self._database.read() as connection:
+            found = [rows.chunk_of(row) for row in connection.execute(query).mappings()]
+            ids = [chunk.id for chunk in found]
+            sent: dict[ChunkId, list[Attempt]] = defaultdict(list)
+            of_page = sa.select(attempts).where(A.chunk_id.in_(ids)).order_by(A.chunk_id, A.number)
+            for row in connection.execute(of_page).mappings():
+                sent[row["chunk_id"]].append(rows.attempt_of(row))
+            covers: dict[ChunkId, dict[int, int]] = defaultdict(dict)
+            failed: dict[ChunkId, int] = defaultdict(int)
+            for row in connection.execute(
+                sa.select(chunk_shards).where(chunk_shards.c.chunk_id.in_(ids)).order_by(chunk_shards.c.shard_no)
+            ).mappings():
+                covers[row["chunk_id"]][row["shard_no"]] = row["row_count"]
+                failed[row["chunk_id"]] += row["failed"]
+        return [
+            Entry(chunk=chunk, attempts=tuple(sent[chunk.id]), rows_by_shard=covers[chunk.id], failed=failed[chunk.id])
+            for chunk in found
+        ]
+
+    def tokens(self, job_id: JobId) -> frozenset[AttemptToken]:
+        """Return the tokens of all creates of a job."""
+        with self._database.read() as connection:
+            return frozenset(
+                map(AttemptToken, connection.execute(sa.select(A.token).where(A.job_id == job_id)).scalars())
+            )
+
+    def files(self, job_id: JobId) -> frozenset[tuple[str, int]]:
+        """Return (chunk, number) of all creates of a job: what the names of its results begin with."""
+        query = sa.select(A.chunk_id, A.number).where(A.job_id == job_id)
+        with self._database.read() as connection:
+            return frozenset((row[0].rpartition("/")[2], row[1]) for row in connection.execute(query))
+
+    def balance(self, job_id: JobId) -> RowCounts:
+        """Return the job's sums."""
+        of_shards = sa.select(
+            _sum(S.row_count).label("rows"),
+            _sum(S.refused_count).label("refused"),
+            _sum(S.settled_count).label("settled"),
+            _sum(sa.case((S.state == ShardState.PLANNING, 1), else_=0)).label("planning"),
+        ).where(S.job_id == job_id)
+        of_chunks = sa.select(
+            *(_sum(C[name]).label(name) for name in ("succeeded", "failed", "waiting", "resent")),
+            _sum(sa.case((_LIVE, C.request_count), else_=0)).label("live"),
+            _sum(sa.case((sa.and_(C.shard_no.is_(None), _HERE), C.request_count), else_=0)).label("retried"),
+        ).where(C.job_id == job_id)
+        duplicate_batches = sa.select(sa.func.count()).where(
+            events.c.job_id == job_id, events.c.name == DUPLICATE_BATCHES
+        )
+        with self._database.read() as connection:
+            found = {**connection.execute(of_shards).mappings().one(), **connection.execute(of_chunks).mappings().one()}
+            return RowCounts(**found, duplicate_batches=int(connection.execute(duplicate_batches).scalar_one()))
+
+    def uneven_shards(self, job_id: JobId) -> list[UnevenShard]:
+        """Return shards whose rows are not their refused rows and those of their chunks."""
+        covered = (
+            sa.select(C.shard_no, _sum(C.request_count).label("covered"))
+            .where(C.job_id == job_id, C.shard_no.is_not(None), _HERE)
+            .group_by(C.shard_no)
+            .subquery()
+        )
+        has = sa.func.coalesce(covered.c.covered, 0)
+        query = (
+            sa.select(S.shard_no, S.row_count, S.refused_count, S.settled_count, has)
+            .outerjoin(covered, covered.c.shard_no == S.shard_no)
+            .where(S.job_id == job_id)
+            .where(
+                sa.or_(
+                    S.row_count != S.refused_count + has,
+                    S.settled_count > S.row_count,
+                    S.settled_count < S.refused_count,
+                    sa.and_(S.state == ShardState.FINISHED, S.settled_count != S.row_count),
+                )
+            )
+            .order_by(S.shard_no)
+            .limit(UNEVEN_MAX)
+        )
+        names = ("shard_no", "rows", "refused", "settled", "covered")
+        with self._database.read() as connection:
+            return [
+                UnevenShard(**dict(zip(names, map(int, row), strict=True))) for row in connection.execute(query).all()
+            ]
+
+    def shard_count(self, job_id: JobId) -> int:
+        """Return into how many shards the job's dataset is cut."""
+        with self._database.read() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(S.job_id == job_id)).scalar_one())
+
+
+def _sum(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.coalesce(sa.func.sum(expression), 0), sa.BigInteger)

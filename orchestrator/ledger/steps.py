@@ -1,0 +1,283 @@
+"""The `Ledger` port over SQL: claims, reads, and guarded writes.
+
+Rule 1: every write of a unit is compared with the version it was decided on; a mismatch is LeaseLost and nothing is
+        written. This alone keeps the promises; the token and the lease only save effort.
+Rule 2: what one step records is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import (
+    AccountPaused,
+    AttemptClosed,
+    AttemptOpened,
+    Change,
+    ChunkAdded,
+    ChunkMoved,
+    JobMoved,
+    Noted,
+    PollsPaused,
+    RowsSettled,
+    ShardMoved,
+)
+from orchestrator.domain.errors import LeaseLost, LedgerError
+from orchestrator.domain.model import (
+    TERMINAL,
+    AttemptState,
+    Chunk,
+    ChunkId,
+    ChunkState,
+    Claim,
+    Job,
+    JobId,
+    JobState,
+    Shard,
+    Step,
+    Unit,
+)
+from orchestrator.ledger import claims
+from orchestrator.ledger.attempts import close_attempt, open_attempt
+from orchestrator.ledger.bulk import insert_rows
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.locks import lock_accounts, lock_job
+from orchestrator.ledger.db.schema import accounts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.statements import (
+    ADD,
+    CALL_JOB,
+    DIE,
+    LEASE,
+    LET_GO,
+    READ,
+    SETTLE,
+    STILL_UNRESOLVED,
+    SWAP,
+    keys_of,
+)
+from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
+
+
+class SqlLedger:
+    """The ledger in one SQL database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
+        """Return the kinds of steps of which at least one may be due."""
+        with self._database.read() as connection:
+            return claims.due(connection, now=now, job_id=job_id)
+
+    def claim(
+        self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
+    ) -> list[Claim]:
+        """Hand out up to `limit` due steps of these kinds."""
+        until = now + timedelta(seconds=lease_s)
+        with self._database.write() as tx:
+            return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
+
+    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
+        """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
+        table, keys = keys_of(claim.unit)
+        bound = keys | {"the_token": claim.token, "until": now + timedelta(seconds=lease_s)}
+        with self._database.write() as tx:
+            _one(tx, LEASE[table.name], bound, claim.unit)
+
+    def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
+        """Write all changes in one transaction, and let go of the claim unless `keep`."""
+        table, keys = keys_of(claim.unit)
+        bound = keys | {"the_token": claim.token}
+        with self._database.write() as tx:
+            _lock(tx, claim.unit, changes)
+            if keep:
+                _one(tx, STILL_UNRESOLVED[table.name], bound, claim.unit)
+            else:
+                _one(tx, LET_GO[table.name], bound, claim.unit)
+            added = list[ChunkAdded]()
+            for change in changes:
+                if isinstance(change, ChunkAdded):
+                    added.append(change)
+                else:
+                    _apply(tx, claim.unit.job_id, change, now)
+            # Last: who lost a race has been told so by then. All at once: one by one they take many times as long.
+            if added:
+                add_chunks(tx, claim.unit.job_id, added)
+
+    def job(self, job_id: JobId) -> Job:
+        """Return the job."""
+        return rows.job_of(self._read(Unit(job_id=job_id), job_id))
+
+    def shard(self, job_id: JobId, shard_no: int) -> Shard:
+        """Return the shard."""
+        return rows.shard_of(self._read(Unit(job_id=job_id, shard_no=shard_no), f"{job_id} shard {shard_no}"))
+
+    def chunk(self, chunk_id: ChunkId) -> Chunk:
+        """Return the chunk."""
+        unit = Unit(job_id=JobId(chunk_id.rpartition("/")[0]), chunk_id=chunk_id)
+        return rows.chunk_of(self._read(unit, chunk_id))
+
+    def _read(self, unit: Unit, name: str) -> sa.RowMapping:
+        table, keys = keys_of(unit)
+        with self._database.read() as connection:
+            row = connection.execute(READ[table.name], keys).mappings().one_or_none()
+        if row is None:
+            raise LedgerError(f"the ledger knows no {name}")
+        return row
+
+
+def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: object) -> None:
+    if tx.execute(update, bound).rowcount != 1:
+        raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
+
+
+def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
+    """Take the locks that these changes need beside their unit's own row, in the one order (see `locks`)."""
+    lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
+    lock_rate_limits(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
+    if any(_reaches_beyond(change, unit) for change in changes):
+        lock_job(tx, unit.job_id)
+
+
+def _reaches_beyond(change: Change, unit: Unit) -> bool:
+    """Say whether a change needs the job's lock: it writes another unit, or hangs on what others write."""
+    match change:
+        case ChunkMoved():
+            return change.before.id != unit.chunk_id or _concerns_job(change)
+        case AttemptOpened():
+            return change.budget_usd is not None
+        case AttemptClosed():
+            return change.state is AttemptState.ABANDONED
+        case Noted() | AccountPaused() | PollsPaused():
+            return False
+    return True
+
+
+def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> None:
+    match change:
+        case ChunkMoved():
+            _move_chunk(tx, job_id, change, now)
+        case ShardMoved():
+            _move_shard(tx, change, now)
+        case JobMoved():
+            _move_job(tx, change, now)
+        case AttemptOpened():
+            open_attempt(tx, job_id, change)
+        case AttemptClosed():
+            close_attempt(tx, job_id, change)
+        case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
+            settle(tx, job_id, chunk_id, by_shard, failed)
+        case AccountPaused(account=account, until=until, reason=reason):
+            pause(tx, account, until, reason)
+            note(tx, job_id, "account.paused", account, now, reason=reason)
+        case PollsPaused(account=account, until=until):
+            use_until(tx, Call.POLL, account, until)
+        case Noted(name=name, details=details):
+            note(tx, job_id, name, "", now, **details)
+    if _concerns_job(change):
+        tx.execute(CALL_JOB, {"the_id": job_id, "now": now})
+
+
+def _concerns_job(change: Change) -> bool:
+    """Say whether the job may have a next step because of this."""
+    if isinstance(change, ChunkMoved):
+        return change.after.state in TERMINAL or change.after.state is ChunkState.UNRESOLVED
+    return isinstance(change, RowsSettled | ShardMoved)
+
+
+def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    unit = Unit(job_id=before.job_id, shard_no=before.shard_no)
+    _swap(tx, unit, before.version, rows.shard_values(after) | {"due_at": change.due_at})
+    refused = after.refused_count - before.refused_count
+    if refused:
+        tx.execute(SETTLE, keys_of(unit)[1] | {"more": refused})
+    if before.state is not after.state:
+        note(tx, before.job_id, f"shard.{after.state}", str(after.shard_no), now)
+
+
+def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    if after.state is JobState.STOPPED and before.state is not JobState.STOPPED:
+        _stop_job(tx, change, now)
+        return
+    values = rows.job_values(after) | {"due_at": change.due_at}
+    del values["policy"]  # no step changes it, and an older version may not know all that stands in it
+    if before.state is not after.state:
+        values["ended_at"] = now
+        note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
+    _swap(tx, Unit(job_id=before.id), before.version, values)
+
+
+def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
+    """Stop a job, whatever else of it has moved since it was read; an earlier stop or cancel stands.
+
+    Steps of chunks and shards report a stop, several at once, beside a review of the job. Losing to one of those must
+    not cost a step what else it has to record, such as the refusal of a create.
+    """
+    before, after = change.before, change.after
+    values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
+    stop = sa.update(jobs).where(jobs.c.id == before.id, jobs.c.state == before.state)
+    if tx.execute(stop.values(**values, version=jobs.c.version + 1)).rowcount:
+        note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
+
+
+def _swap(tx: sa.Connection, unit: Unit, version: int, values: dict[str, Any]) -> None:
+    table, keys = keys_of(unit)
+    bound = values | keys | {"the_version": version, "version": version + 1}
+    _one(tx, SWAP[table.name], bound, f"{table.name} version {version}")
+
+
+def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datetime) -> None:
+    before, after = change.before, change.after
+    values = rows.chunk_values(after) | {"due_at": change.due_at}
+    if after.tally.waiting and not before.tally.waiting:
+        values["waiting_since"] = now
+    _swap(tx, Unit(job_id=job_id, chunk_id=before.id), before.version, values)
+    if after.state is before.state:
+        return
+    note(tx, job_id, f"chunk.{after.state}", after.name, now, attempt=after.attempt, error=after.error[:200])
+    if after.state in (ChunkState.FAILED, ChunkState.CANCELLED):
+        covers = chunk_shards.c.chunk_id == after.id
+        counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
+        failed = {row.shard_no: row.row_count for row in counts}
+        settle(tx, job_id, after.id, failed, failed)
+
+
+def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:
+    """Insert chunks of a job, and what they cover."""
+    job = tx.execute(sa.select(jobs.c.account, jobs.c.state).where(jobs.c.id == job_id)).one()
+    is_cancelled = job.state == JobState.CANCELLING  # the cancel may have come before the chunk
+    new = (rows.new_chunk(change, job.account, cancel_requested=is_cancelled) for change in changes)
+    insert_rows(tx, chunks, rows.NEW_CHUNK, new)
+    covered = (row for change in changes for row in rows.new_chunk_shards(change))
+    insert_rows(tx, chunk_shards, rows.NEW_CHUNK_SHARD, covered)
+
+
+def settle(
+    tx: sa.Connection, job_id: JobId, chunk_id: ChunkId, by_shard: Mapping[int, int], failed: Mapping[int, int]
+) -> None:
+    """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
+    for shard_no, count in sorted(by_shard.items()):
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
+    for shard_no, count in sorted(failed.items()):
+        tx.execute(DIE, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
+
+
+def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
+    """Let no create out on this account, whose row is locked, before `until`."""
+    values = {"paused_until": until, "pause_reason": reason}
+    tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
+
+
+def note(tx: sa.Connection, job_id: JobId, name: str, unit: str, now: datetime, **details: str | int) -> None:
+    """Append an event to the job's timeline."""
+    kept = {key: value for key, value in details.items() if value not in ("", None)}
+    event = {"job_id": job_id, "at": now, "name": name, "unit": unit, "details": json.dumps(kept)}
+    tx.execute(ADD["events"], event)

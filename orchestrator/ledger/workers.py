@@ -1,0 +1,167 @@
+"""Who is at work on a ledger, what is due for them, and what to do about a step that raised what nobody expects.
+
+Rule: presence is for people and for refusals at start. No promise hangs on it; a member may be gone without a word.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain import retry
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Unit
+from orchestrator.domain.queues import QUEUE_OF, Queue
+from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.ledger import claims
+from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.locks import add_new
+from orchestrator.ledger.db.schema import STEP_FAILED, events, jobs, meta, workers
+from orchestrator.ledger.db.statements import GIVE_UP, PUT_OFF, START, keys_of
+from orchestrator.ledger.steps import note
+
+W = workers.c
+FORGOTTEN_AFTER: Final = timedelta(days=1)
+COUNTED: Final = timedelta(hours=1)
+GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is looked at again, and not begun
+LEDGER_ID: Final = "ledger_id"
+
+
+class SqlWorkers:
+    """The processes at work on one SQL ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, member: WorkerProcess, now: datetime) -> None:
+        """Enter a member, seen now; whoever has not been seen for a day is taken off the list."""
+        values = {
+            "host": member.host,
+            "pid": member.pid,
+            "kind": member.kind.value,
+            "queues": ",".join(member.queues),
+            "version": member.version,
+            "started_at": member.started_at,
+            "seen_at": now,
+        }
+        forgotten = sa.select(W.id).where(W.seen_at < now - FORGOTTEN_AFTER)
+        with self._database.write() as tx:
+            tx.execute(sa.delete(workers).where(W.id.in_(forgotten.with_for_update(skip_locked=True))))
+            if not add_new(tx, workers, {"id": member.id, **values}):
+                tx.execute(sa.update(workers).where(W.id == member.id).values(**values))
+
+    def seen(self, worker_id: str, now: datetime) -> bool:
+        """Note that a member is alive; False where it is not on the list (any more) and must enlist."""
+        with self._database.write() as tx:
+            return tx.execute(sa.update(workers).where(W.id == worker_id).values(seen_at=now)).rowcount == 1
+
+    def leave(self, worker_id: str) -> None:
+        """Take a member off the list."""
+        with self._database.write() as tx:
+            tx.execute(sa.delete(workers).where(W.id == worker_id))
+
+    def alive(self, now: datetime, within_s: float = 30) -> list[WorkerProcess]:
+        """Return who has been seen within so many seconds, the longest at work first."""
+        query = sa.select(workers).where(W.seen_at >= now - timedelta(seconds=within_s))
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(W.started_at, W.id)).mappings().all()
+        return [_member(row) for row in found]
+
+    def ledger_id(self) -> str:
+        """Return the ledger's own random name, made when it is first asked for."""
+        return self.remember(LEDGER_ID, secrets.token_hex(16))
+
+    def remember(self, key: str, value: str) -> str:
+        """Keep `value` under `key`, unless there is one already; return the one that is kept."""
+        query = sa.select(meta.c.value).where(meta.c.key == key)
+        with self._database.read() as connection:
+            found = connection.execute(query).scalar()
+        if found is None:
+            with self._database.write() as tx:
+                add_new(tx, meta, {"key": key, "value": value})
+                found = tx.execute(query).scalar_one()
+        return str(found)
+
+    def due(self, now: datetime) -> dict[Queue, int]:
+        """Return how many units are due and free in each lane; creates whether or not their account has room."""
+        counts = dict.fromkeys(Queue, 0)
+        with self._database.read() as connection:
+            for step, units in connection.execute(claims.DUE_COUNTS, {"now": now}):
+                counts[QUEUE_OF[Step(step)]] += units
+        return counts
+
+    def step_started(self, claim: Claim, *, now: datetime, lease_s: float, draw: float) -> int:
+        """Take a claim over for `lease_s` seconds, and count it: a step that kills its worker cannot say so later.
+
+        Returns how often a step of the unit was begun, this time included, since one last came through or failed in
+        words. From the second time on the claim is kept longer, by chance: units whose workers died together do not
+        come again together. Raises LeaseLost.
+
+        Args:
+            draw: a uniform number in [0, 1).
+        """
+        table, keys = keys_of(claim.unit)
+        lease = timedelta(seconds=lease_s)
+        bound = {"the_token": claim.token, "until": now + lease, "spread": int(draw * lease_s * 1_000_000)}
+        with self._database.write() as tx:
+            starts = tx.execute(START[table.name], keys | bound).scalar()
+        if starts is None:
+            raise LeaseLost(f"{claim.unit}: somebody else has moved it meanwhile")
+        return int(starts)
+
+    def step_failed(self, claim: Claim, error: str, now: datetime) -> int:
+        """Note that a step raised what no step expects, and let go of its unit until a while later.
+
+        Returns how many such failures the unit has had within the last hour, this one included.
+        """
+        table, keys = keys_of(claim.unit)
+        job_id, unit = claim.unit.job_id, _unit_name(claim.unit)
+        with self._database.write() as tx:
+            note(tx, job_id, "step.failed", unit, now, step=claim.step, error=error)
+            recent = (
+                sa.select(sa.func.count())
+                .select_from(events)
+                .where(events.c.job_id == job_id, events.c.unit == unit, events.c.name == STEP_FAILED)
+                .where(events.c.at > now - COUNTED)
+            )
+            failures = int(tx.execute(recent).scalar_one())
+            later = now + timedelta(seconds=retry.backoff_s(failures, draw=0.5))
+            tx.execute(PUT_OFF[table.name], keys | {"the_token": claim.token, "later": later})
+        return failures
+
+    def step_given_up(self, claim: Claim, reason: str, now: datetime) -> None:
+        """Stop the job of a step that kills its workers, and let nobody begin it until the job is resumed.
+
+        A stopped job's batches are brought home all the same, so the step stays due: its starts stay with it.
+        """
+        table, keys = keys_of(claim.unit)
+        with self._database.write() as tx:
+            note(tx, claim.unit.job_id, "step.failed", _unit_name(claim.unit), now, step=claim.step, error=reason)
+            tx.execute(GIVE_UP[table.name], keys | {"the_token": claim.token, "later": now + GIVEN_UP})
+        self.stop(claim.unit.job_id, reason, now=now)
+
+    def stop(self, job_id: JobId, reason: str, now: datetime) -> bool:
+        """Stop a running job and say why; an earlier stop or cancel stands. Says whether it was stopped."""
+        values = {"state": JobState.STOPPED, "reason": reason, "due_at": now, "ended_at": now}
+        running = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.RUNNING)
+        with self._database.write() as tx:
+            stopped = tx.execute(running.values(**values, version=jobs.c.version + 1)).rowcount == 1
+            if stopped:
+                note(tx, job_id, f"job.{JobState.STOPPED}", "", now, reason=reason)
+        return stopped
+
+
+def _member(row: sa.RowMapping) -> WorkerProcess:
+    values = {name: row[name] for name in ("id", "host", "pid", "version", "started_at", "seen_at")}
+    queues = tuple(Queue(name) for name in row["queues"].split(",") if name)
+    return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues)
+
+
+def _unit_name(unit: Unit) -> str:
+    """Return the unit as events name it."""
+    if unit.chunk_id is not None:
+        return ChunkId(unit.chunk_id).rpartition("/")[2]
+    return "" if unit.shard_no is None else str(unit.shard_no)

@@ -1,0 +1,35 @@
+"""A request file becomes a chunk, with what it may cost at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain import money
+from orchestrator.domain.model import Chunk, ChunkId, JobId
+from orchestrator.domain.packing import tokens_of
+from orchestrator.domain.policy import Price
+from orchestrator.job_files.request_files import Written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costing:
+    """What is known of prices; `output_tokens_max` is per request."""
+
+    price: Price | None
+    output_tokens_max: int
+
+    def chunk(self, job_id: JobId, name: str, file: Written) -> Chunk:
+        """Return the chunk of the requests in `file`."""
+        tokens_in = tokens_of(file.size_bytes)
+        return Chunk(
+            id=ChunkId(f"{job_id}/{name}"),
+            job_id=job_id,
+            shard_no=None,
+            row_start=0,
+            row_end=0,
+            request_count=file.line_count,
+            request_bytes=file.size_bytes,
+            requests=file.name,
+            tokens_in=tokens_in,
+            cost_usd_max=money.cost(self.price, tokens_in, file.line_count * self.output_tokens_max),
+        )

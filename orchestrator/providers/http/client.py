@@ -1,0 +1,395 @@
+"""HTTP in our words: the one module that imports httpx.
+
+Rule 1: nothing is repeated, no redirect is followed, TLS is always verified, the environment is asked only if told to.
+Rule 2: every exchange has a deadline for the whole of it. httpx's own timeouts are for one read or one write, and a
+    server that sends a byte a second never meets them; so the socket itself is timed (`_TimedStream`).
+Rule 3: a create goes out on a fresh connection: a server closing an idle one is the commonest false doubt there is.
+Rule 4: an httpx error carries the request, and the request the key: ours is raised after httpx's is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from orchestrator.domain.errors import (
+    BadRequest,
+    ConfigError,
+    CreateAmbiguous,
+    CreateRefused,
+    StorageError,
+    Unavailable,
+)
+from orchestrator.providers.http import url_policy
+from orchestrator.providers.http.decoding import decoded, whole_lines
+from orchestrator.providers.http.error_mapping import Answer
+from orchestrator.providers.http.exchange import Body, Download, NotConnected, Pinned, Rules, Timeouts, pin
+from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.url_policy import Destination, Origin
+
+USER_AGENT: Final = f"batch-orchestrator/{metadata.version('batch-orchestrator')}"
+ANSWER_BYTES_MAX: Final = 1 << 20
+_WRITE_BYTES_MAX: Final = 1 << 16  # of one socket write: httpcore's own loop is quadratic in what it is given
+
+# They log URLs, and a result URL may be signed.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+HTTPX_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
+# Raised before a byte of the request is sent. Whatever is not listed may have come after.
+NEVER_CONNECTED: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_PHRASES: Final[Mapping[type[Exception], str]] = {
+    httpx.ConnectTimeout: "no connection in time",
+    httpx.ConnectError: "no connection",
+    httpx.PoolTimeout: "no free connection in time",
+    httpx.ProxyError: "the proxy made no connection",
+    httpx.ReadTimeout: "no answer in time",
+    httpx.WriteTimeout: "the request was not taken in time",
+    httpx.RemoteProtocolError: "the connection ended, or spoke no HTTP, before the answer was whole",
+}
+
+
+class HttpClient:
+    """One account's way to its provider. May be shared by threads, and survives a fork."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret,
+        *,
+        timeouts: Timeouts | None = None,
+        trust_env: bool = False,
+        ca_file: Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Check the settings; nothing is connected yet. Raises ConfigError.
+
+        Args:
+            trust_env: use the proxies and certificates that the environment names.
+            ca_file: certificates to trust instead of the common ones.
+            transport: for tests, takes the place of the network, the name server included.
+        """
+        try:
+            self._base = url_policy.parse(base_url)
+        except BadRequest as error:
+            raise ConfigError(f"base_url: {error}") from None
+        if "?" in base_url or "#" in base_url:
+            raise ConfigError("base_url: a query or a fragment has no place in it")
+        self.key = key
+        self.timeouts = timeouts or Timeouts()
+        self._trust_env = trust_env
+        self._ssl_context = _ssl_context(ca_file, trust_env=trust_env)
+        self._transport = transport
+        self._rules = Rules()
+        self._lock = threading.Lock()
+        self._shared: tuple[int, httpx.Client] | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """The only place that the key is sent to."""
+        return self._base.origin
+
+    @property
+    def key_mark(self) -> str:
+        """What tells this key, at this place, from another; see `Secret.mark`."""
+        base = self._base
+        return self.key.mark(f"{base.origin.scheme}://{base.origin.host}:{base.origin.port}{base.target.rstrip('/')}")
+
+    def call(self, method: str, path: str) -> Answer:
+        """Make one small exchange, without a body. Raises Unavailable where there is no answer."""
+        return self.head(method, path, size_max=ANSWER_BYTES_MAX, enough=lambda _: False)
+
+    def head(self, method: str, path: str, *, size_max: int, enough: Callable[[bytes], bool]) -> Answer:
+        """Read the beginning of an answer, until `enough` says so or `size_max` bytes are in; then hang up."""
+        ends_at = time.monotonic() + self.timeouts.call_s
+        with self._exchange(self._pooled(), self._request(method, self._at(path)), ends_at) as response:
+            return self._beginning(response, ends_at, size_max, enough, may_break=not response.is_success)
+
+    def create(self, path: str, blocks: Iterator[bytes], *, size_bytes: int) -> Answer:
+        """Send the one POST of an attempt, JSON, on a fresh connection; return the answer, whatever its status.
+
+        Raises:
+            CreateRefused: no byte of it was sent.
+            CreateAmbiguous: the exchange broke, or ran out of time, before there was a status.
+        """
+        ends_at = time.monotonic() + self.timeouts.create_s
+        refused: Unavailable | None = None
+        try:
+            first = next(blocks)  # before there is a connection: a spool that cannot be read puts nothing in doubt
+        except StorageError as error:
+            refused = Unavailable(words(f"the requests cannot be read: {error}", self.key))
+        if refused is None:
+            try:
+                # While the requests of a create are being taken in, a provider may well be silent for minutes.
+                body = Body(blocks=chain((first,), blocks), size_bytes=size_bytes)
+                request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.create_s)
+                with self._fresh() as client, self._exchange(client, request, ends_at) as response:
+                    return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=True)
+            except NotConnected as error:
+                refused = error
+            except (Unavailable, StorageError) as error:
+                ambiguous = words(f"the create may have succeeded: {error}", self.key)
+                provider_message = error.provider_message if isinstance(error, Unavailable) else ""
+        if refused is not None:
+            raise CreateRefused(refused)
+        raise CreateAmbiguous(ambiguous, provider_message=provider_message)
+
+    def upload(self, path: str, body: Body) -> Answer:
+        """Send a long body that may be sent again, on a fresh connection; return the answer, whatever its status.
+
+        Raises Unavailable where there is no answer, or the body cannot be read.
+        """
+        ends_at = time.monotonic() + self.timeouts.upload_s
+        try:
+            request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.upload_s)
+            with self._fresh() as client, self._exchange(client, request, ends_at) as response:
+                may_break = not response.is_success
+                return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=may_break)
+        except StorageError as error:
+            failure = Unavailable(words(f"the requests cannot be read: {error}", self.key))
+        raise failure
+
+    @contextmanager
+    def download(self, path: str) -> Generator[Download]:
+        """Read a long answer of the configured place, with the key."""
+        with self._download(self._request("GET", self._at(path)), None) as download:
+            yield download
+
+    @contextmanager
+    def fetch(self, url: str) -> Generator[Download]:
+        """Read a long answer at a URL that the provider gave; `destination` says which are refused, as BadRequest."""
+        place = url_policy.parse(url)
+        url_policy.check_scheme(place.origin, self.origin)
+        offline = self._trust_env or self._transport is not None
+        is_ours = place.origin.host == self.origin.host
+        pinned = None if is_ours else pin(place.origin, self.origin, offline=offline)
+        with self._download(self._request("GET", place), pinned) as download:
+            yield download
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        with self._lock:
+            shared, self._shared = self._shared, None
+        if shared is not None and shared[0] == os.getpid():
+            shared[1].close()
+
+    def _at(self, path: str) -> Destination:
+        return Destination(origin=self.origin, target=self._base.target.rstrip("/") + path)
+
+    def _request(
+        self, method: str, place: Destination, *, body: Body | None = None, read_s: float | None = None
+    ) -> httpx.Request:
+        times = self.timeouts
+        timeout = {"connect": times.connect_s, "write": times.write_s, "pool": times.connect_s}
+        headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
+        if body is not None:
+            headers.update({"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)})
+        if place.origin == self.origin:
+            headers["Authorization"] = f"Bearer {self.key.reveal()}"
+        where = place.origin
+        return httpx.Request(
+            method,
+            httpx.URL(scheme=where.scheme, host=where.host, port=where.port, path="/"),
+            headers=headers,
+            content=None if body is None else body.measured(),
+            extensions={"timeout": timeout | {"read": read_s or times.read_s}, "target": place.target.encode("ascii")},
+        )
+
+    @contextmanager
+    def _exchange(
+        self, client: httpx.Client, request: httpx.Request, ends_at: float, pinned: Pinned | None = None
+    ) -> Generator[httpx.Response]:
+        failure: Unavailable | None = None
+        try:
+            with self._rules.holding(ends_at, pinned):
+                response = client.send(request, stream=True, auth=None, follow_redirects=False)
+        except HTTPX_ERRORS as error:
+            failure = self._unavailable(error, ends_at)
+        if failure is not None:
+            raise failure
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _raw(self, response: httpx.Response, ends_at: float) -> Iterator[bytes]:
+        blocks = response.iter_raw()
+        block: bytes | None = b""
+        while block is not None:
+            failure: Unavailable | None = None
+            try:
+                with self._rules.holding(ends_at):
+                    block = next(blocks, None)
+            except HTTPX_ERRORS as error:
+                failure = self._unavailable(error, ends_at)
+            if failure is None and time.monotonic() >= ends_at and block is not None:
+                failure = Unavailable("the deadline of the whole exchange passed")
+            if failure is not None:
+                raise failure
+            if block:
+                yield block
+
+    def _decoded(self, response: httpx.Response, ends_at: float) -> Iterator[bytes]:
+        return decoded(self._raw(response, ends_at), response.headers.get("content-encoding", ""))
+
+    def _beginning(
+        self,
+        response: httpx.Response,
+        ends_at: float,
+        size_max: int,
+        enough: Callable[[bytes], bool],
+        *,
+        may_break: bool,
+    ) -> Answer:
+        """Read as far as is wanted; where an answer `may_break` off, as far as it comes: its status may be enough."""
+        body, is_whole = b"", False
+        try:
+            for block in self._decoded(response, ends_at):
+                body += block
+                if len(body) > size_max or enough(body):
+                    break
+            else:
+                is_whole = True
+        except Unavailable:
+            if not may_break:
+                raise
+        headers = _lower(response)
+        return Answer(status=response.status_code, headers=headers, body=body[:size_max], is_whole=is_whole)
+
+    @contextmanager
+    def _download(self, request: httpx.Request, pinned: Pinned | None) -> Generator[Download]:
+        ends_at = time.monotonic() + self.timeouts.download_s
+        with self._exchange(self._pooled(), request, ends_at, pinned) as response:
+            blocks = self._decoded(response, ends_at)
+            is_framed = "content-length" in response.headers or "transfer-encoding" in response.headers
+            if response.is_success and not is_framed:
+                blocks = whole_lines(blocks)
+            has_key = "authorization" in request.headers
+            yield Download(status=response.status_code, headers=_lower(response), has_key=has_key, blocks=blocks)
+
+    def _unavailable(self, error: Exception, ends_at: float) -> Unavailable:
+        phrase = _PHRASES.get(type(error), "the exchange broke")
+        if time.monotonic() >= ends_at:
+            phrase = "the deadline of the whole exchange passed"
+        kind = NotConnected if isinstance(error, NEVER_CONNECTED) else Unavailable
+        provider_message = words(f"{phrase} ({type(error).__name__}: {error})", self.key)
+        if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
+            return kind(f"{phrase} ({type(error).__name__})", provider_message=provider_message)
+        return kind(provider_message)
+
+    def _pooled(self) -> httpx.Client:
+        with self._lock:
+            # A socket shared with the parent of a fork would mix two processes' answers.
+            if self._shared is None or self._shared[0] != os.getpid():
+                self._shared = (os.getpid(), self._fresh())
+            return self._shared[1]
+
+    def _fresh(self) -> httpx.Client:
+        client = httpx.Client(
+            transport=self._transport,
+            trust_env=self._trust_env,
+            verify=self._ssl_context,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20.0),
+        )
+        backend = _TimedBackend(self._rules, may_proxy=self._trust_env)
+        for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+            if isinstance(transport, httpx.HTTPTransport):
+                # httpcore takes a backend, but httpx 0.28 has no way to hand it one.
+                assert hasattr(transport._pool, "_network_backend")  # noqa: SLF001
+                transport._pool._network_backend = backend  # noqa: SLF001
+        return client
+
+
+class _TimedBackend(httpcore.NetworkBackend):
+    """Sockets under the rules of the exchange they are used in."""
+
+    def __init__(self, rules: Rules, *, may_proxy: bool) -> None:
+        self._rules = rules
+        self._may_proxy = may_proxy
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect; to the checked addresses alone, where the exchange has such."""
+        failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for address in self._rules.dialled(host, may_proxy=self._may_proxy):
+            left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
+            try:
+                stream = self._sockets.connect_tcp(address, port, left_s, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _TimedStream(stream, self._rules)
+        raise failure or httpcore.ConnectError("no address that was checked")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A socket whose every operation ends when the exchange must."""
+
+    def __init__(self, inner: httpcore.NetworkStream, rules: Rules) -> None:
+        self._inner = inner
+        self._rules = rules
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._rules.left_s(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _WRITE_BYTES_MAX):
+            left_s = self._rules.left_s(timeout, httpcore.WriteTimeout)
+            self._inner.write(buffer[start : start + _WRITE_BYTES_MAX], left_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
+        return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, left_s), self._rules)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _lower(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+@cache
+def _ssl_context(ca_file: Path | None, *, trust_env: bool) -> ssl.SSLContext:
+    if ca_file is None:
+        context = httpx.create_ssl_context(trust_env=trust_env)
+    else:
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise ConfigError(f"the CA file {ca_file} cannot be used: {error.strerror}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

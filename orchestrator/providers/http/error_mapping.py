@@ -1,0 +1,283 @@
+"""What an HTTP answer means, in our errors.
+
+Rule 1: a refusal of a create is said only where it is certain; the rule of doubt stands here, once, for all dialects.
+Rule 2: an error may come in a 200: `{"error": {"code", "message"}}`, or `{"code": 4xx, "message"}`.
+Rule 3: a message says the status and what the provider says for machines: its code, its type, the parameter. Its text
+    for people may quote what we sent; it stands apart, in `provider_message`, cut short and cleaned. That of a 401 or
+    402 stays in the message: who refuses the key, or asks for money, has not looked at a row.
+
+Source: DESIGN §8; docs.onerouter.pro/api-reference/errors for the envelope.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html import unescape
+from typing import Any, Final
+
+import orjson
+
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateAmbiguous,
+    CreateRefused,
+    Gone,
+    NotAuthorized,
+    ProviderError,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+)
+from orchestrator.providers.http.secret import Secret, words
+
+RETRY_AFTER_S_MAX: Final = 86_400.0
+BOM: Final = b"\xef\xbb\xbf"
+PLAIN_SPOKEN: Final = frozenset({401, 402})
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,6}")
+_PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
+QUEUE_FULL: Final = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
+_OUT_OF_CREDIT: Final = re.compile(r"insufficient_quota", re.IGNORECASE)
+# Not simply "too large": "max_tokens is too large" is one request's fault, and no smaller batch cures it.
+_TOO_LARGE: Final = re.compile(
+    r"too many (requests|items|lines|entries|records|rows)\b"
+    r"|\b(batch|file|body|payload|entity|request)(?:_| (?:size |file )?(?:is |are )?)too[ _](large|big)"
+    r"|\b(batch|file|body|payload|number of requests|requests)\b[^.]{0,40}\b(exceed\w*|over) (the )?(max|limit|size)"
+    r"|\bmaximum (number of (requests|items|lines)|(batch|file|body|payload|request) size)",
+    re.IGNORECASE,
+)
+_ENDED_ALREADY: Final = re.compile(
+    r"\b(already|ended|finished|completed|terminal|cancelled|canceled|expired|not cancell?able|cannot be cancell?ed)\b",
+    re.IGNORECASE,
+)
+_ID_HEADERS: Final = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id", "cf-ray")
+# With bounds: a page of nothing but opening tags would else take seconds.
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer; `body` may be its beginning only, and does not print: it can hold results."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
+    body: bytes = field(default=b"", repr=False)
+    is_whole: bool = True
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return 200 <= self.status < 300
+
+    def json(self) -> object:
+        """Return the body's value; None where it is not JSON, or not all there."""
+        try:
+            return orjson.loads(self.body.removeprefix(BOM))
+        except orjson.JSONDecodeError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An answer that is an error. `status` is the HTTP status, or in a 200 the error's own code, if it has one."""
+
+    http_status: int
+    status: int | None
+    in_envelope: bool  # the provider itself says so, not some proxy before it
+    message: str  # fit for a log
+    provider_message: str = field(repr=False)  # status and the provider's own words: fit for a private file
+    code: int | None = None  # the envelope's
+    kind: str = ""  # its words for machines: type and code
+    retry_after_s: float | None = None
+    request_id: str = ""
+
+    def says(self, pattern: re.Pattern[str]) -> bool:
+        """Whether the provider's words match."""
+        return pattern.search(self.kind) is not None or pattern.search(self.provider_message) is not None
+
+
+def problem_of(answer: Answer, key: Secret) -> Problem | None:
+    """Return the error an answer is; None where it is none."""
+    content = answer.json()
+    envelope = _envelope(content, is_success=answer.is_success)
+    if answer.is_success and envelope is None:
+        return None
+    code, kind, provider_message = envelope or (None, "", _loose_words(answer, content))
+    status = code if answer.is_success else answer.status
+    label = f"HTTP {answer.status}" + (f", error {code}" if answer.is_success and code is not None else "")
+    named = provider_message if status in PLAIN_SPOKEN else for_machines(_fields(content), status=status)
+    return Problem(
+        http_status=answer.status,
+        status=status,
+        in_envelope=envelope is not None,
+        message=words(f"{label}: {named}" if named else label, key),
+        provider_message=words(f"{label}: {provider_message}", key) if provider_message else "",
+        code=code,
+        kind=words(kind, key),
+        retry_after_s=retry_after_s(answer.headers, datetime.now(UTC)),
+        request_id=next((words(answer.headers[name], key) for name in _ID_HEADERS if name in answer.headers), ""),
+    )
+
+
+def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
+    """Return the error to raise.
+
+    Args:
+        gone: statuses that mean here: it existed, and exists no more.
+    """
+    status, message, request_id, provider_message = (
+        problem.status,
+        problem.message,
+        problem.request_id,
+        problem.provider_message,
+    )
+    permanent = _permanent_class(problem, gone)
+    if permanent is not None:
+        return permanent(message, status=status, request_id=request_id, provider_message=provider_message)
+    transient = RateLimited if status == 429 or problem.says(QUEUE_FULL) else Unavailable
+    return transient(
+        message,
+        status=status,
+        request_id=request_id,
+        provider_message=provider_message,
+        retry_after_s=problem.retry_after_s,
+    )
+
+
+def _permanent_class(
+    problem: Problem, gone: Collection[int]
+) -> type[Gone] | type[NotAuthorized] | type[TooLarge] | type[BadRequest] | None:
+    status = problem.status
+    if status in gone:
+        return Gone
+    if status in (401, 402, 403) or (status == 429 and problem.says(_OUT_OF_CREDIT)):
+        return NotAuthorized
+    if status == 413:
+        return TooLarge
+    if not _is_refusal(status) or status == 429 or problem.says(QUEUE_FULL):
+        return None
+    return BadRequest
+
+
+def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateRefused | CreateAmbiguous:
+    """Say what an error in answer to a create means: refused where that is certain, in doubt otherwise.
+
+    Args:
+        proves_absence: the dialect documents, beyond the plain refusals, that this answer means nothing was created.
+    """
+    # A refusal whose own envelope speaks of a timeout or a fault behind it proves nothing.
+    contradicts = problem.code is not None and 400 <= problem.code < 600 and not _is_refusal(problem.code)
+    if not proves_absence and (contradicts or not _is_refusal(problem.status)):
+        return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
+    error = error_of(problem)
+    if isinstance(error, BadRequest) and problem.says(_TOO_LARGE):
+        error = TooLarge(
+            problem.message,
+            status=problem.status,
+            request_id=problem.request_id,
+            provider_message=problem.provider_message,
+        )
+    return CreateRefused(error)
+
+
+def is_ended_already(problem: Problem) -> bool:
+    """Whether an error in answer to a cancel means that there is nothing left to be cancelled."""
+    return problem.status == 409 or (problem.status == 400 and problem.says(_ENDED_ALREADY))
+
+
+def _is_refusal(status: int | None) -> bool:
+    """A 4xx, but for 408 (it may have been done all the same) and 409 (something is there already)."""
+    return status is not None and 400 <= status < 500 and status not in (408, 409)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read Retry-After, seconds or an HTTP date; within 0 and a day. None where there is none that can be read."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text):
+        return min(float(text), RETRY_AFTER_S_MAX)
+    until, said_at = _date(text), _date(headers.get("date", ""))
+    if until is None:
+        return None
+    # By the server's own clock where it tells it: ours may be off.
+    return min(max((until - (said_at or now)).total_seconds(), 0.0), RETRY_AFTER_S_MAX)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def for_machines(error: Mapping[str, Any], *, status: int | None = None) -> str:
+    """Return an error's code, its type and the parameter it is about, each only where it looks like a name.
+
+    Args:
+        status: of the HTTP answer, which some repeat as the code.
+    """
+    names = dict.fromkeys(_text(error.get(name)) for name in ("code", "type"))
+    parts = [name for name in names if name != str(status) and _NAME.fullmatch(name) is not None]
+    parameter = _text(error.get("param"))
+    if _PARAMETER.fullmatch(parameter) is not None:
+        parts.append(f"parameter {parameter}")
+    return ", ".join(parts)
+
+
+def _fields(content: object) -> Mapping[str, Any]:
+    """Return the object in an error's answer that says which error it is."""
+    match content:
+        case {"error": dict() as error}:
+            return error
+        case dict():
+            return content
+    return {}
+
+
+def _envelope(content: object, *, is_success: bool) -> tuple[int | None, str, str] | None:
+    """Return the error's number, its words for machines, its words for people; None where there is no envelope."""
+    if not isinstance(content, dict):
+        return None
+    match content:
+        case {"error": dict() as error} if error:
+            provider_message = error.get("message") or error.get("detail") or error.get("code") or error.get("type")
+            return (
+                number(error.get("code")),
+                f"{_text(error.get('code'))} {_text(error.get('type'))}",
+                _text(provider_message),
+            )
+        case {"error": str() as provider_message} if provider_message and not is_success:
+            return None, "", provider_message
+        case {"code": code} if (number(code) or 0) >= 400:
+            return number(code), "", _text(content.get("message") or content.get("msg"))
+    return None
+
+
+def number(value: object) -> int | None:
+    """Read a count or a code, given as a number or as digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value) else None
+
+
+def _loose_words(answer: Answer, content: object) -> str:
+    """Find some words in an error that is no envelope: a framework's, a proxy's, a web page's title."""
+    match content:
+        case {"message": str() as provider_message} | {"detail": str() as provider_message}:
+            return provider_message
+        case {"detail": [{"msg": str() as provider_message}, *_]}:
+            return provider_message
+        case dict() | list():
+            return ""
+    text = answer.body[:20_000].decode("utf-8", "replace")
+    title = _TITLE.search(text)
+    if title is not None:
+        return unescape(title[1])
+    return "" if text.lstrip().startswith(("<", "{", "[")) else text
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None or isinstance(value, dict | list) else str(value)

@@ -1,0 +1,125 @@
+"""What every exchange is held to: how long it may last, what it may carry, and which addresses it may dial."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import Unavailable
+from orchestrator.providers.http import url_policy
+from orchestrator.providers.http.url_policy import Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long to wait, seconds. The first three are for one operation, the others for a whole exchange."""
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    write_s: float = 60.0
+    call_s: float = 60.0
+    create_s: float = 240.0  # long: a create that runs out of time is one that a person may have to look into
+    upload_s: float = 3_600.0  # of an input file, which can be sent again for nothing
+    download_s: float = 3_600.0
+
+
+class NotConnected(Unavailable):
+    """The connection was never made: no byte of the request was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a request carries, read as it is sent."""
+
+    blocks: Iterable[bytes]
+    size_bytes: int
+    content_type: str = "application/json"
+
+    def measured(self) -> Iterator[bytes]:
+        """Yield the blocks, and no more or less than was said. Raises Unavailable."""
+        left = self.size_bytes
+        for block in self.blocks:
+            left -= len(block)
+            if left < 0:
+                break
+            yield block
+        if left != 0:
+            raise Unavailable("the requests are not as long as they were said to be")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """An answer to be read as it comes; `blocks` raises Unavailable where it is cut or too slow."""
+
+    status: int
+    headers: Mapping[str, str]
+    has_key: bool  # whether it was asked for with the key
+    blocks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """A host, and the only addresses to dial for it."""
+
+    host: str
+    addresses: Sequence[str]
+
+
+class Rules(threading.local):
+    """What holds for the socket operations of the exchange that this thread is in."""
+
+    ends_at: float = math.inf
+    pinned: Pinned | None = None
+
+    @contextmanager
+    def holding(self, ends_at: float, pinned: Pinned | None = None) -> Generator[None]:
+        """Let these hold until the block ends."""
+        self.ends_at, self.pinned = ends_at, pinned
+        try:
+            yield
+        finally:
+            self.ends_at, self.pinned = math.inf, None
+
+    def left_s(self, timeout_s: float | None, too_late: type[Exception]) -> float:
+        left_s = self.ends_at - time.monotonic()
+        if left_s <= 0:
+            raise too_late("the deadline of the whole exchange")
+        return min(left_s, math.inf if timeout_s is None else timeout_s)
+
+    def dialled(self, host: str, *, may_proxy: bool) -> Sequence[str]:
+        """Return what to dial for a host: nothing, where another was checked, unless it can be a proxy."""
+        if self.pinned is None:
+            return (host,)
+        if host == self.pinned.host:
+            return self.pinned.addresses
+        return (host,) if may_proxy else ()
+
+
+def pin(stranger: Origin, base: Origin, *, offline: bool) -> Pinned | None:
+    """Resolve a host that is not ours, once, and check where it leads. Raises BadRequest, or NotConnected.
+
+    Args:
+        offline: names are resolved elsewhere, by a proxy or a test: only an address in figures is checked.
+    """
+    addresses = _addresses(stranger, offline=offline)
+    if not addresses and offline:
+        return None
+    if not addresses:
+        raise NotConnected(f"the name {stranger.host} cannot be resolved")
+    reaches = {url_policy.reach(url_policy.address_of(address)) for address in _addresses(base, offline=offline)}
+    url_policy.check_addresses(stranger.host, addresses, reaches)
+    return Pinned(host=stranger.host, addresses=addresses)
+
+
+def _addresses(origin: Origin, *, offline: bool) -> list[str]:
+    flags = socket.AI_NUMERICHOST if offline else 0
+    try:
+        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=flags)
+    except (OSError, UnicodeError):
+        return []
+    return [str(entry[4][0]) for entry in found]

@@ -1,0 +1,204 @@
+"""OneRouter (also called Infron): batches made by one inline POST, with nothing to find a lost one by.
+
+Rule 1: answers are told apart by their keys, never by their count of lines: the documents describe two forms of the
+    same GET, a status object and the results themselves, and either may come on one line.
+Rule 2: a poll reads the head of an answer and hangs up; results are read by `results`, as they come.
+
+    POST /batches               {"requests": [line, line, …]}  ->  {"batch_id", "batch": {"id", …}, …}
+    GET  /batches/{id}          status object, with `result_url` once it has ended; or the result lines
+    POST /batches/{id}/cancel   no body
+
+Source: infron.ai/docs/batch-apis and …/api-reference/batch-processing-api/get-status-of-a-batch, read 2026-11; the
+status words are those of QuantumNous/new-api (model/task.go), whose field names these are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Final, NoReturn
+
+from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.errors import BadRequest, CreateAmbiguous, ProviderError, Unavailable
+from orchestrator.domain.model import BatchId, FileId, Outcome
+from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.error_mapping import (
+    BOM,
+    Answer,
+    Problem,
+    create_failure,
+    error_of,
+    is_ended_already,
+    problem_of,
+)
+from orchestrator.providers.http.exchange import Download
+from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
+
+SELF: Final = "self"  # the results are the answer to the GET of the batch
+HEAD_BYTES_MAX: Final = 256 << 10
+SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
+_OPEN: Final = b'{"requests":['
+_CLOSE: Final = b"]}"
+_BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
+# Not simply "no … provider": "no response from provider" is an upstream that may have begun.
+_NO_PROVIDER: Final = re.compile(
+    r"routing requirement"
+    r"|\bno (?:available |suitable |model )*providers? (?:is |are |that |which )?(?:meets?|available|found|match)",
+    re.IGNORECASE,
+)
+_MISSING: Final = (404, 410)
+
+
+class OneRouter:
+    """One account at OneRouter; see the port `Provider`."""
+
+    def __init__(self, http: HttpClient, name: str = "onerouter") -> None:
+        self._http = http
+        self.traits = Traits(
+            name=name,
+            recovery=Recovery.UNKNOWABLE,
+            key_mark=http.key_mark,
+            settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
+        )
+
+    def upload(self, submission: Submission) -> FileId:  # noqa: ARG002 - part of the port
+        """Refuse: this dialect has no input files, and says so in its traits."""
+        _no_files()
+
+    def fence(self, file_id: FileId) -> None:  # noqa: ARG002 - part of the port
+        """Refuse: see `upload`."""
+        _no_files()
+
+    def find(
+        self,
+        submission_token: str,  # noqa: ARG002 - part of the port
+        since: datetime,  # noqa: ARG002 - part of the port
+        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
+        *,
+        is_other_key: bool = False,  # noqa: ARG002 - part of the port
+    ) -> Sequence[Listed] | None:
+        """Find nothing: no list is documented, and a batch bears no mark."""
+        return ()
+
+    def create(self, submission: Submission) -> BatchId:
+        """See the port. A 503 that names routing is documented as "nothing was started"; any other is in doubt."""
+        assert submission.request_count > 0, "a batch of nothing"
+        size_bytes = len(_OPEN) + submission.size_bytes - 1 + len(_CLOSE)
+        answer = self._http.create("/batches", enveloped(submission.blocks()), size_bytes=size_bytes)
+        batch_id = _created_id(answer.json()) if answer.is_success else ""
+        if batch_id:
+            if _BATCH_ID.fullmatch(batch_id) is None:
+                raise CreateAmbiguous("the create was answered with an unusable batch id")
+            return BatchId(batch_id)
+        problem = problem_of(answer, self._http.key)
+        if problem is None:
+            raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
+        raise create_failure(problem, proves_absence=_is_no_provider(problem))
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """See the port. Where the answer is the results themselves, the batch has ended, and they are at `SELF`."""
+        answer = self._http.head("GET", _path(batch_id), size_max=HEAD_BYTES_MAX, enough=holds_results)
+        if answer.is_success and holds_results(answer.body):
+            return BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
+        content = answer.json()
+        status = status_of(content, self._http.key) if answer.is_success else None
+        if status is not None:
+            return status
+        if answer.is_success and content is None and may_be_result(answer.body):
+            return BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
+        raise self._error(answer, gone=_MISSING)
+
+    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+        """See the port. A file's blocks can be read until the next file is asked for."""
+        is_own = where == SELF
+        opened = self._http.download(_path(batch_id)) if is_own else self._http.fetch(where)
+        with opened as download:
+            answer = _beginning(download)
+            if not answer.is_success:
+                # Without the key, 401 says nothing about the account: the link has run out.
+                raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
+            if not holds_results(answer.body):
+                self._check_no_other(answer, may_be_empty=not is_own)
+            yield ResultFile(name="results", blocks=chain((answer.body,), download.blocks))
+
+    def cancel(self, batch_id: BatchId) -> None:
+        """See the port."""
+        answer = self._http.call("POST", f"{_path(batch_id)}/cancel")
+        problem = problem_of(answer, self._http.key)
+        if problem is not None and not is_ended_already(problem):
+            raise error_of(problem, gone=_MISSING)
+
+    def _check_no_other(self, answer: Answer, *, may_be_empty: bool) -> None:
+        """Refuse what is plainly no results; whatever else is there was paid for, and goes on to be parsed."""
+        text = answer.body.removeprefix(BOM).lstrip()
+        if not text and not may_be_empty:
+            raise Unavailable("an empty answer where the results should be")
+        if text.startswith(b"<"):
+            raise Unavailable("a web page where the results should be")
+        if answer.is_whole and status_of(answer.json(), self._http.key) is not None:
+            raise Unavailable("the status of the batch where its results should be")
+        problem = problem_of(answer, self._http.key) if answer.is_whole else None
+        if problem is not None:
+            raise error_of(problem, gone=_MISSING)
+
+    def _error(self, answer: Answer, *, gone: Collection[int]) -> ProviderError:
+        problem = problem_of(answer, self._http.key)
+        if problem is None:
+            return Unavailable(f"HTTP {answer.status}, with neither a status nor results in it", status=answer.status)
+        return error_of(problem, gone=gone)
+
+
+def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Turn request lines into the body of a create: commas for newlines, which JSON never holds raw.
+
+    The first of it comes only when the first block is there: a spool that fails must fail before there is a connection.
+    """
+    held = _OPEN
+    for block in blocks:
+        if block:
+            yield held
+            held = block.replace(b"\n", b",")
+    assert held.endswith(b","), "the last request line has no end"
+    yield held[:-1] + _CLOSE
+
+
+def _created_id(content: object) -> str:
+    match content:
+        case {"batch_id": str() as batch_id} if batch_id:
+            return batch_id
+        case {"batch": {"id": str() as batch_id}}:
+            return batch_id
+    return ""
+
+
+def _is_no_provider(problem: Problem) -> bool:
+    return problem.status == 503 and problem.in_envelope and problem.says(_NO_PROVIDER)
+
+
+def _path(batch_id: BatchId) -> str:
+    if _BATCH_ID.fullmatch(batch_id) is None:
+        raise BadRequest("unusable batch id")
+    return f"/batches/{batch_id}"
+
+
+def _beginning(download: Download) -> Answer:
+    """Read until it is plain what this is; what is read stands at the answer's `body`, the rest is left."""
+    head, is_whole, is_success = b"", False, 200 <= download.status < 300
+    try:
+        for block in download.blocks:
+            head += block
+            if len(head) > HEAD_BYTES_MAX or (is_success and holds_results(head)):
+                break
+        else:
+            is_whole = True
+    except Unavailable:
+        if is_success:
+            raise
+    return Answer(status=download.status, headers=download.headers, body=head, is_whole=is_whole)
+
+
+def _no_files() -> NoReturn:
+    raise BadRequest("onerouter has no input files")

@@ -1,0 +1,157 @@
+"""What OneRouter's GET of a batch says: how the batch stands, or the results themselves.
+
+Rule 1: keys decide. `custom_id` makes a result line; a status word makes a status; anything else is neither.
+Rule 2: a word that is not known to be an end is no end: a batch that runs on is asked again, one given up is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from orchestrator.domain import money
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.model import Outcome
+from orchestrator.providers.http.error_mapping import BOM, QUEUE_FULL, for_machines, number
+from orchestrator.providers.http.secret import Secret, words
+
+_OUTCOMES: Final[Mapping[str, Outcome]] = {
+    "success": Outcome.COMPLETED,
+    "completed": Outcome.COMPLETED,
+    "ended": Outcome.COMPLETED,
+    "failure": Outcome.FAILED,
+    "failed": Outcome.FAILED,
+    "expired": Outcome.EXPIRED,
+    "cancelled": Outcome.CANCELLED,
+    "canceled": Outcome.CANCELLED,
+}
+_URL: Final = re.compile(r"https?://", re.IGNORECASE)
+_PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.[0-9]*)?%")
+
+
+def holds_results(head: bytes) -> bool:
+    """Whether this, or what it is the beginning of, is result lines. A broken line does not hide the sound ones."""
+    return any("custom_id" in content for content in _objects(head.removeprefix(BOM).split(b"\n")))
+
+
+def may_be_result(head: bytes) -> bool:
+    """Whether a head in which nothing can be read looks like a result line: one that is broken, or longer than it."""
+    text = head.removeprefix(BOM).lstrip()
+    return text.startswith(b"{") and b'"custom_id"' in text
+
+
+def status_of(content: object, key: Secret) -> BatchStatus | None:
+    """Read a status object, in any of its three spellings; None where it is none."""
+    if not isinstance(content, dict) or not _is_status(content):
+        return None
+    fields = _flat(content)
+    outcome = _outcome(fields)
+    errors = [fields.get(name) for name in ("error", "fail_reason", "errors")]
+    provider_message = [text for text in map(_provider_message, errors) if text and _URL.match(text) is None]
+    named = [text for text in map(_named, errors) if text]
+    done_count, failed_count = _count(fields, "completed"), _count(fields, "failed")
+    rejected = (
+        outcome is Outcome.FAILED
+        and not (done_count or failed_count)
+        and any(QUEUE_FULL.search(text) is not None for text in provider_message)
+    )
+    if outcome is None:
+        done_count = done_count or _done_by_percent(fields)
+    return BatchStatus(
+        outcome=outcome,
+        results=_results(fields, outcome) if outcome is not None else "",
+        done_count=done_count,
+        failed_count=failed_count,
+        fees_usd=_fees(fields.get("fees")),
+        error=words(": ".join(named), key),
+        provider_message=words(": ".join(provider_message), key),
+        rejected=rejected,
+    )
+
+
+def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            content = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(content, dict):
+            yield content
+
+
+def _is_status(content: dict[str, Any]) -> bool:
+    has_word = any(isinstance(content.get(name), str) for name in ("status", "processing_status", "task_status"))
+    # {"status": "error", "error": {…}} tells of the call, not of a batch.
+    is_error = isinstance(content.get("error"), dict) and content["error"] and not {"batch_id", "id"} & content.keys()
+    return "custom_id" not in content and (has_word or isinstance(content.get("batch"), dict)) and not is_error
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Lay the object that a create answers with, {"batch": {…}, "task_status"}, out like the others."""
+    inner = content.get("batch")
+    fields = {**inner, **content} if isinstance(inner, dict) else dict(content)
+    counts = fields.get("request_counts")
+    return {**fields, **{f"{name}_count": n for name, n in counts.items()}} if isinstance(counts, dict) else fields
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome | None:
+    processing = fields.get("processing_status")
+    if isinstance(processing, str) and processing and processing.lower() != "ended":
+        return None
+    for name in ("status", "task_status", "processing_status"):
+        word = fields.get(name)
+        outcome = _OUTCOMES.get(word.lower()) if isinstance(word, str) else None
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def _results(fields: dict[str, Any], outcome: Outcome) -> str:
+    """Return where the results are. Older rows of new-api keep the URL of a success in `fail_reason`."""
+    names = ("result_url", "results_url", *(("fail_reason",) if outcome is Outcome.COMPLETED else ()))
+    found = (fields.get(name) for name in names)
+    return next((url.strip() for url in found if isinstance(url, str) and _URL.match(url.strip())), "")
+
+
+def _count(fields: dict[str, Any], name: str) -> int:
+    synonym = {"completed": "succeeded", "failed": "errored"}[name]
+    return max(number(fields.get(f"{name}_count")) or number(fields.get(f"{synonym}_count")) or 0, 0)
+
+
+def _done_by_percent(fields: dict[str, Any]) -> int:
+    match = _PERCENT.fullmatch(progress.strip()) if isinstance(progress := fields.get("progress"), str) else None
+    total = number(fields.get("total_requests")) or 0
+    return total * min(int(match[1]), 100) // 100 if match is not None and total > 0 else 0
+
+
+def _fees(fees: object) -> Decimal | None:
+    if not isinstance(fees, str | int | float) or isinstance(fees, bool):
+        return None
+    return money.parse(str(fees).strip())
+
+
+def _named(error: object) -> str:
+    """Find what an error says for machines: text is for people."""
+    match error:
+        case {"data": [first, *_]}:
+            return _named(first)
+        case dict():
+            return for_machines(error)
+    return ""
+
+
+def _provider_message(error: object) -> str:
+    """Find the words of an error: text, an object, or OpenAI's {"data": [{"code", "message"}, …]}."""
+    match error:
+        case str():
+            return error.strip()
+        case {"data": [first, *_]}:
+            return _provider_message(first)
+        case dict():
+            parts = (error.get("code"), error.get("message"))
+            return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
+    return ""

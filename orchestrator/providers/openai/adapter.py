@@ -1,0 +1,257 @@
+"""OpenAI's Batch API: an input file, a batch made from it, an output file and an error file. Class B1.
+
+Rule 1: a batch bears its attempt's token in its metadata, and is made from a file of that attempt alone: two marks, and
+    either is enough to find it again.
+Rule 2: deleting the input file is the fence: what is created from it afterwards is refused, or fails unbilled.
+Rule 3: both result files are read, in whatever way the batch has ended.
+
+    POST   /files (multipart)        purpose=batch, the lines          ->  {"id", "bytes", …}
+    POST   /batches                  {"input_file_id", "metadata", …}  ->  the batch object
+    GET    /batches/{id}             the batch object
+    GET    /batches?limit=&after=    {"data": [batch object, …], "has_more"}, newest first
+    POST   /batches/{id}/cancel      no body
+    GET    /files/{id}               {"id", "filename", …}
+    GET    /files/{id}/content       lines
+    DELETE /files/{id}               {"deleted": true}
+
+Source: the types of openai 3.54.0, openapi.yaml of 2026-08-21 and the guide "Batch API", read 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Final
+
+import orjson
+
+from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.errors import (
+    BadRequest,
+    CreateAmbiguous,
+    CreateRefused,
+    Gone,
+    PermanentError,
+    ProviderError,
+    Unavailable,
+)
+from orchestrator.domain.model import BatchId, FileId
+from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.http.client import ANSWER_BYTES_MAX, HttpClient
+from orchestrator.providers.http.error_mapping import (
+    BOM,
+    Answer,
+    Problem,
+    create_failure,
+    error_of,
+    is_ended_already,
+    problem_of,
+)
+from orchestrator.providers.http.exchange import Body, Download
+from orchestrator.providers.openai.lost_batches import SharedSearch
+from orchestrator.providers.openai.status_list import StatusBoard
+from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, USABLE_ID, files_of, status_of
+
+ENDPOINT: Final = "/v1/chat/completions"
+LAG_S: Final = 60.0  # how long a new batch may be missing from the list; nobody documents it
+SETTLE_MARGIN: Final = 0.2  # of the time a create may take
+LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
+_MISSING: Final = (404, 410)
+# The file has expired (after 30 days), was deleted, or is not ready yet: a fresh one will do.
+_INPUT_MISSING: Final = re.compile(
+    r"no such file|\bfile\b.{0,250}\b(not found|not exist|deleted|expired|not (?:yet )?(?:ready|processed))",
+    re.IGNORECASE,
+)
+
+
+class OpenAI:
+    """One account (a project) at OpenAI, or at somebody who speaks as it does; see the port `Provider`."""
+
+    def __init__(self, http: HttpClient, name: str = "openai", *, lag_s: float = LAG_S) -> None:
+        self._http = http
+        self._board = StatusBoard(http)
+        self._search = SharedSearch(http)
+        self.traits = Traits(
+            name=name,
+            recovery=Recovery.FENCED,
+            key_mark=http.key_mark,
+            takes_files=True,
+            settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
+            lag_s=lag_s,
+            line_body=b'","method":"POST","url":"' + ENDPOINT.encode() + b'","body":',
+        )
+
+    def upload(self, submission: Submission) -> FileId:
+        """See the port. A file that was not kept whole is not used."""
+        assert submission.request_count > 0, "a batch of nothing"
+        answer = self._http.upload("/files", _form(submission))
+        problem = problem_of(answer, self._http.key)
+        if problem is not None:
+            raise _refusal_of_file(problem)
+        match answer.json():
+            case {"id": str() as file_id, **others} if USABLE_ID.fullmatch(file_id):
+                kept_bytes = others.get("bytes")
+            case _:
+                raise Unavailable(f"HTTP {answer.status}, but no usable file id in the answer to the upload")
+        if isinstance(kept_bytes, int) and kept_bytes != submission.size_bytes:
+            raise Unavailable(f"the provider kept {kept_bytes} of {submission.size_bytes} bytes of the input file")
+        return FileId(file_id)
+
+    def create(self, submission: Submission) -> BatchId:
+        """See the port. A refusal for want of the input file is certain too, and cured by another upload."""
+        assert submission.file_id is not None
+        metadata = {TOKEN_KEY: submission.token, LABEL_KEY: submission.label[:LABEL_LENGTH_MAX]}
+        content = {
+            "input_file_id": submission.file_id,
+            "endpoint": ENDPOINT,
+            "completion_window": "24h",
+            "metadata": metadata,
+        }
+        body = orjson.dumps(content)
+        answer = self._http.create("/batches", iter((body,)), size_bytes=len(body))
+        match answer.json() if answer.is_success else None:
+            case {"id": str() as batch_id} if batch_id:
+                if USABLE_ID.fullmatch(batch_id) is None:
+                    raise CreateAmbiguous("the create was answered with an unusable batch id")
+                return BatchId(batch_id)
+        problem = problem_of(answer, self._http.key)
+        if problem is None:
+            raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
+        failure = create_failure(problem)
+        is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
+        if is_refused and problem.says(_INPUT_MISSING):
+            raise CreateRefused(
+                Unavailable(problem.message, status=problem.status, provider_message=problem.provider_message)
+            )
+        raise failure
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """See the port. Where many batches are under way, the answer is from a list that is seconds old."""
+        path = _path("batches", batch_id)
+        status = self._board.look(batch_id)
+        if status is None:
+            answer = self._http.call("GET", path)
+            problem = problem_of(answer, self._http.key) if not answer.is_success else None
+            if problem is not None:
+                raise error_of(problem, gone=_MISSING)
+            status = status_of(answer.json(), self._http.key)
+        if status is None:
+            raise self._unexpected(answer, "no batch object in the answer to a poll")
+        if not status.is_running:
+            self._board.ended(batch_id)
+        return status
+
+    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
+        """See the port. A file's blocks can be read until the next is asked for; one that is gone hides no other."""
+        gone: Gone | None = None
+        for name, file_id in files_of(where):
+            with self._http.download(f"{_path('files', file_id)}/content") as download:
+                try:
+                    head = self._beginning(download)
+                except Gone as error:
+                    gone = gone or error
+                    continue
+                yield ResultFile(name=name, blocks=chain((head,), download.blocks))
+        if gone is not None:
+            raise gone
+
+    def cancel(self, batch_id: BatchId) -> None:
+        """See the port."""
+        answer = self._http.call("POST", f"{_path('batches', batch_id)}/cancel")
+        problem = problem_of(answer, self._http.key) if not answer.is_success else None
+        if problem is not None and not is_ended_already(problem):
+            raise error_of(problem, gone=_MISSING)
+
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
+        """See the port. Every page is read that has a batch of that time on it; a page that cannot be is an error."""
+        is_ours = not is_other_key or self._has_file(file_id, submission_token)
+        # The ids of two accounts may be the same; a token is found in one alone.
+        found = self._search.find(submission_token, since, file_id if is_ours else None)
+        return found if found or is_ours else None
+
+    def _has_file(self, file_id: FileId | None, token: str) -> bool:
+        """Whether this key can see the attempt's input file, known by its id and by the token in its name."""
+        if file_id is None:
+            return False
+        answer = self._http.call("GET", _path("files", file_id))
+        problem = problem_of(answer, self._http.key)
+        error = error_of(problem, gone=_MISSING) if problem is not None else None
+        if isinstance(error, PermanentError):
+            return False
+        if error is not None:
+            raise error
+        match answer.json():
+            case {"id": str() as known, "filename": str() as name}:
+                return known == file_id and token in name
+        return False
+
+    def fence(self, file_id: FileId) -> None:
+        """See the port. It is up only when the provider says that the file is deleted, or that there is none."""
+        answer = self._http.call("DELETE", _path("files", file_id))
+        problem = problem_of(answer, self._http.key)
+        if problem is not None and problem.http_status in _MISSING:
+            return
+        if problem is not None:
+            raise error_of(problem)
+        match answer.json():
+            case {"deleted": True}:
+                return
+        raise self._unexpected(answer, "the input file is not said to be deleted")
+
+    def _beginning(self, download: Download) -> bytes:
+        """Return the first block of a result file; refuse what is plainly none."""
+        is_success = 200 <= download.status < 300
+        head = b""
+        try:
+            for block in download.blocks:
+                head += block
+                if head and (is_success or len(head) > ANSWER_BYTES_MAX):
+                    break
+        except Unavailable:
+            if is_success:
+                raise
+        if b'"custom_id"' in head and is_success:
+            return head
+        answer = Answer(status=download.status, headers=download.headers, body=head)
+        problem = problem_of(answer, self._http.key)
+        if problem is not None:
+            raise error_of(problem, gone=_MISSING)
+        if head.removeprefix(BOM).lstrip().startswith(b"<"):
+            raise Unavailable("a web page where the results should be")
+        return head
+
+    def _unexpected(self, answer: Answer, what: str) -> ProviderError:
+        problem = problem_of(answer, self._http.key)
+        return Unavailable(f"HTTP {answer.status}, but {what}") if problem is None else error_of(problem)
+
+
+def _form(submission: Submission) -> Body:
+    """Frame the lines as a multipart form, to be read as they are sent. The random token is the boundary, too."""
+    boundary = f"orchestrator-{submission.token}"
+    opening = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{boundary}.jsonl"\r\n'
+        "Content-Type: application/jsonl\r\n\r\n"
+    ).encode()
+    closing = f"\r\n--{boundary}--\r\n".encode()
+    return Body(
+        blocks=chain((opening,), submission.blocks(), (closing,)),
+        size_bytes=len(opening) + submission.size_bytes + len(closing),
+        content_type=f"multipart/form-data; boundary={boundary}",
+    )
+
+
+def _refusal_of_file(problem: Problem) -> ProviderError:
+    """Say what is wrong with an upload: as with a create, "too large" comes in several forms."""
+    failure = create_failure(problem)
+    return failure.error if isinstance(failure, CreateRefused) else error_of(problem)
+
+
+def _path(kind: str, name: str) -> str:
+    if USABLE_ID.fullmatch(name) is None:
+        raise BadRequest("unusable id of a batch or a file")
+    return f"/{kind}/{name}"

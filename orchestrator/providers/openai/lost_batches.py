@@ -1,0 +1,109 @@
+"""Looking for lost batches: one walk of the list serves everybody who asked before it began.
+
+Rule 1: an absence is proved only by a list that was read after the asking. So nobody joins a walk that has begun: who
+        comes meanwhile waits for the next one.
+Rule 2: a walk that breaks off is an error for all whom it was for; none of them has an answer.
+Rule 3: a walk keeps only what bears a mark that somebody asked for: its memory grows with the askers, not the list.
+
+See docs/decisions/0017-one-walk-for-many-doubts.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orchestrator.domain.batch import Listed
+from orchestrator.domain.errors import ProviderError
+from orchestrator.domain.model import BatchId, FileId
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.openai.status_list import pages
+from orchestrator.providers.openai.wire import Page, created_at, file_of, token_of
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """What one asker is looking for, and what was found of it."""
+
+    token: str
+    since: datetime
+    file_id: FileId | None
+    found: dict[BatchId, Listed] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """A walk and those whom it is for."""
+
+    searches: list[_Search] = field(default_factory=list)
+    is_over: bool = False
+    error: ProviderError | None = None
+
+
+class SharedSearch:
+    """The list of one account, searched for all threads of a process; one walk at a time."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+        self._turn = threading.Condition()
+        self._next = _Walk()  # the one that has not begun
+        self._is_walking = False
+
+    def find(self, token: str, since: datetime, file_id: FileId | None) -> Sequence[Listed]:
+        """Return the batches of an attempt, oldest first, by a list read after this call. Raises ProviderError."""
+        search = _Search(token, since, file_id)
+        with self._turn:
+            walk = self._next
+            walk.searches.append(search)
+            self._turn.wait_for(lambda: walk.is_over or not self._is_walking)
+            is_ours = not walk.is_over
+            self._is_walking |= is_ours
+            if is_ours and walk is self._next:
+                self._next = _Walk()  # it begins: nobody joins any more
+        if is_ours:
+            self._lead(walk)
+        if walk.error is not None:
+            raise copy.copy(walk.error)  # each thread hangs a traceback of its own on it
+        return sorted(search.found.values(), key=lambda batch: (batch.created_at, batch.batch_id))
+
+    def _lead(self, walk: _Walk) -> None:
+        """Walk for all. What is no ProviderError is the caller's alone: one of the others walks anew."""
+        is_over = False
+        try:
+            walk.error = _run(walk, self._http)
+            is_over = True
+        finally:
+            with self._turn:
+                walk.is_over, self._is_walking = is_over, False
+                self._turn.notify_all()
+
+
+def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
+    """Read the list, newest first, as far back as the one who looks furthest; return what broke it off."""
+    since = min(search.since for search in walk.searches)
+    by_token, by_file = defaultdict[str, list[_Search]](list), defaultdict[str, list[_Search]](list)
+    for search in walk.searches:
+        by_token[search.token].append(search)
+        if search.file_id is not None:
+            by_file[search.file_id].append(search)
+    try:
+        for page in pages(http):
+            if _take(page, by_token, by_file, since):
+                break
+    except ProviderError as error:
+        return error
+    return None
+
+
+def _take(page: Page, by_token: dict[str, list[_Search]], by_file: dict[str, list[_Search]], since: datetime) -> bool:
+    """Note the batches of a page that somebody looks for; say whether all of it is older than anybody wants."""
+    times = [created_at(batch) for batch in page.batches]
+    for batch, made_at in zip(page.batches, times, strict=True):
+        batch_id = BatchId(batch["id"])
+        for search in (*by_token.get(token_of(batch), ()), *by_file.get(file_of(batch), ())):
+            search.found[batch_id] = Listed(batch_id=batch_id, created_at=made_at or search.since)
+    return bool(times) and all(made_at is not None and made_at < since for made_at in times)

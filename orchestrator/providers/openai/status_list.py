@@ -1,0 +1,138 @@
+"""The list of an account's batches: walked page by page, to find a lost one, and to see how many stand at once.
+
+Rule 1: a walk that cannot go on says so; a list that breaks off must never pass for one that has ended.
+Rule 2: what the board shows is at most as old as its walk was dear: `FRESH_S_MIN`, or `CALL_EVERY_S` for each page. So
+    however many batches are under way, and whoever asks, the list costs at most one call in `CALL_EVERY_S` seconds.
+Rule 3: the board is a shortcut. What it does not show is asked for by itself; an end that it shows is told once.
+
+See docs/decisions/0015-one-list-for-many-polls.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
+from orchestrator.domain.model import BatchId
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.error_mapping import error_of, problem_of
+from orchestrator.providers.openai.wire import Fields, Page, created_at, page_of, status_of
+
+PAGE_LENGTH: Final = 100  # the most there is
+PAGE_BYTES_MAX: Final = 8 << 20
+PAGES_MAX: Final = 50  # of a walk for the board
+WALK_S_MAX: Final = 60.0
+LIST_FROM: Final = 10  # fewer batches than this are asked for one by one
+FRESH_S_MIN: Final = 5.0
+CALL_EVERY_S: Final = 2.0
+ASKED_S: Final = 900.0  # a batch nobody has asked about for so long is no longer looked for
+UNLISTED_S: Final = 60.0  # so long after a walk that did not find it, a batch is not looked for either
+AGE_MAX: Final = timedelta(hours=30)  # of a batch under way: its window is 24 hours, and some take longer to end
+
+
+def pages(http: HttpClient) -> Iterator[Page]:
+    """Walk the list, newest first, to its end. Raises ProviderError wherever it cannot be read on."""
+    after, seen = "", set[str]()
+    while True:
+        query = f"?limit={PAGE_LENGTH}" + (f"&after={after}" if after else "")
+        answer = http.head("GET", f"/batches{query}", size_max=PAGE_BYTES_MAX, enough=lambda _: False)
+        problem = problem_of(answer, http.key)
+        if problem is not None:
+            raise error_of(problem)
+        page = page_of(answer.json())
+        if page is None:
+            raise Unavailable("the list of batches cannot be read")
+        yield page
+        after = str(page.batches[-1]["id"]) if page.batches else ""
+        if page.has_more is False or (page.has_more is None and (not after or after in seen)):
+            return
+        if not after or after in seen:
+            raise Unavailable("the list of batches does not go on, although it says that there is more")
+        seen.add(after)
+
+
+class StatusBoard:
+    """How the account's batches stand, for all threads of a process; read again when it has grown old."""
+
+    def __init__(self, http: HttpClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._http = http
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._walking = threading.Lock()  # one walk at a time; who waits finds what it brought
+        self._asked: dict[BatchId, float] = {}
+        self._unlisted: dict[BatchId, float] = {}  # until when
+        self._shown: dict[BatchId, BatchStatus] = {}
+        self._fresh_until = self._off_until = 0.0
+        self._limited: tuple[float, str] | None = None  # until when the provider wants to be left alone, in its words
+        self._has_walked = False
+
+    def look(self, batch_id: BatchId) -> BatchStatus | None:
+        """Return how a batch stands; None where it is to be asked for by itself. Raises ProviderError."""
+        now = self._monotonic()
+        with self._lock:
+            self._asked[batch_id] = now
+            if len(self._asked) < LIST_FROM or now < self._off_until:
+                return None
+        with self._walking:
+            if self._monotonic() >= self._fresh_until:
+                self._refresh()
+            with self._lock:
+                return self._shown.get(batch_id)
+
+    def ended(self, batch_id: BatchId) -> None:
+        """Forget a batch: who asks again, as where its results are not there yet, is to hear the latest."""
+        with self._lock:
+            for known in (self._asked, self._unlisted, self._shown):
+                known.pop(batch_id, None)
+
+    def _refresh(self) -> None:
+        now = self._monotonic()
+        if self._limited is not None and now < self._limited[0]:
+            raise RateLimited(self._limited[1], status=429, retry_after_s=self._limited[0] - now)
+        try:
+            self._walk()
+        except RateLimited as error:
+            # The others who are about to ask need not be told the same one by one.
+            self._limited = (now + max(error.retry_after_s or 0.0, FRESH_S_MIN), str(error))
+            raise
+        except NotAuthorized:
+            raise
+        except ProviderError:
+            self._off_until = now + UNLISTED_S  # a list that is broken, or not there, must not stop the polls
+
+    def _walk(self) -> None:
+        now, shown, page_count = self._monotonic(), dict[BatchId, BatchStatus](), 0
+        wanted = self._wanted(now)
+        too_old = datetime.now(UTC) - AGE_MAX
+        for page in pages(self._http):
+            page_count += 1
+            for batch in page.batches:
+                status = status_of(batch, self._http.key)
+                if status is not None:
+                    shown[BatchId(batch["id"])] = status
+            # The first walk of a process goes all the way: who has just started is about to ask for every batch.
+            is_enough = self._has_walked and wanted <= shown.keys()
+            is_spent = page_count >= PAGES_MAX or self._monotonic() - now > WALK_S_MAX
+            is_past = bool(page.batches) and all(_is_older(batch, too_old) for batch in page.batches)
+            if is_enough or is_spent or is_past:
+                break
+        with self._lock:
+            self._shown, self._has_walked = shown, True
+            self._unlisted |= dict.fromkeys(wanted - shown.keys(), now + UNLISTED_S)
+            self._fresh_until = self._monotonic() + max(FRESH_S_MIN, CALL_EVERY_S * page_count)
+
+    def _wanted(self, now: float) -> set[BatchId]:
+        with self._lock:
+            self._asked = {batch_id: at for batch_id, at in self._asked.items() if now - at < ASKED_S}
+            self._unlisted = {batch_id: until for batch_id, until in self._unlisted.items() if now < until}
+            return set(self._asked) - self._unlisted.keys()
+
+
+def _is_older(batch: Fields, limit: datetime) -> bool:
+    made_at = created_at(batch)
+    return made_at is not None and made_at < limit

@@ -1,0 +1,150 @@
+"""What OpenAI's answers say, in our words: the batch object, a page of the list, the two result files.
+
+Rule 1: a field that is absent, null or empty means the same; times may be seconds or ISO 8601, words in any case: the
+    kin of this API (Azure, Groq, gateways) differ in just that.
+Rule 2: a status word that is not known is no end.
+Rule 3: an id goes into a path only if it cannot be another path.
+
+    {"id", "object": "batch", "status", "errors": {"data": [{"code", "line", "message"}]}, "input_file_id",
+     "output_file_id", "error_file_id", "created_at", "request_counts": {"total", "completed", "failed"}, "metadata"}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.model import Outcome
+from orchestrator.providers.http.error_mapping import QUEUE_FULL, for_machines, number
+from orchestrator.providers.http.secret import Secret, words
+
+TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
+LABEL_KEY: Final = "orchestrator_chunk"
+USABLE_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
+_OUTCOMES: Final[Mapping[str, Outcome]] = {
+    "completed": Outcome.COMPLETED,
+    "failed": Outcome.FAILED,
+    "expired": Outcome.EXPIRED,
+    "cancelled": Outcome.CANCELLED,
+    "canceled": Outcome.CANCELLED,
+}
+_FILES: Final = ("output", "error")
+_ERRORS_SAID_MAX: Final = 3
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of the list, newest first."""
+
+    batches: Sequence[Fields]
+    has_more: bool | None  # None: the provider does not say
+
+
+def status_of(content: object, key: Secret) -> BatchStatus | None:
+    """Read a batch object; None where it is none. Raises Unavailable for a file id that cannot be one."""
+    if not isinstance(content, dict) or not isinstance(content.get("status"), str) or not _text(content.get("id")):
+        return None
+    outcome = _OUTCOMES.get(content["status"].lower())
+    counts = content.get("request_counts")
+    done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
+    errors = list(_errors(content.get("errors")))
+    provider_message = [text for text in map(_words, errors) if text]
+    named = [text for text in map(_name, errors[:_ERRORS_SAID_MAX]) if text]
+    return BatchStatus(
+        outcome=outcome,
+        results=_results(content) if outcome is not None else "",
+        done_count=done_count,
+        failed_count=failed_count,
+        error=words("; ".join(named), key),
+        provider_message=words("; ".join(provider_message[:_ERRORS_SAID_MAX]), key),
+        rejected=outcome is Outcome.FAILED
+        and not (done_count or failed_count)
+        and any(QUEUE_FULL.search(text) is not None for text in provider_message),
+    )
+
+
+def files_of(where: str) -> Iterator[tuple[str, str]]:
+    """Return the names and ids of the result files that a status announced: output first, it is what was paid for."""
+    for part in where.split():
+        name, _, file_id = part.partition("=")
+        yield name, file_id
+
+
+def page_of(content: object) -> Page | None:
+    """Read a page of the list; None where it is none, or where one of its batches has no id that can be used."""
+    match content:
+        case {"data": list() as batches, **others}:
+            has_more = others.get("has_more")
+        case _:
+            return None
+    if not all(isinstance(batch, dict) and USABLE_ID.fullmatch(_text(batch.get("id"))) for batch in batches):
+        return None
+    return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
+
+
+def token_of(batch: Fields) -> str:
+    """Return the token of the attempt that a batch is marked with; "" where it bears none."""
+    metadata = batch.get("metadata")
+    return _text(metadata.get(TOKEN_KEY)) if isinstance(metadata, dict) else ""
+
+
+def file_of(batch: Fields) -> str:
+    """Return the id of the input file that a batch was made from; "" where it is not said."""
+    return _text(batch.get("input_file_id"))
+
+
+def created_at(batch: Fields) -> datetime | None:
+    """Return when a batch was made; None where that cannot be read."""
+    value = batch.get("created_at")
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def _results(content: Fields) -> str:
+    ids = {name: _text(content.get(f"{name}_file_id")) for name in _FILES}
+    if any(file_id and USABLE_ID.fullmatch(file_id) is None for file_id in ids.values()):
+        raise Unavailable("the batch names a result file by an unusable id")
+    return " ".join(f"{name}={file_id}" for name, file_id in ids.items() if file_id)
+
+
+def _errors(errors: object) -> Iterator[Fields]:
+    found = errors.get("data") if isinstance(errors, dict) else errors
+    yield from (error for error in (found if isinstance(found, list) else ()) if isinstance(error, dict))
+
+
+def _words(error: Fields) -> str:
+    """Return an error in the provider's words: its line, its code, its message."""
+    parts = (_line(error), error.get("code"), error.get("message"))
+    return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
+
+
+def _name(error: Fields) -> str:
+    """Return an error without what may quote a row."""
+    return ": ".join(part for part in (_line(error), for_machines(error)) if part)
+
+
+def _line(error: Fields) -> str:
+    line = number(error.get("line"))
+    return "" if line is None else f"line {line}"
+
+
+def _count(counts: object, name: str) -> int:
+    return max(number(counts.get(name)) or 0, 0) if isinstance(counts, dict) else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

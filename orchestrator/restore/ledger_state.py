@@ -1,0 +1,245 @@
+"""A job's chunks and shards as the ledger had them, from their plans and from what became of their creates.
+
+Rule 1: what was collected is collected, what has a batch is asked about again, what may have been sent is in doubt,
+        what was not sent is planned. From there on the ordinary steps go on.
+Rule 2: chunks come first, one after another; the counts of the shards follow from them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.collector.finish import slice_count
+from orchestrator.domain.model import (
+    Attempt,
+    AttemptState,
+    AttemptToken,
+    Chunk,
+    ChunkState,
+    Job,
+    Shard,
+    ShardState,
+    Tally,
+)
+from orchestrator.domain.policy import OnAmbiguous
+from orchestrator.domain.snapshot import Restored
+from orchestrator.job_files import records, request_files
+from orchestrator.planner.plan import SLICE_ROWS
+
+if TYPE_CHECKING:
+    from orchestrator.job_files.records import Collected, Intent, Laid
+    from orchestrator.restore.planned import Plans
+
+LOST: Final = "the ledger was lost while this create was under way"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What of the job as a whole decides about its chunks."""
+
+    let_die: bool  # it was cancelled and is over: what waited is dead, what was unsent is cancelled
+    revive_rounds: int  # dead rows of these rounds wait again: a retry was asked for, and its output is not there yet
+    now: datetime
+
+
+@dataclass(slots=True)
+class _ShardSums:
+    row_count: int = 0
+    chunk_count: int = 0
+    slice_count: int = 0
+    refused_count: int = 0
+    is_planned: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Units:
+    """A job's chunks, and then its shards."""
+
+    job: Job
+    plans: Plans
+    rules: Rules
+    shard_count: int
+    output_parts: Mapping[int, int]  # a shard's number: how many output parts it has
+    counts: Counter[str] = field(default_factory=Counter)  # chunks by state, for people
+    _sums: dict[int, _ShardSums] = field(default_factory=dict)
+    _settled: Counter[int] = field(default_factory=Counter)
+    _resent: Counter[str] = field(default_factory=Counter)
+
+    def chunks(self) -> Iterator[Restored]:
+        """Return all chunks."""
+        for plan in self.plans.retries:
+            self._resent.update(plan.sources)
+        for shard_no in range(self.shard_count):
+            sums = self._sums[shard_no] = _ShardSums()
+            for one in self.plans.slices(shard_no):
+                sums.row_count, sums.is_planned = one.row_end, one.last
+                sums.chunk_count += len(one.laid)
+                sums.slice_count += 1
+                sums.refused_count += one.refused_count
+                for laid in one.laid:
+                    yield from self._restored(laid)
+        for retried in self.plans.retries:
+            for laid in retried.laid:
+                yield from self._restored(laid)
+
+    def shards(self) -> Iterator[Shard]:
+        """Return all shards, once all chunks have been seen."""
+        for shard_no, sums in self._sums.items():
+            settled = sums.refused_count + self._settled[shard_no]
+            parts = self.output_parts.get(shard_no, 0) if sums.is_planned and settled == sums.row_count else 0
+            wanted = slice_count(sums.row_count, SLICE_ROWS)
+            state = ShardState.PLANNED if sums.is_planned else ShardState.PLANNING
+            yield Shard(
+                job_id=self.job.id,
+                shard_no=shard_no,
+                state=ShardState.FINISHED if parts >= wanted else state,
+                row_count=sums.row_count,
+                chunk_count=sums.chunk_count,
+                slice_count=sums.slice_count,
+                refused_count=sums.refused_count,
+                settled_count=settled,
+                finished_slice_count=min(parts, wanted),
+            )
+
+    def _restored(self, laid: Laid) -> Iterator[Restored]:
+        for one in self.plans.leaves(laid):
+            restored = self._one(one)
+            self.counts[restored.chunk.state] += 1
+            yield restored
+
+    def _one(self, laid: Laid) -> Restored:
+        chunk, sent = laid.chunk, self.plans.sent
+        if chunk.name in self.plans.halves:
+            return _plain(replace(chunk, state=ChunkState.SPLIT), laid)
+        intents = sent.intents.get(chunk.name, {})
+        collected = sent.collected.get(chunk.name)
+        number = max([*intents, 0 if collected is None else collected.attempt])
+        if collected is not None and collected.attempt == number:
+            return self._collected(laid, collected, self._attempts(chunk, number, intents, collected))
+        given_up = records.read_given_up(self.plans.job_files, chunk.name)
+        if given_up is not None:
+            return self._given_up(laid, number, intents, given_up)
+        if number == 0:
+            if self.rules.let_die:
+                return self._failed(laid, ChunkState.CANCELLED, "cancelled", "the job was cancelled")
+            return _plain(chunk, laid)
+        return self._sent(laid, number, intents)
+
+    def _sent(self, laid: Laid, number: int, intents: Mapping[int, Intent]) -> Restored:
+        """A chunk whose last create was answered, or may have been sent."""
+        intent = intents[number]
+        batch_id = self.plans.sent.batches.get(intent.token)
+        state = ChunkState.AMBIGUOUS if batch_id is None else ChunkState.SUBMITTED
+        after = replace(
+            laid.chunk,
+            state=state,
+            attempt=number,
+            token=intent.token,
+            key_mark=intent.key_mark,
+            file_id=intent.file_id,
+            sent_at=intent.sent_at,
+            batch_id=batch_id,
+            error=LOST if batch_id is None else "",
+        )
+        return replace(_plain(after, laid), attempts=self._attempts(laid.chunk, number, intents, None))
+
+    def _collected(self, laid: Laid, told: Collected, attempts: tuple[Attempt, ...]) -> Restored:
+        """A chunk whose results are there; what became of its failed rows since follows from the retry chunks."""
+        tally, covered = told.tally, laid.rows_by_shard
+        moved = self._resent[laid.chunk.name]
+        from_waiting = min(moved, tally.waiting)
+        waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
+        settled, failed_by_shard = Counter(told.settled), Counter(told.failed)
+        if moved > from_waiting:
+            settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
+        regather = bool(failed and laid.chunk.round <= self.rules.revive_rounds)
+        if regather:
+            waiting, failed = waiting + failed, 0
+            settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
+        elif self.rules.let_die and waiting:
+            rest = Counter(covered) - settled
+            waiting, failed = 0, failed + waiting
+            settled, failed_by_shard = settled + rest, failed_by_shard + rest
+        self._settled.update(settled)
+        after = replace(
+            laid.chunk,
+            state=ChunkState.COLLECTED,
+            attempt=told.attempt,
+            token=told.token,
+            sent_at=attempts[-1].sent_at,
+            batch_id=told.batch_id,
+            outcome=told.outcome,
+            fees_usd=told.fees_usd,
+            part=told.part,
+            regather=regather,
+            tally=replace(tally, waiting=waiting, failed=failed, resent=moved),
+        )
+        return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
+
+    def _given_up(self, laid: Laid, number: int, intents: Mapping[int, Intent], given_up: tuple[str, str]) -> Restored:
+        attempts = self._attempts(laid.chunk, number, intents, None, over=True)
+        return replace(self._failed(laid, ChunkState.FAILED, *given_up), attempts=attempts)
+
+    def _failed(self, laid: Laid, state: ChunkState, code: str, words: str) -> Restored:
+        """A chunk that no batch was made of; its rows are dead, or were gathered into a retry chunk."""
+        count = laid.chunk.request_count
+        moved = self._resent[laid.chunk.name]
+        revived = not moved and laid.chunk.round <= self.rules.revive_rounds
+        stays = not moved and not revived
+        tally = Tally(failed=count if stays else 0, waiting=count if revived else 0, resent=moved)
+        after = replace(laid.chunk, state=state, error_code=code, error=words, tally=tally, regather=revived)
+        if stays:
+            self._settled.update(laid.rows_by_shard)
+        return replace(_plain(after, laid), failed_by_shard=dict(laid.rows_by_shard) if stays else {})
+
+    def _attempts(
+        self,
+        chunk: Chunk,
+        count: int,
+        intents: Mapping[int, Intent],
+        collected: Collected | None,
+        *,
+        over: bool = False,
+    ) -> tuple[Attempt, ...]:
+        """Return the creates 1 to `count`; one that left no trace is known to have made nothing."""
+        return tuple(
+            self._attempt(chunk, number, intents.get(number), collected, over=over or number < count)
+            for number in range(1, count + 1)
+        )
+
+    def _attempt(
+        self, chunk: Chunk, number: int, intent: Intent | None, collected: Collected | None, *, over: bool
+    ) -> Attempt:
+        token = AttemptToken(f"forgotten-{chunk.id}.a{number}") if intent is None else intent.token
+        if intent is None and not over and collected is not None:
+            token = collected.token
+        batch_id = self.plans.sent.batches.get(token)
+        return Attempt(
+            token=token,
+            chunk_id=chunk.id,
+            number=number,
+            state=self._state(intent, over=over, made=batch_id is not None),
+            reserved_usd=Decimal(0) if intent is None else intent.reserved_usd,
+            cost_usd=None if over or collected is None else collected.cost_usd,
+            batch_id=batch_id,
+            sent_at=self.rules.now if intent is None else intent.sent_at,
+            digest=request_files.content_digest(chunk.requests),
+            key_mark="" if intent is None else intent.key_mark,
+        )
+
+    def _state(self, intent: Intent | None, *, over: bool, made: bool) -> AttemptState:
+        if not over:
+            return AttemptState.CREATED if made else AttemptState.OPEN
+        if intent is None or made:
+            return AttemptState.REFUSED
+        resubmits = self.job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
+        return AttemptState.ABANDONED if resubmits else AttemptState.ABSENT
+
+
+def _plain(chunk: Chunk, laid: Laid) -> Restored:
+    return Restored(chunk=chunk, attempts=(), rows_by_shard=laid.rows_by_shard, failed_by_shard={})

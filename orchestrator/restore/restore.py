@@ -1,0 +1,173 @@
+"""Recovery of a work folder: each job whose ledger is gone, or older than its files, written back from them.
+
+Rule 1: nothing is sent, and nothing is asked; what is in doubt afterwards the ordinary steps find out, or hold.
+Rule 2: it is alone at the ledger, and a job is written back whole or not at all.
+Rule 3: a job that the ledger has, with every create that its files know, is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from orchestrator.collector.finish import revision_folder
+from orchestrator.collector.seal import SUCCESS
+from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
+from orchestrator.domain.model import ChunkState, Job, JobId, JobState
+from orchestrator.engine import spec as specs
+from orchestrator.engine.job_context import OUTPUT
+from orchestrator.engine.local_runner import alone
+from orchestrator.engine.opening import files_at
+from orchestrator.engine.workspace import Workspace
+from orchestrator.job_files import records
+from orchestrator.job_files.records import Command
+from orchestrator.ports import JobFiles
+from orchestrator.restore.ledger_state import Rules, Units
+from orchestrator.restore.planned import read_plans
+from orchestrator.restore.submitted import read_sent
+from orchestrator.storage.arrow_fs import filesystem_of
+from orchestrator.storage.location import join, parent_and_name
+
+SPEC: Final = "job.json"
+_PART: Final = re.compile(r"part-(\d+)(?:-\d+)?\.parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """A job written back, or why it was not."""
+
+    job_id: str
+    state: str = ""  # "" where it was left as it is
+    chunks: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
+    unexplained: tuple[str, ...] = ()  # batches of which nobody knows what they were made from
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        return {
+            "job_id": self.job_id,
+            "recovered": bool(self.state),
+            "state": self.state,
+            "chunks": dict(self.chunks),
+            "reason": self.reason,
+            "unexplained_batches": list(self.unexplained),
+        }
+
+
+def recover_work(workspace: Workspace) -> list[Recovered]:
+    """Write back every job of the work folder that the ledger has lost. Raises LedgerBusy, ConfigError."""
+    _refuse_company(workspace)
+    if workspace.lock is None:
+        return _recover_all(workspace)
+    with alone(workspace):
+        return _recover_all(workspace)
+
+
+def _refuse_company(workspace: Workspace) -> None:
+    alive = workspace.fleet.alive(now=workspace.clock.now())
+    if alive:
+        who = ", ".join(f"{member.kind} {member.pid} on {member.host}" for member in alive[:5])
+        raise LedgerBusy(f"others are at work on this ledger ({who}): stop them first, then recover")
+
+
+def _recover_all(workspace: Workspace) -> list[Recovered]:
+    known = {job.id for job in workspace.admin.jobs()}
+    found = [
+        _recover(workspace, JobId(name), is_known=name in known)
+        for name in _folders(workspace.work)
+        if files_at(join(workspace.work, name)).exists(SPEC)
+    ]
+    if not found:
+        raise ConfigError(f"{workspace.work} holds no job (no folder with a {SPEC}): name the work folder with --work")
+    if not any(one.state for one in found):
+        told = "; ".join(f"{one.job_id}: {one.reason}" for one in found)
+        raise ConfigError(f"nothing is to be recovered in {workspace.work}: {told}")
+    return found
+
+
+def _folders(work: str) -> list[str]:
+    store, folder = filesystem_of(work)
+    try:
+        entries = store.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    except (pa.ArrowException, OSError) as error:
+        # from None: in an object store the library's words may hold signed URLs.
+        raise StorageError(f"{work} cannot be listed ({type(error).__name__})") from None
+    return sorted(entry.base_name for entry in entries if entry.type == pafs.FileType.Directory)
+
+
+def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered:
+    job_files = files_at(join(workspace.work, job_id))
+    orders = job_files.names(records.ORDERS)
+    if is_known and not _forgotten(workspace, job_id, job_files):
+        return Recovered(job_id=job_id, reason="the ledger has this job, and knows all of its creates")
+    if not orders:
+        words = "it was made by an older version, which kept no records to recover from"
+        return Recovered(job_id=job_id, reason=words)
+    order = records.read_command(job_files, orders[-1])
+    spec = specs.from_json(order.spec)
+    if spec.job_id != job_id:
+        return Recovered(job_id=job_id, reason=f"its order is of another job, {spec.job_id}: files were mixed up")
+    return _rebuild(workspace, job_id, order, job_files, replace=is_known)
+
+
+def _forgotten(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
+    """Say whether the folder knows a create that the ledger does not: then the ledger is older than the folder."""
+    names = [*job_files.names(records.JOURNAL), *job_files.names(records.INTENTS)]
+    return not {records.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
+
+
+def _rebuild(workspace: Workspace, job_id: JobId, order: Command, job_files: JobFiles, *, replace: bool) -> Recovered:
+    spec, policy, now = specs.from_json(order.spec), workspace.restore.policy(order.policy), workspace.clock.now()
+    sent = read_sent(job_files)
+    plans = read_plans(job_files, job_id, sent)
+    is_sealed, parts = _published(workspace.work, job_id, spec.output, order.revision)
+    ended = JobState.CANCELLED if order.is_cancelled else JobState.FINISHED
+    job = Job(
+        id=job_id,
+        name=spec.name,
+        account=f"{spec.provider.name}/{spec.provider.api_key_env}",
+        spec=order.spec,
+        policy=policy,
+        state=ended if is_sealed else JobState.RUNNING,
+        revision=order.revision,
+        rounds_max=order.rounds_max,
+        retry_count=plans.retry_count,
+    )
+    retried = order.revision > 1 and not is_sealed
+    rules = Rules(
+        let_die=is_sealed and order.is_cancelled,
+        revive_rounds=order.rounds_max - policy.attempts_max if retried else 0,
+        now=now,
+    )
+    units = Units(job=job, plans=plans, rules=rules, shard_count=order.shard_count, output_parts=parts)
+    workspace.restore.restore(job, units.chunks(), units.shards(), now=now, replace=replace)
+    if order.is_cancelled and not is_sealed:
+        workspace.admin.cancel(job_id, now=now)
+    return Recovered(
+        job_id=job_id,
+        state=workspace.ledger.job(job_id).state.value,
+        chunks=units.counts,
+        reason=_advice(units.counts),
+        unexplained=sent.unexplained,
+    )
+
+
+def _advice(counts: Counter[str]) -> str:
+    ambiguous = counts[ChunkState.AMBIGUOUS]
+    return f"creates under way when the ledger was lost: {ambiguous}" if ambiguous else ""
+
+
+def _published(work: str, job_id: JobId, output: str, revision: int) -> tuple[bool, dict[int, int]]:
+    """Return whether the output is sealed, and how many parts of each shard are in place."""
+    parent, name = parent_and_name(output or join(work, job_id, OUTPUT))
+    files, folder = files_at(parent), revision_folder(name, revision)
+    parts: Counter[int] = Counter()
+    for file in files.names(folder):
+        if found := _PART.fullmatch(file.rpartition("/")[2]):
+            parts[int(found[1])] += 1
+    return files.exists(f"{folder}/{SUCCESS}"), parts

@@ -1,0 +1,67 @@
+"""What the work folder knows of a job's creates: which may have been sent, what they made, what their batches gave.
+
+Rule: a create that was begun after another of the same chunk tells that the other was over: none is begun before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.job_files import records
+from orchestrator.job_files.records import Collected, Intent
+
+if TYPE_CHECKING:
+    from orchestrator.domain.model import AttemptToken, BatchId
+    from orchestrator.ports import JobFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The creates of a job, by chunk."""
+
+    intents: Mapping[str, Mapping[int, Intent]]  # a chunk's name: a create's number: what was to be sent
+    batches: Mapping[AttemptToken, BatchId]  # what was answered
+    collected: Mapping[str, Collected]  # a chunk's name: what its last batch gave
+    request_files: frozenset[str] = field(default_factory=frozenset)
+    unexplained: tuple[str, ...] = ()  # batches of which nobody knows what they were made from
+
+    def is_sent(self, requests: str) -> bool:
+        """Say whether this very file of requests may have been sent."""
+        return requests in self.request_files
+
+
+def read_sent(job_files: JobFiles) -> Sent:
+    """Read all intents, journal files and records of results. Raises StorageError for one that is damaged."""
+    intents: dict[str, dict[int, Intent]] = defaultdict(dict)
+    explained: set[AttemptToken] = set()
+    files: set[str] = set()
+    for name in job_files.names(records.INTENTS):
+        intent = records.read_intent(job_files, name)
+        intents[intent.chunk][intent.attempt] = intent
+        explained.add(intent.token)
+        files.add(intent.requests)
+    batches = dict(records.read_journal_file(job_files, name) for name in job_files.names(records.JOURNAL))
+    collected: dict[str, Collected] = {}
+    for name in job_files.names(records.COLLECTED):
+        found = records.read_collected(job_files, name)
+        explained.add(found.token)
+        batches.setdefault(found.token, found.batch_id)
+        known = collected.get(found.chunk)
+        if known is None or _rank(found) > _rank(known):
+            collected[found.chunk] = found
+    unexplained = tuple(f"{batch}" for token, batch in batches.items() if token not in explained)
+    return Sent(
+        intents=intents,
+        batches=batches,
+        collected=collected,
+        request_files=frozenset(files),
+        unexplained=unexplained,
+    )
+
+
+def _rank(found: Collected) -> tuple[int, int, bool]:
+    """Of two records of one chunk, the later create's counts; of one create's, the one that found more, or is final."""
+    return found.attempt, found.tally.succeeded, ".final" in found.part

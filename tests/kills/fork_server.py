@@ -1,0 +1,210 @@
+"""A process that bears processes which are to die: it has imported the program, so that each of them starts at once.
+
+    python -m tests.kills.fork_server < orders > ends
+
+Rule 1: a child is a process of its own, forked from this one, in which only one thread has ever run; it calls the
+        command line's `main`, as `orchestrator` does.
+Rule 2: what the child waits for between two looks is made short. Nothing else of the program is changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import pyarrow.dataset
+import pyarrow.parquet  # noqa: F401
+
+import orchestrator.cli.main
+import orchestrator.engine.local_runner
+import orchestrator.planner.review
+from orchestrator.batches import recover, submit
+from tests.kills import arch
+from tests.kills.disk_model import Platters
+from tests.kills.lines import LineHook
+from tests.kills.orders import AtCall, Order, read_command
+from tests.kills.tracer import SYNCS, Call, Fail, Kill, be_traced, trace
+
+LOOK_S: Final = 0.03
+FREES: Final = frozenset({"unlink", "unlinkat", "rmdir"})
+STILL: Final = frozenset({errno.ENOSPC})  # what a call that frees space does not meet
+
+
+class Meddler:
+    """Watches a child's system calls, and meddles with one of them."""
+
+    def __init__(self, at: AtCall, disk_model: Platters | None) -> None:
+        self._at = at
+        self._platters = disk_model
+        self._has_begun = not at.folder
+        self.count = 0
+        self.met = ""
+
+    def before(self, call: Call) -> Fail | Kill | None:
+        """Count the call, and meddle where it is the one."""
+        at = self._at
+        self._has_begun = self._has_begun or f"/{at.folder}/" in call.path
+        if self._has_begun and (call.is_of_disk or at.with_network):
+            self.count += 1
+            if at.number and not at.errno and self.count == at.number:
+                self.met = _told(call, at)
+                return Kill()
+            if at.errno and self._fails(call):
+                self.met = self.met or _told(call, at)
+                return Fail(at.errno)
+        if self._platters is not None and call.name in SYNCS:
+            self._platters.syncing(call.thread, call.path)
+        return None
+
+    def synced(self, thread: int, *, ok: bool) -> None:
+        """Take note of what is safe now."""
+        if self._platters is not None:
+            self._platters.synced(thread, ok=ok)
+
+    def _fails(self, call: Call) -> bool:
+        if not self._at.number or (call.name in FREES and self._at.errno in STILL):
+            return False
+        return self.count >= self._at.number if self._at.is_lasting else self.count == self._at.number
+
+
+def _told(call: Call, at: AtCall) -> str:
+    return f"{call.name} {call.path.removeprefix(at.root)}".strip()
+
+
+def main() -> None:
+    """Carry out orders until there are no more."""
+    ends, sys.stdout = sys.stdout, sys.stderr
+    signal.signal(signal.SIGALRM, _too_long)
+    _warm_up()
+    for text in sys.stdin:
+        order = read_command(text)
+        begun = time.monotonic()
+        found = _carry_out(order)
+        ends.write(json.dumps(found | {"seconds": time.monotonic() - begun}) + "\n")
+        ends.flush()
+
+
+def _warm_up() -> None:
+    """Import what is imported late, in this thread and without a job."""
+    with tempfile.TemporaryDirectory() as work, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+        sys.argv = ["orchestrator", "status", "--work", work]
+        with suppress(SystemExit):
+            orchestrator.cli.main.main()
+
+
+class _TooLong(Exception):
+    """A child has used up its time."""
+
+
+def _too_long(_number: int, _frame: object) -> NoReturn:
+    raise _TooLong
+
+
+def _carry_out(order: Order) -> dict[str, Any]:
+    ran = Path(f"{order.said}.lines")
+    ran.unlink(missing_ok=True)
+    at = order.at_call
+    disk_model = Platters(Path(at.root)) if at is not None and at.power_seed is not None else None
+    pid = os.fork()
+    if pid == 0:
+        _live(order, ran)
+    meddler = None if at is None else Meddler(at, disk_model)
+    try:
+        with _within(order.deadline_s):
+            if meddler is None or at is None:
+                _, status = os.waitpid(pid, 0)
+            else:
+                status = trace(pid, Path(at.root), meddler, with_network=at.with_network)
+    except _TooLong:
+        os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, arch.WAIT_ALL)[0] != pid:
+                pass
+        return {"status": signal.SIGALRM.value, "at": "it took too long"}
+    found: dict[str, Any] = {"status": status}
+    if meddler is not None:
+        found |= {"calls": meddler.count, "at": meddler.met}
+    if disk_model is not None and at is not None and at.power_seed is not None:
+        if os.WIFSIGNALED(status):
+            disk_model.lose_power(at.power_seed)
+        disk_model.close()
+    if ran.exists():
+        found["lines"] = json.loads(ran.read_text())
+    return found
+
+
+@contextmanager
+def _within(limit_s: float) -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _live(order: Order, ran: Path) -> NoReturn:
+    """Be the child."""
+    code = 70
+    try:
+        ctypes.CDLL(None).prctl(arch.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.chdir(order.folder)
+        os.environ.clear()
+        os.environ.update(order.environment)
+        said = os.open(order.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for handle, target in ((nothing, 0), (said, 1), (said, 2)):
+            os.dup2(handle, target)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+        sys.stdout = sys.stderr = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+        _hurry()
+        if order.at_call is not None:
+            be_traced(with_network=order.at_call.with_network)
+        hook = None if order.at_line is None else LineHook(order.at_line)
+        if hook is not None:
+            hook.install()
+        code = _run(order)
+        if hook is not None:
+            hook.write(ran)
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
+
+
+def _run(order: Order) -> int:
+    sys.argv = ["orchestrator", *order.arguments]
+    try:
+        orchestrator.cli.main.main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except BaseException:  # noqa: BLE001 - the interpreter would print it just so, and end with 1
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _hurry() -> None:
+    for module, name in (
+        (submit, "POLL_FIRST_S"),
+        (recover, "POLL_FIRST_S"),
+        (orchestrator.engine.local_runner, "LOOK_S"),
+        (orchestrator.planner.review, "REVIEW_S"),
+    ):
+        assert hasattr(module, name), name
+        setattr(module, name, LOOK_S)
+
+
+if __name__ == "__main__":
+    main()

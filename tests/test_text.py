@@ -1,0 +1,76 @@
+"""What people read about a job: one line of progress, and what `status` says beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from orchestrator.api.result import Status
+from orchestrator.cli import text
+from orchestrator.cli.main import _status_text
+from orchestrator.domain.model import ChunkState, JobState
+from orchestrator.domain.progress import Totals
+
+SUBMITTED = {ChunkState.SUBMITTED: 3}
+
+
+def totals(**fields: Any) -> Totals:
+    none: dict[str, Any] = {"shards": 1, "shards_planning": 0, "shards_finished": 0, "rows": 1_200, "settled": 0}
+    return Totals(**(none | {"refused": 0} | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, "0 of 1,200 rows done, 0.000000 USD so far"),
+        ({"shards_planning": 1}, "0 rows done, 1,200 planned so far, 0.000000 USD so far"),
+        ({"succeeded": 1_000, "failed": 2, "refused": 3}, "1,005 of 1,200 rows done, 0.000000 USD so far"),
+        (
+            {"chunks": SUBMITTED, "in_flight_rows": 900, "in_flight_done": 20},
+            "0 of 1,200 rows done, 3 batches in flight (20 of 900 answered), 0.000000 USD so far",
+        ),
+        (
+            {"chunks": {ChunkState.SUBMITTED: 1}, "in_flight_rows": 9, "overdue": 1},
+            "0 of 1,200 rows done, 1 batch in flight (0 of 9 answered), 1 of them overdue, 0.000000 USD so far",
+        ),
+        (
+            {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
+            "0 of 1,200 rows done, 2 sent and not answered yet, 1 chunk held, 0.000000 USD so far",
+        ),
+        ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
+        ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
+    ],
+)
+def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
+    assert text.progress(totals(**fields)) == line
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"reason": "the budget is used up"}, "  stopped: the budget is used up"),
+        ({"pause_reason": "401: no"}, "  the provider refuses the account: 401: no"),
+        ({"trouble": "503"}, "  being tried again after: 503"),
+        (
+            {"overdue": 1, "overdue_batch": "batch_7"},
+            "  overdue: batch batch_7 should have been over a day ago",
+        ),
+        (
+            {"overdue": 1_235, "overdue_batch": "batch_7"},
+            "  overdue: batch batch_7, and 1,234 more, should have been over a day ago",
+        ),
+        ({"chunks": {ChunkState.UNRESOLVED: 2}}, "  held: see `orchestrator resolve job-1`"),
+    ],
+)
+def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], line: str) -> None:
+    of_status = {name: value for name, value in fields.items() if name in Status.__dataclass_fields__}
+    of_totals = {name: value for name, value in fields.items() if name not in of_status}
+    found = Status(job_id="job-1", state=JobState.RUNNING, totals=totals(**of_totals), **({"reason": ""} | of_status))
+
+    first, *lines = _status_text(found).splitlines()
+
+    assert first.startswith("job-1: running. 0 of 1,200 rows done")
+    assert lines == [line]
