@@ -1,6 +1,7 @@
 """The Python API: plan a job, run it here, submit it to a fleet, open it again.
 
-Rule: nothing is sent before the job and its dataset have been checked (`prepare`).
+Rule 1: nothing is sent before the job and its dataset have been checked (`prepare`).
+Rule 2: what reads a dataset or talks to a provider is imported by the function that needs it: `status` needs neither.
 """
 
 from __future__ import annotations
@@ -9,29 +10,32 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import settings as configuration
 from orchestrator.api.handle import JobHandle, drive
 from orchestrator.api.job import Job
-from orchestrator.api.prepare import enter, places, prepare, refuse_function, refuse_unshared
 from orchestrator.api.result import Result
-from orchestrator.audit.audit import audit_job
-from orchestrator.audit.findings import Audit
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.recovery import GUARANTEE
-from orchestrator.engine.job_context import JobContext, keyless, planning_of
 from orchestrator.engine.local_runner import Progress, alone
 from orchestrator.engine.opening import opened_workspace
-from orchestrator.planner.estimate import Estimate, estimate
-from orchestrator.restore.restore import Recovered, recover_work
 from orchestrator.settings import ProviderSettings
 from orchestrator.storage.location import locate
+
+if TYPE_CHECKING:
+    from orchestrator.audit.findings import Audit
+    from orchestrator.planner.estimate import Estimate
+    from orchestrator.restore.restore import Recovered
 
 
 def plan(job: Job) -> Estimate:
     """Say what `job` would send and cost, with three sample requests. Sends nothing, and needs no key."""
+    from orchestrator.api.prepare import places, prepare
+    from orchestrator.engine.job_context import JobContext, keyless, planning_of
+    from orchestrator.planner.estimate import estimate
+
     settings, work = places(job)
     prepared = prepare(job, settings, work)
     tools = JobContext(spec=prepared.spec, work=work, connect=keyless, render=job.render, opened=prepared.source)
@@ -40,6 +44,8 @@ def plan(job: Job) -> Estimate:
 
 def identify(job: Job) -> JobId:
     """Return the id that `job` has, or would have."""
+    from orchestrator.api.prepare import places, prepare
+
     settings, work = places(job)
     return prepare(job, settings, work).spec.job_id
 
@@ -65,6 +71,8 @@ def run(
         JobInterrupted: a stop was asked for.
         JobStopped: the job cannot go on.
     """
+    from orchestrator.api.prepare import enter, places, prepare, refuse_function
+
     job = _job_of(dataset_or_job, job_fields)
     settings, work = places(job)
     prepared = prepare(job, settings, work)
@@ -88,6 +96,8 @@ def submit(dataset_or_job: Any, **job_fields: Any) -> JobHandle:
 
     Raises ConfigError, DatasetError: nothing was entered.
     """
+    from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
+
     job = _job_of(dataset_or_job, job_fields)
     settings, work = places(job)
     refuse_unshared(job, work)
@@ -131,6 +141,8 @@ def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False)
 
     Raises ConfigError where the work folder has no such job.
     """
+    from orchestrator.audit.audit import audit_job
+
     named, place = (job, work) if isinstance(job, str) else (identify(job), work or job.work)
     handle = open_job(named, work=place)
     with opened_workspace(handle.work) as workspace:
@@ -144,6 +156,8 @@ def recover(*, work: str | Path | None = None) -> list[Recovered]:
         ConfigError: there is nothing to recover: no job in the folder, or none that the ledger has lost.
         LedgerBusy: others are at work on the ledger.
     """
+    from orchestrator.restore.restore import recover_work
+
     folder = work_folder(work)
     with opened_workspace(folder, must_exist=True) as workspace:
         return recover_work(workspace)
@@ -156,6 +170,8 @@ def work_folder(given: str | Path | None) -> str:
 
 def guarantee(provider: ProviderSettings) -> str:
     """Say in a sentence what can be promised about paying once, with this provider."""
+    from orchestrator.engine.job_context import keyless
+
     recovery = keyless(provider).traits.recovery
     return f"{provider.name} is of class {recovery.value}: {GUARANTEE[recovery]}"
 

@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.fs as pafs
-
-from orchestrator.collector.finish import revision_folder
 from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.model import Job, JobState
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.progress import Totals
-from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +108,16 @@ class Result:
         return Counter(code or "unknown" for code in found[column].to_pylist())
 
     def _is_failed(self) -> pc.Expression:
+        import pyarrow.compute as pc
+
         return pc.field(f"{self.options.prefix}status") == "failed"
 
     def _table(self, **selection: Any) -> pa.Table:
-        import pyarrow.dataset as pads  # it imports pandas: a second, and 50 MB that a worker can do without
+        import pyarrow as pa
+        import pyarrow.dataset as pads
+        import pyarrow.fs as pafs
+
+        from orchestrator.storage.arrow_fs import filesystem_of
 
         store, folder = filesystem_of(self.path)
         try:
@@ -135,5 +137,7 @@ def _is_part(name: str) -> bool:
 
 def revision_path(root: str, job: Job) -> str:
     """Return the location of the job's latest output revision."""
+    from orchestrator.collector.finish import revision_folder
+
     parent, name = parent_and_name(root)
     return join(parent, revision_folder(name, job.revision))

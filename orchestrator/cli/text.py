@@ -1,14 +1,17 @@
-"""A job's books as text: the report at its end, the line of its progress, the words of its guarantee."""
+"""A job's numbers as text: the report at its end, the line of its progress, its plan."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.model import ChunkState
 from orchestrator.domain.progress import Totals
-from orchestrator.planner.estimate import Estimate
+
+if TYPE_CHECKING:
+    from orchestrator.planner.estimate import Estimate
 
 
 def usd(amount: Decimal) -> str:
@@ -24,11 +27,11 @@ def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
 def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     failed = totals.failed + totals.refused
     yield f"Report of {job_id}"
-    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} dead"
+    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed"
     for code, count in errors.most_common(10):
-        yield f"    dead      {count:>12,}  {code}"
+        yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:
-        yield f"    dead      {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
+        yield f"    failed    {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
     answered = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
     yield (
         f"  lines       {totals.lines:>12,}  = {answered:,} answers + {totals.duplicates:,} duplicates "
@@ -39,7 +42,7 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     yield f"  batches     {totals.batches:>12,}"
     yield f"  cost        {usd(totals.cost_usd):>16}"
     if totals.possibly_double_paid_usd:
-        yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
+        yield f"  perhaps paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
 
 def progress(totals: Totals) -> str:
@@ -55,11 +58,11 @@ def progress(totals: Totals) -> str:
         parts.append(f"{totals.overdue:,} of them overdue")
     unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.AMBIGUOUS, 0)
     if unknown:
-        parts.append(f"{unknown} sent and not answered yet")
+        parts.append(f"{_counted(unknown, 'create', 'creates')} without an answer yet")
     if totals.waiting:
         parts.append(f"{totals.waiting:,} to be retried")
     if totals.unresolved_chunks:
-        parts.append(f"{_counted(totals.unresolved_chunks, 'chunk', 'chunks')} held")
+        parts.append(f"{_counted(totals.unresolved_chunks, 'chunk', 'chunks')} unresolved")
     parts.append(f"{usd(totals.cost_usd)} so far")
     return ", ".join(parts)
 
@@ -85,6 +88,6 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         f"  cost        {cost}",
     ]
     if not plan.exact:
-        lines.append(f"  judged by   the first {plan.rows_read:,} rows")
+        lines.append(f"  based on    the first {plan.rows_read:,} rows")
     lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]
     return "\n".join(lines)

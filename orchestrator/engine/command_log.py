@@ -6,7 +6,7 @@ and only where the ledger is lost as well.
 
 from __future__ import annotations
 
-from orchestrator.batches.submit import write_journal
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import BatchId, Chunk, JobId, JobState
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import records, request_files
@@ -33,13 +33,14 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
     """Keep what a person said became of the chunk's last create."""
-    assert chunk.token is not None
+    from orchestrator.batches.submit import write_journal
+
+    if chunk.token is None:
+        raise LedgerError(f"chunk {chunk.id} has no create to resolve")
     job_files = workspace.tools(chunk.job_id).job_files
     if batch_id is None:
         if not job_files.exists(request_files.journal_name(chunk.token)):
             records.drop_intent(job_files, chunk.token)
     else:
-        job_files.remove(
-            request_files.journal_name(chunk.token)
-        )  # it may name a batch that the provider no longer knows
+        job_files.remove(request_files.journal_name(chunk.token))  # the batch in it may be gone at the provider
         write_journal(job_files, chunk.token, batch_id)

@@ -27,7 +27,7 @@ from orchestrator.domain.progress import Totals
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.workspace import Workspace
-from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
+from orchestrator.log import STEP_FAILED, STEP_YIELDED, EventLog
 from orchestrator.storage import permissions
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
@@ -45,6 +45,7 @@ REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 Progress = Callable[[Job, Totals], None]
+_log: Final = EventLog(__name__)
 
 
 @contextmanager
@@ -201,9 +202,9 @@ class LocalRunner:
                 return failure
             self._running.discard(claim)
             if isinstance(error, LeaseLost):
-                logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
+                _log.debug(STEP_YIELDED, **claim.fields)
             elif error is not None:
-                logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=type(error).__name__)
+                _log.error(STEP_FAILED, **claim.fields, error=type(error).__name__)
                 if claim.unit.job_id == self.job_id:
                     failure = failure or error
                 else:

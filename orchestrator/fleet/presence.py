@@ -18,10 +18,11 @@ from typing import Final
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Broker
-from orchestrator.log import BROKER_LOST, FLEET_MIXED, LEDGER_LOST, logger
+from orchestrator.log import BROKER_LOST, BROKER_SHARED, LEDGER_LOST, EventLog
 
 PULSE_S: Final = 5.0
 LOOP_S_MAX: Final = 60.0  # a loop that has not turned for so long hangs
+_log: Final = EventLog(__name__)
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Pulse:
         try:
             self.workspace.fleet.leave(self._id)
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
+            _log.warning(LEDGER_LOST, error=str(error))
 
     def _run(self) -> None:
         while not self._over.wait(PULSE_S):
@@ -79,14 +80,14 @@ class Pulse:
                 if not self.workspace.fleet.seen(self._id, now=self.workspace.clock.now()):
                     self._id = self.register()
             except LedgerError as error:
-                logger().warning(LEDGER_LOST, error=str(error))
+                _log.warning(LEDGER_LOST, error=str(error))
             try:
                 owner, _, place = self.broker.mark(self.ledger_id, self.host).partition(" ")
             except (ConfigError, *UNREACHABLE) as error:
-                logger().warning(BROKER_LOST, error=type(error).__name__)
+                _log.warning(BROKER_LOST, error=type(error).__name__)
             else:
                 if owner != self.ledger_id:
-                    logger().error(FLEET_MIXED, other=place)
+                    _log.error(BROKER_SHARED, other_host=place)
 
     def _touch(self) -> None:
         if self.heartbeat and self.loop.is_well():

@@ -15,7 +15,7 @@ from orchestrator.domain.queues import Queue
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Queues
 from orchestrator.fleet.hand_out import hand_out
-from orchestrator.log import BROKER_LOST, LEDGER_LOST, STEP_FAILED, logger
+from orchestrator.log import BROKER_LOST, LEDGER_LOST, STEP_FAILED, EventLog
 from orchestrator.settings import Settings
 
 JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
@@ -23,6 +23,7 @@ SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
 SERVED_S: Final = 2.0  # how long to believe who is at work
 STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
+_log: Final = EventLog(__name__)
 
 
 def claim_of(message: Sequence[object]) -> Claim:
@@ -74,10 +75,10 @@ class FleetProcess:
     def _never_ended(self, claim: Claim, times: int) -> None:
         """Stop the job of a step that has killed every worker that took it: the next one is not to be killed, too."""
         words = (
-            f"{claim.step.value} of {_name(claim.unit)} was begun {times} times and never came to an end: "
+            f"{claim.step.value} of {claim.unit} was begun {times} times and never came to an end: "
             "each time its worker was killed (out of memory?) or hung"
         )
-        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
+        _log.error(STEP_FAILED, **claim.fields, error=words)
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
@@ -86,9 +87,9 @@ class FleetProcess:
             self._give_back()
             hand_out(self.workspace.ledger, self.workspace.clock, self.queues, self._queues_served())
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
+            _log.warning(LEDGER_LOST, error=str(error))
         except UNREACHABLE as error:
-            logger().warning(BROKER_LOST, error=type(error).__name__)
+            _log.warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
         """Let go of what the ledger was away for when its step ended: nobody need wait for those leases to run out."""
@@ -118,13 +119,7 @@ class FleetProcess:
             if failures_max is not None and count >= failures_max:
                 fleet.stop(claim.unit.job_id, f"{claim.step.value} failed {count} times: {words}", now=now)
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
-
-
-def _name(unit: Unit) -> str:
-    if unit.chunk_id is not None:
-        return unit.chunk_id
-    return unit.job_id if unit.shard_no is None else f"{unit.job_id} shard {unit.shard_no}"
+            _log.warning(LEDGER_LOST, error=str(error))
 
 
 _PRESENT: list[FleetProcess] = []

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
-import typer
 from celery import bootsteps
 from celery.signals import worker_shutting_down
 
@@ -28,7 +27,7 @@ from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, ref
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become
-from orchestrator.log import STOP_FORCED, WORKER_STARTED, logger, printable
+from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
 from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
@@ -38,9 +37,11 @@ WORKER_PARTS: Final = (
     "celery.apps.worker",
     "celery.concurrency.thread",
     "kombu.transport.redis",
+    "orchestrator.engine.steps",
     "orchestrator.fleet.tasks",
 )
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
+_log: Final = EventLog(__name__)
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings
                     raise
                 say(f"{error}\ntrying again")
             else:
-                logger().info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
+                _log.info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
                 yield settings
                 return
         time.sleep(LEDGER_AGAIN_S)
@@ -128,7 +129,7 @@ class LoopTurns(bootsteps.StartStopStep):
 
 
 def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Work on these lanes until told to stop, and return the exit code."""
+    """Serve these queues until told to stop, and return the exit code."""
     is_heavy = not HEAVY.isdisjoint(queues)
     # Celery warns root because a pickled message can run any program; here only JSON is taken.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
@@ -154,7 +155,7 @@ def _end_after(limit_s: float) -> None:
     """End the process where steps under way take longer than this: what they did stands in the ledger."""
 
     def end() -> None:
-        logger().error(STOP_FORCED, after_s=limit_s)
+        _log.error(STOP_FORCED, after_s=limit_s)
         os._exit(STUCK)
 
     timer = threading.Timer(limit_s, end)
@@ -173,8 +174,3 @@ def run_beat() -> int:
     with joined(Kind.BEAT, (), beat.LOOP):
         app.Beat(loglevel="WARNING", quiet=True).run()
     return 0
-
-
-def say(text: str) -> None:
-    """Print a line for people."""
-    typer.echo(printable(text), err=True)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from orchestrator.log import WORKER_ENDED, logger
+from orchestrator.log import WORKER_ENDED, EventLog
 
 LOOK_S: Final = 0.2
 FAILED: Final = 1
@@ -28,6 +28,7 @@ REFUSED: Final = 2  # the exit code of a process whose setup is wrong
 AGAIN_S: Final = 1.0  # before a process that ended by itself is started again
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _PR_SET_NAME: Final = 15
+_log: Final = EventLog(__name__)
 Act = Callable[[], int]  # what a process does; returns its exit code
 
 
@@ -81,7 +82,7 @@ class Supervisor:
             if code == REFUSED:
                 return False
             if not child.again_at:
-                logger().error(WORKER_ENDED, member=child.name, exit_code=code)
+                _log.error(WORKER_ENDED, process=child.name, exit_code=code)
                 child.again_at = time.monotonic() + AGAIN_S
             elif time.monotonic() > child.again_at:
                 child.pid, child.code, child.again_at = _fork(child.name, child.act), None, 0.0

@@ -46,7 +46,7 @@ def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
             **settings,
         }
         ended = subprocess.run(
-            [sys.executable, "-m", "orchestrator.fleet", *(arguments or ("beat",))],
+            [sys.executable, "-m", "orchestrator", *(arguments or ("beat",))],
             cwd=ROOT,
             env=environment,
             capture_output=True,
