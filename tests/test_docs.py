@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import typer
-from typer.core import TyperGroup
+import click
 
 import orchestrator
 from orchestrator.api.job import TABLES, Job, read_job
@@ -104,10 +103,8 @@ def commands() -> list[Any]:
     return [pytest.param(command, id=f"{name_of(path)}: {command[:60]}") for path, command in found]
 
 
-def group() -> TyperGroup:
-    found = typer.main.get_command(main.app)
-    assert isinstance(found, TyperGroup)
-    return found
+def group() -> click.Group:
+    return main.app
 
 
 def default_of(field: Any) -> Any:

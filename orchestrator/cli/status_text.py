@@ -23,9 +23,11 @@ def status(found: Status) -> str:
         others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
         lines.append(f"  overdue: batch {found.totals.overdue_batch}{others} should have ended a day ago")
     if found.totals.unresolved_chunks:
-        count = found.totals.unresolved_chunks
-        lines.append(f"  {count:,} unresolved: their creates may or may not have made a batch. Next:")
-        lines.append(f"  orchestrator resolve {found.job_id}")
+        chunks = text.counted(found.totals.unresolved_chunks, "chunk", "chunks")
+        lines.append(
+            f"  {chunks} unresolved: their creates may or may not have made a batch. "
+            f"Next: orchestrator resolve {found.job_id}"
+        )
     return "\n".join(lines)
 
 

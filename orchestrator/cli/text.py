@@ -53,28 +53,29 @@ def progress(totals: Totals) -> str:
     flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
     if flying:
         answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
-        parts.append(f"{_counted(flying, 'batch', 'batches')} in flight ({answered})")
+        parts.append(f"{counted(flying, 'batch', 'batches')} in flight ({answered})")
     if totals.overdue:
         parts.append(f"{totals.overdue:,} of them overdue")
     unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.AMBIGUOUS, 0)
     if unknown:
-        parts.append(f"{_counted(unknown, 'create', 'creates')} without an answer yet")
+        parts.append(f"{counted(unknown, 'create', 'creates')} without an answer yet")
     if totals.waiting:
         parts.append(f"{totals.waiting:,} to be retried")
     if totals.unresolved_chunks:
-        parts.append(f"{_counted(totals.unresolved_chunks, 'chunk', 'chunks')} unresolved")
+        parts.append(f"{counted(totals.unresolved_chunks, 'chunk', 'chunks')} unresolved")
     parts.append(f"{usd(totals.cost_usd)} so far")
     return ", ".join(parts)
 
 
-def _counted(count: int, one: str, more: str) -> str:
+def counted(count: int, one: str, more: str) -> str:
+    """Return a number with its noun."""
     return f"{count:,} {one if count == 1 else more}"
 
 
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
-    batches = about + _counted(plan.chunks, "batch", "batches")
+    batches = about + counted(plan.chunks, "batch", "batches")
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price for this model in config/providers.toml"
     if plan.cost_usd_max is not None:

@@ -58,4 +58,6 @@ def _package_needed() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "obstore":
             raise
-        raise ConfigError("object stores need one package more: pip install 'batch-orchestrator[object-store]'") from None
+        raise ConfigError(
+            "object stores need one package more: pip install 'batch-orchestrator[object-store]'"
+        ) from None
