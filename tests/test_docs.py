@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 import click
+import pytest
 
 import orchestrator
 from orchestrator.api.job import TABLES, Job, read_job
