@@ -59,8 +59,7 @@ def test_a_users_own_logging_gets_the_events_and_no_key(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         "DEBUG:orchestrator.engine.local_runner:step.ended job=job-1 seconds=0.5",
-        "ERROR:orchestrator.engine.local_runner:"
-        r"""step.failed job=job-1 error="sent ***\n\u001b[2J" found=['***']""",
+        r"""ERROR:orchestrator.engine.local_runner:step.failed job=job-1 error="sent ***\n\u001b[2J" found=['***']""",
     ]
 
 

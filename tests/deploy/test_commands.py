@@ -75,8 +75,8 @@ def test_each_kind_of_deployment_starts_workers_and_beats() -> None:
 def test_every_queue_is_served_and_neither_creates_nor_heavy_steps_hold_up_looks(
     kind: Callable[[], list[Process]],
 ) -> None:
-    """A queue that nobody serves is a job that stops at that step. A create that hangs takes a thread for minutes; a heavy
-    step in a light process takes its memory."""
+    """A queue that nobody serves is a job that stops at that step. A create that hangs takes a thread for minutes; a
+    heavy step in a light process takes its memory."""
     served = [sorted(Queue(queue).value for queue in process.queues) for process in kind() if process.queues]
 
     assert sorted(served) == THREE

@@ -29,6 +29,7 @@ KEY: Final = "sk-canary-5b1d7e88"
 # A cleared screen, a title, a rung bell, a hidden line, the eight-bit way to say escape, letters in reverse.
 EVIL: Final = "\x1b[2J\x1b]0;title\x07\rover\x08\x9b31m\x7f \u202egnol\u2066 \u2028line\ufeff\U000e0041"
 TURNS: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+LOG: Final = EventLog("orchestrator.test")
 WRITERS: Final = {"json": False, "terminal": True}
 
 
@@ -91,7 +92,7 @@ def test_an_event_is_one_line_whatever_it_quotes(writer: str, written: Callable[
 
     said = written(
         writer,
-        lambda: EventLog("orchestrator.test").warning("noun.verbed", error=text, several=[text], other=text.encode()),
+        lambda: LOG.warning("noun.verbed", error=text, several=[text], other=text.encode()),
     )
 
     assert said.count("\n") == 1
@@ -118,9 +119,7 @@ def test_a_line_of_a_library_is_held_to_the_same(writer: str, written: Callable[
 
 
 def test_a_log_on_a_machine_is_json_line_by_line(written: Callable[..., str]) -> None:
-    said = written(
-        "json", lambda: EventLog("orchestrator.test").error("noun.verbed", error=f"a\nb{EVIL}", count=3, names=["a"])
-    )
+    said = written("json", lambda: LOG.error("noun.verbed", error=f"a\nb{EVIL}", count=3, names=["a"]))
 
     event = json.loads(said)
     assert (event["event"], event["error"], event["count"], event["names"]) == ("noun.verbed", f"a\nb{EVIL}", 3, ["a"])
@@ -135,9 +134,7 @@ def test_a_key_that_was_read_is_blacked_out_of_every_line(writer: str, written: 
 
     said = written(
         writer,
-        lambda: EventLog("orchestrator.test").error(
-            "noun.verbed", error=f"as sent: {KEY}", also=(KEY, {"k": KEY}), url=strange
-        ),
+        lambda: LOG.error("noun.verbed", error=f"as sent: {KEY}", also=(KEY, {"k": KEY}), url=strange),
     )
 
     assert KEY not in said

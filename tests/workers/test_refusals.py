@@ -143,8 +143,8 @@ def test_a_sign_of_life_that_cannot_be_given(beat: Callable[..., str], tmp_path:
 
 
 @pytest.mark.parametrize("queues", ["plan,colect", "plan,,collect"])
-def test_a_lane_that_there_is_not(beat: Callable[..., str], queues: str) -> None:
-    assert "there are: control, transfer, plan, collect" in beat("worker", "--queues", queues)
+def test_a_queue_that_does_not_exist(beat: Callable[..., str], queues: str) -> None:
+    assert "choose from control,transfer,plan,collect" in beat("worker", "--queues", queues)
 
 
 def test_what_only_this_program_can_render_is_not_submitted(tmp_path: Path) -> None:
