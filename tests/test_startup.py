@@ -39,8 +39,8 @@ try:
 except SystemExit as end:
     ended_with = end.code or 0
 found = {name.partition(".")[0] for name in sys.modules} - before - set(sys.stdlib_module_names)
-found = sorted(name for name in found if name != "orchestrator" and not name.startswith("_"))
-print(json.dumps([ended_with, found]), file=sys.__stderr__)
+found = {name for name in found if name != "orchestrator" and getattr(sys.modules.get(name), "__file__", None)}
+print(json.dumps([ended_with, [name for name in found if not name.startswith("_")]]), file=sys.__stderr__)
 """
 
 
