@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
+import sys
 import threading
 import time
 import warnings
@@ -12,10 +14,10 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 from celery import bootsteps
-from celery.signals import worker_shutting_down
+from celery.signals import beat_init, celeryd_after_setup, worker_shutting_down
 
 from orchestrator import settings as configuration
-from orchestrator.domain.errors import LedgerAway
+from orchestrator.domain.errors import LedgerAway, OrchestratorError
 from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
@@ -40,6 +42,7 @@ WORKER_PARTS: Final = (
     "orchestrator.engine.steps",
     "orchestrator.fleet.tasks",
 )
+REFUSED: Final = 2  # the exit code of a process whose setup is wrong
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
 _log: Final = EventLog(__name__)
 
@@ -149,6 +152,32 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
         )
         worker.start()
         return int(worker.exitcode or 0)
+
+
+def serve_celery_commands() -> None:
+    """Let `celery worker` and `celery beat` join the fleet, as `orchestrator worker` and `orchestrator beat` do."""
+    close_to_strangers(app)
+    app.steps["worker"].add(LoopTurns)
+    celeryd_after_setup.connect(_celery_worker_joins, weak=False)
+    beat_init.connect(lambda **_: _join_for_life(Kind.BEAT, (), beat.LOOP), weak=False)
+
+
+def _celery_worker_joins(instance: Any, **_options: object) -> None:
+    queues = [Queue(name) for name in instance.app.amqp.queues.consume_from]
+    settings = _join_for_life(Kind.WORKER, queues, LoopTurns.loop)
+    worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+
+
+def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
+    """Join the fleet until this process exits. A refusal ends the process: Celery would only log an exception."""
+    stack = ExitStack()
+    try:
+        settings = stack.enter_context(joined(kind, queues, loop))
+    except OrchestratorError as error:
+        say(f"error: {error}")
+        sys.exit(REFUSED)
+    atexit.register(stack.close)
+    return settings
 
 
 def _end_after(limit_s: float) -> None:
