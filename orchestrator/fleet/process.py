@@ -1,4 +1,4 @@
-"""One process of the fleet: its ledger and tools, and what it does with a hint."""
+"""One process of the fleet: its workspace, and how it runs the step that a task message names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from orchestrator.settings import Settings
 JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
 SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
-SERVED_S: Final = 2.0  # how long to believe who is at work
-STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
+SERVED_S: Final = 2.0  # how long the list of running workers is cached
+STARTS_MAX: Final = 5  # of a step that never ends, before its job is stopped
 _log: Final = EventLog(__name__)
 
 
 def claim_of(message: Sequence[object]) -> Claim:
-    """Return the claim that a message names. Raises ValueError for what is none: anybody at the broker may send."""
+    """Return the claim that a message names. Raises ValueError if it names none: others may send messages, too."""
     match message:
         case (str(step), str(job_id), None, str(chunk_id), int(token)) if chunk_id.startswith(f"{job_id}/"):
             unit, steps = Unit(job_id=JobId(job_id), chunk_id=ChunkId(chunk_id)), CHUNK_STEPS
@@ -44,7 +44,7 @@ def claim_of(message: Sequence[object]) -> Claim:
 
 @dataclass(slots=True)
 class FleetProcess:
-    """A process at work in the fleet."""
+    """A process of the fleet."""
 
     workspace: Workspace
     settings: Settings
@@ -56,7 +56,7 @@ class FleetProcess:
     def perform(self, claim: Claim) -> None:
         """Take the claim over for the length of a step, and run it.
 
-        Raises LeaseLost at once where the hint is stale, doubled or forged: its token is not the ledger's.
+        Raises LeaseLost at once if the message is stale, doubled or forged: its token is not the ledger's.
         """
         workspace = self.workspace
         now, lease_s = workspace.clock.now(), self.settings.lease_s
@@ -73,16 +73,16 @@ class FleetProcess:
             raise
 
     def _never_ended(self, claim: Claim, times: int) -> None:
-        """Stop the job of a step that has killed every worker that took it: the next one is not to be killed, too."""
+        """Stop the job of a step that has ended every worker that ran it, before it ends the next one."""
         words = (
-            f"{claim.step.value} of {claim.unit} was begun {times} times and never came to an end: "
+            f"{claim.step.value} of {claim.unit} was started {times} times and never ended: "
             "each time its worker was killed (out of memory?) or hung"
         )
         _log.error(STEP_FAILED, **claim.fields, error=words)
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
-        """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
+        """Send messages for due work, if the ledger and the broker can be reached; the next tick tries again."""
         try:
             self._give_back()
             hand_out(self.workspace.ledger, self.workspace.clock, self.queues, self._queues_served())
@@ -92,7 +92,7 @@ class FleetProcess:
             _log.warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
-        """Let go of what the ledger was away for when its step ended: nobody need wait for those leases to run out."""
+        """Release claims whose step ended while the ledger was unreachable: their leases need not run out."""
         with suppress(IndexError):  # other threads do the same
             while True:
                 claim = self._left.popleft()
@@ -112,7 +112,7 @@ class FleetProcess:
         return self._served
 
     def note_failure(self, claim: Claim, words: str, *, failures_max: int | None) -> None:
-        """Note in the ledger that a step failed, and stop its job where it goes on failing."""
+        """Note in the ledger that a step failed, and stop its job if it keeps failing."""
         fleet, now = self.workspace.fleet, self.workspace.clock.now()
         try:
             count = fleet.step_failed(claim, words, now=now)
@@ -126,10 +126,10 @@ _PRESENT: list[FleetProcess] = []
 
 
 def this_process() -> FleetProcess:
-    """Return what this process is in the fleet; `start` has made it so."""
+    """Return the process of the fleet that this is; `become` sets it."""
     return _PRESENT[0]
 
 
 def become(process: FleetProcess) -> None:
-    """Make this process that of the fleet."""
+    """Make this process one of the fleet."""
     _PRESENT[:] = [process]

@@ -1,4 +1,4 @@
-"""How a process joins the fleet: its setup is checked, its ledger opened, and it says that it is there."""
+"""How a process joins the fleet: its setup is checked, its ledger opened, and its presence announced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
 LEDGER_AGAIN_S: Final = 2.0
-# What Celery imports when a worker is made: where several are forked from one process, it is to have them before.
+# What Celery imports when a worker is made. Before several are forked from one process, it imports them once for all.
 WORKER_PARTS: Final = (
     "celery.apps.worker",
     "celery.concurrency.thread",
@@ -49,9 +49,9 @@ _log: Final = EventLog(__name__)
 
 @contextmanager
 def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings]:
-    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
+    """Be a member of the fleet for the length of a block. Raises ConfigError or LedgerError if the setup is refused.
 
-    A ledger that cannot be reached is waited for, for a while; the broker's is waited for as long as it takes.
+    An unreachable ledger is waited for up to LEDGER_WAIT_S; an unreachable broker as long as it takes.
     """
     settings = configuration.load(os.environ)
     refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
@@ -63,7 +63,7 @@ def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings
             except LedgerAway as error:
                 if time.monotonic() > until:
                     raise
-                say(f"{error}\ntrying again")
+                say(f"{error}; trying again")
             else:
                 _log.info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
                 yield settings
@@ -100,7 +100,7 @@ def _lock_of(workspace: Workspace) -> Iterator[None]:
 
 
 def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
-    """Refuse what would lose work or time in silence; return the ledger's own name."""
+    """Refuse a setup that would silently lose work or time; return the ledger's id."""
     here, now, place = checks.host(), workspace.clock.now(), place_of(settings.broker_url)
     checks.refuse_skew(workspace.skew_s())
     if workspace.lock is not None:
@@ -109,14 +109,14 @@ def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
     try:
         owner = broker.mark(ledger_id, here)
     except UNREACHABLE as error:
-        say(f"the broker {place} does not answer ({type(error).__name__}): waiting for it")
+        say(f"the broker {place} does not answer ({type(error).__name__}); waiting for it")
     else:
         checks.refuse_other_ledger(place, ledger_id, owner)
     return ledger_id
 
 
 class LoopTurns(bootsteps.StartStopStep):
-    """Notes, from within the worker's loop, that it turns."""
+    """Notes, from within the worker's loop, that it runs."""
 
     requires = ("celery.worker.components:Timer",)
     loop = Loop()
@@ -127,7 +127,7 @@ class LoopTurns(bootsteps.StartStopStep):
         self._entry = parent.timer.call_repeatedly(PULSE_S, self.loop.turn)
 
     def stop(self, _parent: Any) -> None:
-        """Note it no longer."""
+        """Stop noting it."""
         self._entry.cancel()
 
 
@@ -181,7 +181,7 @@ def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
 
 
 def _end_after(limit_s: float) -> None:
-    """End the process where steps under way take longer than this: what they did stands in the ledger."""
+    """End the process if running steps take longer than this: what they did is in the ledger."""
 
     def end() -> None:
         _log.error(STOP_FORCED, after_s=limit_s)
@@ -193,7 +193,7 @@ def _end_after(limit_s: float) -> None:
 
 
 def preload() -> None:
-    """Import what every worker needs, once for all that are forked from this process."""
+    """Import what every worker needs, once for all workers that are forked from this process."""
     for name in WORKER_PARTS:
         importlib.import_module(name)
 

@@ -1,8 +1,8 @@
 """Several processes as one: started together, told to stop together, and none left behind.
 
-Rule 1: Ctrl-C and SIGTERM are passed on once, and everybody may finish the step under way; a second one ends all.
+Rule 1: Ctrl-C and SIGTERM are passed on once, and every process may finish its running steps; a second one ends all.
 Rule 2: a process that ends by itself is started again: it was killed, or Celery has given up on a broker that answers
-        with errors (out of memory, read-only). One that was refused at its start ends all: nothing will mend itself.
+        with errors (out of memory, read-only). One that was refused at its start ends all: a restart would not help.
 Rule 3: they are forks of this one, which has imported what they need: a process more costs no second start. So nothing
         here may open a connection or a file for them, or start a thread.
 """
@@ -74,7 +74,7 @@ class Supervisor:
         return code
 
     def _look(self) -> bool:
-        """See to processes that have ended; False where that ends all."""
+        """Restart processes that have ended; return False if one was refused, which ends all."""
         for child in self._children:
             code = child.look()
             if code is None:
@@ -86,7 +86,7 @@ class Supervisor:
                 child.again_at = time.monotonic() + AGAIN_S
             elif time.monotonic() > child.again_at:
                 child.pid, child.code, child.again_at = _fork(child.name, child.act), None, 0.0
-                if self.stopping.is_set():  # meanwhile, and it was not told
+                if self.stopping.is_set():  # meanwhile, and the new process was not told
                     os.kill(child.pid, signal.SIGTERM)
         return True
 
@@ -116,7 +116,7 @@ def _fork(name: str, act: Act) -> int:
 
 
 def _live(name: str, act: Act, parent: int) -> NoReturn:
-    """Be the process. It ends here: what stands further up the stack is the parent's to undo."""
+    """Run the process to its end, and exit: what is further up the stack belongs to the parent."""
     code = FAILED
     try:
         os.setsid()  # Ctrl-C reaches it through the parent, once

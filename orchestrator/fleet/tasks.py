@@ -1,4 +1,4 @@
-"""What the messages call: look for work that is due; run one step of it."""
+"""The tasks that messages call: hand out due work, and run one step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tick() -> None:
 
 @app.task(name=ADVANCE, Strategy=INTAKE)
 def advance(*message: object) -> None:
-    """Run the step that was handed out, and hand out what has become due by it."""
+    """Run the step that the message names, then hand out what has become due."""
     try:
         claim = claim_of(message)
     except ValueError as error:
@@ -34,7 +34,7 @@ def advance(*message: object) -> None:
 
 
 def _perform(process: FleetProcess, claim: Claim) -> None:
-    """Run a step; whatever it raises is noted in the ledger, where people look, and never stops the worker."""
+    """Run a step; whatever it raises is noted in the ledger, and never stops the worker."""
     try:
         process.perform(claim)
     except LeaseLost:

@@ -89,7 +89,7 @@ def test_an_sqlite_ledger_of_another_machine(beat: Callable[..., str], tmp_path:
     SqlWorkers(database).register(there, now=now)
     database.close()
 
-    assert "a worker on there is at work on it" in beat()
+    assert "a worker on there uses it" in beat()
 
 
 def test_a_ledger_that_is_newer_than_the_program(beat: Callable[..., str], tmp_path: Path) -> None:
