@@ -37,7 +37,7 @@ def hand_out(ledger: Ledger, clock: Clock, broker: Outlet, served: Collection[Qu
     """Fill up every queue that is half empty with due steps; return how many were sent.
 
     Args:
-        served: queues that a running worker serves. Work for other queues stays in the ledger, where an autoscaler sees it.
+        served: queues that a running worker serves. Other work stays in the ledger, where an autoscaler sees it.
     """
     now, sent = clock.now(), 0
     due = ledger.due(now=now) & steps_of(*served)

@@ -1,7 +1,8 @@
 """How a message becomes a task: a message that cannot be decoded is dropped, and the worker goes on.
 
 Celery 5.7.0 answers a body that is JSON, but not its own three parts, by ending the worker; the message is then
-delivered again, to the next one. Celery also registers tasks of its own, which anybody with access to the broker could call.
+delivered again, to the next one. Celery also registers tasks of its own, which anybody at the broker
+could call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The clients of object stores: one for each bucket and process, shared by its threads.
 
-obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are given to it, because
-it knows fewer of their variables.
+obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are given to it: it
+knows fewer of their variables.
 
 Rule: obstore's threads do not survive a fork, and a call in the child would wait for ever: it is refused.
 """
