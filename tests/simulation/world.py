@@ -54,7 +54,7 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether it is in the middle of a step."""
-        return self.greenlet is not None and not self.greenlet.failed
+        return self.greenlet is not None and not self.greenlet.dead
 
 
 @dataclass(slots=True, kw_only=True)
@@ -211,7 +211,7 @@ class World:
             return
         self.switch.worker = worker.name
         worker.greenlet.switch()
-        if worker.greenlet.failed:
+        if worker.greenlet.dead:
             self.may_be_due = True
         self._judge()
 
@@ -230,7 +230,7 @@ class World:
         """End a process, wherever it is."""
         with suppress(Crash):
             worker.greenlet.throw(Crash)
-        assert worker.greenlet.failed
+        assert worker.greenlet.dead
         self.switch.gone(worker.name)
         worker.greenlet = worker.claim = None
         worker.wakes_at_s = 0.0
