@@ -34,8 +34,8 @@ def plan(job: Job) -> Estimate:
     """Say what `job` would send and cost, with three sample requests. Sends nothing, and needs no key."""
     settings, work = places(job)
     prepared = prepare(job, settings, work)
-    tools = JobContext(spec=prepared.spec, work=work, connect=keyless, render=job.render, opened=prepared.source)
-    return estimate(planning_of(tools, job.resolved_policy))
+    context = JobContext(spec=prepared.spec, work=work, connect=keyless, render=job.render, opened=prepared.source)
+    return estimate(planning_of(context, job.resolved_policy))
 
 
 def identify(job: Job) -> JobId:
@@ -69,14 +69,14 @@ def run(
     settings, work = places(job)
     prepared = prepare(job, settings, work)
     with opened_workspace(work) as workspace:
-        tools = workspace.equip(prepared.spec, render=job.render, source=prepared.source)
-        assert tools.provider  # a missing key is an error before anything is planned
+        context = workspace.equip(prepared.spec, render=job.render, source=prepared.source)
+        context.require_provider()
         if workspace.lock is None:  # one more at work on a ledger that others share
             refuse_function(job)
-            enter(workspace, prepared, tools)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
         with alone(workspace):
-            enter(workspace, prepared, tools)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
 
 

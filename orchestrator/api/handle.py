@@ -20,6 +20,7 @@ from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
+from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, Progress, alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
@@ -54,7 +55,7 @@ class JobHandle:
     def provider_settings(self) -> ProviderSettings:
         """Return the provider's table, as the job was opened with it."""
         with opened_workspace(self.work) as workspace:
-            return workspace.tools(self.job_id).spec.provider
+            return workspace.context(self.job_id).spec.provider
 
     def status(self) -> Status:
         """Return how the job stands."""
@@ -107,7 +108,7 @@ class JobHandle:
         now = workspace.clock.now()
         try:
             with alone(workspace):
-                assert workspace.tools(self.job_id).provider  # a missing key is an error before anything else
+                workspace.context(self.job_id).require_provider()
                 self._take_up(workspace, again=again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
@@ -130,7 +131,12 @@ class JobHandle:
             record_command(workspace, self.job_id)
             try:
                 with alone(workspace):
-                    _runner(workspace, self.job_id, stop).run(progress)
+                    stop = stop or threading.Event()
+                    _run_steps(workspace, self.job_id, progress, stop)
+                    if stop.is_set() and workspace.ledger.job(self.job_id).state is JobState.CANCELLING:
+                        raise JobInterrupted(
+                            f"job {self.job_id} is being cancelled, and was interrupted: cancel it again to go on"
+                        )
             except LedgerBusy:
                 if workspace.lock is not None and workspace.ledger.job(self.job_id).state is not JobState.CANCELLING:
                     raise
@@ -150,7 +156,7 @@ class JobHandle:
         For a key that was rotated, where the provider cannot show it any more. Returns how many held chunks waited.
         """
         with opened_workspace(self.work) as workspace:
-            key_mark = workspace.tools(self.job_id).provider.traits.key_mark
+            key_mark = workspace.context(self.job_id).provider.traits.key_mark
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
 
     def held(self) -> list[dict[str, Any]]:
@@ -171,7 +177,8 @@ class JobHandle:
 
 def drive(workspace: Workspace, job_id: JobId, progress: Progress | None, stop: threading.Event | None) -> Result:
     """Run the job's steps in this process, to its end."""
-    _runner(workspace, job_id, stop).run(progress)
+    stop = stop or threading.Event()
+    _run_steps(workspace, job_id, progress, stop)
     return _outcome(workspace, job_id, stop)
 
 
@@ -179,6 +186,13 @@ def await_end(
     workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: Progress | None, stop: threading.Event
 ) -> Result:
     """Look at the job until it has ended."""
+    with signals_stop(stop, tell=lambda _signal: None):  # nothing is under way here that would have to end first
+        return _await_end(workspace, job_id, timeout_s, progress, stop)
+
+
+def _await_end(
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: Progress | None, stop: threading.Event
+) -> Result:
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         job = workspace.ledger.job(job_id)
@@ -193,12 +207,13 @@ def await_end(
             raise JobInterrupted(f"job {job_id} goes on; this process waits for it no longer")
 
 
-def _runner(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> LocalRunner:
+def _run_steps(workspace: Workspace, job_id: JobId, progress: Progress | None, stop: threading.Event) -> None:
     settings = configuration.load(os.environ)
-    runner = LocalRunner(workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s)
-    if stop is not None:
-        runner.stop = stop
-    return runner
+    runner = LocalRunner(
+        workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
+    )
+    with signals_stop(stop):
+        runner.run(progress)
 
 
 def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
@@ -242,6 +257,6 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
 
 
 def _result(workspace: Workspace, job: model.Job) -> Result:
-    tools = workspace.tools(job.id)
-    path = revision_path(tools.output_folder, job)
-    return Result(status=status_of(workspace, job.id), path=path, options=tools.spec.output_options)
+    context = workspace.context(job.id)
+    path = revision_path(context.output_folder, job)
+    return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)

@@ -86,9 +86,9 @@ def run(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) 
     provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
     with Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
-            result = commands.run(described, progress=watch.look, stop=watch.stop)
+            result = commands.run(described, progress=watch.look)
         else:
-            result = _find(job, work).resume(progress=watch.look, stop=watch.stop)
+            result = _find(job, work).resume(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -107,7 +107,7 @@ def submit(
         show(json.dumps(found.as_dict()) if as_json else _submitted_text(found, handle.work))
         return
     with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
-        result = handle.wait(progress=watch.look, stop=watch.stop)
+        result = handle.wait(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -154,7 +154,7 @@ def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = Fals
     """Stop a job: drop what is unsent, cancel what is sent, keep what was answered."""
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        found = handle.cancel(progress=watch.look, stop=watch.stop)
+        found = handle.cancel(progress=watch.look)
     show(json.dumps(found.as_dict()) if as_json else _status_text(found))
 
 
@@ -163,7 +163,7 @@ def retry(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False
     """Send the dead rows of an ended job once more; the output becomes a new revision."""
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(progress=watch.look, stop=watch.stop)
+        result = handle.retry(progress=watch.look)
     _tell(result, as_json)
 
 

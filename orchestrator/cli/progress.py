@@ -1,11 +1,8 @@
-"""A job's progress on a terminal, and what Ctrl-C does to it."""
+"""A job's progress on a terminal."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from typing import Any, Final
+from typing import Final
 
 import rich.console
 import rich.progress
@@ -31,17 +28,15 @@ def show(text: str) -> None:
 
 
 class Watch:
-    """Shows a job's progress, and turns Ctrl-C into a clean stop; a second one ends the process at once."""
+    """Shows a job's progress."""
 
     def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
-        self.stop = threading.Event()
         self._job_id = job_id
         self._guarantee = guarantee
         self._quiet = plain
         self._looks = 0
         self._last = ""
         self._trouble = ""
-        self._before: Any = None
         console = rich.console.Console(stderr=True)
         self._bar: rich.progress.Progress | None = None
         if console.is_terminal and not plain:
@@ -58,8 +53,6 @@ class Watch:
     def __enter__(self) -> Watch:
         if not self._quiet:
             say(f"{self._job_id}: {self._guarantee}")
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
         if self._bar is not None:
             self._bar.start()
         return self
@@ -67,14 +60,6 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        signal.signal(signal.SIGINT, self._before)
-
-    def _interrupt(self, number: int, _frame: object) -> None:
-        if self.stop.is_set():
-            os._exit(INTERRUPTED)
-        self.stop.set()
-        name = signal.Signals(number).name
-        say(f"{name}: finishing the steps under way; once more ends at once (what is recorded stays)")
 
     def look(self, job: Job, totals: Totals) -> None:
         """Show how the job stands; called about twice a second."""

@@ -20,9 +20,10 @@ from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.policy import OutputOptions
+from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
 from orchestrator.job_files.result_parts import PartCursor
-from orchestrator.leases import Renewal
+from orchestrator.ports import Checkpoint, never_interrupted
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Overview, Source
@@ -44,19 +45,33 @@ class Finishing:
 
 
 def finish(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, finishing: Finishing, clock: Clock
+    claim: Claim,
+    *,
+    ledger: Ledger,
+    overview: Overview,
+    job_files: JobFiles,
+    finishing: Finishing,
+    clock: Clock,
+    checkpoint: Checkpoint = never_interrupted,
 ) -> None:
     """Write the shard's output parts that are not there yet."""
-    assert claim.unit.shard_no is not None
     job = ledger.job(claim.unit.job_id)
-    shard = ledger.shard(job.id, claim.unit.shard_no)
+    shard = ledger.shard(job.id, required(claim.unit.shard_no, "shard"))
     if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
         return
     if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
         return
     try:
         _finish(
-            claim, job, shard, ledger=ledger, overview=overview, job_files=job_files, finishing=finishing, clock=clock
+            claim,
+            job,
+            shard,
+            ledger=ledger,
+            overview=overview,
+            job_files=job_files,
+            finishing=finishing,
+            clock=clock,
+            checkpoint=checkpoint,
         )
     except (DatasetError, OutputError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
@@ -89,13 +104,14 @@ def _finish(
     job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
+    checkpoint: Checkpoint,
 ) -> None:
     if finishing.source.fingerprint != finishing.fingerprint:
         raise OutputError(
             "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
             "put the original back and run again; the results so far are kept"
         )
-    slices, renewal = slice_count(shard.row_count, finishing.slice_rows), Renewal(claim, ledger, clock)
+    slices = slice_count(shard.row_count, finishing.slice_rows)
     contributions = overview.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
     with ExitStack() as stack:
@@ -109,7 +125,7 @@ def _finish(
         )
         spec = finishing.source.shards[shard.shard_no]
         batches = finishing.source.batches(spec, row_start=first)
-        rows = Slices(batches, first)
+        rows = Slices(batches, first, checkpoint)
         while shard.state is not ShardState.FINISHED:
             slice_no = shard.finished_slice_count
             end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
@@ -122,8 +138,6 @@ def _finish(
             after = replace(shard, finished_slice_count=slice_no + 1, state=state)
             now = clock.now()
             ledger.record(claim, ShardMoved(before=shard, after=after, due_at=now), now=now, keep=not last)
-            if not last:
-                renewal.keep()
             shard = written(after)
 
 

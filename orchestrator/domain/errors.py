@@ -12,7 +12,8 @@ OrchestratorError
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
 │                            LedgerTooNew, LedgerAway (another try may succeed)
-└── OutputError              a finished file would not be what it claims to be
+├── OutputError              a finished file would not be what it claims to be
+└── Interrupted              a step was told to stop; nothing half done was recorded, and its unit is due again
 """
 
 from __future__ import annotations
@@ -144,3 +145,7 @@ class BudgetExhausted(LedgerError):
 
 class OutputError(OrchestratorError):
     """What would be published does not add up, or the source changed since it was planned."""
+
+
+class Interrupted(OrchestratorError):
+    """The process was told to stop. The step ends without recording anything, and gives its unit back."""
