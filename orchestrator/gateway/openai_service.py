@@ -35,6 +35,7 @@ from orchestrator.gateway.openai_wire import batch_object
 from orchestrator.gateway.service import CREATE_REFUSALS, Service, late_s
 from orchestrator.gateway.settings import LineShape
 from orchestrator.gateway.settlement import Settler
+from orchestrator.gateway.simulated import answer_openai
 from orchestrator.gateway.states import NEVER_RUN, Fate, end_of_cancel, fate_of
 from orchestrator.gateway.store import Batch, Settlement, put_in_place, sync_folder
 from orchestrator.gateway.uploads import Upload
@@ -192,7 +193,8 @@ class OpenAIService:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=LineShape.OPENAI, has_ids=True),
+                form=LineForm(shape=LineShape.OPENAI, endpoint=extras.endpoint, has_ids=True),
+                answer=functools.partial(answer_openai, extras.endpoint),
                 times_run=self.service.store.times_run,
             )
             settlement = settler.settle(

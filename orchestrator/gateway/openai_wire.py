@@ -21,8 +21,13 @@ CODES: Final = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 def error_envelope(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """Return OpenAI's error envelope."""
-    kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code or CODES.get(status)}}
+    error = {"message": message, "type": error_type(status), "param": param, "code": code or CODES.get(status)}
+    return {"error": error}
+
+
+def error_type(status: int) -> str:
+    """Return the vendor's type of an error with this HTTP status."""
+    return "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
 
 
 def file_object(file: File) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Create(Body):
 class OpenAICreate(Command):
     """A create of OpenAI's dialect."""
 
-    endpoint: Literal["/v1/chat/completions"]
+    endpoint: Literal["/v1/chat/completions", "/v1/embeddings", "/v1/responses"]
     completion_window: Literal["24h"]
 
 

@@ -19,6 +19,7 @@ from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.settings import GatewayConfig
 from orchestrator.gateway.settlement import Settler
+from orchestrator.gateway.simulated import answer_onerouter
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
@@ -181,6 +182,7 @@ class Service:
                 batch=batch,
                 plan=decode_plan(batch.plan),
                 form=LineForm(shape=self.config.line_shape),
+                answer=answer_onerouter,
                 times_run=self.store.times_run,
             )
             # Refused if a cancel came in between: then once more, for what is left.
