@@ -16,16 +16,14 @@ from typing import Final
 import msgspec
 import xxhash
 
-from orchestrator.gateway.damage import FILE_FAULTS, LINE_FAULTS, UNREADABLE, damaged_line
 from orchestrator.gateway.faults import FaultPlan, draw, has_any, next_fault, strikes
 from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import NEVER_RUN_MESSAGES, Line, LineForm
 from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.openai_wire import error_type
-from orchestrator.gateway.result_file import ResultFile
+from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line
 from orchestrator.gateway.simulated import Answer, price_nano_usd
-from orchestrator.gateway.states import NEVER_RUN, Fate
-from orchestrator.gateway.store import DELIVERED, NOT_BILLED, WITHHELD, Batch, Settlement
+from orchestrator.gateway.store import DELIVERED, NEVER_RUN, NOT_BILLED, WITHHELD, Batch, Fate, Settlement
 
 SIGN_BIT: Final = 2**63  # SQLite's integers are signed
 NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CANCEL: "batch_cancelled"}
