@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orchestrator.gateway.states import Fate, Standing
-from orchestrator.gateway.store import Batch
+from orchestrator.gateway.states import Standing
+from orchestrator.gateway.store import Batch, Fate
 
 WINDOW_S: Final = 86_397  # 24 h less 3 s, as printed in the documentation
 ERROR_TYPES: Final = {
@@ -83,8 +83,7 @@ def create_envelope(batch: Batch) -> dict[str, Any]:
 def cancel_envelope(batch: Batch) -> dict[str, Any]:
     """Return the answer to a cancel: nobody documents it but for the word `canceling`."""
     envelope = create_envelope(batch)
-    assert batch.cancelled_at is not None
-    envelope["batch"] |= {"cancelling_at": int(batch.cancelled_at), "status": "cancelling"}
+    envelope["batch"] |= {"cancelling_at": int(batch.cancelled_at or 0), "status": "cancelling"}
     return envelope | {"processing_status": "canceling", "task_status": "IN_PROGRESS"}
 
 

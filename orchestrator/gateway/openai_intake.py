@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from orchestrator.gateway.intake import NonEmpty, ParamsHead, RequestRefused, Row
+from orchestrator.gateway.intake import NonEmpty, RequestRefused, Row
+from orchestrator.gateway.openai_bodies import ENDPOINTS, missing_parameter, required_of
 
 BODY_BYTES_MAX: Final = 64 * 1024  # 16 pairs of metadata at their longest are 9 kB
-ENDPOINTS: Final = ("/v1/chat/completions",)
 WINDOWS: Final = ("24h",)
 ERRORS_MAX: Final = 50
 
@@ -71,6 +71,14 @@ class CheckedInput:
     errors: list[dict[str, Any]] = field(default_factory=list)
 
 
+class BodyHead(msgspec.Struct):
+    """What is looked at in a body before its batch runs: the keys that an endpoint requires."""
+
+    model: NonEmpty | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Keys(msgspec.Struct):
     """The keys that tell the dialects apart."""
 
@@ -81,7 +89,7 @@ class _Keys(msgspec.Struct):
 
 
 _line_decoder = msgspec.json.Decoder(InputLine)
-_head_decoder = msgspec.json.Decoder(ParamsHead)
+_head_decoder = msgspec.json.Decoder(BodyHead)
 
 
 def order_in(path: Path) -> Command | None:
@@ -96,6 +104,10 @@ def order_in(path: Path) -> Command | None:
     marks = (keys.input_file_id, keys.endpoint, keys.completion_window)
     if keys.requests is not msgspec.UNSET or all(mark is msgspec.UNSET for mark in marks):
         return None
+    for name in ("input_file_id", "endpoint", "completion_window"):
+        if getattr(keys, name) is msgspec.UNSET:
+            missing = missing_parameter(name)
+            raise OpenAIRefused(400, missing.message, code=missing.code, param=missing.param)
     try:
         order = msgspec.json.decode(content, type=Command)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -119,7 +131,8 @@ def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplica
         checked.total += 1
         fault = _fault_of(line, endpoint, checked, seen, accepts_duplicates=accepts_duplicates)
         if fault is not None:
-            checked.errors.append(error_entry(*fault, line=line_no))
+            code, message, param = fault
+            checked.errors.append(error_entry(code, message, line=line_no, param=param))
             if len(checked.errors) == ERRORS_MAX:
                 return checked
     if checked.total == 0:
@@ -146,28 +159,32 @@ def error_entry(code: str, message: str, *, line: int | None = None, param: str 
 
 def _fault_of(
     line: memoryview, endpoint: str, checked: CheckedInput, seen: set[str], *, accepts_duplicates: bool
-) -> tuple[str, str] | None:
-    """Note what a line says; return what is wrong with it, without its contents."""
+) -> tuple[str, str, str | None] | None:
+    """Note what a line holds; return code, message and param of what is wrong with it, without its contents."""
     try:
         decoded = _line_decoder.decode(line)
-        model = _head_decoder.decode(decoded.body).model
+        head = _head_decoder.decode(decoded.body)
     except msgspec.ValidationError as error:
-        return "invalid_request", f"This line is not a request: {error}"
+        return "invalid_request", f"This line is not a request: {error}", None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "invalid_json_line", "This line is not parseable as valid JSON."
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
     checked.first_custom_id = checked.first_custom_id or decoded.custom_id
     checked.last_custom_id = decoded.custom_id
-    checked.model = checked.model or model
     is_duplicate = decoded.custom_id in seen and not accepts_duplicates
     seen.add(decoded.custom_id)
     if is_duplicate:
-        return "duplicate_custom_id", "The custom_id of this line is that of an earlier one."
+        return "duplicate_custom_id", "The custom_id of this line is that of an earlier one.", "custom_id"
     if decoded.method != "POST":
-        return "invalid_request", "The method of this line is not POST."
+        return "invalid_request", "The method of this line is not POST.", "method"
     if decoded.url != endpoint:
-        return "url_mismatch", "The url of this line is not the batch's endpoint."
+        return "url_mismatch", "The url of this line is not the batch's endpoint.", "url"
+    for name in required_of(endpoint):
+        if getattr(head, name) is msgspec.UNSET:
+            return "missing_required_parameter", missing_parameter(name).message, f"body.{name}"
+    model = "" if head.model is msgspec.UNSET else head.model
+    checked.model = checked.model or model
     if model != checked.model:
-        return "model_mismatch", "The model of this line is not that of the first one."
+        return "model_mismatch", "The model of this line is not that of the first one.", "body.model"
     return None
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import sqlite3
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,14 +28,22 @@ from orchestrator.gateway.openai_intake import (
     error_entry,
     read_input,
 )
-from orchestrator.gateway.openai_states import FINALIZING_AT, VALIDATED_AT, Status, share_run, status_of
 from orchestrator.gateway.openai_store import Extras, File, OpenAIStore, insert_extras, insert_file, is_alive
 from orchestrator.gateway.openai_wire import batch_object
 from orchestrator.gateway.service import CREATE_REFUSALS, Service, late_s
 from orchestrator.gateway.settings import LineShape
 from orchestrator.gateway.settlement import Settler
-from orchestrator.gateway.states import NEVER_RUN, Fate, end_of_cancel, fate_of
-from orchestrator.gateway.store import Batch, Settlement, put_in_place, sync_folder
+from orchestrator.gateway.simulated import answer_openai
+from orchestrator.gateway.states import (
+    FINALIZING_AT,
+    VALIDATED_AT,
+    OpenAIStatus,
+    end_of_cancel,
+    fate_of,
+    openai_share_run,
+    openai_status,
+)
+from orchestrator.gateway.store import NEVER_RUN, Batch, Fate, Settlement, put_in_place, sync_folder
 from orchestrator.gateway.uploads import Upload
 
 FILE_KEPT_S: Final = 2_592_000.0  # 30 days
@@ -58,14 +65,6 @@ INPUT_GONE: Final = error_entry("input_file_not_found", "The input file was dele
 def is_openai_id(batch_id: str) -> bool:
     """Say whether a batch of this id was, or would have been, made in OpenAI's dialect."""
     return BATCH_ID.fullmatch(batch_id) is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """The outcome of a create: a batch unless the plan refused it, and what the plan does to the answer."""
-
-    shown: dict[str, Any] | None
-    fault: Fault | None
 
 
 class OpenAIService:
@@ -117,8 +116,11 @@ class OpenAIService:
         if not self.store.delete_file(file_id, self.service.clock.now, _encoded([INPUT_GONE])):
             raise OpenAIRefused(404, "No such File object", param="id")
 
-    def create(self, order: Command) -> Made:
-        """Make a batch of an uploaded file, durably, unless the plan refuses it; OpenAIRefused if it cannot be made."""
+    def create(self, order: Command) -> dict[str, Any] | Fault:
+        """Make a batch of an uploaded file, durably, unless the plan refuses it; OpenAIRefused if it cannot be made.
+
+        Returns the fault that the answer suffers instead of the batch, if there is one.
+        """
         service, config = self.service, self.service.config
         path = self._input_of(order)
         try:
@@ -134,11 +136,13 @@ class OpenAIService:
             plan = service.plan
             fault = service.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
-                return Made(shown=None, fault=fault)
+                return fault
             now = service.clock.now() + late_s(plan, fault)
             batch, extras = self._new(order, checked, path, now)
             self._add(order, path, batch, extras)
-        return Made(shown=batch_object(batch, extras, Status.VALIDATING, batch.submitted_at), fault=fault)
+        if fault is not None:
+            return fault
+        return batch_object(batch, extras, OpenAIStatus.VALIDATING, batch.submitted_at)
 
     def look(self, batch_id: str) -> tuple[Batch, Extras]:
         """Return a batch; raise OpenAIRefused(404) if there is none, or its create has not arrived yet."""
@@ -150,9 +154,9 @@ class OpenAIService:
     def shown(self, batch: Batch, extras: Extras, *, hides_output: bool = False) -> dict[str, Any]:
         """Return a batch as it stands now; one whose results are still being written is finalizing."""
         now = self.service.clock.now()
-        status = status_of(batch, extras, now)
+        status = openai_status(batch, extras, now)
         if now >= batch.ends_at and not batch.is_settled:
-            status = Status.FINALIZING if batch.cancelled_at is None else Status.CANCELLING
+            status = OpenAIStatus.FINALIZING if batch.cancelled_at is None else OpenAIStatus.CANCELLING
         off_by = self.service.plan.status.counts_off_by
         return batch_object(batch, extras, status, now, counts_off_by=off_by, hides_output=hides_output)
 
@@ -177,13 +181,13 @@ class OpenAIService:
         batch, extras = self.look(batch_id)
         now = self.service.clock.now()
         if now >= batch.ends_at:
-            status = status_of(batch, extras, now)
+            status = openai_status(batch, extras, now)
             raise OpenAIRefused(409, f"Cannot cancel a batch with status '{status}'.")
-        done_share = min(batch.done_share, share_run(extras, now))
+        done_share = min(batch.done_share, openai_share_run(extras, now))
         ends_at = end_of_cancel(batch, now)
         self.service.store.cancel(batch_id, cancelled_at=now, ends_at=ends_at, done_share=done_share)
         batch, extras = self.look(batch_id)
-        return batch_object(batch, extras, status_of(batch, extras, now), now)
+        return batch_object(batch, extras, openai_status(batch, extras, now), now)
 
     def settle(self, batch_id: str) -> tuple[Batch, Extras]:
         """Write the files and the bill of an ended batch, if they are not there yet. Slow; one at a time."""
@@ -192,7 +196,8 @@ class OpenAIService:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=LineShape.OPENAI, has_ids=True),
+                form=LineForm(shape=LineShape.OPENAI, endpoint=extras.endpoint, has_ids=True),
+                answer=functools.partial(answer_openai, extras.endpoint),
                 times_run=self.service.store.times_run,
             )
             settlement = settler.settle(

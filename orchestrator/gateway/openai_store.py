@@ -16,8 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.gateway.states import Fate
-from orchestrator.gateway.store import COLUMNS, Batch, Store, batch_of
+from orchestrator.gateway.store import COLUMNS, Batch, Fate, Store, batch_of
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS files (

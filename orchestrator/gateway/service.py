@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.gateway.clock import Clock
 from orchestrator.gateway.faults import Fault, FaultPlan, RouteFaults, decode_plan, encode_plan, has_any, next_fault
 from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
-from orchestrator.gateway.settings import GatewayConfig
+from orchestrator.gateway.settings import Clock, GatewayConfig
 from orchestrator.gateway.settlement import Settler
+from orchestrator.gateway.simulated import answer_onerouter
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
@@ -29,14 +29,6 @@ ROUTE_FAULTS = ("refuse", "accept_then", "lost", "hang")
 CREATE_FAULTS = CREATE_REFUSALS + CREATE_LOSSES
 STATUS_FAULTS = ("not_found", "refuse", "error_body", "code_body", "lost", "stale", "unknown")
 DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The outcome of a valid create: a batch unless the plan refused it, and what the plan does to the answer."""
-
-    batch: Batch | None
-    fault: Fault | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +72,11 @@ class Service:
         """Return where to put a body that is still coming."""
         return self.store.folder / "requests" / f"{uuid.uuid4()}.arriving"
 
-    def accept(self, arrived: Path) -> Accepted:
-        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad."""
+    def accept(self, arrived: Path) -> Batch | Fault:
+        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad.
+
+        Returns the fault that the answer suffers instead of the batch, if there is one.
+        """
         checked = check_body(
             arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
         )
@@ -89,7 +84,7 @@ class Service:
             plan = self.plan
             fault = self.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
-                return Accepted(batch=None, fault=fault)
+                return fault
             number = self.store.next_number()
             fate, done_share = fate_of(plan, number)
             now = self.clock.now() + late_s(plan, fault)
@@ -111,7 +106,8 @@ class Service:
                 done_share=done_share,
             )
             put_in_place(arrived, self.store.request_path(batch.batch_id))
-            return Accepted(batch=self.store.add_batch(batch), fault=fault)
+            added = self.store.add_batch(batch)
+            return added if fault is None else fault
 
     def find(self, batch_id: str) -> Batch:
         """Return a batch; raise RequestRefused(404) if there is none."""
@@ -181,6 +177,7 @@ class Service:
                 batch=batch,
                 plan=decode_plan(batch.plan),
                 form=LineForm(shape=self.config.line_shape),
+                answer=answer_onerouter,
                 times_run=self.store.times_run,
             )
             # Refused if a cancel came in between: then once more, for what is left.

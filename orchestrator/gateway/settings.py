@@ -1,10 +1,13 @@
-"""What the server is told once, at its start."""
+"""What the server is told once, at its start: its settings and its clock."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.gateway.faults import FaultPlan
 
@@ -48,3 +51,25 @@ class GatewayConfig:
     cancelled_word: str = "CANCELLED"
     results_url: str | None = None
     faults: FaultPlan | None = None
+
+
+class Clock(Protocol):
+    """What the server needs of time."""
+
+    def now(self) -> float:
+        """Return the time in unix seconds."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Return after `delay_s` seconds of this clock."""
+        ...
+
+
+class WallClock:
+    """The time of this machine. Not monotonic time: a batch must end on time across a restart."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)

@@ -16,14 +16,14 @@ from typing import Final
 import msgspec
 import xxhash
 
-from orchestrator.gateway.damage import FILE_FAULTS, LINE_FAULTS, UNREADABLE, damaged_line
 from orchestrator.gateway.faults import FaultPlan, draw, has_any, next_fault, strikes
 from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import NEVER_RUN_MESSAGES, Line, LineForm
-from orchestrator.gateway.result_file import ResultFile
-from orchestrator.gateway.simulated import Answer, Refusal, answer, price_nano_usd
-from orchestrator.gateway.states import NEVER_RUN, Fate
-from orchestrator.gateway.store import DELIVERED, NOT_BILLED, WITHHELD, Batch, Settlement
+from orchestrator.gateway.openai_bodies import Refusal
+from orchestrator.gateway.openai_wire import error_type
+from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line
+from orchestrator.gateway.simulated import Answer, price_nano_usd
+from orchestrator.gateway.store import DELIVERED, NEVER_RUN, NOT_BILLED, WITHHELD, Batch, Fate, Settlement
 
 SIGN_BIT: Final = 2**63  # SQLite's integers are signed
 NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CANCEL: "batch_cancelled"}
@@ -60,6 +60,7 @@ class Settler:
     batch: Batch
     plan: FaultPlan
     form: LineForm
+    answer: Callable[[msgspec.Raw], Answer | Refusal]
     times_run: Callable[[Iterable[str]], dict[str, int]]
 
     def settle(self, rows: Callable[[], Sequence[Row]], result_path: Path, error_path: Path | None) -> Settlement:
@@ -112,7 +113,7 @@ class Settler:
         is_apart = failures is not answers
         pen = _Pen(self, file_faults, self._runs_of([*done, *unfinished] if is_apart else done))
         for row_no, row in done:
-            said = self._refusal(row_no, row, pen.runs_before(row)) or answer(row.params)
+            said = self._refusal(row_no, row, pen.runs_before(row)) or self.answer(row.params)
             if isinstance(said, Answer):
                 struck = pen.strikes(row_no, row)
                 tally.add(row_no, row, said, WITHHELD if struck & UNREADABLE else DELIVERED)
@@ -143,13 +144,14 @@ class Settler:
         faults, seed = self.plan.rows, self.plan.seed
         if strikes(faults.filtered, seed, "filtered", index=row_no, key=row.custom_id):
             message = "The response was filtered due to the prompt triggering the content management policy."
-            return Refusal(status=400, code="content_filter", message=message)
+            return Refusal(status=400, code="content_filter", param="prompt", message=message)
         if faults.times and runs_before >= faults.times:
             return None
         fault = next_fault(faults, ("fail",), seed, index=row_no, key=row.custom_id)
         if fault is None:
             return None
-        return Refusal(status=fault.status, code=str(fault.status), message=f"simulated failure {fault.status}")
+        message = f"simulated failure {fault.status}"
+        return Refusal(status=fault.status, code=str(fault.status), type=error_type(fault.status), message=message)
 
     def _file_faults(self) -> frozenset[str]:
         number, seed = self.batch.number, self.plan.seed

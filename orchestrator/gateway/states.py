@@ -1,7 +1,9 @@
-"""Where a batch stands at a given time: a pure function of what is stored and the clock.
+"""Where a batch stands at a given time, in each dialect: a pure function of what is stored and the clock.
 
-NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
-                                        '--cancel--> IN_PROGRESS, canceling --> cancelled word
+OneRouter   NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
+                                                    '--cancel--> IN_PROGRESS, canceling --> cancelled word
+OpenAI      validating --10%--> in_progress --90%--> finalizing --100%--> completed | expired
+                '--> failed         '--cancel--> cancelling --> cancelled
 """
 
 from __future__ import annotations
@@ -11,26 +13,15 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.gateway.faults import FaultPlan, next_fault
-from orchestrator.gateway.store import Batch
+from orchestrator.gateway.openai_store import Extras
+from orchestrator.gateway.store import NEVER_RUN, Batch, Fate
 
 QUEUED_FROM: Final = 0.10  # shares of the duration
 RUNNING_FROM: Final = 0.25
+VALIDATED_AT: Final = 0.10  # OpenAI's dialect
+FINALIZING_AT: Final = 0.90
 CANCELLING_SHARE: Final = 0.10  # of the duration: how long a cancel takes
-
-
-class Fate(StrEnum):
-    """What becomes of a batch; chosen when it is created, and changed by a cancel only."""
-
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
-    FAIL_PARTIAL = "fail_partial"
-    EXPIRE = "expire"
-    CANCEL = "cancel"
-
-
 FAULTY_FATES: Final = (Fate.FAIL, Fate.TOKEN_LIMIT, Fate.FAIL_PARTIAL, Fate.EXPIRE)
-NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +97,43 @@ def fate_of(plan: FaultPlan, number: int) -> tuple[Fate, float]:
         return Fate.SUCCEED, 1.0
     fate = Fate(fault.name)
     return fate, 0.0 if fate in NEVER_RUN else plan.batch.done_share
+
+
+class OpenAIStatus(StrEnum):
+    """The vendor's words; the last four are final."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+OPENAI_ENDS: Final = {
+    Fate.SUCCEED: OpenAIStatus.COMPLETED,
+    Fate.FAIL: OpenAIStatus.FAILED,
+    Fate.FAIL_PARTIAL: OpenAIStatus.FAILED,
+    Fate.TOKEN_LIMIT: OpenAIStatus.FAILED,
+    Fate.EXPIRE: OpenAIStatus.EXPIRED,
+    Fate.CANCEL: OpenAIStatus.CANCELLED,
+}
+
+
+def openai_status(batch: Batch, extras: Extras, now: float) -> OpenAIStatus:
+    """Return the status of a batch of OpenAI's dialect at `now`."""
+    if now >= batch.ends_at:
+        return OPENAI_ENDS[Fate(batch.fate)]
+    if batch.cancelled_at is not None:
+        return OpenAIStatus.CANCELLING
+    if now < extras.validated_at:
+        return OpenAIStatus.VALIDATING
+    return OpenAIStatus.IN_PROGRESS if now < extras.finalizing_at else OpenAIStatus.FINALIZING
+
+
+def openai_share_run(extras: Extras, now: float) -> float:
+    """Return which share of its rows has run: none while it is validated."""
+    running_s = extras.finalizing_at - extras.validated_at
+    return min(1.0, max(0.0, (now - extras.validated_at) / running_s)) if running_s > 0 else 1.0

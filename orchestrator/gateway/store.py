@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,20 @@ WITHHELD: Final = 2  # billed, but the fault plan took the answer away
 # Names in `occasions`, beside the fault tables' own.
 WHOLE_DOWNLOADS: Final = "whole downloads"
 DENIED_DOWNLOADS: Final = "denied downloads"
+
+
+class Fate(StrEnum):
+    """What becomes of a batch; chosen when it is created, and changed by a cancel only."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
+    FAIL_PARTIAL = "fail_partial"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+
+
+NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
 
 
 class StateFolderInUse(Exception):
@@ -185,7 +200,8 @@ class Store:
                 f" VALUES ({marks}, (SELECT epoch FROM plan))",
                 values,
             ).lastrowid
-            assert task_id is not None
+            if task_id is None:
+                raise RuntimeError("SQLite gave the new batch no row id")
             if also is not None:
                 also(connection, task_id)
         return replace(batch, task_id=task_id)

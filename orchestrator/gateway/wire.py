@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orchestrator.gateway.clock import Clock
+from orchestrator.gateway.faults import CreateFaults, Fault, RouteFaults, StatusFaults
+from orchestrator.gateway.settings import Clock
 
 EXTENSION: Final = "gateway.connection"
 CHUNK_BYTES: Final = 256 * 1024
@@ -144,6 +145,30 @@ class FileAnswer(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             if left_bytes == 0:
                 return
+
+
+def fault_answer(
+    fault: Fault,
+    table: CreateFaults | StatusFaults | RouteFaults,
+    clock: Clock,
+    error: Callable[[int, str], dict[str, Any]],
+    answered: Callable[[dict[str, Any], int], Response],
+) -> Response:
+    """Return the answer that a fault gives; `error` is the dialect's envelope, `answered` makes an answer of JSON."""
+    message = f"simulated fault: {fault.name}"
+    match fault.name, table:
+        case (("lost" | "late"), _):
+            return LostAnswer(clock)
+        case "hang", CreateFaults() | RouteFaults():
+            return LostAnswer(clock, table.hang_s)
+        case "error_body", CreateFaults() | StatusFaults():
+            return answered(error(table.body_code, message), 200)
+        case "code_body", CreateFaults() | StatusFaults():
+            return answered({"code": table.body_code, "message": message}, 200)
+    answer = answered(error(fault.status, message), fault.status)
+    if fault.name == "refuse" and table.retry_after_s is not None:
+        answer.headers["retry-after"] = f"{table.retry_after_s:g}"
+    return answer
 
 
 async def _until_gone(receive: Receive) -> None:

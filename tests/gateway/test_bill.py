@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.gateway.damage import LINE_FAULTS
+from orchestrator.gateway.result_file import LINE_FAULTS
 from tests.gateway.in_process import a_gateway, a_row, some_rows
 
 ALL = 1.0

@@ -13,8 +13,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from orchestrator.gateway.openapi import document
-from orchestrator.gateway.operations import OPERATIONS, Operation
+from orchestrator.gateway.openapi import OPERATIONS, Operation, document
 from tests.gateway import openai_scenes as openai
 from tests.gateway.in_process import Gateway, a_gateway, a_row, some_rows
 

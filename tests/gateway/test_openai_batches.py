@@ -188,8 +188,10 @@ def test_a_batch_that_has_ended_cannot_be_cancelled(tmp_path: Path) -> None:
         (jsonl([a_line()]) + b"{not json}\n", "invalid_json_line", 2),
         (b"\n" + jsonl([a_line(), a_line()]), "duplicate_custom_id", 3),
         (jsonl([a_line(url="/v1/embeddings")]), "url_mismatch", 1),
-        (jsonl([a_line("a"), a_line("b", body={"model": "gpt-4o"})]), "model_mismatch", 2),
-        (jsonl([a_line(body={})]), "invalid_request", 1),
+        (jsonl([a_line("a"), a_line("b", body={"model": "gpt-4o", "messages": []})]), "model_mismatch", 2),
+        (jsonl([a_line(body={})]), "missing_required_parameter", 1),
+        (jsonl([a_line(body={"model": "gpt-4o"})]), "missing_required_parameter", 1),
+        (jsonl([a_line(body=[])]), "invalid_request", 1),
         (jsonl([a_line(method="GET")]), "invalid_request", 1),
         (jsonl([a_line("")]), "invalid_request", 1),
         (jsonl([a_line("\ud800")]), "invalid_json_line", 1),
@@ -224,7 +226,7 @@ def test_of_very_many_bad_lines_fifty_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"endpoint": "/v1/completions"}, "endpoint"),
         ({"completion_window": "48h"}, "completion_window"),
         ({"input_file_id": "file-unknown"}, "input_file_id"),
         ({"input_file_id": 7}, None),

@@ -273,8 +273,8 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     ready_file = tmp_path / "ready.json"
     starter = (
         "import subprocess, sys, time, pathlib\n"
-        f"subprocess.Popen([sys.executable, '-m', 'gateway', '--port', '0', '--state', {str(tmp_path / 'state')!r},"
-        f" '--ready-file', {str(ready_file)!r}, '--die-with-parent'])\n"
+        f"subprocess.Popen([sys.executable, '-m', 'orchestrator.gateway', '--port', '0',"
+        f" '--state', {str(tmp_path / 'state')!r}, '--ready-file', {str(ready_file)!r}, '--die-with-parent'])\n"
         f"while not pathlib.Path({str(ready_file)!r}).exists(): time.sleep(0.01)\n"
     )
     subprocess.run([sys.executable, "-c", starter], cwd=ROOT, timeout=30, check=True, stdout=subprocess.DEVNULL)
