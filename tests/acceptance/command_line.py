@@ -1,7 +1,7 @@
 """The `orchestrator` command as its users start it: a process of its own, with a key in its environment.
 
-`run` forks a process whose imports are done already; `start`, for commands that are to be interrupted or killed or
-measured, starts an interpreter. A test reads exit codes, streams and files, and nothing inside the product.
+`run` forks a process whose imports are done and whose waits are short; `start`, for commands that are interrupted,
+killed or measured, starts an interpreter. A test reads exit codes, streams and files, and nothing inside the product.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class CommandLine:
                 environment=self.environment,
                 output=out,
                 errors=err,
+                hurried=True,
             )
             try:
                 code = process.wait(deadline_s)

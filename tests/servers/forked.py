@@ -26,6 +26,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final, NoReturn
 
+from tests.servers.hurry import hurry
+
 PRELOADED: Final = (
     "tests.servers.forked",
     "orchestrator.api.commands",
@@ -57,9 +59,15 @@ class ForkedProcess:
         environment: Mapping[str, str],
         output: Path,
         errors: Path | None = None,
+        hurried: bool = False,
     ) -> None:
-        """Start it; `output` is appended to, and so is `errors`, where it is not the same."""
-        order = (module, tuple(arguments), str(folder), dict(environment), str(output), str(errors or output))
+        """Start it; `output` is appended to, and so is `errors`, where it is not the same.
+
+        Args:
+            hurried: with short waits (tests/servers/hurry.py).
+        """
+        streams = (str(output), str(errors or output))
+        order = (module, tuple(arguments), str(folder), dict(environment), streams, hurried)
         self._process = _context().Process(target=_live, args=order)
         with _lock:
             self._process.start()
@@ -106,7 +114,14 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _live(module: str, arguments: Sequence[str], folder: str, environment: dict[str, str], *streams: str) -> NoReturn:
+def _live(
+    module: str,
+    arguments: Sequence[str],
+    folder: str,
+    environment: dict[str, str],
+    streams: tuple[str, str],
+    hurried: bool,
+) -> NoReturn:
     """Be the child: `python -m module arguments`."""
     os.setsid()
     os.chdir(folder)
@@ -114,6 +129,8 @@ def _live(module: str, arguments: Sequence[str], folder: str, environment: dict[
     os.environ.update(environment)
     _redirect(*streams)
     sys.argv = [module, *arguments]
+    if hurried:
+        hurry()
     code: int | str | None = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
