@@ -1,13 +1,13 @@
-"""The routes: OneRouter's three, OpenAI's, the result files, and a few of our own for tests and people.
+"""The HTTP routes: OneRouter's three, OpenAI's, the result files, and a few for tests and operators.
 
     POST /v1/batches                  GET /v1/batches/{id}             POST /v1/batches/{id}/cancel
-    OpenAI's, of which the three above are three too: see openai_routes
-    GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          no key, as the real ones
+    OpenAI's files and batches, which share the three paths above: see openai_routes
+    GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          needs no key, like the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
-    GET  /healthz, /openapi.json                                       no key
+    GET  /healthz, /openapi.json                                       need no key
 
-Rule 1: any other path or verb is 404 in the documented envelope. Which there are stands in `operations`.
-Rule 2: the event loop waits for nothing but sockets; disk, SQLite and settling happen in threads, settling in one.
+Rule 1: any other path or verb is a 404 in the documented envelope. `openapi.OPERATIONS` lists them all.
+Rule 2: the event loop waits for sockets only; disk, SQLite and settling run in threads, settling in a single one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from orchestrator.gateway.bill import known_batches, settled_bill
 from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, status_object
 from orchestrator.gateway.faults import Fault, FaultPlanError, decode_plan, encode_plan
 from orchestrator.gateway.intake import RequestRefused, receive_body
-from orchestrator.gateway.openai_intake import OpenAIRefused, order_in
+from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
 from orchestrator.gateway.openai_routes import OpenAIRoutes, refused
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
 from orchestrator.gateway.openapi import OPERATIONS, document
@@ -51,7 +51,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
-    """Return the server as an ASGI application; `app.state.service` is what to close when it is done.
+    """Return the server as an ASGI application; close `app.state.service` after use.
 
     Raises StateFolderInUse if another server has the state folder.
     """
@@ -83,7 +83,7 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
         ],
         exception_handlers={RequestRefused: _refused, HTTPException: _no_route},
     )
-    # A client that adds a slash asks for a path that is not documented: a redirect would hide it, and repeat a create.
+    # A trailing slash is a path that is not documented: a redirect would hide the mistake, and would repeat a create.
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.openai = openai.openai
@@ -100,12 +100,12 @@ class _Routes:
         arrived = self.service.arrival_path()
         try:
             await receive_body(request.stream(), arrived, self.service.config.size_bytes_max)
-            order = await asyncio.to_thread(order_in, arrived)
-            if order is not None:
-                return await self.openai.create(order)
+            openai_create = await asyncio.to_thread(openai_create_in, arrived)
+            if openai_create is not None:
+                return await self.openai.create(openai_create)
             accepted = await asyncio.to_thread(self.service.accept, arrived)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; a half-sent create never happened
+            return Response(status_code=499)  # the client has gone; a create that was sent in part has no effect
         finally:
             with contextlib.suppress(FileNotFoundError):
                 arrived.unlink()
@@ -149,7 +149,7 @@ class _Routes:
         return await self.openai.guarded("cancel", effect, error_envelope)
 
     async def download(self, request: Request) -> Response:
-        # The path as it was sent: a client that decodes %2F and sends a slash asks for another file.
+        # The path as it was sent: with a decoded %2F it names another file.
         path = request.scope["raw_path"].decode("ascii", "replace")
         batch_id = path.removeprefix(f"{RESULT_ROOT}%2F").rpartition("_")[0]
         batch = await asyncio.to_thread(self.service.find, batch_id)

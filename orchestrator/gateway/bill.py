@@ -1,9 +1,9 @@
-"""The bill, added up: who was answered, what it cost, and who paid twice.
+"""The operator's view of both dialects: the bill (answers, cost, answers paid twice) and the list of all batches.
 
 A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* when the fault plan took
-every answer but the last away: its line was missing, unreadable or somebody else's, or the result file of its batch was
-withheld or cut and never once handed out whole. A lost answer to a create is no excuse: whoever created the batch again
-did so without knowing.
+every answer but the last away: its line was missing, unreadable or under another id, or the result file of its batch
+was withheld or cut and never handed out whole. A lost answer to a create excuses nothing: the client must find out
+whether the batch exists before it creates another one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SELECT count(*) FROM (
 
 
 def bill(store: Store, now: float) -> dict[str, Any]:
-    """Return the bill of all settled batches; a create that is still on its way at `now` has not happened.
+    """Return the bill of all settled batches; a create that arrives after `now` is not counted.
 
     Keys: creates and batches (accepted), answers (billable), fees_usd (decimal string), paid_twice and excused (pairs),
     same_body (params answered under several custom_ids), same_custom_id (custom_ids answered for several params), and

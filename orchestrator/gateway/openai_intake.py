@@ -1,6 +1,7 @@
-"""What OpenAI looks at before a batch runs: the create's body at once, the input file while the batch is validating.
+"""What OpenAI checks before a batch runs: the body of the create at once, the input file while it validates.
 
-Rule: a bad body is refused and nothing was created; a bad file is a batch that fails, and says in `errors` which line.
+Rule: a bad body of a create is refused and creates nothing. A bad input file makes a batch that fails and lists the bad
+lines in `errors`. Errors inside a row's body, other than a missing key, fail that row alone when it runs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Metadata = Annotated[dict[Key, Value], msgspec.Meta(max_length=16)]
 
 
 class OpenAIRefused(RequestRefused):
-    """A refusal in OpenAI's own envelope."""
+    """A refusal in OpenAI's envelope."""
 
     def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(status, message)
@@ -35,14 +36,14 @@ class OpenAIRefused(RequestRefused):
 
 
 class ExpiresAfter(msgspec.Struct):
-    """How long a file is kept."""
+    """`output_expires_after`: how long result files are kept."""
 
     seconds: Annotated[int, msgspec.Meta(ge=3_600, le=2_592_000)]
     anchor: str = "created_at"
 
 
-class Command(msgspec.Struct):
-    """A create of OpenAI's dialect."""
+class CreateRequest(msgspec.Struct):
+    """The body of a create in OpenAI's dialect."""
 
     input_file_id: str
     endpoint: str
@@ -52,7 +53,7 @@ class Command(msgspec.Struct):
 
 
 class InputLine(msgspec.Struct):
-    """One line of an input file; its body stays the bytes that came."""
+    """One line of an input file; its body stays as the bytes that were received."""
 
     custom_id: NonEmpty
     method: str
@@ -62,7 +63,7 @@ class InputLine(msgspec.Struct):
 
 @dataclass(slots=True)
 class CheckedInput:
-    """What a look at an input file gave: its figures, and what is wrong with it."""
+    """The result of checking an input file."""
 
     total: int = 0
     model: str = ""
@@ -72,7 +73,7 @@ class CheckedInput:
 
 
 class BodyHead(msgspec.Struct):
-    """What is looked at in a body before its batch runs: the keys that an endpoint requires."""
+    """The keys of a row's body that are checked before its batch runs."""
 
     model: NonEmpty | msgspec.UnsetType = msgspec.UNSET
     messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -92,8 +93,8 @@ _line_decoder = msgspec.json.Decoder(InputLine)
 _head_decoder = msgspec.json.Decoder(BodyHead)
 
 
-def order_in(path: Path) -> Command | None:
-    """Return the create in a body if it speaks OpenAI's dialect; raise OpenAIRefused(400) if it is a bad one."""
+def openai_create_in(path: Path) -> CreateRequest | None:
+    """Return the create in a body, None if it is not in OpenAI's dialect; raise OpenAIRefused(400) if it is invalid."""
     if path.stat().st_size > BODY_BYTES_MAX:
         return None
     content = path.read_bytes()
@@ -109,22 +110,22 @@ def order_in(path: Path) -> Command | None:
             missing = missing_parameter(name)
             raise OpenAIRefused(400, missing.message, code=missing.code, param=missing.param)
     try:
-        order = msgspec.json.decode(content, type=Command)
+        create = msgspec.json.decode(content, type=CreateRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OpenAIRefused(400, f"not a create request: {error}") from error
     for param, value, known in (
-        ("endpoint", order.endpoint, ENDPOINTS),
-        ("completion_window", order.completion_window, WINDOWS),
+        ("endpoint", create.endpoint, ENDPOINTS),
+        ("completion_window", create.completion_window, WINDOWS),
     ):
         if value not in known:
             raise OpenAIRefused(
                 400, f"{param}: this server knows {', '.join(known)}", code="invalid_value", param=param
             )
-    return order
+    return create
 
 
 def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplicates: bool) -> CheckedInput:
-    """Look at an input file as the provider does while it validates; at most ERRORS_MAX errors are named."""
+    """Check an input file as the provider does while it validates; at most ERRORS_MAX errors are listed."""
     checked = CheckedInput()
     seen: set[str] = set()
     for line_no, line in _lines(path):
@@ -144,7 +145,7 @@ def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplica
 
 
 def read_input(path: Path) -> list[Row]:
-    """Return the rows of an input file that was found sound; their params point into the mapped file."""
+    """Return the rows of a valid input file; their params point into the mapped file."""
     rows = []
     for _, line in _lines(path):
         decoded = _line_decoder.decode(line)
@@ -160,7 +161,7 @@ def error_entry(code: str, message: str, *, line: int | None = None, param: str 
 def _fault_of(
     line: memoryview, endpoint: str, checked: CheckedInput, seen: set[str], *, accepts_duplicates: bool
 ) -> tuple[str, str, str | None] | None:
-    """Note what a line holds; return code, message and param of what is wrong with it, without its contents."""
+    """Record what a line holds; return code, message and param of its error, without repeating its contents."""
     try:
         decoded = _line_decoder.decode(line)
         head = _head_decoder.decode(decoded.body)

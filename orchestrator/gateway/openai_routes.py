@@ -1,9 +1,9 @@
-"""OpenAI's routes. `/v1/batches` and what is under it are shared with OneRouter: the body, or the id, says whose it is.
+"""OpenAI's routes. Both dialects share `/v1/batches`: the body of a create, or the id, decides which one it is.
 
     POST /v1/files     GET /v1/files     GET, DELETE /v1/files/{id}     GET /v1/files/{id}/content
     POST /v1/batches   GET /v1/batches   GET /v1/batches/{id}           POST /v1/batches/{id}/cancel
 
-Rule: a fault of a route strikes before its effect (`refuse`), or after it; the effect is never half there.
+Rule: a fault of a route strikes before its effect (`refuse`) or after it, never in between.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from orchestrator.gateway.faults import Fault
 from orchestrator.gateway.intake import RequestRefused
-from orchestrator.gateway.openai_intake import Command, OpenAIRefused
+from orchestrator.gateway.openai_intake import CreateRequest, OpenAIRefused
 from orchestrator.gateway.openai_service import OpenAIService
 from orchestrator.gateway.openai_wire import batch_object, deleted_object, error_envelope, file_object, page_of
 from orchestrator.gateway.states import OpenAIStatus
@@ -35,7 +35,7 @@ UPLOAD_OVERHEAD_BYTES: Final = 64 * 1024
 
 
 class OpenAIRoutes:
-    """The handlers; who may call them is looked at by `require_key`."""
+    """The handlers; `require_key` checks the API key of a request."""
 
     def __init__(self, openai: OpenAIService, require_key: Callable[[Request], None]) -> None:
         self.openai = openai
@@ -55,7 +55,7 @@ class OpenAIRoutes:
 
             return await self.guarded("upload", effect)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; half a file never was one
+            return Response(status_code=499)  # the client has gone; an upload that was sent in part has no effect
         finally:
             with contextlib.suppress(FileNotFoundError):
                 arrived.unlink()
@@ -114,8 +114,8 @@ class OpenAIRoutes:
 
         return self._file(path, self.service.delivery(fault), when_whole if has_answers else _nothing)
 
-    async def create(self, order: Command) -> Response:
-        made = await asyncio.to_thread(self.openai.create, order)
+    async def create(self, request: CreateRequest) -> Response:
+        made = await asyncio.to_thread(self.openai.create, request)
         if isinstance(made, Fault):
             return fault_answer(made, self.service.plan.create, self.service.clock, error_envelope, answered)
         return answered(made)
@@ -161,7 +161,7 @@ class OpenAIRoutes:
         effect: Callable[[], Awaitable[Response]],
         error: Callable[[int, str], dict[str, Any]] = error_envelope,
     ) -> Response:
-        """Do what a route does, with the faults the plan has for it; `error` is the envelope of its dialect."""
+        """Run a route's effect under the faults that the plan has for it; `error` is its dialect's error envelope."""
         fault = await asyncio.to_thread(self.service.route_fault, route)
         if fault is None:
             return await effect()
@@ -172,7 +172,7 @@ class OpenAIRoutes:
     def _file(self, path: Path, delivery: Delivery, when_whole: Callable[[], Awaitable[None]]) -> Response:
         try:
             return FileAnswer(path, delivery, self.service.clock, when_whole)
-        except FileNotFoundError as error:  # deleted since it was looked up
+        except FileNotFoundError as error:  # deleted in the meantime
             raise OpenAIRefused(404, "No such File object", param="id") from error
 
 

@@ -1,7 +1,7 @@
-"""OpenAI's JSON shapes, key for key: batch, file, list, error.
+"""OpenAI's JSON objects, key for key: batch, file, list, error.
 
-What is not there is null, never an empty string; times are whole seconds; a batch's output file is named only if a
-request succeeded, its error file only if one did not.
+An absent value is null, never an empty string; times are whole seconds. A batch names its output file only if a request
+succeeded, and its error file only if one did not.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import msgspec
 from orchestrator.gateway import shapes
 from orchestrator.gateway.faults import FaultPlan
 from orchestrator.gateway.intake import Body, ParamsHead, Row
-from orchestrator.gateway.openai_intake import Command
+from orchestrator.gateway.openai_intake import CreateRequest
 
 Schema = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ WORDS: Final = {
     200: "Done.",
     400: "The request is refused.",
     401: "The key is missing or unknown.",
-    404: "There is no such thing, or it is not this key's.",
+    404: "It does not exist.",
     409: "It has ended already.",
     413: "It is too large.",
 }
@@ -42,19 +42,19 @@ PACKAGE: Final = "batch-orchestrator"
 
 
 class CreateRow(Row):
-    """One request of a create; `params` may hold more than is looked at here."""
+    """One request of a create; `params` may hold more keys than this type names."""
 
-    params: ParamsHead  # type: ignore[assignment] # the server keeps the bytes; what it asks of them is this
+    params: ParamsHead  # type: ignore[assignment] # the server keeps the bytes and checks them with this type
 
 
 class Create(Body):
-    """A create of OneRouter's dialect: no custom_id twice."""
+    """A create in OneRouter's dialect; no custom_id may occur twice."""
 
     requests: Annotated[list[CreateRow], msgspec.Meta(min_length=1)]  # type: ignore[assignment] # as above
 
 
-class OpenAICreate(Command):
-    """A create of OpenAI's dialect."""
+class OpenAICreate(CreateRequest):
+    """A create in OpenAI's dialect."""
 
     endpoint: Literal["/v1/chat/completions", "/v1/embeddings", "/v1/responses"]
     completion_window: Literal["24h"]
@@ -62,26 +62,26 @@ class OpenAICreate(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One verb on one path. `route` is the path as Starlette is told it, where that is another."""
+    """One verb on one path; `route` is the path for Starlette, where it differs."""
 
-    name: str  # of the handler, too
+    name: str  # also the name of the handler
     method: str
     path: str
     summary: str
     answer: tuple[type[msgspec.Struct], ...] = ()  # the JSON of a 200 is one of these
-    has_lines: bool = False  # a 200 may be lines of JSON
+    has_lines: bool = False  # the body of a 200 may be JSON lines
     refusals: tuple[int, ...] = ()
     refusal: tuple[type[msgspec.Struct], ...] = ONEROUTER
     body: tuple[type[msgspec.Struct], ...] = ()
     form: Schema | None = None
-    parameters: Mapping[str, Schema] = field(default_factory=dict)  # those of the path
+    parameters: Mapping[str, Schema] = field(default_factory=dict)  # in the path
     query: Mapping[str, Schema] = field(default_factory=dict)
     needs_key: bool = True
     route: str = ""
 
     @property
     def statuses(self) -> frozenset[int]:
-        """All that it answers without a fault plan."""
+        """The statuses it answers with when there is no fault plan."""
         return frozenset({200, *self.refusals, *((401,) if self.needs_key else ())})
 
 
@@ -129,7 +129,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="status",
         method="GET",
         path="/v1/batches/{batch_id}",
-        summary="Say how a batch stands, in its own dialect; OneRouter's may be answered with the results themselves.",
+        summary="Return the status of a batch in its own dialect; OneRouter's answer may be the results.",
         answer=(shapes.Standing, shapes.OpenAIBatch),
         has_lines=True,
         refusals=(404,),
@@ -185,7 +185,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="delete",
         method="DELETE",
         path="/v1/files/{file_id}",
-        summary="Delete a file: no batch is made of it any more.",
+        summary="Delete a file; later creates that name it are refused.",
         answer=(shapes.OpenAIDeleted,),
         refusals=(404,),
         refusal=OPENAI,
@@ -195,7 +195,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="content",
         method="GET",
         path="/v1/files/{file_id}/content",
-        summary="Hand out a file.",
+        summary="Download a file.",
         has_lines=True,
         refusals=(404,),
         refusal=OPENAI,
@@ -205,7 +205,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="download",
         method="GET",
         path="/resource/batch-llm/azure-batch%2F{name}",
-        summary="Hand out the results of a batch of OneRouter's dialect; the address is a secret by itself.",
+        summary="Download the results of a batch of OneRouter's dialect; the address itself is the secret.",
         has_lines=True,
         refusals=(404,),
         parameters={"name": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,100}\.jsonl$"}},
@@ -216,7 +216,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="bill",
         method="GET",
         path="/admin/bill",
-        summary="What everything came to, and who paid twice.",
+        summary="Return the bill: answers, fees, and answers that were paid twice.",
         answer=(shapes.Bill,),
     ),
     Operation(
@@ -237,7 +237,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="set_faults",
         method="PUT",
         path="/admin/faults",
-        summary="Put a fault plan in force; its counts start anew.",
+        summary="Set the fault plan; its counts start at zero.",
         answer=(FaultPlan,),
         refusals=(400,),
         body=(FaultPlan,),
@@ -246,7 +246,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="healthz",
         method="GET",
         path="/healthz",
-        summary="Say that the server answers.",
+        summary="Return 200 while the server runs.",
         answer=(shapes.Health,),
         needs_key=False,
     ),

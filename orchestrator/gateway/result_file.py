@@ -37,7 +37,7 @@ UNREADABLE: Final = frozenset(LINE_FAULTS[: LINE_FAULTS.index("duplicate")])
 FILE_FAULTS: Final = ("bom", "crlf", "cut_last", "cut_in_character", "in_order")
 
 BOM: Final = b"\xef\xbb\xbf"
-NESTING_DEPTH: Final = 100_000  # more than json, orjson and msgspec follow
+NESTING_DEPTH: Final = 100_000  # deeper than json, orjson and msgspec parse
 # A private-use character stands where invalid bytes go, so that the line can be encoded first.
 INVALID_MARK: Final = "\ue000"
 LAST_CHARACTER: Final = "é"  # two bytes, so that a file can end between them
@@ -45,11 +45,11 @@ CUTS: Final = frozenset({"cut_last", "cut_in_character"})
 
 
 class ResultFile:
-    """Takes lines, and remembers where the last one starts and whose it is."""
+    """Writes lines, and knows where the last one starts and which row it belongs to."""
 
     def __init__(self, path: Path, faults: AbstractSet[str]) -> None:
         self.path = path
-        self.row_of_last: int | None = None  # index into the tally's items, if the last line is a row's only one
+        self.row_of_last: int | None = None  # index into the tally's items, if the last line is the only one of its row
         self._temporary = path.with_suffix(".partial")
         self._faults = faults
         self._end = b"\r\n" if "crlf" in faults else b"\n"
@@ -59,7 +59,7 @@ class ResultFile:
             self._file.write(BOM)
 
     def write(self, lines: list[bytes], row: int | None = None) -> None:
-        """Write what stands for one row."""
+        """Write the lines of one row."""
         for line in lines:
             if line:
                 self._last_line_at = self._file.tell()
@@ -68,7 +68,7 @@ class ResultFile:
             self.row_of_last = row if sum(map(bool, lines)) == 1 else None
 
     def finish(self, *, is_kept: bool) -> int | None:
-        """Close the file and put it in place, or drop it; return the row that lost its line to a cut."""
+        """Close the file and put it in place, or delete it; return the row whose line was cut, if any."""
         self._file.close()
         if not is_kept:
             self._temporary.unlink()
@@ -84,9 +84,9 @@ class ResultFile:
 def damaged_line(
     write: Callable[[str | None, str], Line], custom_id: str, text: str, faults: AbstractSet[str]
 ) -> list[bytes]:
-    """Return what stands in the file for one row, line by line and without line ends: none, one, or several.
+    """Return the lines that the file has for one row, without line ends: none, one, or several.
 
-    `write` returns the sound line of a custom_id and a text, which is what was answered, or why nothing was.
+    `write` returns the undamaged line for a custom_id and a text: the answer, or the error message.
     """
     if "missing" in faults:
         return []
@@ -110,7 +110,7 @@ def damaged_line(
     if "duplicate" in faults:
         lines.append(line)
     if "duplicate_differing" in faults:
-        lines.append(_encoded(write(key, f"{text} (said differently)"), faults))
+        lines.append(_encoded(write(key, f"{text} (second version)"), faults))
     return lines
 
 

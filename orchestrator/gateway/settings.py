@@ -13,7 +13,7 @@ from orchestrator.gateway.faults import FaultPlan
 
 
 class ResultMode(StrEnum):
-    """How `GET /v1/batches/{id}` gives results; OneRouter documents two ways that disagree.
+    """How `GET /v1/batches/{id}` delivers results; OneRouter documents two ways that disagree.
 
     `status-object`  (API reference) always the status object, with a `result_url` once there are results.
     `jsonl-stream`   (overview) always JSONL: the status object on one line while it runs, then the results themselves.
@@ -26,7 +26,7 @@ class ResultMode(StrEnum):
 
 
 class LineShape(StrEnum):
-    """Whose result lines: OneRouter documents none, and stands in front of both kinds of upstream."""
+    """The form of result lines: OneRouter documents none, and has upstreams of both kinds."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -54,7 +54,7 @@ class GatewayConfig:
 
 
 class Clock(Protocol):
-    """What the server needs of time."""
+    """The time as the server sees it; tests pass one that they control."""
 
     def now(self) -> float:
         """Return the time in unix seconds."""
@@ -66,7 +66,7 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The time of this machine. Not monotonic time: a batch must end on time across a restart."""
+    """The time of this machine; not monotonic time, because a batch must end on time across a restart."""
 
     def now(self) -> float:
         return time.time()

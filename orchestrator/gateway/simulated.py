@@ -40,7 +40,7 @@ Tokens = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Block(msgspec.Struct):
-    """A part of a message; only text ones count."""
+    """A part of a message; only text is used."""
 
     text: str = ""
 
@@ -140,7 +140,7 @@ def answer_onerouter(params: bytes | memoryview | msgspec.Raw) -> Answer | Refus
     """Answer one request of OneRouter's dialect."""
     try:
         request = _onerouter_decoder.decode(params)
-    # Not ValidationError alone: the body's check skips over what it does not need, bad strings included.
+    # Not only ValidationError: the check at the create skips values it does not need, invalid strings included.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Refusal(status=400, code="invalid_request_error", message=f"invalid params: {error}")
     wanted = request.response_format or (request.output_config.format if request.output_config else None)
@@ -166,7 +166,7 @@ def answer_openai(endpoint: str, body: bytes | memoryview | msgspec.Raw) -> Answ
             words_max = chat.max_completion_tokens or chat.max_tokens
             return _spoken(chat, chat.messages, None, chat.response_format, words_max)
         asked = msgspec.convert(request, ResponsesBody)
-    except msgspec.ValidationError as error:  # a number like 8.0: an integer to a schema, and not to the vendor
+    except msgspec.ValidationError as error:  # such as 8.0, which JSON Schema takes for an integer
         return Refusal(status=400, code="invalid_type", message=f"Invalid type: {error}")
     items = [InputItem(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input or []
     wanted = asked.text.format if asked.text else None

@@ -1,4 +1,4 @@
-"""Where a batch stands at a given time, in each dialect: a pure function of what is stored and the clock.
+"""The state of a batch at a given time, in each dialect: a pure function of the stored batch and the time.
 
 OneRouter   NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
                                                     '--cancel--> IN_PROGRESS, canceling --> cancelled word
@@ -26,7 +26,7 @@ FAULTY_FATES: Final = (Fate.FAIL, Fate.TOKEN_LIMIT, Fate.FAIL_PARTIAL, Fate.EXPI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A batch at one moment."""
+    """The state of a batch at one moment."""
 
     word: str
     percent: int
@@ -39,7 +39,7 @@ NEW: Final = Standing(word="NOT_START", percent=0, is_ended=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """The terminal words nobody documents."""
+    """The terminal words that OneRouter does not document."""
 
     cancelled: str
     expired: str
@@ -51,7 +51,7 @@ class Words:
 
 
 def standing(batch: Batch, now: float, words: Words) -> Standing:
-    """Return where `batch` stands at `now`."""
+    """Return the state of `batch` at `now`."""
     is_cancelled = batch.cancelled_at is not None
     if now >= batch.ends_at:
         return Standing(
@@ -75,18 +75,18 @@ def standing(batch: Batch, now: float, words: Words) -> Standing:
 
 
 def elapsed_share(batch: Batch, now: float) -> float:
-    """Return how much of its time a batch has had, in [0, 1]."""
+    """Return the elapsed share of a batch's duration, in [0, 1]."""
     duration_s = batch.ends_at - batch.submitted_at
     return min(1.0, max(0.0, (now - batch.submitted_at) / duration_s)) if duration_s > 0 else 1.0
 
 
 def share_run(batch: Batch, now: float) -> float:
-    """Return which share of its rows has run: none while queued."""
+    """Return the share of its rows that has run: none while it is queued."""
     return max(0.0, (elapsed_share(batch, now) - RUNNING_FROM) / (1 - RUNNING_FROM))
 
 
 def end_of_cancel(batch: Batch, now: float) -> float:
-    """Return when a cancel asked for at `now` will be through."""
+    """Return when a cancel requested at `now` will be complete."""
     return min(batch.ends_at, now + CANCELLING_SHARE * (batch.ends_at - batch.submitted_at))
 
 
@@ -100,7 +100,7 @@ def fate_of(plan: FaultPlan, number: int) -> tuple[Fate, float]:
 
 
 class OpenAIStatus(StrEnum):
-    """The vendor's words; the last four are final."""
+    """OpenAI's statuses; the last four are terminal."""
 
     VALIDATING = "validating"
     IN_PROGRESS = "in_progress"
@@ -134,6 +134,6 @@ def openai_status(batch: Batch, extras: Extras, now: float) -> OpenAIStatus:
 
 
 def openai_share_run(extras: Extras, now: float) -> float:
-    """Return which share of its rows has run: none while it is validated."""
+    """Return the share of its rows that has run: none while it is validating."""
     running_s = extras.finalizing_at - extras.validated_at
     return min(1.0, max(0.0, (now - extras.validated_at) / running_s)) if running_s > 0 else 1.0

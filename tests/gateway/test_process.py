@@ -1,4 +1,4 @@
-"""The gateway as a real process: what only a socket can show, and what a kill must not lose."""
+"""The gateway as a process: what needs a real socket, and what must survive a kill."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_batch_created_before_a_kill_ends_as_it_should_after_it(tmp_path: Path
 
 
 def test_no_acknowledged_create_is_lost_to_a_kill_at_any_moment(tmp_path: Path) -> None:
-    """Creates go on while the process is killed; what was answered is there, and nothing is doubled."""
+    """The process is killed while creates go on: each answered create is there, exactly once."""
     acknowledged: list[str] = []
     with running_gateway(tmp_path, "--duration-s", "0") as gateway:
         for kill_after in (1, 3, 7):

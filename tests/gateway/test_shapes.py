@@ -1,4 +1,4 @@
-"""The wire is OneRouter's: every shape is held against what its documentation prints, written down here by hand."""
+"""OneRouter's JSON objects: each is compared with what its documentation prints, copied here by hand."""
 
 from __future__ import annotations
 
