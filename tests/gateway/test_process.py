@@ -121,6 +121,7 @@ def test_a_body_too_large_is_a_413_and_not_a_reset(tmp_path: Path) -> None:
         assert httpx.get(f"{gateway.base_url}/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_many_creates_at_once_each_get_their_own_batch(gateway: GatewayProcess) -> None:
     gateway.set_faults({"batch": {"fail": 3}})
     with ThreadPoolExecutor(8) as threads:
@@ -151,6 +152,7 @@ def test_a_batch_created_before_a_kill_ends_as_it_should_after_it(tmp_path: Path
         assert bill["answers"] == 20
 
 
+@pytest.mark.slow
 def test_no_acknowledged_create_is_lost_to_a_kill_at_any_moment(tmp_path: Path) -> None:
     """The process is killed while creates go on: each answered create is there, exactly once."""
     acknowledged: list[str] = []
@@ -186,6 +188,7 @@ def test_no_acknowledged_create_is_lost_to_a_kill_at_any_moment(tmp_path: Path) 
     assert files == set(listed)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_requests_are_one_batch(tmp_path: Path) -> None:
     rows = [a_row(f"deadbeef-0-{number:x}", f"Question {number}: {'why ' * 200}") for number in range(100_000)]
     body = json.dumps({"requests": rows}).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.matrix.dialects import DIALECTS, Kind
 from tests.matrix.faults import FAULTS
-from tests.matrix.outcomes import MONEY, PAGE, cells, outcomes, rendered
+from tests.matrix.outcomes import PAGE, outcomes, rendered
 
 
 def test_every_cell_has_an_outcome_and_no_outcome_is_of_no_cell() -> None:
@@ -36,11 +36,3 @@ ENDS_OF_DOUBT = {
     False: {"in doubt, held", "in doubt, planned again"},
 }
 CERTAIN = {"RateLimited", "NotAuthorized", "Unavailable"}  # 429, 401 to 403, and what a dialect documents
-
-
-def test_where_money_is_at_stake_every_change_runs_every_cell() -> None:
-    for dialect in DIALECTS:
-        share = list(cells(dialect, all_of_them=False))
-        dear = [endpoint for endpoint in DIALECTS[dialect].endpoints.values() if endpoint.kind in MONEY]
-
-        assert {(e.name, f) for e, f in share} >= {(e.name, f) for e in dear for f in FAULTS}

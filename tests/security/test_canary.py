@@ -200,6 +200,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.mark.slow
 def test_a_fleet_its_broker_its_ledger_and_its_processes(fleet: Fleet, tmp_path: Path) -> None:
     """The broker is looked at again and again while the job runs: a message is gone once it is taken."""
     password = fleet.broker.url.split(":")[2].partition("@")[0]
