@@ -19,20 +19,20 @@ def test_the_page_says_what_the_table_says() -> None:
     assert PAGE.read_text(encoding="utf-8") == rendered()
 
 
-def test_no_doubt_ends_in_a_second_create() -> None:
-    """By the table alone: only what is certain is planned again, and a doubt ends held, adopted or proved absent."""
+def test_no_ambiguous_create_is_followed_by_a_second_one() -> None:
+    """Only a certain refusal is planned again; the rest ends unresolved, adopted or proved absent."""
     for dialect, table in outcomes().items():
         for name, told in table.items():
             if DIALECTS[dialect].endpoints[name].kind is Kind.CREATE:
                 for fault, outcome in told.items():
                     if outcome.startswith("CreateAmbiguous"):
-                        assert outcome.removeprefix("CreateAmbiguous: ") in ENDS_OF_DOUBT[FAULTS[fault].is_read]
+                        assert outcome.removeprefix("CreateAmbiguous: ") in ENDS[FAULTS[fault].is_read]
                     if "planned again" in outcome and FAULTS[fault].is_read:
                         assert outcome.split(":")[0] in CERTAIN, (dialect, fault, outcome)
 
 
-ENDS_OF_DOUBT = {
-    True: {"in doubt, held", "in doubt, adopted"},
-    False: {"in doubt, held", "in doubt, planned again"},
+ENDS = {
+    True: {"ambiguous, unresolved", "ambiguous, adopted"},
+    False: {"ambiguous, unresolved", "ambiguous, planned again"},
 }
 CERTAIN = {"RateLimited", "NotAuthorized", "Unavailable"}  # 429, 401 to 403, and what a dialect documents
