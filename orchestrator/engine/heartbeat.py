@@ -79,9 +79,9 @@ class Heartbeat:
         with self._lock:
             self._leases.pop(claim, None)
 
-    def check(self, claim: Claim, stopping: Stopping) -> None:
+    def check(self, claim: Claim, *stopping: Stopping) -> None:
         """Be the checkpoint of a step. Raises Interrupted where the process stops, LeaseLost where it is gone."""
-        if stopping.is_set():
+        if any(one.is_set() for one in stopping):
             raise Interrupted(f"{claim.step} of {claim.unit}: told to stop")
         lease = self._leases.get(claim)
         if lease is not None and lease.is_lost:

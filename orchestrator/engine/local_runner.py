@@ -130,7 +130,7 @@ class LocalRunner:
     stop: threading.Event = field(default_factory=threading.Event)
     heartbeat: Heartbeat = field(init=False)
     _pools: tuple[_ThreadPool, ...] = field(init=False)
-    _ending: threading.Event = field(default_factory=threading.Event)  # steps under way end at their next checkpoint
+    _failed: threading.Event = field(default_factory=threading.Event)  # as `stop`, because of an error
     _done: queue.SimpleQueue[tuple[Claim, BaseException | None]] = field(default_factory=queue.SimpleQueue)
     _running: set[Claim] = field(default_factory=set)
     _others: list[JobId] = field(default_factory=list)
@@ -173,7 +173,7 @@ class LocalRunner:
         except KeyboardInterrupt as interrupt:
             self._take(interrupt)
         except Exception:
-            self._ending.set()
+            self._failed.set()
             self._drain()
             raise
         self._drain()
@@ -204,8 +204,6 @@ class LocalRunner:
     def _drain(self) -> None:
         """Wait until no step is under way. What one raises now is only logged: the run ends for another reason."""
         while self._running:
-            if self.stop.is_set():
-                self._ending.set()
             try:
                 self._await_steps()
             except KeyboardInterrupt as interrupt:
@@ -268,7 +266,7 @@ class LocalRunner:
         while (claim := claims.get()) is not None:
             error: BaseException | None = None
             try:
-                self.workspace.perform(claim, partial(self.heartbeat.check, claim, self._ending))
+                self.workspace.perform(claim, partial(self.heartbeat.check, claim, self.stop, self._failed))
             except BaseException as raised:  # noqa: BLE001 - carried to the thread that waits, and raised there
                 error = raised
             self.heartbeat.remove(claim)
