@@ -35,7 +35,7 @@ test: $(INSTALLED) ## Run the tests; ARGS='-k word' chooses
 	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
-	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/lint-imports || status=1; exit $$status
+	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/mypy tests/api/typed_calls.py || status=1; $(BIN)/lint-imports || status=1; exit $$status
 
 chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from orchestrator import testing as testing
     from orchestrator.api.commands import audit as audit
     from orchestrator.api.commands import jobs as jobs
     from orchestrator.api.commands import open_job as open_job
@@ -82,6 +83,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         found: Any = version("batch-orchestrator")
+    elif name == "testing":
+        return import_module("orchestrator.testing")
     elif name in _PUBLIC:
         found = getattr(import_module(f"orchestrator.{_PUBLIC[name]}"), name)
     else:
