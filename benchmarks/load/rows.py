@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 import orchestrator
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.model import BatchId, Claim, FileId, Job, Outcome, Step
+from orchestrator.domain.model import BatchId, Claim, FileId, Outcome, Step
 from orchestrator.domain.progress import Progress
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import job_context, process_memory

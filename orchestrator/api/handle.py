@@ -232,8 +232,8 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
         raise JobUnresolved(
-            f"job {job_id}: {chunks} unresolved: whether a batch was made of them, only a person can find out. "
-            f"`{_command(workspace, 'resolve', job_id)}` lists them and says what to do"
+            f"job {job_id}: {chunks} unresolved: only a person can find out whether the provider made a batch. "
+            f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and says what to do"
         )
     crowd = at_capacity(workspace, job, workspace.overview.totals(job_id))
     if crowd:
