@@ -36,7 +36,7 @@ ROW_GROUP_ROWS: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finishing:
-    """What output is made with; it goes to `folder` in `output`, later revisions to folders beside it."""
+    """What output is made with. It goes to `folder` in `output`, later revisions to folders beside it."""
 
     source: Source
     fingerprint: str  # of the dataset as planned
@@ -62,7 +62,7 @@ def finish(
     shard = ledger.shard(job.id, required(claim.unit.shard_no, "shard"))
     if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
         return
-    if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
+    if ledger.job(job.id).revision != job.revision:  # retried meanwhile: these rows are not of the revision read above
         return
     try:
         _finish(

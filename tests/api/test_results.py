@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+import orchestrator
 from orchestrator import OrchestratorError, OutputOptions, Result, Status
+from orchestrator.cli.main import app
 from orchestrator.domain.model import JobState
 from orchestrator.domain.progress import Totals
+from orchestrator.testing import Failure, fake_provider
 
 PARTS = 3
 GROUPS = 4
@@ -151,3 +156,29 @@ def test_an_output_that_lost_its_parts_says_so(output: Path) -> None:
 
     with pytest.raises(OrchestratorError, match="has lost its output"):
         result_of(output).head()
+
+
+def test_the_command_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`orchestrator results JOB --rows 2`, and with `--failures`, of an output whose last part cannot be read."""
+    monkeypatch.setenv("ORCHESTRATOR_SHARD_ROWS", "10")
+    with pq.ParquetWriter(tmp_path / "rows.parquet", pa.schema([("text", pa.string())])) as writer:
+        for start in (0, 10, 20):
+            writer.write_table(pa.table({"text": [f"row {row}" for row in range(start, start + 10)]}))
+    with fake_provider(lambda body: Failure() if body["messages"][0]["content"] == "row 3" else "good") as fake:
+        result = orchestrator.run(
+            tmp_path / "rows.parquet", prompt="{text}", model="any", work=tmp_path / "work", **fake.options
+        )
+    [*_, last] = sorted(Path(result.path).glob("part-*.parquet"))
+    assert last.name == "part-00002.parquet"
+    last.write_bytes(NOT_PARQUET)
+
+    assert [row["text"] for row in shown(result.job_id, tmp_path, "--rows", "2")] == ["row 0", "row 1"]
+    assert [row["text"] for row in shown(result.job_id, tmp_path, "--rows", "1", "--failures")] == ["row 3"]
+
+
+def shown(job_id: str, folder: Path, *options: str) -> list[dict[str, Any]]:
+    """Return the rows that `orchestrator results` shows."""
+    ran = CliRunner().invoke(app, ["results", job_id, "--work", str(folder / "work"), "--json", *options])
+    assert ran.exit_code == 0, ran
+    rows: list[dict[str, Any]] = json.loads(ran.stdout)["rows_shown"]
+    return rows
