@@ -100,9 +100,7 @@ def test_a_step_whose_claim_is_lost_hears_so_at_its_next_checkpoint(
     assert books.claim(Step.POLL, now=after(2 * LEASE_S - 1)) == []  # the thief's lease is as it was
 
 
-def test_a_process_that_stops_interrupts_its_steps_at_their_next_checkpoint(
-    books: Books, heartbeat: Heartbeat
-) -> None:
+def test_a_process_that_stops_interrupts_its_steps_at_their_next_checkpoint(books: Books, heartbeat: Heartbeat) -> None:
     claim, _ = books.claim(Step.POLL)
     heartbeat.add(claim, since=NOW)
     stopping = threading.Event()
