@@ -41,7 +41,7 @@ test-all: $(INSTALLED) ## Run all tests, in 15 minutes: simulation, fault matrix
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format, types and imports
-	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/lint-imports || status=1; exit $$status
+	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/mypy tests/api/typed_calls.py || status=1; $(BIN)/lint-imports || status=1; exit $$status
 
 chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -1,7 +1,7 @@
-"""A job checked against its dataset, and entered in the ledger: all that happens before the first step.
+"""A job checked against its dataset and entered in the ledger: all that happens before the first step.
 
-Rule: everything that a mistake of the user's can break is checked here, before anything is sent: the columns of the
-template, the names of the output's columns, the price where there is a budget, the folder of the output.
+Rule: everything that a user may get wrong is checked here, before anything is sent: the columns of the template, the
+names of the output's columns, the price where there is a budget, the folder of the output.
 """
 
 from __future__ import annotations
@@ -83,15 +83,15 @@ def _check(spec: Spec, job: Job, source: Dataset) -> None:
     policy = job.resolved_policy
     if spec.price is None and policy.budget_usd is not None:
         raise ConfigError(
-            f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
-            f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
+            f"policy.budget_usd is set, but no price of {spec.model!r} is known. Give it under [provider]: "
+            f'prices."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
         )
     context = JobContext(spec=spec, work="", connect=keyless, render=job.render, opened=source)
     context.renderer(0, policy)
 
 
 def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
-    """Enter the job in the ledger, or take it up again where it was left."""
+    """Enter the job in the ledger; one that is there already goes on where it was."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     record = JobRecord(
@@ -144,7 +144,7 @@ def _known_spec(workspace: Workspace, job_id: JobId) -> Spec | None:
 
 
 def _claim_output(context: JobContext, known: Spec | None) -> None:
-    """Make sure that the output goes where only this job writes. Raises ConfigError."""
+    """Make sure that only this job writes to its output folder. Raises ConfigError."""
     spec, folder = context.spec, context.output_folder
     if known is not None and known.output != spec.output:
         before = known.output or "its own folder"
@@ -154,8 +154,8 @@ def _claim_output(context: JobContext, known: Spec | None) -> None:
         )
     finishing = context.finishing
     marker = f"{finishing.folder}/{OWNER}"
-    strangers = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
-    if strangers and not finishing.output.exists(marker):
+    others = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
+    if others and not finishing.output.exists(marker):
         raise ConfigError(f"job.output {folder} holds files already: name an empty or a new folder")
     with finishing.output.create(marker) as file:
         file.write(spec.job_id.encode())

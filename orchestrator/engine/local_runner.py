@@ -18,7 +18,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from typing import Final, TextIO
 from orchestrator.domain import queues
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, StorageError, public_message
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import OnProgress, Progress
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.heartbeat import Heartbeat
@@ -51,7 +51,6 @@ LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhil
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
-Progress = Callable[[Job, Totals], None]
 
 
 @contextmanager
@@ -140,7 +139,7 @@ class LocalRunner:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
         self._pools = tuple(self._pool(steps) for steps in STEPS_OF)
 
-    def run(self, progress: Progress | None = None) -> Job:
+    def run(self, progress: OnProgress | None = None) -> Job:
         """Run steps until the job has ended or stopped, nothing more can happen by itself, or a stop is asked for.
 
         Raises:
@@ -159,14 +158,14 @@ class LocalRunner:
                     pool.claims.put(None)
         job = self.workspace.ledger.job(self.job_id)
         if progress is not None:
-            progress(job, self.workspace.overview.totals(self.job_id))
+            progress(Progress.of(job.id, job.state, self.workspace.overview.totals(self.job_id)))
         return job
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
         return _ThreadPool(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
 
-    def _drive(self, progress: Progress | None) -> None:
+    def _drive(self, progress: OnProgress | None) -> None:
         """Hand out steps until it is over, and wait for those under way: see rule 2."""
         try:
             self._hand_out_until_over(progress)
@@ -185,7 +184,7 @@ class LocalRunner:
         self.stop.set()
         say_stopping("interrupted")
 
-    def _hand_out_until_over(self, progress: Progress | None) -> None:
+    def _hand_out_until_over(self, progress: OnProgress | None) -> None:
         """Return when a stop is asked for, the job has ended, or it needs a person. Raises what a step raised."""
         reported_at, looks = 0.0, 0
         while True:
@@ -195,7 +194,7 @@ class LocalRunner:
             self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(job, self.workspace.overview.totals(self.job_id))
+                progress(Progress.of(job.id, job.state, self.workspace.overview.totals(self.job_id)))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1

@@ -213,5 +213,5 @@ _STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.REVIEW: (review, ("ledger", "overview", "clock")),
     Step.RETRY: (retry, ("ledger", "overview", "job_files", "gathering", "clock")),
     Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock", "checkpoint")),
-    Step.SEAL: (seal, ("ledger", "overview", "finishing", "clock")),
+    Step.SEAL: (seal, ("ledger", "overview", "job_files", "finishing", "clock")),
 }

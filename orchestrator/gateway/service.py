@@ -18,7 +18,6 @@ from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.settings import Clock, GatewayConfig
 from orchestrator.gateway.settlement import Settler
-from orchestrator.gateway.simulated import answer_onerouter
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
@@ -177,7 +176,7 @@ class Service:
                 batch=batch,
                 plan=decode_plan(batch.plan),
                 form=LineForm(shape=self.config.line_shape),
-                answer=answer_onerouter,
+                answer=self.config.answer,
                 times_run=self.store.times_run,
             )
             # The store refuses it if a cancel came in between; the loop then settles the cancelled batch.

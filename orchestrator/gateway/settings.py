@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from orchestrator.gateway.faults import FaultPlan
+from orchestrator.gateway.openai_bodies import Refusal
+from orchestrator.gateway.simulated import Answer, answer_onerouter
 
 
 class ResultMode(StrEnum):
@@ -38,6 +43,7 @@ class GatewayConfig:
 
     `faults` None keeps the plan that is in the state folder (none at first); a plan given here replaces it.
     `results_url` is the base of the result files, when it is not the host the client asked (as with OneRouter).
+    `answer` is the model behind OneRouter's dialect; it is given the `params` of a request, in one thread.
     """
 
     state: Path
@@ -51,6 +57,7 @@ class GatewayConfig:
     cancelled_word: str = "CANCELLED"
     results_url: str | None = None
     faults: FaultPlan | None = None
+    answer: Callable[[msgspec.Raw], Answer | Refusal] = answer_onerouter
 
 
 class Clock(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import JobStopped, JobUnfinished
+from orchestrator import JobStopped, JobTimeout
 from orchestrator import open_job as open_again
 from tests.servers.proxy import running_proxy
 from tests.workers.fleets import Fleet, a_fleet, check_done, until
@@ -45,7 +45,7 @@ def test_a_job_submitted_twice_is_one_job(fleet: Fleet) -> None:
 def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(fleet: Fleet) -> None:
     job = fleet.submit(20)
 
-    with pytest.raises(JobUnfinished, match=r"not ended within 0\.2 seconds"):
+    with pytest.raises(JobTimeout, match=r"not ended within 0\.2 seconds"):
         job.wait(0.2)
     fleet.start("worker")
     fleet.start("beat")
