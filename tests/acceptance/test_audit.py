@@ -225,7 +225,7 @@ QUICKLY: Final[dict[str, tuple[Callable[[Copy], None], str]]] = {
         "rows = succeeded + dead + under way",
     ),
     "a dead row has no shard": (
-        lambda copy: copy.sql("update chunk_shards set dead = dead + 1"),
+        lambda copy: copy.sql("update chunk_shards set failed = failed + 1"),
         "dead rows, and those by shard",
     ),
 }
@@ -384,7 +384,7 @@ def test_a_held_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> 
     found = orchestrator.audit(job_id, work=tmp_path / "work", deep=True)
 
     assert found.differences == []
-    assert found.under_way["chunks held"] == 1
+    assert found.under_way["chunks unresolved"] == 1
 
 
 def test_failures_that_were_charged_for_are_added_up() -> None:
