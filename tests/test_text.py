@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.result import Status
+from orchestrator.api.status import Status
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import Progress, Totals
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
 
@@ -44,7 +44,7 @@ def totals(**fields: Any) -> Totals:
     ],
 )
 def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
-    assert text.progress(totals(**fields)) == line
+    assert text.progress(Progress.of("job-1", JobState.RUNNING, totals(**fields))) == line
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
         ({"trouble": "503"}, "  being retried after: 503"),
         (
             {"overdue": 1, "overdue_batch": "batch_7"},
-            "  overdue: batch batch_7 should have ended a day ago",
+            "  overdue: batch batch_7 should have ended more than a day ago",
         ),
         (
             {"overdue": 1_235, "overdue_batch": "batch_7"},
-            "  overdue: batch batch_7, and 1,234 more, should have ended a day ago",
+            "  overdue: batch batch_7, and 1,234 more, should have ended more than a day ago",
         ),
         (
             {"chunks": {ChunkState.UNRESOLVED: 2}},

@@ -132,7 +132,7 @@ def _kit(
     source: MemorySource,
     policy: Policy,
 ) -> dict[str, Any]:
-    """Return what the steps take, as `tests/simulation/kit.py` does."""
+    """Return what the steps take, as `tests/simulation/context.py` does."""
     traits, costing = provider.traits, Costing(price=None, output_tokens_max=16)
     reader = RowReader(traits, DIGEST)
     limits = Limits(requests_max=policy.chunk_requests_max, bytes_max=policy.chunk_bytes_max)

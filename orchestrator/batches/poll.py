@@ -18,6 +18,7 @@ from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateL
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
+from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
@@ -30,15 +31,13 @@ REFUSED: Final = "refused"  # kept as the error's code while the provider refuse
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
     """Record the batch's progress or its end, and when to ask again."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SUBMITTED:
         return
-    assert chunk.batch_id is not None
     job = ledger.job(chunk.job_id)
     changes: list[Change]
     try:
-        status = provider.status(chunk.batch_id)
+        status = provider.status(required(chunk.batch_id, "batch id"))
     except ProviderError as error:
         is_strange = isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark)
         if is_strange and _age_s(chunk, clock) > UNKNOWN_S_MAX:
@@ -51,8 +50,7 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
 
 
 def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, clock: Clock) -> list[Change]:
-    assert chunk.token is not None
-    now = clock.now()
+    now, token = clock.now(), required(chunk.token, "token")
     overdue = status.outcome is None and _age_s(chunk, clock) > OVERDUE_WINDOWS * window_s
     counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
     code = OVERDUE if overdue else ""
@@ -65,10 +63,10 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
     if status.rejected:
         wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
         rejected = lifecycle.advance(seen, BatchRejected(status.error))
-        closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+        closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
         return [ChunkMoved(before=chunk, after=rejected, due_at=now + wait), closed]
     ended = lifecycle.advance(seen, BatchEnded(status.outcome, status.results, status.error))
-    closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=status.fees_usd)
+    closed = AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=status.fees_usd)
     return [ChunkMoved(before=chunk, after=ended, due_at=now), closed]
 
 
@@ -105,5 +103,4 @@ def _hold_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
 
 
 def _age_s(chunk: Chunk, clock: Clock) -> float:
-    assert chunk.sent_at is not None
-    return (clock.now() - chunk.sent_at).total_seconds()
+    return (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()

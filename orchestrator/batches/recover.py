@@ -43,6 +43,7 @@ from orchestrator.domain.recovery import (
     Repeat,
     Wait,
 )
+from orchestrator.domain.required import required
 from orchestrator.job_files import records
 
 if TYPE_CHECKING:
@@ -63,24 +64,22 @@ def recover(
     claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> None:
     """Move a chunk in doubt one step nearer to knowing."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state not in RECOVERABLE:
         return
-    assert chunk.token is not None
-    job = ledger.job(chunk.job_id)
+    token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
         decision = _decide(chunk, job, overview=overview, job_files=job_files, provider=provider, clock=clock)
         changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
-            write_journal(job_files, chunk.token, decision.batch_id)
+            write_journal(job_files, token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # of a repeated create, too: nothing of the first
         decision = None
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
-        records.drop_intent(job_files, chunk.token)
+        records.drop_intent(job_files, token)
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
@@ -89,10 +88,9 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     The older the doubt, the longer: what was not known for hours is hardly known a quarter minute later, and a provider
     may be able to tell only once a batch has ended. What it wants itself is kept to, but not for a day.
     """
-    assert chunk.sent_at is not None
     cause = error.error if isinstance(error, CreateRefused) else error
     told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
-    old_s = (clock.now() - chunk.sent_at).total_seconds()
+    old_s = (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()
     floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
@@ -100,14 +98,14 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 def _decide(
     chunk: Chunk, job: Job, *, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
-    assert chunk.token is not None and chunk.sent_at is not None
+    token, sent_at = required(chunk.token, "token"), required(chunk.sent_at, "time of its create")
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
-    journal = read_journal(job_files, chunk.token)
+    journal = read_journal(job_files, token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     if traits.recovery in LISTING and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
-        since = chunk.sent_at - timedelta(seconds=LOOK_BACK_S)
-        found = provider.find(chunk.token, since, chunk.file_id, is_other_key=is_other_key)
+        since = sent_at - timedelta(seconds=LOOK_BACK_S)
+        found = provider.find(token, since, chunk.file_id, is_other_key=is_other_key)
         is_other_key = found is None or (is_other_key and journal is not None)
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
@@ -140,7 +138,6 @@ def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: boo
 def _act(
     chunk: Chunk, decision: Decision, account: str, *, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> list[Change]:
-    assert chunk.token is not None
     now = clock.now()
     match decision:
         case Adopt(batch_id, duplicate_batches):
@@ -151,8 +148,7 @@ def _act(
         case Wait(until):
             return [ChunkMoved(before=chunk, after=chunk, due_at=until)]
         case Fence():
-            assert chunk.file_id is not None
-            provider.fence(chunk.file_id)
+            provider.fence(required(chunk.file_id, "input file"))
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Fenced(clock.now())), due_at=clock.now())]
         case LookAgain():
             looked = replace(lifecycle.advance(chunk, Fenced(now)), tries=chunk.tries + 1)
@@ -162,7 +158,8 @@ def _act(
         case Absent(abandoned):
             state = AttemptState.ABANDONED if abandoned else AttemptState.ABSENT
             absent = lifecycle.advance(chunk, ProvedAbsent())
-            return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=chunk.token, state=state)]
+            closed = AttemptClosed(token=required(chunk.token, "token"), state=state)
+            return [ChunkMoved(before=chunk, after=absent, due_at=now), closed]
         case NeedsPerson(reason):
             return [_hold(chunk, PutOnHold(reason), clock)]
         case NeedsKey():
@@ -180,29 +177,28 @@ def _hold(chunk: Chunk, event: PutOnHold, clock: Clock) -> ChunkMoved:
 
 def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
     """Send the same create again. One that will never be taken leaves the first for a person to look up."""
-    assert chunk.token is not None
+    token = required(chunk.token, "token")
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
+        batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
             return [_hold(chunk, PutOnHold(reason), clock)]
         raise
-    write_journal(job_files, chunk.token, batch_id)
+    write_journal(job_files, token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)
 
 
 def _adopt(
     chunk: Chunk, batch_id: BatchId, duplicate_batches: tuple[BatchId, ...], *, provider: Provider, clock: Clock
 ) -> list[Change]:
-    assert chunk.token is not None
     for duplicate_batch in duplicate_batches:
         provider.cancel(duplicate_batch)
     adopted = lifecycle.advance(chunk, BatchCreated(batch_id))
     due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=adopted, due_at=due_at),
-        AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.CREATED, batch_id=batch_id),
     ]
     if duplicate_batches:
         changes.append(

@@ -11,7 +11,6 @@ Rule 4: between the intent's commit and the POST the intent is kept in the work 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -41,8 +40,8 @@ from orchestrator.domain.model import (
     Job,
     JobState,
 )
+from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files
-from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
@@ -54,8 +53,7 @@ def submit(
     claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
         _upload(claim, chunk, ledger=ledger, overview=overview, job_files=job_files, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
@@ -89,10 +87,8 @@ def _upload(
 ) -> None:
     """Give the provider a fresh file for this attempt; free, so that a failure is never in doubt."""
     token = AttemptToken(clock.token())
-    renewal = Renewal(claim, ledger, clock)  # a large file on a slow line takes longer than a lease lasts
-    submission = submission_of(chunk, token, job_files)
     try:
-        file_id = provider.upload(replace(submission, blocks=lambda: _keeping(renewal, submission.blocks())))
+        file_id = provider.upload(submission_of(chunk, token, job_files))
     except ProviderError as error:
         changes = _not_uploaded(chunk, error, ledger=ledger, overview=overview, clock=clock)
     else:
@@ -100,12 +96,6 @@ def _upload(
         changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
     _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
-
-
-def _keeping(renewal: Renewal, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    for block in blocks:
-        renewal.keep()
-        yield block
 
 
 def _not_uploaded(
@@ -126,8 +116,8 @@ def _not_uploaded(
 def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Traits, clock: Clock) -> Chunk | None:
     """Commit the intent and return the chunk in SUBMITTING; None where the budget forbids it."""
     now = clock.now()
-    token = chunk.token if chunk.state is ChunkState.UPLOADED else AttemptToken(clock.token())
-    assert token is not None
+    is_uploaded = chunk.state is ChunkState.UPLOADED  # under a token of its own
+    token = required(chunk.token, "token") if is_uploaded else AttemptToken(clock.token())
     begun = lifecycle.advance(chunk, SubmissionBegun(token, now, traits.key_mark))
     attempt = Attempt(
         token=token,
@@ -162,21 +152,21 @@ def _send(
     clock: Clock,
 ) -> None:
     """Issue the one POST of this attempt and record what is known of its effect."""
-    assert chunk.token is not None
+    token = required(chunk.token, "token")
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
+        batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
-        records.drop_intent(job_files, chunk.token)
+        records.drop_intent(job_files, token)
         changes = _refused(chunk, refusal.error, ledger=ledger, overview=overview, clock=clock)
     except CreateAmbiguous as ambiguous:
         lost = lifecycle.advance(chunk, AnswerLost(str(ambiguous)))
         changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
     else:
-        write_journal(job_files, chunk.token, batch_id)
+        write_journal(job_files, token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
-        closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id)
+        closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
     _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
@@ -184,13 +174,13 @@ def _send(
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
     """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
-    assert chunk.token is not None and chunk.sent_at is not None
+    token = required(chunk.token, "token")
     intent = records.Intent(
-        token=chunk.token,
+        token=token,
         chunk=chunk.name,
         attempt=chunk.attempt,
         requests=chunk.requests,
-        sent_at=chunk.sent_at,
+        sent_at=required(chunk.sent_at, "time of its create"),
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         file_id=chunk.file_id,
         key_mark=chunk.key_mark,
@@ -200,7 +190,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
     except StorageError as error:
         back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
         due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
-        closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+        closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
         ledger.record(claim, ChunkMoved(before=chunk, after=back, due_at=due_at), closed, now=clock.now())
         raise
 
@@ -212,13 +202,12 @@ def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
 
 
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock) -> list[Change]:
-    assert chunk.token is not None
     # Every attempt so far was refused.
     after = _after_refusal(chunk, error, tries=chunk.attempt, overview=overview, clock=clock)
     moved = lifecycle.advance(chunk, after.event)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
-        AttemptClosed(token=chunk.token, state=AttemptState.REFUSED),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),
         *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
     ]
 

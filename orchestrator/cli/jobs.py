@@ -44,7 +44,7 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
     described = _from_file(job, work)
     found = commands.plan(described)
     if as_json:
-        show(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
+        show(json.dumps(found.as_dict()))
     else:
         show(text.plan_text(commands.identify(described), found))
 
@@ -65,9 +65,9 @@ def run(job: str, work: str | None, as_json: bool) -> None:
     provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
     with Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
-            result = commands.run(described, progress=watch.look, stop=watch.stop)
+            result = commands.run(described, progress=watch.look)
         else:
-            result = _find(job, work).resume(progress=watch.look, stop=watch.stop)
+            result = _find(job, work).resume(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -92,7 +92,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
         show(json.dumps(found.as_dict()) if as_json else status_text.submitted(found, handle.work))
         return
     with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
-        result = handle.wait(progress=watch.look, stop=watch.stop)
+        result = handle.wait(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -124,9 +124,12 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
 @click.option("--failures", is_flag=True, help="Show failed rows only.")
 @json_option
 def results(job: str, work: str | None, rows: int, failures: bool, as_json: bool) -> None:
-    """Print where a job's output is, and its first rows."""
+    """Print where a job's output is, and its first rows.
+
+    Reads no more than it shows.
+    """
     result = _find(job, work).results()
-    table = (result.failures() if failures else result.to_arrow()).slice(0, rows)
+    table = result.failures(rows) if failures else result.head(rows)
     if as_json:
         show(json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str))
         return
@@ -149,7 +152,7 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        found = handle.cancel(progress=watch.look, stop=watch.stop)
+        found = handle.cancel(progress=watch.look)
     show(json.dumps(found.as_dict()) if as_json else status_text.status(found))
 
 
@@ -166,7 +169,7 @@ def retry(job: str, work: str | None, as_json: bool) -> None:
 
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(progress=watch.look, stop=watch.stop)
+        result = handle.retry(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -195,13 +198,18 @@ def resolve(
         show(f"{count} chunks can go on with the new key. Next: orchestrator run {handle.job_id}")
         return
     if chunk is None:
-        held = handle.held()
-        show(json.dumps(held) if as_json else status_text.unresolved(handle.job_id, held))
+        found = handle.unresolved()
+        as_text = status_text.unresolved(handle.job_id, found)
+        show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
         return
     if (batch is None) != absent:
         raise ConfigError("give either --batch ID (the provider has the batch) or --absent (it has none)")
-    handle.resolve(chunk, batch)
-    done = "will be sent again" if absent else f"is batch {batch}"
+    if batch is not None:
+        handle.resolve_created(chunk, batch)
+        done = f"is batch {batch}"
+    else:
+        handle.resolve_absent(chunk)
+        done = "will be sent again"
     show(f"{chunk} {done}. Next: orchestrator run {handle.job_id}")
 
 

@@ -1,7 +1,7 @@
 """The command line, thin over the API: `orchestrator plan|run|submit|status|…` and `worker|beat|fleet|gateway`.
 
-Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 waiting for a person (unresolved
-chunks, a refused account, a stopped job) · 130 interrupted; running again resumes.
+Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 the job waits for a person
+(unresolved chunks, a refused account, a stopped job) or has no result yet · 130 interrupted; running again resumes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from orchestrator import log
 from orchestrator.cli import fleet, jobs
 from orchestrator.cli.progress import INTERRUPTED, show
-from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted, JobNotFinished, OrchestratorError
 from orchestrator.engine import process_memory
 from orchestrator.log import say
 
@@ -42,9 +42,7 @@ def _told(error: OrchestratorError) -> int:
     if isinstance(error, ConfigError | DatasetError):
         say(f"error: {error}")
         return WRONG
-    from orchestrator.api.handle import JobInterrupted, JobStopped
-
-    if isinstance(error, JobStopped):
+    if isinstance(error, JobNotFinished):
         say(f"{error}")
         return INTERRUPTED if isinstance(error, JobInterrupted) else WAITING
     say(f"error: {error}")

@@ -1,4 +1,4 @@
-"""A job's numbers as text: the report at its end, the line of its progress, its plan."""
+"""A job as text: the report at its end, the line of its progress, what `plan` prints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.model import ChunkState
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import Progress, Totals
 
 if TYPE_CHECKING:
     from orchestrator.planner.estimate import Estimate
@@ -42,28 +41,28 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     yield f"  batches     {totals.batches:>12,}"
     yield f"  cost        {usd(totals.cost_usd):>16}"
     if totals.possibly_double_paid_usd:
-        yield f"  perhaps paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
+        yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
 
-def progress(totals: Totals) -> str:
+def progress(now: Progress) -> str:
     """Return a job's progress as one line."""
-    done = totals.succeeded + totals.failed + totals.refused
-    rows = f"{done:,} of {totals.rows:,} rows done"
-    parts = [f"{done:,} rows done, {totals.rows:,} planned so far" if totals.shards_planning else rows]
-    flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
-    if flying:
-        answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
-        parts.append(f"{counted(flying, 'batch', 'batches')} in flight ({answered})")
-    if totals.overdue:
-        parts.append(f"{totals.overdue:,} of them overdue")
-    unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.AMBIGUOUS, 0)
-    if unknown:
-        parts.append(f"{counted(unknown, 'create', 'creates')} without an answer yet")
-    if totals.waiting:
-        parts.append(f"{totals.waiting:,} to be retried")
-    if totals.unresolved_chunks:
-        parts.append(f"{counted(totals.unresolved_chunks, 'chunk', 'chunks')} unresolved")
-    parts.append(f"{usd(totals.cost_usd)} so far")
+    done = now.done
+    parts = [
+        f"{done:,} rows done, {now.rows:,} planned so far" if now.planning else f"{done:,} of {now.rows:,} rows done"
+    ]
+    if now.batches_in_flight:
+        answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
+        parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
+    if now.overdue_batches:
+        parts.append(f"{now.overdue_batches:,} of them overdue")
+    if now.creates_unanswered:
+        creates = counted(now.creates_unanswered, "create", "creates")
+        parts.append(f"{creates} without an answer yet")
+    if now.waiting_for_retry:
+        parts.append(f"{now.waiting_for_retry:,} to be retried")
+    if now.unresolved_chunks:
+        parts.append(f"{counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
+    parts.append(f"{usd(now.cost_usd)} so far")
     return ", ".join(parts)
 
 
@@ -89,6 +88,6 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         f"  cost        {cost}",
     ]
     if not plan.exact:
-        lines.append(f"  based on    the first {plan.rows_read:,} rows")
+        lines.append(f"  judged by   the first {plan.rows_read:,} rows")
     lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]
     return "\n".join(lines)

@@ -21,13 +21,15 @@ from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
+from orchestrator.ports import Checkpoint
 
 
-def run_step(workspace: Workspace, claim: Claim, job: Job) -> None:
+def run_step(workspace: Workspace, claim: Claim, job: Job, checkpoint: Checkpoint) -> None:
     """Run the step that was claimed, under the job's present policy."""
     step, names = STEPS[claim.step]
-    context = StepContext(workspace=workspace, tools=workspace.context_of(job), policy=job.policy)
-    step(claim, **{name: getattr(context, name) for name in names})
+    context = workspace.context_of(job)
+    given = StepContext(workspace=workspace, context=context, policy=job.policy, checkpoint=checkpoint)
+    step(claim, **{name: getattr(given, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,24 @@ class StepContext:
     """Everything that any step of one job takes, under the job's present policy."""
 
     workspace: Workspace
-    tools: JobContext
+    context: JobContext
     policy: Policy
+    checkpoint: Checkpoint
 
     def __getattr__(self, name: str) -> Any:
         """Return what does not depend on the policy: the workspace's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "overview", "clock") else self.tools
+        owner = self.workspace if name in ("ledger", "overview", "clock") else self.context
         return getattr(owner, name)
 
     @property
     def planning(self) -> Planning:
         """What a plan is made from."""
-        return planning_of(self.tools, self.policy)
+        return planning_of(self.context, self.policy, self.checkpoint)
 
     @property
     def gathering(self) -> Gathering:
         """What retry chunks are made with."""
-        return Gathering(limits=limits_of(self.policy), costing=self.tools.costing, reader=self.tools.reader)
+        return Gathering(limits=limits_of(self.policy), costing=self.context.costing, reader=self.context.reader)
 
 
 # Each step, and the names of what it takes; `StepContext` has them all.
@@ -61,10 +64,10 @@ STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.RECOVER: (recover, ("ledger", "overview", "job_files", "provider", "clock")),
     Step.POLL: (poll, ("ledger", "provider", "clock")),
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
-    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock")),
+    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
     Step.SPLIT: (split, ("ledger", "job_files", "costing", "reader", "clock")),
     Step.REVIEW: (review, ("ledger", "overview", "clock")),
     Step.RETRY: (retry, ("ledger", "overview", "job_files", "gathering", "clock")),
-    Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock")),
-    Step.SEAL: (seal, ("ledger", "overview", "finishing", "clock")),
+    Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock", "checkpoint")),
+    Step.SEAL: (seal, ("ledger", "overview", "job_files", "finishing", "clock")),
 }

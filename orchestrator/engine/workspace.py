@@ -1,4 +1,4 @@
-"""An open work folder: its ledger, and what the steps of each of its jobs work with.
+"""An open work folder: its ledger, and the context of each of its jobs.
 
 Rule: what only a step needs (pyarrow, a provider's client) is imported when the first step runs: who asks how a job
 stands should not wait for it.
@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.errors import Interrupted, LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
@@ -30,21 +30,21 @@ from orchestrator.ledger.steps import SqlLedger
 from orchestrator.ledger.totals import SqlOverview
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.log import STEP_ENDED, EventLog
+from orchestrator.ports import Checkpoint, Provider, never_interrupted
 
 if TYPE_CHECKING:
     from orchestrator.dataset.dataset import Dataset
     from orchestrator.engine.job_context import JobContext, RowFunction
     from orchestrator.engine.spec import Spec
-    from orchestrator.ports import Provider
     from orchestrator.settings import ProviderSettings
 
-CONTEXTS_MAX: Final = 64  # jobs whose context is kept: a worker of a fleet may meet many in its life
+CONTEXTS_MAX: Final = 64  # jobs whose contexts are kept; a fleet's worker may meet many in its life
 _log: Final = EventLog(__name__)
 
 
 @dataclass
 class Workspace:
-    """An open work folder: its ledger, and the tools for each of its jobs."""
+    """An open work folder: its ledger, and the context of each of its jobs."""
 
     work: str  # a location
     database: Database
@@ -89,12 +89,12 @@ class Workspace:
         """The ledger, for people."""
         return SqlAdmin(self.database)
 
-    def tools(self, job_id: JobId) -> JobContext:
-        """Return the tools of a job, made from its spec in the ledger where nobody has given a newer one."""
+    def context(self, job_id: JobId) -> JobContext:
+        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
         return self.context_of(self.ledger.job(job_id))
 
     def context_of(self, job: Job) -> JobContext:
-        """Return what the steps of a job work with, made from its spec in the ledger."""
+        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
         from orchestrator.engine import spec as specs
         from orchestrator.engine.job_context import JobContext
 
@@ -113,12 +113,12 @@ class Workspace:
         """Make the context of a job from what its user has just given."""
         from orchestrator.engine.job_context import JobContext
 
-        tools = JobContext(
+        context = JobContext(
             spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
         )
         with self._lock:
-            self._contexts[spec.job_id] = tools
-        return tools
+            self._contexts[spec.job_id] = context
+        return context
 
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
@@ -151,22 +151,25 @@ class Workspace:
         self.fleet.register(member, now=now)
         return worker_id
 
-    def perform(self, claim: Claim) -> None:
-        """Run the step that was claimed. One that lost a race gives its unit back, for somebody to decide anew."""
+    def perform(self, claim: Claim, checkpoint: Checkpoint = never_interrupted) -> None:
+        """Run the step that was claimed.
+
+        One that lost a race, or was told to stop, gives its unit back: it is due again at once.
+        """
         from orchestrator.engine.steps import run_step
 
         job = self.ledger.job(claim.unit.job_id)
         began_s = time.monotonic()
         try:
-            run_step(self, claim, job)
-        except LeaseLost:
+            run_step(self, claim, job, checkpoint)
+        except (LeaseLost, Interrupted):
             with suppress(LeaseLost):  # it was the claim itself that was lost
                 self.give_back(claim)
             raise
         _log.debug(STEP_ENDED, **claim.fields, seconds=round(time.monotonic() - began_s, 3))
 
     def give_back(self, claim: Claim) -> None:
-        """Let go of a claim without a word on its unit. Raises LeaseLost, LedgerError."""
+        """Let go of a claim and leave its unit as it is. Raises LeaseLost, LedgerError."""
         self.ledger.record(claim, now=self.clock.now())
 
     def close(self) -> None:

@@ -1,17 +1,20 @@
-"""One process of the fleet: its workspace, and how it runs the step that a task message names."""
+"""One process of the fleet: its ledger, its heartbeat, and what it does with a task message."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
 from orchestrator.domain.queues import Queue
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Queues
 from orchestrator.fleet.hand_out import hand_out
@@ -21,13 +24,13 @@ from orchestrator.settings import Settings
 JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
 SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
-SERVED_S: Final = 2.0  # how long the list of running workers is cached
-STARTS_MAX: Final = 5  # of a step that never ends, before its job is stopped
+SERVED_S: Final = 2.0  # how long to believe who is at work
+STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
 _log: Final = EventLog(__name__)
 
 
 def claim_of(message: Sequence[object]) -> Claim:
-    """Return the claim that a message names. Raises ValueError if it names none: others may send messages, too."""
+    """Return the claim that a message names. Raises ValueError for what is none: anybody at the broker may send."""
     match message:
         case (str(step), str(job_id), None, str(chunk_id), int(token)) if chunk_id.startswith(f"{job_id}/"):
             unit, steps = Unit(job_id=JobId(job_id), chunk_id=ChunkId(chunk_id)), CHUNK_STEPS
@@ -44,45 +47,50 @@ def claim_of(message: Sequence[object]) -> Claim:
 
 @dataclass(slots=True)
 class FleetProcess:
-    """A process of the fleet."""
+    """A process at work in the fleet."""
 
     workspace: Workspace
     settings: Settings
     queues: Queues
+    heartbeat: Heartbeat
+    stopping: threading.Event = field(default_factory=threading.Event)  # steps end at their next checkpoint
     _served: frozenset[Queue] = frozenset()
     _served_until: float = 0.0
     _left: deque[Claim] = field(default_factory=deque)
 
     def perform(self, claim: Claim) -> None:
-        """Take the claim over for the length of a step, and run it.
+        """Take the claim over for as long as the step takes, and run it.
 
-        Raises LeaseLost at once if the message is stale, doubled or forged: its token is not the ledger's.
+        Raises LeaseLost at once where the message is stale, doubled or forged: its token is not the ledger's.
         """
         workspace = self.workspace
-        now, lease_s = workspace.clock.now(), self.settings.lease_s
-        starts = workspace.fleet.step_started(claim, now=now, lease_s=lease_s, draw=workspace.clock.draw())
+        now, lease_s, draw = workspace.clock.now(), self.settings.lease_s, workspace.clock.draw()
+        starts = workspace.fleet.step_started(claim, now=now, lease_s=lease_s, draw=draw)
         if starts > STARTS_MAX:
             self._never_ended(claim, starts - 1)
             return
+        self.heartbeat.add(claim, since=now, lease_s=lease_s * (1 + draw * (starts - 1)))
         try:
-            workspace.perform(claim)
+            workspace.perform(claim, partial(self.heartbeat.check, claim, self.stopping))
         except LeaseLost:
             raise
         except LedgerError:
             self._left.append(claim)
             raise
+        finally:
+            self.heartbeat.remove(claim)
 
     def _never_ended(self, claim: Claim, times: int) -> None:
-        """Stop the job of a step that has ended every worker that ran it, before it ends the next one."""
+        """Stop the job of a step that has killed every worker that took it: the next one must not be killed, too."""
         words = (
             f"{claim.step.value} of {claim.unit} was started {times} times and never ended: "
-            "each time its worker was killed (out of memory?) or hung"
+            "each time its worker was killed (out of memory?) or lost the ledger"
         )
         _log.error(STEP_FAILED, **claim.fields, error=words)
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
-        """Send messages for due work, if the ledger and the broker can be reached; the next tick tries again."""
+        """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
         try:
             self._give_back()
             hand_out(self.workspace.ledger, self.workspace.clock, self.queues, self._queues_served())
@@ -92,7 +100,7 @@ class FleetProcess:
             _log.warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
-        """Release claims whose step ended while the ledger was unreachable: their leases need not run out."""
+        """Give back the claims of steps that ended while the ledger was away, so that nobody waits for their leases."""
         with suppress(IndexError):  # other threads do the same
             while True:
                 claim = self._left.popleft()
@@ -112,7 +120,7 @@ class FleetProcess:
         return self._served
 
     def note_failure(self, claim: Claim, words: str, *, failures_max: int | None) -> None:
-        """Note in the ledger that a step failed, and stop its job if it keeps failing."""
+        """Note in the ledger that a step failed, and stop its job where it goes on failing."""
         fleet, now = self.workspace.fleet, self.workspace.clock.now()
         try:
             count = fleet.step_failed(claim, words, now=now)
@@ -126,10 +134,10 @@ _PRESENT: list[FleetProcess] = []
 
 
 def this_process() -> FleetProcess:
-    """Return the process of the fleet that this is; `become` sets it."""
+    """Return what this process is in the fleet; `start` has made it so."""
     return _PRESENT[0]
 
 
 def become(process: FleetProcess) -> None:
-    """Make this process one of the fleet."""
+    """Make this process that of the fleet."""
     _PRESENT[:] = [process]

@@ -1,4 +1,4 @@
-"""How a process joins the fleet: its setup is checked, its ledger opened, and its presence announced."""
+"""How a process joins the fleet: its setup is checked, its ledger opened, and it says that it is there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from orchestrator import settings as configuration
 from orchestrator.domain.errors import LedgerAway, OrchestratorError
 from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
 from orchestrator.engine.opening import open_workspace
 from orchestrator.engine.workspace import Workspace
@@ -28,13 +29,13 @@ from orchestrator.fleet.app import app
 from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
-from orchestrator.fleet.process import FleetProcess, become
+from orchestrator.fleet.process import FleetProcess, become, this_process
 from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
 from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
 LEDGER_AGAIN_S: Final = 2.0
-# What Celery imports when a worker is made. Before several are forked from one process, it imports them once for all.
+# What Celery imports when a worker is made: where several are forked from one process, it is to have them before.
 WORKER_PARTS: Final = (
     "celery.apps.worker",
     "celery.concurrency.thread",
@@ -49,9 +50,9 @@ _log: Final = EventLog(__name__)
 
 @contextmanager
 def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings]:
-    """Be a member of the fleet for the length of a block. Raises ConfigError or LedgerError if the setup is refused.
+    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
 
-    An unreachable ledger is waited for up to LEDGER_WAIT_S; an unreachable broker as long as it takes.
+    A ledger that cannot be reached is waited for, for a while; the broker's is waited for as long as it takes.
     """
     settings = configuration.load(os.environ)
     refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
@@ -76,7 +77,8 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     broker = stack.enter_context(closing(Broker(settings.broker_url)))
     stack.enter_context(_lock_of(workspace))
     here, ledger_id = checks.host(), _check(workspace, broker, settings)
-    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app)))
+    heartbeat = stack.enter_context(Heartbeat(workspace.ledger, workspace.clock, settings.lease_s))
+    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app), heartbeat=heartbeat))
     pulse = Pulse(
         workspace=workspace,
         broker=broker,
@@ -100,7 +102,7 @@ def _lock_of(workspace: Workspace) -> Iterator[None]:
 
 
 def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
-    """Refuse a setup that would silently lose work or time; return the ledger's id."""
+    """Refuse what would lose work or time in silence; return the ledger's own name."""
     here, now, place = checks.host(), workspace.clock.now(), place_of(settings.broker_url)
     checks.refuse_skew(workspace.skew_s())
     if workspace.lock is not None:
@@ -109,14 +111,14 @@ def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
     try:
         owner = broker.mark(ledger_id, here)
     except UNREACHABLE as error:
-        say(f"the broker {place} does not answer ({type(error).__name__}); waiting for it")
+        say(f"the broker {place} does not answer ({type(error).__name__}): waiting for it")
     else:
         checks.refuse_other_ledger(place, ledger_id, owner)
     return ledger_id
 
 
 class LoopTurns(bootsteps.StartStopStep):
-    """Notes, from within the worker's loop, that it runs."""
+    """Notes, from within the worker's loop, that it turns."""
 
     requires = ("celery.worker.components:Timer",)
     loop = Loop()
@@ -127,7 +129,7 @@ class LoopTurns(bootsteps.StartStopStep):
         self._entry = parent.timer.call_repeatedly(PULSE_S, self.loop.turn)
 
     def stop(self, _parent: Any) -> None:
-        """Stop noting it."""
+        """Note it no longer."""
         self._entry.cancel()
 
 
@@ -137,7 +139,7 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
     # Celery warns root because a pickled message can run any program; here only JSON is taken.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
     with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
-        worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+        worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
         close_to_strangers(app)
         app.steps["worker"].add(LoopTurns)
         worker = app.Worker(
@@ -165,7 +167,7 @@ def serve_celery_commands() -> None:
 def _celery_worker_joins(instance: Any, **_options: object) -> None:
     queues = [Queue(name) for name in instance.app.amqp.queues.consume_from]
     settings = _join_for_life(Kind.WORKER, queues, LoopTurns.loop)
-    worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+    worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
 
 
 def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
@@ -180,8 +182,9 @@ def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
     return settings
 
 
-def _end_after(limit_s: float) -> None:
-    """End the process if running steps take longer than this: what they did is in the ledger."""
+def _stop(limit_s: float) -> None:
+    """Tell the steps under way to stop, and end the process where one takes longer: what they did is recorded."""
+    this_process().stopping.set()
 
     def end() -> None:
         _log.error(STOP_FORCED, after_s=limit_s)
@@ -193,7 +196,7 @@ def _end_after(limit_s: float) -> None:
 
 
 def preload() -> None:
-    """Import what every worker needs, once for all workers that are forked from this process."""
+    """Import what every worker needs, once for all that are forked from this process."""
     for name in WORKER_PARTS:
         importlib.import_module(name)
 

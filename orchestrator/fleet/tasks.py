@@ -1,10 +1,10 @@
-"""The tasks that messages call: hand out due work, and run one step."""
+"""What the messages call: look for work that is due; run one step of it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.domain.errors import LeaseLost, LedgerError, StorageError, public_message
+from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError, StorageError, public_message
 from orchestrator.domain.model import Claim
 from orchestrator.fleet.app import ADVANCE, TICK, app
 from orchestrator.fleet.process import FleetProcess, claim_of, this_process
@@ -23,7 +23,7 @@ def tick() -> None:
 
 @app.task(name=ADVANCE, Strategy=INTAKE)
 def advance(*message: object) -> None:
-    """Run the step that the message names, then hand out what has become due."""
+    """Run the step that was handed out, and hand out what has become due by it."""
     try:
         claim = claim_of(message)
     except ValueError as error:
@@ -34,10 +34,10 @@ def advance(*message: object) -> None:
 
 
 def _perform(process: FleetProcess, claim: Claim) -> None:
-    """Run a step; whatever it raises is noted in the ledger, and never stops the worker."""
+    """Run a step; whatever it raises is noted in the ledger, where people look, and never stops the worker."""
     try:
         process.perform(claim)
-    except LeaseLost:
+    except (LeaseLost, Interrupted):
         _log.debug(STEP_YIELDED, **claim.fields)
     except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
         _log.warning(LEDGER_LOST, **claim.fields, error=str(error))

@@ -57,7 +57,7 @@ class SqlOverview:
             batches=money["batches"],
             cost_usd=int(money["cost"]) * NANO,
             reserved_usd=int(money["reserved"]) * NANO,
-            possibly_double_paid_usd=int(money["wagered"]) * NANO,
+            possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
             trouble=trouble,
         )
 
@@ -173,5 +173,5 @@ def _money(job_id: JobId) -> sa.Select[Any]:
         _when(A.batch_id.is_not(None), 1, "batches"),
         _sum(A.cost_usd, "cost"),
         _when(sa.and_(live, A.cost_usd.is_(None)), A.reserved_usd, "reserved"),
-        _when(A.state == AttemptState.ABANDONED, A.reserved_usd, "wagered"),
+        _when(A.state == AttemptState.ABANDONED, A.reserved_usd, "possibly_double_paid"),
     ).where(A.job_id == job_id)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import Divided
 from orchestrator.domain.model import ChunkState, Claim
+from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files
 from orchestrator.planner.cost import Costing
 
@@ -26,11 +28,11 @@ def split(
     clock: Clock,
 ) -> None:
     """Replace a chunk by two halves, which are sent in its place."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SPLITTING:
         return
-    assert chunk.request_count > 1
+    if chunk.request_count < 2:
+        raise LedgerError(f"{chunk.id} is to be cut in two and holds {chunk.request_count} requests")
     half = (chunk.request_count + 1) // 2
     drafts = (request_files.LinesDraft(), request_files.LinesDraft())
     keys: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])

@@ -294,6 +294,7 @@ def test_a_closed_port_is_found_out_in_seconds(monkeypatch: pytest.MonkeyPatch) 
     assert time.monotonic() - begun_s < 10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_an_endpoint_that_takes_calls_and_never_answers_is_found_out_in_seconds(
     monkeypatch: pytest.MonkeyPatch,

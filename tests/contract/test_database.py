@@ -48,7 +48,7 @@ from dataclasses import replace
 from pathlib import Path
 from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger.database import open_sqlite
+from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import NOW, a_chunk, an_attempt
 from tests.contract.books import Books
 

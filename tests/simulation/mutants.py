@@ -124,7 +124,7 @@ MUTANTS: Final = tuple(
             {
                 "weather": weather.wagers_are_many,
                 "altered": altered(
-                    (recovery, "_wager", flawed_steps.wager_all),
+                    (recovery, "_resubmit", flawed_steps.wager_all),
                     (attempts, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
                 ),
             },

@@ -49,7 +49,7 @@ CREATE TABLE chunk_shards (
     shard_no BIGINT NOT NULL,
     job_id TEXT NOT NULL,
     row_count BIGINT NOT NULL,
-    dead BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
     PRIMARY KEY (chunk_id, shard_no)
 );
 CREATE INDEX chunk_shards_by_shard ON chunk_shards (job_id, shard_no);
@@ -87,7 +87,7 @@ CREATE TABLE chunks (
     done_count BIGINT NOT NULL,
     failed_count BIGINT NOT NULL,
     succeeded BIGINT NOT NULL,
-    dead BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
     waiting BIGINT NOT NULL,
     resent BIGINT NOT NULL,
     missing BIGINT NOT NULL,
@@ -162,7 +162,7 @@ CREATE TABLE workers (
     id TEXT NOT NULL,
     host TEXT NOT NULL,
     kind TEXT NOT NULL,
-    lanes TEXT NOT NULL,
+    queues TEXT NOT NULL,
     version TEXT NOT NULL,
     pid BIGINT NOT NULL,
     started_at BIGINT NOT NULL,
