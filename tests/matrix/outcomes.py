@@ -5,6 +5,7 @@ python -m tests.matrix.outcomes        writes docs/faults.md anew
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 import zlib
@@ -19,6 +20,8 @@ TABLE: Final = Path(__file__).parent / "outcomes.toml"
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "faults.md"
 SHARE: Final = 6  # of the cells of an endpoint that creates nothing, one in so many is quick
 
+NAMES_A_TIME: Final = frozenset({"429_seconds", "429_date", "429_huge", "503_seconds"})
+WAIT: Final = re.compile(r"not before (\d+ s)")
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {  # names for faults that mostly have the same outcome
     "no connection": ("connection_refused", "tls_not_spoken", "tls_untrusted"),
     "no answer": ("reset_after_read", "closed_after_read", "not_http", "silence", "slow_headers", "endless_interim"),
@@ -97,7 +100,12 @@ def rendered() -> str:
 def _grouped(told: Mapping[str, str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for fault, outcome in told.items():
-        groups.setdefault(outcome, []).append(fault)
+        wait = WAIT.search(outcome) if fault in NAMES_A_TIME else None
+        if wait is None:
+            groups.setdefault(outcome, []).append(fault)
+        else:
+            named = outcome.replace(wait[1], "the time named")
+            groups.setdefault(named, []).append(f"{fault} ({wait[1]})")
     return groups
 
 
