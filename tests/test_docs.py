@@ -14,9 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 import pytest
-import typer
-from typer.core import TyperGroup
 
 import orchestrator
 from orchestrator.api.job import read_job
@@ -99,10 +98,8 @@ def commands() -> list[Any]:
     return [pytest.param(command, id=f"{name_of(path)}: {command[:60]}") for path, command in found]
 
 
-def group() -> TyperGroup:
-    found = typer.main.get_command(main.app)
-    assert isinstance(found, TyperGroup)
-    return found
+def group() -> click.Group:
+    return main.app
 
 
 def default_of(field: Any) -> Any:

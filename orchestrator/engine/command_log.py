@@ -6,7 +6,6 @@ where the ledger is lost as well.
 
 from __future__ import annotations
 
-from orchestrator.batches.submit import write_journal
 from orchestrator.domain.model import BatchId, Chunk, JobId, JobState
 from orchestrator.domain.required import required
 from orchestrator.engine.workspace import Workspace
@@ -34,6 +33,8 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
     """Record how a person resolved the chunk's last create: it made `batch_id`, or nothing (None)."""
+    from orchestrator.batches.submit import write_journal
+
     token, job_files = required(chunk.token, "token"), workspace.context(chunk.job_id).job_files
     if batch_id is None:
         if not job_files.exists(request_files.journal_name(token)):

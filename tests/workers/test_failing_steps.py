@@ -144,7 +144,7 @@ def test_a_step_that_kills_its_worker_again_and_again_is_not_begun_any_more(book
     assert len(performed) == STARTS_MAX
     assert job.state is JobState.STOPPED
     assert job.reason == (
-        f"poll of {a_chunk().id} was begun {STARTS_MAX} times and never came to an end: "
+        f"poll of {a_chunk().id} was started {STARTS_MAX} times and never ended: "
         "each time its worker was killed (out of memory?) or lost the ledger"
     )
     assert failures(books) == [{"step": "poll", "error": job.reason}]
