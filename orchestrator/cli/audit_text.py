@@ -24,7 +24,7 @@ def _lines(audit: Audit) -> Iterator[str]:
     if audit.under_way:
         yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
     yield f"  paid for nothing: {usd(audit.wasted_usd)}"
-    for kind, spent in audit.nothing.items():
+    for kind, spent in audit.waste.items():
         yield f"    {usd(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"
     yield from (f"  note: {note}" for note in audit.notes)
     yield f"  differences: {audit.difference_count:,}"
