@@ -29,7 +29,6 @@ ALLOWED: Final = {
     "orchestrator.engine.command_log: spool.remove(spooled.journal_name(chunk.token))": "a person has said otherwise",
     # the ledger: no job, chunk, attempt or event
     "orchestrator.ledger.workers: sa.delete(workers)": "a process that is gone",
-    "orchestrator.ledger.db.migrations: sa.delete(meta)": "the schema's old number",
     "orchestrator.ledger.admin: sa.delete(table)": "a stand-in for rows that nobody has planned",
     # recovery puts back what the work folder knows of a job, in the same transaction
     "orchestrator.ledger.restore: sa.delete(chunk_shards)": "made anew from the work folder",

@@ -190,10 +190,9 @@ class SqlAdmin:
         """
         with self._database.write() as tx:
             _job(tx, job_id)
-            marked = (attempts.c.job_id == job_id, attempts.c.key_mark.is_not(None))
-            tx.execute(sa.update(attempts).where(*marked).values(key_mark=key_mark))
+            tx.execute(sa.update(attempts).where(attempts.c.job_id == job_id).values(key_mark=key_mark))
             count = int(tx.execute(_look_now(job_id, now)).rowcount)
-            note(tx, job_id, "job.vouched", "", now, chunks=count)
+            note(tx, job_id, "job.account_confirmed", "", now, chunks=count)
             return count
 
     def jobs(self) -> list[Job]:

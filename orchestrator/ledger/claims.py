@@ -299,10 +299,10 @@ DUE_COUNTS: Final = due_counts()
 
 
 def due_steps_sql(dialect: sa.Dialect) -> str:
-    """Return the query behind the view `due_steps`, as PostgreSQL's SQL: lane, step, units, at the database's time."""
+    """Return the query of the view `due_steps` as PostgreSQL's SQL: queue, step, units, at the database's time."""
     # The time of the statement, not of each row: or no index could be used.
     microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
     counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
     queue = sa.case(*((counts.c.step == step.value, queue.value) for step, queue in QUEUE_OF.items()))
-    query = sa.select(queue.label("lane"), counts.c.step, counts.c.units).where(counts.c.units > 0)
+    query = sa.select(queue.label("queue"), counts.c.step, counts.c.units).where(counts.c.units > 0)
     return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -361,7 +361,7 @@ def test_a_person_may_say_that_a_new_key_is_of_the_same_account(books: Books) ->
     assert count == 1
     assert books.ledger.chunk(chunk.id).key_mark == "key 2"
     assert names(books.claim(Step.RECOVER)) == ["c00000-00000"]
-    assert books.admin.events(JOB)[-1][1].name == "job.vouched"
+    assert books.admin.events(JOB)[-1][1].name == "job.account_confirmed"
 
 
 def test_a_word_for_a_key_says_nothing_of_creates_without_a_mark_or_of_other_jobs(books: Books) -> None:

@@ -95,7 +95,7 @@ def test_reading_does_not_disturb_writing(books: Books) -> None:
 CLAIMANT: Final = """
 import sys
 from orchestrator.domain.model import Step
-from orchestrator.ledger.database import open_ledger
+from orchestrator.ledger.db.database import open_ledger
 from tests.contract.books import Books
 
 database = open_ledger(sys.argv[1])

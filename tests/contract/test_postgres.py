@@ -88,7 +88,7 @@ WITHOUT_DRIVER: Final = """
 import sys
 sys.modules["psycopg"] = None
 from orchestrator.domain.errors import ConfigError
-from orchestrator.ledger.database import open_ledger
+from orchestrator.ledger.db.database import open_ledger
 try:
     open_ledger("postgresql://me@host/database")
 except ConfigError as error:

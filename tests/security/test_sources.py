@@ -66,7 +66,6 @@ RUNS_SQL: Final = frozenset({"execute", "exec_driver_sql", "executescript", "tex
 # Put together from constants of ours and from statements that SQLAlchemy has compiled: no value of a stranger's.
 SQL_OF_OUR_OWN: Final = (
     "f'SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}'",
-    "f'CREATE VIEW due_steps AS {claims.due_steps_sql(connection.dialect)}'",
     "f'PRAGMA busy_timeout={BUSY_S * 1000}'",
 )
 

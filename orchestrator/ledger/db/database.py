@@ -112,7 +112,7 @@ def open_sqlite(path: Path | None) -> Database:
         # To open must not wait for the one who writes: people ask how a job is doing while a worker hangs.
         with database.read() as connection:
             present = migrations.present_schema(connection)
-        if present != len(migrations.MIGRATIONS):
+        if present != migrations.SCHEMA:
             with database.write() as transaction:
                 migrations.migrate(transaction)
     except LedgerError as error:

@@ -39,7 +39,7 @@ _OF_CHUNK: Final = tuple(name for name in _CHUNK if name != "cancel_requested")
 _WRITTEN: Final = (*_OF_CHUNK, "token_sent", *TALLY)
 _VALUES_OF_CHUNK: Final = attrgetter(*_OF_CHUNK, "token")
 _VALUES_OF_TALLY: Final = attrgetter(*TALLY)
-NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version")
+NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version", "starts")
 NEW_CHUNK_SHARD: Final = ("chunk_id", "job_id", "shard_no", "row_count", "failed")
 
 
@@ -51,7 +51,7 @@ def chunk_values(chunk: Chunk) -> dict[str, Any]:
 def new_chunk(change: ChunkAdded, account: str, *, cancel_requested: bool) -> tuple[Any, ...]:
     """Return a new chunk's row, in the order of NEW_CHUNK."""
     chunk = change.chunk
-    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0)
+    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0, 0)
     return (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally), *others)
 
 
@@ -101,7 +101,7 @@ def job_of(row: sa.RowMapping) -> Job:
 def attempt_of(row: sa.RowMapping) -> Attempt:
     """Return the attempt that a row holds."""
     values = {f.name: row[f.name] for f in fields(Attempt)}
-    return Attempt(**values | {"state": AttemptState(row["state"]), "key_mark": row["key_mark"] or ""})
+    return Attempt(**values | {"state": AttemptState(row["state"])})
 
 
 def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
