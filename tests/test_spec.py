@@ -143,7 +143,7 @@ def test_an_answer_is_assumed_as_long_as_it_may_be(body: dict[str, Any] | None, 
 
 TELL: Final = """
 from tests.test_spec import a_function, a_spec
-from orchestrator.spec import render_mark
+from orchestrator.engine.spec import render_mark
 print(a_spec().digest, render_mark(a_function))
 """
 

@@ -165,7 +165,7 @@ class JobHandle:
                     "cost_usd_max": str(attempt.reserved_usd),
                     "reason": chunk.error,
                 }
-                for chunk, attempt in workspace.admin.held(self.job_id)
+                for chunk, attempt in workspace.admin.unresolved(self.job_id)
             ]
 
 
@@ -183,7 +183,7 @@ def await_end(
     while True:
         job = workspace.ledger.job(job_id)
         if progress is not None:
-            progress(job, workspace.overview.totals(job_id))
+            progress(job, workspace.ledger.totals(job_id))
         if job.state in ENDED or needs_person(workspace, job_id):
             return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
@@ -209,13 +209,13 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
         raise JobStopped(f"job {job_id} is stopped: {job.reason}")
     if stop is not None and stop.is_set():
         raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
-    held = workspace.admin.held(job_id)
+    held = workspace.admin.unresolved(job_id)
     if held:
         raise JobUnresolved(
             f"job {job_id}: chunks held: {len(held)}, because only a person can find out about their batches: "
             f"see `orchestrator resolve {job_id}`"
         )
-    crowd = at_capacity(workspace, job, workspace.overview.totals(job_id))
+    crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
             f"job {job_id}: the account may have {job.policy.batches_in_flight_max} batches in flight "
@@ -234,7 +234,7 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         job_id=job_id,
         state=job.state,
         reason=job.reason,
-        totals=workspace.overview.totals(job_id),
+        totals=workspace.ledger.totals(job_id),
         pause_reason=workspace.admin.pause_reason(job.account, now=now),
         workers_alive=kinds.count(Kind.WORKER),
         beats_alive=kinds.count(Kind.BEAT),

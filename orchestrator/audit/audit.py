@@ -34,7 +34,7 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     tools = workspace.tools(job_id)
     reading = replace(tools, connect=keyless)  # what is parsed needs to know the provider, not its key
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
-    folder = Folder(job_files=tools.job_files, has_records=bool(tools.job_files.names(records.ORDERS)))
+    folder = Folder(job_files=tools.job_files, has_records=bool(tools.job_files.names(records.COMMANDS)))
     if not folder.has_records:
         audit.notes.append("the job was opened by an older version, which kept no records: less can be compared")
     asker = Asker(audit, _asked(audit, tools), deep, tools.job_files)
@@ -75,10 +75,10 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, tools: JobContex
     if job.state not in ENDED or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1
         return
-    check_output(audit, job, workspace.overview.totals(job.id), published, deep=audit.deep)
+    check_output(audit, job, workspace.ledger.totals(job.id), published, deep=audit.deep)
     if not audit.deep:
         return
-    for shard in workspace.overview.shards(job.id):
+    for shard in workspace.ledger.shards(job.id):
         if shard.state is ShardState.FINISHED:
             with damage(audit, f"shard {shard.shard_no}", "output, made anew"):
-                check_rows(audit, job, shard, workspace.overview, published)
+                check_rows(audit, job, shard, workspace.ledger, published)

@@ -29,7 +29,7 @@ from orchestrator.storage.digests import digest_of
 if TYPE_CHECKING:
     from orchestrator.domain.model import Job, Shard
     from orchestrator.domain.progress import Totals
-    from orchestrator.ports import Contribution, JobFiles, Overview
+    from orchestrator.ports import Contribution, JobFiles, Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +88,9 @@ def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles,
         audit.same(name, "rows in the manifest", ledger=part["rows"], archive=pq.read_metadata(file).num_rows)
 
 
-def check_rows(audit: Audit, job: Job, shard: Shard, overview: Overview, published: Published) -> None:
+def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:
     """Make a shard's output anew from its parts, and compare it row by row with what was published."""
-    contributions = overview.contributions(job.id, shard.shard_no)
+    contributions = ledger.contributions(job.id, shard.shard_no)
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
     with ExitStack() as stack:

@@ -28,8 +28,7 @@ TRIES_MAX: Final = 8
 
 def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
     """Cancel a chunk."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(claim.chunk_id)
     changes: list[Change] = []
     if chunk.state in UNSENT:
         changes = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, CancelledUnsent()), due_at=None)]

@@ -30,8 +30,7 @@ REFUSED: Final = "refused"  # kept as the error's code while the provider refuse
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
     """Record the batch's progress or its end, and when to ask again."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(claim.chunk_id)
     if chunk.state is not ChunkState.SUBMITTED:
         return
     assert chunk.batch_id is not None

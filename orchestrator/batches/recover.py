@@ -13,7 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import POLL_FIRST_S, read_journal, submission_of, write_journal
+from orchestrator.batches.submit import POLL_FIRST_S, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import (
@@ -43,10 +43,10 @@ from orchestrator.domain.recovery import (
     Repeat,
     Wait,
 )
-from orchestrator.job_files import records
+from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
+    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
 # How far our clock may have been ahead of the provider's when the create was begun: whoever looks back too little finds
 # nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
@@ -59,19 +59,16 @@ LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED})
 
 
-def recover(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
-) -> None:
+def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Move a chunk in doubt one step nearer to knowing."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(claim.chunk_id)
     if chunk.state not in RECOVERABLE:
         return
     assert chunk.token is not None
     job = ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
-        decision = _decide(chunk, job, overview=overview, job_files=job_files, provider=provider, clock=clock)
+        decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
         changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
             write_journal(job_files, chunk.token, decision.batch_id)
@@ -80,7 +77,7 @@ def recover(
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
-        records.drop_intent(job_files, chunk.token)
+        drop_intent(job_files, chunk.token)
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
@@ -98,7 +95,7 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 
 
 def _decide(
-    chunk: Chunk, job: Job, *, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
+    chunk: Chunk, job: Job, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
     assert chunk.token is not None and chunk.sent_at is not None
     traits, listed = provider.traits, list[BatchId]()
@@ -112,7 +109,7 @@ def _decide(
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
     possibly_double_paid_usd = (
-        overview.totals(job.id).possibly_double_paid_usd if resubmits else Decimal(0)
+        ledger.totals(job.id).possibly_double_paid_usd if resubmits else Decimal(0)
     )  # reads all of the job's chunks
     evidence = Evidence(
         now=asked_at,

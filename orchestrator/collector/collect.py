@@ -47,7 +47,6 @@ class ResultsShort(Unavailable):
 class Collecting:
     """What results are read with."""
 
-    reader: request_files.RowReader
     job_digest: str
     price: Price | None
     keep_raw: bool = False
@@ -57,8 +56,7 @@ def collect(
     claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, collecting: Collecting, clock: Clock
 ) -> None:
     """Collect an ended batch, or come back later for what is not there yet."""
-    assert claim.unit.chunk_id is not None
-    chunk = ledger.chunk(claim.unit.chunk_id)
+    chunk = ledger.chunk(claim.chunk_id)
     if chunk.state is not ChunkState.ENDED:
         return
     job = ledger.job(chunk.job_id)
@@ -171,7 +169,7 @@ def _settle(
 ) -> list[Change]:
     """Read the archive, write the part, and return what the ledger must know."""
     assert chunk.token is not None and chunk.batch_id is not None
-    expected = collecting.reader.keys(job_files, chunk)
+    expected = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
     _quarantine(

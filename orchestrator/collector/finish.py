@@ -25,7 +25,7 @@ from orchestrator.job_files.result_parts import PartCursor
 from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Overview, Source
+    from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
 
@@ -43,21 +43,16 @@ class Finishing:
     folder: str
 
 
-def finish(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, finishing: Finishing, clock: Clock
-) -> None:
+def finish(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
     """Write the shard's output parts that are not there yet."""
-    assert claim.unit.shard_no is not None
     job = ledger.job(claim.unit.job_id)
-    shard = ledger.shard(job.id, claim.unit.shard_no)
+    shard = ledger.shard(job.id, claim.shard_no)
     if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
         return
     if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
         return
     try:
-        _finish(
-            claim, job, shard, ledger=ledger, overview=overview, job_files=job_files, finishing=finishing, clock=clock
-        )
+        _finish(claim, job, shard, ledger=ledger, job_files=job_files, finishing=finishing, clock=clock)
     except (DatasetError, OutputError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
@@ -85,7 +80,6 @@ def _finish(
     shard: Shard,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
@@ -96,7 +90,7 @@ def _finish(
             "put the original back and run again; the results so far are kept"
         )
     slices, renewal = slice_count(shard.row_count, finishing.slice_rows), Renewal(claim, ledger, clock)
-    contributions = overview.contributions(job.id, shard.shard_no)
+    contributions = ledger.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
     with ExitStack() as stack:
         join = Join(

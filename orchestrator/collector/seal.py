@@ -20,21 +20,21 @@ from orchestrator.domain.model import Claim, Job, JobState, Step
 from orchestrator.domain.progress import Totals
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview
+    from orchestrator.ports import Clock, JobFiles, Ledger
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 
 
-def seal(claim: Claim, *, ledger: Ledger, overview: Overview, finishing: Finishing, clock: Clock) -> None:
+def seal(claim: Claim, *, ledger: Ledger, finishing: Finishing, clock: Clock) -> None:
     """Publish the job's output, or stop the job where it would not be what it claims to be."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.SEAL:
         return
-    totals = overview.totals(job.id)
+    totals = ledger.totals(job.id)
     try:
         _check_row_counts(totals)
-        manifest = _manifest(job, totals, overview=overview, finishing=finishing)
+        manifest = _manifest(job, totals, ledger=ledger, finishing=finishing)
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
@@ -58,10 +58,10 @@ def _check_row_counts(totals: Totals) -> None:
         )
 
 
-def _manifest(job: Job, totals: Totals, *, overview: Overview, finishing: Finishing) -> dict[str, Any]:
+def _manifest(job: Job, totals: Totals, *, ledger: Ledger, finishing: Finishing) -> dict[str, Any]:
     parts, rows = [], 0
     folder = revision_folder(finishing.folder, job.revision)
-    for shard in overview.shards(job.id):
+    for shard in ledger.shards(job.id):
         slices = slice_count(shard.row_count, finishing.slice_rows)
         for slice_no in range(slices):
             described = _describe(finishing.output, part_file(folder, shard.shard_no, slice_no, slices))

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.policy import Policy
 
 JobId = NewType("JobId", str)
@@ -232,3 +233,17 @@ class Claim:
     unit: Unit
     step: Step
     token: int
+
+    @property
+    def chunk_id(self) -> ChunkId:
+        """The chunk that the step moves. Raises LedgerError for a step of another kind of unit."""
+        if self.unit.chunk_id is None:
+            raise LedgerError(f"step {self.step} was claimed for {self.unit}, which is no chunk")
+        return self.unit.chunk_id
+
+    @property
+    def shard_no(self) -> int:
+        """The shard that the step moves. Raises LedgerError for a step of another kind of unit."""
+        if self.unit.shard_no is None:
+            raise LedgerError(f"step {self.step} was claimed for {self.unit}, which is no shard")
+        return self.unit.shard_no

@@ -16,7 +16,7 @@ UNSENT: Final = (ChunkState.PLANNED, ChunkState.UPLOADED)
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
     """Say whether the job can only go on once a person has done something."""
-    totals, job = workspace.overview.totals(job_id), workspace.ledger.job(job_id)
+    totals, job = workspace.ledger.totals(job_id), workspace.ledger.job(job_id)
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
         return True  # whatever is planned yet: nothing can be sent
     if totals.live_chunks == 0 or totals.shards_planning:

@@ -1,24 +1,24 @@
-"""What people ask of a job and say of its creates, kept in the work folder beside the ledger.
+"""Records, in the work folder, of what people command: how a job is to run, and what became of unresolved creates.
 
-Rule: it is kept right after the ledger has it. A crash between the two loses nothing but what a person must say again,
-and only where the ledger is lost as well.
+Rule: a record is written right after the ledger has the command. A crash between the two loses nothing unless the
+ledger is lost as well; then the person must give the command again.
 """
 
 from __future__ import annotations
 
-from orchestrator.batches.submit import write_journal
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import BatchId, Chunk, JobId, JobState
 from orchestrator.engine.workspace import Workspace
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal, records
 from orchestrator.ledger.db import rows
 
 CANCELLED = frozenset({JobState.CANCELLING, JobState.CANCELLED})
 
 
 def record_command(workspace: Workspace, job_id: JobId) -> None:
-    """Keep how the job is to be run now: its spec, its policy, its revision, whether it is cancelled."""
+    """Record how the job is to run from now on: its spec, policy, revision, and whether it is cancelled."""
     job = workspace.ledger.job(job_id)
-    order = records.Command(
+    command = records.Command(
         spec=job.spec,
         policy=rows.policy_text(job.policy),
         rounds_max=job.rounds_max,
@@ -27,19 +27,16 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         is_cancelled=job.state in CANCELLED,
     )
     records.record_command(
-        workspace.tools(job_id).job_files, order, at=workspace.clock.now(), mark=workspace.clock.token()
+        workspace.tools(job_id).job_files, command, at=workspace.clock.now(), mark=workspace.clock.token()
     )
 
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
-    """Keep what a person said became of the chunk's last create."""
-    assert chunk.token is not None
+    """Record what a person decided about the chunk's last create: it made `batch_id`, or (None) nothing."""
+    if chunk.token is None:
+        raise LedgerError(f"chunk {chunk.id} was never sent: there is nothing to resolve")
     job_files = workspace.tools(chunk.job_id).job_files
-    if batch_id is None:
-        if not job_files.exists(request_files.journal_name(chunk.token)):
-            records.drop_intent(job_files, chunk.token)
-    else:
-        job_files.remove(
-            request_files.journal_name(chunk.token)
-        )  # it may name a batch that the provider no longer knows
-        write_journal(job_files, chunk.token, batch_id)
+    if batch_id is not None:
+        create_journal.replace_journal(job_files, chunk.token, batch_id)
+    elif not job_files.exists(create_journal.journal_name(chunk.token)):
+        create_journal.drop_intent(job_files, chunk.token)

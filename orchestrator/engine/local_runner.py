@@ -156,7 +156,7 @@ class LocalRunner:
                 self._hand_out(pools)
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(job, self.workspace.overview.totals(self.job_id))
+                progress(job, self.workspace.ledger.totals(self.job_id))
             if not self._running and (
                 stopping or (looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id))
             ):
@@ -166,7 +166,7 @@ class LocalRunner:
         if failure is not None:
             raise failure
         if progress is not None:
-            progress(job, self.workspace.overview.totals(self.job_id))
+            progress(job, self.workspace.ledger.totals(self.job_id))
         return self.workspace.ledger.job(self.job_id)
 
     def _hand_out(self, pools: Sequence[_Pool]) -> None:

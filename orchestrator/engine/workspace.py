@@ -31,10 +31,8 @@ from orchestrator.engine.spec import Spec
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
-from orchestrator.ledger.restore import SqlRestore
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.retry import Gathering, retry
@@ -74,19 +72,9 @@ class Workspace:
         return SqlWorkers(self.database)
 
     @property
-    def overview(self) -> SqlOverview:
-        """The ledger, for sums."""
-        return SqlOverview(self.database)
-
-    @property
     def snapshot(self) -> SqlSnapshot:
-        """The ledger, for who reads it whole."""
+        """The ledger, for reading and writing back whole jobs."""
         return SqlSnapshot(self.database)
-
-    @property
-    def restore(self) -> SqlRestore:
-        """The ledger, for who writes a lost job back."""
-        return SqlRestore(self.database)
 
     @property
     def admin(self) -> SqlAdmin:
@@ -178,7 +166,7 @@ class StepContext:
 
     def __getattr__(self, name: str) -> Any:
         """Return what does not depend on the policy: the workbench's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "overview", "clock") else self.tools
+        owner = self.workspace if name in ("ledger", "clock") else self.tools
         return getattr(owner, name)
 
     @property
@@ -189,7 +177,7 @@ class StepContext:
     @property
     def gathering(self) -> Gathering:
         """What retry chunks are made with."""
-        return Gathering(limits=limits_of(self.policy), costing=self.tools.costing, reader=self.tools.reader)
+        return Gathering(limits=limits_of(self.policy), costing=self.tools.costing)
 
 
 def version() -> str:
@@ -199,15 +187,15 @@ def version() -> str:
 
 # Each step, and the names of what it takes; `StepContext` has them all.
 _STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
-    Step.PLAN: (plan, ("ledger", "overview", "job_files", "planning", "clock")),
-    Step.SUBMIT: (submit, ("ledger", "overview", "job_files", "provider", "clock")),
-    Step.RECOVER: (recover, ("ledger", "overview", "job_files", "provider", "clock")),
+    Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
+    Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),
+    Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
     Step.POLL: (poll, ("ledger", "provider", "clock")),
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
     Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock")),
-    Step.SPLIT: (split, ("ledger", "job_files", "costing", "reader", "clock")),
-    Step.REVIEW: (review, ("ledger", "overview", "clock")),
-    Step.RETRY: (retry, ("ledger", "overview", "job_files", "gathering", "clock")),
-    Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock")),
-    Step.SEAL: (seal, ("ledger", "overview", "finishing", "clock")),
+    Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
+    Step.REVIEW: (review, ("ledger", "clock")),
+    Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
+    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock")),
+    Step.SEAL: (seal, ("ledger", "finishing", "clock")),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
@@ -64,11 +65,13 @@ class SqlAdmin:
             if not add_new(tx, jobs, rows.job_values(job) | {"created_at": now, "due_at": now}):
                 known = _job(tx, job.id)
                 more = job.policy.attempts_max - known.policy.attempts_max
-                present = replace(known, policy=job.policy, spec=job.spec, rounds_max=known.rounds_max + more)
+                # The same job, but perhaps at another place, at another price, or opened by another version.
+                spec = codec.keep_unknown(known.spec, job.spec)
+                present = replace(known, policy=job.policy, spec=spec, rounds_max=known.rounds_max + more)
                 values = {
                     "policy": rows.policy_text(job.policy),
                     "rounds_max": present.rounds_max,
-                    "spec": job.spec,  # the same job, but perhaps at another place, at another price
+                    "spec": spec,
                 }
                 tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
                 return written(present)
@@ -201,7 +204,7 @@ class SqlAdmin:
             found = connection.execute(sa.select(jobs).order_by(J.created_at.desc(), J.id)).mappings()
             return [rows.job_of(row) for row in found]
 
-    def held(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
+    def unresolved(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
         """Return the chunks that wait for a person, each with the create nobody has an answer to."""
         query = (
             sa.select(chunks, attempts)

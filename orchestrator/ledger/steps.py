@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,10 +28,11 @@ from orchestrator.domain.changes import (
     RowsSettled,
     ShardMoved,
 )
-from orchestrator.domain.errors import LeaseLost, LedgerError
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
 from orchestrator.domain.model import (
     TERMINAL,
     AttemptState,
+    AttemptToken,
     Chunk,
     ChunkId,
     ChunkState,
@@ -42,26 +44,30 @@ from orchestrator.domain.model import (
     Step,
     Unit,
 )
-from orchestrator.ledger import claims
-from orchestrator.ledger.attempts import close_attempt, open_attempt
-from orchestrator.ledger.bulk import insert_rows
+from orchestrator.domain.progress import Outlook, Totals
+from orchestrator.ledger import claims, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import accounts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import NANO, accounts, attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
+    ADD_FAILED,
     CALL_JOB,
-    DIE,
+    CLOSE,
     LEASE,
     LET_GO,
     READ,
     SETTLE,
-    STILL_UNRESOLVED,
+    STILL_CLAIMED,
     SWAP,
+    insert_rows,
     keys_of,
 )
 from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
+from orchestrator.ports import Contribution
+
+A = attempts.c
 
 
 class SqlLedger:
@@ -97,7 +103,7 @@ class SqlLedger:
         with self._database.write() as tx:
             _lock(tx, claim.unit, changes)
             if keep:
-                _one(tx, STILL_UNRESOLVED[table.name], bound, claim.unit)
+                _one(tx, STILL_CLAIMED[table.name], bound, claim.unit)
             else:
                 _one(tx, LET_GO[table.name], bound, claim.unit)
             added = list[ChunkAdded]()
@@ -122,6 +128,41 @@ class SqlLedger:
         """Return the chunk."""
         unit = Unit(job_id=JobId(chunk_id.rpartition("/")[0]), chunk_id=chunk_id)
         return rows.chunk_of(self._read(unit, chunk_id))
+
+    def totals(self, job_id: JobId) -> Totals:
+        """Return the job in numbers."""
+        with self._database.read() as connection:
+            return totals.totals(connection, job_id)
+
+    def outlook(self, job_id: JobId) -> Outlook:
+        """Return what the job's next step hangs on."""
+        with self._database.read() as connection:
+            return totals.outlook(connection, job_id)
+
+    def backlog(self, job_id: JobId) -> int:
+        """Return how many chunks are planned and not yet sent."""
+        with self._database.read() as connection:
+            return claims.backlog(connection, job_id)
+
+    def ever_created(self, job_id: JobId) -> bool:
+        """Say whether the provider ever accepted a batch of this job."""
+        with self._database.read() as connection:
+            return totals.ever_created(connection, job_id)
+
+    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
+        """Return the ended chunks with rows of this shard."""
+        with self._database.read() as connection:
+            return totals.contributions(connection, job_id, shard_no)
+
+    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return ended chunks with rows to be sent again."""
+        with self._database.read() as connection:
+            return totals.waiting(connection, job_id, limit)
+
+    def shards(self, job_id: JobId) -> list[Shard]:
+        """Return all shards, in order."""
+        with self._database.read() as connection:
+            return totals.shards_of(connection, job_id)
 
     def _read(self, unit: Unit, name: str) -> sa.RowMapping:
         table, keys = keys_of(unit)
@@ -168,9 +209,9 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case JobMoved():
             _move_job(tx, change, now)
         case AttemptOpened():
-            open_attempt(tx, job_id, change)
+            _open_attempt(tx, job_id, change)
         case AttemptClosed():
-            close_attempt(tx, job_id, change)
+            _close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
         case AccountPaused(account=account, until=until, reason=reason):
@@ -189,6 +230,53 @@ def _concerns_job(change: Change) -> bool:
     if isinstance(change, ChunkMoved):
         return change.after.state in TERMINAL or change.after.state is ChunkState.UNRESOLVED
     return isinstance(change, RowsSettled | ShardMoved)
+
+
+def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
+def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
+    """Return the job's committed money: settled, or reserved while it may still be charged."""
+    counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
+    query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
+    return int(tx.execute(query).scalar_one()) * NANO
+
+
+def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
+    """Enter the intent to create. Raises BudgetExhausted."""
+    attempt = change.attempt
+    if change.budget_usd is not None:
+        present = _spent_usd(tx, job_id)
+        if present + attempt.reserved_usd > change.budget_usd:
+            raise BudgetExhausted(
+                f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
+                f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
+            )
+    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
+
+
+def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
+    """Write what became of a create. Raises LeaseLost: nobody opened it, or its wager is not to be had any more."""
+    if change.state is AttemptState.ABANDONED:
+        _refuse_beyond_duplicate_budget(tx, job_id, change.token)
+    values: dict[str, Any] = {"state": change.state}
+    if change.batch_id is not None:
+        values["batch_id"] = change.batch_id
+    if change.cost_usd is not None:
+        values["cost_usd"] = change.cost_usd
+    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
+        raise LeaseLost(f"{change.token}: there is no such attempt")
+
+
+def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
+    """Raise LeaseLost where this wager fitted `max_duplicate_usd` when it was decided on, and no longer does."""
+    policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
+    possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
+    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
+    if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
+        raise LeaseLost(f"job {job_id}: others have used up what may be paid twice, {policy.max_duplicate_usd} USD")
 
 
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
@@ -267,7 +355,7 @@ def settle(
     for shard_no, count in sorted(by_shard.items()):
         tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
     for shard_no, count in sorted(failed.items()):
-        tx.execute(DIE, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
+        tx.execute(ADD_FAILED, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:

@@ -10,11 +10,11 @@ import pytest
 from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
 from orchestrator.batches.recover import recover
-from orchestrator.batches.submit import write_journal
 from orchestrator.domain.batch import Listed, Traits
 from orchestrator.domain.errors import Gone, ProviderError, Unavailable
 from orchestrator.domain.model import Chunk, ChunkState, Step
 from orchestrator.domain.recovery import OTHER_KEY, Recovery
+from orchestrator.job_files.create_journal import write_journal
 from tests.batches.stage import BATCH, FILE, TOKEN, Stage
 from tests.builders import ACCOUNT, NOW, after
 
@@ -44,7 +44,6 @@ def look(stage: Stage, before: Chunk) -> Chunk:
     recover(
         stage.claim(before),
         ledger=books.ledger,
-        overview=books.overview,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,

@@ -57,9 +57,7 @@ def finished(books: Books, *, planned_rows: int) -> MemorySpool:
         folder="output",
     )
     clock = VirtualClock(random.Random(1))
-    finish(
-        claim, ledger=books.ledger, overview=books.overview, job_files=MemorySpool(), finishing=finishing, clock=clock
-    )
+    finish(claim, ledger=books.ledger, job_files=MemorySpool(), finishing=finishing, clock=clock)
     return output
 
 

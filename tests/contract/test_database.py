@@ -119,7 +119,7 @@ def test_damage_in_the_middle_is_an_error_when_it_is_read(tmp_path: Path) -> Non
     path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
 
     with pytest.raises(LedgerError):
-        Books(open_sqlite(path)).overview.shards(JOB)
+        Books(open_sqlite(path)).ledger.shards(JOB)
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Path) -> None:

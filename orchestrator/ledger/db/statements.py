@@ -5,6 +5,8 @@ A unit is found by its keys, bound as `the_<key>`; what is written is given as p
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -32,7 +34,7 @@ SWAP: Final = {
     for table in _UNITS
 }
 # Whether this counts a row says whether the claim still stands. Whoever records has come through.
-STILL_UNRESOLVED: Final = {
+STILL_CLAIMED: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
     for table in _UNITS
 }
@@ -81,7 +83,7 @@ CALL_JOB: Final = (
 SETTLE: Final = (
     sa.update(shards).where(*_keys(shards)).values(settled_count=shards.c.settled_count + sa.bindparam("more"))
 )
-DIE: Final = (
+ADD_FAILED: Final = (
     sa.update(chunk_shards).where(*_keys(chunk_shards)).values(failed=chunk_shards.c.failed + sa.bindparam("more"))
 )
 CLOSE: Final = sa.update(attempts).where(*_keys(attempts))
@@ -95,3 +97,38 @@ def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
     if unit.shard_no is not None:
         return shards, {"the_job_id": unit.job_id, "the_shard_no": unit.shard_no}
     return jobs, {"the_id": unit.job_id}
+
+
+def insert_rows(tx: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert many rows at once, without what SQLAlchemy does for each row and each value of it.
+
+    Times and amounts are converted by the types of their columns, as anywhere else; every value is a parameter.
+
+    Args:
+        columns: the order in which each row's values stand; columns that are not named stay NULL.
+    """
+    converted = [
+        (position, column.type)
+        for position, column in enumerate(table.c[name] for name in columns)
+        if isinstance(column.type, sa.types.TypeDecorator)
+    ]
+    values = [_converted(row, converted, tx.dialect) for row in rows]
+    if values:
+        tx.exec_driver_sql(_statement(table, columns, tx.dialect), values)
+
+
+def _converted(
+    row: Sequence[Any], converted: Sequence[tuple[int, sa.types.TypeDecorator[Any]]], dialect: sa.Dialect
+) -> tuple[Any, ...]:
+    values = list(row)
+    for position, kind in converted:
+        if values[position] is not None:
+            values[position] = kind.process_bind_param(values[position], dialect)
+    return tuple(values)
+
+
+@lru_cache(maxsize=16)  # for each open database two tables
+def _statement(table: sa.Table, columns: tuple[str, ...], dialect: sa.Dialect) -> str:
+    names = ", ".join(map(dialect.identifier_preparer.quote, columns))
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(columns))})"  # noqa: S608 - names only
