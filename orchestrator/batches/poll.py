@@ -15,7 +15,7 @@ from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
-from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
+from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
 
@@ -75,11 +75,15 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
     now = clock.now()
     if isinstance(error, Gone) and _age_s(chunk, clock) > UNKNOWN_S_MAX:
         # It may have run and been charged: never sent again without a person's word.
-        held = lifecycle.advance(chunk, PutOnHold(f"the provider no longer knows batch {chunk.batch_id}: {error}"))
+        held = lifecycle.advance(
+            chunk, BecameUnresolved(f"the provider no longer knows batch {chunk.batch_id}: {error}")
+        )
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
     tries, refused = retry.refused_tries(error, tries=chunk.tries, were_refusals=chunk.error_code == REFUSED)
     if refused and tries >= retry.REFUSALS_MAX:
-        held = lifecycle.advance(chunk, PutOnHold(f"the provider does not say how batch {chunk.batch_id} is: {error}"))
+        held = lifecycle.advance(
+            chunk, BecameUnresolved(f"the provider does not say how batch {chunk.batch_id} is: {error}")
+        )
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
     later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
@@ -100,7 +104,7 @@ def _hold_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
     """Hold a batch that only another key's account does not know: it goes on by itself when its own key is back."""
     words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
-    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(words, OTHER_KEY)), due_at=due_at)
+    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(words, OTHER_KEY)), due_at=due_at)
 
 
 def _age_s(chunk: Chunk, clock: Clock) -> float:

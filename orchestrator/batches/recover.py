@@ -24,7 +24,7 @@ from orchestrator.domain.errors import (
     TooLarge,
     TransientError,
 )
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, KeyReturned, ProvedAbsent, PutOnHold
+from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, KeyReturned, ProvedAbsent
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
@@ -161,15 +161,15 @@ def _act(
             absent = lifecycle.advance(chunk, ProvedAbsent())
             return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=chunk.token, state=state)]
         case NeedsPerson(reason):
-            return [_hold(chunk, PutOnHold(reason), clock)]
+            return [_hold(chunk, BecameUnresolved(reason), clock)]
         case NeedsKey():
             words = recovery.other_key_words("the create, whose answer was lost, was sent", account)
-            return [_hold(chunk, PutOnHold(words, recovery.OTHER_KEY), clock)]
+            return [_hold(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
         case Reopen():
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, KeyReturned()), due_at=now)]
 
 
-def _hold(chunk: Chunk, event: PutOnHold, clock: Clock) -> ChunkMoved:
+def _hold(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:
     # Looked at again from time to time: the answer may yet turn up in the journal, or the right key come back.
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
@@ -183,7 +183,7 @@ def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clo
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
-            return [_hold(chunk, PutOnHold(reason), clock)]
+            return [_hold(chunk, BecameUnresolved(reason), clock)]
         raise
     write_journal(job_files, chunk.token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)

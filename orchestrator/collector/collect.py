@@ -22,7 +22,7 @@ from orchestrator.collector.parse import Quarantined, read_answers
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
-from orchestrator.domain.lifecycle import PutOnHold, ResultsCollected
+from orchestrator.domain.lifecycle import BecameUnresolved, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
@@ -127,7 +127,7 @@ def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
     tries = _failed_before(chunk, type(error)) + 1
     if retry.is_refusal(error) and tries >= retry.REFUSALS_MAX:
         reason = f"the provider does not hand out the results of batch {chunk.batch_id}: {error}"
-        return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(reason)), due_at=None)
+        return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(reason)), due_at=None)
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
     after = replace(chunk, tries=tries, error_code=type(error).__name__, error=str(error))

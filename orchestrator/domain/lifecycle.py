@@ -78,7 +78,7 @@ class ProvedAbsent:
 
 
 @dataclass(frozen=True, slots=True)
-class PutOnHold:
+class BecameUnresolved:
     """It cannot be found out; a person decides."""
 
     error: str
@@ -149,7 +149,7 @@ Event = (
     | FoundTooLarge
     | AnswerLost
     | ProvedAbsent
-    | PutOnHold
+    | BecameUnresolved
     | KeyReturned
     | Fenced
     | BatchEnded
@@ -177,15 +177,15 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.AMBIGUOUS, BatchCreated): S.SUBMITTED,
         (S.AMBIGUOUS, Fenced): S.AMBIGUOUS,
         (S.AMBIGUOUS, ProvedAbsent): S.PLANNED,
-        (S.AMBIGUOUS, PutOnHold): S.UNRESOLVED,
+        (S.AMBIGUOUS, BecameUnresolved): S.UNRESOLVED,
         (S.UNRESOLVED, BatchCreated): S.SUBMITTED,
         (S.UNRESOLVED, ProvedAbsent): S.PLANNED,
         (S.UNRESOLVED, KeyReturned): S.AMBIGUOUS,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
-        (S.SUBMITTED, PutOnHold): S.UNRESOLVED,
+        (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
         (S.ENDED, ResultsCollected): S.COLLECTED,
-        (S.ENDED, PutOnHold): S.UNRESOLVED,
+        (S.ENDED, BecameUnresolved): S.UNRESOLVED,
         (S.SPLITTING, Divided): S.SPLIT,
         (S.SPLITTING, CancelledUnsent): S.CANCELLED,
         (S.SPLITTING, GaveUp): S.FAILED,
@@ -234,11 +234,17 @@ def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) ->
 
 def _without_batch(
     chunk: Chunk,
-    event: SubmissionRefused | FoundTooLarge | AnswerLost | PutOnHold | KeyReturned | BatchRejected | ProvedAbsent,
+    event: SubmissionRefused
+    | FoundTooLarge
+    | AnswerLost
+    | BecameUnresolved
+    | KeyReturned
+    | BatchRejected
+    | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
     error = "" if isinstance(event, ProvedAbsent | KeyReturned) else event.error
-    error_code = event.error_code if isinstance(event, SubmissionRefused | PutOnHold) else chunk.error_code
+    error_code = event.error_code if isinstance(event, SubmissionRefused | BecameUnresolved) else chunk.error_code
     if isinstance(event, KeyReturned):
         error_code = ""
     # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced, and a

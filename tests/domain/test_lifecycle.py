@@ -32,7 +32,7 @@ EVENTS: Final[dict[str, lifecycle.Event]] = {
     "too large": lifecycle.FoundTooLarge("413"),
     "lost": lifecycle.AnswerLost("no answer"),
     "absent": lifecycle.ProvedAbsent(),
-    "unresolved": lifecycle.PutOnHold("nobody can tell", "why"),
+    "unresolved": lifecycle.BecameUnresolved("nobody can tell", "why"),
     "key is back": lifecycle.KeyReturned(),
     "fenced": lifecycle.Fenced(NOW),
     "ended": lifecycle.BatchEnded(Outcome.EXPIRED, "where", "24 hours are over"),
