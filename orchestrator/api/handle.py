@@ -10,22 +10,20 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from orchestrator import settings as configuration
 from orchestrator.api.result import Result, Status, revision_path
 from orchestrator.domain import model
 from orchestrator.domain.errors import LedgerBusy, OrchestratorError
-from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
+from orchestrator.domain.model import ENDED_JOBS, BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
-from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, Progress, alone
+from orchestrator.engine.local_runner import OVER, REPORT_S, LocalRunner, Progress, alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
-
-WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
 class JobStopped(OrchestratorError):
@@ -65,7 +63,7 @@ class JobHandle:
         """Return the result. Raises JobStopped where the job has not ended."""
         with opened_workspace(self.work) as workspace:
             job = workspace.ledger.job(self.job_id)
-            if job.state not in WHOLE:
+            if job.state not in ENDED_JOBS:
                 raise JobStopped(f"job {self.job_id} is {job.state}: it has no result yet")
             return _result(workspace, job)
 
@@ -184,7 +182,7 @@ def await_end(
         job = workspace.ledger.job(job_id)
         if progress is not None:
             progress(job, workspace.ledger.totals(job_id))
-        if job.state in ENDED or needs_person(workspace, job_id):
+        if job.state in OVER or needs_person(workspace, job_id):
             return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
         if left_s <= 0:
@@ -203,7 +201,7 @@ def _runner(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -
 
 def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
     job = workspace.ledger.job(job_id)
-    if job.state in WHOLE:
+    if job.state in ENDED_JOBS:
         return _result(workspace, job)
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason}")

@@ -6,7 +6,6 @@ Rule: it only reads, and may run while others are at work: what is under way is 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from orchestrator.audit.chunk_files import Folder, check_files, damage
 from orchestrator.audit.findings import Audit
@@ -16,7 +15,7 @@ from orchestrator.audit.output import Published, check_output, check_rows
 from orchestrator.audit.provider_list import Asker
 from orchestrator.audit.reparse import check_deep
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.model import Job, JobId, JobState, ShardState
+from orchestrator.domain.model import ENDED_JOBS, Job, JobId, ShardState
 from orchestrator.engine.job_context import JobContext, keyless
 from orchestrator.engine.opening import files_at
 from orchestrator.engine.workspace import Workspace
@@ -24,8 +23,6 @@ from orchestrator.job_files import records
 from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.ports import Provider
 from orchestrator.storage.location import parent_and_name
-
-ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
 
 
 def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
@@ -72,7 +69,7 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, tools: JobContex
         job_digest=tools.spec.digest,
         slice_rows=SLICE_ROWS,
     )
-    if job.state not in ENDED or workspace.ledger.job(job.id) != job:
+    if job.state not in ENDED_JOBS or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1
         return
     check_output(audit, job, workspace.ledger.totals(job.id), published, deep=audit.deep)

@@ -16,13 +16,13 @@ from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import Change, ChunkMoved
 from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError, TransientError
 from orchestrator.domain.lifecycle import CancelledUnsent
-from orchestrator.domain.model import Chunk, ChunkState, Claim
+from orchestrator.domain.model import UNSENT, Chunk, ChunkState, Claim
 from orchestrator.domain.recovery import is_other, other_key_words
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
 
-UNSENT: Final = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING})
+DROPPABLE: Final = UNSENT | {ChunkState.SPLITTING}  # no batch of it exists
 TRIES_MAX: Final = 8
 
 
@@ -30,7 +30,7 @@ def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) ->
     """Cancel a chunk."""
     chunk = ledger.chunk(claim.chunk_id)
     changes: list[Change] = []
-    if chunk.state in UNSENT:
+    if chunk.state in DROPPABLE:
         changes = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, CancelledUnsent()), due_at=None)]
     elif chunk.state is ChunkState.SUBMITTED and not chunk.cancel_sent:
         account = ledger.job(chunk.job_id).account

@@ -25,7 +25,7 @@ from orchestrator.domain.errors import (
     TransientError,
 )
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, KeyReturned, ProvedAbsent
-from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.model import RECOVERABLE, AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
     Absent,
@@ -56,7 +56,6 @@ AGE_PER_WAIT: Final = 16  # what is in doubt for an hour is asked about every fo
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
-RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED})
 
 
 def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:

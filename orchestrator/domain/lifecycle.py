@@ -1,15 +1,12 @@
 """The life of a chunk: every state, every event, and the only moves there are.
 
 Rule 1: a chunk's state changes here and nowhere else.
-Rule 2: no clock, network or disk; what happened arrives as an event.
-Rule 3: a chunk leaves SUBMITTING for PLANNED only on an event that says the create is known not to have happened.
+Rule 2: this module uses no clock, network or disk; what happened arrives as an event.
+Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that says that nothing was created.
 
-    PLANNED --(uploaded)--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
-       ^          |             |   '--lost--> AMBIGUOUS --created--> SUBMITTED      (adopted)
-       '-refused--'             |                 |--absent--> PLANNED              (proved, or a person's word)
-                                |                 '--held--> HELD --created / absent--> as above
-                                |                             '--key is back--> AMBIGUOUS
-                                '--too large--> SPLITTING --divided--> SPLIT
+    PLANNED --begun--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
+
+`TRANSITIONS` holds every move; `docs/glossary.md` shows it as `picture` draws it.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.domain.errors import IllegalTransition
-from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
+from orchestrator.domain.model import TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
 
 S = ChunkState
 
@@ -45,14 +42,14 @@ class SubmissionBegun:
 
 @dataclass(frozen=True, slots=True)
 class BatchCreated:
-    """The provider has the batch: told by its answer, found by asking, or said by a person."""
+    """The provider has the batch: its answer says so, or its list, or a person."""
 
     batch_id: BatchId
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRefused:
-    """Nothing was created, and that is certain; the same chunk may be tried again."""
+    """It is certain that nothing was created; the same chunk may be sent again."""
 
     error_code: str
     error: str
@@ -74,12 +71,12 @@ class AnswerLost:
 
 @dataclass(frozen=True, slots=True)
 class ProvedAbsent:
-    """It is now known, or accepted at a stated price, that this attempt made no batch."""
+    """This attempt made no batch: that is proved, or a person said so, or the policy accepts the possible duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class BecameUnresolved:
-    """It cannot be found out; a person decides."""
+    """Nobody but a person can find out what became of the create, or of the batch; they decide."""
 
     error: str
     error_code: str = ""
@@ -87,12 +84,12 @@ class BecameUnresolved:
 
 @dataclass(frozen=True, slots=True)
 class KeyReturned:
-    """It was held because another account's key was in, and now the key is one that can ask."""
+    """It was unresolved because another account's key was set; the present key can ask the provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """Nothing was there at this time, and a create still travelling can no longer succeed: its input file is gone, or
+    """No batch was found at this time, and a create still on its way can no longer succeed: its input file is gone, or
     too much time has passed.
     """
 
@@ -110,7 +107,7 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class BatchRejected:
-    """The provider took the batch and then refused all of it before any request ran (a full queue)."""
+    """The provider accepted the batch and then refused all of it before any request ran (a full queue)."""
 
     error: str
 
@@ -135,7 +132,7 @@ class CancelledUnsent:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """Nothing more can be tried; its rows are dead letters."""
+    """Nothing more can be tried; its rows have failed."""
 
     error_code: str
     error: str
@@ -193,6 +190,16 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
 )
 
 
+def picture() -> str:
+    """Return the table of moves as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {ChunkState.PLANNED}"]
+    for (state, event), after in TRANSITIONS.items():
+        words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event.__name__)
+        lines.append(f"    {state} --> {after}: {words.strip()}")
+    ends = [f"    {state} --> [*]" for state in ChunkState if state in TERMINAL]
+    return "\n".join([*lines, *ends]) + "\n"
+
+
 def advance(chunk: Chunk, event: Event) -> Chunk:
     """Return `chunk` after `event`; raise IllegalTransition where the table has no such row."""
     state = TRANSITIONS.get((chunk.state, type(event)))
@@ -220,12 +227,12 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
         case Divided():
             return replace(chunk, state=state)
         case GaveUp() | CancelledUnsent():
-            return _buried(chunk, event, state)
+            return _given_up(chunk, event, state)
         case _:
             return _without_batch(chunk, event, state)
 
 
-def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
+def _given_up(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
     failed = Tally(failed=chunk.request_count)
     if isinstance(event, GaveUp):
         return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=failed)
@@ -247,8 +254,8 @@ def _without_batch(
     error_code = event.error_code if isinstance(event, SubmissionRefused | BecameUnresolved) else chunk.error_code
     if isinstance(event, KeyReturned):
         error_code = ""
-    # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced, and a
-    # chunk that is held may be in doubt again.
+    # An input file belongs to one attempt. While the create is ambiguous the file can still be deleted to fence it, and
+    # an unresolved chunk may become ambiguous again.
     is_kept = state is S.AMBIGUOUS or (chunk.state is S.AMBIGUOUS and state is S.UNRESOLVED)
     file_id = chunk.file_id if is_kept else None
     return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)

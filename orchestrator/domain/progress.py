@@ -1,7 +1,7 @@
 """A job as a whole: its numbers, and what it needs next.
 
-Rule: rows in = succeeded + dead before anything is sealed; until then something is always under way, waiting for
-company, or waiting for a person.
+Rule: rows in = succeeded + failed before anything is sealed; until then something is under way, or waits for more
+failed rows to be sent with, or waits for a person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Totals:
     shards_finished: int
     rows: int  # planned so far
     settled: int
-    refused: int  # dead at planning
+    refused: int  # failed at planning: no request could be made
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     succeeded: int = 0
     failed: int = 0  # of rows that were sent, and are not being sent again
@@ -36,13 +36,13 @@ class Totals:
     unreadable: int = 0
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
-    overdue: int = 0  # batches that should have been over long ago
+    overdue: int = 0  # batches that should have ended long ago
     overdue_batch: str = ""  # one of them
     batches: int = 0  # creates that made one
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
     possibly_double_paid_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
-    trouble: str = ""  # what a call to the provider last failed with that is being tried again
+    trouble: str = ""  # the last error of a call to the provider that is being tried again
 
     @property
     def live_chunks(self) -> int:
@@ -57,7 +57,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What a job's next step hangs on."""
+    """What decides about a job's next step."""
 
     waiting: int  # rows to be sent again, in chunks of their own
     waiting_since: datetime | None

@@ -1,6 +1,6 @@
-"""Which steps may stand in each other's way: four lanes, so that a long download never holds up a look at a batch.
+"""Four queues of steps, so that a long download never delays a poll of a batch.
 
-A fleet has a queue for each lane; the local runner has threads for the light lanes and for the heavy ones.
+A fleet has a broker queue for each; the local runner has threads for the light ones and for the heavy ones.
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ HEAVY: Final = frozenset({Queue.PLAN, Queue.COLLECT})
 
 
 def steps_of(*queues: Queue) -> frozenset[Step]:
-    """Return the steps of these lanes."""
+    """Return the steps of these queues."""
     return frozenset(step for step, queue in QUEUE_OF.items() if queue in queues)

@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from orchestrator.domain.model import ChunkState, Job, JobId
+from orchestrator.domain.model import UNSENT, ChunkState, Job, JobId
 from orchestrator.domain.progress import Totals
 from orchestrator.engine.workspace import Workspace
-
-UNSENT: Final = (ChunkState.PLANNED, ChunkState.UPLOADED)
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:

@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from orchestrator.domain import queues
 from orchestrator.domain.errors import LeaseLost, LedgerBusy, StorageError, public_message
-from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
+from orchestrator.domain.model import ENDED_JOBS, Claim, Job, JobId, JobState, Step
 from orchestrator.domain.progress import Totals
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.engine.blocked import needs_person
@@ -43,7 +43,7 @@ OTHERS_S: Final = 5.0  # how often to look for those
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
-ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
+OVER: Final = ENDED_JOBS | {JobState.STOPPED}  # no step of this job is to be run here
 Progress = Callable[[Job, Totals], None]
 
 
@@ -151,7 +151,7 @@ class LocalRunner:
         reported_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
-            stopping = self.stop.is_set() or failure is not None or job.state in ENDED
+            stopping = self.stop.is_set() or failure is not None or job.state in OVER
             if not stopping:
                 self._hand_out(pools)
             if progress is not None and time.monotonic() - reported_at > REPORT_S:

@@ -19,7 +19,20 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
+from orchestrator.domain.model import (
+    ACTIVE_JOBS,
+    IN_FLIGHT,
+    RECOVERABLE,
+    UNSENT,
+    ChunkId,
+    ChunkState,
+    Claim,
+    JobId,
+    JobState,
+    ShardState,
+    Step,
+    Unit,
+)
 from orchestrator.domain.queues import QUEUE_OF
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
@@ -28,9 +41,9 @@ from orchestrator.ledger.rate_limits import Call, RateLimits
 
 C, S, J = chunks.c, shards.c, jobs.c
 _RUNNING = J.state == JobState.RUNNING
-_LIVE_JOB = J.state.in_((JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING))
+_LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
-_UNSENT = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED))
+_UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
@@ -42,9 +55,7 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             sa.or_(C.state != ChunkState.SUBMITTED, sa.not_(C.cancel_sent)),
             _LIVE_JOB,
         ),
-        Step.RECOVER: sa.and_(
-            C.state.in_((ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED)), _LIVE_JOB
-        ),
+        Step.RECOVER: sa.and_(C.state.in_([state for state in ChunkState if state in RECOVERABLE]), _LIVE_JOB),
         Step.POLL: sa.and_(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),

@@ -16,6 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    ENDED_JOBS,
     TERMINAL,
     Attempt,
     AttemptToken,
@@ -24,7 +25,6 @@ from orchestrator.domain.model import (
     ChunkState,
     Job,
     JobId,
-    JobState,
     Shard,
     ShardState,
 )
@@ -38,7 +38,6 @@ from orchestrator.ledger.steps import note
 C, S, A = chunks.c, shards.c, attempts.c
 PAGE: Final = 200
 WRITTEN_AT_ONCE: Final = 500
-ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
 UNEVEN_MAX: Final = 100
 DUPLICATE_BATCHES: Final = "batch.duplicated"
 _LIVE: Final = C.state.not_in(sorted(TERMINAL))
@@ -159,8 +158,8 @@ class SqlSnapshot:
             if replace:
                 _take_away(tx, job.id)
             add_new(tx, accounts, {"name": job.account})
-            moments = {"created_at": now, "ended_at": now if job.state in ENDED else None}
-            due_at = None if job.state in ENDED else now
+            moments = {"created_at": now, "ended_at": now if job.state in ENDED_JOBS else None}
+            due_at = None if job.state in ENDED_JOBS else now
             tx.execute(sa.insert(jobs), rows.job_values(job) | moments | {"due_at": due_at, "version": job.version})
             for page in _in_pages(units):
                 _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])

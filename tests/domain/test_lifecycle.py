@@ -192,7 +192,7 @@ def test_a_chunk_has_a_batch_where_its_state_says_so_and_nowhere_else(state: str
 def test_a_chunk_that_lies_about_its_batch_cannot_be_made(state: ChunkState) -> None:
     wrong = None if state in HAS_BATCH else BatchId("batch-1")
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(IllegalTransition):
         replace(a_chunk(state=state), batch_id=wrong)
 
 
@@ -229,3 +229,12 @@ def test_what_is_over_stays_over(state: str, event: str) -> None:
 
 def test_a_chunk_is_known_by_the_last_part_of_its_id() -> None:
     assert a_chunk("r00007").name == "r00007"
+
+
+def test_the_picture_has_every_move_of_the_table_and_every_end() -> None:
+    drawn = lifecycle.picture().splitlines()
+
+    assert drawn[:2] == ["stateDiagram-v2", "    [*] --> planned"]
+    assert "    submitting --> ambiguous: answer lost" in drawn
+    assert sum(": " in line for line in drawn) == len(lifecycle.TRANSITIONS)
+    assert {line.split()[0] for line in drawn if line.endswith("[*]")} == {str(state) for state in TERMINAL}
