@@ -1,9 +1,8 @@
 """The step that carries out a cancel: what was not sent is dropped, what was sent is cancelled at the provider.
 
-A cancelled batch is polled on to its end: what it answered before is paid for, and kept. So is one that the provider
-will not cancel: polls wait for the cancel, and must not wait for ever. For the same reason a held chunk stays held: a
-person must say whether there is a batch to be cancelled. A batch that another account does not know is no such: there
-the cancel waits for the key that the batch was made with.
+A cancelled batch is polled to its end: what it answered before is paid for, and kept. So is a batch that the provider
+refuses to cancel. An unresolved chunk stays unresolved: a person must say whether there is a batch to cancel. Where the
+present key's account does not know the batch, the cancel waits for the key that the batch was made with.
 """
 
 from __future__ import annotations
@@ -40,11 +39,10 @@ def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) ->
 
 
 def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> ChunkMoved:
-    assert chunk.batch_id is not None
     now = clock.now()
     sent = replace(chunk, cancel_sent=True, tries=0)
     try:
-        provider.cancel(chunk.batch_id)
+        provider.cancel(chunk.batch())
     except ProviderError as error:
         if isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark):
             words = other_key_words(f"batch {chunk.batch_id} was made", account)

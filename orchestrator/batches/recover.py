@@ -1,9 +1,8 @@
-"""The step that finds out what became of a create whose answer nobody has. It never sends another.
+"""The step that finds out what became of a create whose answer was lost. It never sends another.
 
-In class A it may send the same one again, under the same token: the provider answers with the batch that is there.
+To an idempotent provider it may send the same create again, under the same token: the answer is the existing batch.
 
-Rule: asking comes before deciding, deciding is `domain.recovery`, and each run does at most one thing that changes
-anything at the provider.
+Rule: it asks the provider, then decides (`domain.recovery`), then acts; a run changes at most one thing there.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
     CreateRefused,
+    LedgerError,
     ProviderError,
     TooLarge,
     TransientError,
@@ -48,47 +48,47 @@ from orchestrator.job_files.create_journal import drop_intent, read_journal, wri
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
-# How far our clock may have been ahead of the provider's when the create was begun: whoever looks back too little finds
-# nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
+# How far our clock may have been ahead of the provider's when the create was begun. Looking back too little finds
+# nothing, and the chunk is sent again; a clock may be a day off (a wrong date), and to list a day more costs few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
-TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
-AGE_PER_WAIT: Final = 16  # what is in doubt for an hour is asked about every four minutes
+TOLD_S_MAX: Final = 900.0  # the most of a provider's Retry-After that is kept to
+AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 
 
 def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
-    """Move a chunk in doubt one step nearer to knowing."""
+    """Look up an ambiguous or unresolved create, and record what was found out."""
     chunk = ledger.chunk(claim.chunk_id)
     if chunk.state not in RECOVERABLE:
         return
-    assert chunk.token is not None
+    token, _ = chunk.last_create()
     job = ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
         decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
         changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
-            write_journal(job_files, chunk.token, decision.batch_id)
+            write_journal(job_files, token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # of a repeated create, too: nothing of the first
         decision = None
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
-    if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
-        drop_intent(job_files, chunk.token)
+    if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
+        drop_intent(job_files, token)
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     """Return how long to wait after a look that told nothing.
 
-    The older the doubt, the longer: what was not known for hours is hardly known a quarter minute later, and a provider
-    may be able to tell only once a batch has ended. What it wants itself is kept to, but not for a day.
+    The older the create, the longer the wait: a provider may be able to tell only once a batch has ended. Its own
+    Retry-After is kept to, up to a quarter of an hour.
     """
-    assert chunk.sent_at is not None
+    _, sent_at = chunk.last_create()
     cause = error.error if isinstance(error, CreateRefused) else error
     told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
-    old_s = (clock.now() - chunk.sent_at).total_seconds()
+    old_s = (clock.now() - sent_at).total_seconds()
     floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
@@ -96,14 +96,14 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 def _decide(
     chunk: Chunk, job: Job, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
-    assert chunk.token is not None and chunk.sent_at is not None
+    token, sent_at = chunk.last_create()
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
-    journal = read_journal(job_files, chunk.token)
+    journal = read_journal(job_files, token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     if traits.recovery in LISTING and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
-        since = chunk.sent_at - timedelta(seconds=LOOK_BACK_S)
-        found = provider.find(chunk.token, since, chunk.file_id, is_other_key=is_other_key)
+        since = sent_at - timedelta(seconds=LOOK_BACK_S)
+        found = provider.find(token, since, chunk.file_id, is_other_key=is_other_key)
         is_other_key = found is None or (is_other_key and journal is not None)
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
@@ -127,7 +127,7 @@ def _decide(
 
 
 def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: bool) -> bool:
-    """Whether a list can tell something: of what is in doubt, and of what is held for another key's sake."""
+    """Say whether a list can help: for an ambiguous create, and for one that waits for another key."""
     if chunk.state is ChunkState.AMBIGUOUS:
         return journal is None
     return chunk.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.OTHER_KEY and is_other_key
@@ -136,7 +136,7 @@ def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: boo
 def _act(
     chunk: Chunk, decision: Decision, account: str, *, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> list[Change]:
-    assert chunk.token is not None
+    token, _ = chunk.last_create()
     now = clock.now()
     match decision:
         case Adopt(batch_id, duplicate_batches):
@@ -147,7 +147,8 @@ def _act(
         case Wait(until):
             return [ChunkMoved(before=chunk, after=chunk, due_at=until)]
         case Fence():
-            assert chunk.file_id is not None
+            if chunk.file_id is None:
+                raise LedgerError(f"chunk {chunk.id} has no input file at the provider: it cannot be fenced")
             provider.fence(chunk.file_id)
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Fenced(clock.now())), due_at=clock.now())]
         case LookAgain():
@@ -158,47 +159,47 @@ def _act(
         case Absent(abandoned):
             state = AttemptState.ABANDONED if abandoned else AttemptState.ABSENT
             absent = lifecycle.advance(chunk, ProvedAbsent())
-            return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=chunk.token, state=state)]
+            return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=token, state=state)]
         case NeedsPerson(reason):
-            return [_hold(chunk, BecameUnresolved(reason), clock)]
+            return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         case NeedsKey():
-            words = recovery.other_key_words("the create, whose answer was lost, was sent", account)
-            return [_hold(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
+            words = recovery.other_key_words("the create whose answer was lost was sent", account)
+            return [_leave_unresolved(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
         case Reopen():
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, KeyReturned()), due_at=now)]
 
 
-def _hold(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:
-    # Looked at again from time to time: the answer may yet turn up in the journal, or the right key come back.
+def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:
+    # It is looked at again from time to time: the journal may get the answer, or the right key may be set again.
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 
 
 def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
-    """Send the same create again. One that will never be taken leaves the first for a person to look up."""
-    assert chunk.token is not None
+    """Send the same create again. Where it is refused for good, a person must look up the first one."""
+    token, _ = chunk.last_create()
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
+        batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
-            return [_hold(chunk, BecameUnresolved(reason), clock)]
+            return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         raise
-    write_journal(job_files, chunk.token, batch_id)
+    write_journal(job_files, token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)
 
 
 def _adopt(
     chunk: Chunk, batch_id: BatchId, duplicate_batches: tuple[BatchId, ...], *, provider: Provider, clock: Clock
 ) -> list[Change]:
-    assert chunk.token is not None
+    token, _ = chunk.last_create()
     for duplicate_batch in duplicate_batches:
         provider.cancel(duplicate_batch)
     adopted = lifecycle.advance(chunk, BatchCreated(batch_id))
     due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=adopted, due_at=due_at),
-        AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id),
+        AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id),
     ]
     if duplicate_batches:
         changes.append(

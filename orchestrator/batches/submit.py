@@ -2,10 +2,8 @@
 
 Rule 1: the intent is committed before the POST, and at most one POST is ever issued for it: only the worker whose
         compare-and-set took the chunk to SUBMITTING sends, and it sends once.
-Rule 2: the provider's answer goes to the side journal, fsynced, before the ledger: from then on nobody can lose it.
-Rule 3: what is not known to be a refusal is in doubt, and a crash looks the same.
-Rule 4: between the intent's commit and the POST the intent is kept in the work folder, too, and is taken away again
-        when nothing was created: whoever has lost the ledger sees there which creates may have been sent.
+Rule 2: intent and answer are also kept in the work folder, by the rules of `create_journal`.
+Rule 3: whatever is not known to be a refusal is ambiguous, and so is a crash.
 """
 
 from __future__ import annotations
@@ -27,7 +25,14 @@ from orchestrator.domain.changes import (
     JobMoved,
     written,
 )
-from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
+from orchestrator.domain.errors import (
+    BudgetExhausted,
+    CreateAmbiguous,
+    CreateRefused,
+    LedgerError,
+    ProviderError,
+    StorageError,
+)
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun, SubmissionRefused
 from orchestrator.domain.model import (
     Attempt,
@@ -61,7 +66,7 @@ def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provi
 
 
 def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
-    """Return what is sent of a chunk under this token: the same, however often it is asked for."""
+    """Return what is sent of a chunk under this token; it is the same every time."""
     return Submission(
         token=token,
         request_count=chunk.request_count,
@@ -81,7 +86,7 @@ def _upload(
     provider: Provider,
     clock: Clock,
 ) -> None:
-    """Give the provider a fresh file for this attempt; free, so that a failure is never in doubt."""
+    """Give the provider a new file for this attempt; it costs nothing, so a failure is never ambiguous."""
     token = AttemptToken(clock.token())
     renewal = Renewal(claim, ledger, clock)  # a large file on a slow line takes longer than a lease lasts
     submission = submission_of(chunk, token, job_files)
@@ -119,7 +124,8 @@ def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Tra
     """Commit the intent and return the chunk in SUBMITTING; None where the budget forbids it."""
     now = clock.now()
     token = chunk.token if chunk.state is ChunkState.UPLOADED else AttemptToken(clock.token())
-    assert token is not None
+    if token is None:
+        raise LedgerError(f"chunk {chunk.id} is {chunk.state}, but the ledger has no token of its upload")
     begun = lifecycle.advance(chunk, SubmissionBegun(token, now, traits.key_mark))
     attempt = Attempt(
         token=token,
@@ -153,21 +159,21 @@ def _send(
     clock: Clock,
 ) -> None:
     """Issue the one POST of this attempt and record what is known of its effect."""
-    assert chunk.token is not None
+    token, _ = chunk.last_create()
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
-        batch_id = provider.create(submission_of(chunk, chunk.token, job_files))
+        batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
-        create_journal.drop_intent(job_files, chunk.token)
+        create_journal.drop_intent(job_files, token)
         changes = _refused(chunk, refusal.error, ledger=ledger, clock=clock)
     except CreateAmbiguous as ambiguous:
         lost = lifecycle.advance(chunk, AnswerLost(str(ambiguous)))
         changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
     else:
-        create_journal.write_journal(job_files, chunk.token, batch_id)
+        create_journal.write_journal(job_files, token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
-        closed = AttemptClosed(token=chunk.token, state=AttemptState.CREATED, batch_id=batch_id)
+        closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
     _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
@@ -175,13 +181,13 @@ def _send(
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
     """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
-    assert chunk.token is not None and chunk.sent_at is not None
+    token, sent_at = chunk.last_create()
     intent = create_journal.Intent(
-        token=chunk.token,
+        token=token,
         chunk=chunk.name,
         attempt=chunk.attempt,
         requests=chunk.requests,
-        sent_at=chunk.sent_at,
+        sent_at=sent_at,
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         file_id=chunk.file_id,
         key_mark=chunk.key_mark,
@@ -191,7 +197,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
     except StorageError as error:
         back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
         due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
-        closed = AttemptClosed(token=chunk.token, state=AttemptState.REFUSED)
+        closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
         ledger.record(claim, ChunkMoved(before=chunk, after=back, due_at=due_at), closed, now=clock.now())
         raise
 
@@ -203,13 +209,13 @@ def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
 
 
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
-    assert chunk.token is not None
+    token, _ = chunk.last_create()
     # Every attempt so far was refused.
     after = _after_refusal(chunk, error, tries=chunk.attempt, ledger=ledger, clock=clock)
     moved = lifecycle.advance(chunk, after.event)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
-        AttemptClosed(token=chunk.token, state=AttemptState.REFUSED),
+        AttemptClosed(token=token, state=AttemptState.REFUSED),
         *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
     ]
 

@@ -1,11 +1,11 @@
-"""The step that brings results home: archive the bytes, then read them, then give each row its answer.
+"""The step that collects results: archive the bytes, then read them, then give each row its answer.
 
-Rule 1: what the provider sent is in place, whole and unread, before anything parses it; from then on every mistake
-        in reading can be mended for nothing.
-Rule 2: results are looked for in whatever way a batch ended: what an expired or cancelled one answered is paid for.
-Rule 3: rows whose answers the provider made and then lost are dead, not sent again by themselves: they were paid for.
-        What another account's key does not find is not lost: it is looked for again until the key is back.
-        Where it has them and will not hand them out, a person is asked.
+Rule 1: what the provider sent is in place, whole and unread, before anything parses it: a mistake in reading can be
+        fixed later without paying again.
+Rule 2: results are looked for however a batch ended: what an expired or cancelled one answered is paid for.
+Rule 3: rows whose answers the provider made and then lost have failed and are not sent again by themselves: they were
+        paid for. Results that the present key's account does not find are looked for again until the right key is set.
+        Where the provider has them and refuses to give them, the chunk becomes unresolved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from orchestrator.collector.parse import Quarantined, read_answers
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
-from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
+from orchestrator.domain.errors import Gone, LedgerError, ProviderError, TransientError, Unavailable
 from orchestrator.domain.lifecycle import BecameUnresolved, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
@@ -80,15 +80,14 @@ def collect(
 
 def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, renewal: Renewal) -> Iterator[str]:
     """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
-    assert chunk.batch_id is not None
     where = chunk.results
     if chunk.tries:  # the address may have run out, or there was none yet
-        where = provider.status(chunk.batch_id).results or where
+        where = provider.status(chunk.batch()).results or where
     if not where:
         if chunk.outcome is Outcome.COMPLETED:
             raise Gone(f"batch {chunk.batch_id} is complete, but the provider names no results")
         return
-    for file in provider.results(chunk.batch_id, where):
+    for file in provider.results(chunk.batch(), where):
         name = request_files.raw_name(chunk, file.name)
         if not job_files.exists(name):
             _keep(job_files, name, file, chunk, renewal)
@@ -136,11 +135,10 @@ def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
 
 def _is_of_another_account(chunk: Chunk, provider: Provider) -> bool:
     """Whether the key is another than the batch was made with, and is not shown to know the batch all the same."""
-    assert chunk.batch_id is not None
     if not is_other(chunk.key_mark, provider.traits.key_mark):
         return False
     try:
-        provider.status(chunk.batch_id)
+        provider.status(chunk.batch())
     except ProviderError:
         return True
     return False
@@ -154,21 +152,26 @@ def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
 
 
 def _absent(chunk: Chunk, *, lost: bool) -> Answer:
-    assert chunk.outcome is not None
     if lost:
         return Answer(
             succeeded=False,
             error_code="results_lost",
             error_message="the batch was answered, but the provider no longer has its results",
         )
-    return unanswered(chunk.outcome, chunk.error)
+    return unanswered(_outcome(chunk), chunk.error)
+
+
+def _outcome(chunk: Chunk) -> Outcome:
+    if chunk.outcome is None:
+        raise LedgerError(f"chunk {chunk.id} is {chunk.state}, but the ledger does not say how its batch ended")
+    return chunk.outcome
 
 
 def _settle(
     chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, job_files: JobFiles, collecting: Collecting
 ) -> list[Change]:
     """Read the archive, write the part, and return what the ledger must know."""
-    assert chunk.token is not None and chunk.batch_id is not None
+    token, _ = chunk.last_create()
     expected = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
@@ -192,7 +195,7 @@ def _settle(
         cost = result_parts.write_part(
             cast("BinaryIO", hashed),
             _counted(rows, settled, failed),
-            batch_id=chunk.batch_id,
+            batch_id=chunk.batch(),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=collecting.price,
@@ -202,7 +205,7 @@ def _settle(
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, failed=failed),
-        AttemptClosed(token=chunk.token, state=AttemptState.CREATED, cost_usd=cost),
+        AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=cost),
     ]
     return [*changes, *_remarkable(chunk, tally)]
 
@@ -218,15 +221,15 @@ def _keep_record(
     job_files: JobFiles,
 ) -> None:
     """Keep beside the part what the ledger is about to be told."""
-    assert chunk.token is not None and chunk.batch_id is not None and chunk.outcome is not None
+    token, _ = chunk.last_create()
     records.keep_collected(
         job_files,
         records.Collected(
             chunk=chunk.name,
             attempt=chunk.attempt,
-            token=chunk.token,
-            batch_id=chunk.batch_id,
-            outcome=chunk.outcome,
+            token=token,
+            batch_id=chunk.batch(),
+            outcome=_outcome(chunk),
             fees_usd=chunk.fees_usd,
             cost_usd=cost_usd,
             part=chunk.part,

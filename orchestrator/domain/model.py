@@ -194,6 +194,18 @@ class Chunk:
         """The chunk's name within its job, as used in file names."""
         return self.id.rpartition("/")[2]
 
+    def last_create(self) -> tuple[AttemptToken, datetime]:
+        """Return the token and the time of its last create. Raises LedgerError where none has begun."""
+        if self.token is None or self.sent_at is None:
+            raise LedgerError(f"chunk {self.id} is {self.state}, but the ledger has no create of it")
+        return self.token, self.sent_at
+
+    def batch(self) -> BatchId:
+        """Return its batch. Raises LedgerError where it has none."""
+        if self.batch_id is None:
+            raise LedgerError(f"chunk {self.id} is {self.state}: it has no batch")
+        return self.batch_id
+
 
 class AttemptState(StrEnum):
     """What became of one create. OPEN covers "we do not know yet"."""

@@ -1,8 +1,10 @@
 """The `Ledger` port over SQL: claims, reads, and guarded writes.
 
 Rule 1: every write of a unit is compared with the version it was decided on; a mismatch is LeaseLost and nothing is
-        written. This alone keeps the promises; the token and the lease only save effort.
+        written. Correctness depends on this alone; the token and the lease only save effort.
 Rule 2: what one step records is one transaction.
+Rule 3: whoever compares money with a limit holds the job's lock (see `locks`), so that two amounts that fit one by
+        one, but not together, do not both pass.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class SqlLedger:
     def claim(
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
     ) -> list[Claim]:
-        """Hand out up to `limit` due steps of these kinds."""
+        """Claim up to `limit` due steps of these kinds."""
         until = now + timedelta(seconds=lease_s)
         with self._database.write() as tx:
             return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
@@ -112,7 +114,7 @@ class SqlLedger:
                     added.append(change)
                 else:
                     _apply(tx, claim.unit.job_id, change, now)
-            # Last: who lost a race has been told so by then. All at once: one by one they take many times as long.
+            # Last: a step that lost a race has got LeaseLost by then. One by one they would take many times as long.
             if added:
                 add_chunks(tx, claim.unit.job_id, added)
 
@@ -175,7 +177,7 @@ class SqlLedger:
 
 def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: object) -> None:
     if tx.execute(update, bound).rowcount != 1:
-        raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
+        raise LeaseLost(f"{what}: another worker has changed it meanwhile")
 
 
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
@@ -187,7 +189,7 @@ def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
 
 
 def _reaches_beyond(change: Change, unit: Unit) -> bool:
-    """Say whether a change needs the job's lock: it writes another unit, or hangs on what others write."""
+    """Say whether a change needs the job's lock: it writes another unit, or depends on what others write."""
     match change:
         case ChunkMoved():
             return change.before.id != unit.chunk_id or _concerns_job(change)
@@ -238,14 +240,14 @@ def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
 
 
 def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
-    """Return the job's committed money: settled, or reserved while it may still be charged."""
+    """Return the job's money: settled, or reserved while it may still be charged."""
     counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
     query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
     return int(tx.execute(query).scalar_one()) * NANO
 
 
 def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
-    """Enter the intent to create. Raises BudgetExhausted."""
+    """Insert the intent to create. Raises BudgetExhausted."""
     attempt = change.attempt
     if change.budget_usd is not None:
         present = _spent_usd(tx, job_id)
@@ -258,7 +260,7 @@ def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> No
 
 
 def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
-    """Write what became of a create. Raises LeaseLost: nobody opened it, or its wager is not to be had any more."""
+    """Write what became of a create. Raises LeaseLost: it was never opened, or no duplicate is affordable any more."""
     if change.state is AttemptState.ABANDONED:
         _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
@@ -271,12 +273,14 @@ def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> N
 
 
 def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
-    """Raise LeaseLost where this wager fitted `max_duplicate_usd` when it was decided on, and no longer does."""
+    """Raise LeaseLost where the possible duplicate was within `max_duplicate_usd` when decided on, and no longer is."""
     policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
     possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
     query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
     if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
-        raise LeaseLost(f"job {job_id}: others have used up what may be paid twice, {policy.max_duplicate_usd} USD")
+        raise LeaseLost(
+            f"job {job_id}: other creates have used policy.max_duplicate_usd ({policy.max_duplicate_usd} USD)"
+        )
 
 
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
@@ -296,7 +300,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
         _stop_job(tx, change, now)
         return
     values = rows.job_values(after) | {"due_at": change.due_at}
-    del values["policy"]  # no step changes it, and an older version may not know all that stands in it
+    del values["policy"]  # no step changes it, and another version may have added fields to it
     if before.state is not after.state:
         values["ended_at"] = now
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
@@ -304,10 +308,10 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
 
 
 def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
-    """Stop a job, whatever else of it has moved since it was read; an earlier stop or cancel stands.
+    """Stop a job, whatever else of it has changed since it was read; an earlier stop or cancel stays.
 
-    Steps of chunks and shards report a stop, several at once, beside a review of the job. Losing to one of those must
-    not cost a step what else it has to record, such as the refusal of a create.
+    Steps of chunks and shards stop a job, several at once, beside a review of it. Losing a race against one of those
+    must not undo what else the step has to record, such as the refusal of a create.
     """
     before, after = change.before, change.after
     values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
@@ -351,7 +355,7 @@ def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]
 def settle(
     tx: sa.Connection, job_id: JobId, chunk_id: ChunkId, by_shard: Mapping[int, int], failed: Mapping[int, int]
 ) -> None:
-    """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
+    """Add to the shards' settled rows and to the chunk's failed rows, by shard."""
     for shard_no, count in sorted(by_shard.items()):
         tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
     for shard_no, count in sorted(failed.items()):
@@ -359,7 +363,7 @@ def settle(
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
-    """Let no create out on this account, whose row is locked, before `until`."""
+    """Claim no create on this account, whose row is locked, before `until`."""
     values = {"paused_until": until, "pause_reason": reason}
     tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
 

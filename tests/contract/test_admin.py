@@ -271,7 +271,7 @@ def test_what_is_not_held_cannot_be_resolved(books: Books, state: ChunkState) ->
     books.open()
     books.add(a_chunk(state=state))
 
-    with pytest.raises(LedgerError, match="not held"):
+    with pytest.raises(LedgerError, match="not unresolved"):
         books.admin.resolve(a_chunk().id, None, now=LATER)
 
     assert books.ledger.chunk(a_chunk().id) == a_chunk(state=state)

@@ -1,9 +1,9 @@
 """The ledger's tables.
 
 Rule 1: times are UTC microseconds, money is integer billionths of a USD: both compare and add up exactly in SQL.
-Rule 2: what must never be is made impossible here where SQL can: a second live attempt of a chunk, a batch that
+Rule 2: what must never happen is made impossible here where SQL can: a second live attempt of a chunk, a batch that
         belongs to two attempts.
-Rule 3: these tables are those of the newest schema; `migrations` makes them, and a test holds the two together.
+Rule 3: these tables are those of the newest schema; `migrations` makes them, and a test compares the two.
 """
 
 from __future__ import annotations
