@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.api import commands
+import orchestrator
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = Path(".orchestrator") / "demo"
@@ -105,11 +105,10 @@ def main() -> int:
 
 def show(base_url: str) -> None:
     """Print five joined rows, where they lie, and what the server says of the bill."""
-    (handle,) = commands.jobs(work=PLACE)
+    (handle,) = orchestrator.jobs(work=PLACE)
     result = handle.results()
     print("\nFive of its rows, each with its answer:\n")
-    table = result.to_arrow()
-    for row in table.take([0, 1000, 2000, 3000, 4000]).to_pylist():
+    for row in result.dataset().take([0, 1000, 2000, 3000, 4000]).to_pylist():
         text = row["text"] if len(row["text"]) < 60 else f"{row['text'][:57]}..."
         print(f"  {row['year']}  {row['president']:<20.20}  {text}")
         print(f"        {row['llm_status']}, attempt {row['llm_attempts']}: {row['llm_response']}\n")

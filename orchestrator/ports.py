@@ -5,7 +5,7 @@ The adapters are in `ledger`, `providers` and `storage`; `engine` alone knows wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +45,23 @@ class Contribution:
     rows: int  # of this shard
 
 
+class Checkpoint(Protocol):
+    """What a long step calls between two rows, batches or blocks."""
+
+    def __call__(self) -> None:
+        """Return at once while the step may go on.
+
+        Raises:
+            Interrupted: the process was told to stop.
+            LeaseLost: somebody else has the unit by now, so that going on is in vain.
+        """
+        ...
+
+
+def never_interrupted() -> None:
+    """Be the checkpoint of a step that nobody stops."""
+
+
 class Ledger(Protocol):
     """The durable record of jobs: claims, reads and writes of units, sums and lists over a job's units.
 
@@ -71,8 +88,11 @@ class Ledger(Protocol):
         """
         ...
 
-    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
-        """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
+    def renew(self, leases: Mapping[Claim, datetime]) -> frozenset[Claim]:
+        """Extend each claim's lease to the time given, in one transaction; a lease is never shortened.
+
+        Returns the claims that still stand. The others were handed out again, or let go of.
+        """
         ...
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.servers.s3 import S3Server, s3_server
+from tests.servers.shared import FOLDER
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Name the folder in which the processes of a test run find the servers that they share."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ[FOLDER] = str(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture

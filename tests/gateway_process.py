@@ -11,14 +11,14 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+
+from tests.servers.forked import ForkedProcess
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 API_KEY: Final = "test-key"
@@ -44,12 +44,11 @@ class GatewayProcess:
         self.state.mkdir(parents=True, exist_ok=True)
         ready_file = self.state / "ready.json"
         ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "orchestrator.gateway", "--state", str(self.state), "--port", str(self._port)]
-        command += ["--ready-file", str(ready_file), "--die-with-parent", "--api-key", API_KEY, *self.arguments]
-        with (self.state / "output.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        arguments = ["--state", str(self.state), "--port", str(self._port), "--ready-file", str(ready_file)]
+        arguments += ["--die-with-parent", "--api-key", API_KEY, *self.arguments]
+        self.process = ForkedProcess(
+            "orchestrator.gateway", arguments, folder=ROOT, environment=os.environ, output=self.state / "output.log"
+        )
         deadline = time.monotonic() + START_DEADLINE_S
         while not ready_file.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:

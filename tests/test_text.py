@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.result import Status
+from orchestrator.api.status import Status
 from orchestrator.cli import text
 from orchestrator.cli.main import _status_text
 from orchestrator.domain.model import ChunkState, JobState
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import Progress, Totals
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
 
@@ -38,14 +38,14 @@ def totals(**fields: Any) -> Totals:
         ),
         (
             {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
-            "0 of 1,200 rows done, 2 sent and not answered yet, 1 chunk held, 0.000000 USD so far",
+            "0 of 1,200 rows done, 2 sent and not answered yet, 1 chunk unresolved, 0.000000 USD so far",
         ),
         ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
         ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
     ],
 )
 def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
-    assert text.progress(totals(**fields)) == line
+    assert text.progress(Progress.of("job-1", JobState.RUNNING, totals(**fields))) == line
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
         ({"trouble": "503"}, "  being tried again after: 503"),
         (
             {"overdue": 1, "overdue_batch": "batch_7"},
-            "  overdue: batch batch_7 should have been over a day ago",
+            "  overdue: batch batch_7 should have ended more than a day ago",
         ),
         (
             {"overdue": 1_235, "overdue_batch": "batch_7"},
-            "  overdue: batch batch_7, and 1,234 more, should have been over a day ago",
+            "  overdue: batch batch_7, and 1,234 more, should have ended more than a day ago",
         ),
-        ({"chunks": {ChunkState.UNRESOLVED: 2}}, "  held: see `orchestrator resolve job-1`"),
+        ({"chunks": {ChunkState.UNRESOLVED: 2}}, "  unresolved: see `orchestrator resolve job-1`"),
     ],
 )
 def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], line: str) -> None:

@@ -27,7 +27,7 @@ from orchestrator import JobHandle, OrchestratorError
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.domain.queues import Queue
 from tests.acceptance.datasets import MODEL, check_audit, check_bill, check_books, check_exact, marked, read_output
-from tests.acceptance.operator import look_up
+from tests.acceptance.operator import look_up, resolve
 from tests.gateway_process import GatewayProcess
 from tests.servers.valkey import client_of
 
@@ -270,10 +270,10 @@ def resolve_held(gateway: GatewayProcess, job: JobHandle, *, nobody_can_send: bo
     """Say of held creates what the provider has; "absent" only where nobody can still send them."""
     said: list[str | None] = []
     try:
-        for held in job.held():
-            found = look_up(gateway, Path(job.work), job.job_id, held)
+        for one in job.unresolved():
+            found = look_up(gateway, Path(job.work), job.job_id, one)
             if found is not None or nobody_can_send:
-                job.resolve(held["chunk"], found)
+                resolve(job, one.chunk, found)
                 said.append(found)
     except LedgerError:
         pass  # the answer has turned up by itself meanwhile, or the database is away: the operator looks again

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 import orchestrator
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.model import BatchId, Claim, FileId, Job, Outcome, Step
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.model import BatchId, Claim, FileId, Outcome, Step
+from orchestrator.domain.progress import Progress
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import job_context, process_memory
 from orchestrator.engine.workspace import _STEPS
@@ -169,8 +169,8 @@ def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[t
     dialects: Any = job_context.DIALECTS
     dialects["echo"] = lambda _http, _settings: echo
 
-    def progress(_job: Job, totals: Totals) -> None:
-        peaks_mb.append((totals.settled / row_count, _peak_mb()))
+    def progress(now: Progress) -> None:
+        peaks_mb.append((now.done / row_count, _peak_mb()))
 
     result = orchestrator.run(
         dataset,

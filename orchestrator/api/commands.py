@@ -9,33 +9,47 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from orchestrator import settings as configuration
 from orchestrator.api.handle import JobHandle, drive
-from orchestrator.api.job import Job
+from orchestrator.api.job import Job, JobFields
 from orchestrator.api.prepare import enter, places, prepare, refuse_function, refuse_unshared
 from orchestrator.api.result import Result
 from orchestrator.audit.audit import audit_job
 from orchestrator.audit.findings import Audit
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
+from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.recovery import GUARANTEE
 from orchestrator.engine.job_context import JobContext, keyless, planning_of
-from orchestrator.engine.local_runner import Progress, alone
+from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.planner.estimate import Estimate, estimate
 from orchestrator.restore.restore import Recovered, recover_work
-from orchestrator.settings import ProviderSettings
+from orchestrator.settings import ProviderSettings, refuse_unknown
 from orchestrator.storage.location import locate
 
+if TYPE_CHECKING:
+    from orchestrator.api.job import Table
 
-def plan(job: Job) -> Estimate:
-    """Say what `job` would send and cost, with three sample requests. Sends nothing, and needs no key."""
-    settings, work = places(job)
-    prepared = prepare(job, settings, work)
-    tools = JobContext(spec=prepared.spec, work=work, connect=keyless, render=job.render, opened=prepared.source)
-    return estimate(planning_of(tools, job.resolved_policy))
+
+@overload
+def plan(job: Job, /) -> Estimate: ...
+@overload
+def plan(dataset: Table, /, **fields: Unpack[JobFields]) -> Estimate: ...
+def plan(job: Any, /, **fields: Any) -> Estimate:
+    """Say what a job would send and cost, with three sample requests. Sends nothing, and needs no key.
+
+    `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
+    """
+    described = _job_of(job, fields)
+    settings, work = places(described)
+    prepared = prepare(described, settings, work)
+    context = JobContext(
+        spec=prepared.spec, work=work, connect=keyless, render=described.render, opened=prepared.source
+    )
+    return estimate(planning_of(context, described.resolved_policy))
 
 
 def identify(job: Job) -> JobId:
@@ -44,65 +58,80 @@ def identify(job: Job) -> JobId:
     return prepare(job, settings, work).spec.job_id
 
 
+@overload
+def run(job: Job, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result: ...
+@overload
 def run(
-    dataset_or_job: Any,
+    dataset: Table,
+    /,
     *,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     stop: threading.Event | None = None,
-    **job_fields: Any,
+    **fields: Unpack[JobFields],
+) -> Result: ...
+def run(
+    job: Any, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None, **fields: Any
 ) -> Result:
     """Run a job in this process to its end and return its result; run again, it resumes, or returns at once.
 
     `run(df, prompt="… {text}", model="…")` is short for `run(Job(dataset=df, prompt=…, model=…))`.
+    It may be called in any thread: `await asyncio.to_thread(orchestrator.run, job)`.
 
     Args:
-        progress: called about twice a second with the job and its totals.
+        progress: called about twice a second with a Progress.
         stop: set it to end the run early; what is under way is recorded first.
 
     Raises:
         ConfigError, DatasetError: nothing was sent.
-        JobUnresolved: some chunks wait for `resolve`; the rest is done.
-        JobInterrupted: a stop was asked for.
-        JobStopped: the job cannot go on.
+        JobUnresolved: some chunks wait for `resolve_created` or `resolve_absent`; the rest is done.
+        JobInterrupted: it was asked to stop.
+        JobStopped: the job cannot go on by itself.
     """
-    job = _job_of(dataset_or_job, job_fields)
-    settings, work = places(job)
-    prepared = prepare(job, settings, work)
+    described = _job_of(job, fields)
+    settings, work = places(described)
+    prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
-        tools = workspace.equip(prepared.spec, render=job.render, source=prepared.source)
-        assert tools.provider  # a missing key is an error before anything is planned
-        if workspace.lock is None:  # one more at work on a ledger that others share
-            refuse_function(job)
-            enter(workspace, prepared, tools)
+        context = workspace.equip(prepared.spec, render=described.render, source=prepared.source)
+        context.require_provider()
+        if workspace.lock is None:  # a ledger that other processes work on as well
+            refuse_function(described)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
         with alone(workspace):
-            enter(workspace, prepared, tools)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
 
 
-def submit(dataset_or_job: Any, **job_fields: Any) -> JobHandle:
+@overload
+def submit(job: Job, /) -> JobHandle: ...
+@overload
+def submit(dataset: Table, /, **fields: Unpack[JobFields]) -> JobHandle: ...
+def submit(job: Any, /, **fields: Any) -> JobHandle:
     """Enter a job in the ledger for a fleet's workers to do, and return at once; submitted again, it resumes.
 
     `submit(df, prompt="… {text}", model="…")` is short for `submit(Job(dataset=df, prompt=…, model=…))`.
-    The provider's key is the workers' affair: none is needed here.
+    The workers need the provider's key; this process does not.
 
     Raises ConfigError, DatasetError: nothing was entered.
     """
-    job = _job_of(dataset_or_job, job_fields)
-    settings, work = places(job)
-    refuse_unshared(job, work)
-    prepared = prepare(job, settings, work)
+    described = _job_of(job, fields)
+    settings, work = places(described)
+    refuse_unshared(described, work)
+    prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
         enter(workspace, prepared, workspace.equip(prepared.spec, source=prepared.source))
     return JobHandle(job_id=prepared.spec.job_id, work=work)
 
 
-def _job_of(dataset_or_job: Any, fields: dict[str, Any]) -> Job:
-    if not isinstance(dataset_or_job, Job):
-        return Job(dataset=dataset_or_job, **fields)
-    if fields:
-        raise ConfigError(f"a Job is given, so {', '.join(sorted(fields))} must be set in it")
-    return dataset_or_job
+def _job_of(job: Any, fields: dict[str, Any]) -> Job:
+    if isinstance(job, Job):
+        if fields:
+            raise ConfigError(f"{', '.join(sorted(fields))}: set this in the Job; beside a Job nothing more is taken")
+        return job
+    refuse_unknown(fields, JobFields.__annotations__, "job")
+    if "model" not in fields:
+        raise ConfigError('model is missing: name it as the provider calls it, as in model="gpt-4o-mini-batch"')
+    return Job(dataset=job, **fields)
 
 
 def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
@@ -111,7 +140,7 @@ def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
     with opened_workspace(folder, must_exist=True) as workspace:
         known = [job.id for job in workspace.admin.jobs()]
     if JobId(job_id) not in known:
-        raise ConfigError(f"{folder} has no job {job_id!r}; it has: {', '.join(known) or 'none'}")
+        raise ConfigError(f"the work folder {folder} has no job {job_id!r}; it has: {', '.join(known) or 'none'}")
     return JobHandle(job_id=JobId(job_id), work=folder)
 
 
@@ -123,11 +152,11 @@ def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
 
 
 def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False) -> Audit:
-    """Hold a job's ledger against its archive, its output and, where it has one, the provider's list. Only reads.
+    """Compare a job's ledger with its files, its output and the provider's list, where it has one. Only reads.
 
     Args:
         job: a Job, or the id of one.
-        deep: digest and parse everything anew, and make the output's results anew to compare them.
+        deep: digest and parse every file again, and compare the output row by row with the results it was made from.
 
     Raises ConfigError where the work folder has no such job.
     """
@@ -142,7 +171,7 @@ def recover(*, work: str | Path | None = None) -> list[Recovered]:
 
     Raises:
         ConfigError: there is nothing to recover: no job in the folder, or none that the ledger has lost.
-        LedgerBusy: others are at work on the ledger.
+        LedgerBusy: other processes work on the ledger.
     """
     folder = work_folder(work)
     with opened_workspace(folder, must_exist=True) as workspace:
@@ -150,14 +179,13 @@ def recover(*, work: str | Path | None = None) -> list[Recovered]:
 
 
 def work_folder(given: str | Path | None) -> str:
-    """Return the location of the work folder that is meant."""
+    """Return the location of the given work folder, or of the default one."""
     return configuration.load(os.environ).work if given is None else locate(given)
 
 
 def guarantee(provider: ProviderSettings) -> str:
-    """Say in a sentence what can be promised about paying once, with this provider."""
-    recovery = keyless(provider).traits.recovery
-    return f"{provider.name} is of class {recovery.value}: {GUARANTEE[recovery]}"
+    """Say in a sentence what this provider allows to promise about paying once."""
+    return f"{provider.name}: {GUARANTEE[keyless(provider).traits.recovery]}"
 
 
 def at(job: Job, work: str | Path) -> Job:

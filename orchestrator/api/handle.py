@@ -1,7 +1,7 @@
-"""A job that is in the ledger: how it stands, waiting for it, what a person may do with it.
+"""A job in the ledger: how it stands, waiting for it, what a person may do with it.
 
-Rule: where the ledger is a file and nobody is at work on it, this process does what is asked for itself; elsewhere
-it asks in the ledger, and the fleet's workers do it.
+Rule: where the ledger is an SQLite file and no other process works on it, this process does what is asked for itself;
+elsewhere it records the request in the ledger, and the fleet's workers do it.
 """
 
 from __future__ import annotations
@@ -10,36 +10,26 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from orchestrator import settings as configuration
-from orchestrator.api.result import Result, Status, revision_path
+from orchestrator.api.result import Result, revision_path
+from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
-from orchestrator.domain.errors import LedgerBusy, OrchestratorError
-from orchestrator.domain.model import ENDED_JOBS, BatchId, ChunkId, JobId, JobState
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
+from orchestrator.domain.html_table import html_table
+from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
+from orchestrator.domain.progress import OnProgress, Progress
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
-from orchestrator.engine.local_runner import OVER, REPORT_S, LocalRunner, Progress, alone
+from orchestrator.engine.interrupts import signals_stop
+from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
 
-
-class JobStopped(OrchestratorError):
-    """The job cannot go on by itself; the message says why and what to do. Running it again resumes it."""
-
-
-class JobInterrupted(JobStopped):
-    """A stop was asked for. Running the job again goes on where it was left."""
-
-
-class JobUnresolved(JobStopped):
-    """Only a person can tell what became of some creates: see `orchestrator resolve`."""
-
-
-class JobUnfinished(JobStopped, TimeoutError):
-    """The job has not ended in the time that was given; it goes on."""
+WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +39,14 @@ class JobHandle:
     job_id: JobId
     work: str  # a location
 
+    def _repr_html_(self) -> str:
+        """Show which job it is in a notebook; the ledger is not opened for that."""
+        return html_table(f"Job {self.job_id}", [("work folder", self.work)])
+
     def provider_settings(self) -> ProviderSettings:
-        """Return the provider's table, as the job was opened with it."""
+        """Return the settings of the provider, as the job was opened with them."""
         with opened_workspace(self.work) as workspace:
-            return workspace.tools(self.job_id).spec.provider
+            return workspace.context(self.job_id).spec.provider
 
     def status(self) -> Status:
         """Return how the job stands."""
@@ -60,168 +54,205 @@ class JobHandle:
             return status_of(workspace, self.job_id)
 
     def results(self) -> Result:
-        """Return the result. Raises JobStopped where the job has not ended."""
+        """Return the result. Raises JobNotFinished where the job has not ended."""
         with opened_workspace(self.work) as workspace:
             job = workspace.ledger.job(self.job_id)
-            if job.state not in ENDED_JOBS:
-                raise JobStopped(f"job {self.job_id} is {job.state}: it has no result yet")
+            if job.state not in WHOLE:
+                raise JobNotFinished(
+                    f"job {self.job_id} is {job.state}: it has no result yet. "
+                    f"`{_command(workspace, 'status', self.job_id)}` says what it waits for"
+                )
             return _result(workspace, job)
 
     def wait(
         self,
         timeout: float | None = None,
         *,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         stop: threading.Event | None = None,
     ) -> Result:
-        """Wait until others, a fleet's workers, have done the job, and return its result.
+        """Wait until other processes, a fleet's workers, have done the job, and return its result.
 
         Args:
             timeout: seconds; None waits as long as it takes.
-            progress: called about twice a second with the job and its totals.
-            stop: set it to wait no longer; the job goes on.
+            progress: called about twice a second with a Progress.
+            stop: set it to stop waiting; the job goes on.
 
         Raises:
-            JobUnfinished: the time is up, and the job goes on. It is a TimeoutError, too.
+            JobTimeout: the time is over, and the job goes on. It is a TimeoutError, too.
             JobUnresolved, JobStopped: the job cannot go on by itself.
             JobInterrupted: `stop` was set.
         """
         with opened_workspace(self.work) as workspace:
             return await_end(workspace, self.job_id, timeout, progress, stop or threading.Event())
 
-    def resume(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Result:
-        """Go on with the job, from its own spec, to its end."""
+    def resume(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
+        """Go on with the job, as it was opened, to its end."""
         with opened_workspace(self.work) as workspace:
-            return self._see_through(workspace, progress, stop, again=False)
+            return self._run_to_end(workspace, progress, stop, again=False)
 
-    def retry(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Result:
-        """Send the dead rows of an ended job again, and see it to its end; the output is a new revision."""
+    def retry(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
+        """Send the failed rows of an ended job again, and run it to its end; the output is a new revision."""
         with opened_workspace(self.work) as workspace:
-            return self._see_through(workspace, progress, stop, again=True)
+            return self._run_to_end(workspace, progress, stop, again=True)
 
-    def _see_through(
-        self, workspace: Workspace, progress: Progress | None, stop: threading.Event | None, *, again: bool
+    def _run_to_end(
+        self, workspace: Workspace, progress: OnProgress | None, stop: threading.Event | None, *, again: bool
     ) -> Result:
         now = workspace.clock.now()
         try:
             with alone(workspace):
-                assert workspace.tools(self.job_id).provider  # a missing key is an error before anything else
-                self._take_up(workspace, again=again)
+                workspace.context(self.job_id).require_provider()
+                self._reopen(workspace, again=again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
             if workspace.lock is not None and not workspace.fleet.alive(now=now):
                 raise
-        self._take_up(workspace, again=again)
+        self._reopen(workspace, again=again)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _take_up(self, workspace: Workspace, *, again: bool) -> None:
+    def _reopen(self, workspace: Workspace, *, again: bool) -> None:
         now = workspace.clock.now()
         if again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
             workspace.admin.retry(self.job_id, now=now)
         workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
 
-    def cancel(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Status:
+    def cancel(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Status:
         """Drop what is unsent, cancel what is sent, and collect what was answered, unless other processes do so."""
         with opened_workspace(self.work) as workspace:
             workspace.admin.cancel(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
             try:
                 with alone(workspace):
-                    _runner(workspace, self.job_id, stop).run(progress)
+                    stop = stop or threading.Event()
+                    _run_steps(workspace, self.job_id, progress, stop)
+                    if stop.is_set() and workspace.ledger.job(self.job_id).state is JobState.CANCELLING:
+                        raise JobInterrupted(
+                            f"job {self.job_id} is being cancelled, and was interrupted: cancel it again to go on"
+                        )
             except LedgerBusy:
                 if workspace.lock is not None and workspace.ledger.job(self.job_id).state is not JobState.CANCELLING:
                     raise
             return status_of(workspace, self.job_id)
 
-    def resolve(self, chunk: str, batch_id: str | None) -> None:
-        """Say what became of a held create: it made `batch_id`; or None: it made nothing, and may be sent again."""
-        with opened_workspace(self.work) as workspace:
-            full = chunk if "/" in chunk else f"{self.job_id}/{chunk}"
-            batch = None if batch_id is None else BatchId(batch_id)
-            resolved = workspace.admin.resolve(ChunkId(full), batch, now=workspace.clock.now())
-            record_resolution(workspace, resolved, batch)
-
-    def confirm_same_account(self) -> int:
-        """Say that the key that is in now is of the account that all creates of the job were sent from.
-
-        For a key that was rotated, where the provider cannot show it any more. Returns how many held chunks waited.
-        """
-        with opened_workspace(self.work) as workspace:
-            key_mark = workspace.tools(self.job_id).provider.traits.key_mark
-            return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
-
-    def held(self) -> list[dict[str, Any]]:
-        """Return the creates that only a person can explain: what was sent, when, and why they are held."""
+    def unresolved(self) -> list[UnresolvedChunk]:
+        """Return the chunks whose last create only a person can explain: what was sent, when, and the reason."""
         with opened_workspace(self.work) as workspace:
             return [
-                {
-                    "chunk": chunk.name,
-                    "requests": chunk.request_count,
-                    "sent_at": attempt.sent_at.isoformat(),
-                    "attempt": attempt.number,
-                    "cost_usd_max": str(attempt.reserved_usd),
-                    "reason": chunk.error,
-                }
+                UnresolvedChunk(
+                    chunk=chunk.name,
+                    requests=chunk.request_count,
+                    sent_at=attempt.sent_at,
+                    attempt=attempt.number,
+                    cost_usd_max=attempt.reserved_usd,
+                    reason=chunk.error,
+                )
                 for chunk, attempt in workspace.admin.unresolved(self.job_id)
             ]
 
+    def resolve_created(self, chunk: str, batch_id: str) -> None:
+        """Say that the create of an unresolved chunk made this batch: its results are collected, nothing is sent."""
+        self._resolve(chunk, BatchId(batch_id))
 
-def drive(workspace: Workspace, job_id: JobId, progress: Progress | None, stop: threading.Event | None) -> Result:
+    def resolve_absent(self, chunk: str) -> None:
+        """Say that the create of an unresolved chunk made no batch: its requests are sent again, and paid for.
+
+        Look at the provider first: where the batch is there after all, its rows are paid for twice.
+        """
+        self._resolve(chunk, None)
+
+    def _resolve(self, chunk: str, batch_id: BatchId | None) -> None:
+        with opened_workspace(self.work) as workspace:
+            full = chunk if "/" in chunk else f"{self.job_id}/{chunk}"
+            resolved = workspace.admin.resolve(ChunkId(full), batch_id, now=workspace.clock.now())
+            record_resolution(workspace, resolved, batch_id)
+
+    def confirm_same_account(self) -> int:
+        """Say that the present key belongs to the account that all creates of the job were sent from.
+
+        For a key that was rotated, where the provider shows nothing that proves it. Returns how many unresolved chunks
+        waited for this.
+        """
+        with opened_workspace(self.work) as workspace:
+            key_mark = workspace.context(self.job_id).provider.traits.key_mark
+            return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
+
+
+def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event | None) -> Result:
     """Run the job's steps in this process, to its end."""
-    _runner(workspace, job_id, stop).run(progress)
+    stop = stop or threading.Event()
+    _run_steps(workspace, job_id, progress, stop)
     return _outcome(workspace, job_id, stop)
 
 
 def await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: Progress | None, stop: threading.Event
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnProgress | None, stop: threading.Event
 ) -> Result:
     """Look at the job until it has ended."""
+    with signals_stop(stop, tell=lambda _signal: None):  # nothing is under way here that would have to end first
+        return _await_end(workspace, job_id, timeout_s, progress, stop)
+
+
+def _await_end(
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnProgress | None, stop: threading.Event
+) -> Result:
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         job = workspace.ledger.job(job_id)
         if progress is not None:
-            progress(job, workspace.ledger.totals(job_id))
-        if job.state in OVER or needs_person(workspace, job_id):
+            progress(Progress.of(job.id, job.state, workspace.ledger.totals(job_id)))
+        if job.state in ENDED or needs_person(workspace, job_id):
             return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
         if left_s <= 0:
-            raise JobUnfinished(f"job {job_id} has not ended within {timeout_s:g} seconds; it goes on")
+            raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it goes on")
         if stop.wait(left_s):
-            raise JobInterrupted(f"job {job_id} goes on; this process waits for it no longer")
+            raise JobInterrupted(f"job {job_id} goes on; this process no longer waits for it")
 
 
-def _runner(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> LocalRunner:
+def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event) -> None:
     settings = configuration.load(os.environ)
-    runner = LocalRunner(workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s)
-    if stop is not None:
-        runner.stop = stop
-    return runner
+    runner = LocalRunner(
+        workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
+    )
+    with signals_stop(stop):
+        runner.run(progress)
 
 
 def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
     job = workspace.ledger.job(job_id)
-    if job.state in ENDED_JOBS:
+    if job.state in WHOLE:
         return _result(workspace, job)
     if job.state is JobState.STOPPED:
-        raise JobStopped(f"job {job_id} is stopped: {job.reason}")
+        raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
         raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
-    held = workspace.admin.unresolved(job_id)
-    if held:
+    unresolved = len(workspace.admin.unresolved(job_id))
+    if unresolved:
+        chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
         raise JobUnresolved(
-            f"job {job_id}: chunks held: {len(held)}, because only a person can find out about their batches: "
-            f"see `orchestrator resolve {job_id}`"
+            f"job {job_id}: {chunks} unresolved: only a person can find out whether the provider made a batch. "
+            f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and says what to do"
         )
     crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
-            f"job {job_id}: the account may have {job.policy.batches_in_flight_max} batches in flight "
-            "(policy.batches_in_flight_max), and creates of other jobs, which only a person can find out about, take "
-            f"all of that room: see `orchestrator resolve {crowd[0]}`"
+            f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
+            "(policy.batches_in_flight_max), and unresolved chunks of other jobs take all of that room. "
+            f"`{_command(workspace, 'resolve', crowd[0])}` lists them and says what to do"
         )
     reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
-    raise JobStopped(f"job {job_id}: the provider refuses the account: {reason}. Mend that, and run it again")
+    raise JobStopped(
+        f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}. "
+        "Correct the key or the account, then run the job again"
+    )
+
+
+def _command(workspace: Workspace, name: str, job_id: JobId) -> str:
+    """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
+    is_default = workspace.work == configuration.load(os.environ).work
+    return f"orchestrator {name} {job_id}" + ("" if is_default else f" --work {workspace.work}")
 
 
 def status_of(workspace: Workspace, job_id: JobId) -> Status:
@@ -240,6 +271,6 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
 
 
 def _result(workspace: Workspace, job: model.Job) -> Result:
-    tools = workspace.tools(job.id)
-    path = revision_path(tools.output_folder, job)
-    return Result(status=status_of(workspace, job.id), path=path, options=tools.spec.output_options)
+    context = workspace.context(job.id)
+    path = revision_path(context.output_folder, job)
+    return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)

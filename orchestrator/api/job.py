@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Required, TypeAlias, TypedDict
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.planner.template import body_of, placeholders
 from orchestrator.settings import ProviderSettings, check_types, policy, provider, read_toml, refuse_unknown
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as pads
+
+    Table: TypeAlias = str | Path | pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 PARAMETERS: Final = (
@@ -30,12 +33,42 @@ PARAMETERS: Final = (
     "thinking",
     "metadata",
 )
-Row = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFields(TypedDict, total=False):
+    """The fields of a Job beside its dataset: what `run`, `plan` and `submit` take as keyword arguments."""
+
+    model: Required[str]
+    prompt: str | None
+    system: str | None
+    messages: Sequence[Mapping[str, Any]] | None
+    render: Callable[[Row], Mapping[str, Any]] | None
+    name: str
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    stop_sequences: Sequence[str] | None
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: Mapping[str, Any] | str | None
+    thinking: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    parameters: Mapping[str, Any]
+    provider: str
+    provider_options: Mapping[str, Any]
+    policy: Mapping[str, Any] | Policy
+    output_options: Mapping[str, Any] | OutputOptions
+    work: str | Path | None
+    output: str | Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Job:
     """One dataset, one request template, one model, one output. Checked when it is made: raises ConfigError.
+
+    A Job equals itself only: a DataFrame in it has no equality that is true or false. Its job id says whether two are
+    the same job.
 
     Args:
         dataset: a path (file, folder or glob of Parquet, CSV, JSON lines or Arrow files), a pandas DataFrame, or a
@@ -45,12 +78,12 @@ class Job:
         render: a function of a row (a dict) that returns the request's body (a dict).
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
-        policy: see docs/job-file.md.
+        policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
         work: where everything is kept; the default is `.orchestrator` in the current folder.
         output: where the result goes; the default is the job's own folder in `work`.
     """
 
-    dataset: str | Path | pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
+    dataset: Table
     model: str
     prompt: str | None = None
     system: str | None = None
@@ -89,6 +122,16 @@ class Job:
             placeholders(self.body)
         self.resolved_policy  # noqa: B018 - reading it checks it
         self.resolved_output_options  # noqa: B018
+
+    def __repr__(self) -> str:
+        """Show the name, the model and where the rows are; no row, no prompt, no parameter."""
+        dataset = f"dataset={_shown(self.dataset)}"
+        return f"Job(name={self.name!r}, model={self.model!r}, provider={self.provider!r}, {dataset})"
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook."""
+        rows = [("model", self.model), ("provider", self.provider), ("dataset", _shown(self.dataset).strip("'"))]
+        return html_table(f"Job {self.name}", rows)
 
     @property
     def all_parameters(self) -> dict[str, Any]:
@@ -133,18 +176,29 @@ class Job:
         return options
 
 
+def _shown(dataset: Any) -> str:
+    """Return what may be shown of a dataset: its path, or what kind of table it is and how large."""
+    if isinstance(dataset, str | Path):
+        return repr(str(dataset))
+    kind = type(dataset).__name__
+    shape = getattr(dataset, "shape", None)
+    if isinstance(shape, tuple) and len(shape) == 2:
+        return f"<{kind} of {shape[0]} rows and {shape[1]} columns>"
+    return f"<{kind}>"
+
+
 def _check_kinds(job: Job) -> None:
-    """Raise ConfigError for a field of another kind than declared, where that would show only much later."""
+    """Raise ConfigError for a field of a wrong type that nothing else would notice before the job runs."""
     for name in ("name", "model", "provider", "prompt", "system"):
         given = getattr(job, name)
         if not isinstance(given, str) and (given is not None or name not in ("prompt", "system")):
-            raise ConfigError(f"{name} must be a text")
+            raise ConfigError(f"{name} must be a text, not {type(given).__name__}")
     for name in ("work", "output"):
         if not isinstance(getattr(job, name), str | Path | None):
             raise ConfigError(f"job.{name} must be a path")
     tables = (job.parameters, "request.parameters"), (job.provider_options, "[provider]")
-    wishes = (job.policy, "[policy]"), (job.output_options, "[output]")
-    for table, name in (*tables, *wishes):
+    options = (job.policy, "[policy]"), (job.output_options, "[output]")
+    for table, name in (*tables, *options):
         if not isinstance(table, Mapping | Policy | OutputOptions):
             raise ConfigError(f"{name} must be a table")
     messages = () if job.messages is None else job.messages

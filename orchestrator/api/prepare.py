@@ -1,7 +1,7 @@
-"""A job checked against its dataset, and entered in the ledger: all that happens before the first step.
+"""A job checked against its dataset and entered in the ledger: all that happens before the first step.
 
-Rule: everything that a mistake of the user's can break is checked here, before anything is sent: the columns of the
-template, the names of the output's columns, the price where there is a budget, the folder of the output.
+Rule: everything that a user may get wrong is checked here, before anything is sent: the columns of the template, the
+names of the output's columns, the price where there is a budget, the folder of the output.
 """
 
 from __future__ import annotations
@@ -83,15 +83,15 @@ def _check(spec: Spec, job: Job, source: Dataset) -> None:
     policy = job.resolved_policy
     if spec.price is None and policy.budget_usd is not None:
         raise ConfigError(
-            f"policy.budget_usd is set, but no price of {spec.model!r} is known: give provider.prices"
-            f'."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
+            f"policy.budget_usd is set, but no price of {spec.model!r} is known. Give it under [provider]: "
+            f'prices."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
         )
-    tools = JobContext(spec=spec, work="", connect=keyless, render=job.render, opened=source)
-    tools.renderer(0, policy)
+    context = JobContext(spec=spec, work="", connect=keyless, render=job.render, opened=source)
+    context.renderer(0, policy)
 
 
-def enter(workspace: Workspace, prepared: Prepared, tools: JobContext) -> None:
-    """Enter the job in the ledger, or take it up again where it was left."""
+def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
+    """Enter the job in the ledger; one that is there already goes on where it was."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     record = JobRecord(
@@ -102,12 +102,12 @@ def enter(workspace: Workspace, prepared: Prepared, tools: JobContext) -> None:
         policy=policy,
         rounds_max=policy.attempts_max,
     )
-    check_places(tools)
-    with tools.job_files.create("job.json") as file:
+    check_places(context)
+    with context.job_files.create("job.json") as file:
         file.write(spec.to_json().encode() + b"\n")
-    _claim_output(tools, _known_spec(workspace, spec.job_id))
+    _claim_output(context, _known_spec(workspace, spec.job_id))
     known = workspace.admin.open(record, len(prepared.source.shards), now=now)
-    tools.text = known.spec  # with fields that another version has added
+    context.text = known.spec  # with fields that another version has added
     workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
         workspace.admin.retry(spec.job_id, now=now)
@@ -144,19 +144,19 @@ def _known_spec(workspace: Workspace, job_id: JobId) -> Spec | None:
     return specs.from_json(known[0].spec) if known else None
 
 
-def _claim_output(tools: JobContext, known: Spec | None) -> None:
-    """Make sure that the output goes where only this job writes. Raises ConfigError."""
-    spec, folder = tools.spec, tools.output_folder
+def _claim_output(context: JobContext, known: Spec | None) -> None:
+    """Make sure that only this job writes to its output folder. Raises ConfigError."""
+    spec, folder = context.spec, context.output_folder
     if known is not None and known.output != spec.output:
         before = known.output or "its own folder"
         raise ConfigError(
             f"job {spec.job_id} was opened with another output: {before}. Leave job.output as it was; "
             "a finished output may be copied anywhere"
         )
-    finishing = tools.finishing
+    finishing = context.finishing
     marker = f"{finishing.folder}/{OWNER}"
-    strangers = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
-    if strangers and not finishing.output.exists(marker):
+    others = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
+    if others and not finishing.output.exists(marker):
         raise ConfigError(f"job.output {folder} holds files already: name an empty or a new folder")
     with finishing.output.create(marker) as file:
         file.write(spec.job_id.encode())

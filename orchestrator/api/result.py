@@ -1,80 +1,56 @@
-"""What a job gave: its output as a table, and its books."""
+"""The output of an ended job: streamed, as a dataset, or as one table.
+
+Rule: reading some rows opens only the parts that hold them; only `to_arrow` and `to_pandas` hold the whole output.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
+from orchestrator.api.status import Status
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain.errors import OutputError, StorageError
-from orchestrator.domain.model import Job, JobState
+from orchestrator.domain.html_table import html_table
+from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.domain.progress import Totals
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.dataset as pads
+
+BATCH_ROWS: Final = 10_000
+FAILED: Final = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How a job stands."""
-
-    job_id: str
-    state: JobState
-    reason: str  # why it is stopped
-    totals: Totals
-    pause_reason: str = ""  # why its account may not send at present
-    workers_alive: int = 0  # processes of a fleet at work on its ledger
-    beats_alive: int = 0
-
-    def as_dict(self) -> dict[str, object]:
-        """Return what `--json` prints."""
-        totals = self.totals
-        return {
-            "job_id": self.job_id,
-            "state": self.state.value,
-            "reason": self.reason,
-            "account_paused": self.pause_reason,
-            "trouble": totals.trouble,
-            "rows": totals.rows,
-            "planning": totals.shards_planning > 0,
-            "succeeded": totals.succeeded,
-            "failed": totals.failed + totals.refused,
-            "waiting_for_retry": totals.waiting,
-            "in_flight": totals.in_flight_rows,
-            "in_flight_answered": totals.in_flight_done,
-            "chunks": {state.value: count for state, count in sorted(totals.chunks.items())},
-            "unresolved_chunks": totals.unresolved_chunks,
-            "overdue_batches": totals.overdue,
-            "overdue_batch": totals.overdue_batch,
-            "batches": totals.batches,
-            "lines": totals.lines,
-            "missing": totals.missing,
-            "duplicates": totals.duplicates,
-            "foreign": totals.foreign,
-            "unreadable": totals.unreadable,
-            "cost_usd": str(totals.cost_usd),
-            "reserved_usd": str(totals.reserved_usd),
-            "workers_alive": self.workers_alive,
-            "beats_alive": self.beats_alive,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
-    """A finished job's output, in files."""
+    """The output of an ended job, in files."""
 
     status: Status
     path: str  # a folder, or the URL of one
     options: OutputOptions
+
+    def __repr__(self) -> str:
+        """Show the job, its counts and where the output is; never a row."""
+        counts = ", ".join(f"{name}={count}" for name, count in self.counts.items())
+        return f"Result(job_id={self.job_id!r}, {counts}, path={self.path!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook."""
+        rows: list[tuple[str, object]] = [*self.counts.items(), ("cost", f"{self.cost_usd:f} USD"), ("path", self.path)]
+        return html_table(f"Result of {self.job_id}", rows)
 
     @property
     def job_id(self) -> str:
@@ -83,50 +59,128 @@ class Result:
 
     @property
     def counts(self) -> dict[str, int]:
-        """`rows`, `succeeded`, `failed`: rows = succeeded + dead."""
-        totals = self.status.totals
-        return {"rows": totals.rows, "succeeded": totals.succeeded, "failed": totals.failed + totals.refused}
+        """`rows`, `succeeded`, `failed`: rows = succeeded + failed."""
+        return {
+            "rows": self.status.totals.rows,
+            "succeeded": self.status.totals.succeeded,
+            "failed": self.status.failed,
+        }
 
     @property
     def cost_usd(self) -> Decimal:
         """What the job's batches cost, as far as the provider or a price has told."""
         return self.status.totals.cost_usd
 
+    def iter_batches(
+        self, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS, failed_only: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
+
+        Args:
+            columns: read only these.
+            failed_only: only rows with `llm_status = "failed"`; row groups without any are not read.
+        """
+        store, parts = self._parts()
+        return self._batches(store, parts, columns, batch_rows, failed_only=failed_only)
+
+    def dataset(self) -> pads.Dataset:
+        """Return the output as a pyarrow Dataset, to filter and scan without loading all of it."""
+        import pyarrow.dataset as pads  # takes a second, which other uses do not need to wait for
+
+        store, parts = self._parts()
+        with _translated(self.path):
+            return pads.dataset(parts, format="parquet", filesystem=store)
+
+    def head(self, rows: int = 5) -> pa.Table:
+        """Return the first rows."""
+        return self._first(rows, failed_only=False)
+
+    def failures(self, limit: int | None = None) -> pa.Table:
+        """Return the failed rows with their errors, in source order; `limit` returns the first of them only."""
+        return self._first(limit, failed_only=True)
+
+    def errors(self) -> Counter[str]:
+        """Return how many rows failed with which error code."""
+        column = f"{self.options.prefix}error_code"
+        counted: Counter[str] = Counter()
+        for batch in self.iter_batches(columns=[column], failed_only=True):
+            counted.update(code or "unknown" for code in batch[column].to_pylist())
+        return counted
+
     def to_arrow(self) -> pa.Table:
         """Return the whole output, in source order."""
-        return self._table()
+        with _translated(self.path):
+            return self.dataset().to_table()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the whole output, in source order."""
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def failures(self) -> pa.Table:
-        """Return the rows that are dead, with their errors, in source order."""
-        return self._table(filter=self._is_failed())
+    def _first(self, limit: int | None, *, failed_only: bool) -> pa.Table:
+        store, parts = self._parts()
+        with _translated(self.path):
+            schema = pq.read_schema(parts[0], filesystem=store)
+        batch_rows = BATCH_ROWS if limit is None or failed_only else max(1, min(limit, BATCH_ROWS))
+        batches: list[pa.RecordBatch] = []
+        missing = limit
+        for batch in self._batches(store, parts, None, batch_rows, failed_only=failed_only) if limit != 0 else ():
+            batches.append(batch if missing is None else batch.slice(0, missing))
+            if missing is not None:
+                missing -= len(batches[-1])
+                if missing == 0:
+                    break
+        return pa.Table.from_batches(batches, schema)
 
-    def errors(self) -> Counter[str]:
-        """Return how many rows are dead of which error code."""
-        column = f"{self.options.prefix}error_code"
-        found = self._table(columns=[column], filter=self._is_failed())
-        return Counter(code or "unknown" for code in found[column].to_pylist())
+    def _batches(
+        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, *, failed_only: bool
+    ) -> Iterator[pa.RecordBatch]:
+        status = f"{self.options.prefix}status"
+        read = columns if columns is None or not failed_only else [*columns, *({status} - set(columns))]
+        with _translated(self.path):
+            for part in parts:
+                with store.open_input_file(part) as file:
+                    opened = pq.ParquetFile(file, pre_buffer=False)
+                    groups = _groups_with_failures(opened.metadata, status) if failed_only else None
+                    for batch in opened.iter_batches(batch_rows, row_groups=groups, columns=read):
+                        if failed_only:
+                            failed = batch.filter(pc.equal(batch[status], FAILED))
+                            if failed.num_rows:
+                                yield failed if columns is None else failed.select(list(columns))
+                        else:
+                            yield batch
 
-    def _is_failed(self) -> pc.Expression:
-        return pc.field(f"{self.options.prefix}status") == "failed"
-
-    def _table(self, **selection: Any) -> pa.Table:
-        import pyarrow.dataset as pads  # it imports pandas: a second, and 50 MB that a worker can do without
-
+    def _parts(self) -> tuple[Any, list[str]]:
+        """Return the file system of the output, and its parts in the order of rows."""
         store, folder = filesystem_of(self.path)
-        try:
+        with _translated(self.path):
             if store.get_file_info(f"{folder}/_SUCCESS").type != pafs.FileType.File:
-                raise OutputError(f"{self.path} holds no finished output")
-            entries = [entry for entry in store.get_file_info(pafs.FileSelector(folder)) if _is_part(entry.base_name)]
-            parts = sorted(entry.path for entry in entries)
-            return pads.dataset(parts, format="parquet", filesystem=store).to_table(**selection)
-        except (pa.ArrowException, OSError) as error:
-            # from None: in an object store the library's words may hold signed URLs.
-            raise StorageError(f"{self.path} cannot be read ({type(error).__name__})") from None
+                raise OutputError(f"{self.path} holds no finished output: it has no file _SUCCESS")
+            entries = store.get_file_info(pafs.FileSelector(folder))
+            parts = sorted(entry.path for entry in entries if _is_part(entry.base_name))
+        if not parts:
+            raise OutputError(f"{self.path} has lost its output: _SUCCESS is there, the files part-*.parquet are not")
+        return store, parts
+
+
+def _groups_with_failures(metadata: Any, status: str) -> list[int]:
+    """Return the row groups that may hold failed rows, as far as their statistics tell."""
+    columns = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path == status]
+    found = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(columns[0]).statistics if columns else None
+        if statistics is None or not statistics.has_min_max or statistics.min <= FAILED <= statistics.max:
+            found.append(group)
+    return found
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # from None: in an object store the library's words may hold signed URLs.
+        raise StorageError(f"{path} cannot be read ({type(error).__name__})") from None
 
 
 def _is_part(name: str) -> bool:

@@ -6,6 +6,7 @@ Rule: it only reads, and may run while others are at work: what is under way is 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from orchestrator.audit.chunk_files import Folder, check_files, damage
 from orchestrator.audit.findings import Audit
@@ -15,7 +16,7 @@ from orchestrator.audit.output import Published, check_output, check_rows
 from orchestrator.audit.provider_list import Asker
 from orchestrator.audit.reparse import check_deep
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.model import ENDED_JOBS, Job, JobId, ShardState
+from orchestrator.domain.model import Job, JobId, JobState, ShardState
 from orchestrator.engine.job_context import JobContext, keyless
 from orchestrator.engine.opening import files_at
 from orchestrator.engine.workspace import Workspace
@@ -24,17 +25,19 @@ from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.ports import Provider
 from orchestrator.storage.location import parent_and_name
 
+ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
+
 
 def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     """Hold a job's ledger against its files, its output, and the provider's list where there is one."""
     job = workspace.ledger.job(job_id)
-    tools = workspace.tools(job_id)
-    reading = replace(tools, connect=keyless)  # what is parsed needs to know the provider, not its key
+    context = workspace.context(job_id)
+    reading = replace(context, connect=keyless)  # what is parsed needs to know the provider, not its key
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
-    folder = Folder(job_files=tools.job_files, has_records=bool(tools.job_files.names(records.COMMANDS)))
+    folder = Folder(job_files=context.job_files, has_records=bool(context.job_files.names(records.COMMANDS)))
     if not folder.has_records:
         audit.notes.append("the job was opened by an older version, which kept no records: less can be compared")
-    asker = Asker(audit, _asked(audit, tools), deep, tools.job_files)
+    asker = Asker(audit, _asked(audit, context), deep, context.job_files)
     check_row_counts(audit, workspace.snapshot.balance(job_id))
     for shard in workspace.snapshot.uneven_shards(job_id):
         check_shard(audit, shard)
@@ -45,31 +48,31 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
         if deep:
             check_deep(audit, entry, folder, reading.collecting)
     snapshot = workspace.snapshot
-    check_orphans(audit, tools.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
-    _check_output(audit, job, workspace, tools)
+    check_orphans(audit, context.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
+    _check_output(audit, job, workspace, context)
     return audit
 
 
-def _asked(audit: Audit, tools: JobContext) -> Provider | None:
+def _asked(audit: Audit, context: JobContext) -> Provider | None:
     try:
-        return tools.provider
+        return context.provider
     except ConfigError as error:
         audit.notes.append(f"the provider was not asked: {error}")
         return None
 
 
-def _check_output(audit: Audit, job: Job, workspace: Workspace, tools: JobContext) -> None:
+def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobContext) -> None:
     """Check what is published; an output in the making is under way."""
-    parent, name = parent_and_name(tools.output_folder)
+    parent, name = parent_and_name(context.output_folder)
     published = Published(
         output=files_at(parent),
         folder=name,
-        job_files=tools.job_files,
-        options=tools.spec.output_options,
-        job_digest=tools.spec.digest,
+        job_files=context.job_files,
+        options=context.spec.output_options,
+        job_digest=context.spec.digest,
         slice_rows=SLICE_ROWS,
     )
-    if job.state not in ENDED_JOBS or workspace.ledger.job(job.id) != job:
+    if job.state not in ENDED or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1
         return
     check_output(audit, job, workspace.ledger.totals(job.id), published, deep=audit.deep)

@@ -23,6 +23,7 @@ from orchestrator.collector.join import Join, result_fields
 from orchestrator.collector.seal import MANIFEST, SUCCESS
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.job_files import request_files
+from orchestrator.job_files.output_parts import recorded_part
 from orchestrator.job_files.result_parts import READ_ROWS, PartCursor
 from orchestrator.storage.digests import digest_of
 
@@ -64,6 +65,8 @@ def check_output(audit: Audit, job: Job, totals: Totals, published: Published, *
             for part in manifest["parts"]:
                 with damage(audit, f"{folder}/{part['file']}", "output part"):
                     _check_part(audit, f"{folder}/{part['file']}", part, published.output, deep=deep)
+                with damage(audit, f"{folder}/{part['file']}", "record of the output part"):
+                    _check_record(audit, f"{folder}/{part['file']}", part, published.job_files, revision)
 
 
 def _check_totals(audit: Audit, folder: str, manifest: dict[str, Any], totals: Totals) -> None:
@@ -86,6 +89,13 @@ def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles,
             audit.same(name, "digest in the manifest", ledger=part["xxh3_128"], archive=digest_of(file))
             file.seek(0)
         audit.same(name, "rows in the manifest", ledger=part["rows"], archive=pq.read_metadata(file).num_rows)
+
+
+def _check_record(audit: Audit, name: str, part: dict[str, Any], job_files: JobFiles, revision: int) -> None:
+    """Compare what finishing recorded of a part with its entry in the manifest. Recovered ledgers may lack a record."""
+    recorded = recorded_part(job_files, revision, part["file"])
+    if recorded is not None:
+        audit.same(name, "entry in the manifest", ledger=recorded.as_dict(), archive=part)
 
 
 def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:

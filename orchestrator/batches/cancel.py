@@ -17,6 +17,7 @@ from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, Prov
 from orchestrator.domain.lifecycle import CancelledUnsent
 from orchestrator.domain.model import UNSENT, Chunk, ChunkState, Claim
 from orchestrator.domain.recovery import is_other, other_key_words
+from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
@@ -27,7 +28,7 @@ TRIES_MAX: Final = 8
 
 def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
     """Cancel a chunk."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     changes: list[Change] = []
     if chunk.state in DROPPABLE:
         changes = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, CancelledUnsent()), due_at=None)]
@@ -42,7 +43,7 @@ def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> Chu
     now = clock.now()
     sent = replace(chunk, cancel_sent=True, tries=0)
     try:
-        provider.cancel(chunk.batch())
+        provider.cancel(required(chunk.batch_id, "batch id"))
     except ProviderError as error:
         if isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark):
             words = other_key_words(f"batch {chunk.batch_id} was made", account)

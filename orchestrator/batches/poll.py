@@ -18,6 +18,7 @@ from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateL
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
+from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
@@ -30,13 +31,13 @@ REFUSED: Final = "refused"  # the error code while the provider refuses to answe
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
     """Record the batch's progress or its end, and when to ask again."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SUBMITTED:
         return
     job = ledger.job(chunk.job_id)
     changes: list[Change]
     try:
-        status = provider.status(chunk.batch())
+        status = provider.status(required(chunk.batch_id, "batch id"))
     except ProviderError as error:
         is_strange = isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark)
         if is_strange and _age_s(chunk, clock) > UNKNOWN_S_MAX:
@@ -49,8 +50,7 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
 
 
 def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, clock: Clock) -> list[Change]:
-    token, _ = chunk.last_create()
-    now = clock.now()
+    now, token = clock.now(), required(chunk.token, "token")
     overdue = status.outcome is None and _age_s(chunk, clock) > OVERDUE_WINDOWS * window_s
     counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
     code = OVERDUE if overdue else ""
@@ -107,5 +107,4 @@ def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
 
 
 def _age_s(chunk: Chunk, clock: Clock) -> float:
-    _, sent_at = chunk.last_create()
-    return (clock.now() - sent_at).total_seconds()
+    return (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()

@@ -19,7 +19,6 @@ from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
     CreateRefused,
-    LedgerError,
     ProviderError,
     TooLarge,
     TransientError,
@@ -43,6 +42,7 @@ from orchestrator.domain.recovery import (
     Repeat,
     Wait,
 )
+from orchestrator.domain.required import required
 from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 
 def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Look up an ambiguous or unresolved create, and record what was found out."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state not in RECOVERABLE:
         return
-    token, _ = chunk.last_create()
-    job = ledger.job(chunk.job_id)
+    token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
         decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
@@ -85,10 +84,9 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     The older the create, the longer the wait: a provider may be able to tell only once a batch has ended. Its own
     Retry-After is kept to, up to a quarter of an hour.
     """
-    _, sent_at = chunk.last_create()
     cause = error.error if isinstance(error, CreateRefused) else error
     told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
-    old_s = (clock.now() - sent_at).total_seconds()
+    old_s = (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()
     floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
@@ -96,7 +94,7 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 def _decide(
     chunk: Chunk, job: Job, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
-    token, sent_at = chunk.last_create()
+    token, sent_at = required(chunk.token, "token"), required(chunk.sent_at, "time of its create")
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
     journal = read_journal(job_files, token)
@@ -136,7 +134,6 @@ def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: boo
 def _act(
     chunk: Chunk, decision: Decision, account: str, *, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> list[Change]:
-    token, _ = chunk.last_create()
     now = clock.now()
     match decision:
         case Adopt(batch_id, duplicate_batches):
@@ -147,9 +144,7 @@ def _act(
         case Wait(until):
             return [ChunkMoved(before=chunk, after=chunk, due_at=until)]
         case Fence():
-            if chunk.file_id is None:
-                raise LedgerError(f"chunk {chunk.id} has no input file at the provider: it cannot be fenced")
-            provider.fence(chunk.file_id)
+            provider.fence(required(chunk.file_id, "input file"))
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Fenced(clock.now())), due_at=clock.now())]
         case LookAgain():
             looked = replace(lifecycle.advance(chunk, Fenced(now)), tries=chunk.tries + 1)
@@ -159,7 +154,8 @@ def _act(
         case Absent(abandoned):
             state = AttemptState.ABANDONED if abandoned else AttemptState.ABSENT
             absent = lifecycle.advance(chunk, ProvedAbsent())
-            return [ChunkMoved(before=chunk, after=absent, due_at=now), AttemptClosed(token=token, state=state)]
+            closed = AttemptClosed(token=required(chunk.token, "token"), state=state)
+            return [ChunkMoved(before=chunk, after=absent, due_at=now), closed]
         case NeedsPerson(reason):
             return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         case NeedsKey():
@@ -177,7 +173,7 @@ def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> Ch
 
 def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
     """Send the same create again. Where it is refused for good, a person must look up the first one."""
-    token, _ = chunk.last_create()
+    token = required(chunk.token, "token")
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
@@ -192,14 +188,13 @@ def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clo
 def _adopt(
     chunk: Chunk, batch_id: BatchId, duplicate_batches: tuple[BatchId, ...], *, provider: Provider, clock: Clock
 ) -> list[Change]:
-    token, _ = chunk.last_create()
     for duplicate_batch in duplicate_batches:
         provider.cancel(duplicate_batch)
     adopted = lifecycle.advance(chunk, BatchCreated(batch_id))
     due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=adopted, due_at=due_at),
-        AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.CREATED, batch_id=batch_id),
     ]
     if duplicate_batches:
         changes.append(

@@ -8,7 +8,6 @@ Rule 3: whatever is not known to be a refusal is ambiguous, and so is a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -25,14 +24,7 @@ from orchestrator.domain.changes import (
     JobMoved,
     written,
 )
-from orchestrator.domain.errors import (
-    BudgetExhausted,
-    CreateAmbiguous,
-    CreateRefused,
-    LedgerError,
-    ProviderError,
-    StorageError,
-)
+from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun, SubmissionRefused
 from orchestrator.domain.model import (
     Attempt,
@@ -44,8 +36,8 @@ from orchestrator.domain.model import (
     Job,
     JobState,
 )
+from orchestrator.domain.required import required
 from orchestrator.job_files import create_journal, records, request_files
-from orchestrator.leases import Renewal
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
@@ -55,7 +47,7 @@ POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done 
 
 def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
         _upload(claim, chunk, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
@@ -88,10 +80,8 @@ def _upload(
 ) -> None:
     """Give the provider a new file for this attempt; it costs nothing, so a failure is never ambiguous."""
     token = AttemptToken(clock.token())
-    renewal = Renewal(claim, ledger, clock)  # a large file on a slow line takes longer than a lease lasts
-    submission = submission_of(chunk, token, job_files)
     try:
-        file_id = provider.upload(replace(submission, blocks=lambda: _keeping(renewal, submission.blocks())))
+        file_id = provider.upload(submission_of(chunk, token, job_files))
     except ProviderError as error:
         changes = _not_uploaded(chunk, error, ledger=ledger, clock=clock)
     else:
@@ -99,12 +89,6 @@ def _upload(
         changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
     _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
-
-
-def _keeping(renewal: Renewal, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    for block in blocks:
-        renewal.keep()
-        yield block
 
 
 def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
@@ -123,9 +107,8 @@ def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: 
 def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Traits, clock: Clock) -> Chunk | None:
     """Commit the intent and return the chunk in SUBMITTING; None where the budget forbids it."""
     now = clock.now()
-    token = chunk.token if chunk.state is ChunkState.UPLOADED else AttemptToken(clock.token())
-    if token is None:
-        raise LedgerError(f"chunk {chunk.id} is {chunk.state}, but the ledger has no token of its upload")
+    is_uploaded = chunk.state is ChunkState.UPLOADED  # under a token of its own
+    token = required(chunk.token, "token") if is_uploaded else AttemptToken(clock.token())
     begun = lifecycle.advance(chunk, SubmissionBegun(token, now, traits.key_mark))
     attempt = Attempt(
         token=token,
@@ -159,7 +142,7 @@ def _send(
     clock: Clock,
 ) -> None:
     """Issue the one POST of this attempt and record what is known of its effect."""
-    token, _ = chunk.last_create()
+    token = required(chunk.token, "token")
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
@@ -181,13 +164,13 @@ def _send(
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
     """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
-    token, sent_at = chunk.last_create()
+    token = required(chunk.token, "token")
     intent = create_journal.Intent(
         token=token,
         chunk=chunk.name,
         attempt=chunk.attempt,
         requests=chunk.requests,
-        sent_at=sent_at,
+        sent_at=required(chunk.sent_at, "time of its create"),
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         file_id=chunk.file_id,
         key_mark=chunk.key_mark,
@@ -209,13 +192,12 @@ def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
 
 
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
-    token, _ = chunk.last_create()
     # Every attempt so far was refused.
     after = _after_refusal(chunk, error, tries=chunk.attempt, ledger=ledger, clock=clock)
     moved = lifecycle.advance(chunk, after.event)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
-        AttemptClosed(token=token, state=AttemptState.REFUSED),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),
         *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
     ]
 

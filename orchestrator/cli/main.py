@@ -1,7 +1,7 @@
 """The command line: `orchestrator plan|run|status|results|cancel|retry|resolve JOB`. Thin over the API.
 
-Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 waiting for a person (held
-chunks, a refused account, a stopped job) · 130 interrupted; running again resumes.
+Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 the job waits for a person
+(unresolved chunks, a refused account, a stopped job) or has no result yet · 130 interrupted; running again resumes.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from orchestrator import log
 from orchestrator.api import commands
-from orchestrator.api.handle import JobHandle, JobInterrupted, JobStopped
+from orchestrator.api.handle import JobHandle
 from orchestrator.api.job import Job, read_job
-from orchestrator.api.result import Result, Status
+from orchestrator.api.result import Result
+from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import text
 from orchestrator.cli.audit_text import audit_text
 from orchestrator.cli.progress import INTERRUPTED, Watch, say, show
 from orchestrator.cli.recovery_text import recovery_text
-from orchestrator.domain.errors import ConfigError, DatasetError, OrchestratorError
+from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted, JobNotFinished, OrchestratorError
 from orchestrator.engine import process_memory
 
 DONE: Final = 0
@@ -53,7 +55,7 @@ def main() -> None:
     except JobInterrupted as error:
         say(f"{error}")
         sys.exit(INTERRUPTED)
-    except JobStopped as error:
+    except JobNotFinished as error:
         say(f"{error}")
         sys.exit(WAITING)
     except OrchestratorError as error:
@@ -73,7 +75,7 @@ def plan(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False)
     described = _from_file(job, work)
     found = commands.plan(described)
     if as_json:
-        show(json.dumps({name: getattr(found, name) for name in found.__slots__}, default=str))
+        show(json.dumps(found.as_dict()))
     else:
         show(text.plan_text(commands.identify(described), found))
 
@@ -86,9 +88,9 @@ def run(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) 
     provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
     with Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
-            result = commands.run(described, progress=watch.look, stop=watch.stop)
+            result = commands.run(described, progress=watch.look)
         else:
-            result = _find(job, work).resume(progress=watch.look, stop=watch.stop)
+            result = _find(job, work).resume(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -107,7 +109,7 @@ def submit(
         show(json.dumps(found.as_dict()) if as_json else _submitted_text(found, handle.work))
         return
     with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
-        result = handle.wait(progress=watch.look, stop=watch.stop)
+        result = handle.wait(progress=watch.look)
     _tell(result, as_json)
 
 
@@ -135,12 +137,12 @@ def results(
     job: JobArgument,
     work: WorkOption = None,
     rows: Annotated[int, typer.Option(min=0, help="How many rows to show.")] = 5,
-    failures: Annotated[bool, typer.Option(help="Show dead rows only.")] = False,
+    failures: Annotated[bool, typer.Option(help="Show failed rows only.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where a finished job's output lies, and show its first rows."""
+    """Say where a finished job's output is, and show its first rows. Reads no more than it shows."""
     result = _find(job, work).results()
-    table = (result.failures() if failures else result.to_arrow()).slice(0, rows)
+    table = result.failures(rows) if failures else result.head(rows)
     if as_json:
         show(json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str))
         return
@@ -154,23 +156,23 @@ def cancel(job: JobArgument, work: WorkOption = None, as_json: JsonOption = Fals
     """Stop a job: drop what is unsent, cancel what is sent, keep what was answered."""
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        found = handle.cancel(progress=watch.look, stop=watch.stop)
+        found = handle.cancel(progress=watch.look)
     show(json.dumps(found.as_dict()) if as_json else _status_text(found))
 
 
 @app.command()
 def retry(job: JobArgument, work: WorkOption = None, as_json: JsonOption = False) -> None:
-    """Send the dead rows of an ended job once more; the output becomes a new revision."""
+    """Send the failed rows of an ended job once more; the output becomes a new revision."""
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(progress=watch.look, stop=watch.stop)
+        result = handle.retry(progress=watch.look)
     _tell(result, as_json)
 
 
 @app.command()
 def resolve(
     job: JobArgument,
-    chunk: Annotated[str | None, typer.Argument(help="A held chunk; without it, all of them are listed.")] = None,
+    chunk: Annotated[str | None, typer.Argument(help="An unresolved chunk; without it, all are listed.")] = None,
     batch: Annotated[str | None, typer.Option(help="The batch that the create made, by the provider's id.")] = None,
     absent: Annotated[bool, typer.Option("--absent", help="The create made nothing: send the rows again.")] = False,
     same_account: Annotated[
@@ -179,32 +181,36 @@ def resolve(
     work: WorkOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what became of a create whose answer was lost. Without a chunk: list what is held, and why."""
+    """Say what became of a create whose answer was lost. Without a chunk: list the unresolved ones, and why."""
     handle = _find(job, work)
     if same_account:
         if chunk is not None or batch is not None or absent:
-            raise ConfigError("--same-account is said of the whole job: name no chunk, --batch or --absent beside it")
+            raise ConfigError("--same-account concerns the whole job: give no chunk, --batch or --absent beside it")
         count = handle.confirm_same_account()
-        show(f"the key is taken for one of the same account; chunks that waited for it: {count}; run the job to go on")
+        show(f"the key is taken as one of the same account; chunks that waited for it: {count}; run the job to go on")
         return
     if chunk is None:
-        held = handle.held()
-        show(json.dumps(held) if as_json else _held_text(handle.job_id, held))
+        found = handle.unresolved()
+        show(json.dumps([one.as_dict() for one in found]) if as_json else _unresolved_text(handle.job_id, found))
         return
     if (batch is None) != absent:
         raise ConfigError("say either --batch ID (the provider has it) or --absent (the provider does not have it)")
-    handle.resolve(chunk, batch)
-    show(f"{chunk} is {'to be sent again' if absent else f'batch {batch}'}; run the job to go on")
+    if batch is not None:
+        handle.resolve_created(chunk, batch)
+        show(f"{chunk} is batch {batch}; run the job to go on")
+    else:
+        handle.resolve_absent(chunk)
+        show(f"{chunk} is sent again; run the job to go on")
 
 
 @app.command()
 def audit(
     job: JobArgument,
     work: WorkOption = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Digest and parse everything anew; reads all files.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Digest and parse every file again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold the ledger against the archive: rows, creates and bill; and say what was paid for nothing. Only reads."""
+    """Compare the ledger with the job's files: rows, creates, cost; and what was paid for nothing. Only reads."""
     if _is_file(job):
         described = _from_file(job, work)
         found = commands.audit(described, deep=deep)
@@ -217,7 +223,7 @@ def audit(
 
 @app.command()
 def recover(work: WorkOption = None, as_json: JsonOption = False) -> None:
-    """Make a lost ledger again from the work folder, or bring in what an old one has forgotten. Sends nothing."""
+    """Rebuild a lost ledger from the work folder, or add what an old one does not have. Sends nothing."""
     found = commands.recover(work=work)
     show(json.dumps([one.as_dict() for one in found]) if as_json else recovery_text(found, commands.work_folder(work)))
 
@@ -252,18 +258,19 @@ def _tell(result: Result, as_json: bool) -> None:
 
 
 def _status_text(found: Status) -> str:
-    lines = [f"{found.job_id}: {found.state.value}. {text.progress(found.totals)}"]
+    now = found.progress
+    lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
     if found.reason:
         lines.append(f"  stopped: {found.reason}")
     if found.pause_reason:
         lines.append(f"  the provider refuses the account: {found.pause_reason}")
-    if found.totals.trouble:
-        lines.append(f"  being tried again after: {found.totals.trouble}")
-    if found.totals.overdue:
-        others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
-        lines.append(f"  overdue: batch {found.totals.overdue_batch}{others} should have been over a day ago")
-    if found.totals.unresolved_chunks:
-        lines.append(f"  held: see `orchestrator resolve {found.job_id}`")
+    if now.trouble:
+        lines.append(f"  being tried again after: {now.trouble}")
+    if now.overdue_batches:
+        others = f", and {now.overdue_batches - 1:,} more," if now.overdue_batches > 1 else ""
+        lines.append(f"  overdue: batch {now.overdue_batch}{others} should have ended more than a day ago")
+    if now.unresolved_chunks:
+        lines.append(f"  unresolved: see `orchestrator resolve {found.job_id}`")
     return "\n".join(lines)
 
 
@@ -276,14 +283,16 @@ def _submitted_text(found: Status, work: str) -> str:
     return "\n".join(lines)
 
 
-def _held_text(job_id: str, held: list[dict[str, Any]]) -> str:
-    if not held:
-        return f"{job_id}: nothing is held"
+def _unresolved_text(job_id: str, found: Sequence[UnresolvedChunk]) -> str:
+    if not found:
+        return f"{job_id}: no chunk is unresolved"
     lines = [f"{job_id}: look these creates up at the provider, then say what you found:"]
-    lines += [f"  {one['chunk']}  {one['requests']:,} requests, sent {one['sent_at']}: {one['reason']}" for one in held]
+    lines += [
+        f"  {one.chunk}  {one.requests:,} requests, sent {one.sent_at.isoformat()}: {one.reason}" for one in found
+    ]
     lines.append(f"  orchestrator resolve {job_id} CHUNK --batch ID     the provider has the batch")
     lines.append(f"  orchestrator resolve {job_id} CHUNK --absent       it does not: send the rows again")
-    if any("another key" in one["reason"] for one in held):
+    if any("another key" in one.reason for one in found):
         lines.append(
             f"  orchestrator resolve {job_id} --same-account       the key is new, the account (project) the same"
         )

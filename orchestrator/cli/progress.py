@@ -1,19 +1,15 @@
-"""A job's progress on a terminal, and what Ctrl-C does to it."""
+"""A job's progress on a terminal."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from typing import Any, Final
+from typing import Final
 
 import rich.console
 import rich.progress
 import typer
 
 from orchestrator.cli import text
-from orchestrator.domain.model import Job, JobState
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import Progress
 from orchestrator.log import printable
 
 INTERRUPTED: Final = 130  # the exit code
@@ -31,17 +27,15 @@ def show(text: str) -> None:
 
 
 class Watch:
-    """Shows a job's progress, and turns Ctrl-C into a clean stop; a second one ends the process at once."""
+    """Shows a job's progress."""
 
     def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
-        self.stop = threading.Event()
         self._job_id = job_id
         self._guarantee = guarantee
         self._quiet = plain
         self._looks = 0
         self._last = ""
         self._trouble = ""
-        self._before: Any = None
         console = rich.console.Console(stderr=True)
         self._bar: rich.progress.Progress | None = None
         if console.is_terminal and not plain:
@@ -58,8 +52,6 @@ class Watch:
     def __enter__(self) -> Watch:
         if not self._quiet:
             say(f"{self._job_id}: {self._guarantee}")
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
         if self._bar is not None:
             self._bar.start()
         return self
@@ -67,38 +59,29 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        signal.signal(signal.SIGINT, self._before)
 
-    def _interrupt(self, number: int, _frame: object) -> None:
-        if self.stop.is_set():
-            os._exit(INTERRUPTED)
-        self.stop.set()
-        name = signal.Signals(number).name
-        say(f"{name}: finishing the steps under way; once more ends at once (what is recorded stays)")
-
-    def look(self, job: Job, totals: Totals) -> None:
+    def look(self, now: Progress) -> None:
         """Show how the job stands; called about twice a second."""
-        self._look_for_trouble(totals)
+        self._look_for_trouble(now)
         if self._bar is not None:
-            done = totals.succeeded + totals.failed + totals.refused + totals.in_flight_done
-            flying = f"{text.usd(totals.cost_usd)} so far"
-            total = None if totals.shards_planning else totals.rows
-            self._bar.update(self._task, completed=done, total=total, money=flying)
+            total = None if now.planning else now.rows
+            money = f"{text.usd(now.cost_usd)} so far"
+            self._bar.update(self._task, completed=now.done + now.in_flight_answered, total=total, money=money)
             return
-        line = text.progress(totals)
-        ended = job.state in (JobState.FINISHED, JobState.CANCELLED)
-        if not self._quiet and line != self._last and (ended or self._looks % PLAIN_EVERY == 0):
+        line = text.progress(now)
+        is_turn = now.has_ended or self._looks % PLAIN_EVERY == 0
+        if not self._quiet and line != self._last and is_turn:
             say(f"{self._job_id}: {line}")
             self._last = line
         self._looks += 1
 
-    def _look_for_trouble(self, totals: Totals) -> None:
-        """Say what keeps failing, once for each new reason: a job that waits must not look like one that hangs."""
-        if self._quiet or not totals.trouble or totals.trouble == self._trouble:
+    def _look_for_trouble(self, now: Progress) -> None:
+        """Say what keeps failing, once for each new reason, so that a job that waits does not seem to hang."""
+        if self._quiet or not now.trouble or now.trouble == self._trouble:
             return
-        self._trouble = totals.trouble
-        text = f"{self._job_id}: trying again after: {totals.trouble}"
+        self._trouble = now.trouble
+        line = f"{self._job_id}: trying again after: {now.trouble}"
         if self._bar is None:
-            say(text)
+            say(line)
         else:
-            self._bar.console.print(printable(text), markup=False, highlight=False)
+            self._bar.console.print(printable(line), markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""A job's books as text: the report at its end, the line of its progress, the words of its guarantee."""
+"""A job as text: the report at its end, the line of its progress, what `plan` prints."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from orchestrator.domain.model import ChunkState
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.progress import Progress, Totals
 from orchestrator.planner.estimate import Estimate
 
 
@@ -24,11 +23,11 @@ def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
 def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     failed = totals.failed + totals.refused
     yield f"Report of {job_id}"
-    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} dead"
+    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed"
     for code, count in errors.most_common(10):
-        yield f"    dead      {count:>12,}  {code}"
+        yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:
-        yield f"    dead      {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
+        yield f"    failed    {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
     answered = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
     yield (
         f"  lines       {totals.lines:>12,}  = {answered:,} answers + {totals.duplicates:,} duplicates "
@@ -42,25 +41,24 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
         yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
 
-def progress(totals: Totals) -> str:
+def progress(now: Progress) -> str:
     """Return a job's progress as one line."""
-    done = totals.succeeded + totals.failed + totals.refused
-    rows = f"{done:,} of {totals.rows:,} rows done"
-    parts = [f"{done:,} rows done, {totals.rows:,} planned so far" if totals.shards_planning else rows]
-    flying = totals.chunks.get(ChunkState.SUBMITTED, 0)
-    if flying:
-        answered = f"{totals.in_flight_done:,} of {totals.in_flight_rows:,} answered"
-        parts.append(f"{_counted(flying, 'batch', 'batches')} in flight ({answered})")
-    if totals.overdue:
-        parts.append(f"{totals.overdue:,} of them overdue")
-    unknown = totals.chunks.get(ChunkState.SUBMITTING, 0) + totals.chunks.get(ChunkState.AMBIGUOUS, 0)
-    if unknown:
-        parts.append(f"{unknown} sent and not answered yet")
-    if totals.waiting:
-        parts.append(f"{totals.waiting:,} to be retried")
-    if totals.unresolved_chunks:
-        parts.append(f"{_counted(totals.unresolved_chunks, 'chunk', 'chunks')} held")
-    parts.append(f"{usd(totals.cost_usd)} so far")
+    done = now.done
+    parts = [
+        f"{done:,} rows done, {now.rows:,} planned so far" if now.planning else f"{done:,} of {now.rows:,} rows done"
+    ]
+    if now.batches_in_flight:
+        answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
+        parts.append(f"{_counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
+    if now.overdue_batches:
+        parts.append(f"{now.overdue_batches:,} of them overdue")
+    if now.creates_unanswered:
+        parts.append(f"{now.creates_unanswered} sent and not answered yet")
+    if now.waiting_for_retry:
+        parts.append(f"{now.waiting_for_retry:,} to be retried")
+    if now.unresolved_chunks:
+        parts.append(f"{_counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
+    parts.append(f"{usd(now.cost_usd)} so far")
     return ", ".join(parts)
 
 

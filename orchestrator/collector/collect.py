@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from orchestrator.collector.parse import Quarantined, read_answers
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
-from orchestrator.domain.errors import Gone, LedgerError, ProviderError, TransientError, Unavailable
+from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
 from orchestrator.domain.lifecycle import BecameUnresolved, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
 from orchestrator.domain.recovery import is_other, other_key_words
+from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
-from orchestrator.leases import Renewal
+from orchestrator.ports import Checkpoint, never_interrupted
 from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
@@ -53,17 +54,23 @@ class Collecting:
 
 
 def collect(
-    claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, collecting: Collecting, clock: Clock
+    claim: Claim,
+    *,
+    ledger: Ledger,
+    job_files: JobFiles,
+    provider: Provider,
+    collecting: Collecting,
+    clock: Clock,
+    checkpoint: Checkpoint = never_interrupted,
 ) -> None:
     """Collect an ended batch, or come back later for what is not there yet."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.ENDED:
         return
     job = ledger.job(chunk.job_id)
     archived, lost = list[str](), False
     try:
-        renewal = Renewal(claim, ledger, clock)
-        for name in _archive(chunk, job_files=job_files, provider=provider, renewal=renewal):
+        for name in _archive(chunk, job_files=job_files, provider=provider, checkpoint=checkpoint):
             archived.append(name)  # one by one: what came before an error is kept
     except ProviderError as error:
         if isinstance(error, Gone) and _is_of_another_account(chunk, provider):
@@ -78,29 +85,29 @@ def collect(
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, renewal: Renewal) -> Iterator[str]:
+def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, checkpoint: Checkpoint) -> Iterator[str]:
     """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
-    where = chunk.results
+    where, batch_id = chunk.results, required(chunk.batch_id, "batch id")
     if chunk.tries:  # the address may have run out, or there was none yet
-        where = provider.status(chunk.batch()).results or where
+        where = provider.status(batch_id).results or where
     if not where:
         if chunk.outcome is Outcome.COMPLETED:
-            raise Gone(f"batch {chunk.batch_id} is complete, but the provider names no results")
+            raise Gone(f"batch {batch_id} is complete, but the provider names no results")
         return
-    for file in provider.results(chunk.batch(), where):
+    for file in provider.results(batch_id, where):
         name = request_files.raw_name(chunk, file.name)
         if not job_files.exists(name):
-            _keep(job_files, name, file, chunk, renewal)
+            _keep(job_files, name, file, chunk, checkpoint)
         yield name
 
 
-def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, renewal: Renewal) -> None:
+def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, checkpoint: Checkpoint) -> None:
     """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
     line_count, ends_open = 0, False
     with request_files.archive(job_files, name) as writer:
         for block in file.blocks:
+            checkpoint()
             writer.write(block)
-            renewal.keep()
             line_count += block.count(b"\n")
             ends_open = not block.endswith(b"\n") if block else ends_open
         line_count += ends_open
@@ -138,7 +145,7 @@ def _is_of_another_account(chunk: Chunk, provider: Provider) -> bool:
     if not is_other(chunk.key_mark, provider.traits.key_mark):
         return False
     try:
-        provider.status(chunk.batch())
+        provider.status(required(chunk.batch_id, "batch id"))
     except ProviderError:
         return True
     return False
@@ -158,20 +165,13 @@ def _absent(chunk: Chunk, *, lost: bool) -> Answer:
             error_code="results_lost",
             error_message="the batch was answered, but the provider no longer has its results",
         )
-    return unanswered(_outcome(chunk), chunk.error)
-
-
-def _outcome(chunk: Chunk) -> Outcome:
-    if chunk.outcome is None:
-        raise LedgerError(f"chunk {chunk.id} is {chunk.state}, but the ledger does not say how its batch ended")
-    return chunk.outcome
+    return unanswered(required(chunk.outcome, "outcome"), chunk.error)
 
 
 def _settle(
     chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, job_files: JobFiles, collecting: Collecting
 ) -> list[Change]:
     """Read the archive, write the part, and return what the ledger must know."""
-    token, _ = chunk.last_create()
     expected = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
@@ -195,7 +195,7 @@ def _settle(
         cost = result_parts.write_part(
             cast("BinaryIO", hashed),
             _counted(rows, settled, failed),
-            batch_id=chunk.batch(),
+            batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=collecting.price,
@@ -205,7 +205,7 @@ def _settle(
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, failed=failed),
-        AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=cost),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.CREATED, cost_usd=cost),
     ]
     return [*changes, *_remarkable(chunk, tally)]
 
@@ -221,15 +221,14 @@ def _keep_record(
     job_files: JobFiles,
 ) -> None:
     """Keep beside the part what the ledger is about to be told."""
-    token, _ = chunk.last_create()
     records.keep_collected(
         job_files,
         records.Collected(
             chunk=chunk.name,
             attempt=chunk.attempt,
-            token=token,
-            batch_id=chunk.batch(),
-            outcome=_outcome(chunk),
+            token=required(chunk.token, "token"),
+            batch_id=required(chunk.batch_id, "batch id"),
+            outcome=required(chunk.outcome, "outcome"),
             fees_usd=chunk.fees_usd,
             cost_usd=cost_usd,
             part=chunk.part,

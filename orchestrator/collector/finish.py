@@ -1,7 +1,8 @@
 """The step that finishes a shard: its source rows, read again, with their answers beside them, as output parts.
 
-Rule 1: one output part for each slice; a part is in place before the ledger counts it.
+Rule 1: one output part for each slice; the part and its record are in place before the ledger counts it.
 Rule 2: a source that is not the one that was planned stops the job: an answer never lands on another row.
+Rule 3: a part is digested while it is written; only a part that an interrupted step left without a record is read.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.policy import OutputOptions
+from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
+from orchestrator.job_files.output_parts import OutputPart, base_name, keep_output_part, read_output_part
 from orchestrator.job_files.result_parts import PartCursor
-from orchestrator.leases import Renewal
+from orchestrator.ports import Checkpoint, never_interrupted
+from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
@@ -32,7 +36,7 @@ ROW_GROUP_ROWS: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finishing:
-    """What output is made with; it goes to `folder` in `output`, later revisions to folders beside it."""
+    """What output is made with. It goes to `folder` in `output`, later revisions to folders beside it."""
 
     source: Source
     fingerprint: str  # of the dataset as planned
@@ -43,16 +47,33 @@ class Finishing:
     folder: str
 
 
-def finish(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
+def finish(
+    claim: Claim,
+    *,
+    ledger: Ledger,
+    job_files: JobFiles,
+    finishing: Finishing,
+    clock: Clock,
+    checkpoint: Checkpoint = never_interrupted,
+) -> None:
     """Write the shard's output parts that are not there yet."""
     job = ledger.job(claim.unit.job_id)
-    shard = ledger.shard(job.id, claim.shard_no)
+    shard = ledger.shard(job.id, required(claim.unit.shard_no, "shard"))
     if shard.state is not ShardState.PLANNED or shard.settled_count != shard.row_count:
         return
-    if ledger.job(job.id).revision != job.revision:  # the shard may be of the next one: not under this one's names
+    if ledger.job(job.id).revision != job.revision:  # retried meanwhile: these rows are not of the revision read above
         return
     try:
-        _finish(claim, job, shard, ledger=ledger, job_files=job_files, finishing=finishing, clock=clock)
+        _finish(
+            claim,
+            job,
+            shard,
+            ledger=ledger,
+            job_files=job_files,
+            finishing=finishing,
+            clock=clock,
+            checkpoint=checkpoint,
+        )
     except (DatasetError, OutputError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
@@ -83,13 +104,14 @@ def _finish(
     job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
+    checkpoint: Checkpoint,
 ) -> None:
     if finishing.source.fingerprint != finishing.fingerprint:
         raise OutputError(
             "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
             "put the original back and run again; the results so far are kept"
         )
-    slices, renewal = slice_count(shard.row_count, finishing.slice_rows), Renewal(claim, ledger, clock)
+    slices = slice_count(shard.row_count, finishing.slice_rows)
     contributions = ledger.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
     with ExitStack() as stack:
@@ -103,32 +125,41 @@ def _finish(
         )
         spec = finishing.source.shards[shard.shard_no]
         batches = finishing.source.batches(spec, row_start=first)
-        rows = Slices(batches, first)
+        rows = Slices(batches, first, checkpoint)
         while shard.state is not ShardState.FINISHED:
             slice_no = shard.finished_slice_count
+            last = slice_no + 1 == slices
             end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
             name = part_file(revision_folder(finishing.folder, job.revision), shard.shard_no, slice_no, slices)
-            _write(finishing, name, (join.add(batch, row_start=start) for start, batch in rows.until(end)))
-            if rows.row != end or (slice_no + 1 == slices and not rows.exhausted()):
-                raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
-            last = slice_no + 1 == slices
+            part = _write(finishing, name, _joined(join, rows, end, shard, is_last=last))
+            keep_output_part(job_files, job.revision, part)
             state = ShardState.FINISHED if last else ShardState.PLANNED
             after = replace(shard, finished_slice_count=slice_no + 1, state=state)
             now = clock.now()
             ledger.record(claim, ShardMoved(before=shard, after=after, due_at=now), now=now, keep=not last)
-            if not last:
-                renewal.keep()
             shard = written(after)
 
 
-def _write(finishing: Finishing, name: str, batches: Iterator[pa.RecordBatch]) -> None:
-    schema = output_schema(finishing.source.schema, finishing.options)
-    with (
-        finishing.output.create(name) as file,
-        pq.ParquetWriter(file, schema, compression="zstd") as writer,
-    ):
-        for table in _groups(batches, schema):
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) -> Iterator[pa.RecordBatch]:
+    """Return the rows up to `end` with their answers. Raises OutputError where the source has other rows by now."""
+    for start, batch in rows.until(end):
+        yield join.add(batch, row_start=start)
+    if rows.row != end or (is_last and not rows.exhausted()):
+        raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
+
+
+def _write(finishing: Finishing, name: str, batches: Iterator[pa.RecordBatch]) -> OutputPart:
+    """Put an output part in place, and return what is in the file that is in place."""
+    schema, rows = output_schema(finishing.source.schema, finishing.options), 0
+    was_there = finishing.output.exists(name)  # a step that was interrupted put it there, perhaps another version's
+    with finishing.output.create(name) as file:
+        hashed = HashedWriter(file)
+        with pq.ParquetWriter(hashed, schema, compression="zstd") as writer:
+            for table in _groups(batches, schema):
+                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+                rows += table.num_rows
+        written = OutputPart(file=base_name(name), rows=rows, bytes=hashed.tell(), xxh3_128=hashed.hexdigest())
+    return read_output_part(finishing.output, name) if was_there else written
 
 
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

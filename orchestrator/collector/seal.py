@@ -1,6 +1,7 @@
-"""The step that ends a job: the books are balanced, the manifest is written, and `_SUCCESS` last of all.
+"""The step that ends a job: it checks the row counts, writes the manifest, and `_SUCCESS` last of all.
 
-Rule: nothing is sealed that does not add up: rows = succeeded + dead, and the output parts hold exactly those rows.
+Rule 1: nothing is sealed that does not add up: rows = succeeded + failed, and the output parts hold exactly those rows.
+Rule 2: no output part is read: the records that finishing kept say what is in each of them.
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
-
 from orchestrator.collector.finish import Finishing, part_file, revision_folder, slice_count
 from orchestrator.domain.changes import JobMoved
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Step
 from orchestrator.domain.progress import Totals
+from orchestrator.job_files.output_parts import OutputPart, base_name, read_output_part, recorded_part
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger
@@ -26,15 +24,15 @@ MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 
 
-def seal(claim: Claim, *, ledger: Ledger, finishing: Finishing, clock: Clock) -> None:
-    """Publish the job's output, or stop the job where it would not be what it claims to be."""
+def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
+    """Publish the job's output, or stop the job where the output is incomplete or its counts do not add up."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.SEAL:
         return
     totals = ledger.totals(job.id)
     try:
         _check_row_counts(totals)
-        manifest = _manifest(job, totals, ledger=ledger, finishing=finishing)
+        manifest = _manifest(job, totals, ledger=ledger, job_files=job_files, finishing=finishing)
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
@@ -58,15 +56,18 @@ def _check_row_counts(totals: Totals) -> None:
         )
 
 
-def _manifest(job: Job, totals: Totals, *, ledger: Ledger, finishing: Finishing) -> dict[str, Any]:
-    parts, rows = [], 0
+def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> dict[str, Any]:
     folder = revision_folder(finishing.folder, job.revision)
+    in_place = set(finishing.output.names(folder))
+    parts: list[OutputPart] = []
     for shard in ledger.shards(job.id):
         slices = slice_count(shard.row_count, finishing.slice_rows)
         for slice_no in range(slices):
-            described = _describe(finishing.output, part_file(folder, shard.shard_no, slice_no, slices))
-            parts.append(described)
-            rows += described["rows"]
+            name = part_file(folder, shard.shard_no, slice_no, slices)
+            if name not in in_place:
+                raise OutputError(f"the output part {name} is missing: it was finished, and somebody removed it")
+            parts.append(_part(job, name, job_files=job_files, finishing=finishing))
+    rows = sum(part.rows for part in parts)
     if rows != totals.rows:
         raise OutputError(f"the output parts hold {rows} rows, the job has {totals.rows}")
     return {
@@ -77,19 +78,10 @@ def _manifest(job: Job, totals: Totals, *, ledger: Ledger, finishing: Finishing)
         "succeeded": totals.succeeded,
         "failed": totals.failed + totals.refused,
         "cost_usd": str(totals.cost_usd),
-        "parts": parts,
+        "parts": [part.as_dict() for part in parts],
     }
 
 
-def _describe(output: JobFiles, name: str) -> dict[str, Any]:
-    digest, size = xxhash.xxh3_128(), 0
-    with output.open(name) as file:
-        try:
-            rows = pq.read_metadata(file).num_rows
-        except pa.ArrowException:
-            raise OutputError(f"{name} is damaged: it is no whole Parquet file any more") from None
-        file.seek(0)
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return {"file": name.rpartition("/")[2], "rows": rows, "bytes": size, "xxh3_128": digest.hexdigest()}
+def _part(job: Job, name: str, *, job_files: JobFiles, finishing: Finishing) -> OutputPart:
+    """Return what is in an output part. It is read only where a recovered ledger counts a part that has no record."""
+    return recorded_part(job_files, job.revision, base_name(name)) or read_output_part(finishing.output, name)

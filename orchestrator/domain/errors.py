@@ -4,15 +4,21 @@ OrchestratorError
 ├── ConfigError              the operator must change something; never retried
 │   └── LedgerBusy           others are at work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
+├── JobNotFinished           a job has no complete result; running it again goes on where it was
+│   ├── JobStopped           it cannot go on by itself; the message says why and what to do
+│   ├── JobUnresolved        a person must say what became of some creates: `orchestrator resolve`
+│   ├── JobInterrupted       this process was asked to stop; what is recorded stays
+│   └── JobTimeout           the time that `wait` was given is over; the job goes on. A TimeoutError, too
 ├── ProviderError            a call to the provider failed; keeps the provider's own words apart from its message
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
 │   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
 ├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
-├── CreateAmbiguous            a create that may have made a batch; never repeated, always reconciled
+├── CreateAmbiguous          a create that may have made a batch; never repeated, always reconciled
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
 │                            LedgerTooNew, LedgerAway (another try may succeed)
-└── OutputError              a finished file would not be what it claims to be
+├── OutputError              a finished file would not be what it claims to be
+└── Interrupted              a step was told to stop; nothing half done was recorded, and its unit is due again
 """
 
 from __future__ import annotations
@@ -37,6 +43,26 @@ class LedgerBusy(ConfigError):
 
 class DatasetError(OrchestratorError):
     """The dataset cannot be read as declared; the message names the file, the row or the column."""
+
+
+class JobNotFinished(OrchestratorError):
+    """The job has no complete result. Running it again goes on where it was, and sends nothing twice."""
+
+
+class JobStopped(JobNotFinished):
+    """The job cannot go on by itself; the message says why and what to do. Running it again resumes it."""
+
+
+class JobUnresolved(JobNotFinished):
+    """Only a person can tell what became of some creates: see `JobHandle.unresolved` or `orchestrator resolve`."""
+
+
+class JobInterrupted(JobNotFinished):
+    """This process was asked to stop. Running the job again goes on where it was."""
+
+
+class JobTimeout(JobNotFinished, TimeoutError):
+    """The job has not ended in the time that `wait` was given; it goes on."""
 
 
 class ProviderError(OrchestratorError):
@@ -144,3 +170,7 @@ class BudgetExhausted(LedgerError):
 
 class OutputError(OrchestratorError):
     """What would be published does not add up, or the source changed since it was planned."""
+
+
+class Interrupted(OrchestratorError):
+    """The process was told to stop. The step ends without recording anything, and gives its unit back."""

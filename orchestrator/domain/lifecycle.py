@@ -6,7 +6,7 @@ Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that says that 
 
     PLANNED --begun--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
 
-`TRANSITIONS` holds every move; `docs/glossary.md` shows it as `picture` draws it.
+`TRANSITIONS` holds every move; a test compares the table in `docs/glossary.md` with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.domain.errors import IllegalTransition
-from orchestrator.domain.model import TERMINAL, AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
+from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
 
 S = ChunkState
 
@@ -188,16 +188,6 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.SPLITTING, GaveUp): S.FAILED,
     }
 )
-
-
-def picture() -> str:
-    """Return the table of moves as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {ChunkState.PLANNED}"]
-    for (state, event), after in TRANSITIONS.items():
-        words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event.__name__)
-        lines.append(f"    {state} --> {after}: {words.strip()}")
-    ends = [f"    {state} --> [*]" for state in ChunkState if state in TERMINAL]
-    return "\n".join([*lines, *ends]) + "\n"
 
 
 def advance(chunk: Chunk, event: Event) -> Chunk:

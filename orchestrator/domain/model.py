@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
-from orchestrator.domain.errors import IllegalTransition, LedgerError
+from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.policy import Policy
 
 JobId = NewType("JobId", str)
@@ -194,18 +194,6 @@ class Chunk:
         """The chunk's name within its job, as used in file names."""
         return self.id.rpartition("/")[2]
 
-    def last_create(self) -> tuple[AttemptToken, datetime]:
-        """Return the token and the time of its last create. Raises LedgerError where none has begun."""
-        if self.token is None or self.sent_at is None:
-            raise LedgerError(f"chunk {self.id} is {self.state}, but the ledger has no create of it")
-        return self.token, self.sent_at
-
-    def batch(self) -> BatchId:
-        """Return its batch. Raises LedgerError where it has none."""
-        if self.batch_id is None:
-            raise LedgerError(f"chunk {self.id} is {self.state}: it has no batch")
-        return self.batch_id
-
 
 class AttemptState(StrEnum):
     """What became of one create. OPEN covers "we do not know yet"."""
@@ -249,17 +237,3 @@ class Claim:
     unit: Unit
     step: Step
     token: int
-
-    @property
-    def chunk_id(self) -> ChunkId:
-        """The chunk that the step moves. Raises LedgerError for a step of another kind of unit."""
-        if self.unit.chunk_id is None:
-            raise LedgerError(f"step {self.step} was claimed for {self.unit}, which is no chunk")
-        return self.unit.chunk_id
-
-    @property
-    def shard_no(self) -> int:
-        """The shard that the step moves. Raises LedgerError for a step of another kind of unit."""
-        if self.unit.shard_no is None:
-            raise LedgerError(f"step {self.step} was claimed for {self.unit}, which is no shard")
-        return self.unit.shard_no

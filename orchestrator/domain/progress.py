@@ -1,12 +1,12 @@
-"""A job as a whole: its numbers, and what it needs next.
+"""A job as a whole: its numbers, what a callback is told of them, and what the job needs next.
 
-Rule: rows in = succeeded + failed before anything is sealed; until then something is under way, or waits for more
-failed rows to be sent with, or waits for a person.
+Rule: rows in = succeeded + failed before anything is sealed; until then something is always under way, waiting to be
+retried together with others, or waiting for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,7 +23,7 @@ class Totals:
     shards_finished: int
     rows: int  # planned so far
     settled: int
-    refused: int  # failed at planning: no request could be made
+    refused: int  # failed at planning, and never sent
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     succeeded: int = 0
     failed: int = 0  # of rows that were sent, and are not being sent again
@@ -56,8 +56,68 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is: what a progress callback is given, about twice a second."""
+
+    job_id: str
+    state: JobState
+    rows: int  # planned so far: all of them once `planning` is false
+    planning: bool
+    succeeded: int
+    failed: int
+    waiting_for_retry: int  # rows that failed and are sent again
+    in_flight: int  # rows in batches that the provider has
+    in_flight_answered: int  # of those, by the provider's own progress
+    batches_in_flight: int
+    creates_unanswered: int  # chunks sent, of which it is not known yet whether they made a batch
+    unresolved_chunks: int  # chunks that wait for a person
+    overdue_batches: int  # batches that should have ended long ago
+    overdue_batch: str  # one of them
+    cost_usd: Decimal  # settled
+    reserved_usd: Decimal  # of batches that are not settled yet, at most
+    trouble: str  # what a call to the provider last failed with that is tried again
+
+    @classmethod
+    def of(cls, job_id: str, state: JobState, totals: Totals) -> Progress:
+        """Return the progress of a job from the ledger's sums."""
+        chunks = totals.chunks
+        return cls(
+            job_id=job_id,
+            state=state,
+            rows=totals.rows,
+            planning=totals.shards_planning > 0,
+            succeeded=totals.succeeded,
+            failed=totals.failed + totals.refused,
+            waiting_for_retry=totals.waiting,
+            in_flight=totals.in_flight_rows,
+            in_flight_answered=totals.in_flight_done,
+            batches_in_flight=chunks.get(ChunkState.SUBMITTED, 0),
+            creates_unanswered=chunks.get(ChunkState.SUBMITTING, 0) + chunks.get(ChunkState.AMBIGUOUS, 0),
+            unresolved_chunks=totals.unresolved_chunks,
+            overdue_batches=totals.overdue,
+            overdue_batch=totals.overdue_batch,
+            cost_usd=totals.cost_usd,
+            reserved_usd=totals.reserved_usd,
+            trouble=totals.trouble,
+        )
+
+    @property
+    def done(self) -> int:
+        """Rows that are settled: succeeded or failed."""
+        return self.succeeded + self.failed
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job is over and has its output."""
+        return self.state in (JobState.FINISHED, JobState.CANCELLED)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What decides about a job's next step."""
+    """What a job's next step depends on."""
 
     waiting: int  # rows to be sent again, in chunks of their own
     waiting_since: datetime | None

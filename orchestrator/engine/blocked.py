@@ -1,6 +1,6 @@
-"""Why a job does not go on by itself: what is held, what is refused, and who takes the account's room.
+"""Why a job cannot go on by itself: unresolved creates, an account that the provider refuses, or no free capacity.
 
-`batches_in_flight_max` bounds the batches of an account, whichever job they are of.
+`batches_in_flight_max` bounds the batches of an account, whichever job they belong to.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from orchestrator.engine.workspace import Workspace
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
-    """Say whether the job can only go on once a person has done something."""
+    """Say whether the job can only go on after a person has done something."""
     totals, job = workspace.ledger.totals(job_id), workspace.ledger.job(job_id)
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
-        return True  # whatever is planned yet: nothing can be sent
+        return True  # even while shards are still to be planned: nothing can be sent
     if totals.live_chunks == 0 or totals.shards_planning:
         return False
     if totals.live_chunks == totals.unresolved_chunks:
@@ -23,15 +23,19 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
 
 
 def is_idle(totals: Totals) -> bool:
-    """Say whether nothing of the job is under way: it is unsent, held, or over."""
+    """Say whether every live chunk of the job is unsent or unresolved: no step of it can end by itself."""
     return totals.live_chunks == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
 
 
 def at_capacity(workspace: Workspace, job: Job, totals: Totals) -> list[JobId] | None:
-    """Return the other jobs whose held creates, with this one's own, take all of the account's room; None: there is
-    room, or will be when batches end."""
+    """Return the other jobs whose unresolved creates, with this job's own, use up the account's capacity.
+
+    None where there is capacity, or will be when batches end.
+    """
     room = job.policy.batches_in_flight_max - totals.unresolved_chunks
     if room > 0 and not (totals.shards_planning or any(totals.chunks.get(state) for state in UNSENT)):
-        return None  # it wants none
-    held = {other: counts[ChunkState.UNRESOLVED] for other, counts in workspace.admin.others_in_flight(job.id).items()}
-    return [other for other, count in held.items() if count] if sum(held.values()) >= room else None
+        return None  # the job has nothing left to send
+    unresolved = {
+        other: counts[ChunkState.UNRESOLVED] for other, counts in workspace.admin.others_in_flight(job.id).items()
+    }
+    return [other for other, count in unresolved.items() if count] if sum(unresolved.values()) >= room else None

@@ -18,7 +18,7 @@ from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning
 from orchestrator.planner.render import CallableRenderer, Envelope, Renderer, TemplateRenderer
 from orchestrator.planner.template import compile_body
-from orchestrator.ports import JobFiles, Provider, Source
+from orchestrator.ports import Checkpoint, JobFiles, Provider, Source, never_interrupted
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
@@ -119,7 +119,11 @@ class JobContext:
             keep_raw=self.spec.output_options.raw,
         )
 
-    def renderer(self, shard_no: int, policy: Policy) -> Renderer:
+    def require_provider(self) -> Provider:
+        """Return the provider. Raises ConfigError where its key is missing: called before a job is entered."""
+        return self.provider
+
+    def renderer(self, shard_no: int, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Renderer:
         """Return what makes request lines of a shard's rows."""
         traits = self.provider.traits
         envelope = Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close)
@@ -138,21 +142,27 @@ class JobContext:
             )
         if self.render is None:
             raise ConfigError(
-                f"job {self.spec.job_id} renders its rows with a Python function: "
-                "go on with it from the program that has that function, with orchestrator.run(...)"
+                f"job {self.spec.job_id} renders its rows with a Python function, which only your program has: "
+                "call orchestrator.run(...) there to go on with it"
             )
         return CallableRenderer(
-            function=self.render, model=self.spec.model, envelope=envelope, id_prefix=id_prefix, row_label=label
+            function=self.render,
+            model=self.spec.model,
+            envelope=envelope,
+            id_prefix=id_prefix,
+            row_label=label,
+            checkpoint=checkpoint,
         )
 
 
-def planning_of(tools: JobContext, policy: Policy) -> Planning:
+def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Planning:
     """Return what a plan is made from."""
     return Planning(
-        source=tools.source,
-        renderer=lambda shard_no: tools.renderer(shard_no, policy),
+        source=context.source,
+        renderer=lambda shard_no: context.renderer(shard_no, policy, checkpoint),
         limits=limits_of(policy),
-        costing=tools.costing,
+        costing=context.costing,
+        checkpoint=checkpoint,
     )
 
 

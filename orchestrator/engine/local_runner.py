@@ -1,10 +1,14 @@
 """The local runner: the claim loop and the steps, on threads of this process. The same steps as a fleet's, no broker.
 
 Rule 1: one process at a time drives a work folder (a lock says so); that is how it may break the leases of a dead one.
-Rule 2: a stop is asked for, not forced: steps under way come to their end, so that a create has its answer recorded.
+Rule 2: a run leaves no step behind, however it ends: by Ctrl-C (a KeyboardInterrupt), SIGTERM, the `stop` event, or an
+        error. It hands out nothing more, tells the steps under way to stop at their next checkpoint, and waits for
+        them. A create has no checkpoint: its answer is recorded. Only a second interrupt leaves at once.
 Rule 3: an error that no step expects ends the run with that error; everything it had recorded stays.
-Rule 4: batches that another job of the account has under way take room that this one needs, and nobody else may be
-        there to see them end: a run brings them home, too. It sends nothing for others, and their errors end nothing.
+Rule 4: no unit that a thread is working on is claimed a second time, however long its step takes (see `heartbeat`).
+Rule 5: batches that another job of the account has in flight count against the limit that this job needs, and perhaps
+        no other process polls them: a run polls and collects them, too. It sends nothing for other jobs, and their
+        errors do not end it.
 """
 
 from __future__ import annotations
@@ -14,18 +18,21 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
 from orchestrator.domain import queues
-from orchestrator.domain.errors import LeaseLost, LedgerBusy, StorageError, public_message
-from orchestrator.domain.model import ENDED_JOBS, Claim, Job, JobId, JobState, Step
-from orchestrator.domain.progress import Totals
+from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, StorageError, public_message
+from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
+from orchestrator.domain.progress import OnProgress, Progress
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.engine.blocked import needs_person
+from orchestrator.engine.heartbeat import Heartbeat
+from orchestrator.engine.interrupts import say_stopping
 from orchestrator.engine.workspace import Workspace
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
 from orchestrator.storage import permissions
@@ -43,8 +50,7 @@ OTHERS_S: Final = 5.0  # how often to look for those
 LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
-OVER: Final = ENDED_JOBS | {JobState.STOPPED}  # no step of this job is to be run here
-Progress = Callable[[Job, Totals], None]
+ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 
 
 @contextmanager
@@ -104,12 +110,12 @@ def _holder(file: TextIO, lock: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pool:
+class _ThreadPool:
     """Threads for some kinds of steps."""
 
     steps: frozenset[Step]
     size: int
-    given: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
+    claims: queue.SimpleQueue[Claim | None] = field(default_factory=queue.SimpleQueue)
 
 
 @dataclass(slots=True)
@@ -121,66 +127,102 @@ class LocalRunner:
     threads: int
     lease_s: float
     stop: threading.Event = field(default_factory=threading.Event)
+    heartbeat: Heartbeat = field(init=False)
+    _pools: tuple[_ThreadPool, ...] = field(init=False)
+    _failed: threading.Event = field(default_factory=threading.Event)  # as `stop`, because of an error
     _done: queue.SimpleQueue[tuple[Claim, BaseException | None]] = field(default_factory=queue.SimpleQueue)
     _running: set[Claim] = field(default_factory=set)
     _others: list[JobId] = field(default_factory=list)
     _others_until: float = 0.0
 
-    def run(self, progress: Progress | None = None) -> Job:
+    def __post_init__(self) -> None:
+        self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
+        self._pools = tuple(self._pool(steps) for steps in STEPS_OF)
+
+    def run(self, progress: OnProgress | None = None) -> Job:
         """Run steps until the job has ended or stopped, nothing more can happen by itself, or a stop is asked for.
 
-        Raises whatever a step raised that no step expects.
+        Raises:
+            KeyboardInterrupt: the second one; the first is a stop that is asked for.
+            Exception: whatever a step, or `progress`, raised that is not expected.
         """
-        pools = [self._pool(steps) for steps in STEPS_OF]
-        for pool in pools:
+        for pool in self._pools:
             for _ in range(pool.size):
-                threading.Thread(target=self._work, args=(pool.given,), daemon=True).start()
+                threading.Thread(target=self._work, args=(pool.claims,), daemon=True).start()
         try:
-            return self._loop(pools, progress)
+            with self.heartbeat:
+                self._drive(progress)
         finally:
-            for pool in pools:
+            for pool in self._pools:
                 for _ in range(pool.size):
-                    pool.given.put(None)
+                    pool.claims.put(None)
+        job = self.workspace.ledger.job(self.job_id)
+        if progress is not None:
+            progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
+        return job
 
-    def _pool(self, steps: frozenset[Step]) -> _Pool:
+    def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
-        return _Pool(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
+        return _ThreadPool(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
 
-    def _loop(self, pools: Sequence[_Pool], progress: Progress | None) -> Job:
-        failure: BaseException | None = None
+    def _drive(self, progress: OnProgress | None) -> None:
+        """Hand out steps until it is over, and wait for those under way: see rule 2."""
+        try:
+            self._hand_out_until_over(progress)
+        except KeyboardInterrupt as interrupt:
+            self._take(interrupt)
+        except Exception:
+            self._failed.set()
+            self._drain()
+            raise
+        self._drain()
+
+    def _take(self, interrupt: KeyboardInterrupt) -> None:
+        """Take an interrupt for a stop that is asked for; raise it again where it is the second."""
+        if self.stop.is_set():
+            raise interrupt
+        self.stop.set()
+        say_stopping("interrupted")
+
+    def _hand_out_until_over(self, progress: OnProgress | None) -> None:
+        """Return when a stop is asked for, the job has ended, or it needs a person. Raises what a step raised."""
         reported_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
-            stopping = self.stop.is_set() or failure is not None or job.state in OVER
-            if not stopping:
-                self._hand_out(pools)
+            if self.stop.is_set() or job.state in ENDED:
+                return
+            self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(job, self.workspace.ledger.totals(self.job_id))
-            if not self._running and (
-                stopping or (looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id))
-            ):
-                break
+                progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
+            if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
+                return
             looks += 1
-            failure = self._await_one() or failure
-        if failure is not None:
-            raise failure
-        if progress is not None:
-            progress(job, self.workspace.ledger.totals(self.job_id))
-        return self.workspace.ledger.job(self.job_id)
+            self._await_steps()
 
-    def _hand_out(self, pools: Sequence[_Pool]) -> None:
-        self._hand_out_of(self.job_id, frozenset(Step), pools)
+    def _drain(self) -> None:
+        """Wait until no step is under way. What one raises now is only logged: the run ends for another reason."""
+        while self._running:
+            try:
+                self._await_steps()
+            except KeyboardInterrupt as interrupt:
+                self._take(interrupt)
+            except Exception as error:  # noqa: BLE001 - what is still under way must be waited for all the same
+                logger().debug(STEP_FAILED, error=type(error).__name__)
+
+    def _hand_out(self) -> None:
+        self._hand_out_of(self.job_id, frozenset(Step))
         if time.monotonic() > self._others_until:
             self._others = list(self.workspace.admin.others_in_flight(self.job_id))
             self._others_until = time.monotonic() + OTHERS_S
         for job_id in self._others:
-            self._hand_out_of(job_id, DRAIN, pools)
+            self._hand_out_of(job_id, DRAIN)
 
-    def _hand_out_of(self, job_id: JobId, kinds: frozenset[Step], pools: Sequence[_Pool]) -> None:
+    def _hand_out_of(self, job_id: JobId, kinds: frozenset[Step]) -> None:
         now = self.workspace.clock.now()
+        self.heartbeat.catch_up(now)
         due = self.workspace.ledger.due(now=now, job_id=job_id) & kinds
-        for pool in pools:
+        for pool in self._pools:
             free = pool.size - sum(claim.step in pool.steps for claim in self._running)
             steps = due & pool.steps
             if free <= 0 or not steps:
@@ -188,36 +230,46 @@ class LocalRunner:
             claims = self.workspace.ledger.claim(steps, limit=free, now=now, lease_s=self.lease_s, job_id=job_id)
             self._running.update(claims)
             for claim in claims:
-                pool.given.put(claim)
+                self.heartbeat.add(claim, since=now)
+                pool.claims.put(claim)
 
-    def _await_one(self) -> BaseException | None:
-        """Wait until a step ends or it is time to look again; return what it raised, if nobody expects that."""
+    def _await_steps(self) -> None:
+        """Wait until a step ends or it is time to look again. Raises what one raised that nobody expects."""
         failure: BaseException | None = None
         wait_s = LOOK_S
         while True:
             try:
                 claim, error = self._done.get(timeout=wait_s)
             except queue.Empty:
-                return failure
+                break
             self._running.discard(claim)
-            if isinstance(error, LeaseLost):
-                logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
-            elif error is not None:
-                logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=type(error).__name__)
-                if claim.unit.job_id == self.job_id:
-                    failure = failure or error
-                else:
-                    self.workspace.fleet.step_failed(claim, public_message(error), now=self.workspace.clock.now())
+            failure = failure or self._failure(claim, error)
             wait_s = 0.0
+        if failure is not None:
+            raise failure
 
-    def _work(self, given: queue.SimpleQueue[Claim | None]) -> None:
-        while (claim := given.get()) is not None:
+    def _failure(self, claim: Claim, error: BaseException | None) -> BaseException | None:
+        """Return what is to end the run, of what a step raised; note what concerns another job."""
+        if error is None:
+            return None
+        if isinstance(error, LeaseLost | Interrupted):
+            logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
+            return None
+        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=type(error).__name__)
+        if claim.unit.job_id == self.job_id:
+            return error
+        self.workspace.fleet.step_failed(claim, public_message(error), now=self.workspace.clock.now())
+        return None
+
+    def _work(self, claims: queue.SimpleQueue[Claim | None]) -> None:
+        while (claim := claims.get()) is not None:
+            error: BaseException | None = None
             try:
-                self.workspace.perform(claim)
-            except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, and raised there
-                self._done.put((claim, error))
-            else:
-                self._done.put((claim, None))
+                self.workspace.perform(claim, partial(self.heartbeat.check, claim, self.stop, self._failed))
+            except BaseException as raised:  # noqa: BLE001 - carried to the thread that waits, and raised there
+                error = raised
+            self.heartbeat.remove(claim)
+            self._done.put((claim, error))
 
 
 @contextmanager

@@ -75,9 +75,9 @@ def files_at(location: str) -> JobFiles:
     return open_job_files(location)
 
 
-def check_places(tools: JobContext) -> None:
+def check_places(context: JobContext) -> None:
     """Raise ConfigError where the store of the work folder or of the output cannot be relied on."""
-    for location in sorted({tools.work, parent_and_name(tools.output_folder)[0]}):
+    for location in sorted({context.work, parent_and_name(context.output_folder)[0]}):
         check_place(location)
 
 

@@ -1,4 +1,4 @@
-"""An open work folder: its ledger, the tools of its jobs, and every step bound to what it takes."""
+"""An open work folder: its ledger, the contexts of its jobs, and every step bound to what it takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.collector.collect import collect
 from orchestrator.collector.finish import finish
 from orchestrator.collector.seal import seal
 from orchestrator.dataset.dataset import Dataset
-from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.errors import Interrupted, LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId, Step
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.queues import Queue
@@ -38,15 +38,15 @@ from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
-from orchestrator.ports import Provider
+from orchestrator.ports import Checkpoint, Provider, never_interrupted
 from orchestrator.settings import ProviderSettings
 
-CONTEXTS_MAX: Final = 64  # jobs whose tools are kept; a fleet's worker may meet many in its life
+CONTEXTS_MAX: Final = 64  # jobs whose contexts are kept; a fleet's worker may meet many in its life
 
 
 @dataclass
 class Workspace:
-    """An open work folder: its ledger, and the tools for each of its jobs."""
+    """An open work folder: its ledger, and the context of each of its jobs."""
 
     work: str  # a location
     database: Database
@@ -73,7 +73,7 @@ class Workspace:
 
     @property
     def snapshot(self) -> SqlSnapshot:
-        """The ledger, for reading and writing back whole jobs."""
+        """The ledger, for who reads it whole."""
         return SqlSnapshot(self.database)
 
     @property
@@ -81,8 +81,8 @@ class Workspace:
         """The ledger, for people."""
         return SqlAdmin(self.database)
 
-    def tools(self, job_id: JobId) -> JobContext:
-        """Return the tools of a job, made from its spec in the ledger where nobody has given a newer one."""
+    def context(self, job_id: JobId) -> JobContext:
+        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
         return self._context_of(self.ledger.job(job_id))
 
     def _context_of(self, job: Job) -> JobContext:
@@ -98,13 +98,13 @@ class Workspace:
             return known
 
     def equip(self, spec: Spec, *, render: RowFunction | None = None, source: Dataset | None = None) -> JobContext:
-        """Make the tools of a job from what its user has just given."""
-        tools = JobContext(
+        """Make the context of a job from what its user has just given."""
+        context = JobContext(
             spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
         )
         with self._lock:
-            self._contexts[spec.job_id] = tools
-        return tools
+            self._contexts[spec.job_id] = context
+        return context
 
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
@@ -135,20 +135,23 @@ class Workspace:
         self.fleet.register(member, now=now)
         return worker_id
 
-    def perform(self, claim: Claim) -> None:
-        """Run the step that was claimed. One that lost a race gives its unit back, for somebody to decide anew."""
+    def perform(self, claim: Claim, checkpoint: Checkpoint = never_interrupted) -> None:
+        """Run the step that was claimed.
+
+        One that lost a race, or was told to stop, gives its unit back: it is due again at once.
+        """
         step, names = _STEPS[claim.step]
         job = self.ledger.job(claim.unit.job_id)
-        context = StepContext(workspace=self, tools=self._context_of(job), policy=job.policy)
+        given = StepContext(workspace=self, context=self._context_of(job), policy=job.policy, checkpoint=checkpoint)
         try:
-            step(claim, **{name: getattr(context, name) for name in names})
-        except LeaseLost:
+            step(claim, **{name: getattr(given, name) for name in names})
+        except (LeaseLost, Interrupted):
             with suppress(LeaseLost):  # it was the claim itself that was lost
                 self.give_back(claim)
             raise
 
     def give_back(self, claim: Claim) -> None:
-        """Let go of a claim without a word on its unit. Raises LeaseLost, LedgerError."""
+        """Let go of a claim and leave its unit as it is. Raises LeaseLost, LedgerError."""
         self.ledger.record(claim, now=self.clock.now())
 
     def close(self) -> None:
@@ -161,23 +164,24 @@ class StepContext:
     """Everything that any step of one job takes, under the job's present policy."""
 
     workspace: Workspace
-    tools: JobContext
+    context: JobContext
     policy: Policy
+    checkpoint: Checkpoint
 
     def __getattr__(self, name: str) -> Any:
-        """Return what does not depend on the policy: the workbench's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "clock") else self.tools
+        """Return what does not depend on the policy: the workspace's own, or the job's."""
+        owner = self.workspace if name in ("ledger", "clock") else self.context
         return getattr(owner, name)
 
     @property
     def planning(self) -> Planning:
         """What a plan is made from."""
-        return planning_of(self.tools, self.policy)
+        return planning_of(self.context, self.policy, self.checkpoint)
 
     @property
     def gathering(self) -> Gathering:
         """What retry chunks are made with."""
-        return Gathering(limits=limits_of(self.policy), costing=self.tools.costing)
+        return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
 
 
 def version() -> str:
@@ -192,10 +196,10 @@ _STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
     Step.POLL: (poll, ("ledger", "provider", "clock")),
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
-    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock")),
+    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
     Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
     Step.REVIEW: (review, ("ledger", "clock")),
     Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
-    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock")),
-    Step.SEAL: (seal, ("ledger", "finishing", "clock")),
+    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock", "checkpoint")),
+    Step.SEAL: (seal, ("ledger", "job_files", "finishing", "clock")),
 }

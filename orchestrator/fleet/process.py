@@ -1,17 +1,20 @@
-"""One process of the fleet: its ledger and tools, and what it does with a hint."""
+"""One process of the fleet: its ledger, its heartbeat, and what it does with a task message."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import ChunkId, Claim, JobId, Step, Unit
 from orchestrator.domain.queues import Queue
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Queues
 from orchestrator.fleet.hand_out import hand_out
@@ -48,34 +51,39 @@ class FleetProcess:
     workspace: Workspace
     settings: Settings
     queues: Queues
+    heartbeat: Heartbeat
+    stopping: threading.Event = field(default_factory=threading.Event)  # steps end at their next checkpoint
     _served: frozenset[Queue] = frozenset()
     _served_until: float = 0.0
     _left: deque[Claim] = field(default_factory=deque)
 
     def perform(self, claim: Claim) -> None:
-        """Take the claim over for the length of a step, and run it.
+        """Take the claim over for as long as the step takes, and run it.
 
-        Raises LeaseLost at once where the hint is stale, doubled or forged: its token is not the ledger's.
+        Raises LeaseLost at once where the message is stale, doubled or forged: its token is not the ledger's.
         """
         workspace = self.workspace
-        now, lease_s = workspace.clock.now(), self.settings.lease_s
-        starts = workspace.fleet.step_started(claim, now=now, lease_s=lease_s, draw=workspace.clock.draw())
+        now, lease_s, draw = workspace.clock.now(), self.settings.lease_s, workspace.clock.draw()
+        starts = workspace.fleet.step_started(claim, now=now, lease_s=lease_s, draw=draw)
         if starts > STARTS_MAX:
             self._never_ended(claim, starts - 1)
             return
+        self.heartbeat.add(claim, since=now, lease_s=lease_s * (1 + draw * (starts - 1)))
         try:
-            workspace.perform(claim)
+            workspace.perform(claim, partial(self.heartbeat.check, claim, self.stopping))
         except LeaseLost:
             raise
         except LedgerError:
             self._left.append(claim)
             raise
+        finally:
+            self.heartbeat.remove(claim)
 
     def _never_ended(self, claim: Claim, times: int) -> None:
-        """Stop the job of a step that has killed every worker that took it: the next one is not to be killed, too."""
+        """Stop the job of a step that has killed every worker that took it: the next one must not be killed, too."""
         words = (
             f"{claim.step.value} of {_name(claim.unit)} was begun {times} times and never came to an end: "
-            "each time its worker was killed (out of memory?) or hung"
+            "each time its worker was killed (out of memory?) or lost the ledger"
         )
         logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
@@ -91,7 +99,7 @@ class FleetProcess:
             logger().warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
-        """Let go of what the ledger was away for when its step ended: nobody need wait for those leases to run out."""
+        """Give back the claims of steps that ended while the ledger was away, so that nobody waits for their leases."""
         with suppress(IndexError):  # other threads do the same
             while True:
                 claim = self._left.popleft()

@@ -19,6 +19,7 @@ from orchestrator import settings as configuration
 from orchestrator.domain.errors import LedgerAway
 from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
 from orchestrator.engine.opening import open_workspace
 from orchestrator.engine.workspace import Workspace
@@ -27,7 +28,7 @@ from orchestrator.fleet.app import app
 from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
-from orchestrator.fleet.process import FleetProcess, become
+from orchestrator.fleet.process import FleetProcess, become, this_process
 from orchestrator.log import STOP_FORCED, WORKER_STARTED, logger, printable
 from orchestrator.settings import Settings
 
@@ -72,7 +73,8 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     broker = stack.enter_context(closing(Broker(settings.broker_url)))
     stack.enter_context(_lock_of(workspace))
     here, ledger_id = checks.host(), _check(workspace, broker, settings)
-    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app)))
+    heartbeat = stack.enter_context(Heartbeat(workspace.ledger, workspace.clock, settings.lease_s))
+    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app), heartbeat=heartbeat))
     pulse = Pulse(
         workspace=workspace,
         broker=broker,
@@ -133,7 +135,7 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
     # Celery warns root because a pickled message can run any program; here only JSON is taken.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
     with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
-        worker_shutting_down.connect(lambda **_: _end_after(settings.shutdown_s), weak=False)
+        worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
         close_to_strangers(app)
         app.steps["worker"].add(LoopTurns)
         worker = app.Worker(
@@ -150,8 +152,9 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
         return int(worker.exitcode or 0)
 
 
-def _end_after(limit_s: float) -> None:
-    """End the process where steps under way take longer than this: what they did stands in the ledger."""
+def _stop(limit_s: float) -> None:
+    """Tell the steps under way to stop, and end the process where one takes longer: what they did is recorded."""
+    this_process().stopping.set()
 
     def end() -> None:
         logger().error(STOP_FORCED, after_s=limit_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.domain.errors import LeaseLost, LedgerError, StorageError, public_message
+from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError, StorageError, public_message
 from orchestrator.domain.model import Claim
 from orchestrator.fleet.app import ADVANCE, TICK, app
 from orchestrator.fleet.process import FleetProcess, claim_of, this_process
@@ -36,7 +36,7 @@ def _perform(process: FleetProcess, claim: Claim) -> None:
     """Run a step; whatever it raises is noted in the ledger, where people look, and never stops the worker."""
     try:
         process.perform(claim)
-    except LeaseLost:
+    except (LeaseLost, Interrupted):
         logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
     except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
         logger().warning(LEDGER_LOST, step=claim.step, unit=str(claim.unit), error=str(error))

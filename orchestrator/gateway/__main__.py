@@ -1,6 +1,7 @@
-"""The process: flags in, one line out, a socket, a clean stop.
+"""The gateway as a process: options, socket, signals.
 
-Exit codes: 0 after SIGTERM or Ctrl-C, 2 for a refused port, a fault plan that cannot be read, a state folder in use.
+Exit codes: 0 after SIGTERM or Ctrl-C; 2 for a port that cannot be had, an unreadable fault plan, or a state folder in
+use.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from orchestrator.gateway.wire import CuttableProtocol
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 KEEP_ALIVE_S: Final = 75
-SHUTDOWN_S: Final = 1  # a client that hangs on purpose must not hold the server
+SHUTDOWN_S: Final = 1  # a request that hangs must not delay the shutdown
 
 
 class Server(uvicorn.Server):
-    """uvicorn, saying where it listens once it does."""
+    """uvicorn's server; it prints its address once it listens."""
 
     ready_file: Path | None = None
     url: str = ""
@@ -45,7 +46,7 @@ class Server(uvicorn.Server):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a server until it is told to stop; return the exit code."""
+    """Run a server until a signal stops it; return the exit code."""
     options = _parser().parse_args(arguments)
     if options.die_with_parent:
         _die_with_parent()
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (FaultPlanError, StateFolderInUse, OSError) as error:
         print(f"gateway: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
+    # uvicorn raises the signal again after its shutdown; a requested stop exits with 0.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _ignored)
     server = Server(
@@ -99,7 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m orchestrator.gateway", description="A local server of Batch APIs.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8899, help="0 = any free port")
-    parser.add_argument("--state", type=Path, default=Path(".gateway"), metavar="DIR", help="what survives a kill")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".gateway"),
+        metavar="DIR",
+        help="the folder for its state",
+    )
     parser.add_argument("--api-key", help="default: the environment's GATEWAY_API_KEY, else the word 'local'")
     parser.add_argument("--duration-s", type=float, default=2.0, help="how long a batch takes")
     parser.add_argument("--result-mode", choices=[mode.value for mode in ResultMode], default="status-object")
@@ -112,8 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accept-duplicates", action="store_true", help="take a custom_id twice in one batch")
     parser.add_argument("--cancelled-word", default="CANCELLED", help="the status of a cancelled batch")
     parser.add_argument("--results-url", metavar="URL", help="base of result links; default: the host the client asked")
-    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the url and pid, once it listens")
-    parser.add_argument("--die-with-parent", action="store_true", help="be killed when the starting process ends")
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="write url and pid there once it listens")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends (Linux)")
     return parser
 
 

@@ -1,13 +1,13 @@
-"""The routes: OneRouter's three, OpenAI's, the result files, and a few of our own for tests and people.
+"""The HTTP routes: OneRouter's three, OpenAI's, the result files, and a few for tests and operators.
 
     POST /v1/batches                  GET /v1/batches/{id}             POST /v1/batches/{id}/cancel
-    OpenAI's, of which the three above are three too: see openai_routes
-    GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          no key, as the real ones
+    OpenAI's files and batches, which share the three paths above: see openai_routes
+    GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          needs no key, like the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
-    GET  /healthz, /openapi.json                                       no key
+    GET  /healthz, /openapi.json                                       need no key
 
-Rule 1: any other path or verb is 404 in the documented envelope. Which there are stands in `operations`.
-Rule 2: the event loop waits for nothing but sockets; disk, SQLite and settling happen in threads, settling in one.
+Rule 1: any other path or verb is a 404 in the documented envelope. `openapi.OPERATIONS` lists them all.
+Rule 2: the event loop waits for sockets only; disk, SQLite and settling run in threads, settling in a single one.
 """
 
 from __future__ import annotations
@@ -25,21 +25,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orchestrator.gateway import overview
-from orchestrator.gateway.clock import Clock, WallClock
+from orchestrator.gateway.bill import known_batches, settled_bill
 from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, status_object
-from orchestrator.gateway.faults import CreateFaults, Fault, FaultPlanError, StatusFaults, decode_plan, encode_plan
+from orchestrator.gateway.faults import Fault, FaultPlanError, decode_plan, encode_plan
 from orchestrator.gateway.intake import RequestRefused, receive_body
-from orchestrator.gateway.openai_intake import OpenAIRefused, order_in
+from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
 from orchestrator.gateway.openai_routes import OpenAIRoutes, refused
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
-from orchestrator.gateway.openapi import document
-from orchestrator.gateway.operations import OPERATIONS
-from orchestrator.gateway.service import CREATE_REFUSALS, Service
-from orchestrator.gateway.settings import GatewayConfig, ResultMode
+from orchestrator.gateway.openapi import OPERATIONS, document
+from orchestrator.gateway.service import Service
+from orchestrator.gateway.settings import Clock, GatewayConfig, ResultMode, WallClock
 from orchestrator.gateway.states import Standing
 from orchestrator.gateway.store import Batch
-from orchestrator.gateway.wire import FileAnswer, LostAnswer
+from orchestrator.gateway.wire import FileAnswer, fault_answer
 
 JSON: Final = "application/json"
 JSONL: Final = "application/jsonl"
@@ -53,7 +51,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
-    """Return the server as an ASGI application; `app.state.service` is what to close when it is done.
+    """Return the server as an ASGI application; close `app.state.service` after use.
 
     Raises StateFolderInUse if another server has the state folder.
     """
@@ -85,7 +83,7 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
         ],
         exception_handlers={RequestRefused: _refused, HTTPException: _no_route},
     )
-    # A client that adds a slash asks for a path that is not documented: a redirect would hide it, and repeat a create.
+    # A trailing slash is a path that is not documented: a redirect would hide the mistake, and would repeat a create.
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.openai = openai.openai
@@ -102,22 +100,18 @@ class _Routes:
         arrived = self.service.arrival_path()
         try:
             await receive_body(request.stream(), arrived, self.service.config.size_bytes_max)
-            order = await asyncio.to_thread(order_in, arrived)
-            if order is not None:
-                return await self.openai.create(order)
+            openai_create = await asyncio.to_thread(openai_create_in, arrived)
+            if openai_create is not None:
+                return await self.openai.create(openai_create)
             accepted = await asyncio.to_thread(self.service.accept, arrived)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; a half-sent create never happened
+            return Response(status_code=499)  # the client has gone; a create that was sent in part has no effect
         finally:
             with contextlib.suppress(FileNotFoundError):
                 arrived.unlink()
-        faults = self.service.plan.create
-        if accepted.fault is not None:
-            if accepted.fault.name == "hang":
-                return LostAnswer(self.service.clock, faults.hang_s)
-            return _faulty(self.service.clock, accepted.fault, faults)
-        assert accepted.batch is not None
-        return _json(create_envelope(accepted.batch))
+        if isinstance(accepted, Fault):
+            return fault_answer(accepted, self.service.plan.create, self.service.clock, error_envelope, _json)
+        return _json(create_envelope(accepted))
 
     async def status(self, request: Request) -> Response:
         self._require_key(request)
@@ -129,7 +123,7 @@ class _Routes:
         if look.fault is not None and look.fault.name not in {"stale", "unknown"}:
             if look.fault.name == "not_found":
                 raise RequestRefused(404, "no such batch")
-            return _faulty(self.service.clock, look.fault, faults)
+            return fault_answer(look.fault, faults, self.service.clock, error_envelope, _json)
         if look.fault is not None and look.fault.name == "unknown":
             odd = Standing(word=faults.unknown_word, percent=look.standing.percent, is_ended=False)
             return self._status(look.batch, odd, result_url="")
@@ -152,10 +146,10 @@ class _Routes:
         async def effect() -> Response:
             return _json(cancel_envelope(await asyncio.to_thread(self.service.cancel, batch_id)))
 
-        return await self.openai.guarded("cancel", effect, _failed)
+        return await self.openai.guarded("cancel", effect, error_envelope)
 
     async def download(self, request: Request) -> Response:
-        # The path as it was sent: a client that decodes %2F and sends a slash asks for another file.
+        # The path as it was sent: with a decoded %2F it names another file.
         path = request.scope["raw_path"].decode("ascii", "replace")
         batch_id = path.removeprefix(f"{RESULT_ROOT}%2F").rpartition("_")[0]
         batch = await asyncio.to_thread(self.service.find, batch_id)
@@ -167,12 +161,12 @@ class _Routes:
 
     async def bill(self, request: Request) -> Response:
         self._require_key(request)
-        return _json(await self._in_settling_thread(overview.bill, self.service, self.openai.openai))
+        return _json(await self._in_settling_thread(settled_bill, self.service, self.openai.openai))
 
     async def batches(self, request: Request) -> Response:
         self._require_key(request)
         return _json(
-            {"batches": await asyncio.to_thread(lambda: list(overview.batches(self.service, self.openai.openai)))}
+            {"batches": await asyncio.to_thread(lambda: list(known_batches(self.service, self.openai.openai)))}
         )
 
     async def faults(self, request: Request) -> Response:
@@ -228,38 +222,18 @@ def _result_path(batch: Batch) -> str:
     return f"{RESULT_ROOT}%2F{batch.batch_id}_{batch.digest[:DIGEST_LENGTH]}.jsonl"
 
 
-def _faulty(clock: Clock, fault: Fault, table: CreateFaults | StatusFaults) -> Response:
-    """Return the answer of a fault that has one answer wherever it strikes."""
-    message = f"simulated fault: {fault.name}"
-    match fault.name:
-        case "lost" | "late":
-            return LostAnswer(clock)
-        case "error_body":
-            return _json(error_envelope(table.body_code, message))
-        case "code_body":
-            return _json({"code": table.body_code, "message": message})
-    answer = _json(error_envelope(fault.status, message), fault.status)
-    if fault.name in CREATE_REFUSALS and table.retry_after_s is not None:
-        answer.headers["retry-after"] = f"{table.retry_after_s:g}"
-    return answer
-
-
 def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status_code=status, media_type=JSON)
 
 
-def _failed(status: int, message: str) -> Response:
-    return _json(error_envelope(status, message), status)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestRefused)
+    if not isinstance(error, RequestRefused):
+        raise error
     is_openai_route = request.url.path.startswith(FILES_ROOT) or (request.url.path, request.method) == LIST
     if is_openai_route or isinstance(error, OpenAIRefused):
         return refused(error)
     return _json(error_envelope(error.status, str(error)), error.status)
 
 
-async def _no_route(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _no_route(_request: Request, _error: Exception) -> Response:
     return _json(error_envelope(404, "no such route"), 404)

@@ -1,17 +1,22 @@
-"""The bill, added up: who was answered, what it cost, and who paid twice.
+"""The operator's view of both dialects: the bill (answers, cost, answers paid twice) and the list of all batches.
 
 A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* when the fault plan took
-every answer but the last away: its line was missing, unreadable or somebody else's, or the result file of its batch was
-withheld or cut and never once handed out whole. A lost answer to a create is no excuse: whoever created the batch again
-did so without knowing.
+every answer but the last away: its line was missing, unreadable or under another id, or the result file of its batch
+was withheld or cut and never handed out whole. A lost answer to a create excuses nothing: the client must find out
+whether the batch exists before it creates another one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
 from orchestrator.gateway.envelopes import fees_text
+from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
+from orchestrator.gateway.service import Service
+from orchestrator.gateway.states import openai_status
 from orchestrator.gateway.store import DENIED_DOWNLOADS, NOT_BILLED, WHOLE_DOWNLOADS, WITHHELD, Store
 
 EXAMPLES_MAX: Final = 20
@@ -40,7 +45,7 @@ SELECT count(*) FROM (
 
 
 def bill(store: Store, now: float) -> dict[str, Any]:
-    """Return the bill of all settled batches; a create that is still on its way at `now` has not happened.
+    """Return the bill of all settled batches; a create that arrives after `now` is not counted.
 
     Keys: creates and batches (accepted), answers (billable), fees_usd (decimal string), paid_twice and excused (pairs),
     same_body (params answered under several custom_ids), same_custom_id (custom_ids answered for several params), and
@@ -66,3 +71,39 @@ def bill(store: Store, now: float) -> dict[str, Any]:
         "same_custom_id": store.query(SAME_CUSTOM_ID)[0][0],
         "examples": [{"custom_id": custom_id, "batch_ids": batch_ids} for _, custom_id, batch_ids in examples],
     }
+
+
+def settled_bill(service: Service, openai: OpenAIService) -> dict[str, Any]:
+    """Settle the batches that have ended and return the bill. Slow."""
+    now = service.clock.now()
+    for batch in service.store.batches():
+        if not batch.is_settled and now >= batch.ends_at:
+            if is_openai_id(batch.batch_id):
+                openai.settle(batch.batch_id)
+            else:
+                service.settle(batch.batch_id)
+    return bill(service.store, now)
+
+
+def known_batches(service: Service, openai: OpenAIService) -> Iterator[dict[str, Any]]:
+    """List all batches, oldest first, with what a person needs to recognise a lost create."""
+    now = service.clock.now()
+    for batch in service.store.batches():
+        if batch.submitted_at > now:
+            continue
+        found = openai.store.batch(batch.batch_id) if is_openai_id(batch.batch_id) else None
+        state = service.standing(batch).word if found is None else openai_status(*found, now).value
+        yield {
+            "id": batch.batch_id,
+            "dialect": "onerouter" if found is None else "openai",
+            "task_id": batch.task_id,
+            "state": state,
+            "total": batch.total,
+            "submitted_at": datetime.fromtimestamp(batch.submitted_at, tz=UTC).isoformat(timespec="milliseconds"),
+            "file_id": batch.file_id,
+            "digest": batch.digest,
+            "size_bytes": batch.size_bytes,
+            "model": batch.model,
+            "first_custom_id": batch.first_custom_id,
+            "last_custom_id": batch.last_custom_id,
+        }

@@ -1,4 +1,4 @@
-"""The documented JSON shapes, key for key: create, status, error.
+"""OneRouter's JSON objects, key for key as documented: create, status, error.
 
 Absent ids are empty strings and absent times are null, counts are zero at the create, `start_time` stays 0 and fees are
 a decimal string of nine places of which six are used: all as OneRouter prints them.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orchestrator.gateway.states import Fate, Standing
-from orchestrator.gateway.store import Batch
+from orchestrator.gateway.states import Standing
+from orchestrator.gateway.store import Batch, Fate
 
 WINDOW_S: Final = 86_397  # 24 h less 3 s, as printed in the documentation
 ERROR_TYPES: Final = {
@@ -81,15 +81,14 @@ def create_envelope(batch: Batch) -> dict[str, Any]:
 
 
 def cancel_envelope(batch: Batch) -> dict[str, Any]:
-    """Return the answer to a cancel: nobody documents it but for the word `canceling`."""
+    """Return the answer to a cancel, of which only the word `canceling` is documented."""
     envelope = create_envelope(batch)
-    assert batch.cancelled_at is not None
-    envelope["batch"] |= {"cancelling_at": int(batch.cancelled_at), "status": "cancelling"}
+    envelope["batch"] |= {"cancelling_at": int(batch.cancelled_at or 0), "status": "cancelling"}
     return envelope | {"processing_status": "canceling", "task_status": "IN_PROGRESS"}
 
 
 def status_object(batch: Batch, standing: Standing, *, result_url: str, counts_off_by: int) -> dict[str, Any]:
-    """Return the status of a batch; its figures show once it has ended."""
+    """Return the status of a batch; its counts and fees are shown once it has ended."""
     fail_reason = FAIL_REASONS.get(Fate(batch.fate), "") if standing.is_ended else ""
     running = batch.total * standing.percent // 100
     shown = {

@@ -1,6 +1,6 @@
-"""A create's body: to disk as it comes, then checked without a tree of it in memory.
+"""The body of a create in OneRouter's dialect: streamed to disk, then checked without building it in memory.
 
-Rule: what is refused here was never created, and leaves no file.
+Rule: a refused body creates nothing and leaves no file.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class RequestRefused(Exception):
 
 
 class Row(msgspec.Struct):
-    """One request of a create; `params` stays the bytes that came."""
+    """One request of a create; `params` stays as the bytes that were received."""
 
     custom_id: NonEmpty
     params: msgspec.Raw
 
 
 class Body(msgspec.Struct):
-    """The body of a create; other top-level keys are ignored, as OneRouter shows none."""
+    """The body of a create; OneRouter documents no other top-level key, and others are ignored."""
 
     requests: list[Row]
 
 
 class ParamsHead(msgspec.Struct):
-    """What must be in `params` for a batch to be made at all."""
+    """The part of `params` that is checked when the batch is created."""
 
     model: NonEmpty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedBody:
-    """What the store wants to know of an acceptable body."""
+    """What the store records of a body that was accepted."""
 
-    digest: str  # sha256 of the bytes as they came, hex
+    digest: str  # sha256 of the received bytes, hex
     size_bytes: int
     total: int
     model: str
@@ -67,13 +67,13 @@ async def receive_body(chunks: AsyncIterator[bytes], path: Path, size_bytes_max:
         async for chunk in chunks:
             size_bytes += len(chunk)
             if size_bytes > size_bytes_max:
-                # uvicorn reads the rest away, so that the client sees the 413 and not a reset.
+                # uvicorn reads and drops the rest, so that the client sees the 413 instead of a reset.
                 raise RequestRefused(413, f"the body is larger than {size_bytes_max} bytes")
             file.write(chunk)
 
 
 def check_body(path: Path, *, requests_max: int, accepts_duplicates: bool) -> CheckedBody:
-    """Check a received body; raise RequestRefused (400, 413) that says what is wrong, without its contents."""
+    """Check a received body; raise RequestRefused (400, 413) that says what is wrong without repeating its contents."""
     rows = read_rows(path)
     if not rows:
         raise RequestRefused(400, "requests: must not be empty")
@@ -101,7 +101,7 @@ def check_body(path: Path, *, requests_max: int, accepts_duplicates: bool) -> Ch
 
 
 def read_rows(path: Path) -> Sequence[Row]:
-    """Return the rows of a body; their params point into the mapped file. Raises RequestRefused if it is no body."""
+    """Return the rows of a body; their params point into the mapped file. Raises RequestRefused otherwise."""
     if path.stat().st_size == 0:
         raise RequestRefused(400, "the body is empty, JSON is expected")
     with path.open("rb") as file:

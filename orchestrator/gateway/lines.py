@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.gateway.openai_bodies import CHAT, EMBEDDINGS, Refusal
 from orchestrator.gateway.settings import LineShape
-from orchestrator.gateway.simulated import Answer, Refusal
+from orchestrator.gateway.simulated import Answer
 
 Line = dict[str, Any]
 
+CREATED_AT: Final = 1_765_972_352  # of every answer: the same request gets the same answer on any day
 ANTHROPIC_ERROR_TYPES: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -28,8 +30,6 @@ ANTHROPIC_ERROR_TYPES: Final = {
     529: "overloaded_error",
 }
 ANTHROPIC_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens"}
-
-
 NEVER_RUN_MESSAGES: Final = {
     "batch_expired": "This request could not be executed before the completion window expired.",
     "batch_cancelled": "This request was not executed: its batch was cancelled.",
@@ -38,78 +38,118 @@ NEVER_RUN_MESSAGES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineForm:
-    """How a batch's lines are written; `has_ids`: as OpenAI's own, which bear an id, Azure's do not.
+    """How a batch's lines are written. `has_ids`: OpenAI's own lines have an id, Azure's have none.
 
-    Rows that never ran share one id, as in the vendor's own sample: an id is nobody's key.
+    Rows that never ran share one id, as in the vendor's own sample: an id identifies nothing.
     """
 
     shape: LineShape
+    endpoint: str = CHAT
     has_ids: bool = False
 
     def answer(self, custom_id: str | None, answer: Answer, request_id: str) -> Line:
         """Return the line of a row that got its answer."""
-        return self._with_id(answer_line(self.shape, custom_id, answer, request_id), request_id)
+        if self.shape is LineShape.ANTHROPIC:
+            return {"custom_id": custom_id, "result": {"type": "succeeded", "message": _message(answer, request_id)}}
+        if self.endpoint == CHAT:
+            body = chat_completion(answer, request_id)
+        elif self.endpoint == EMBEDDINGS:
+            body = embedding_list(answer)
+        else:
+            body = response_object(answer, request_id)
+        return self._response(custom_id, 200, request_id, body)
 
     def failure(self, custom_id: str | None, refusal: Refusal, request_id: str) -> Line:
-        """Return the line of a row the model failed or refused."""
-        return self._with_id(failure_line(self.shape, custom_id, refusal, request_id), request_id)
+        """Return the line of a row that the model failed or refused."""
+        if self.shape is LineShape.ANTHROPIC:
+            error = {"type": ANTHROPIC_ERROR_TYPES.get(refusal.status, "api_error"), "message": refusal.message}
+            outer = {"type": "error", "error": error, "request_id": f"req_{request_id}"}
+            return {"custom_id": custom_id, "result": {"type": "errored", "error": outer}}
+        error_object = {
+            "message": refusal.message,
+            "type": refusal.type,
+            "param": refusal.param,
+            "code": refusal.code,
+        }
+        return self._response(custom_id, refusal.status, request_id, {"error": error_object})
 
     def never_run(self, custom_id: str | None, code: str, message: str) -> Line:
-        """Return the line of a row its batch did not come to."""
-        return self._with_id(never_run_line(self.shape, custom_id, code, message), "never-run")
+        """Return the line of a row that its batch did not come to."""
+        if self.shape is LineShape.ANTHROPIC:
+            return {"custom_id": custom_id, "result": {"type": "expired"}}
+        return self._id("never-run") | {
+            "custom_id": custom_id,
+            "response": None,
+            "error": {"code": code, "message": message},
+        }
 
-    def _with_id(self, line: Line, request_id: str) -> Line:
-        return {"id": f"batch_req_{request_id.replace('-', '')}", **line} if self.has_ids else line
+    def _response(self, custom_id: str | None, status: int, request_id: str, body: Line) -> Line:
+        response = {"status_code": status, "request_id": request_id, "body": body}
+        return self._id(request_id) | {"custom_id": custom_id, "response": response, "error": None}
+
+    def _id(self, request_id: str) -> Line:
+        return {"id": f"batch_req_{request_id.replace('-', '')}"} if self.has_ids else {}
 
 
-def answer_line(shape: LineShape, custom_id: str | None, answer: Answer, request_id: str) -> Line:
-    """Return the line of a row that got its answer."""
-    if shape is LineShape.ANTHROPIC:
-        return {"custom_id": custom_id, "result": {"type": "succeeded", "message": _message(answer, request_id)}}
-    body = {
+def chat_completion(answer: Answer, request_id: str) -> Line:
+    """Return the body of an answer of /v1/chat/completions."""
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    return {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion",
+        "created": CREATED_AT,
         "model": answer.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": answer.text},
-                "finish_reason": answer.finish_reason,
-            }
-        ],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}],
         "usage": {
             "prompt_tokens": answer.input_tokens,
             "completion_tokens": answer.output_tokens,
             "total_tokens": answer.input_tokens + answer.output_tokens,
         },
     }
-    return _response_line(custom_id, 200, request_id, body)
 
 
-def failure_line(shape: LineShape, custom_id: str | None, refusal: Refusal, request_id: str) -> Line:
-    """Return the line of a row the model failed or refused."""
-    if shape is LineShape.ANTHROPIC:
-        error = {"type": ANTHROPIC_ERROR_TYPES.get(refusal.status, "api_error"), "message": refusal.message}
-        return _errored_line(custom_id, error, request_id)
-    error = {"code": refusal.code, "message": refusal.message, "type": refusal.code, "param": ""}
-    return _response_line(custom_id, refusal.status, request_id, {"error": error})
+def response_object(answer: Answer, request_id: str) -> Line:
+    """Return the body of an answer of /v1/responses."""
+    is_cut = answer.finish_reason == "length"
+    status = "incomplete" if is_cut else "completed"
+    message = {
+        "id": f"msg_{request_id.replace('-', '')}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}],
+    }
+    return {
+        "id": f"resp_{request_id.replace('-', '')}",
+        "object": "response",
+        "created_at": CREATED_AT,
+        "status": status,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+        "model": answer.model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": answer.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": answer.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": answer.input_tokens + answer.output_tokens,
+        },
+    }
 
 
-def never_run_line(shape: LineShape, custom_id: str | None, code: str, message: str) -> Line:
-    """Return the line of a row its batch did not come to."""
-    if shape is LineShape.ANTHROPIC:
-        return {"custom_id": custom_id, "result": {"type": "expired"}}
-    return {"custom_id": custom_id, "response": None, "error": {"code": code, "message": message}}
-
-
-def _response_line(custom_id: str | None, status: int, request_id: str, body: Line) -> Line:
-    response = {"status_code": status, "request_id": request_id, "body": body}
-    return {"custom_id": custom_id, "response": response, "error": None}
-
-
-def _errored_line(custom_id: str | None, error: Line, request_id: str) -> Line:
-    outer = {"type": "error", "error": error, "request_id": f"req_{request_id}"}
-    return {"custom_id": custom_id, "result": {"type": "errored", "error": outer}}
+def embedding_list(answer: Answer) -> Line:
+    """Return the body of an answer of /v1/embeddings; an answer whose text a fault took away has no vectors."""
+    vectors = answer.vectors if answer.text else ()
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)],
+        "model": answer.text,
+        "usage": {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens},
+    }
 
 
 def _message(answer: Answer, request_id: str) -> Line:

@@ -1,6 +1,7 @@
-"""What OpenAI looks at before a batch runs: the create's body at once, the input file while the batch is validating.
+"""What OpenAI checks before a batch runs: the body of the create at once, the input file while it validates.
 
-Rule: a bad body is refused and nothing was created; a bad file is a batch that fails, and says in `errors` which line.
+Rule: a bad body of a create is refused and creates nothing. A bad input file makes a batch that fails and lists the bad
+lines in `errors`. Errors inside a row's body, other than a missing key, fail that row alone when it runs.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from orchestrator.gateway.intake import NonEmpty, ParamsHead, RequestRefused, Row
+from orchestrator.gateway.intake import NonEmpty, RequestRefused, Row
+from orchestrator.gateway.openai_bodies import ENDPOINTS, missing_parameter, required_of
 
 BODY_BYTES_MAX: Final = 64 * 1024  # 16 pairs of metadata at their longest are 9 kB
-ENDPOINTS: Final = ("/v1/chat/completions",)
 WINDOWS: Final = ("24h",)
 ERRORS_MAX: Final = 50
 
@@ -26,7 +27,7 @@ Metadata = Annotated[dict[Key, Value], msgspec.Meta(max_length=16)]
 
 
 class OpenAIRefused(RequestRefused):
-    """A refusal in OpenAI's own envelope."""
+    """A refusal in OpenAI's envelope."""
 
     def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(status, message)
@@ -35,14 +36,14 @@ class OpenAIRefused(RequestRefused):
 
 
 class ExpiresAfter(msgspec.Struct):
-    """How long a file is kept."""
+    """`output_expires_after`: how long result files are kept."""
 
     seconds: Annotated[int, msgspec.Meta(ge=3_600, le=2_592_000)]
     anchor: str = "created_at"
 
 
-class Command(msgspec.Struct):
-    """A create of OpenAI's dialect."""
+class CreateRequest(msgspec.Struct):
+    """The body of a create in OpenAI's dialect."""
 
     input_file_id: str
     endpoint: str
@@ -52,7 +53,7 @@ class Command(msgspec.Struct):
 
 
 class InputLine(msgspec.Struct):
-    """One line of an input file; its body stays the bytes that came."""
+    """One line of an input file; its body stays as the bytes that were received."""
 
     custom_id: NonEmpty
     method: str
@@ -62,13 +63,21 @@ class InputLine(msgspec.Struct):
 
 @dataclass(slots=True)
 class CheckedInput:
-    """What a look at an input file gave: its figures, and what is wrong with it."""
+    """The result of checking an input file."""
 
     total: int = 0
     model: str = ""
     first_custom_id: str = ""
     last_custom_id: str = ""
     errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+class BodyHead(msgspec.Struct):
+    """The keys of a row's body that are checked before its batch runs."""
+
+    model: NonEmpty | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Keys(msgspec.Struct):
@@ -81,11 +90,11 @@ class _Keys(msgspec.Struct):
 
 
 _line_decoder = msgspec.json.Decoder(InputLine)
-_head_decoder = msgspec.json.Decoder(ParamsHead)
+_head_decoder = msgspec.json.Decoder(BodyHead)
 
 
-def order_in(path: Path) -> Command | None:
-    """Return the create in a body if it speaks OpenAI's dialect; raise OpenAIRefused(400) if it is a bad one."""
+def openai_create_in(path: Path) -> CreateRequest | None:
+    """Return the create in a body, None if it is not in OpenAI's dialect; raise OpenAIRefused(400) if it is invalid."""
     if path.stat().st_size > BODY_BYTES_MAX:
         return None
     content = path.read_bytes()
@@ -96,30 +105,35 @@ def order_in(path: Path) -> Command | None:
     marks = (keys.input_file_id, keys.endpoint, keys.completion_window)
     if keys.requests is not msgspec.UNSET or all(mark is msgspec.UNSET for mark in marks):
         return None
+    for name in ("input_file_id", "endpoint", "completion_window"):
+        if getattr(keys, name) is msgspec.UNSET:
+            missing = missing_parameter(name)
+            raise OpenAIRefused(400, missing.message, code=missing.code, param=missing.param)
     try:
-        order = msgspec.json.decode(content, type=Command)
+        create = msgspec.json.decode(content, type=CreateRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OpenAIRefused(400, f"not a create request: {error}") from error
     for param, value, known in (
-        ("endpoint", order.endpoint, ENDPOINTS),
-        ("completion_window", order.completion_window, WINDOWS),
+        ("endpoint", create.endpoint, ENDPOINTS),
+        ("completion_window", create.completion_window, WINDOWS),
     ):
         if value not in known:
             raise OpenAIRefused(
                 400, f"{param}: this server knows {', '.join(known)}", code="invalid_value", param=param
             )
-    return order
+    return create
 
 
 def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplicates: bool) -> CheckedInput:
-    """Look at an input file as the provider does while it validates; at most ERRORS_MAX errors are named."""
+    """Check an input file as the provider does while it validates; at most ERRORS_MAX errors are listed."""
     checked = CheckedInput()
     seen: set[str] = set()
     for line_no, line in _lines(path):
         checked.total += 1
         fault = _fault_of(line, endpoint, checked, seen, accepts_duplicates=accepts_duplicates)
         if fault is not None:
-            checked.errors.append(error_entry(*fault, line=line_no))
+            code, message, param = fault
+            checked.errors.append(error_entry(code, message, line=line_no, param=param))
             if len(checked.errors) == ERRORS_MAX:
                 return checked
     if checked.total == 0:
@@ -131,7 +145,7 @@ def check_input(path: Path, *, endpoint: str, requests_max: int, accepts_duplica
 
 
 def read_input(path: Path) -> list[Row]:
-    """Return the rows of an input file that was found sound; their params point into the mapped file."""
+    """Return the rows of a valid input file; their params point into the mapped file."""
     rows = []
     for _, line in _lines(path):
         decoded = _line_decoder.decode(line)
@@ -146,28 +160,32 @@ def error_entry(code: str, message: str, *, line: int | None = None, param: str 
 
 def _fault_of(
     line: memoryview, endpoint: str, checked: CheckedInput, seen: set[str], *, accepts_duplicates: bool
-) -> tuple[str, str] | None:
-    """Note what a line says; return what is wrong with it, without its contents."""
+) -> tuple[str, str, str | None] | None:
+    """Record what a line holds; return code, message and param of its error, without repeating its contents."""
     try:
         decoded = _line_decoder.decode(line)
-        model = _head_decoder.decode(decoded.body).model
+        head = _head_decoder.decode(decoded.body)
     except msgspec.ValidationError as error:
-        return "invalid_request", f"This line is not a request: {error}"
+        return "invalid_request", f"This line is not a request: {error}", None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "invalid_json_line", "This line is not parseable as valid JSON."
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
     checked.first_custom_id = checked.first_custom_id or decoded.custom_id
     checked.last_custom_id = decoded.custom_id
-    checked.model = checked.model or model
     is_duplicate = decoded.custom_id in seen and not accepts_duplicates
     seen.add(decoded.custom_id)
     if is_duplicate:
-        return "duplicate_custom_id", "The custom_id of this line is that of an earlier one."
+        return "duplicate_custom_id", "The custom_id of this line is that of an earlier one.", "custom_id"
     if decoded.method != "POST":
-        return "invalid_request", "The method of this line is not POST."
+        return "invalid_request", "The method of this line is not POST.", "method"
     if decoded.url != endpoint:
-        return "url_mismatch", "The url of this line is not the batch's endpoint."
+        return "url_mismatch", "The url of this line is not the batch's endpoint.", "url"
+    for name in required_of(endpoint):
+        if getattr(head, name) is msgspec.UNSET:
+            return "missing_required_parameter", missing_parameter(name).message, f"body.{name}"
+    model = "" if head.model is msgspec.UNSET else head.model
+    checked.model = checked.model or model
     if model != checked.model:
-        return "model_mismatch", "The model of this line is not that of the first one."
+        return "model_mismatch", "The model of this line is not that of the first one.", "body.model"
     return None
 
 

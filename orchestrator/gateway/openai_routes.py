@@ -1,9 +1,9 @@
-"""OpenAI's routes. `/v1/batches` and what is under it are shared with OneRouter: the body, or the id, says whose it is.
+"""OpenAI's routes. Both dialects share `/v1/batches`: the body of a create, or the id, decides which one it is.
 
     POST /v1/files     GET /v1/files     GET, DELETE /v1/files/{id}     GET /v1/files/{id}/content
     POST /v1/batches   GET /v1/batches   GET /v1/batches/{id}           POST /v1/batches/{id}/cancel
 
-Rule: a fault of a route strikes before its effect (`refuse`), or after it; the effect is never half there.
+Rule: a fault of a route strikes before its effect (`refuse`) or after it, never in between.
 """
 
 from __future__ import annotations
@@ -19,25 +19,23 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from orchestrator.gateway.faults import CreateFaults, Fault, RouteFaults, StatusFaults
+from orchestrator.gateway.faults import Fault
 from orchestrator.gateway.intake import RequestRefused
-from orchestrator.gateway.openai_intake import Command, OpenAIRefused
+from orchestrator.gateway.openai_intake import CreateRequest, OpenAIRefused
 from orchestrator.gateway.openai_service import OpenAIService
-from orchestrator.gateway.openai_states import Status
 from orchestrator.gateway.openai_wire import batch_object, deleted_object, error_envelope, file_object, page_of
+from orchestrator.gateway.states import OpenAIStatus
 from orchestrator.gateway.uploads import receive_upload
-from orchestrator.gateway.wire import Delivery, FileAnswer, LostAnswer
+from orchestrator.gateway.wire import Delivery, FileAnswer, fault_answer
 
 BATCHES_MAX: Final = 100
 BATCHES_DEFAULT: Final = 20
 FILES_MAX: Final = 10_000
 UPLOAD_OVERHEAD_BYTES: Final = 64 * 1024
 
-Faulty = CreateFaults | StatusFaults | RouteFaults
-
 
 class OpenAIRoutes:
-    """The handlers; who may call them is looked at by `require_key`."""
+    """The handlers; `require_key` checks the API key of a request."""
 
     def __init__(self, openai: OpenAIService, require_key: Callable[[Request], None]) -> None:
         self.openai = openai
@@ -57,7 +55,7 @@ class OpenAIRoutes:
 
             return await self.guarded("upload", effect)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; half a file never was one
+            return Response(status_code=499)  # the client has gone; an upload that was sent in part has no effect
         finally:
             with contextlib.suppress(FileNotFoundError):
                 arrived.unlink()
@@ -116,13 +114,11 @@ class OpenAIRoutes:
 
         return self._file(path, self.service.delivery(fault), when_whole if has_answers else _nothing)
 
-    async def create(self, order: Command) -> Response:
-        made = await asyncio.to_thread(self.openai.create, order)
-        faults = self.service.plan.create
-        if made.fault is not None:
-            return self.faulty(made.fault, faults, faults.hang_s)
-        assert made.shown is not None
-        return answered(made.shown)
+    async def create(self, request: CreateRequest) -> Response:
+        made = await asyncio.to_thread(self.openai.create, request)
+        if isinstance(made, Fault):
+            return fault_answer(made, self.service.plan.create, self.service.clock, error_envelope, answered)
+        return answered(made)
 
     async def batches(self, request: Request) -> Response:
         self.require_key(request)
@@ -143,10 +139,10 @@ class OpenAIRoutes:
                 case "not_found":
                     raise OpenAIRefused(404, "No batch found with the given id", param="id")
                 case "stale":
-                    return answered(batch_object(batch, extras, Status.VALIDATING, batch.submitted_at))
+                    return answered(batch_object(batch, extras, OpenAIStatus.VALIDATING, batch.submitted_at))
                 case "unknown":
                     return answered(self.openai.shown(batch, extras) | {"status": faults.unknown_word})
-            return self.faulty(fault, faults)
+            return fault_answer(fault, faults, self.service.clock, error_envelope, answered)
         if self.service.clock.now() >= batch.ends_at and not batch.is_settled:
             loop = asyncio.get_running_loop()
             batch, extras = await loop.run_in_executor(self.service.settling, self.openai.settle, batch_id)
@@ -163,44 +159,20 @@ class OpenAIRoutes:
         self,
         route: str,
         effect: Callable[[], Awaitable[Response]],
-        failure: Callable[[int, str], Response] | None = None,
+        error: Callable[[int, str], dict[str, Any]] = error_envelope,
     ) -> Response:
-        """Do what a route does, with the faults the plan has for it; `failure` is how its dialect puts them."""
+        """Run a route's effect under the faults that the plan has for it; `error` is its dialect's error envelope."""
         fault = await asyncio.to_thread(self.service.route_fault, route)
-        faults: RouteFaults = getattr(self.service.plan, route)
-        if fault is not None and fault.name == "refuse":
-            return self.faulty(fault, faults, failure=failure)
-        answer = await effect()
-        return answer if fault is None else self.faulty(fault, faults, faults.hang_s, failure)
-
-    def faulty(
-        self,
-        fault: Fault,
-        table: Faulty,
-        hang_s: float = 0.0,
-        failure: Callable[[int, str], Response] | None = None,
-    ) -> Response:
-        """Return the answer of a fault that has one answer wherever it strikes."""
-        message = f"simulated fault: {fault.name}"
-        match fault.name:
-            case "lost" | "late":
-                return LostAnswer(self.service.clock)
-            case "hang":
-                return LostAnswer(self.service.clock, hang_s)
-            case "error_body" | "code_body":
-                assert not isinstance(table, RouteFaults)
-                if fault.name == "error_body":
-                    return answered(error_envelope(table.body_code, message))
-                return answered({"code": table.body_code, "message": message})
-        answer = (failure or failed)(fault.status, message)
-        if fault.name == "refuse" and table.retry_after_s is not None:
-            answer.headers["retry-after"] = f"{table.retry_after_s:g}"
-        return answer
+        if fault is None:
+            return await effect()
+        if fault.name != "refuse":
+            await effect()
+        return fault_answer(fault, getattr(self.service.plan, route), self.service.clock, error, answered)
 
     def _file(self, path: Path, delivery: Delivery, when_whole: Callable[[], Awaitable[None]]) -> Response:
         try:
             return FileAnswer(path, delivery, self.service.clock, when_whole)
-        except FileNotFoundError as error:  # deleted since it was looked up
+        except FileNotFoundError as error:  # deleted in the meantime
             raise OpenAIRefused(404, "No such File object", param="id") from error
 
 
@@ -208,11 +180,6 @@ def answered(content: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON answer, with the request id the vendor puts on every one."""
     headers = {"x-request-id": f"req_{uuid.uuid4().hex}"}
     return Response(msgspec.json.encode(content), status, headers, "application/json")
-
-
-def failed(status: int, message: str) -> Response:
-    """Return an error in OpenAI's envelope."""
-    return answered(error_envelope(status, message), status)
 
 
 def refused(error: RequestRefused) -> Response:

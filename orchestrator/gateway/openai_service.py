@@ -1,7 +1,7 @@
-"""What the server does in OpenAI's dialect, without HTTP: files in and out, batches of files, and the list of them.
+"""The operations of OpenAI's dialect, without HTTP: files, batches made from files, and their list.
 
-Rule 1: everything here may run in any thread; nothing here waits for a client.
-Rule 2: what an answer says is on disk before the answer leaves.
+Rule 1: every method may run in any thread and never waits for a client.
+Rule 2: whatever an answer reports is on disk before the answer is sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import re
 import sqlite3
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,20 +22,28 @@ from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.openai_intake import (
     CheckedInput,
-    Command,
+    CreateRequest,
     OpenAIRefused,
     check_input,
     error_entry,
     read_input,
 )
-from orchestrator.gateway.openai_states import FINALIZING_AT, VALIDATED_AT, Status, share_run, status_of
 from orchestrator.gateway.openai_store import Extras, File, OpenAIStore, insert_extras, insert_file, is_alive
 from orchestrator.gateway.openai_wire import batch_object
 from orchestrator.gateway.service import CREATE_REFUSALS, Service, late_s
 from orchestrator.gateway.settings import LineShape
 from orchestrator.gateway.settlement import Settler
-from orchestrator.gateway.states import NEVER_RUN, Fate, end_of_cancel, fate_of
-from orchestrator.gateway.store import Batch, Settlement, put_in_place, sync_folder
+from orchestrator.gateway.simulated import answer_openai
+from orchestrator.gateway.states import (
+    FINALIZING_AT,
+    VALIDATED_AT,
+    OpenAIStatus,
+    end_of_cancel,
+    fate_of,
+    openai_share_run,
+    openai_status,
+)
+from orchestrator.gateway.store import NEVER_RUN, Batch, Fate, Settlement, put_in_place, sync_folder
 from orchestrator.gateway.uploads import Upload
 
 FILE_KEPT_S: Final = 2_592_000.0  # 30 days
@@ -45,8 +52,8 @@ OUTPUT_PURPOSE: Final = "batch_output"
 BATCH_ID: Final = re.compile(r"batch_[0-9a-f]{32}")
 
 REASONS: Final = {
-    Fate.FAIL: error_entry("invalid_request", "Simulated fault: the input file did not pass."),
-    Fate.FAIL_PARTIAL: error_entry("server_error", "Simulated fault: the batch broke off."),
+    Fate.FAIL: error_entry("invalid_request", "Simulated fault: the input file was rejected."),
+    Fate.FAIL_PARTIAL: error_entry("server_error", "Simulated fault: the batch ended before all requests had run."),
     Fate.TOKEN_LIMIT: error_entry(
         "token_limit_exceeded",
         "Enqueued token limit reached for this model. Please try again once some batches have been completed.",
@@ -56,20 +63,12 @@ INPUT_GONE: Final = error_entry("input_file_not_found", "The input file was dele
 
 
 def is_openai_id(batch_id: str) -> bool:
-    """Say whether a batch of this id was, or would have been, made in OpenAI's dialect."""
+    """Return whether an id has the form of a batch id of OpenAI's dialect."""
     return BATCH_ID.fullmatch(batch_id) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """The outcome of a create: a batch unless the plan refused it, and what the plan does to the answer."""
-
-    shown: dict[str, Any] | None
-    fault: Fault | None
-
-
 class OpenAIService:
-    """The second dialect of a gateway."""
+    """OpenAI's dialect on top of a Service."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -77,7 +76,7 @@ class OpenAIService:
         self._being_settled: set[str] = set()
 
     def add_file(self, arrived: Path, upload: Upload) -> File:
-        """Keep an uploaded file; raise OpenAIRefused(400) if it cannot be one."""
+        """Store an uploaded file; raise OpenAIRefused(400) if it is not acceptable."""
         purpose = upload.fields.get("purpose")
         if upload.filename is None:
             raise OpenAIRefused(400, "'file' is a required property", param="file")
@@ -117,28 +116,33 @@ class OpenAIService:
         if not self.store.delete_file(file_id, self.service.clock.now, _encoded([INPUT_GONE])):
             raise OpenAIRefused(404, "No such File object", param="id")
 
-    def create(self, order: Command) -> Made:
-        """Make a batch of an uploaded file, durably, unless the plan refuses it; OpenAIRefused if it cannot be made."""
+    def create(self, request: CreateRequest) -> dict[str, Any] | Fault:
+        """Make a batch of an uploaded file, durably, unless the plan refuses it; OpenAIRefused if it cannot be made.
+
+        Returns the fault that the answer suffers instead of the batch, if there is one.
+        """
         service, config = self.service, self.service.config
-        path = self._input_of(order)
+        path = self._input_of(request)
         try:
             checked = check_input(
                 path,
-                endpoint=order.endpoint,
+                endpoint=request.endpoint,
                 requests_max=config.requests_max,
                 accepts_duplicates=config.accepts_duplicates,
             )
         except FileNotFoundError as error:
-            raise _no_input(order) from error
+            raise _no_input(request) from error
         with service.accepting:
             plan = service.plan
             fault = service.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
-                return Made(shown=None, fault=fault)
+                return fault
             now = service.clock.now() + late_s(plan, fault)
-            batch, extras = self._new(order, checked, path, now)
-            self._add(order, path, batch, extras)
-        return Made(shown=batch_object(batch, extras, Status.VALIDATING, batch.submitted_at), fault=fault)
+            batch, extras = self._new(request, checked, path, now)
+            self._add(request, path, batch, extras)
+        if fault is not None:
+            return fault
+        return batch_object(batch, extras, OpenAIStatus.VALIDATING, batch.submitted_at)
 
     def look(self, batch_id: str) -> tuple[Batch, Extras]:
         """Return a batch; raise OpenAIRefused(404) if there is none, or its create has not arrived yet."""
@@ -148,16 +152,16 @@ class OpenAIService:
         return found
 
     def shown(self, batch: Batch, extras: Extras, *, hides_output: bool = False) -> dict[str, Any]:
-        """Return a batch as it stands now; one whose results are still being written is finalizing."""
+        """Return a batch in its present state; while its results are being written it is `finalizing`."""
         now = self.service.clock.now()
-        status = status_of(batch, extras, now)
+        status = openai_status(batch, extras, now)
         if now >= batch.ends_at and not batch.is_settled:
-            status = Status.FINALIZING if batch.cancelled_at is None else Status.CANCELLING
+            status = OpenAIStatus.FINALIZING if batch.cancelled_at is None else OpenAIStatus.CANCELLING
         off_by = self.service.plan.status.counts_off_by
         return batch_object(batch, extras, status, now, counts_off_by=off_by, hides_output=hides_output)
 
     def page(self, after: str | None, limit: int) -> tuple[list[dict[str, Any]], bool]:
-        """Return a page of batches, newest first, and whether there are more. What has ended begins to be settled."""
+        """Return a page of batches, newest first, and whether there are more; start settling those that have ended."""
         now = self.service.clock.now()
         start = self.look(after)[0] if after else None
         found = self.store.page(until=now - self.service.plan.list.lag_s, after=start, limit=limit + 1)
@@ -169,7 +173,7 @@ class OpenAIService:
         return shown, len(found) > limit
 
     def hides_output(self, batch: Batch) -> bool:
-        """Say whether the plan leaves out the output file of an ended batch this time."""
+        """Return whether the plan hides the output file of an ended batch from this answer."""
         return batch.is_settled and batch.has_results and self.service.hides_results(batch)
 
     def cancel(self, batch_id: str) -> dict[str, Any]:
@@ -177,22 +181,23 @@ class OpenAIService:
         batch, extras = self.look(batch_id)
         now = self.service.clock.now()
         if now >= batch.ends_at:
-            status = status_of(batch, extras, now)
+            status = openai_status(batch, extras, now)
             raise OpenAIRefused(409, f"Cannot cancel a batch with status '{status}'.")
-        done_share = min(batch.done_share, share_run(extras, now))
+        done_share = min(batch.done_share, openai_share_run(extras, now))
         ends_at = end_of_cancel(batch, now)
         self.service.store.cancel(batch_id, cancelled_at=now, ends_at=ends_at, done_share=done_share)
         batch, extras = self.look(batch_id)
-        return batch_object(batch, extras, status_of(batch, extras, now), now)
+        return batch_object(batch, extras, openai_status(batch, extras, now), now)
 
     def settle(self, batch_id: str) -> tuple[Batch, Extras]:
-        """Write the files and the bill of an ended batch, if they are not there yet. Slow; one at a time."""
+        """Write the files and the bill of an ended batch unless it was done before. Slow; one at a time."""
         batch, extras = self.look(batch_id)
         while not batch.is_settled:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=LineShape.OPENAI, has_ids=True),
+                form=LineForm(shape=LineShape.OPENAI, endpoint=extras.endpoint, has_ids=True),
+                answer=functools.partial(answer_openai, extras.endpoint),
                 times_run=self.service.store.times_run,
             )
             settlement = settler.settle(
@@ -206,7 +211,7 @@ class OpenAIService:
 
     def _rows_of(self, batch: Batch, extras: Extras) -> list[Row]:
         if batch.cancelled_at is not None and batch.cancelled_at < extras.validated_at:
-            return []  # nobody has looked into the file, which may be a bad one
+            return []  # it was cancelled before the file was validated, so the file may be invalid
         return read_input(self.service.store.request_path(batch.batch_id))
 
     def _settle_aside(self, batch_id: str) -> None:
@@ -241,15 +246,15 @@ class OpenAIService:
 
         self.service.store.settle(batch, settlement, also)
 
-    def _input_of(self, order: Command) -> Path:
-        file = self.store.file(order.input_file_id, self.service.clock.now())
+    def _input_of(self, request: CreateRequest) -> Path:
+        file = self.store.file(request.input_file_id, self.service.clock.now())
         if file is None:
-            raise _no_input(order)
+            raise _no_input(request)
         if file.purpose != "batch":
             raise OpenAIRefused(400, "The input file's purpose is not batch.", param="input_file_id")
         return self.store.file_path(file.file_id)
 
-    def _new(self, order: Command, checked: CheckedInput, path: Path, now: float) -> tuple[Batch, Extras]:
+    def _new(self, request: CreateRequest, checked: CheckedInput, path: Path, now: float) -> tuple[Batch, Extras]:
         service = self.service
         number = service.store.next_number()
         fate, done_share = fate_of(service.plan, number)
@@ -261,7 +266,7 @@ class OpenAIService:
         batch = Batch(
             task_id=0,
             batch_id=f"batch_{uuid.uuid4().hex}",
-            file_id=order.input_file_id,
+            file_id=request.input_file_id,
             digest="",
             size_bytes=path.stat().st_size,
             total=checked.total,
@@ -275,11 +280,11 @@ class OpenAIService:
             fate=fate,
             done_share=done_share,
         )
-        kept = order.output_expires_after
+        kept = request.output_expires_after
         extras = Extras(
-            endpoint=order.endpoint,
-            completion_window=order.completion_window,
-            metadata=_encoded(order.metadata),
+            endpoint=request.endpoint,
+            completion_window=request.completion_window,
+            metadata=_encoded(request.metadata),
             validated_at=now + duration_s * VALIDATED_AT,
             finalizing_at=now + duration_s * FINALIZING_AT,
             output_file_id=_file_id(),
@@ -289,13 +294,13 @@ class OpenAIService:
         )
         return batch, extras
 
-    def _add(self, order: Command, path: Path, batch: Batch, extras: Extras) -> None:
-        """Give the batch a link of its own to the input, then record it, if the file is still alive."""
+    def _add(self, request: CreateRequest, path: Path, batch: Batch, extras: Extras) -> None:
+        """Link the input under the batch's own name, then record the batch, if the file has not been deleted."""
         request_path = self.service.store.request_path(batch.batch_id)
 
         def also(connection: sqlite3.Connection, task_id: int) -> None:
-            if not is_alive(connection, order.input_file_id, self.service.clock.now()):
-                raise _no_input(order)
+            if not is_alive(connection, request.input_file_id, self.service.clock.now()):
+                raise _no_input(request)
             insert_extras(connection, task_id, extras)
 
         try:
@@ -303,15 +308,15 @@ class OpenAIService:
             sync_folder(request_path.parent)
             self.service.store.add_batch(batch, also)
         except FileNotFoundError as error:
-            raise _no_input(order) from error
+            raise _no_input(request) from error
         except OpenAIRefused:
             with contextlib.suppress(FileNotFoundError):
                 request_path.unlink()
             raise
 
 
-def _no_input(order: Command) -> OpenAIRefused:
-    message = f"No such File object: {order.input_file_id[:64]}"
+def _no_input(request: CreateRequest) -> OpenAIRefused:
+    message = f"No such File object: {request.input_file_id[:64]}"
     return OpenAIRefused(400, message, code="invalid_input_file", param="input_file_id")
 
 

@@ -1,11 +1,11 @@
-"""What OpenAI's dialect keeps beside the batches: files, and what a batch made of a file has more than an inline one.
+"""What OpenAI's dialect stores in addition: files, and the further columns of a batch that was made from a file.
 
 `files/<file_id>.jsonl` holds the bytes; a batch has a second link to its input, `requests/<batch_id>.json`, so that an
 input file may be deleted while its batch runs.
 
-Rule 1: a file is in place before its row; a deleted one loses its row's life first, its bytes after.
-Rule 2: a create and the life of its input file are looked at in one transaction: after a delete was answered, no batch
-        is made of that file any more, and one that was still validating fails.
+Rule 1: a file is in place before its row is written; on deletion the row is marked before the bytes are removed.
+Rule 2: a create checks that its input file exists in the transaction that records the batch: once a delete was
+        answered, no batch is made from that file, and a batch that was still validating fails.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.gateway.states import Fate
-from orchestrator.gateway.store import COLUMNS, Batch, Store, batch_of
+from orchestrator.gateway.store import COLUMNS, Batch, Fate, Store, batch_of
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS files (
@@ -36,7 +35,7 @@ CREATE INDEX IF NOT EXISTS batches_by_file ON batches (file_id);
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One file; `batch_id` is empty for an uploaded one, else the batch it came of."""
+    """One file; `batch_id` names the batch whose results it holds and is empty for an uploaded file."""
 
     number: int = 0
     file_id: str
@@ -50,7 +49,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
-    """What a batch of OpenAI's dialect has beside a Batch; the two file ids are given out when there are such files."""
+    """The further columns of a batch of OpenAI's dialect; its two file ids are shown once the files exist."""
 
     endpoint: str
     completion_window: str
@@ -59,7 +58,7 @@ class Extras:
     finalizing_at: float
     output_file_id: str
     error_file_id: str
-    kept_s: float  # for how long its results are kept
+    kept_s: float  # how long its result files are kept
     errors: str  # JSON: `errors.data` of a batch that fails validation
     has_errors: bool = False
 
@@ -86,17 +85,17 @@ class OpenAIStore:
         return self._folder / f"{file_id}.jsonl"
 
     def add_file(self, file: File) -> None:
-        """Record a file that is in place, durably."""
+        """Record durably a file that is in place."""
         with self._store.transaction() as connection:
             insert_file(connection, file)
 
     def file(self, file_id: str, now: float) -> File | None:
-        """Return a file that is neither deleted nor past its time."""
+        """Return a file that is neither deleted nor expired."""
         rows = self._store.query(f"{SELECT_FILE} AND file_id = ?", now, file_id)
         return _file(rows[0]) if rows else None
 
     def files(self, now: float, *, purpose: str | None, after: File | None, is_rising: bool, limit: int) -> list[File]:
-        """Return up to `limit` files behind `after`, newest first unless `is_rising`."""
+        """Return up to `limit` files behind `after`, newest first, oldest first if `is_rising`."""
         compare, order = (">", "ASC") if is_rising else ("<", "DESC")
         statement = SELECT_FILE
         values: list[object] = [now]
@@ -107,12 +106,12 @@ class OpenAIStore:
         return [_file(row) for row in self._store.query(f"{statement} ORDER BY number {order} LIMIT ?", *values, limit)]
 
     def delete_file(self, file_id: str, clock: Callable[[], float], errors: str) -> bool:
-        """Delete a file, durably; say whether there was one.
+        """Delete a file durably; return whether it existed.
 
-        A batch of it that is still validating fails with `errors`; one whose create has not arrived yet never will.
+        A batch of it that is still validating fails with `errors`; one whose create is still delayed is never created.
         """
         with self._store.transaction() as connection:
-            now = clock()  # inside: nobody may create or settle between the look at the clock and the write
+            now = clock()  # read inside the transaction: no create or settlement may happen between the two
             is_deleted = connection.execute(
                 "UPDATE files SET deleted_at = ? WHERE file_id = ? AND deleted_at IS NULL AND expires_at > ?",
                 (now, file_id, now),
@@ -170,14 +169,14 @@ def insert_file(connection: sqlite3.Connection, file: File) -> None:
 
 
 def insert_extras(connection: sqlite3.Connection, task_id: int, extras: Extras) -> None:
-    """Write what a batch has beside its row."""
+    """Write the further columns of a batch."""
     marks = ", ".join("?" for _ in EXTRA_COLUMNS)
     statement = f"INSERT INTO openai_batches (task_id, {', '.join(EXTRA_COLUMNS)}) VALUES (?, {marks})"  # noqa: S608
     connection.execute(statement, [task_id, *(getattr(extras, name) for name in EXTRA_COLUMNS)])
 
 
 def is_alive(connection: sqlite3.Connection, file_id: str, now: float) -> bool:
-    """Say, inside a transaction, whether a file may be read."""
+    """Return, inside a transaction, whether a file exists."""
     return bool(connection.execute(f"{SELECT_FILE} AND file_id = ?", (now, file_id)).fetchall())
 
 

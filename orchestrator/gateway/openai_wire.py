@@ -1,7 +1,7 @@
-"""OpenAI's JSON shapes, key for key: batch, file, list, error.
+"""OpenAI's JSON objects, key for key: batch, file, list, error.
 
-What is not there is null, never an empty string; times are whole seconds; a batch's output file is named only if a
-request succeeded, its error file only if one did not.
+An absent value is null, never an empty string; times are whole seconds. A batch names its output file only if a request
+succeeded, and its error file only if one did not.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.gateway.openai_states import Status, share_run
 from orchestrator.gateway.openai_store import Extras, File
-from orchestrator.gateway.states import NEVER_RUN, Fate
-from orchestrator.gateway.store import Batch
+from orchestrator.gateway.states import OpenAIStatus, openai_share_run
+from orchestrator.gateway.store import NEVER_RUN, Batch, Fate
 
 WINDOW_S: Final = 86_400
 CODES: Final = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
@@ -21,8 +20,13 @@ CODES: Final = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 def error_envelope(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """Return OpenAI's error envelope."""
-    kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code or CODES.get(status)}}
+    error = {"message": message, "type": error_type(status), "param": param, "code": code or CODES.get(status)}
+    return {"error": error}
+
+
+def error_type(status: int) -> str:
+    """Return the vendor's type of an error with this HTTP status."""
+    return "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
 
 
 def file_object(file: File) -> dict[str, Any]:
@@ -57,17 +61,23 @@ def page_of(shown: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
 
 
 def batch_object(
-    batch: Batch, extras: Extras, status: Status, now: float, *, counts_off_by: int = 0, hides_output: bool = False
+    batch: Batch,
+    extras: Extras,
+    status: OpenAIStatus,
+    now: float,
+    *,
+    counts_off_by: int = 0,
+    hides_output: bool = False,
 ) -> dict[str, Any]:
     """Return a batch in the state `status`; results and usage show once it is settled."""
-    has_ended = status in {Status.COMPLETED, Status.FAILED, Status.EXPIRED, Status.CANCELLED}
+    has_ended = status in {OpenAIStatus.COMPLETED, OpenAIStatus.FAILED, OpenAIStatus.EXPIRED, OpenAIStatus.CANCELLED}
     is_shown = has_ended and batch.is_settled
     return {
         "id": batch.batch_id,
         "object": "batch",
         "endpoint": extras.endpoint,
-        "model": None if status is Status.VALIDATING else batch.model or None,
-        "errors": _errors(extras) if status is Status.FAILED else None,
+        "model": None if status is OpenAIStatus.VALIDATING else batch.model or None,
+        "errors": _errors(extras) if status is OpenAIStatus.FAILED else None,
         "input_file_id": batch.file_id,
         "completion_window": extras.completion_window,
         "status": status.value,
@@ -86,18 +96,18 @@ def _errors(extras: Extras) -> dict[str, Any]:
     return {"object": "list", "data": msgspec.json.decode(extras.errors)}
 
 
-def _times(batch: Batch, extras: Extras, status: Status, now: float) -> dict[str, int | None]:
+def _times(batch: Batch, extras: Extras, status: OpenAIStatus, now: float) -> dict[str, int | None]:
     ends = {
-        Status.COMPLETED: "completed_at",
-        Status.FAILED: "failed_at",
-        Status.EXPIRED: "expired_at",
-        Status.CANCELLED: "cancelled_at",
+        OpenAIStatus.COMPLETED: "completed_at",
+        OpenAIStatus.FAILED: "failed_at",
+        OpenAIStatus.EXPIRED: "expired_at",
+        OpenAIStatus.CANCELLED: "cancelled_at",
     }
     times: dict[str, int | None] = dict.fromkeys(("in_progress_at", "finalizing_at", *ends.values(), "cancelling_at"))
     has_run = extras.validated_at <= (now if batch.cancelled_at is None else batch.cancelled_at)
-    if has_run and status is not Status.VALIDATING and Fate(batch.fate) not in NEVER_RUN:
+    if has_run and status is not OpenAIStatus.VALIDATING and Fate(batch.fate) not in NEVER_RUN:
         times["in_progress_at"] = int(extras.validated_at)
-    if status in {Status.FINALIZING, Status.COMPLETED}:
+    if status in {OpenAIStatus.FINALIZING, OpenAIStatus.COMPLETED}:
         times["finalizing_at"] = int(extras.finalizing_at)
     if batch.cancelled_at is not None:
         times["cancelling_at"] = int(batch.cancelled_at)
@@ -106,14 +116,18 @@ def _times(batch: Batch, extras: Extras, status: Status, now: float) -> dict[str
     return times
 
 
-def _counts(batch: Batch, extras: Extras, status: Status, now: float, off_by: int) -> dict[str, int]:
+def _counts(batch: Batch, extras: Extras, status: OpenAIStatus, now: float, off_by: int) -> dict[str, int]:
     is_unread = batch.cancelled_at is not None and batch.cancelled_at < extras.validated_at
-    if status is Status.VALIDATING or is_unread or (status is Status.FAILED and Fate(batch.fate) in NEVER_RUN):
+    if (
+        status is OpenAIStatus.VALIDATING
+        or is_unread
+        or (status is OpenAIStatus.FAILED and Fate(batch.fate) in NEVER_RUN)
+    ):
         return {"total": 0, "completed": 0, "failed": 0}
     match status:
-        case Status.IN_PROGRESS:
-            completed = int(batch.total * min(batch.done_share, share_run(extras, now)))
-        case Status.CANCELLING | Status.FINALIZING:
+        case OpenAIStatus.IN_PROGRESS:
+            completed = int(batch.total * min(batch.done_share, openai_share_run(extras, now)))
+        case OpenAIStatus.CANCELLING | OpenAIStatus.FINALIZING:
             completed = int(batch.total * batch.done_share)
         case _:
             completed = batch.completed

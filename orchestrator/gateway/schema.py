@@ -1,7 +1,7 @@
-"""An answer that fits a JSON schema, so that a job with typed columns can be rehearsed.
+"""Answers that fit a JSON schema, so that a job with typed columns can be tried without a provider.
 
 It knows what structured outputs allow (objects, arrays, enums, const, anyOf, local $ref) and the bounds on numbers and
-lengths; a schema it cannot follow gets null there, as a weak model would give.
+lengths; where a schema uses anything else, the value is null.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import xxhash
 
-# Bounds on what a hostile or recursive schema can make of one row.
+# Bounds on the size of an answer, whatever the schema.
 DEPTH_MAX: Final = 8
 REFERENCE_DEPTH: Final = 3  # a $ref costs this much of the depth: recursion ends after two of them
 ITEMS_MAX: Final = 3
@@ -21,7 +21,7 @@ NUMBER_SPREAD: Final = 10
 
 
 def instance_of(schema: Mapping[str, Any], topic: str) -> Any:
-    """Return a JSON value of `schema` that depends on `topic` alone; `topic` is what strings are made of."""
+    """Return a JSON value of `schema` that depends on `topic` alone; strings are made from it."""
     return _instance(schema, topic, schema, DEPTH_MAX) if schema else {"answer": f"[simulated] {topic}"}
 
 

@@ -1,8 +1,8 @@
-"""What the server does, without HTTP, in OneRouter's dialect and for both: accept, look, cancel, settle.
+"""The operations of OneRouter's dialect, without HTTP, and what both dialects share: create, status, cancel, settle.
 
-Rule 1: everything here may run in any thread; nothing here waits for a client.
-Rule 2: a batch is settled when somebody looks at it after its end, or asks for the bill; it comes out the same.
-Rule 3: occasions are counted only where the plan has a fault for them, so that a poll of a sound server writes nothing.
+Rule 1: every method may run in any thread and never waits for a client.
+Rule 2: a batch is settled when its status or the bill is first asked for after its end; the time makes no difference.
+Rule 3: calls are counted only where the plan has a fault for them, so that a poll without faults writes nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.gateway.clock import Clock
 from orchestrator.gateway.faults import Fault, FaultPlan, RouteFaults, decode_plan, encode_plan, has_any, next_fault
 from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
-from orchestrator.gateway.settings import GatewayConfig
+from orchestrator.gateway.settings import Clock, GatewayConfig
 from orchestrator.gateway.settlement import Settler
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
@@ -32,16 +31,8 @@ DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The outcome of a valid create: a batch unless the plan refused it, and what the plan does to the answer."""
-
-    batch: Batch | None
-    fault: Fault | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a poll sees: the batch, where it stands, and what the plan does to the answer."""
+    """What a poll returns: the batch, its state, and the fault that the answer suffers."""
 
     batch: Batch
     standing: Standing
@@ -49,13 +40,13 @@ class Look:
 
 
 class Service:
-    """One gateway. Close it when done."""
+    """The state and the operations of one gateway; close it after use."""
 
     def __init__(self, config: GatewayConfig, clock: Clock) -> None:
         self.config = config
         self.clock = clock
         self.store = Store(config.state)
-        # One thread for all that is long: two batches settled at once would only take each other's processor.
+        # One thread for slow work: settling two batches at once would not be faster.
         self.settling = ThreadPoolExecutor(max_workers=1, thread_name_prefix="settling")
         self.accepting = threading.Lock()
         stored = self.store.plan()
@@ -67,21 +58,24 @@ class Service:
             self.plan = decode_plan(stored)
 
     def close(self) -> None:
-        """Let a settlement come to its end, and let another server have the state folder."""
+        """Wait for a running settlement, then release the state folder."""
         self.settling.shutdown()
         self.store.close()
 
     def set_plan(self, plan: FaultPlan) -> None:
-        """Put a plan in force, now and after a restart."""
+        """Set the fault plan; it outlives a restart."""
         self.store.set_plan(encode_plan(plan))
         self.plan = plan
 
     def arrival_path(self) -> Path:
-        """Return where to put a body that is still coming."""
+        """Return a path for a body while it is being received."""
         return self.store.folder / "requests" / f"{uuid.uuid4()}.arriving"
 
-    def accept(self, arrived: Path) -> Accepted:
-        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad."""
+    def accept(self, arrived: Path) -> Batch | Fault:
+        """Make a batch of a received body, durably, unless the plan refuses it; raise RequestRefused if it is bad.
+
+        Returns the fault that the answer suffers instead of the batch, if there is one.
+        """
         checked = check_body(
             arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
         )
@@ -89,7 +83,7 @@ class Service:
             plan = self.plan
             fault = self.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
-                return Accepted(batch=None, fault=fault)
+                return fault
             number = self.store.next_number()
             fate, done_share = fate_of(plan, number)
             now = self.clock.now() + late_s(plan, fault)
@@ -111,7 +105,8 @@ class Service:
                 done_share=done_share,
             )
             put_in_place(arrived, self.store.request_path(batch.batch_id))
-            return Accepted(batch=self.store.add_batch(batch), fault=fault)
+            added = self.store.add_batch(batch)
+            return added if fault is None else fault
 
     def find(self, batch_id: str) -> Batch:
         """Return a batch; raise RequestRefused(404) if there is none."""
@@ -121,7 +116,7 @@ class Service:
         return batch
 
     def look(self, batch_id: str) -> Look:
-        """Look at a batch as a poll does. Its figures may not be there yet: see `settle`."""
+        """Return a batch as a poll sees it; its counts are zero until it is settled."""
         batch = self.find(batch_id)
         fault = self.status_fault(batch)
         if fault is not None and fault.name == "stale":
@@ -129,7 +124,7 @@ class Service:
         return Look(batch=batch, standing=self.standing(batch), fault=fault)
 
     def status_fault(self, batch: Batch) -> Fault | None:
-        """Return what the plan does to this look at a batch."""
+        """Return the fault of this poll, and count the poll."""
         plan = self.plan
         if not has_any(plan.status, STATUS_FAULTS):
             return None
@@ -137,7 +132,7 @@ class Service:
         return next_fault(plan.status, STATUS_FAULTS, plan.seed, index=index, key=f"{batch.number}/{index}")
 
     def route_fault(self, route: str) -> Fault | None:
-        """Return what the plan does to this call of a route; `route` is the name of its table."""
+        """Return the fault of this call of a route, and count the call; `route` is the name of its table."""
         plan = self.plan
         table: RouteFaults = getattr(plan, route)
         if not has_any(table, ROUTE_FAULTS):
@@ -146,12 +141,12 @@ class Service:
         return next_fault(table, ROUTE_FAULTS, plan.seed, index=index, key=f"{route}/{index}")
 
     def standing(self, batch: Batch) -> Standing:
-        """Return where a batch stands now."""
+        """Return the present state of a batch."""
         words = Words(cancelled=self.config.cancelled_word, expired=decode_plan(batch.plan).batch.expired_word)
         return standing(batch, self.clock.now(), words)
 
     def hides_results(self, batch: Batch) -> bool:
-        """Say whether the plan leaves `result_url` empty this time."""
+        """Return whether the plan leaves `result_url` empty in this answer."""
         plan = self.plan
         if not has_any(plan.status, ("empty_result_url",)):
             return False
@@ -173,7 +168,7 @@ class Service:
         return self.find(batch_id)
 
     def settle(self, batch_id: str) -> Batch:
-        """Write results and bill of an ended batch, if they are not there yet. Slow; one at a time."""
+        """Write the results and the bill of an ended batch unless it was done before. Slow; one at a time."""
         batch = self.find(batch_id)
         request_path, result_path = self.store.request_path(batch_id), self.store.result_path(batch_id)
         while not batch.is_settled:
@@ -181,24 +176,25 @@ class Service:
                 batch=batch,
                 plan=decode_plan(batch.plan),
                 form=LineForm(shape=self.config.line_shape),
+                answer=self.config.answer,
                 times_run=self.store.times_run,
             )
-            # Refused if a cancel came in between: then once more, for what is left.
+            # The store refuses it if a cancel came in between; the loop then settles the cancelled batch.
             self.store.settle(batch, settler.settle(lambda: read_rows(request_path), result_path, None))
             batch = self.find(batch_id)
         return batch
 
     def download_fault(self, batch: Batch, *, is_stream: bool) -> Fault | None:
-        """Return what the plan does to this download; a stream from the status route is cut, but not refused."""
+        """Return the fault of this download; a stream from the status route can be cut but not refused."""
         return self.file_fault(batch, batch.batch_id, DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS)
 
     def file_fault(
         self, batch: Batch, counted_on: str, names: tuple[str, ...] = DOWNLOAD_FAULTS, *, has_answers: bool = True
     ) -> Fault | None:
-        """Return what the plan does to a download of a batch's file; its count is kept under `counted_on`."""
+        """Return the fault of a download of a batch's file, and count the download under `counted_on`."""
         plan = self.plan
         if plan.download.bytes_per_s and has_answers:
-            # Who gives up on a slow file is excused; who has it whole after all is not, whatever stands here.
+            # A client that gives up on a slow file is excused; a whole download, counted elsewhere, cancels the excuse.
             self.store.count(batch.batch_id, DENIED_DOWNLOADS)
         if not has_any(plan.download, names):
             return None
@@ -209,7 +205,7 @@ class Service:
         return fault
 
     def delivery(self, fault: Fault | None) -> Delivery:
-        """Return how a result file goes out under `fault`."""
+        """Return how a result file is sent under `fault`."""
         download = self.plan.download
         return Delivery(
             cut_at=download.cut_at if fault else None,
@@ -218,11 +214,11 @@ class Service:
         )
 
     def count_whole_download(self, batch: Batch) -> None:
-        """Remember, for the bill, that the client could have every line."""
+        """Record for the bill that a client was sent every line."""
         self.store.count(batch.batch_id, WHOLE_DOWNLOADS)
 
     def create_fault(self, plan: FaultPlan) -> Fault | None:
-        """Return what the plan does to this create."""
+        """Return the fault of this create, and count the create."""
         if not has_any(plan.create, CREATE_FAULTS):
             return None
         index = self.store.count_create()
@@ -230,5 +226,5 @@ class Service:
 
 
 def late_s(plan: FaultPlan, fault: Fault | None) -> float:
-    """Return how long a create stays on its way."""
+    """Return by how much the plan delays a create."""
     return plan.create.late_s if fault is not None and fault.name == "late" else 0.0

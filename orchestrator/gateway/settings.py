@@ -1,16 +1,24 @@
-"""What the server is told once, at its start."""
+"""What the server is told once, at its start: its settings and its clock."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from orchestrator.gateway.faults import FaultPlan
+from orchestrator.gateway.openai_bodies import Refusal
+from orchestrator.gateway.simulated import Answer, answer_onerouter
 
 
 class ResultMode(StrEnum):
-    """How `GET /v1/batches/{id}` gives results; OneRouter documents two ways that disagree.
+    """How `GET /v1/batches/{id}` delivers results; OneRouter documents two ways that disagree.
 
     `status-object`  (API reference) always the status object, with a `result_url` once there are results.
     `jsonl-stream`   (overview) always JSONL: the status object on one line while it runs, then the results themselves.
@@ -23,7 +31,7 @@ class ResultMode(StrEnum):
 
 
 class LineShape(StrEnum):
-    """Whose result lines: OneRouter documents none, and stands in front of both kinds of upstream."""
+    """The form of result lines: OneRouter documents none, and has upstreams of both kinds."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -35,6 +43,7 @@ class GatewayConfig:
 
     `faults` None keeps the plan that is in the state folder (none at first); a plan given here replaces it.
     `results_url` is the base of the result files, when it is not the host the client asked (as with OneRouter).
+    `answer` is the model behind OneRouter's dialect; it is given the `params` of a request, in one thread.
     """
 
     state: Path
@@ -48,3 +57,26 @@ class GatewayConfig:
     cancelled_word: str = "CANCELLED"
     results_url: str | None = None
     faults: FaultPlan | None = None
+    answer: Callable[[msgspec.Raw], Answer | Refusal] = answer_onerouter
+
+
+class Clock(Protocol):
+    """The time as the server sees it; tests pass one that they control."""
+
+    def now(self) -> float:
+        """Return the time in unix seconds."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Return after `delay_s` seconds of this clock."""
+        ...
+
+
+class WallClock:
+    """The time of this machine; not monotonic time, because a batch must end on time across a restart."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)

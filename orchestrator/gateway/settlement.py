@@ -1,8 +1,8 @@
-"""The end of a batch: its results and its bill, made once, from the request file and the plan it was created under.
+"""Settling a batch that has ended: its result files and its bill, made once from its requests and its fault plan.
 
-Rule 1: an answer is billed when the model gave it, whatever then happens to its line.
-Rule 2: a row that failed, or never ran, is not billed.
-Rule 3: made again after a kill, it comes out the same, but for faults that count how often a custom_id ran.
+Rule 1: an answer is billed once the model gave it, whatever happens to its line afterwards.
+Rule 2: a row that failed or never ran is not billed.
+Rule 3: settling again after a kill gives the same files, except for faults that count how often a custom_id ran.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Final
 import msgspec
 import xxhash
 
-from orchestrator.gateway.damage import FILE_FAULTS, LINE_FAULTS, UNREADABLE, damaged_line
 from orchestrator.gateway.faults import FaultPlan, draw, has_any, next_fault, strikes
 from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import NEVER_RUN_MESSAGES, Line, LineForm
-from orchestrator.gateway.result_file import ResultFile
-from orchestrator.gateway.simulated import Answer, Refusal, answer, price_nano_usd
-from orchestrator.gateway.states import NEVER_RUN, Fate
-from orchestrator.gateway.store import DELIVERED, NOT_BILLED, WITHHELD, Batch, Settlement
+from orchestrator.gateway.openai_bodies import Refusal
+from orchestrator.gateway.openai_wire import error_type
+from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line
+from orchestrator.gateway.simulated import Answer, price_nano_usd
+from orchestrator.gateway.store import DELIVERED, NEVER_RUN, NOT_BILLED, WITHHELD, Batch, Fate, Settlement
 
 SIGN_BIT: Final = 2**63  # SQLite's integers are signed
 NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CANCEL: "batch_cancelled"}
@@ -31,7 +31,7 @@ NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CAN
 
 @dataclass(slots=True)
 class _Tally:
-    """The figures while they grow."""
+    """The running totals."""
 
     completed: int = 0
     failed: int = 0
@@ -41,32 +41,33 @@ class _Tally:
     never_run: int = 0
     items: list[tuple[int, str, int, int]] = field(default_factory=list)
 
-    def add(self, row_no: int, row: Row, said: Answer | Refusal, outcome: int) -> None:
+    def add(self, row_no: int, row: Row, result: Answer | Refusal, outcome: int) -> None:
         body = xxhash.xxh3_64_intdigest(memoryview(row.params)) - SIGN_BIT
         self.items.append((row_no, row.custom_id, body, outcome))
-        if isinstance(said, Refusal):
+        if isinstance(result, Refusal):
             self.failed += 1
             return
         self.completed += 1
-        self.input_tokens += said.input_tokens
-        self.output_tokens += said.output_tokens
-        self.fees_nano_usd += price_nano_usd(said.model, said.input_tokens, said.output_tokens)
+        self.input_tokens += result.input_tokens
+        self.output_tokens += result.output_tokens
+        self.fees_nano_usd += price_nano_usd(result.model, result.input_tokens, result.output_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settler:
-    """Settles one batch. `times_run` says how often custom_ids ran in earlier batches."""
+    """Settles one batch. `times_run` returns how often custom_ids ran in earlier batches."""
 
     batch: Batch
     plan: FaultPlan
     form: LineForm
+    answer: Callable[[msgspec.Raw], Answer | Refusal]
     times_run: Callable[[Iterable[str]], dict[str, int]]
 
     def settle(self, rows: Callable[[], Sequence[Row]], result_path: Path, error_path: Path | None) -> Settlement:
         """Write the results, durably, and return the bill.
 
-        With an `error_path` rows without an answer go there, those that never ran included, and a file that would have
-        no row is left out; without one there is always one file, and what the plan says is in it.
+        With an `error_path`, rows without an answer are written there, including those that never ran, and an empty
+        file is left out. Without one there is always exactly one file, with the rows that the plan asks for.
         """
         tally = _Tally()
         has_results = has_errors = False
@@ -102,7 +103,7 @@ class Settler:
         tally: _Tally,
         file_faults: frozenset[str],
     ) -> None:
-        # Which rows ran is settled before the order of the file is: a cut-short batch did not run its first rows.
+        # Which rows ran is decided before their order in the file: those of a cut-short batch are not simply the first.
         numbered = sorted(enumerate(rows), key=lambda item: draw(self.plan.seed, "order", item[1].custom_id, item[0]))
         done_count = int(len(numbered) * self.batch.done_share)
         done, unfinished = numbered[:done_count], numbered[done_count:]
@@ -110,26 +111,26 @@ class Settler:
             done.sort(key=lambda item: item[0])
             unfinished.sort(key=lambda item: item[0])
         is_apart = failures is not answers
-        pen = _Pen(self, file_faults, self._runs_of([*done, *unfinished] if is_apart else done))
+        lines = _LineWriter(self, file_faults, self._runs_of([*done, *unfinished] if is_apart else done))
         for row_no, row in done:
-            said = self._refusal(row_no, row, pen.runs_before(row)) or answer(row.params)
-            if isinstance(said, Answer):
-                struck = pen.strikes(row_no, row)
-                tally.add(row_no, row, said, WITHHELD if struck & UNREADABLE else DELIVERED)
-                answers.write(pen.answered(row, said, struck), row=len(tally.items) - 1)
+            result = self._refusal(row_no, row, lines.runs_before(row)) or self.answer(row.params)
+            if isinstance(result, Answer):
+                struck = lines.strikes(row_no, row)
+                tally.add(row_no, row, result, WITHHELD if struck & UNREADABLE else DELIVERED)
+                answers.write(lines.answered(row, result, struck), row=len(tally.items) - 1)
                 continue
-            tally.add(row_no, row, said, NOT_BILLED)
+            tally.add(row_no, row, result, NOT_BILLED)
             if not self.plan.rows.no_line:
-                failures.write(pen.failed(row, said, pen.strikes(row_no, row) if is_apart else None))
+                failures.write(lines.failed(row, result, lines.strikes(row_no, row) if is_apart else None))
         code = NEVER_RUN_CODES.get(self.batch.fate)
         if code is None or not (is_apart or (self.batch.fate == Fate.EXPIRE and self.plan.batch.expired_lines)):
             return
         tally.never_run = len(unfinished)
         for row_no, row in unfinished:
-            failures.write(pen.never_run(row, code, pen.strikes(row_no, row) if is_apart else None))
+            failures.write(lines.never_run(row, code, lines.strikes(row_no, row) if is_apart else None))
 
     def strikes_line(self, name: str, row_no: int, row: Row, runs_before: int) -> bool:
-        """Say whether a fault of [lines] strikes a row's line."""
+        """Return whether a fault of [lines] strikes a row's line."""
         faults = self.plan.lines
         if faults.times and runs_before >= faults.times:
             return False
@@ -143,13 +144,14 @@ class Settler:
         faults, seed = self.plan.rows, self.plan.seed
         if strikes(faults.filtered, seed, "filtered", index=row_no, key=row.custom_id):
             message = "The response was filtered due to the prompt triggering the content management policy."
-            return Refusal(status=400, code="content_filter", message=message)
+            return Refusal(status=400, code="content_filter", param="prompt", message=message)
         if faults.times and runs_before >= faults.times:
             return None
         fault = next_fault(faults, ("fail",), seed, index=row_no, key=row.custom_id)
         if fault is None:
             return None
-        return Refusal(status=fault.status, code=str(fault.status), message=f"simulated failure {fault.status}")
+        message = f"simulated failure {fault.status}"
+        return Refusal(status=fault.status, code=str(fault.status), type=error_type(fault.status), message=message)
 
     def _file_faults(self) -> frozenset[str]:
         number, seed = self.batch.number, self.plan.seed
@@ -159,8 +161,8 @@ class Settler:
         )
 
 
-class _Pen:
-    """Writes lines of one batch, sound or damaged, as the plan says."""
+class _LineWriter:
+    """Makes the lines of one batch, damaged where the plan says so."""
 
     def __init__(self, settler: Settler, file_faults: frozenset[str], runs: dict[str, int]) -> None:
         self._settler = settler
@@ -177,21 +179,21 @@ class _Pen:
         runs = self.runs_before(row)
         return frozenset(name for name in self._line_faults if self._settler.strikes_line(name, row_no, row, runs))
 
-    def answered(self, row: Row, said: Answer, struck: frozenset[str]) -> list[bytes]:
+    def answered(self, row: Row, result: Answer, struck: frozenset[str]) -> list[bytes]:
         request_id = _request_id(row)
 
         def write(custom_id: str | None, text: str) -> Line:
-            return self._form.answer(custom_id, replace(said, text=text), request_id)
+            return self._form.answer(custom_id, replace(result, text=text), request_id)
 
-        return self._lines(write, row, said.text, struck)
+        return self._lines(write, row, result.text, struck)
 
-    def failed(self, row: Row, said: Refusal, struck: frozenset[str] | None) -> list[bytes]:
+    def failed(self, row: Row, result: Refusal, struck: frozenset[str] | None) -> list[bytes]:
         request_id = _request_id(row)
 
         def write(custom_id: str | None, text: str) -> Line:
-            return self._form.failure(custom_id, replace(said, message=text), request_id)
+            return self._form.failure(custom_id, replace(result, message=text), request_id)
 
-        return self._lines(write, row, said.message, struck)
+        return self._lines(write, row, result.message, struck)
 
     def never_run(self, row: Row, code: str, struck: frozenset[str] | None) -> list[bytes]:
         def write(custom_id: str | None, text: str) -> Line:
@@ -202,7 +204,7 @@ class _Pen:
     def _lines(
         self, write: Callable[[str | None, str], Line], row: Row, text: str, struck: frozenset[str] | None
     ) -> list[bytes]:
-        """Return the lines; with `struck` None they are sound, whatever strikes the file."""
+        """Return the lines; with `struck` None they are undamaged, whatever faults the file has."""
         if struck is None or not (struck or self._file_faults):
             return [msgspec.json.encode(write(row.custom_id, text))]
         return damaged_line(write, row.custom_id, text, struck | self._file_faults)

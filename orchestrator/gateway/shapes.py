@@ -1,7 +1,7 @@
-"""The shapes of answers, for the description of the API: what `envelopes`, `openai_wire` and `overview` build.
+"""The types of all answers, for the OpenAPI document.
 
-They are written down a second time, and on purpose: a key that is added, renamed or of another type makes an answer
-break its description, and tests/fuzz/test_openapi.py says so. No shape here takes a key that it does not name.
+They repeat what `envelopes`, `openai_wire` and `bill` build, on purpose: if a key is added, renamed or given another
+type there, the answer no longer fits its description and tests/fuzz/test_openapi.py fails.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import msgspec
 
 
 class Shape(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """All of its keys are there, and no others."""
+    """An object with exactly these keys."""
 
 
 class RefusalWords(Shape):
-    """What was wrong; `code` is the HTTP status again."""
+    """OneRouter's error object; `code` repeats the HTTP status."""
 
     code: int
     message: str
@@ -31,7 +31,7 @@ class Refusal(Shape):
 
 
 class OpenAIRefusalWords(Shape):
-    """What was wrong, in OpenAI's words."""
+    """OpenAI's error object."""
 
     message: str
     type: str
@@ -46,7 +46,7 @@ class OpenAIRefusal(Shape):
 
 
 class Counts(Shape):
-    """How far a batch is."""
+    """The request counts of a batch."""
 
     total: int
     completed: int
@@ -79,7 +79,7 @@ class CreatedBatch(Shape):
 
 
 class CreatedFile(Shape):
-    """The file that OneRouter says it made of the requests."""
+    """The file that OneRouter reports for the requests."""
 
     bytes: int
     created_at: int
@@ -114,7 +114,7 @@ class Cancelled(Shape):
 
 
 class Standing(Shape):
-    """How a batch of OneRouter's dialect stands; `result_url` is empty while there are no results."""
+    """The status of a batch of OneRouter's dialect; `result_url` is empty while there are no results."""
 
     batch_id: str
     completed_count: int
@@ -160,7 +160,7 @@ class OpenAIDeleted(Shape):
 
 
 class LineError(Shape):
-    """What is wrong with an input file, and where."""
+    """One error in an input file, and its line."""
 
     code: str
     line: int | None
@@ -169,26 +169,26 @@ class LineError(Shape):
 
 
 class LineErrors(Shape):
-    """Why a batch failed."""
+    """The errors of a batch that failed."""
 
     object: Literal["list"]
     data: list[LineError]
 
 
 class InputDetails(Shape):
-    """Of the input tokens."""
+    """Details of the input tokens."""
 
     cached_tokens: int
 
 
 class OutputDetails(Shape):
-    """Of the output tokens."""
+    """Details of the output tokens."""
 
     reasoning_tokens: int
 
 
 class Usage(Shape):
-    """What a batch used."""
+    """The tokens of a batch."""
 
     input_tokens: int
     input_tokens_details: InputDetails
@@ -198,7 +198,7 @@ class Usage(Shape):
 
 
 class OpenAIBatch(Shape):
-    """A batch of OpenAI's dialect; what is not there is null. `status` may be any word under a fault plan."""
+    """A batch of OpenAI's dialect; absent values are null. A fault plan can make `status` any word."""
 
     id: str
     object: Literal["batch"]
@@ -246,14 +246,14 @@ class OpenAIBatches(Page):
 
 
 class PaidTwice(Shape):
-    """A row that was answered more than once for money."""
+    """A request with more than one billable answer."""
 
     custom_id: str
     batch_ids: list[str]
 
 
 class Bill(Shape):
-    """What all ended batches come to."""
+    """The bill of all batches that have ended."""
 
     creates: int
     batches: int
@@ -290,13 +290,13 @@ class KnownBatches(Shape):
 
 
 class Health(Shape):
-    """The server answers."""
+    """The answer of /healthz."""
 
     status: Literal["ok"]
 
 
 class Description(msgspec.Struct, kw_only=True):
-    """This description."""
+    """The OpenAPI document."""
 
     openapi: Literal["3.1.0"]
     info: dict[str, Any]

@@ -1,7 +1,9 @@
-"""Where a batch stands at a given time: a pure function of what is stored and the clock.
+"""The state of a batch at a given time, in each dialect: a pure function of the stored batch and the time.
 
-NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
-                                        '--cancel--> IN_PROGRESS, canceling --> cancelled word
+OneRouter   NOT_START --10%--> QUEUED --25%--> IN_PROGRESS --100% of the duration--> SUCCESS | FAILURE | expired word
+                                                    '--cancel--> IN_PROGRESS, canceling --> cancelled word
+OpenAI      validating --10%--> in_progress --90%--> finalizing --100%--> completed | expired
+                '--> failed         '--cancel--> cancelling --> cancelled
 """
 
 from __future__ import annotations
@@ -11,31 +13,20 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.gateway.faults import FaultPlan, next_fault
-from orchestrator.gateway.store import Batch
+from orchestrator.gateway.openai_store import Extras
+from orchestrator.gateway.store import NEVER_RUN, Batch, Fate
 
 QUEUED_FROM: Final = 0.10  # shares of the duration
 RUNNING_FROM: Final = 0.25
+VALIDATED_AT: Final = 0.10  # OpenAI's dialect
+FINALIZING_AT: Final = 0.90
 CANCELLING_SHARE: Final = 0.10  # of the duration: how long a cancel takes
-
-
-class Fate(StrEnum):
-    """What becomes of a batch; chosen when it is created, and changed by a cancel only."""
-
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
-    FAIL_PARTIAL = "fail_partial"
-    EXPIRE = "expire"
-    CANCEL = "cancel"
-
-
 FAULTY_FATES: Final = (Fate.FAIL, Fate.TOKEN_LIMIT, Fate.FAIL_PARTIAL, Fate.EXPIRE)
-NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A batch at one moment."""
+    """The state of a batch at one moment."""
 
     word: str
     percent: int
@@ -48,7 +39,7 @@ NEW: Final = Standing(word="NOT_START", percent=0, is_ended=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """The terminal words nobody documents."""
+    """The terminal words that OneRouter does not document."""
 
     cancelled: str
     expired: str
@@ -60,7 +51,7 @@ class Words:
 
 
 def standing(batch: Batch, now: float, words: Words) -> Standing:
-    """Return where `batch` stands at `now`."""
+    """Return the state of `batch` at `now`."""
     is_cancelled = batch.cancelled_at is not None
     if now >= batch.ends_at:
         return Standing(
@@ -84,18 +75,18 @@ def standing(batch: Batch, now: float, words: Words) -> Standing:
 
 
 def elapsed_share(batch: Batch, now: float) -> float:
-    """Return how much of its time a batch has had, in [0, 1]."""
+    """Return the elapsed share of a batch's duration, in [0, 1]."""
     duration_s = batch.ends_at - batch.submitted_at
     return min(1.0, max(0.0, (now - batch.submitted_at) / duration_s)) if duration_s > 0 else 1.0
 
 
 def share_run(batch: Batch, now: float) -> float:
-    """Return which share of its rows has run: none while queued."""
+    """Return the share of its rows that has run: none while it is queued."""
     return max(0.0, (elapsed_share(batch, now) - RUNNING_FROM) / (1 - RUNNING_FROM))
 
 
 def end_of_cancel(batch: Batch, now: float) -> float:
-    """Return when a cancel asked for at `now` will be through."""
+    """Return when a cancel requested at `now` will be complete."""
     return min(batch.ends_at, now + CANCELLING_SHARE * (batch.ends_at - batch.submitted_at))
 
 
@@ -106,3 +97,43 @@ def fate_of(plan: FaultPlan, number: int) -> tuple[Fate, float]:
         return Fate.SUCCEED, 1.0
     fate = Fate(fault.name)
     return fate, 0.0 if fate in NEVER_RUN else plan.batch.done_share
+
+
+class OpenAIStatus(StrEnum):
+    """OpenAI's statuses; the last four are terminal."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+OPENAI_ENDS: Final = {
+    Fate.SUCCEED: OpenAIStatus.COMPLETED,
+    Fate.FAIL: OpenAIStatus.FAILED,
+    Fate.FAIL_PARTIAL: OpenAIStatus.FAILED,
+    Fate.TOKEN_LIMIT: OpenAIStatus.FAILED,
+    Fate.EXPIRE: OpenAIStatus.EXPIRED,
+    Fate.CANCEL: OpenAIStatus.CANCELLED,
+}
+
+
+def openai_status(batch: Batch, extras: Extras, now: float) -> OpenAIStatus:
+    """Return the status of a batch of OpenAI's dialect at `now`."""
+    if now >= batch.ends_at:
+        return OPENAI_ENDS[Fate(batch.fate)]
+    if batch.cancelled_at is not None:
+        return OpenAIStatus.CANCELLING
+    if now < extras.validated_at:
+        return OpenAIStatus.VALIDATING
+    return OpenAIStatus.IN_PROGRESS if now < extras.finalizing_at else OpenAIStatus.FINALIZING
+
+
+def openai_share_run(extras: Extras, now: float) -> float:
+    """Return the share of its rows that has run: none while it is validating."""
+    running_s = extras.finalizing_at - extras.validated_at
+    return min(1.0, max(0.0, (now - extras.validated_at) / running_s)) if running_s > 0 else 1.0

@@ -1,11 +1,11 @@
-"""What must outlive a kill: batches, the items they were billed for, the fault plan and its counters.
+"""The state that survives a kill: batches, the items they were billed for, the fault plan and its counters.
 
-SQLite (WAL, synchronous=FULL: a batch that was acknowledged and forgotten would be a lie to the client), and beside it
-`requests/<batch_id>.json`, the body as it came, and `results/<batch_id>.jsonl`, written once when the batch ends.
+SQLite (WAL, synchronous=FULL, because an acknowledged batch must not be lost), and beside it
+`requests/<batch_id>.json`, the body as received, and `results/<batch_id>.jsonl`, written once when the batch ends.
 
-Rule 1: a request file is in place before its row; a file without a row is of a create that never happened.
-Rule 2: the bill of a batch and its figures are one transaction.
-Rule 3: a state folder has one server; a second one is refused.
+Rule 1: a request file is in place before its row is written; a file without a row is deleted at the next start.
+Rule 2: the bill of a batch and its counts are written in one transaction.
+Rule 3: only one server may use a state folder; a second one is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,9 +52,23 @@ NOT_BILLED: Final = 0
 DELIVERED: Final = 1  # billed, and readable in the result file
 WITHHELD: Final = 2  # billed, but the fault plan took the answer away
 
-# Names in `occasions`, beside the fault tables' own.
+# Further names in `occasions`, beside those of calls.
 WHOLE_DOWNLOADS: Final = "whole downloads"
 DENIED_DOWNLOADS: Final = "denied downloads"
+
+
+class Fate(StrEnum):
+    """What becomes of a batch; chosen when it is created, and changed by a cancel only."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - no secret
+    FAIL_PARTIAL = "fail_partial"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+
+
+NEVER_RUN: Final = frozenset({Fate.FAIL, Fate.TOKEN_LIMIT})
 
 
 class StateFolderInUse(Exception):
@@ -62,7 +77,7 @@ class StateFolderInUse(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One batch as stored; the figures are zero until it is settled."""
+    """One batch as stored; its counts and fees are zero until it is settled."""
 
     task_id: int
     batch_id: str
@@ -97,7 +112,7 @@ SELECT_BATCH: Final = f"SELECT {', '.join(COLUMNS)} FROM batches"  # noqa: S608 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """The figures of an ended batch, and its items as (row_no, custom_id, body digest, outcome)."""
+    """The totals of an ended batch, and its items as (row_no, custom_id, body digest, outcome)."""
 
     completed: int
     failed: int
@@ -105,7 +120,7 @@ class Settlement:
     output_tokens: int
     fees_micro_usd: int
     has_results: bool
-    has_errors: bool = False  # there is a file of rows without an answer
+    has_errors: bool = False  # whether there is a file of rows without an answer
     items: list[tuple[int, str, int, int]]
 
 
@@ -125,13 +140,13 @@ class Store:
         self._writer = _connect(folder / "gateway.sqlite3")
         self._writer.executescript(SCHEMA)
         self._writing = threading.Lock()
-        # A reader of its own: a poll must not wait while the bill of a large batch is written.
+        # A separate connection for reading: a poll must not wait while the bill of a large batch is written.
         self._reader = _connect(folder / "gateway.sqlite3")
         self._reading = threading.Lock()
         self._sweep()
 
     def close(self) -> None:
-        """Close the database and let another server have the folder."""
+        """Close the database and release the folder."""
         self._reader.close()
         self._writer.close()
         self._lock_file.close()
@@ -148,7 +163,7 @@ class Store:
         return str(rows[0][0]) if rows else None
 
     def set_plan(self, body: str) -> None:
-        """Put a fault plan in force; its counts start anew."""
+        """Set the fault plan; its counts start at zero."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO plan VALUES (1, 1, ?, 0)"
@@ -157,7 +172,7 @@ class Store:
             )
 
     def count_create(self) -> int:
-        """Return how many creates the plan has seen before this one."""
+        """Count one more create; return how many there were under the plan before."""
         with self.transaction() as connection:
             (count,) = connection.execute("UPDATE plan SET creates = creates + 1 RETURNING creates").fetchone()
         return int(count) - 1
@@ -168,14 +183,14 @@ class Store:
         return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
     def count_call(self, route: str) -> int:
-        """Return how many calls of a route the plan has seen before this one."""
+        """Count one more call of a route; return how many there were under the plan before."""
         (epoch,) = self.query("SELECT epoch FROM plan")[0]
         return self.count(f"plan {epoch}", route)
 
     def add_batch(self, batch: Batch, also: Callable[[sqlite3.Connection, int], None] | None = None) -> Batch:
-        """Record an accepted create, durably; return it with its task_id.
+        """Record an accepted create durably; return it with its task_id.
 
-        `also` writes what goes with it, in the same transaction; if it raises, nothing was written.
+        `also` writes further rows in the same transaction; if it raises, nothing is written.
         """
         values = [getattr(batch, name) for name in CREATE_COLUMNS]
         marks = ", ".join("?" for _ in values)
@@ -185,7 +200,8 @@ class Store:
                 f" VALUES ({marks}, (SELECT epoch FROM plan))",
                 values,
             ).lastrowid
-            assert task_id is not None
+            if task_id is None:
+                raise RuntimeError("SQLite gave the new batch no row id")
             if also is not None:
                 also(connection, task_id)
         return replace(batch, task_id=task_id)
@@ -195,11 +211,11 @@ class Store:
         return batch_of(rows[0]) if rows else None
 
     def batches(self) -> list[Batch]:
-        """Return all batches, oldest first, those of late creates included."""
+        """Return all batches, oldest first, including those whose create is delayed."""
         return [batch_of(row) for row in self.query(f"{SELECT_BATCH} ORDER BY task_id")]
 
     def cancel(self, batch_id: str, *, cancelled_at: float, ends_at: float, done_share: float) -> None:
-        """Record a cancel; the first one counts."""
+        """Record a cancel; later ones change nothing."""
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE batches SET fate = 'cancel', cancelled_at = ?, ends_at = ?, done_share = ?"
@@ -210,9 +226,9 @@ class Store:
     def settle(
         self, batch: Batch, settlement: Settlement, also: Callable[[sqlite3.Connection], None] | None = None
     ) -> None:
-        """Write the bill of an ended batch, whole and once; not if its fate is no longer the one it was made for.
+        """Write the bill of an ended batch once; write nothing if its fate has changed since the settlement was made.
 
-        `also` writes what goes with it, in the same transaction.
+        `also` writes further rows in the same transaction.
         """
         with self.transaction() as connection:
             changed = connection.execute(
@@ -238,7 +254,7 @@ class Store:
                     also(connection)
 
     def times_run(self, custom_ids: Iterable[str]) -> dict[str, int]:
-        """Return how often each custom_id ran in the batches settled so far; one that never did is absent."""
+        """Return how often each custom_id ran in settled batches; those that never ran are absent."""
         names = list(custom_ids)
         counts: dict[str, int] = {}
         for start in range(0, len(names), NAMES_PER_QUERY):
@@ -249,7 +265,7 @@ class Store:
         return counts
 
     def count(self, batch_id: str, name: str) -> int:
-        """Return how many such occasions the batch has had before this one."""
+        """Count one more occasion of this name; return how many the batch had before."""
         with self.transaction() as connection:
             (count,) = connection.execute(
                 "INSERT INTO occasions VALUES (?, ?, 1)"
@@ -259,18 +275,18 @@ class Store:
         return int(count) - 1
 
     def run_script(self, script: str) -> None:
-        """Make further tables."""
+        """Run a schema script."""
         with self._writing:
             self._writer.executescript(script)
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read what was committed."""
+        """Return the rows of a query; it sees committed data only."""
         with self._reading:
             return self._reader.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write, whole or not at all."""
+        """Run writes in one transaction."""
         with self._writing, self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             yield self._writer
@@ -285,7 +301,7 @@ class Store:
 
 
 def put_in_place(temporary: Path, final: Path) -> None:
-    """Make a written file durable under its final name."""
+    """Move a written file to its final name, durably."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(final)
@@ -293,7 +309,7 @@ def put_in_place(temporary: Path, final: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Flush the entries of a folder to disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)

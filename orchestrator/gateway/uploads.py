@@ -1,6 +1,6 @@
-"""A multipart upload: its file to disk as it comes, its other fields in memory.
+"""Multipart uploads: the file is streamed to disk, the other fields are kept in memory.
 
-Rule: at no time is more of the file held than the network's last piece of it.
+Rule: only the piece of the file that was received last is in memory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ FIELD_BYTES_MAX: Final = 4_096
 FIELDS_MAX: Final = 32
 FILE_FIELD: Final = "file"
 
-# What is wrong with a body is said to whoever sent it; the parser would have it on the server's standard error, too.
+# The client is told what is wrong with its body; the parser would also log it to the server's standard error.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 @dataclass(slots=True)
 class Upload:
-    """What came beside the file's bytes. `filename` None: there was no file."""
+    """The fields of an upload; `filename` is None if it had no file."""
 
     filename: str | None = None
     size_bytes: int = 0
@@ -35,7 +35,7 @@ class Upload:
 
 
 async def receive_upload(chunks: AsyncIterator[bytes], content_type: str, path: Path, size_bytes_max: int) -> Upload:
-    """Write the file of a multipart body to `path`; raise RequestRefused (400, 413) if it cannot be taken."""
+    """Write the file of a multipart body to `path`; raise RequestRefused (400, 413) if it is not acceptable."""
     kind, parameters = _parsed(content_type)
     if kind != "multipart/form-data" or "boundary" not in parameters:
         raise RequestRefused(400, "the body must be multipart/form-data with a boundary")
@@ -54,7 +54,7 @@ async def receive_upload(chunks: AsyncIterator[bytes], content_type: str, path: 
 
 
 class _Parts:
-    """The parser's callbacks: where each piece of a body goes."""
+    """The parser's callbacks."""
 
     def __init__(self, file: BinaryIO, size_bytes_max: int) -> None:
         self.upload = Upload()

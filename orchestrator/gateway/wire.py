@@ -1,8 +1,7 @@
-"""Answers as a bad network gives them: lost, late, cut or slow.
+"""Answers over a bad network: lost, late, cut or slow.
 
-ASGI has no word for closing a connection, so the server's protocol class puts itself into the request's scope. Without
-it (an application called in process) an answer that should be lost raises AnswerLost, which is what the caller of a
-dead connection sees too.
+ASGI has no message for closing a connection, so the server's protocol class puts itself into the request's scope. When
+the application is called in process there is none, and an answer that should be lost raises AnswerLost.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orchestrator.gateway.clock import Clock
+from orchestrator.gateway.faults import CreateFaults, Fault, RouteFaults, StatusFaults
+from orchestrator.gateway.settings import Clock
 
 EXTENSION: Final = "gateway.connection"
 CHUNK_BYTES: Final = 256 * 1024
@@ -29,31 +29,31 @@ class AnswerLost(Exception):
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with two things no ASGI application may do."""
+    """uvicorn's protocol with two more abilities: to close the connection, and to omit the length of a body."""
 
-    has_no_answer = False  # the request at hand never gets one
+    has_no_answer = False  # of the present request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
 
     def shutdown(self) -> None:
-        """Commence the server's stop; who waits for nothing must not hold it, nor get uvicorn's 500 at its end."""
+        """Begin the server's shutdown; a request without an answer must not delay it, nor get uvicorn's 500."""
         if self.has_no_answer:
             self.cut()
         super().shutdown()
 
     @property
     def is_gone(self) -> bool:
-        """Whether the client has left: uvicorn goes on taking what is sent to it."""
+        """Whether the client has disconnected; uvicorn accepts and drops what is sent afterwards."""
         return self.cycle.disconnected
 
     def cut(self) -> None:
-        """Close the connection once what was written is sent."""
+        """Close the connection after sending what was written."""
         self.transport.close()
 
     def end_by_closing(self, size_bytes: int) -> None:
-        """Send the coming answer of `size_bytes` without a length; only the end of the connection ends it."""
+        """Send the next body, of `size_bytes`, without a length: it ends when the connection is closed."""
         self.cycle.chunked_encoding = False
         self.cycle.expected_content_length = size_bytes
 
@@ -83,7 +83,7 @@ class LostAnswer(Response):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How a result file is handed out. `cut_at` None: whole."""
+    """How a result file is sent; it is whole if `cut_at` is None."""
 
     cut_at: float | None = None
     is_announced: bool = True  # with a Content-Length
@@ -91,7 +91,7 @@ class Delivery:
 
 
 class FileAnswer(Response):
-    """A result file, a piece at a time; `when_whole` is told before the last piece of a whole one leaves."""
+    """A result file, sent in pieces; `when_whole` is called before the last piece of a whole one is sent."""
 
     media_type = "application/jsonl"
 
@@ -139,11 +139,35 @@ class FileAnswer(Response):
             if connection is not None and connection.is_gone:
                 return
             if left_bytes == 0 and self.delivery.cut_at is None:
-                # Before the last bytes leave: who has them and asks for the bill must find them there.
+                # Before the last bytes are sent: a client that has them all must find that in the bill.
                 await self.when_whole()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             if left_bytes == 0:
                 return
+
+
+def fault_answer(
+    fault: Fault,
+    table: CreateFaults | StatusFaults | RouteFaults,
+    clock: Clock,
+    error: Callable[[int, str], dict[str, Any]],
+    answered: Callable[[dict[str, Any], int], Response],
+) -> Response:
+    """Return the answer under a fault; `error` makes the dialect's envelope, `answered` the response to send."""
+    message = f"simulated fault: {fault.name}"
+    match fault.name, table:
+        case (("lost" | "late"), _):
+            return LostAnswer(clock)
+        case "hang", CreateFaults() | RouteFaults():
+            return LostAnswer(clock, table.hang_s)
+        case "error_body", CreateFaults() | StatusFaults():
+            return answered(error(table.body_code, message), 200)
+        case "code_body", CreateFaults() | StatusFaults():
+            return answered({"code": table.body_code, "message": message}, 200)
+    answer = answered(error(fault.status, message), fault.status)
+    if fault.name == "refuse" and table.retry_after_s is not None:
+        answer.headers["retry-after"] = f"{table.retry_after_s:g}"
+    return answer
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -57,9 +57,9 @@ from orchestrator.ledger.db.statements import (
     ADD_FAILED,
     CALL_JOB,
     CLOSE,
-    LEASE,
     LET_GO,
     READ,
+    RENEW,
     SETTLE,
     STILL_CLAIMED,
     SWAP,
@@ -91,12 +91,14 @@ class SqlLedger:
         with self._database.write() as tx:
             return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
 
-    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
-        """Keep a claim for `lease_s` seconds more. Raises LeaseLost."""
-        table, keys = keys_of(claim.unit)
-        bound = keys | {"the_token": claim.token, "until": now + timedelta(seconds=lease_s)}
+    def renew(self, leases: Mapping[Claim, datetime]) -> frozenset[Claim]:
+        """Extend each claim's lease; return the claims that still stand."""
+        if not leases:
+            return frozenset()
         with self._database.write() as tx:
-            _one(tx, LEASE[table.name], bound, claim.unit)
+            for job_id in sorted({claim.unit.job_id for claim in leases}):
+                lock_job(tx, job_id)  # more than one unit is written: see `locks`
+            return frozenset(claim for claim, until in leases.items() if _renew(tx, claim, until))
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
         """Write all changes in one transaction, and let go of the claim unless `keep`."""
@@ -173,6 +175,11 @@ class SqlLedger:
         if row is None:
             raise LedgerError(f"the ledger knows no {name}")
         return row
+
+
+def _renew(tx: sa.Connection, claim: Claim, until: datetime) -> bool:
+    table, keys = keys_of(claim.unit)
+    return tx.execute(RENEW[table.name], keys | {"the_token": claim.token, "until": until}).rowcount == 1
 
 
 def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: object) -> None:

@@ -1,27 +1,28 @@
-"""What a plan would come to, found by rendering rows and throwing them away: nothing is written, nothing is sent."""
+"""What a job would send and cost, found by rendering its rows without keeping them. Nothing is written or sent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain import money
+from orchestrator.domain.html_table import html_table
 from orchestrator.domain.packing import Packer, tokens_of
 from orchestrator.planner.plan import Planning
 
 if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec
 
-EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is judged by its first rows
+EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is estimated from its first rows
 SAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A plan in numbers. Where not `exact`, everything but `rows` is in proportion to the rows that were looked at."""
+    """A plan in numbers. Where not `exact`, everything but `rows` is scaled up from the rows that were read."""
 
     rows: int | None  # None: only reading the whole dataset could tell
     requests: int
@@ -33,7 +34,19 @@ class Estimate:
     cost_usd_max: Decimal | None
     exact: bool
     rows_read: int
-    samples: tuple[str, ...]
+    samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
+
+    def _repr_html_(self) -> str:
+        """Show the numbers in a notebook, without the samples."""
+        shown = self.as_dict()
+        del shown["samples"]
+        return html_table("Estimate", ((name.replace("_", " "), value) for name, value in shown.items()))
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        shown = {one.name: getattr(self, one.name) for one in fields(self)}
+        cost, samples = shown["cost_usd_max"], shown["samples"]
+        return shown | {"cost_usd_max": None if cost is None else str(cost), "samples": list(samples)}
 
 
 @dataclass(slots=True)
@@ -47,7 +60,7 @@ class _Seen:
 
 
 def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
-    """Render up to `rows_max` rows, and say what all of them would come to. Raises ConfigError, DatasetError."""
+    """Render up to `rows_max` rows, and estimate all of them. Raises ConfigError, DatasetError."""
     seen, complete = _Seen(), True
     for spec in planning.source.shards:
         for _ in _look(spec, planning, seen):

@@ -21,9 +21,10 @@ from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shar
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
-from orchestrator.leases import Renewal
 from orchestrator.planner.cost import Costing
+from orchestrator.ports import Checkpoint, never_interrupted
 
 if TYPE_CHECKING:
     from orchestrator.planner.render import Renderer
@@ -45,6 +46,7 @@ class Planning:
     limits: Limits
     costing: Costing
     slice_rows: int = SLICE_ROWS
+    checkpoint: Checkpoint = never_interrupted
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class _Slice:
 
 def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Planning, clock: Clock) -> None:
     """Plan a shard, slice by slice, until it is planned, enough is waiting to be sent, or time is up."""
-    shard = ledger.shard(claim.unit.job_id, claim.shard_no)
+    shard = ledger.shard(claim.unit.job_id, required(claim.unit.shard_no, "shard"))
     job = ledger.job(shard.job_id)
     if shard.state is not ShardState.PLANNING:
         return
@@ -81,11 +83,11 @@ def _plan(
     planning: Planning,
     clock: Clock,
 ) -> None:
-    started_at, renewal = clock.now(), Renewal(claim, ledger, clock)
+    started_at = clock.now()
     renderer = planning.renderer(shard.shard_no)
     spec = planning.source.shards[shard.shard_no]
     batches = planning.source.batches(spec, columns=renderer.columns, row_start=shard.row_count)
-    rows = Slices(batches, shard.row_count)
+    rows = Slices(batches, shard.row_count, planning.checkpoint)
     last = False
     while not last:
         planned = _plan_slice(shard, rows, renderer, job_files=job_files, planning=planning)
@@ -107,13 +109,11 @@ def _plan(
         ]
         _keep_record(shard, after, added, job_files)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
-        if not last:
-            renewal.keep()
         shard = written(after)
 
 
 def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
-    """Render a slice, pack it into chunks and write their request files. The ledger does not name these files yet."""
+    """Render, pack and spool a slice. Nothing in the ledger names its files yet."""
     planned, packer = _Slice(), Packer(planning.limits)
     draft = request_files.LinesDraft()
     for start, batch in rows.until(shard.row_count + planning.slice_rows):

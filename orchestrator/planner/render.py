@@ -23,6 +23,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import DatasetError
 from orchestrator.planner.json_text import EscapedTexts, escaped_texts, plain_values
 from orchestrator.planner.template import CompiledBody, Field
+from orchestrator.ports import Checkpoint, never_interrupted
 
 NullPolicy = Literal["error", "empty", "skip"]
 NULL_SKIPPED: Final = "null_skipped"
@@ -152,14 +153,19 @@ class CallableRenderer:
     id_prefix: bytes
     columns: tuple[str, ...] | None = None
     row_label: Callable[[int], str] = row_in_shard
+    checkpoint: Checkpoint = never_interrupted
 
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
-        """Render `batch`; raise DatasetError where the function raises or returns no JSON object."""
+        """Render `batch`; raise DatasetError where the function raises or returns no JSON object.
+
+        The checkpoint is called before each row: a user's function may take seconds for one.
+        """
         before_id = self.envelope.before_id + self.id_prefix
         after_body = self.envelope.after_body + b"\n"
         lines: list[bytes | None] = []
         refused: list[RowRefused] = []
         for offset, row in enumerate(_rows(batch)):
+            self.checkpoint()
             if row is None:
                 message = "the row holds a value that Python cannot read, such as text that is not UTF-8"
                 refused.append(RowRefused(offset=offset, code=RENDER_FAILED, message=message))

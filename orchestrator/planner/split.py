@@ -1,4 +1,4 @@
-"""The step that cuts a chunk in two because the provider finds it too large."""
+"""The step that cuts a chunk in two which the provider finds too large."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import ChunkAdded, ChunkMoved
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import Divided
 from orchestrator.domain.model import ChunkState, Claim
+from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files
 from orchestrator.planner.cost import Costing
 
@@ -25,9 +27,11 @@ def split(
     clock: Clock,
 ) -> None:
     """Replace a chunk by two halves, which are sent in its place."""
-    chunk = ledger.chunk(claim.chunk_id)
+    chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SPLITTING:
         return
+    if chunk.request_count < 2:
+        raise LedgerError(f"{chunk.id} is to be cut in two and holds {chunk.request_count} requests")
     half = (chunk.request_count + 1) // 2
     drafts = (request_files.LinesDraft(), request_files.LinesDraft())
     for number, (key, line) in enumerate(request_files.requests_of(job_files, chunk)):

@@ -1,6 +1,7 @@
 """The `orchestrator` command as its users start it: a process of its own, with a key in its environment.
 
-Rule: nothing here looks inside the product; what a test knows it read from an exit code, a stream or a file.
+`run` forks a process whose imports are done and whose waits are short; `start`, for commands that are interrupted,
+killed or measured, starts an interpreter. A test reads exit codes, streams and files, and nothing inside the product.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.gateway_process import API_KEY, ROOT
+from tests.servers.forked import ForkedProcess
 
 DEADLINE_S: Final = 150.0
 LOOK_EVERY_S: Final = 0.02
@@ -51,14 +54,34 @@ class CommandLine:
         return self.folder / "work"
 
     def run(self, *arguments: str | Path, deadline_s: float = DEADLINE_S) -> Ended:
-        """Run a command to its end. Its work folder is given where the command takes one."""
-        return ended(self.start(*arguments), deadline_s)
+        """Run a command to its end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="streams-") as streams:
+            out, err = Path(streams) / "out", Path(streams) / "err"
+            process = ForkedProcess(
+                "orchestrator",
+                self._words(arguments),
+                folder=self.folder,
+                environment=self.environment,
+                output=out,
+                errors=err,
+                hurried=True,
+            )
+            try:
+                code = process.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(
+                    f"still running after {deadline_s} s: {out.read_text()}{err.read_text()}"
+                ) from None
+            finally:
+                process.kill()
+            return Ended(code=code, out=out.read_text(), err=err.read_text())
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [*PROGRAM, *map(str, arguments), "--work", str(self.work)],
+            [*PROGRAM, *self._words(arguments)],
             cwd=self.folder,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
@@ -67,6 +90,9 @@ class CommandLine:
             text=True,
             start_new_session=True,
         )
+
+    def _words(self, arguments: Sequence[str | Path]) -> list[str]:
+        return [*map(str, arguments), "--work", str(self.work)]
 
     def cut_short(self, *arguments: str | Path, when: Callable[[], bool], what: str) -> None:
         """Start a command, and kill it as soon as `when` holds."""

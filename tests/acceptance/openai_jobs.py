@@ -1,12 +1,11 @@
-"""Whole jobs in OpenAI's dialect, many at a time: nearly all of their time is waiting."""
+"""Whole jobs in OpenAI's dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -20,9 +19,6 @@ ROWS: Final = 60
 CHUNK: Final = 20
 SOURCE: Final = marked(ROWS)
 PROVIDER: Final = {"poll_s_min": 0.2, "poll_s_max": 0.5, "create_s_max": 5, "list_lag_s": 1}
-AT_A_TIME: Final = 6
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +38,6 @@ class Outcome:
     result: Result
     output: pa.Table
     bill: Mapping[str, Any]
-
-
-class Played(Generic[T]):
-    """Plays cases side by side; ask for one by its name to wait for it."""
-
-    def __init__(self, cases: Mapping[str, Callable[[], T]]) -> None:
-        self._pool = ThreadPoolExecutor(AT_A_TIME)
-        self._futures: dict[str, Future[T]] = {name: self._pool.submit(case) for name, case in cases.items()}
-
-    def outcome(self, name: str) -> T:
-        """Return how a case ended, or raise what it raised."""
-        return self._futures[name].result()
-
-    def close(self) -> None:
-        """Play no more."""
-        self._pool.shutdown(cancel_futures=True)
 
 
 def run_job(gateway: GatewayProcess, work: Path, **policy: Any) -> Result:

@@ -1,4 +1,4 @@
-"""Jobs against gateways with fault plans, many at a time: nearly all of their time is waiting.
+"""Jobs against gateways with fault plans.
 
 Rule: each scene has a gateway, a work folder and a bill of its own, so none can excuse another.
 """
@@ -6,7 +6,6 @@ Rule: each scene has a gateway, a work folder and a bill of its own, so none can
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,6 @@ from tests.gateway_process import GatewayProcess, running_gateway
 ROWS: Final = 60
 CHUNK: Final = 20
 SOURCE: Final = marked(ROWS)
-AT_A_TIME: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,25 +47,6 @@ class Outcome:
     said: str = ""  # when it was held
     done_meanwhile: int = 0
     resolved: Mapping[str, str | None] = field(default_factory=dict)
-
-
-class Stage:
-    """Plays scenes side by side; ask for an outcome to wait for it."""
-
-    def __init__(self, folder: Path, scenes: list[Scene]) -> None:
-        self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="scene")
-        self._outcomes: dict[str, Future[Outcome]] = {
-            scene.name: self._pool.submit(play, scene, folder / f"scene-{number}")
-            for number, scene in enumerate(scenes)
-        }
-
-    def outcome(self, scene: Scene) -> Outcome:
-        """Return how a scene ended, or raise what it raised."""
-        return self._outcomes[scene.name].result()
-
-    def close(self) -> None:
-        """Play no more."""
-        self._pool.shutdown(cancel_futures=True)
 
 
 def play(scene: Scene, folder: Path) -> Outcome:

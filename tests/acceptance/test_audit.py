@@ -283,6 +283,7 @@ def test_one_bit_anywhere_in_what_was_paid_for_is_found(copy: Copy) -> None:
     assert copy.audit(deep=True).is_clean
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_what_is_under_way_is_no_difference(cli: CommandLine, tmp_path: Path) -> None:
     """Beside a process at work: batches in flight and rows not planned yet are named as that."""
@@ -305,6 +306,7 @@ def test_what_is_under_way_is_no_difference(cli: CommandLine, tmp_path: Path) ->
     assert found["ledger"]["batches"] == found["archive"]["batches"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_looking_on_while_a_job_runs_never_finds_a_difference(tmp_path: Path) -> None:
     """One audit after another beside a run with failures and retries, until it ends."""

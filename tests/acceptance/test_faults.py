@@ -5,14 +5,15 @@ Source of the list: PROVIDERS §7 (what OneRouter's kind of gateway does) and §
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.acceptance.datasets import check_bill, check_books, check_exact
-from tests.acceptance.scenes import CHUNK, ROWS, SOURCE, Scene, Stage
-from tests.gateway_process import API_KEY
+from tests.acceptance.scenes import CHUNK, ROWS, SOURCE, Scene, play
+from tests.tiers import sampled
 
 FAULTS: Final[tuple[Scene, ...]] = (
     Scene(name="create: 429 twice", plan={"create": {"refuse": {"429": 2}}}),
@@ -121,6 +122,11 @@ AMBIGUOUS: Final = tuple(
         ("a 200 with code 503", {"code_body": 1}, False),
     )
 )
+QUICK: Final = {
+    *("create: 429 twice", "status: 429 and 502", "lines: missing", "lines: not JSON", "lines: duplicates"),
+    *("download: cut", "mixed, anthropic", "jsonl-stream, openai"),
+}
+QUICK_AMBIGUOUS: Final = {"create: answer lost", "create: 502 before the effect"}
 
 
 def by_name(scene: Scene) -> str:
@@ -128,31 +134,25 @@ def by_name(scene: Scene) -> str:
     return scene.name
 
 
-@pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Plays the scenes of all tests that were selected, side by side."""
-    cases = [item.callspec.params["scene"] for item in request.session.items if item.path == request.path]  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ONEROUTER_API_KEY", API_KEY)
-        playing = Stage(tmp_path_factory.mktemp("stage"), cases)
-        yield playing
-        playing.close()
+@pytest.fixture(autouse=True)
+def right_key(key: str) -> None:
+    """The right key, in this process's own environment."""
 
 
-@pytest.mark.parametrize("scene", [*FAULTS, *FORMS, *TOGETHER], ids=by_name)
-def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, stage: Stage) -> None:
+@pytest.mark.parametrize("scene", sampled([*FAULTS, *FORMS, *TOGETHER], quick=QUICK, name=by_name))
+def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp_path: Path) -> None:
     """Rows in = succeeded + dead, each answer on its own row, and no row paid twice but by the provider's doing."""
-    outcome = stage.outcome(scene)
+    outcome = play(scene, tmp_path)
 
     check_exact(outcome.output, SOURCE, failed=scene.failed, empty_count=scene.empty_count)
     check_books(outcome.status)
     check_bill(outcome.bill)
 
 
-@pytest.mark.parametrize("scene", AMBIGUOUS, ids=by_name)
-def test_a_create_that_may_have_happened_is_held_until_a_person_looks(scene: Scene, stage: Stage) -> None:
+@pytest.mark.parametrize("scene", sampled(AMBIGUOUS, quick=QUICK_AMBIGUOUS, name=by_name))
+def test_a_create_that_may_have_happened_is_held_until_a_person_looks(scene: Scene, tmp_path: Path) -> None:
     """Its rows are not sent again, all others are finished, and after `resolve` nothing was paid twice."""
-    outcome = stage.outcome(scene)
+    outcome = play(scene, tmp_path)
 
     assert "orchestrator resolve" in outcome.said
     assert outcome.done_meanwhile == ROWS - CHUNK

@@ -65,6 +65,7 @@ def check_whole(cli: CommandLine, gateway: GatewayProcess, row_count: int, chunk
     assert str(result.cost_usd) == bill["fees_usd"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
 def test_a_job_killed_ten_times_anywhere_ends_exact_and_pays_once(

@@ -71,6 +71,7 @@ def _status(process: subprocess.Popen[str]) -> str:
         return ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc, which this system does not have")
 def test_sixteen_times_the_rows_take_hardly_more_memory(cli: CommandLine, gateway: GatewayProcess) -> None:
     small, large = peak_mb(cli, gateway, SMALL), peak_mb(cli, gateway, LARGE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +20,9 @@ from tests.acceptance.datasets import (
     write_dataset,
     write_job,
 )
-from tests.acceptance.openai_jobs import CHUNK, MODEL, PROVIDER, ROWS, SOURCE, Outcome, Played, Scene, play, run_job
+from tests.acceptance.openai_jobs import CHUNK, MODEL, PROVIDER, ROWS, SOURCE, Scene, play, run_job
 from tests.gateway_process import API_KEY, running_gateway
+from tests.tiers import sampled
 
 CALM: Final = Scene(name="a calm day", plan={})
 QUEUE_FULL: Final = Scene(name="batch: the queue is full", plan={"batch": {"token_limit": 2}})
@@ -71,6 +70,14 @@ SCENES: Final = (
     ),
 )
 
+QUICK: Final = {
+    CALM.name,
+    QUEUE_FULL.name,
+    "status: 404, 502, a cut",
+    "batch: failed, with some results",
+    "lines: twice, and cut",
+}
+
 
 @pytest.fixture(autouse=True)
 def openai_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,28 +85,11 @@ def openai_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", API_KEY)
 
 
-@pytest.fixture(scope="module")
-def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played[Outcome]]:
-    """Plays the scenes of the tests that were selected, side by side."""
-    wanted = {item.callspec.params["scene"].name for item in request.session.items if "scene" in _params(item)}  # type: ignore[attr-defined]
-    folder = tmp_path_factory.mktemp("scenes")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OPENAI_API_KEY", API_KEY)
-        chosen = [(number, scene) for number, scene in enumerate(SCENES) if scene.name in wanted]
-        playing = Played({scene.name: partial(play, scene, folder / str(number)) for number, scene in chosen})
-        yield playing
-        playing.close()
-
-
-def _params(item: pytest.Item) -> dict[str, Any]:
-    return getattr(getattr(item, "callspec", None), "params", {}) if item.path == Path(__file__) else {}
-
-
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, played: Played[Outcome]) -> None:
+@pytest.mark.parametrize("scene", sampled(SCENES, quick=QUICK, name=lambda scene: scene.name))
+def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp_path: Path) -> None:
     """Rows in = succeeded + dead, each answer on its own row, none paid twice but by the provider's doing."""
-    outcome = played.outcome(scene.name)
+    outcome = play(scene, tmp_path)
 
     check_exact(outcome.output, SOURCE, failed=scene.failed)
     check_books(outcome.result.status.as_dict())
@@ -114,6 +104,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, pla
         assert set(outcome.output["llm_attempts"].to_pylist()) == {1}  # a batch that never began is no attempt of a row
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_cancelled_job_keeps_what_was_answered(tmp_path: Path) -> None:
     """Batches under way are cancelled at the provider; both of their files are read."""

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from benchmarks.heal import KINDS, Outcome, draw_trial
-from benchmarks.heal import play as heal
+from benchmarks.heal import KINDS, draw_trial, play
 from tests.acceptance.command_line import command_line, wait_until
 from tests.acceptance.datasets import check_exact, marked, read_output, write_dataset, write_job
-from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, SOURCE, Played, run_job
+from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, SOURCE, run_job
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
+from tests.tiers import sampled
 
 SEEDS: Final = range(1, len(KINDS) + 1)  # one of each kind
 
 
-@pytest.fixture(scope="module")
-def healed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played[Outcome]]:
-    """Plays the trials side by side."""
-    folder = tmp_path_factory.mktemp("heal")
-    playing = Played({str(seed): partial(heal, draw_trial(seed), folder / str(seed)) for seed in SEEDS})
-    yield playing
-    playing.close()
-
-
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: draw_trial(seed).kind)
-def test_a_lost_create_heals_by_itself_and_is_paid_once(seed: int, healed: Played[Outcome]) -> None:
+@pytest.mark.parametrize("seed", sampled(SEEDS, quick={KINDS[0]}, name=lambda seed: draw_trial(seed).kind))
+def test_a_lost_create_heals_by_itself_and_is_paid_once(seed: int, tmp_path: Path) -> None:
     """Exit code 0 without `resolve`, each row its own answer, no row on the bill twice."""
-    outcome = healed.outcome(str(seed))
+    outcome = play(draw_trial(seed), tmp_path)
 
     assert outcome.failure == ""
     assert outcome.paid_twice == 0
-
-
-def test_the_seeds_are_one_of_each_kind_and_a_seed_is_always_the_same_trial() -> None:
-    assert sorted(draw_trial(seed).kind for seed in SEEDS) == sorted(KINDS)
-    assert [draw_trial(seed) for seed in range(50)] == [draw_trial(seed) for seed in range(50)]
 
 
 def listed(gateway: GatewayProcess) -> list[dict[str, Any]]:
@@ -52,6 +36,7 @@ def listed(gateway: GatewayProcess) -> list[dict[str, Any]]:
     return found[::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_twins_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
     """A proxy that repeats a create makes two batches of one attempt."""
@@ -77,6 +62,7 @@ def test_twins_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
         check_exact(read_output(output), marked(ROWS))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_fence_stops_a_create_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked for, not found, its file deleted, sent anew; when the first create arrives, there is nothing to run."""

@@ -117,7 +117,7 @@ def test_dead_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProces
 
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("batches", [1, 4, 9])
+@pytest.mark.parametrize("batches", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 9))])
 def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     batches: int, cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -145,6 +145,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     assert cli.run("audit", job, "--deep").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
 def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(

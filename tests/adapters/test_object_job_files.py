@@ -118,7 +118,7 @@ def test_a_large_file_whose_writing_failed_leaves_nothing_in_the_store(
 
 DYING: Final = """
 import sys, threading
-from orchestrator.storage.places import open_job_files
+from orchestrator.storage.open import open_job_files
 
 with open_job_files(sys.argv[1]).create("raw/half.zst") as file:
     file.write(b"x" * 30_000_000)
@@ -294,6 +294,7 @@ def test_a_closed_port_is_found_out_in_seconds(monkeypatch: pytest.MonkeyPatch) 
     assert time.monotonic() - begun_s < 10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_an_endpoint_that_takes_calls_and_never_answers_is_found_out_in_seconds(
     monkeypatch: pytest.MonkeyPatch,
@@ -389,7 +390,7 @@ def test_refused_credentials_are_named_by_their_variables_and_not_shown(
 FORKED: Final = """
 import os, sys
 from orchestrator.domain.errors import ConfigError
-from orchestrator.storage.places import open_job_files
+from orchestrator.storage.open import open_job_files
 
 open_job_files(sys.argv[1]).exists("raw/x")
 child = os.fork()
@@ -421,7 +422,7 @@ WITHOUT_PACKAGE: Final = """
 import sys
 sys.modules["obstore"] = None
 from orchestrator.domain.errors import ConfigError
-from orchestrator.storage.places import check_place, open_job_files
+from orchestrator.storage.open import check_place, open_job_files
 for ask in (open_job_files, check_place):
     try:
         ask("s3://bucket/work")

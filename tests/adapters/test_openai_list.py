@@ -408,6 +408,7 @@ def calls_per_minute(batch_count: int, *, over_s: float, minutes: int, with_list
     return per_minute
 
 
+@pytest.mark.slow
 def test_a_thousand_batches_under_way_cost_at_most_thirty_calls_of_the_list_a_minute() -> None:
     """Two thousand an hour is what the provider lets one create. Each is asked for by itself once, when it is new."""
     born_per_minute = 2_000 / 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, BinaryIO, Final
 
@@ -18,18 +17,16 @@ from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
     CreateRefused,
-    LeaseLost,
     NotAuthorized,
     ProviderError,
     RateLimited,
     StorageError,
     TooLarge,
 )
-from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState, Step
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
-from orchestrator.leases import LEASE_S
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
 from tests.contract.books import LEASE_S as BOOKS_LEASE_S
@@ -230,9 +227,7 @@ def test_a_later_batch_that_is_refused_for_good_is_given_up_and_the_folder_says_
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "400", 2)
-    given_up = records.read_given_up(stage.job_files, chunk.name)
-    assert given_up is not None
-    assert (given_up.error_code, given_up.error) == ("400", "malformed")
+    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
     assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
@@ -342,37 +337,7 @@ def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error_code) == (ChunkState.FAILED, "400")
-    given_up = records.read_given_up(stage.job_files, chunk.name)
-    assert given_up is not None
-    assert (given_up.error_code, given_up.error) == ("400", "malformed")
-
-
-def test_a_slow_upload_keeps_its_lease() -> None:
-    """And who has lost it hears so in the middle of the file, not at its end."""
-    stage = Stage(WITH_FILES)
-    before = stage.put("planned")
-    claim = stage.claim(before)
-    stage.clock.at += timedelta(seconds=LEASE_S)
-    [other] = stage.books.claim(Step.SUBMIT, now=stage.clock.at, lease_s=1.0)
-    assert other.token > claim.token
-
-    class Slow(MemorySpool):
-        """Takes longer for a block than a lease lasts."""
-
-        @contextmanager
-        def open(self, name: str) -> Iterator[BinaryIO]:
-            """Open, and let time pass."""
-            stage.clock.at += timedelta(seconds=LEASE_S)
-            with super().open(name) as file:
-                yield file
-
-    slow = Slow()
-    slow.files = stage.job_files.files
-    stage.job_files = slow
-    with pytest.raises(LeaseLost):
-        run(stage, before, claim)
-
-    assert stage.provider.calls == []
+    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
 
 
 def test_the_journal_gives_back_what_it_was_given() -> None:

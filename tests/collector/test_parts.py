@@ -223,6 +223,7 @@ def test_row_groups_without_wanted_rows_are_not_read(monkeypatch: pytest.MonkeyP
     assert skipped.read_bytes < wanted.read_bytes < len(part) / 2
 
 
+@pytest.mark.slow
 def test_reading_a_part_takes_no_more_memory_than_a_slice() -> None:
     """Forty times the rows: Arrow's own peak stays within a small multiple."""
     peaks = []
@@ -249,6 +250,7 @@ def test_a_cursor_that_waits_for_its_rows_holds_none() -> None:
     assert taken(cursor, 50_001) == [50_000]
 
 
+@pytest.mark.slow
 def test_writing_a_part_takes_no_more_memory_than_a_slice() -> None:
     class Sink(BytesIO):
         def write(self, content: object, /) -> int:

@@ -27,10 +27,9 @@ SPOOLS: Final[dict[str, Callable[[Path], JobFiles]]] = {
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A real PostgreSQL server, one for each process of the test run."""
-    with some_postgres() as url:
-        yield url
+def postgres_url() -> str:
+    """A real PostgreSQL server, one for the test run; each test has its own database in it."""
+    return some_postgres()
 
 
 @pytest.fixture(scope="session")

@@ -48,29 +48,58 @@ def test_every_hand_out_raises_the_token(books: Books) -> None:
     assert tokens == [1, 2, 3]
 
 
-def test_a_renewed_claim_lasts_longer(books: Books) -> None:
+def test_renewed_claims_last_longer_whatever_they_are_on(books: Books) -> None:
+    """A job, a shard and a chunk, in one call."""
+    books.open(shards=1)
+    books.add(a_chunk())
+    claims = books.claim(Step.SUBMIT, Step.PLAN, Step.REVIEW)
+    assert len(claims) == 3
+
+    assert books.ledger.renew(dict.fromkeys(claims, after(LEASE_S * 1.5))) == set(claims)
+
+    assert books.claim(*Step, now=after(LEASE_S * 1.5) - MICROSECOND) == []
+    assert len(books.claim(*Step, now=after(LEASE_S * 1.5))) == 3
+
+
+def test_renewing_never_shortens_a_lease(books: Books) -> None:
+    """A clock may be set back, and a lease may have been made longer when its step began."""
     books.open()
     books.add(a_chunk())
     [claim] = books.claim(Step.SUBMIT)
 
-    books.ledger.renew(claim, now=after(LEASE_S / 2), lease_s=LEASE_S)
+    assert books.ledger.renew({claim: after(1)}) == {claim}
 
-    assert books.claim(Step.SUBMIT, now=after(LEASE_S)) == []
-    assert len(books.claim(Step.SUBMIT, now=after(LEASE_S * 1.5))) == 1
+    assert books.claim(Step.SUBMIT, now=after(LEASE_S) - MICROSECOND) == []
 
 
-def test_a_claim_that_was_handed_out_again_can_neither_be_renewed_nor_recorded(books: Books) -> None:
+def test_of_many_claims_those_that_still_stand_are_renewed_and_the_others_named_by_their_absence(books: Books) -> None:
     books.open()
-    books.add(a_chunk())
+    books.add(a_chunk("c00000-00000"), a_chunk("c00000-00001", state=ChunkState.SUBMITTED))
     [stale] = books.claim(Step.SUBMIT)
     [present] = books.claim(Step.SUBMIT, now=after(LEASE_S))
+    [other] = books.claim(Step.POLL, now=after(LEASE_S))
+
+    assert books.ledger.renew(dict.fromkeys((stale, present, other), after(LEASE_S * 2))) == {present, other}
 
     with pytest.raises(LeaseLost):
-        books.ledger.renew(stale, now=after(LEASE_S), lease_s=LEASE_S)
-    with pytest.raises(LeaseLost):
         books.ledger.record(stale, now=after(LEASE_S))
-    books.ledger.renew(present, now=after(LEASE_S), lease_s=LEASE_S)
-    assert books.claim(Step.SUBMIT, now=after(LEASE_S * 2) - MICROSECOND) == []
+    assert books.claim(Step.SUBMIT, Step.POLL, now=after(LEASE_S * 2) - MICROSECOND) == []
+
+
+def test_a_claim_that_was_let_go_of_is_not_renewed(books: Books) -> None:
+    """A heartbeat that comes just after the record must not keep the unit from its next step."""
+    books.open()
+    books.add(a_chunk())
+    [claim] = books.claim(Step.SUBMIT)
+    books.ledger.record(claim, now=NOW)
+
+    assert books.ledger.renew({claim: after(LEASE_S)}) == frozenset()
+
+    assert len(books.claim(Step.SUBMIT)) == 1
+
+
+def test_nothing_to_renew_is_nothing_to_write(books: Books) -> None:
+    assert books.ledger.renew({}) == frozenset()
 
 
 def test_nothing_is_handed_out_before_it_is_due(books: Books) -> None:

@@ -107,6 +107,7 @@ database.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_processes_claiming_at_once_never_get_the_same_unit(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -147,7 +147,7 @@ def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fl
 
     assert fleet.step_failed(stale, "late", after(60)) == 1
 
-    books.ledger.renew(present, now=after(60), lease_s=60)
+    assert books.ledger.renew({present: after(120)}) == {present}
 
 
 def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(books: Books, fleet: SqlWorkers) -> None:

@@ -22,7 +22,7 @@ def ledger_url() -> Iterator[str]:
 
     One batch is all that the account may have in flight: nobody can claim the chunk.
     """
-    with some_postgres() as server, fresh_database(server) as url:
+    with fresh_database(some_postgres()) as url:
         database = open_ledger(url)
         books = Books(database)
         books.open(a_job(batches_in_flight_max=1), shards=3)

@@ -15,6 +15,11 @@ PARENTS = {  # by hand
     "ConfigError": "OrchestratorError",
     "LedgerBusy": "ConfigError",
     "DatasetError": "OrchestratorError",
+    "JobNotFinished": "OrchestratorError",
+    "JobStopped": "JobNotFinished",
+    "JobUnresolved": "JobNotFinished",
+    "JobInterrupted": "JobNotFinished",
+    "JobTimeout": "JobNotFinished",
     "ProviderError": "OrchestratorError",
     "TransientError": "ProviderError",
     "RateLimited": "TransientError",
@@ -45,6 +50,10 @@ def test_the_tree_is_this() -> None:
 def test_the_modules_docstring_names_every_error(found: type[Exception]) -> None:
     assert errors.__doc__ is not None
     assert re.search(rf"\b{found.__name__}\b", errors.__doc__)
+
+
+def test_a_timeout_of_a_job_is_pythons_own_timeout_too() -> None:
+    assert issubclass(errors.JobTimeout, TimeoutError)
 
 
 def test_a_doubt_is_neither_a_refusal_nor_an_error_of_the_provider() -> None:

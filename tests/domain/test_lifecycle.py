@@ -229,12 +229,3 @@ def test_what_is_over_stays_over(state: str, event: str) -> None:
 
 def test_a_chunk_is_known_by_the_last_part_of_its_id() -> None:
     assert a_chunk("r00007").name == "r00007"
-
-
-def test_the_picture_has_every_move_of_the_table_and_every_end() -> None:
-    drawn = lifecycle.picture().splitlines()
-
-    assert drawn[:2] == ["stateDiagram-v2", "    [*] --> planned"]
-    assert "    submitting --> ambiguous: answer lost" in drawn
-    assert sum(": " in line for line in drawn) == len(lifecycle.TRANSITIONS)
-    assert {line.split()[0] for line in drawn if line.endswith("[*]")} == {str(state) for state in TERMINAL}

@@ -214,7 +214,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def rows_add_up(self) -> None:
         """0 <= settled <= rows of each shard; a chunk that has ended accounts for each of its requests."""
         assert not self._all("select 1 from shards where settled_count < 0 or settled_count > row_count")
-        ended = "('collected', 'dead', 'cancelled')"
+        ended = "('collected', 'failed', 'cancelled')"
         sums = "succeeded + dead + waiting + resent != request_count"
         assert not self._all(f"select 1 from chunks where state in {ended} and {sums}")
         assert not self._all("select 1 from chunks where min(succeeded, dead, waiting, resent) < 0")

@@ -10,13 +10,16 @@ import pytest
 from tests.fuzz.mutations import CORPUS
 from tests.fuzz.results import check, fuzz
 
-FILE_COUNT = 3_000
+QUICK_FILES = 300
+FILES = 3_300
 
 
-@pytest.mark.parametrize("first", range(0, FILE_COUNT, 1_000))
-def test_a_mutated_file_is_read_to_its_end_and_every_line_is_counted(first: int) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(QUICK_FILES), pytest.param(range(QUICK_FILES, FILES), marks=pytest.mark.slow)], ids=str
+)
+def test_a_mutated_file_is_read_to_its_end_and_every_line_is_counted(seeds: range) -> None:
     """Lines = accepted + quarantined + blank, and each answer is its own row's; a failure prints its seed."""
-    for seed in range(first, first + 1_000):
+    for seed in seeds:
         fuzz(seed)
 
 

@@ -1,4 +1,4 @@
-"""The gateway's application called in process, under a clock the test sets: no socket, no waiting."""
+"""The gateway's application, called in process under a clock that the test sets: no socket, no waiting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL: Final = "gpt-4o-mini-batch"
 
 
 class SetClock:
-    """Stands still until told otherwise; a sleep moves it on at once."""
+    """A clock that only the test and sleeps move; a sleep returns at once."""
 
     def __init__(self) -> None:
         self.now_s = START_S
@@ -114,5 +114,5 @@ def some_rows(count: int) -> list[dict[str, Any]]:
 
 
 def lines_of(results: bytes) -> list[dict[str, Any]]:
-    """Parse a sound result file."""
+    """Parse an undamaged result file."""
     return [json.loads(line) for line in results.split(b"\n") if line]

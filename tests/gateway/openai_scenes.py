@@ -1,4 +1,4 @@
-"""OpenAI's dialect, spoken to a gateway in process: uploads, creates, result files."""
+"""Calls in OpenAI's dialect to a gateway in process: uploads, creates, result files."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def content(gateway: Gateway, file_id: str) -> bytes:
 
 
 def answers(gateway: Gateway, batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the lines of a batch's output file, which must be sound."""
+    """Return the lines of a batch's output file, which must be undamaged."""
     return lines_of(content(gateway, batch["output_file_id"]))
 
 
 def failures(gateway: Gateway, batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the lines of a batch's error file, which must be sound."""
+    """Return the lines of a batch's error file, which must be undamaged."""
     return lines_of(content(gateway, batch["error_file_id"]))
 
 

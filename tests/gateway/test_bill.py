@@ -1,4 +1,4 @@
-"""The bill: every billable answer once, who paid twice, and who is excused by the fault plan."""
+"""The bill: each billable answer once, requests paid twice, and which of those the fault plan excuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.gateway.damage import LINE_FAULTS
+from orchestrator.gateway.result_file import LINE_FAULTS
 from tests.gateway.in_process import a_gateway, a_row, some_rows
 
 ALL = 1.0
@@ -81,7 +81,7 @@ def test_a_row_that_failed_before_is_not_paid_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", LINE_FAULTS)
 def test_paying_again_is_excused_where_the_line_could_not_be_read(tmp_path: Path, fault: str) -> None:
-    """Duplicates, blank lines and line separators a careful reader must bear: they excuse nothing."""
+    """A careful reader copes with duplicates, blank lines and line separators: they excuse nothing."""
     is_bearable = fault in {"duplicate", "duplicate_differing", "line_separator", "blank_line"}
     with a_gateway(tmp_path, {"lines": {fault: ALL}}) as gateway:
         gateway.run([a_row()])

@@ -1,6 +1,6 @@
 """The description of the API, against the application: the same paths and verbs, and every status it declares.
 
-That no other status comes, and what is in an answer, is what requests drawn from it show: tests/fuzz/test_openapi.py.
+tests/fuzz/test_openapi.py checks that no other status occurs and that answers fit their types.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from orchestrator.gateway.openapi import document
-from orchestrator.gateway.operations import OPERATIONS, Operation
+from orchestrator.gateway.openapi import OPERATIONS, Operation, document
 from tests.gateway import openai_scenes as openai
 from tests.gateway.in_process import Gateway, a_gateway, a_row, some_rows
 
@@ -46,7 +45,7 @@ def of_a_file(method: str, rest: str = "") -> Scene:
     return lambda gateway: gateway.send(method, f"/v1/files/{openai.upload(gateway, openai.some_lines(1))}{rest}")
 
 
-# By hand: what the table declares must be provoked here, and what is provoked here must be in the table.
+# Written by hand: one call for each status that the table declares.
 SCENES: Final[Mapping[str, Mapping[int, Scene]]] = {
     "create": {
         200: lambda gateway: gateway.send("POST", "/v1/batches", json={"requests": [a_row()]}),
@@ -95,7 +94,7 @@ SCENES: Final[Mapping[str, Mapping[int, Scene]]] = {
 
 
 def test_every_route_is_described_and_every_description_is_served(tmp_path: Path) -> None:
-    """Paths and verbs of the document are those of the application, whatever either was made of."""
+    """The document and the application have the same paths and verbs."""
     with a_gateway(tmp_path) as gateway:
         routes = [route for route in gateway.app.routes if isinstance(route, Route)]
         served = {(method, route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}}
@@ -108,7 +107,7 @@ def test_every_route_is_described_and_every_description_is_served(tmp_path: Path
     assert described == served
 
 
-def test_the_description_is_served_to_whoever_asks(tmp_path: Path) -> None:
+def test_the_description_is_served_without_a_key(tmp_path: Path) -> None:
     with a_gateway(tmp_path) as gateway:
         answer = gateway.send("GET", "/openapi.json", key=None)
 
@@ -116,8 +115,8 @@ def test_the_description_is_served_to_whoever_asks(tmp_path: Path) -> None:
     assert answer.json()["openapi"] == "3.1.0"
 
 
-def test_what_is_declared_is_what_is_provoked_here() -> None:
-    """An operation, or a status of it, that is added to the table and not to the scenes is told."""
+def test_every_declared_status_has_a_scene_here() -> None:
+    """An operation or status that is added to the table needs a scene here."""
     provoked = {name: {401, *scenes} if wants_a_key(name) else set(scenes) for name, scenes in SCENES.items()}
 
     assert provoked == {operation.name: operation.statuses for operation in OPERATIONS}
@@ -134,7 +133,7 @@ def test_every_status_that_is_declared_can_be_had(tmp_path: Path, name: str, sta
 def test_without_the_key_an_operation_is_refused_unless_it_says_otherwise(
     tmp_path: Path, operation: Operation, key: str | None
 ) -> None:
-    """And in the envelope of its dialect."""
+    """The refusal uses the envelope of its dialect."""
     path = operation.path
     for name, value in PATHS.items():
         path = path.replace(name, value)
@@ -148,5 +147,5 @@ def test_without_the_key_an_operation_is_refused_unless_it_says_otherwise(
 
 
 def wants_a_key(name: str) -> bool:
-    """By hand, too: these three are for whoever asks."""
+    """Written by hand: these three need no key."""
     return name not in {"download", "healthz", "openapi"}

@@ -1,4 +1,4 @@
-"""What the fault plan does to downloads, seen by a client in process; `test_process` has those only a wire can show."""
+"""What the fault plan does to downloads, seen by a client in process; test_process has those that need a socket."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_slow_download_takes_its_bytes_over_its_rate(tmp_path: Path) -> None:
 
 
 def test_a_download_the_client_left_is_not_counted_as_whole(tmp_path: Path) -> None:
-    """uvicorn takes bytes for a client that is gone; the bill must not."""
+    """uvicorn accepts bytes for a client that has gone; the bill must not count them as downloaded."""
     counted: list[str] = []
     sent: list[Any] = []
     path = tmp_path / "results.jsonl"

@@ -1,4 +1,4 @@
-"""The fault plan as a file: its guide is true, its mistakes are found, its choices depend on the seed alone."""
+"""The fault plan as a file: its guide is complete, mistakes are refused, choices depend on the seed alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.gateway.in_process import a_gateway
 
 
 def test_the_guide_in_the_docstring_is_a_plan_and_names_every_key(tmp_path: Path) -> None:
-    """A key added to the plan and not to its guide, or misspelt there, turns this red."""
+    """Every key of the plan is in the guide at the head of faults.py, and no other."""
     guide = orchestrator.gateway.faults.__doc__ or ""
     example = textwrap.dedent(guide[guide.index("    seed = 7") : guide.index("Where several faults")])
     (tmp_path / "faults.toml").write_text(example, encoding="utf-8")

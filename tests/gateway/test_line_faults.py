@@ -1,4 +1,4 @@
-"""What the fault plan does to rows and to result lines; what is damaged is billed, what failed is not."""
+"""What the fault plan does to rows and result lines; a damaged line is billed, a failed row is not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_rows_can_fail_for_ever_or_a_number_of_times(tmp_path: Path) -> None:
 
 
 def test_a_share_of_rows_fails_by_custom_id(tmp_path: Path) -> None:
-    """The same rows fail whatever batch they are in and whatever stands beside them."""
+    """The same rows fail whatever batch they are in and whatever other rows it has."""
     with a_gateway(tmp_path, {"rows": {"fail": {"500": 0.3}, "times": 0}}) as gateway:
         together = lines_of(gateway.run(some_rows(100)))
         apart = lines_of(gateway.run(some_rows(100)[50:]))

@@ -1,4 +1,4 @@
-"""OpenAI's batches: the shape at each moment of a life, the two result files, the list, and what is refused."""
+"""OpenAI's batches: the object in each state, the two result files, the list, and refusals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.gateway.openai_intake import Command, OpenAIRefused, check_input
+from orchestrator.gateway.openai_intake import CreateRequest, OpenAIRefused, check_input
 from tests.gateway.in_process import DURATION_S, START_S, a_gateway, a_row
 from tests.gateway.openai_scenes import (
     ENDPOINT,
@@ -109,7 +109,7 @@ def test_an_answer_line_holds_the_answer_and_its_usage_and_the_batch_adds_them_u
 
 
 def test_failed_rows_are_in_the_error_file_with_no_error_of_their_own(tmp_path: Path) -> None:
-    """The trap of the real ones: `error` is null, and the failure is a status inside `response`."""
+    """As with the real service: `error` is null, and the failure is a status inside `response`."""
     with a_gateway(tmp_path, {"rows": {"fail": {"500": 2}}}) as gateway:
         batch = ended(gateway, some_lines(5))
 
@@ -139,7 +139,7 @@ def test_an_expired_batch_keeps_its_answers_and_names_the_others(tmp_path: Path)
         assert len(lines) == len(others) == 5
         assert names(lines) | names(others) == {f"row-{number}" for number in range(10)}
         assert {(line["response"], line["error"]["code"]) for line in others} == {(None, "batch_expired")}
-        assert len({line["id"] for line in others}) == 1  # an id is nobody's key
+        assert len({line["id"] for line in others}) == 1  # so an id identifies nothing
         assert gateway.bill()["answers"] == 5
 
 
@@ -188,8 +188,10 @@ def test_a_batch_that_has_ended_cannot_be_cancelled(tmp_path: Path) -> None:
         (jsonl([a_line()]) + b"{not json}\n", "invalid_json_line", 2),
         (b"\n" + jsonl([a_line(), a_line()]), "duplicate_custom_id", 3),
         (jsonl([a_line(url="/v1/embeddings")]), "url_mismatch", 1),
-        (jsonl([a_line("a"), a_line("b", body={"model": "gpt-4o"})]), "model_mismatch", 2),
-        (jsonl([a_line(body={})]), "invalid_request", 1),
+        (jsonl([a_line("a"), a_line("b", body={"model": "gpt-4o", "messages": []})]), "model_mismatch", 2),
+        (jsonl([a_line(body={})]), "missing_required_parameter", 1),
+        (jsonl([a_line(body={"model": "gpt-4o"})]), "missing_required_parameter", 1),
+        (jsonl([a_line(body=[])]), "invalid_request", 1),
         (jsonl([a_line(method="GET")]), "invalid_request", 1),
         (jsonl([a_line("")]), "invalid_request", 1),
         (jsonl([a_line("\ud800")]), "invalid_json_line", 1),
@@ -224,7 +226,7 @@ def test_of_very_many_bad_lines_fifty_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"endpoint": "/v1/completions"}, "endpoint"),
         ({"completion_window": "48h"}, "completion_window"),
         ({"input_file_id": "file-unknown"}, "input_file_id"),
         ({"input_file_id": 7}, None),
@@ -277,7 +279,7 @@ def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
 
 
 def test_a_delete_of_the_input_fails_a_batch_that_is_validating_and_no_later_one(tmp_path: Path) -> None:
-    """Until the file is read a delete undoes the batch, for good: that is the fence. Afterwards it changes nothing."""
+    """Until the file is validated, deleting it fails the batch for good (the fence); later it changes nothing."""
     with a_gateway(tmp_path) as gateway:
         fenced = create(gateway, some_lines(2))
         gateway.send("DELETE", f"/v1/files/{fenced['input_file_id']}")
@@ -294,11 +296,11 @@ def test_a_delete_of_the_input_fails_a_batch_that_is_validating_and_no_later_one
 
 
 def test_a_create_under_way_when_its_input_is_deleted_makes_nothing(tmp_path: Path) -> None:
-    """The delete is recorded and the bytes are still there: the create's last look is at the record."""
+    """The delete is recorded while the bytes are still there: the create checks the record."""
     with a_gateway(tmp_path) as gateway:
         file_id = upload(gateway, some_lines(1))
         openai = gateway.app.state.openai
-        order = Command(input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h")
+        order = CreateRequest(input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h")
         path = openai.store.file_path(file_id)
         checked = check_input(path, endpoint=ENDPOINT, requests_max=1, accepts_duplicates=False)
         batch, extras = openai._new(order, checked, path, START_S)
@@ -346,7 +348,7 @@ def test_a_row_run_in_two_batches_is_paid_twice_whatever_the_dialects(tmp_path: 
     with a_gateway(tmp_path) as gateway:
         lines = some_lines(3)
         ended(gateway, lines)
-        create(gateway, lines[:2])  # nobody looks at its end: the bill settles it
+        create(gateway, lines[:2])  # it is not polled after its end: the bill settles it
         gateway.end()
         assert gateway.bill()["paid_twice"] == 2
         body = jsonl([lines[2]]).decode().partition('"body": ')[2].strip()[:-1]

@@ -1,4 +1,4 @@
-"""The fault plan in OpenAI's dialect: each fault once, and what the bill makes of it."""
+"""The fault plan in OpenAI's dialect: each fault once, and its effect on the bill."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_any_route_can_refuse_and_then_nothing_has_happened(tmp_path: Path, rout
 @pytest.mark.parametrize("fault", ["accept_then", "lost", "hang"])
 @pytest.mark.parametrize("route", ["upload", "create", "delete", "cancel"])
 def test_an_answer_can_be_lost_when_the_deed_is_done(tmp_path: Path, route: str, fault: str) -> None:
-    """Answered 500, cut, or never answered: whoever asks afterwards finds that it has happened."""
+    """Answered with 500, cut, or never answered: afterwards the effect is there."""
     with a_gateway(tmp_path) as gateway:
         batch = create(gateway, some_lines(1))
         files, batches, _ = effects(gateway)
@@ -113,7 +113,7 @@ def test_a_late_create_arrives_when_nobody_expects_it(tmp_path: Path) -> None:
 
 
 def test_a_late_create_never_arrives_once_its_input_file_is_gone(tmp_path: Path) -> None:
-    """The fence: after a delete was answered nothing is made of that file, even of what was on its way."""
+    """The fence: once a delete was answered no batch is made from that file, not even by a delayed create."""
     with a_gateway(tmp_path, {"create": {"late": 1, "late_s": 30.0}}) as gateway:
         file_id = upload(gateway, some_lines(1))
         with pytest.raises(AnswerLost):
@@ -150,7 +150,7 @@ def test_a_list_can_lag_behind_what_a_look_already_shows(tmp_path: Path) -> None
 
 
 def test_a_list_finds_a_batch_finalizing_until_its_results_are_written(tmp_path: Path) -> None:
-    """A list of a hundred ended batches must not wait for a hundred result files; it sees to it that they come."""
+    """A list of a hundred ended batches does not wait for their result files; it starts writing them."""
     with a_gateway(tmp_path) as gateway:
         create(gateway, some_lines(1))
         gateway.end()
@@ -285,7 +285,7 @@ def test_a_download_can_be_refused_or_cut_and_then_a_second_payment_is_excused(t
 
 
 def test_a_cut_error_file_excuses_nobody(tmp_path: Path) -> None:
-    """There is nothing in it that was paid for."""
+    """It holds nothing that was paid for."""
     with a_gateway(tmp_path, {"rows": {"fail": {"500": 1}}, "download": {"cut_unannounced": 1}}) as gateway:
         lines = some_lines(3)
         batch = ended(gateway, lines)

@@ -1,4 +1,4 @@
-"""OpenAI's files: upload, list, look, content, delete, and what is refused."""
+"""OpenAI's files: upload, list, retrieve, content, delete, and refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_uploaded_file_is_shown_as_the_vendor_shows_it(tmp_path: Path) -> Non
 
 
 def test_a_file_that_holds_what_looks_like_a_boundary_comes_whole(tmp_path: Path) -> None:
-    """Bytes are bytes: no line end, no dash and no NUL of a file ends it."""
+    """Any bytes: a line end, a dash or a NUL in a file does not end it."""
     sent = b"\r\n--\r\n--x\r\n" + bytes(range(256)) * 4_000 + b"\r\n-"
     with a_gateway(tmp_path) as gateway:
         file_id = send_file(gateway, sent).json()["id"]
@@ -139,7 +139,7 @@ def test_a_bad_page_is_a_400(tmp_path: Path, path: str) -> None:
 def test_what_is_wrong_with_a_form_is_told_to_its_sender_and_not_to_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can reach the port could else fill the disk of its log."""
+    """Otherwise anyone who reaches the port could fill the disk with its log."""
     form = b'--x\r\nContent-[Disposition: form-data; name="file"\r\n\r\n--x--\r\n'
     with a_gateway(tmp_path) as gateway:
         answer = gateway.send(

@@ -1,4 +1,4 @@
-"""The vendor's own client from the registry, driving a gateway process over a socket."""
+"""The `openai` client, driving a gateway process over a socket."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create(client: openai.OpenAI, file_id: str, **metadata: str) -> Batch:
 
 
 def ended(client: openai.OpenAI, batch_id: str) -> Batch:
-    """Poll a batch until it has ended, as a person's script would."""
+    """Poll a batch until it has ended, as a user's script would."""
     deadline = time.monotonic() + DEADLINE_S
     while (batch := client.batches.retrieve(batch_id)).status not in FINAL:
         assert time.monotonic() < deadline, batch.status
@@ -143,9 +143,9 @@ def test_refusals_are_the_clients_own_exceptions(gateway: GatewayProcess, client
 def test_the_clients_default_retries_pay_twice_for_a_lost_answer(
     gateway: GatewayProcess, client: openai.OpenAI, fault: dict[str, object]
 ) -> None:
-    """Why no client of ours retries a create: one call of this one makes two batches, and the bill says so."""
+    """Why our client never retries a create: one call of this client makes two batches, and the bill shows it."""
     for batch in client.batches.list():
-        ended(client, batch.id)  # those of other tests, too: the bill is to show this one's alone
+        ended(client, batch.id)  # also those of other tests: the bill must change by this test's answers only
     file_id = upload(client, 3)
     before = gateway.bill()
     gateway.set_faults({"create": fault})
@@ -234,7 +234,7 @@ def test_an_upload_cut_off_by_a_kill_was_never_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which only Linux has")
 def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
-    """In and out 40 MB pass through; of memory that is nobody's page cache the server takes a few."""
+    """40 MB pass in and out; the server's own memory, without page cache, grows by less than 16 MB."""
     line = jsonl([a_line("row-0", "word " * 2_000)])
     path = tmp_path / "in.jsonl"
     with path.open("wb") as file:
@@ -252,7 +252,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
 
 
 def own_bytes(gateway: GatewayProcess) -> int:
-    """The anonymous memory of a gateway: mapped files are the kernel's to take back."""
+    """The anonymous memory of a gateway: the kernel can take back mapped files."""
     status = Path(f"/proc/{gateway.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""The gateway as a real process: what only a socket can show, and what a kill must not lose."""
+"""The gateway as a process: what needs a real socket, and what must survive a kill."""
 
 from __future__ import annotations
 
@@ -121,6 +121,7 @@ def test_a_body_too_large_is_a_413_and_not_a_reset(tmp_path: Path) -> None:
         assert httpx.get(f"{gateway.base_url}/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_many_creates_at_once_each_get_their_own_batch(gateway: GatewayProcess) -> None:
     gateway.set_faults({"batch": {"fail": 3}})
     with ThreadPoolExecutor(8) as threads:
@@ -151,8 +152,9 @@ def test_a_batch_created_before_a_kill_ends_as_it_should_after_it(tmp_path: Path
         assert bill["answers"] == 20
 
 
+@pytest.mark.slow
 def test_no_acknowledged_create_is_lost_to_a_kill_at_any_moment(tmp_path: Path) -> None:
-    """Creates go on while the process is killed; what was answered is there, and nothing is doubled."""
+    """The process is killed while creates go on: each answered create is there, exactly once."""
     acknowledged: list[str] = []
     with running_gateway(tmp_path, "--duration-s", "0") as gateway:
         for kill_after in (1, 3, 7):
@@ -186,6 +188,7 @@ def test_no_acknowledged_create_is_lost_to_a_kill_at_any_moment(tmp_path: Path) 
     assert files == set(listed)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_requests_are_one_batch(tmp_path: Path) -> None:
     rows = [a_row(f"deadbeef-0-{number:x}", f"Question {number}: {'why ' * 200}") for number in range(100_000)]
     body = json.dumps({"requests": rows}).encode()
@@ -273,8 +276,8 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     ready_file = tmp_path / "ready.json"
     starter = (
         "import subprocess, sys, time, pathlib\n"
-        f"subprocess.Popen([sys.executable, '-m', 'gateway', '--port', '0', '--state', {str(tmp_path / 'state')!r},"
-        f" '--ready-file', {str(ready_file)!r}, '--die-with-parent'])\n"
+        f"subprocess.Popen([sys.executable, '-m', 'orchestrator.gateway', '--port', '0',"
+        f" '--state', {str(tmp_path / 'state')!r}, '--ready-file', {str(ready_file)!r}, '--die-with-parent'])\n"
         f"while not pathlib.Path({str(ready_file)!r}).exists(): time.sleep(0.01)\n"
     )
     subprocess.run([sys.executable, "-c", starter], cwd=ROOT, timeout=30, check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""What is refused, how, and that nothing was created by it."""
+"""What is refused, how, and that a refusal creates nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire is OneRouter's: every shape is held against what its documentation prints, written down here by hand."""
+"""OneRouter's JSON objects: each is compared with what its documentation prints, copied here by hand."""
 
 from __future__ import annotations
 
@@ -150,11 +150,17 @@ def test_an_openai_result_line_is_azures(tmp_path: Path) -> None:
             "body": {
                 "id": f"chatcmpl-{request_id}",
                 "object": "chat.completion",
+                "created": 1765972352,
                 "model": "gpt-4o-mini-batch",
                 "choices": [
                     {
                         "index": 0,
-                        "message": {"role": "assistant", "content": "[simulated] What is the capital of France?"},
+                        "message": {
+                            "role": "assistant",
+                            "content": "[simulated] What is the capital of France?",
+                            "refusal": None,
+                        },
+                        "logprobs": None,
                         "finish_reason": "stop",
                     }
                 ],
@@ -199,7 +205,7 @@ def test_an_openai_failure_has_no_error_but_a_status_code(tmp_path: Path) -> Non
     assert line["error"] is None
     assert line["response"]["status_code"] == 500
     assert line["response"]["body"] == {
-        "error": {"code": "500", "message": "simulated failure 500", "type": "500", "param": ""}
+        "error": {"message": "simulated failure 500", "type": "server_error", "param": None, "code": "500"}
     }
 
 

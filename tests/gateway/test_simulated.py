@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.schema import instance_of
-from orchestrator.gateway.simulated import Answer, Refusal, answer, price_nano_usd
+from orchestrator.gateway.simulated import Answer, answer_onerouter, price_nano_usd
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -31,8 +32,8 @@ ODD_SCHEMAS = st.recursive(
 )
 
 
-def said(**params: Any) -> Answer:
-    found = answer(json.dumps({"model": "m", **params}).encode())
+def answered(**params: Any) -> Answer:
+    found = answer_onerouter(json.dumps({"model": "m", **params}).encode())
     assert isinstance(found, Answer), found
     return found
 
@@ -44,25 +45,26 @@ def ask(question: Any) -> list[dict[str, Any]]:
 def test_an_answer_echoes_the_last_user_message() -> None:
     messages = [*ask("first"), {"role": "assistant", "content": "no"}, *ask("the last question")]
 
-    assert said(messages=messages).text == "[simulated] the last question"
+    assert answered(messages=messages).text == "[simulated] the last question"
     assert (
-        said(messages=ask([{"type": "text", "text": "in blocks"}, {"type": "image"}])).text == "[simulated] in blocks"
+        answered(messages=ask([{"type": "text", "text": "in blocks"}, {"type": "image"}])).text
+        == "[simulated] in blocks"
     )
 
 
 def test_an_answer_is_short_and_cut_to_max_tokens_words() -> None:
     question = " ".join(f"word{number}" for number in range(50))
 
-    assert len(said(messages=ask(question)).text.split()) == 13
-    cut = said(messages=ask(question), max_tokens=4)
+    assert len(answered(messages=ask(question)).text.split()) == 13
+    cut = answered(messages=ask(question), max_tokens=4)
     assert (cut.text, cut.output_tokens, cut.finish_reason) == ("[simulated] word0 word1 word2", 4, "length")
-    assert said(messages=ask(question), max_completion_tokens=4).text == cut.text
-    assert said(messages=ask(question), max_tokens=13).finish_reason == "stop"
+    assert answered(messages=ask(question), max_completion_tokens=4).text == cut.text
+    assert answered(messages=ask(question), max_tokens=13).finish_reason == "stop"
 
 
 def test_input_tokens_are_a_quarter_of_the_bytes_of_system_and_messages() -> None:
-    assert said(messages=ask("12345678"), system="éé").input_tokens == 3
-    assert said(messages=ask("")).input_tokens == 1
+    assert answered(messages=ask("12345678"), system="éé").input_tokens == 3
+    assert answered(messages=ask("")).input_tokens == 1
 
 
 @pytest.mark.parametrize(
@@ -74,13 +76,36 @@ def test_input_tokens_are_a_quarter_of_the_bytes_of_system_and_messages() -> Non
         b'{"model":"m","messages":[{"content":"no role"}]}',
         b'{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":0}',
         b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"temperature":"high"}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"stop_sequences":"end"}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"top_k":0.5}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[1]}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"thinking":true}',
+        b'{"model":"m","messages":[{"role":"user","content":"a"}],"metadata":"x"}',
     ],
 )
 def test_params_a_real_model_would_refuse_fail_alone(params: bytes) -> None:
-    refusal = answer(params)
+    refusal = answer_onerouter(params)
 
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (400, "invalid_request_error")
+
+
+def test_the_documented_sample_of_onerouter_is_taken_whole() -> None:
+    """Every key of the documentation's own request, and one that it does not name."""
+    params = {
+        "metadata": {"ANY_ADDITIONAL_PROPERTY": "text"},
+        "stop_sequences": ["text"],
+        "system": "text",
+        "temperature": 1,
+        "tool_choice": None,
+        "tools": [],
+        "top_k": 1,
+        "top_p": 1,
+        "thinking": {"budget_tokens": 1024, "type": "enabled"},
+    }
+
+    assert answered(messages=ask("hello"), **params, undocumented=1).text == "[simulated] hello"
 
 
 def test_a_price_knows_a_model_by_any_of_its_names() -> None:
@@ -102,7 +127,7 @@ def test_an_answer_fits_the_schema_it_was_asked_for() -> None:
         "$defs": {"tag": {"type": "string"}},
     }
     wanted = {"type": "json_schema", "json_schema": {"name": "review", "schema": schema}}
-    value = json.loads(said(messages=ask("Is it good?"), response_format=wanted).text)
+    value = json.loads(answered(messages=ask("Is it good?"), response_format=wanted).text)
 
     assert set(value) == {"mood", "score", "tags", "sure", "note"}
     assert value["mood"] in {"good", "bad"}
@@ -112,11 +137,11 @@ def test_an_answer_fits_the_schema_it_was_asked_for() -> None:
     assert isinstance(value["sure"], bool)
     assert len(value["note"]) <= 20
     anthropic = {"format": {"type": "json_schema", "schema": schema}}
-    assert json.loads(said(messages=ask("Is it good?"), output_config=anthropic).text) == value
+    assert json.loads(answered(messages=ask("Is it good?"), output_config=anthropic).text) == value
 
 
 def test_a_json_object_without_a_schema_is_an_object() -> None:
-    assert json.loads(said(messages=ask("hello"), response_format={"type": "json_object"}).text) == {
+    assert json.loads(answered(messages=ask("hello"), response_format={"type": "json_object"}).text) == {
         "answer": "[simulated] hello"
     }
 

@@ -1,4 +1,4 @@
-"""A batch goes through its states by the clock alone, and a cancel shortens it."""
+"""A batch moves through its states by the clock alone, and a cancel shortens it."""
 
 from __future__ import annotations
 

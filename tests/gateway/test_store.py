@@ -1,4 +1,4 @@
-"""The state folder: a bill is written once, and what no batch stands behind is swept away."""
+"""The state folder: a bill is written once, and files without a batch are deleted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_bill_is_written_once_whoever_brings_another(tmp_path: Path) -> None:
 
 
 def test_results_made_before_a_cancel_are_not_the_results_of_the_cancelled_batch(tmp_path: Path) -> None:
-    """A settlement under way when a cancel comes is of a batch that no longer is: it is made again."""
+    """A settlement that was under way when a cancel arrived is discarded and made again."""
     with a_gateway(tmp_path) as gateway:
         batch_id = gateway.create(some_rows(2))
         store = gateway.app.state.service.store
@@ -55,7 +55,7 @@ def test_results_made_before_a_cancel_are_not_the_results_of_the_cancelled_batch
 
 
 def test_files_of_creates_that_never_happened_are_swept_away_at_the_start(tmp_path: Path) -> None:
-    """A kill can leave a body half come, a body put in place and not recorded, and half a result file."""
+    """A kill can leave a body received in part, a body that was not recorded, and part of a result file."""
     with a_gateway(tmp_path) as gateway:
         batch_id = gateway.create(some_rows(2))
     for name in ("requests/half.arriving", "requests/batch_unknown.json", f"results/{batch_id}.partial"):

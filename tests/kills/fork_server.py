@@ -4,7 +4,7 @@
 
 Rule 1: a child is a process of its own, forked from this one, in which only one thread has ever run; it calls the
         command line's `main`, as `orchestrator` does.
-Rule 2: what the child waits for between two looks is made short. Nothing else of the program is changed.
+Rule 2: what the child waits for between two looks is made short (tests/servers/hurry.py), and nothing else.
 """
 
 from __future__ import annotations
@@ -26,16 +26,13 @@ import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401
 
 import orchestrator.cli.main
-import orchestrator.engine.local_runner
-import orchestrator.planner.review
-from orchestrator.batches import recover, submit
 from tests.kills import arch
 from tests.kills.disk_model import Platters
 from tests.kills.lines import LineHook
 from tests.kills.orders import AtCall, Order, read_command
 from tests.kills.tracer import SYNCS, Call, Fail, Kill, be_traced, trace
+from tests.servers.hurry import hurry
 
-LOOK_S: Final = 0.03
 FREES: Final = frozenset({"unlink", "unlinkat", "rmdir"})
 STILL: Final = frozenset({errno.ENOSPC})  # what a call that frees space does not meet
 
@@ -169,7 +166,7 @@ def _live(order: Order, ran: Path) -> NoReturn:
             os.dup2(handle, target)
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
         sys.stdout = sys.stderr = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
-        _hurry()
+        hurry()
         if order.at_call is not None:
             be_traced(with_network=order.at_call.with_network)
         hook = None if order.at_line is None else LineHook(order.at_line)
@@ -193,17 +190,6 @@ def _run(order: Order) -> int:
         sys.excepthook(*sys.exc_info())
         return 1
     return 0
-
-
-def _hurry() -> None:
-    for module, name in (
-        (submit, "POLL_FIRST_S"),
-        (recover, "POLL_FIRST_S"),
-        (orchestrator.engine.local_runner, "LOOK_S"),
-        (orchestrator.planner.review, "REVIEW_S"),
-    ):
-        assert hasattr(module, name), name
-        setattr(module, name, LOOK_S)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Lanes:
                 one.cancel()
 
     def _act(self, act: Callable[[Nursery, Task], Outcome], task: Task) -> Outcome:
-        if not hasattr(self._own, "nursery"):
+        if not hasattr(self._own, "fork_server"):
             with self._lock:
                 self._own.fork_server = Nursery()
                 self._nurseries.append(self._own.fork_server)

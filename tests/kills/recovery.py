@@ -160,7 +160,7 @@ def _states(job: SmallJob) -> dict[str, int]:
 def _all_due(job: SmallJob) -> None:
     """Let nobody wait because the provider could not be asked before: what is measured is the asking."""
     with closing(sqlite3.connect(job.work / "ledger.db", timeout=30)) as ledger, ledger:
-        ledger.execute("UPDATE chunks SET due_at = 0 WHERE state IN ('submitting', 'in_doubt')")
+        ledger.execute("UPDATE chunks SET due_at = 0 WHERE state IN ('submitting', 'ambiguous')")
 
 
 def _numbers(job: JobHandle) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.kills.points import points
 from tests.kills.readers import readers
 from tests.kills.syscalls import ERRORS, KILL, Fault, syscalls
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = int(os.environ.get("KILLS_SEED", "1"))
 
 

@@ -23,7 +23,7 @@ from tests.matrix.server import MatrixServer
 from tests.matrix.stage import LEASE_S, Overheard, Stage, led
 
 REFUSALS: Final = frozenset({"BadRequest", "TooLarge"})  # which no other try can mend
-TURNS_MAX: Final = 9  # of looking at a chunk in doubt: more than there are ways out of it
+TURNS_MAX: Final = 9  # of recovering an ambiguous create: more than there are ways out of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Seen:
     """What became of a cell."""
 
     outcome: str
-    creates: int  # of the chunk under test, that the server read while the fault held
+    creates: int  # of the chunk under test, that the server read while the fault lasted
     calls: int  # of the endpoint, that the server read during the step
     words: tuple[str, ...]  # all that was kept of what the server said
 
@@ -62,9 +62,9 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
         stage.run(Step.SUBMIT, provider)
         heard, words = provider.heard, _words(stage)
         lines = list(cell.read)
-    doubted = stage.chunk.state is ChunkState.AMBIGUOUS
+    is_ambiguous = stage.chunk.state is ChunkState.AMBIGUOUS
     with stage.facing(dialect, endpoint, None, read=lines) as (provider, cell):
-        if doubted:
+        if is_ambiguous:
             _recovered(stage, provider)
         creates = cell.read.count(endpoint.target)
     assert creates <= 1
@@ -73,7 +73,8 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
         outcome += _later(stage, dialect, endpoint, fault)
     elif stage.chunk.state is ChunkState.PLANNED:
         _heals(stage, dialect, endpoint)
-    outcome = f"in doubt, {'adopted' if outcome == 'submitted' else outcome}" if doubted else outcome
+    if is_ambiguous:
+        outcome = f"ambiguous, {'adopted' if outcome == 'submitted' else outcome}"
     return Seen(outcome=f"{heard}: {outcome}", creates=creates, calls=creates, words=words)
 
 
@@ -90,14 +91,14 @@ def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> 
 
 
 def _recovered(stage: Stage, provider: Overheard) -> None:
-    """Follow a chunk in doubt to where it stays, or is no longer in doubt."""
+    """Recover an ambiguous create until its chunk stays unresolved or leaves both states."""
     for _ in range(TURNS_MAX):
         if stage.chunk.state not in (ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED):
             return
         stage.let_pass()
         stage.run(Step.RECOVER, provider)
     stage.clock.advance(10 * UNKNOWN_S_MAX)
-    assert not stage.is_due(Step.SUBMIT), "a chunk in doubt is sent again"
+    assert not stage.is_due(Step.SUBMIT), "an ambiguous create is sent again"
 
 
 def _standing(stage: Stage) -> str:
@@ -108,7 +109,7 @@ def _standing(stage: Stage) -> str:
         case ChunkState.PLANNED:
             return f"planned again{_when(stage)}"
         case ChunkState.FAILED:
-            return "rows dead"
+            return "rows failed"
         case ChunkState.SPLITTING:
             return "split in two"
     return str(stage.chunk.state)
@@ -134,7 +135,7 @@ def _heals(stage: Stage, dialect: Dialect, endpoint: Endpoint) -> None:
     assert cell.read.count(CREATE) == 1
 
 
-def _in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, *, made: bool) -> list[str]:
+def _made_ambiguous(stage: Stage, dialect: Dialect, endpoint: Endpoint, *, made: bool) -> list[str]:
     """Bring the chunk to where the answer of its create is lost; the batch was made, or not. Return what was read."""
     create = next(one for one in dialect.endpoints.values() if one.kind is Kind.CREATE)
     read = _uploaded(stage, dialect, endpoint)
@@ -146,15 +147,15 @@ def _in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, *, made: bool)
 
 
 def _list(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> Seen:
-    return _while_in_doubt(stage, dialect, endpoint, fault, made=True)
+    return _while_ambiguous(stage, dialect, endpoint, fault, made=True)
 
 
 def _fence(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> Seen:
-    return _while_in_doubt(stage, dialect, endpoint, fault, made=False)
+    return _while_ambiguous(stage, dialect, endpoint, fault, made=False)
 
 
-def _while_in_doubt(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault, *, made: bool) -> Seen:
-    read = _in_doubt(stage, dialect, endpoint, made=made)
+def _while_ambiguous(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault, *, made: bool) -> Seen:
+    read = _made_ambiguous(stage, dialect, endpoint, made=made)
     with stage.facing(dialect, endpoint, fault, read=read) as (provider, cell):
         heard, calls, words, wait = "", 0, _words(stage), ""
         for _ in range(1 if fault.hurried else TURNS_MAX):
@@ -238,7 +239,7 @@ def _results(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -
 
 
 def _let_refusals_pass(stage: Stage, step: Step) -> None:
-    """Have as many refusals behind it as are borne; one more is to come."""
+    """Set the count of refusals to one below the limit."""
     stage.let_pass()
     chunk, now = stage.chunk, stage.clock.now()
     (claim,) = stage.ledger.claim((step,), limit=1, now=now, lease_s=LEASE_S)
@@ -259,7 +260,7 @@ def _collected(stage: Stage, tries: int) -> str:
     if tally.waiting:
         parts.append(f"{tally.waiting} to be sent again")
     if tally.failed:
-        parts.append(f"{tally.failed} dead")
+        parts.append(f"{tally.failed} failed")
     if tally.unreadable:
         parts.append(f"{tally.unreadable} line set aside")
     return ", ".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,11 @@ from tests.matrix.stage import KEY
 
 
 def cells_of(dialect: str) -> list[Any]:
-    """Return the cells to run: the share of every change, or all where MATRIX=all."""
-    chosen = cells(dialect, all_of_them=os.environ.get("MATRIX") == "all")
-    return [pytest.param(endpoint, fault, id=f"{endpoint.name}-{fault}") for endpoint, fault in chosen]
+    """Return all cells of a dialect; those that `make test` leaves out are slow."""
+    return [
+        pytest.param(endpoint, fault, id=f"{endpoint.name}-{fault}", marks=() if is_quick else (pytest.mark.slow,))
+        for endpoint, fault, is_quick in cells(dialect)
+    ]
 
 
 def check(run: Callable[..., Seen], dialect: str, endpoint: Endpoint, name: str) -> None:

@@ -44,7 +44,7 @@ class Fault:
     play: Play | None = None
     way: Way = Way.SERVER
     before_reading: bool = False  # the server reads no request
-    certificate: bool = False  # the server has one, that nobody vouches for
+    certificate: bool = False  # the server has one, of an unknown authority
     hurried: bool = False  # only the deadline ends it
     closes: bool = False  # the connection ends with the answer
 
@@ -132,14 +132,14 @@ def _connection_faults() -> Iterator[Fault]:
     yield Fault(name="connection_refused", words="nobody listens at the address", way=Way.NOBODY)
     yield Fault(
         name="tls_not_spoken",
-        words="the server speaks no TLS where https is asked for",
+        words="https is asked for, and the server does not speak TLS",
         way=Way.TLS,
         before_reading=True,
         play=_plain_on_tls,
     )
     yield Fault(
         name="tls_untrusted",
-        words="a certificate that nobody vouches for",
+        words="a certificate of an unknown authority",
         way=Way.TLS,
         certificate=True,
         play=lambda wire, good: wire.send(framed(200, good)),
@@ -156,7 +156,7 @@ def _connection_faults() -> Iterator[Fault]:
         play=lambda wire, _good: wire.reset(),
         closes=True,
     )
-    yield Fault(name="closed_after_read", words="closed without a word", play=lambda _wire, _good: None, closes=True)
+    yield Fault(name="closed_after_read", words="closed without an answer", play=lambda _wire, _good: None, closes=True)
     yield Fault(
         name="not_http",
         words="another protocol answers",
@@ -171,7 +171,7 @@ def _slow_faults() -> Iterator[Fault]:
         ("slow_headers", "headers a byte at a time, until the deadline", _drip_headers),
         ("endless_interim", "102 Processing again and again, until the deadline", _interim_forever),
         ("slow_body", "half a good body, then a byte at a time, until the deadline", _drip_body),
-        ("length_too_long", "a good body, said to be longer than it is, until the deadline", _length_too_long),
+        ("length_too_long", "a good body with too large a Content-Length, until the deadline", _length_too_long),
     ):
         yield Fault(name=name, words=words, play=play, hurried=True)
 
@@ -185,26 +185,26 @@ def _body_faults() -> Iterator[Fault]:
             lambda w, good: w.send(_unframed(good[: len(good) // 2])),
         ),
         "lost_lines": ("half the lines of a good body of no known length", _lost_lines),
-        "length_too_short": ("a good body, said to be half as long", _length_too_short),
+        "length_too_short": ("a good body with half its Content-Length", _length_too_short),
         "html_200": ("a web page", _status(200, PAGE, b"Content-Type: text/html")),
         "empty_200": ("nothing", _status(200, b"")),
         "null_200": ("null", _status(200, b"null")),
-        "list_200": ("a list, where an object should be", _status(200, b"[1, 2]")),
-        "text_200": ("a text, where an object should be", _status(200, b'"done"')),
+        "list_200": ("a list instead of an object", _status(200, b"[1, 2]")),
+        "text_200": ("a text instead of an object", _status(200, b'"done"')),
         "other_object_200": ("an object of another kind", _status(200, b'{"hello": "world"}')),
         "deep_200": ("brackets nested 100,000 deep", _status(200, b"[" * 100_000 + b"]" * 100_000)),
-        "not_utf8_200": ("bytes that are no UTF-8", _status(200, b"\xff\xfe\x00{")),
+        "not_utf8_200": ("bytes that are not UTF-8", _status(200, b"\xff\xfe\x00{")),
         "bom": ("a good body behind a byte order mark", lambda w, good: w.send(framed(200, b"\xef\xbb\xbf" + good))),
         "interim": (
             "a good answer behind 100 Continue",
             lambda w, good: w.send(b"HTTP/1.1 100 Continue\r\n\r\n", framed(200, good)),
         ),
         "gzip": (
-            "a good body, compressed unasked",
+            "a good body, compressed without being asked to",
             lambda w, good: w.send(framed(200, gzip.compress(good), b"Content-Encoding: gzip")),
         ),
         "gzip_broken": (
-            "a good body, said to be compressed",
+            "a good body, labelled as compressed, which it is not",
             lambda w, good: w.send(framed(200, good, b"Content-Encoding: gzip")),
         ),
         "gzip_cut": (
@@ -277,7 +277,7 @@ def _refusals() -> Iterator[Fault]:
         "502_html": ("a proxy's page", _status(502, PAGE)),
         "503_seconds": ("Retry-After: 30", _status(503, None, b"Retry-After: 30")),
         "503_no_provider": (
-            "no provider meets the request's routing requirement",
+            "no upstream provider meets the routing requirement",
             _status(503, said("No available provider meets your routing requirement", 503)),
         ),
     }

@@ -1,6 +1,6 @@
 """OpenAI's endpoints under every fault there is: what the table says of each cell is what happens.
 
-MATRIX=all runs every cell; without it the endpoints at which money is at stake, and a third of the others.
+`make test` runs every create, and a share of the others; the other cells are slow.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ PATTERNS: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_bomb_bursts() -> None:
     """Thirty-three of them, one process, its memory limited from outside."""

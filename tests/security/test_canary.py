@@ -188,7 +188,7 @@ def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> No
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A fleet with its ledger in PostgreSQL, at an address with a password, and all logging on."""
-    with some_postgres() as server, fresh_database(server) as url, a_fleet(tmp_path, monkeypatch) as running:
+    with fresh_database(some_postgres()) as url, a_fleet(tmp_path, monkeypatch) as running:
         with_password = url.replace("postgres@", f"postgres:{LEDGER_PASSWORD}@", 1)
         running.settings |= {
             "ORCHESTRATOR_LEDGER_URL": with_password,
@@ -200,6 +200,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.mark.slow
 def test_a_fleet_its_broker_its_ledger_and_its_processes(fleet: Fleet, tmp_path: Path) -> None:
     """The broker is looked at again and again while the job runs: a message is gone once it is taken."""
     password = fleet.broker.url.split(":")[2].partition("@")[0]

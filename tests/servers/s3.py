@@ -1,4 +1,4 @@
-"""A real S3 over HTTP for any test suite: moto's server in a process of its own, one for each pytest worker.
+"""A real S3 over HTTP for any test suite: moto's server in a process of its own, one for the test run.
 
 s3 = s3_server()
 bucket = s3.new_bucket()            # each test has its own
@@ -7,16 +7,14 @@ s3.set_environment(monkeypatch)
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Final, NoReturn
@@ -26,6 +24,7 @@ import pytest
 
 from orchestrator.ports import JobFiles
 from orchestrator.storage.open import open_job_files
+from tests.servers.shared import shared
 
 START_DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
@@ -45,22 +44,9 @@ main()
 class S3Server:
     """An S3 that takes any credentials. `environment` is what a program needs to talk to it."""
 
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            self._port: int = free.getsockname()[1]
-        self.url = f"http://{HOST}:{self._port}"
-        command = [sys.executable, "-W", "ignore", "-c", PROGRAM, "-H", HOST, "-p", str(self._port)]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        atexit.register(self.kill)
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, headers={"authorization": SIGNED})
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the S3 server did not start")
-            time.sleep(LOOK_EVERY_S)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -101,21 +87,9 @@ class S3Server:
         """Take an object away."""
         self._client.delete(f"/{bucket}/{key}").raise_for_status()
 
-    def kill(self) -> None:
-        """Kill -9 the process."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
-
-    def _answers(self) -> bool:
-        try:
-            return self._client.get("/").status_code < 500
-        except httpx.TransportError:
-            return False
-
 
 def s3_server() -> S3Server:
-    """Return this process's server. Without moto: skip the test on a laptop, fail it in CI."""
+    """Return the test run's server. Without moto: skip the test on a laptop, fail it in CI."""
     if find_spec("moto") is None or find_spec("obstore") is None:
         _without("moto[server] and obstore are not installed: pip install -e '.[dev]'")
     return _server()
@@ -148,7 +122,38 @@ def an_object_spool() -> JobFiles:
 
 @cache
 def _server() -> S3Server:
-    return S3Server()
+    return S3Server(shared("s3", "tests.servers.s3:running_s3"))
+
+
+@contextlib.contextmanager
+def running_s3() -> Iterator[str]:
+    """Run a server and give its URL."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port: int = free.getsockname()[1]
+    url = f"http://{HOST}:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, "-H", HOST, "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the S3 server did not start")
+            time.sleep(LOOK_EVERY_S)
+        yield url
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code < 500
+    except httpx.TransportError:
+        return False
 
 
 def _texts(xml: str, tag: str) -> list[str]:

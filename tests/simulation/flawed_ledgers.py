@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -36,8 +36,9 @@ class NoLeaseLedger(SqlLedger):
                 tx.execute(table.update().where(table.c.lease_until > EPOCH).values(lease_until=EPOCH))
         return claims
 
-    def renew(self, claim: Claim, *, now: datetime, lease_s: float) -> None:
-        """There is nothing to renew."""
+    def renew(self, leases: Mapping[Claim, datetime]) -> frozenset[Claim]:
+        """There is nothing to renew, and nothing to lose."""
+        return frozenset(leases)
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
         """Write, whoever holds the unit by now."""

@@ -126,7 +126,7 @@ class Oracle:
 
     def held_count(self, job: SimulatedJob) -> int:
         """Return how many chunks of a job wait for a person."""
-        return int(self.first(f"select count(*) from chunks where state = 'held' and job_id = '{job.id}'"))
+        return int(self.first(f"select count(*) from chunks where state = 'unresolved' and job_id = '{job.id}'"))
 
     def first(self, query: str) -> Any:
         """Return the first value that a query finds."""

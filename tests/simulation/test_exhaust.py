@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.simulation.exhaust import LISTS_AT_ONCE, OUTCOMES, POINTS_MAX, points_of, run_schedules, schedules
 from tests.simulation.mutants import MUTANTS
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 SINGLES_APART = 3
 PAIRS_APART = 61
 LOSSES_APART = 7
@@ -32,23 +27,6 @@ def test_a_protocol_that_lists_at_once_makes_second_batches() -> None:
     tally = run_schedules("b1", "late", SINGLES[:6], variant=LISTS_AT_ONCE)
 
     assert len(tally.failed) == tally.schedules == 6
-
-
-@pytest.mark.parametrize("more", [[], ["--negative"]])
-def test_the_command_spreads_the_schedules_over_processes(more: list[str]) -> None:
-    command = [sys.executable, "-m", "tests.simulation", "exhaust", "--class", "b1", "--points", "3", "--json", *more]
-
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
-
-    assert done.returncode == 0, done.stderr
-    tally = json.loads(done.stdout)
-    assert tally["schedules"] == len(OUTCOMES) * 7
-    assert bool(tally["failed"]) == bool(more)
-
-
-def test_all_schedules_are_as_many_as_they_must_be() -> None:
-    """Seventy points: none, one, or two of them."""
-    assert len(list(schedules(70, pairs=True))) == 1 + 70 + 70 * 69 // 2
 
 
 def test_no_loss_of_power_leaves_a_dataset_that_is_not_whole() -> None:

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 import greenlet
 
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
+from orchestrator.engine.heartbeat import BEATS_PER_LEASE
 from orchestrator.engine.workspace import _STEPS
 from orchestrator.ledger.admin import SqlAdmin
 from tests.fakes.batches import HOME
@@ -49,11 +51,18 @@ class Worker:
     claim: Claim | None = None
     wakes_at_s: float = 0.0
     slept_s: float = 0.0  # in this step
+    beaten_at_s: float = 0.0  # when its heartbeat last renewed its claim
+    has_lost: bool = False  # its claim is somebody else's by now
 
     @property
     def is_busy(self) -> bool:
         """Whether it is in the middle of a step."""
-        return self.greenlet is not None and not self.greenlet.failed
+        return self.greenlet is not None and not self.greenlet.dead
+
+    def checkpoint(self) -> None:
+        """Tell the step under way where its claim is lost."""
+        if self.has_lost:
+            raise LeaseLost(f"{self.name} has lost its claim")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,9 +176,10 @@ class World:
             self.trace.add("-- from here on nothing goes wrong")
         if self.permits % 50 == 0:
             self._look_around()
+        now_s = self.clock.elapsed_s
+        self._beat([worker for worker in self.workers if worker.is_busy and worker.wakes_at_s <= now_s])
         if self.may_be_due:
             self._hand_out()
-        now_s = self.clock.elapsed_s
         awake = [worker for worker in self.workers if worker.is_busy and worker.wakes_at_s <= now_s]
         if not awake:
             self._look_around()
@@ -180,6 +190,18 @@ class World:
         if self.chance.random() < 0.1:
             self.clock.advance(self.chance.random() * 2)
             self.may_be_due = True
+
+    def _beat(self, awake: list[Worker]) -> None:
+        """Be the heartbeat of every process that is not paused: it renews the claim of the step under way."""
+        late = [worker for worker in awake if self.clock.elapsed_s - worker.beaten_at_s > LEASE_S / BEATS_PER_LEASE]
+        if not late:
+            return
+        until = self.wall.now() + timedelta(seconds=LEASE_S)
+        standing = self.ledger.renew({worker.claim: until for worker in late if worker.claim is not None})
+        for worker in late:
+            worker.beaten_at_s, worker.has_lost = self.clock.elapsed_s, worker.claim not in standing
+            self.trace.add(f"{worker.name} {'has lost' if worker.has_lost else 'keeps'} its claim")
+        self._writes = self._record_count()
 
     def _chosen(self, awake: list[Worker]) -> Worker:
         return self.chance.choice(awake)
@@ -209,7 +231,7 @@ class World:
             return
         self.switch.worker = worker.name
         worker.greenlet.switch()
-        if worker.greenlet.failed:
+        if worker.greenlet.dead:
             self.may_be_due = True
         self._judge()
 
@@ -228,7 +250,7 @@ class World:
         """End a process, wherever it is."""
         with suppress(Crash):
             worker.greenlet.throw(Crash)
-        assert worker.greenlet.failed
+        assert worker.greenlet.dead
         self.switch.gone(worker.name)
         worker.greenlet = worker.claim = None
         worker.wakes_at_s = 0.0
@@ -281,17 +303,18 @@ class World:
     def _deliver(self, claim: Claim, worker: Worker) -> None:
         self.trace.add(f"{worker.name} gets {told(claim)}")
         worker.claim, worker.wakes_at_s, worker.slept_s = claim, 0.0, 0.0
+        worker.beaten_at_s, worker.has_lost = self.clock.elapsed_s, False
         worker.greenlet = greenlet.greenlet(self._perform)
         self.switch.worker = worker.name
-        worker.greenlet.switch(claim)
+        worker.greenlet.switch(claim, worker)
 
-    def _perform(self, claim: Claim) -> None:
+    def _perform(self, claim: Claim, worker: Worker) -> None:
         step, names = self.steps[claim.step]
-        tools = self.jobs[claim.unit.job_id].context
+        context = self.jobs[claim.unit.job_id].context | {"checkpoint": worker.checkpoint}
         key = self.keys.present(claim.step)  # of the process: it has one from its start to its end
         if key != HOME:
             self.trace.add(f"{self.switch.worker} has the {key} key")
-        given = {name: tools["providers"][key] if name == "provider" else tools[name] for name in names}
+        given = {name: context["providers"][key] if name == "provider" else context[name] for name in names}
         try:
             step(claim, **given)
         except LeaseLost:

@@ -50,6 +50,7 @@ def collected(job: JobHandle) -> int:
     return job.status().totals.chunks.get(ChunkState.COLLECTED, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_threads_were_all_busy_when_the_broker_died_listens_again(fleet: Fleet) -> None:
     """It cannot give back the messages it held; they must not count against what it may take."""
     port = int(fleet.gateway.base_url.rpartition(":")[2])
@@ -69,6 +70,7 @@ def test_a_worker_whose_threads_were_all_busy_when_the_broker_died_listens_again
         check_done(fleet, job, 60, creates=6)
 
 
+@pytest.mark.slow
 def test_what_is_no_hint_is_dropped_and_the_work_goes_on(fleet: Fleet) -> None:
     """A pickle is not opened, a forged hint finds no lease, rubbish is rubbish."""
     trap = fleet.folder / "opened"
@@ -125,6 +127,7 @@ def silent(client: redis.Redis) -> Iterator[None]:
     os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_broker_in_every_kind_of_trouble_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FLUSHALL, out of memory, read-only as after a fail-over, frozen: one after the other, under one job."""
     with a_fleet(tmp_path, monkeypatch, batch_s=4.0) as fleet:

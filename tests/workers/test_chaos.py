@@ -15,6 +15,7 @@ SEED: Final = 1
 SIZE: Final = Size(batches=30, in_flight_max=8, deadline_s=150)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_job_whose_worker_and_broker_are_killed_ends_exact(tmp_path: Path) -> None:
     """kill -9 of a worker and of a broker that keeps nothing: each row answered once, paid for once."""

@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 DEADLINE_S: Final = 20.0
 PARENT: Final = """
 import pathlib, sys, time
-from workers.embedded import EmbeddedBroker
+from orchestrator.fleet.embedded import EmbeddedBroker
 broker = EmbeddedBroker(pathlib.Path(sys.argv[1]))
 broker.start()
 print(broker.pid, flush=True)

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 from orchestrator import settings
-from orchestrator.domain.errors import ConfigError, LeaseLost, LedgerError, StorageError
+from orchestrator.domain.errors import ConfigError, Interrupted, LeaseLost, LedgerError, StorageError
 from orchestrator.domain.model import ChunkState, Claim, JobState, Step
-from orchestrator.fleet.process import STARTS_MAX, FleetProcess, become
+from orchestrator.engine.heartbeat import Heartbeat
+from orchestrator.fleet.process import STARTS_MAX, FleetProcess, become, this_process
 from orchestrator.fleet.tasks import FAILURES_MAX, advance
 from orchestrator.ledger.clock import LedgerClock
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.workers import SqlWorkers
+from orchestrator.ports import Checkpoint
 from tests.builders import JOB, NOW, a_chunk
 from tests.contract.books import Books
 
@@ -51,7 +53,7 @@ def fail_with(books: Books, error: BaseException, how: Callable[[], None] = lamb
     """Make this process one whose every step raises `error`; return the list of what it performs."""
     performed: list[Claim] = []
 
-    def perform(claim: Claim) -> None:
+    def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
         performed.append(claim)
         how()
         raise error
@@ -65,7 +67,10 @@ def fail_with(books: Books, error: BaseException, how: Callable[[], None] = lamb
         perform=perform,
         give_back=lambda claim: books.ledger.record(claim, now=clock.now()),
     )
-    become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=Nowhere()))  # type: ignore[arg-type]
+    given = settings.load({})
+    heartbeat = Heartbeat(books.ledger, clock, given.lease_s)
+    queues: Any = Nowhere()
+    become(FleetProcess(workspace=workspace, settings=given, queues=queues, heartbeat=heartbeat))
     return performed
 
 
@@ -139,7 +144,7 @@ def test_a_step_that_kills_its_worker_again_and_again_is_not_begun_any_more(book
     assert job.state is JobState.STOPPED
     assert job.reason == (
         f"poll of {a_chunk().id} was begun {STARTS_MAX} times and never came to an end: "
-        "each time its worker was killed (out of memory?) or hung"
+        "each time its worker was killed (out of memory?) or lost the ledger"
     )
     assert failures(books) == [{"step": "poll", "error": job.reason}]
 
@@ -211,6 +216,46 @@ def test_what_the_ledger_was_away_for_is_given_back_when_it_is_there_again(books
 
     deliver(books)
 
+    assert len(books.claim(Step.POLL)) == 1
+
+
+def test_a_step_that_outlasts_its_lease_is_kept_and_counts_as_one_start(books: Books) -> None:
+    """It was called out of memory after five leases: each time the lease ended, another worker began it again."""
+    lease_s = settings.load({}).lease_s
+    offered: list[Claim] = []
+
+    def five_leases() -> None:
+        for _ in range(5):
+            this_process().heartbeat.beat()
+            offered.extend(books.claim(Step.POLL, now=datetime.now(UTC) + timedelta(seconds=lease_s - 1)))
+
+    performed = fail_with(books, LeaseLost("nothing to do"), how=five_leases)
+
+    deliver(books)
+
+    assert (len(performed), offered) == (1, [])
+    this_process().heartbeat.beat()  # what has ended is not kept any more
+    assert len(books.claim(Step.POLL, now=datetime.now(UTC) + timedelta(seconds=lease_s))) == 1
+
+
+def test_a_worker_that_is_told_to_stop_gives_a_long_step_back(books: Books) -> None:
+    """It is due at once for another worker, and no failure of the step."""
+    fail_with(books, LeaseLost("never reached"))
+    process = this_process()
+
+    def perform(claim: Claim, checkpoint: Checkpoint) -> None:
+        process.stopping.set()
+        try:
+            checkpoint()
+        except Interrupted:
+            process.workspace.give_back(claim)
+            raise
+
+    process.workspace.perform = perform  # type: ignore[method-assign]
+
+    deliver(books)
+
+    assert failures(books) == []
     assert len(books.claim(Step.POLL)) == 1
 
 

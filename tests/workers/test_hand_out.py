@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_what_is_sent_is_claimed_and_committed_before(books: Books, clock: Virtu
     class Quick(Standing):
         def send(self, claims: Iterable[Claim]) -> None:
             for claim in claims:
-                books.ledger.renew(claim, now=clock.now(), lease_s=60)
+                assert books.ledger.renew({claim: clock.now() + timedelta(seconds=60)})
                 seen.append(claim)
 
     hand_out(books.ledger, clock, Quick(), ALL)

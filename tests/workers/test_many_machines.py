@@ -51,6 +51,7 @@ def check_paid_once(fleet: Fleet, *, creates: int) -> None:
     assert (bill["creates"], bill["paid_twice"]) == (creates, 0)
 
 
+@pytest.mark.slow
 def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
     check_audit(job.job_id, work)
 
 
+@pytest.mark.slow
 def test_a_shared_ledger_that_is_lost_half_way_is_made_again_from_the_store(
     fleet: Fleet, database: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_shared_ledger_that_is_lost_half_way_is_made_again_from_the_store(
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_at_the_start_and_again_under_way(fleet: Fleet, database: PostgresServer) -> None:
     """Processes wait for it; what they were doing when it went is done again, and paid for once."""
     job = fleet.submit(ROWS)
@@ -143,6 +146,7 @@ def test_a_database_that_is_away_at_the_start_and_again_under_way(fleet: Fleet, 
     assert worker.is_running
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(fleet: Fleet, tmp_path: Path) -> None:
     """`run` on a ledger that others share is one more at work: it is neither refused, nor breaks anybody's lease."""
     dataset = write_dataset(tmp_path / "rows.parquet", ROWS)

@@ -75,7 +75,7 @@ def test_a_message_is_json_expires_and_says_nothing_but_names_and_a_token(broker
 
 
 @pytest.mark.parametrize(
-    "hint",
+    "message",
     [
         (),
         ("poll",),

@@ -17,7 +17,7 @@ from tests.workers.fleets import until
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = """
 import os, sys
-from workers.supervise import Supervisor
+from orchestrator.fleet.supervise import Supervisor
 
 crew = Supervisor()
 for number, command in enumerate(sys.argv[1:]):
@@ -101,7 +101,7 @@ def test_nobody_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 RAISES: Final = """
 import os, sys
 from pathlib import Path
-from workers.supervise import Supervisor
+from orchestrator.fleet.supervise import Supervisor
 
 told = Path(sys.argv[1])
 

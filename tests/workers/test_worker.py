@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import JobStopped, JobUnfinished
+from orchestrator import JobStopped, JobTimeout
 from orchestrator import open_job as open_again
 from tests.servers.proxy import running_proxy
 from tests.workers.fleets import Fleet, a_fleet, check_done, until
@@ -28,6 +28,7 @@ def test_a_submitted_job_is_done_by_the_fleet_and_all_go_when_told_to(fleet: Fle
     assert (status.workers_alive, status.beats_alive) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_job_submitted_twice_is_one_job(fleet: Fleet) -> None:
     first = fleet.submit(40)
     second = fleet.submit(40)
@@ -40,10 +41,11 @@ def test_a_job_submitted_twice_is_one_job(fleet: Fleet) -> None:
     assert fleet.submit(40).wait(0).path == second.results().path
 
 
+@pytest.mark.slow
 def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(fleet: Fleet) -> None:
     job = fleet.submit(20)
 
-    with pytest.raises(JobUnfinished, match=r"not ended within 0\.2 seconds"):
+    with pytest.raises(JobTimeout, match=r"not ended within 0\.2 seconds"):
         job.wait(0.2)
     fleet.start("worker")
     fleet.start("beat")
@@ -88,6 +90,7 @@ def test_a_worker_told_to_stop_finishes_the_create_it_is_in(fleet: Fleet) -> Non
         assert job.status().as_dict()["chunks"] == {"submitted": 1}
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_finish_in_time_is_ended_all_the_same(fleet: Fleet) -> None:
     fleet.gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})
     fleet.submit(10)
@@ -100,6 +103,7 @@ def test_a_worker_that_cannot_finish_in_time_is_ended_all_the_same(fleet: Fleet)
     assert "stop.forced" in fleet.said(worker)
 
 
+@pytest.mark.slow
 def test_a_sign_of_life_is_given_while_the_loop_turns(fleet: Fleet) -> None:
     files = {role: fleet.folder / f"{role}-alive" for role in ("worker", "beat")}
     fleet.start("worker", "--queues", "control", ORCHESTRATOR_HEARTBEAT=str(files["worker"]))
@@ -110,6 +114,7 @@ def test_a_sign_of_life_is_given_while_the_loop_turns(fleet: Fleet) -> None:
     until(lambda: all(files[role].stat().st_mtime_ns > first[role] for role in files), "both files again")
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_key_stops_the_job_and_says_why(fleet: Fleet) -> None:
     """`status` names the variable, and nothing was sent."""
     fleet.settings.pop("ONEROUTER_API_KEY")

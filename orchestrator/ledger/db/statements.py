@@ -38,10 +38,12 @@ STILL_CLAIMED: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
     for table in _UNITS
 }
-LEASE: Final = {
+# Extend a lease. A unit that was let go of keeps its token until it is claimed again, and must not be leased again.
+_UNTIL: Final = sa.bindparam("until", type_=Utc())
+RENEW: Final = {
     table.name: sa.update(table)
-    .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
-    .values(lease_until=sa.bindparam("until"))
+    .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
+    .values(lease_until=sa.case((table.c.lease_until > _UNTIL, table.c.lease_until), else_=_UNTIL))
     for table in _UNITS
 }
 LET_GO: Final = {

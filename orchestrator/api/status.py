@@ -1,0 +1,113 @@
+"""How a job stands, and which of its creates only a person can explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from orchestrator.domain.html_table import html_table
+from orchestrator.domain.model import JobState
+from orchestrator.domain.progress import Progress, Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Status:
+    """How a job stands."""
+
+    job_id: str
+    state: JobState
+    reason: str  # why it is stopped
+    totals: Totals  # the ledger's own sums
+    pause_reason: str = ""  # why its account may not send at present
+    workers_alive: int = 0  # processes of a fleet at work on its ledger
+    beats_alive: int = 0
+
+    def __repr__(self) -> str:
+        """Show the job, its state and its counts; never a row."""
+        counts = f"rows={self.totals.rows}, succeeded={self.totals.succeeded}, failed={self.failed}"
+        return f"Status(job_id={self.job_id!r}, state={self.state.value!r}, {counts})"
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook, with what keeps the job from going on."""
+        totals = self.totals
+        rows: list[tuple[str, object]] = [
+            ("state", self.state.value),
+            ("rows", f"{totals.rows:,} planned so far" if totals.shards_planning else totals.rows),
+            ("succeeded", totals.succeeded),
+            ("failed", self.failed),
+            ("in flight", totals.in_flight_rows),
+            ("cost", f"{totals.cost_usd:f} USD"),
+        ]
+        notes = [
+            ("stopped", self.reason),
+            ("account paused", self.pause_reason),
+            ("tried again after", totals.trouble),
+            ("unresolved chunks", totals.unresolved_chunks),
+        ]
+        return html_table(f"Status of {self.job_id}", rows + [note for note in notes if note[1]])
+
+    @property
+    def progress(self) -> Progress:
+        """The same numbers as a progress callback is given."""
+        return Progress.of(self.job_id, self.state, self.totals)
+
+    @property
+    def failed(self) -> int:
+        """Rows that were given up, including those that could not be sent."""
+        return self.totals.failed + self.totals.refused
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        totals = self.totals
+        return {
+            "job_id": self.job_id,
+            "state": self.state.value,
+            "reason": self.reason,
+            "account_paused": self.pause_reason,
+            "trouble": totals.trouble,
+            "rows": totals.rows,
+            "planning": totals.shards_planning > 0,
+            "succeeded": totals.succeeded,
+            "failed": self.failed,
+            "waiting_for_retry": totals.waiting,
+            "in_flight": totals.in_flight_rows,
+            "in_flight_answered": totals.in_flight_done,
+            "chunks": {state.value: count for state, count in sorted(totals.chunks.items())},
+            "unresolved_chunks": totals.unresolved_chunks,
+            "overdue_batches": totals.overdue,
+            "overdue_batch": totals.overdue_batch,
+            "batches": totals.batches,
+            "lines": totals.lines,
+            "missing": totals.missing,
+            "duplicates": totals.duplicates,
+            "foreign": totals.foreign,
+            "unreadable": totals.unreadable,
+            "cost_usd": str(totals.cost_usd),
+            "reserved_usd": str(totals.reserved_usd),
+            "workers_alive": self.workers_alive,
+            "beats_alive": self.beats_alive,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnresolvedChunk:
+    """A chunk whose last create may or may not have made a batch, which only a person can find out."""
+
+    chunk: str  # what `resolve_created` and `resolve_absent` take
+    requests: int
+    sent_at: datetime
+    attempt: int
+    cost_usd_max: Decimal
+    reason: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        return {
+            "chunk": self.chunk,
+            "requests": self.requests,
+            "sent_at": self.sent_at.isoformat(),
+            "attempt": self.attempt,
+            "cost_usd_max": str(self.cost_usd_max),
+            "reason": self.reason,
+        }

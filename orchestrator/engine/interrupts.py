@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM while a run is under way: the first one asks for a stop, the second leaves at once.
+
+Rule 1: handlers stand for the length of the run only; then those that were there before stand again.
+Rule 2: only the main thread may set handlers. Elsewhere, and where a signal is ignored or handled outside of Python,
+        nothing is changed: whoever runs a job there sets its `stop` event.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def say_stopping(why: str) -> None:
+    """Print, on standard error, that the run stops and what it waits for: whoever pressed a key waits for an answer."""
+    with suppress(OSError, ValueError, RuntimeError):  # there is nobody to read it
+        sys.stderr.write(
+            f"\n{why}: finishing the steps under way, so that no answer is lost. Once more ends at once "
+            "(what is recorded stays)\n"
+        )
+        sys.stderr.flush()
+
+
+@contextmanager
+def signals_stop(stop: threading.Event, *, tell: Callable[[str], None] = say_stopping) -> Iterator[None]:
+    """Set `stop` on the first SIGINT or SIGTERM within the block; hand the second to the handler that was there.
+
+    Args:
+        tell: called with the name of the first signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING}
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set():
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+            return
+        stop.set()
+        tell(signal.Signals(number).name)
+
+    replaced = [number for number in STOPPING if before[number] not in (None, signal.SIG_IGN)]
+    for number in replaced:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, before[number])

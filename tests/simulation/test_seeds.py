@@ -1,0 +1,29 @@
+"""Crashes, pauses and faults, drawn by seeds, against every class of provider (tests/fakes/classes.py)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.fakes.classes import CLASSES
+from tests.simulation.world import simulate
+
+QUICK_SEEDS: Final = 2  # of each class, in `make test`
+SEEDS: Final = 62  # in all tiers; `python -m tests.simulation run` takes as many as it is given
+SEEDS_A_BLOCK: Final = 10
+BLOCKS: Final = [
+    range(QUICK_SEEDS),
+    *(
+        pytest.param(range(first, min(first + SEEDS_A_BLOCK, SEEDS)), marks=pytest.mark.slow)
+        for first in range(QUICK_SEEDS, SEEDS, SEEDS_A_BLOCK)
+    ),
+]
+
+
+@pytest.mark.parametrize("seeds", BLOCKS, ids=str)
+@pytest.mark.parametrize("provider", CLASSES)
+def test_every_row_is_paid_for_once_and_accounted_for_once(provider: str, seeds: range) -> None:
+    """Whatever crashes, sleeps or answers wrongly; the failure names the promise that broke and how to replay it."""
+    for seed in seeds:
+        simulate(seed, provider)
