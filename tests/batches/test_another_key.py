@@ -23,9 +23,10 @@ OTHER: Final = "mark of the key in use"
 B1: Final = Traits(name="b1", recovery=Recovery.FENCED, takes_files=True, settle_s=100.0, lag_s=60.0, key_mark=OTHER)
 B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0, key_mark=OTHER)
 LISTED: Final = [Listed(batch_id=BATCH, created_at=after(3))]
+VARIABLE: Final = ACCOUNT.rpartition("/")[2]
 PUT_BACK: Final = (
-    f"with another key than the one that is in {ACCOUNT.rpartition('/')[2]} now, and this one does not know it: "
-    "put that key back, and the job goes on by itself"
+    f"with another API key than {VARIABLE} holds now, and the account of the present key does not know it: "
+    f"set {VARIABLE} to the earlier key, and the job goes on by itself"
 )
 HOUR_S: Final = 3_600
 
@@ -69,7 +70,7 @@ def test_a_create_that_another_key_does_not_find_is_held_and_nothing_is_deleted(
     chunk = look(stage, before)
 
     assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, OTHER_KEY, 5_060)
-    assert chunk.error == f"the create, whose answer was lost, was sent {PUT_BACK}"
+    assert chunk.error == f"the create whose answer was lost was sent {PUT_BACK}"
     assert [(name, rest[-1]) for name, *rest in stage.provider.calls] == [("find", "other key")]
 
 
