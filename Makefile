@@ -64,7 +64,7 @@ status: $(INSTALLED) ## Say how one job stands, or all of them ([JOB=])
 cancel: job-is-named $(INSTALLED) ## Stop a job; what is paid for is still collected (JOB=)
 	@$(BIN)/orchestrator cancel '$(JOB)' --work '$(WORK)' $(ARGS)
 
-retry: job-is-named $(INSTALLED) ## Try a job's dead rows once more (JOB=)
+retry: job-is-named $(INSTALLED) ## Try a job's failed rows once more (JOB=)
 	@$(BIN)/orchestrator retry '$(JOB)' --work '$(WORK)' $(ARGS)
 
 audit: job-is-named $(INSTALLED) ## Compare the ledger with the files and the bill, and name every difference (JOB=)
@@ -74,13 +74,13 @@ recover: $(INSTALLED) ## Make a lost ledger again from the work folder
 	@$(BIN)/orchestrator recover --work '$(WORK)' $(ARGS)
 
 worker: $(INSTALLED) ## Work for the fleet until told to stop; ORCHESTRATOR_BROKER_URL, _LEDGER_URL and _WORK say whose
-	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m orchestrator.fleet worker $(ARGS)
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/orchestrator worker $(ARGS)
 
 beat: $(INSTALLED) ## Tell the fleet's workers every few seconds to look what is due; run it in two places
-	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/python -m orchestrator.fleet beat $(ARGS)
+	@ORCHESTRATOR_WORK='$(WORK)' $(BIN)/orchestrator beat $(ARGS)
 
 gateway: $(INSTALLED) ## Serve the Batches API on this machine
-	@$(BIN)/python -m orchestrator.gateway $(ARGS)
+	@$(BIN)/orchestrator gateway $(ARGS)
 
 lock: $(INSTALLED) ## Make the image's locks anew, after dependencies have changed (needs uv)
 	@config/deploy/lock

@@ -54,7 +54,7 @@ class Fleet:
 
     def start(self, *command: str) -> Process:
         name = f"{len(self.processes)}-{command[0]}"
-        program = [sys.executable, "-m", "orchestrator.fleet", *command]
+        program = [sys.executable, "-m", "orchestrator", *command]
         process = Process(name, program, dict(os.environ), self.folder / "logs" / name)
         self.processes.append(process)
         process.start()

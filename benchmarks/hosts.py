@@ -195,7 +195,7 @@ def _processes(number: int, host: Host, folder: Path) -> list[Process]:
     return [
         Process(
             name=f"{role}{number}",
-            command=["ip", "netns", "exec", host.name, sys.executable, "-m", "orchestrator.fleet", role],
+            command=["ip", "netns", "exec", host.name, sys.executable, "-m", "orchestrator", role],
             environment={**os.environ, KEY_VARIABLE: GatewayProcess.api_key},
             log=folder / "logs" / f"{role}{number}.log",
         )

@@ -20,7 +20,7 @@ LOG = PLACE / "fleet.log"
 @contextmanager
 def fleet(environment: Mapping[str, str]) -> Iterator[None]:
     """Run a fleet for the length of a block; at its end everybody may finish the step under way."""
-    command = [sys.executable, "-m", "orchestrator.fleet", "fleet", "--workers", "2", "--beats", "2"]
+    command = [sys.executable, "-m", "orchestrator", "fleet", "--workers", "2", "--beats", "2"]
     with LOG.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -1,11 +1,15 @@
-"""Logging: event names, one line for each thing that happened, ids and counts as fields; never a key, never a row.
+"""Logging: an event is a record of Python's `logging`, with a name (`noun.past_verb`) and its ids and counts as fields.
 
-The names are listed here once. What happened to jobs, shards and chunks stands in the ledger's timeline as well.
+Event names are listed here once. What happened to jobs, shards and chunks is also in the ledger's timeline.
 
-Rule 1: one event is one line, ours and those of the libraries below us alike; no character of it moves the cursor.
-Rule 2: a key is known here from the moment it is read (`hide`), and is blacked out of every line, as is whatever
-        looks like one. It is a net: nothing of the kind should be logged in the first place.
-Rule 3: a traceback is printed without the values of its variables, and under rule 2.
+Rule 1: as a library, the package prints nothing: loggers are named after its modules ("orchestrator.engine…"), and the
+        package's own logger has a NullHandler. `configure` is for our own commands.
+Rule 2: one event is one line, and no character of it moves the cursor of a terminal. Under `configure` the same holds
+        for what other libraries log.
+Rule 3: a key is known here from the moment it is read (`hide`). It is removed from every event before any handler
+        gets the record, and so is anything that looks like a key or a password. This is a safety net: keys and rows
+        should not be logged in the first place.
+Rule 4: a traceback is printed without the values of its variables, and under rule 3.
 """
 
 from __future__ import annotations
@@ -16,71 +20,96 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
-import structlog
+from orchestrator.domain.errors import ConfigError
 
+STEP_ENDED: Final = "step.ended"
 STEP_FAILED: Final = "step.failed"
 STEP_YIELDED: Final = "step.yielded"
-MESSAGE_REFUSED: Final = "hint.refused"
+MESSAGE_REFUSED: Final = "message.refused"
 LEDGER_LOST: Final = "ledger.lost"
 BROKER_LOST: Final = "broker.lost"
-FLEET_MIXED: Final = "fleet.mixed"
-WORKER_STARTED: Final = "member.joined"
-WORKER_ENDED: Final = "member.ended"
+BROKER_SHARED: Final = "broker.shared"
+WORKER_STARTED: Final = "worker.started"
+WORKER_ENDED: Final = "worker.ended"
 STOP_FORCED: Final = "stop.forced"
-JOB_STARTED: Final = "job.started"
-JOB_ENDED: Final = "job.ended"
-STOP_REQUESTED: Final = "stop.requested"
 
-HIDDEN_LENGTH_MIN: Final = 6  # shorter ones would black out half of every line, and keep nobody out
+PACKAGE: Final = "orchestrator"
+LEVELS: Final = ("debug", "info", "warning", "error")
+HIDDEN_LENGTH_MIN: Final = 6  # a shorter value would remove half of every line, and is no secret to anybody
 FIELD_LENGTH_MAX: Final = 4_000
 _hidden: set[str] = set()
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[^\s\"',;]{8,}")
 _PASSWORD: Final = re.compile(r"(://[^/\s:@\"']{0,200}:)[^@/\s\"']{1,500}(?=@)")
-# What moves the cursor, rings, or turns the order of the letters round; joiners stay: scripts and emoji need them.
+# Characters that move the cursor, ring the bell, or reverse the order of letters. Joiners stay: scripts and emoji
+# need them.
 _MOVES: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+logging.getLogger(PACKAGE).addHandler(logging.NullHandler())  # else Python prints warnings itself
+
+
+class EventLog:
+    """The events of one module: `EventLog(__name__).info("batch.ended", job=…, batch=…)`.
+
+    The record's message is the event's name and its fields as text. Handlers find both apart in `record.event` and
+    `record.fields`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._logger = logging.getLogger(module)
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Log what only somebody who looks for a fault wants to know."""
+        self._record(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log what happened as it should."""
+        self._record(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log what the program copes with, and somebody should know."""
+        self._record(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log what somebody should look at."""
+        self._record(logging.ERROR, event, fields)
+
+    def _record(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        if self._logger.isEnabledFor(level):
+            safe = {name: _safe(value) for name, value in fields.items()}
+            self._logger.log(level, _text(event, safe), extra={"event": event, "fields": safe}, stacklevel=3)
 
 
 def configure(level: str, *, stream_is_terminal: bool) -> None:
-    """Send events of `level` and above to standard error: readable on a terminal, one JSON object a line elsewhere.
+    """Print events of `level` and above on standard error: text on a terminal, one JSON object a line elsewhere.
 
-    What libraries log by Python's own means goes the same way, from warnings on.
+    What other libraries log is printed the same way, from warnings on. Raises ConfigError for an unknown level.
     """
-    structlog.configure(
-        processors=[*_BEFORE, *_rendered(stream_is_terminal=stream_is_terminal)],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    if level.lower() not in LEVELS:
+        raise ConfigError(f"ORCHESTRATOR_LOG must be one of {', '.join(LEVELS)}, not {level!r}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendered(stream_is_terminal=stream_is_terminal),
-            ],
-            foreign_pre_chain=[*_BEFORE, structlog.stdlib.add_logger_name],
-        )
-    )
+    handler.setFormatter(_TextFormatter() if stream_is_terminal else _JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    sys.excepthook = _crashed
-    threading.excepthook = lambda ended: _crashed(ended.exc_type, ended.exc_value, ended.exc_traceback)
+    logging.getLogger(PACKAGE).setLevel(level.upper())
+    sys.excepthook = _print_crash
+    threading.excepthook = lambda ended: _print_crash(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
-def logger() -> structlog.typing.FilteringBoundLogger:
-    """Return the program's logger."""
-    return structlog.get_logger()  # type: ignore[no-any-return]
+def say(text: str) -> None:
+    """Print a line for people on standard error. What it quotes may be a stranger's: a terminal only shows it."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
 
 
 def hide(value: str) -> None:
-    """Black this out of whatever is logged from now on."""
+    """Remove this value from everything that is logged from now on."""
     if len(value) >= HIDDEN_LENGTH_MIN:
         _hidden.add(value)
 
@@ -93,53 +122,65 @@ def without_secrets(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that a terminal only prints: what would move its cursor is spelt out, as JSON does (`\u001b`).
+    r"""Return a text that a terminal only prints: a character that would move its cursor is escaped (`\u001b`).
 
     Line ends and tabs stay.
     """
     return _MOVES.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
-def _crashed(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+def _print_crash(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
     """Print what Python prints of an exception that nobody caught."""
     if not issubclass(kind, SystemExit):
         sys.stderr.write(printable(without_secrets("".join(traceback.format_exception(kind, error, where)))))
 
 
-def _fit(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name, value in event.items():
-        event[name] = _fitted(value)
-    return event
-
-
-def _fitted(value: Any) -> Any:
+def _safe(value: object) -> Any:
+    """Return a field's value as plain data: no secrets in it, and not too long."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple | set | frozenset):
-        return [_fitted(part) for part in value]
+        return [_safe(part) for part in value]
     text = without_secrets(value if isinstance(value, str) else repr(value))
     return text if len(text) <= FIELD_LENGTH_MAX else text[: FIELD_LENGTH_MAX - 1] + "…"
 
 
-def _on_one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Spell out what a terminal would act on; JSON does so by itself."""
-    if "exception" in event:  # a name that the renderer gives lines of its own
-        event["traceback"] = event.pop("exception")
-    for name, value in event.items():
-        if not (value is None or isinstance(value, bool | int | float)):
-            event[name] = printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
-    return event
+def _text(event: str, fields: Mapping[str, object]) -> str:
+    """Return an event as one line; a value that is empty or has blanks in it is quoted."""
+    parts = [event]
+    for name, value in fields.items():
+        shown = str(value)
+        is_plain = shown and not any(map(str.isspace, shown))
+        parts.append(f"{name}={shown if is_plain else json.dumps(shown, ensure_ascii=False)}")
+    return _one_line(" ".join(parts))
 
 
-_BEFORE: Final[list[structlog.typing.Processor]] = [
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _rendered(*, stream_is_terminal: bool) -> list[structlog.typing.Processor]:
-    """Return what makes a line of an event."""
-    common: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _fit]
-    if not stream_is_terminal:
-        return [*common, structlog.processors.JSONRenderer()]
-    return [*common, _on_one_line, structlog.dev.ConsoleRenderer()]
+def _entries(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record's event and fields, ours or another library's."""
+    if hasattr(record, "event") and hasattr(record, "fields"):
+        found = {"event": record.event, **record.fields}
+    else:
+        found = {"event": _safe(record.getMessage())}
+    if record.exc_info and record.exc_info[0] is not None:
+        found["traceback"] = _safe("".join(traceback.format_exception(*record.exc_info)))
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return found | {"level": record.levelname.lower(), "timestamp": moment, "logger": record.name}
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(_entries(record), default=str)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _entries(record)
+        event, level, moment = (fields.pop(name) for name in ("event", "level", "timestamp"))
+        name = fields.pop("logger")
+        if not hasattr(record, "event"):
+            fields["logger"] = name
+        return f"{moment} {level:<7} {_text(event, fields)}"

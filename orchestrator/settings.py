@@ -1,4 +1,4 @@
-"""What the program is told from outside: `config/defaults.toml`, `config/providers.toml`, the environment. Read once.
+"""Settings from outside the program: `config/defaults.toml`, `config/providers.toml`, the environment. Read once.
 
 Rule 1: an unknown key is a ConfigError that names it and its neighbours; nothing is guessed.
 Rule 2: a message never shows a value that could be a secret: keys are named by their environment variable only.
@@ -87,7 +87,7 @@ def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings
             called[name] = variable
     for name in _TEXTS:
         if not isinstance(values[name], str):
-            raise ConfigError(f"{called[name]} must be a text")
+            raise ConfigError(f"{called[name]} must be text")
     if not values["work"]:
         raise ConfigError(f"{called['work']} must be the path of a folder, or the URL of one in an object store")
     if not isinstance(values["broker_insecure"], bool):
@@ -252,7 +252,7 @@ def check_types(value: Any, where: str) -> None:
 
 
 def _called(message: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Decimal: "an amount"}
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Decimal: "an amount"}
     if message in names:
         return names[message]
     return " or ".join(names.get(part, "nothing") for part in getattr(message, "__args__", ())) or str(message)
@@ -263,13 +263,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
+        raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: is no valid TOML: nested too deep") from None
+        raise ConfigError(f"{path}: is not valid TOML: nested too deep") from None
     except ValueError as error:  # no TOML, no UTF-8, or a number that Python will not read
-        raise ConfigError(f"{path}: is no valid TOML: {error}") from None
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
 
 
 def _refuse_missing(values: Mapping[str, Any], needed: Collection[str], where: str) -> None:
@@ -282,5 +282,5 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            message = f"; did you mean {near[0]!r}?" if near else ""
+            message = f"; did you mean {near[0]!r}?" if near else "."
             raise ConfigError(f"{where}: unknown key {name!r}{message} Known: {', '.join(sorted(known))}")

@@ -110,10 +110,10 @@ def test_a_job_may_bring_its_own_provider(tmp_path: Path) -> None:
         ('work = "w"', "work = 5", "work"),
         ('output = "o"', "output = 5", "output"),
         ("raw = true", "raw = 1", "raw must be true or false"),
-        ('prefix = "m_"', "prefix = 5", "prefix must be a text"),
+        ('prefix = "m_"', "prefix = 5", "prefix must be text"),
         ("[request.parameters]\nseed = 7", "parameters = 5", "parameters"),
         ('prompt = "Summarise: {text}"', 'messages = "hello"', "messages"),
-        ("[output]", "[output", "is no valid TOML"),
+        ("[output]", "[output", "is not valid TOML"),
     ],
 )
 def test_what_is_wrong_in_a_job_file_is_named_with_the_file(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -132,7 +132,7 @@ def test_a_table_that_is_no_table_is_named(tmp_path: Path, table: str) -> None:
 
 
 def test_a_job_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"job\.toml: there is no such file"):
+    with pytest.raises(ConfigError, match=r"job\.toml: no such file"):
         read_job(tmp_path / "job.toml")
 
 

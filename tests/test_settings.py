@@ -152,10 +152,10 @@ def test_a_wrong_variable_is_named(folder: Path, name: str, value: str) -> None:
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nothing\.toml: there is no such file"):
+    with pytest.raises(ConfigError, match=r"nothing\.toml: no such file"):
         settings.read_toml(folder / "nothing.toml")
     (folder / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"bytes\.toml: is no valid TOML"):
+    with pytest.raises(ConfigError, match=r"bytes\.toml: is not valid TOML"):
         settings.read_toml(folder / "bytes.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         settings.read_toml(folder)
@@ -210,7 +210,7 @@ def test_an_unknown_provider_without_all_it_needs_is_refused_with_those_there_ar
         ({"tokens_max": "many"}, "tokens_max must be a whole number or nothing, not str"),
         ({"poll_s_min": "1"}, "poll_s_min must be a number"),
         ({"create_s_max": 0}, "create_s_max must be above 0"),
-        ({"base_url": 5}, "base_url must be a text"),
+        ({"base_url": 5}, "base_url must be text"),
         ({"prices": {"m": {"input_usd": "1"}}}, 'prices."m" must have input_usd and output_usd'),
         ({"prices": {"m": {"input_usd": "1", "output_usd": "free"}}}, 'prices."m".output_usd must be an amount'),
         ({"prices": {"m": {"input_usd": "1", "output_usd": "-1"}}}, "not below 0"),

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.api.status import Status
-from orchestrator.cli import text
-from orchestrator.cli.main import _status_text
+from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.progress import Progress, Totals
 
@@ -38,7 +37,7 @@ def totals(**fields: Any) -> Totals:
         ),
         (
             {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
-            "0 of 1,200 rows done, 2 sent and not answered yet, 1 chunk unresolved, 0.000000 USD so far",
+            "0 of 1,200 rows done, 2 creates without an answer yet, 1 chunk unresolved, 0.000000 USD so far",
         ),
         ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
         ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
@@ -52,8 +51,8 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
     ("fields", "line"),
     [
         ({"reason": "the budget is used up"}, "  stopped: the budget is used up"),
-        ({"pause_reason": "401: no"}, "  the provider refuses the account: 401: no"),
-        ({"trouble": "503"}, "  being tried again after: 503"),
+        ({"pause_reason": "401: no"}, "  sending is paused, the provider refuses the account: 401: no"),
+        ({"trouble": "503"}, "  being retried after: 503"),
         (
             {"overdue": 1, "overdue_batch": "batch_7"},
             "  overdue: batch batch_7 should have ended more than a day ago",
@@ -62,7 +61,10 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
             {"overdue": 1_235, "overdue_batch": "batch_7"},
             "  overdue: batch batch_7, and 1,234 more, should have ended more than a day ago",
         ),
-        ({"chunks": {ChunkState.UNRESOLVED: 2}}, "  unresolved: see `orchestrator resolve job-1`"),
+        (
+            {"chunks": {ChunkState.UNRESOLVED: 2}},
+            "  2 chunks unresolved: their creates may or may not have made a batch. Next: orchestrator resolve job-1",
+        ),
     ],
 )
 def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], line: str) -> None:
@@ -70,7 +72,7 @@ def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], l
     of_totals = {name: value for name, value in fields.items() if name not in of_status}
     found = Status(job_id="job-1", state=JobState.RUNNING, totals=totals(**of_totals), **({"reason": ""} | of_status))
 
-    first, *lines = _status_text(found).splitlines()
+    first, *lines = status_text.status(found).splitlines()
 
     assert first.startswith("job-1: running. 0 of 1,200 rows done")
     assert lines == [line]

@@ -91,7 +91,7 @@ def _host(number: int, folder: Path, broker: EmbeddedBroker, network: FaultProxy
     worker, beat = (
         Process(
             name=f"{role}{number}",
-            command=[sys.executable, "-m", "orchestrator.fleet", role],
+            command=[sys.executable, "-m", "orchestrator", role],
             environment=environment,
             log=folder / "logs" / f"{role}{number}.log",
         )

@@ -28,7 +28,7 @@ from orchestrator.domain.model import BatchId, Claim, FileId, Outcome, Step
 from orchestrator.domain.progress import Progress
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import job_context, process_memory
-from orchestrator.engine.workspace import _STEPS
+from orchestrator.engine.steps import STEPS
 
 KEY: Final = "LOAD_API_KEY"
 GROUP_ROWS: Final = 50_000
@@ -142,7 +142,7 @@ def _make_dataset(path: Path, row_count: int) -> None:
 
 def _meter(echo: Echo, cpu_s: dict[Step, float]) -> None:
     """Count the processor time of two kinds of steps, without the provider's."""
-    steps: Any = _STEPS
+    steps: Any = STEPS
     lock = threading.Lock()
     for kind in (Step.COLLECT, Step.FINISH):
         step, names = steps[kind]

@@ -28,7 +28,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobId, JobState, Step
 from orchestrator.domain.policy import Limits, OutputOptions, Policy
-from orchestrator.engine.workspace import _STEPS
+from orchestrator.engine.steps import STEPS
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.ledger.steps import SqlLedger
@@ -94,7 +94,7 @@ class Rig:
     def _perform(self, steps: Any) -> int:
         claims = self.ledger.claim(steps, limit=500, now=self.clock.now(), lease_s=600.0)
         for claim in claims:
-            step, names = _STEPS[claim.step]
+            step, names = STEPS[claim.step]
             try:
                 step(claim, **{name: self.context[name] for name in names})
             except LeaseLost:

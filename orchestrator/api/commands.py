@@ -1,6 +1,7 @@
 """The Python API: plan a job, run it here, submit it to a fleet, open it again.
 
-Rule: nothing is sent before the job and its dataset have been checked (`prepare`).
+Rule 1: nothing is sent before the job and its dataset have been checked (`prepare`).
+Rule 2: what reads a dataset or talks to a provider is imported by the function that needs it: `status` needs neither.
 """
 
 from __future__ import annotations
@@ -14,24 +15,21 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from orchestrator import settings as configuration
 from orchestrator.api.handle import JobHandle, drive
 from orchestrator.api.job import Job, JobFields
-from orchestrator.api.prepare import enter, places, prepare, refuse_function, refuse_unshared
-from orchestrator.api.result import Result
-from orchestrator.audit.audit import audit_job
-from orchestrator.audit.findings import Audit
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.recovery import GUARANTEE
-from orchestrator.engine.job_context import JobContext, keyless, planning_of
 from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
-from orchestrator.planner.estimate import Estimate, estimate
-from orchestrator.restore.restore import Recovered, recover_work
 from orchestrator.settings import ProviderSettings, refuse_unknown
 from orchestrator.storage.location import locate
 
 if TYPE_CHECKING:
     from orchestrator.api.job import Table
+    from orchestrator.api.result import Result
+    from orchestrator.audit.findings import Audit
+    from orchestrator.planner.estimate import Estimate
+    from orchestrator.restore.restore import Recovered
 
 
 @overload
@@ -43,6 +41,10 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
 
     `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
     """
+    from orchestrator.api.prepare import places, prepare
+    from orchestrator.engine.job_context import JobContext, keyless, planning_of
+    from orchestrator.planner.estimate import estimate
+
     described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
@@ -54,6 +56,8 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
 
 def identify(job: Job) -> JobId:
     """Return the id that `job` has, or would have."""
+    from orchestrator.api.prepare import places, prepare
+
     settings, work = places(job)
     return prepare(job, settings, work).spec.job_id
 
@@ -87,6 +91,8 @@ def run(
         JobInterrupted: it was asked to stop.
         JobStopped: the job cannot go on by itself.
     """
+    from orchestrator.api.prepare import enter, places, prepare, refuse_function
+
     described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
@@ -114,6 +120,8 @@ def submit(job: Any, /, **fields: Any) -> JobHandle:
 
     Raises ConfigError, DatasetError: nothing was entered.
     """
+    from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
+
     described = _job_of(job, fields)
     settings, work = places(described)
     refuse_unshared(described, work)
@@ -163,6 +171,8 @@ def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False)
     named, place = (job, work) if isinstance(job, str) else (identify(job), work or job.work)
     handle = open_job(named, work=place)
     with opened_workspace(handle.work) as workspace:
+        from orchestrator.audit.audit import audit_job
+
         return audit_job(workspace, handle.job_id, deep=deep)
 
 
@@ -175,6 +185,8 @@ def recover(*, work: str | Path | None = None) -> list[Recovered]:
     """
     folder = work_folder(work)
     with opened_workspace(folder, must_exist=True) as workspace:
+        from orchestrator.restore.restore import recover_work
+
         return recover_work(workspace)
 
 
@@ -185,6 +197,8 @@ def work_folder(given: str | Path | None) -> str:
 
 def guarantee(provider: ProviderSettings) -> str:
     """Say in a sentence what this provider allows to promise about paying once."""
+    from orchestrator.engine.job_context import keyless
+
     return f"{provider.name}: {GUARANTEE[keyless(provider).traits.recovery]}"
 
 

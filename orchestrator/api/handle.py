@@ -10,10 +10,9 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
-from orchestrator.api.result import Result, revision_path
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
@@ -28,6 +27,9 @@ from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from orchestrator.api.result import Result
 
 WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
@@ -271,6 +273,8 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
 
 
 def _result(workspace: Workspace, job: model.Job) -> Result:
+    from orchestrator.api.result import Result, revision_path
+
     context = workspace.context(job.id)
     path = revision_path(context.output_folder, job)
     return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)

@@ -1,1 +1,1 @@
-"""Holding the ledger against what lies in the work folder: to the row, the create and the dollar. It only reads."""
+"""The audit: compares the ledger with the files of the work folder: rows, creates, money. It only reads."""

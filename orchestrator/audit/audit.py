@@ -1,6 +1,6 @@
-"""An audit from its first look to its last: what is compared with what, and in which order.
+"""The audit of a job: what is compared with what, and in which order.
 
-Rule: it only reads, and may run while others are at work: what is under way is named as that, and is no difference.
+Rule: it only reads, and may run while others work: what is under way is reported as such, and is no difference.
 """
 
 from __future__ import annotations
@@ -8,19 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.audit.chunk_files import Folder, check_files, damage
+from orchestrator.audit.chunk_files import check_files, damage
 from orchestrator.audit.findings import Audit
 from orchestrator.audit.ledger_totals import check_entry, check_row_counts, check_shard
 from orchestrator.audit.orphans import check_orphans
 from orchestrator.audit.output import Published, check_output, check_rows
-from orchestrator.audit.provider_list import Asker
+from orchestrator.audit.provider_list import ProviderCheck
 from orchestrator.audit.reparse import check_deep
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Job, JobId, JobState, ShardState
 from orchestrator.engine.job_context import JobContext, keyless
 from orchestrator.engine.opening import files_at
 from orchestrator.engine.workspace import Workspace
-from orchestrator.job_files import records
 from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.ports import Provider
 from orchestrator.storage.location import parent_and_name
@@ -29,31 +28,28 @@ ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
 
 
 def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
-    """Hold a job's ledger against its files, its output, and the provider's list where there is one."""
+    """Compare a job's ledger with its files, its output, and the provider's list where there is one."""
     job = workspace.ledger.job(job_id)
     context = workspace.context(job_id)
     reading = replace(context, connect=keyless)  # what is parsed needs to know the provider, not its key
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
-    folder = Folder(job_files=context.job_files, has_records=bool(context.job_files.names(records.COMMANDS)))
-    if not folder.has_records:
-        audit.notes.append("the job was opened by an older version, which kept no records: less can be compared")
-    asker = Asker(audit, _asked(audit, context), deep, context.job_files)
+    listed = ProviderCheck(audit, _provider(audit, context), deep, context.job_files)
     check_row_counts(audit, workspace.snapshot.balance(job_id))
     for shard in workspace.snapshot.uneven_shards(job_id):
         check_shard(audit, shard)
     for entry in workspace.snapshot.entries(job_id):
         check_entry(audit, entry)
-        check_files(audit, entry, folder)
-        asker.check(entry)
+        check_files(audit, entry, context.job_files)
+        listed.check(entry)
         if deep:
-            check_deep(audit, entry, folder, reading.collecting)
+            check_deep(audit, entry, context.job_files, reading.collecting)
     snapshot = workspace.snapshot
     check_orphans(audit, context.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
     _check_output(audit, job, workspace, context)
     return audit
 
 
-def _asked(audit: Audit, context: JobContext) -> Provider | None:
+def _provider(audit: Audit, context: JobContext) -> Provider | None:
     try:
         return context.provider
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""A chunk of the ledger against its files: what was sent, the provider's answer to each create, what each batch gave.
+"""Compares a chunk of the ledger with its files: requests, the provider's answer to each create, results.
 
-Rule 1: files are in place before the ledger names them, so that the ledger is read first and its files after it: what
-        is missing then is missing.
+Rule 1: files are in place before the ledger names them; so the ledger is read first, and a file that is not there
+        afterwards is missing.
 Rule 2: of the parts three columns are read, a few thousand rows at a time.
 """
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
-from orchestrator.audit.findings import Audit, Nothing
+from orchestrator.audit.findings import Audit, Waste
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState
 from orchestrator.job_files import create_journal, records
@@ -33,14 +33,6 @@ DAMAGE: Final = (
     *(OrchestratorError, pa.ArrowException, zstandard.ZstdError, OSError, ValueError),
     *(LookupError, TypeError, ArithmeticError, AssertionError),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
-    """A job's files, and whether the program that made them kept records."""
-
-    job_files: JobFiles
-    has_records: bool
 
 
 @dataclass(slots=True)
@@ -59,87 +51,81 @@ def damage(audit: Audit, unit: str, what: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        audit.differ(unit, what, ledger="in place", archive=_words(error))
+        audit.differ(unit, what, ledger="in place", archive=_message(error))
 
 
-def _words(error: BaseException) -> str:
-    # Ours say no more than the name of a file. A library's words may quote what it was reading.
+def _message(error: BaseException) -> str:
+    # Our errors name files only. A library's message may quote what it was reading.
     return str(error) if isinstance(error, OrchestratorError) else f"cannot be read ({type(error).__name__})"
 
 
-def check_files(audit: Audit, entry: Entry, folder: Folder) -> None:
+def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
     """Compare a chunk with its files, and add it to both sides' sums."""
-    chunk, job_files = entry.chunk, folder.job_files
+    chunk = entry.chunk
     if chunk.state not in TERMINAL:
         audit.under_way[f"chunks {chunk.state}"] += 1
     if chunk.requests and chunk.state is not ChunkState.SPLIT and not job_files.exists(chunk.requests):
         audit.differ(chunk.name, "file of requests", ledger=chunk.requests, archive="missing")
     for attempt in entry.attempts:
-        _check_create(audit, chunk, attempt, folder)
+        _check_create(audit, chunk, attempt, job_files)
     audit.ledger.succeeded += chunk.tally.succeeded
     if chunk.state is ChunkState.COLLECTED:
         audit.ledger.failed += chunk.request_count - chunk.tally.succeeded
-        audit.spend(Nothing.REPEATED, chunk.tally.duplicates)
-        audit.spend(Nothing.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
-        _check_results(audit, entry, folder)
+        audit.spend(Waste.REPEATED, chunk.tally.duplicates)
+        audit.spend(Waste.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
+        _check_results(audit, entry, job_files)
 
 
-def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, folder: Folder) -> None:
+def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFiles) -> None:
     """Compare one create with what the provider answered to it."""
     unit, name = f"{chunk.name} create {attempt.number}", create_journal.journal_name(attempt.token)
     if attempt.cost_usd is not None:
         audit.ledger.cost_usd += attempt.cost_usd
     if attempt.state is AttemptState.ABANDONED:
-        audit.spend(Nothing.MAYBE_TWICE, 1, attempt.reserved_usd)
+        audit.spend(Waste.MAYBE_TWICE, 1, attempt.reserved_usd)
     elif attempt.state is not AttemptState.CREATED and attempt.cost_usd:
-        audit.spend(Nothing.THROWN_AWAY, 1, attempt.cost_usd)
+        audit.spend(Waste.THROWN_AWAY, 1, attempt.cost_usd)
     if attempt.batch_id is None:
         return
     audit.ledger.batches += 1
-    if not folder.job_files.exists(name):
-        if folder.has_records:
-            audit.differ(unit, "journal", ledger=attempt.batch_id, archive=f"{name} is missing")
+    if not job_files.exists(name):
+        audit.differ(unit, "journal", ledger=attempt.batch_id, archive=f"{name} is missing")
         return
     with damage(audit, unit, "journal"):
-        created = create_journal.read_journal_file(folder.job_files, name)
+        created = create_journal.read_journal_file(job_files, name)
         audit.archive.batches += 1
-        audit.same(
-            unit,
-            "batch in the journal",
-            ledger=(attempt.token, attempt.batch_id),
-            archive=(created.token, created.batch_id),
-        )
-    if not folder.has_records or attempt.state is not AttemptState.CREATED:
+        found = (created.token, created.batch_id)
+        audit.same(unit, "batch in the journal", ledger=(attempt.token, attempt.batch_id), archive=found)
+    if attempt.state is not AttemptState.CREATED:
         return
     intended = create_journal.intent_name(attempt.token)
-    if not folder.job_files.exists(intended):
+    if not job_files.exists(intended):
         audit.differ(unit, "intent", ledger=attempt.token, archive=f"{intended} is missing")
         return
     with damage(audit, unit, "intent"):
-        intent = create_journal.read_intent(folder.job_files, intended)
+        intent = create_journal.read_intent(job_files, intended)
         told = (intent.chunk, intent.attempt, intent.requests)
         audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=told)
 
 
-def _check_results(audit: Audit, entry: Entry, folder: Folder) -> None:
+def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
     """Compare a collected chunk with its part and the record beside it."""
     chunk = entry.chunk
-    if not folder.job_files.exists(chunk.part):
+    if not job_files.exists(chunk.part):
         audit.differ(chunk.name, "parsed results", ledger=chunk.part, archive="missing")
         return
     sums = None
     with damage(audit, chunk.name, "parsed results"):
-        sums = sums_of(folder.job_files, chunk.part)
+        sums = sums_of(job_files, chunk.part)
     if sums is not None:
         failed = chunk.tally.failed + chunk.tally.waiting + chunk.tally.resent
         audit.same(chunk.name, "rows succeeded", ledger=chunk.tally.succeeded, archive=sums.succeeded)
         audit.same(chunk.name, "rows failed", ledger=failed, archive=sums.failed)
         audit.archive.succeeded += sums.succeeded
         audit.archive.failed += sums.failed
-        audit.spend(Nothing.FAILED if chunk.round == 1 else Nothing.IN_VAIN, _charged(sums), sums.failed_usd)
+        audit.spend(Waste.FAILED if chunk.round == 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
         _check_cost(audit, entry, sums)
-    if folder.has_records:
-        _check_record(audit, entry, folder.job_files)
+    _check_record(audit, entry, job_files)
 
 
 def _charged(sums: PartSums) -> int:
@@ -153,7 +139,7 @@ def _check_cost(audit: Audit, entry: Entry, sums: PartSums) -> None:
     charged_usd = sums.cost_usd
     if chunk.fees_usd is not None and sums.cost_usd == 0:  # nothing was answered that could bear a share
         charged_usd = chunk.fees_usd
-        audit.spend(Nothing.LOST, 1 if charged_usd else 0, charged_usd)
+        audit.spend(Waste.LOST, 1 if charged_usd else 0, charged_usd)
     audit.archive.cost_usd += charged_usd
     if cost_usd is None and charged_usd == 0:
         return

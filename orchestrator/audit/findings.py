@@ -1,7 +1,6 @@
-"""What an audit finds: differences by name, what is under way, what was paid for nothing.
+"""What an audit finds: differences, what is under way, what was paid for nothing.
 
-Rule: an audit of a billion rows must end with a report, not with a full memory: of many differences the first are
-kept, and all are counted.
+Rule: memory is bounded: the first differences are kept, all are counted.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ KEPT_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that is not the same in two places, or not where it should be."""
+    """One value that differs between two places, or one file that is missing or unknown."""
 
     unit: str  # a chunk, a shard, a file
     what: str
@@ -29,7 +28,7 @@ class Difference:
         return {"unit": self.unit, "what": self.what, "ledger": self.ledger, "archive": self.archive}
 
 
-class Nothing(StrEnum):
+class Waste(StrEnum):
     """What money was spent on that no row of the output shows."""
 
     FAILED = "failed"
@@ -38,27 +37,27 @@ class Nothing(StrEnum):
     THROWN_AWAY = "thrown_away"
     TWICE = "answered_twice"
     MAYBE_TWICE = "perhaps_paid_twice"
-    DUPLICATE_BATCHES = "twin_batches"
+    DUPLICATE_BATCHES = "duplicate_batches"
     REPEATED = "repeated_lines"
     UNPLACED = "lines_of_no_row"
 
 
 WORDS: Final = {
-    Nothing.FAILED: "answers that were failures, and were charged for",
-    Nothing.IN_VAIN: "rows sent again that failed again, and were charged for",
-    Nothing.LOST: "batches whose results the provider no longer had",
-    Nothing.THROWN_AWAY: "batches of creates that were given up, whose answers were not used",
-    Nothing.TWICE: "answers to rows that had been answered",
-    Nothing.MAYBE_TWICE: 'creates sent again though they may have worked (on_ambiguous = "resubmit"), at most',
-    Nothing.DUPLICATE_BATCHES: "second batches of one create, cancelled when found; their cost is not known",
-    Nothing.REPEATED: "lines that repeat another; not priced by themselves",
-    Nothing.UNPLACED: "lines that name no row of ours, or cannot be read; not priced by themselves",
+    Waste.FAILED: "failed rows that were charged for",
+    Waste.IN_VAIN: "rows sent again that failed again, and were charged for",
+    Waste.LOST: "batches whose results the provider no longer had",
+    Waste.THROWN_AWAY: "batches of abandoned creates, whose answers were not used",
+    Waste.TWICE: "second answers to rows that had one",
+    Waste.MAYBE_TWICE: 'creates sent again though they may have worked (on_ambiguous = "resubmit"), at most',
+    Waste.DUPLICATE_BATCHES: "second batches of one create, cancelled when found; their cost is not known",
+    Waste.REPEATED: "repeated result lines; not priced separately",
+    Waste.UNPLACED: "result lines that match no row, or cannot be read; not priced separately",
 }
 
 
 @dataclass(slots=True)
 class Spent:
-    """What was spent on one kind of nothing."""
+    """What was spent on one kind of waste."""
 
     count: int = 0
     usd: Decimal = Decimal(0)
@@ -66,7 +65,7 @@ class Spent:
 
 @dataclass(slots=True, kw_only=True)
 class Side:
-    """The job as one of the two tells it."""
+    """The totals of a job by one of the two sources."""
 
     succeeded: int = 0
     failed: int = 0  # requests that ended without an answer; a row sent three times may be here three times
@@ -95,7 +94,7 @@ class Audit:
     differences: list[Difference] = field(default_factory=list)  # the first of them
     difference_count: int = 0
     under_way: Counter[str] = field(default_factory=Counter)  # chunks by state, and the like
-    nothing: dict[Nothing, Spent] = field(default_factory=dict)
+    waste: dict[Waste, Spent] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -106,7 +105,7 @@ class Audit:
     @property
     def wasted_usd(self) -> Decimal:
         """What was paid for nothing, and what may have been."""
-        return sum((spent.usd for spent in self.nothing.values()), Decimal(0))
+        return sum((spent.usd for spent in self.waste.values()), Decimal(0))
 
     def differ(self, unit: str, what: str, *, ledger: object, archive: object) -> None:
         """Note a difference."""
@@ -119,10 +118,10 @@ class Audit:
         if ledger != archive:
             self.differ(unit, what, ledger=ledger, archive=archive)
 
-    def spend(self, kind: Nothing, count: int, usd: Decimal = Decimal(0)) -> None:
+    def spend(self, kind: Waste, count: int, usd: Decimal = Decimal(0)) -> None:
         """Add to what was paid for nothing."""
         if count or usd:
-            spent = self.nothing.setdefault(kind, Spent())
+            spent = self.waste.setdefault(kind, Spent())
             spent.count += count
             spent.usd += usd
 
@@ -139,7 +138,7 @@ class Audit:
             "archive": self.archive.as_dict(),
             "under_way": dict(self.under_way),
             "paid_for_nothing": {
-                kind.value: {"count": spent.count, "usd": str(spent.usd)} for kind, spent in self.nothing.items()
+                kind.value: {"count": spent.count, "usd": str(spent.usd)} for kind, spent in self.waste.items()
             },
             "paid_for_nothing_usd": str(self.wasted_usd),
             "notes": self.notes,

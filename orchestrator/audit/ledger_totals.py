@@ -1,10 +1,10 @@
-"""The ledger against itself: what one of its tables says must follow from the others."""
+"""Compares the tables of the ledger with each other."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.audit.findings import Audit, Nothing
+from orchestrator.audit.findings import Audit, Waste
 from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptState, ChunkState
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ def check_row_counts(audit: Audit, sums: RowCounts) -> None:
     """Compare the job's sums, all of one moment."""
     on_the_way = sums.waiting + sums.live
     ended = sums.succeeded + sums.failed + sums.refused
-    audit.same("job", "rows = succeeded + dead + under way", ledger=sums.rows, archive=ended + on_the_way)
+    audit.same("job", "rows = succeeded + failed + under way", ledger=sums.rows, archive=ended + on_the_way)
     audit.same("job", "rows settled, by shards and by chunks", ledger=sums.settled, archive=ended)
     audit.same("job", "rows sent again, by their chunks and by retry chunks", ledger=sums.resent, archive=sums.retried)
-    audit.spend(Nothing.DUPLICATE_BATCHES, sums.duplicate_batches)
+    audit.spend(Waste.DUPLICATE_BATCHES, sums.duplicate_batches)
     if sums.planning:
         audit.under_way["shards being planned"] += sums.planning
     if sums.waiting:
@@ -29,7 +29,7 @@ def check_row_counts(audit: Audit, sums: RowCounts) -> None:
 
 
 def check_shard(audit: Audit, shard: UnevenShard) -> None:
-    """Say what of a shard does not add up."""
+    """Report what does not add up in a shard."""
     unit = f"shard {shard.shard_no}"
     covered = shard.refused + shard.covered
     audit.same(unit, "rows = refused + rows of its chunks", ledger=shard.rows, archive=covered)
@@ -43,7 +43,7 @@ def check_entry(audit: Audit, entry: Entry) -> None:
     tally = chunk.tally
     covered = sum(entry.rows_by_shard.values())
     audit.same(chunk.name, "requests, and its rows by shard", ledger=chunk.request_count, archive=covered)
-    audit.same(chunk.name, "dead rows, and those by shard", ledger=tally.failed, archive=entry.failed)
+    audit.same(chunk.name, "failed rows, and those by shard", ledger=tally.failed, archive=entry.failed)
     numbers = [attempt.number for attempt in sent]
     audit.same(chunk.name, "creates by number", ledger=list(range(1, chunk.attempt + 1)), archive=numbers)
     if chunk.state in TERMINAL and chunk.state is not ChunkState.SPLIT:
@@ -56,7 +56,7 @@ def check_entry(audit: Audit, entry: Entry) -> None:
 
 
 def _check_last(audit: Audit, entry: Entry) -> None:
-    """The chunk's state and its last create must tell one story."""
+    """Compare the chunk's state with its last create."""
     chunk = entry.chunk
     last = entry.attempts[-1] if entry.attempts else None
     for earlier in entry.attempts[:-1]:

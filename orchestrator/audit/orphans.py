@@ -1,7 +1,7 @@
-"""Files of the work folder that the ledger has no place for: above all creates that it does not know.
+"""Files of the work folder that the ledger does not know, above all creates.
 
-Such a create is a batch that was paid for and forgotten: the ledger is older than the folder. What plans left that
-were broken off is harmless, and not looked for.
+Such a create is a paid batch that is missing in the ledger: the ledger is older than the folder. Files of interrupted
+plans are harmless, and not looked for.
 
 Rule: the folder is listed first and the ledger read after it, so that what is new in the folder is in the ledger, too.
 Memory holds names: some hundred bytes for each create, nothing for rows.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = ("raw", "parts")
 _RESULT: Final = re.compile(r"(?:raw|parts)/(.+)\.a(\d+)\.")
-FORGOTTEN: Final = "unknown: see `orchestrator recover`"
+UNKNOWN: Final = "unknown: see `orchestrator recover`"
 
 
 def check_orphans(
@@ -32,7 +32,7 @@ def check_orphans(
     tokens: Callable[[], Set[AttemptToken]],
     files: Callable[[], Set[tuple[str, int]]],
 ) -> None:
-    """Name what lies in the folder and is not in the ledger.
+    """Report what is in the folder and not in the ledger.
 
     Args:
         tokens: reads the tokens of all creates from the ledger.
@@ -46,14 +46,14 @@ def check_orphans(
         if create_journal.token_of(name) not in known:
             with damage(audit, name, "create in the journal"):
                 batch_id = create_journal.read_journal_file(job_files, name).batch_id
-                audit.differ(name, "create in the journal", ledger=FORGOTTEN, archive=f"batch {batch_id}")
+                audit.differ(name, "create in the journal", ledger=UNKNOWN, archive=f"batch {batch_id}")
     for name in intents:
         token = create_journal.token_of(name)
         if token not in known and token not in answered:
             with damage(audit, name, "create begun"):
                 intent = create_journal.read_intent(job_files, name)
                 told = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
-                audit.differ(name, "create begun", ledger=FORGOTTEN, archive=told)
+                audit.differ(name, "create begun", ledger=UNKNOWN, archive=told)
     sent = files()
     for folder, names in results.items():
         for name in names:

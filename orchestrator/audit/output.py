@@ -1,6 +1,6 @@
-"""An ended job's output: its manifest against the ledger and against the files, its rows against the parts.
+"""Compares the output of an ended job with the ledger, its files with the manifest, its rows with the parts.
 
-Rule: the dataset is not needed: the output's own source columns stand for it.
+Rule: the dataset is not read; the source columns of the output take its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.audit.chunk_files import damage
-from orchestrator.audit.findings import Audit, Nothing
+from orchestrator.audit.findings import Audit, Waste
 from orchestrator.collector.finish import gaps_of, part_file, revision_folder, slice_count
 from orchestrator.collector.join import Join, result_fields
 from orchestrator.collector.seal import MANIFEST, SUCCESS
@@ -99,7 +99,7 @@ def _check_record(audit: Audit, name: str, part: dict[str, Any], job_files: JobF
 
 
 def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:
-    """Make a shard's output anew from its parts, and compare it row by row with what was published."""
+    """Join a shard's output again from its parts, and compare it row by row with what was published."""
     contributions = ledger.contributions(job.id, shard.shard_no)
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
@@ -162,5 +162,5 @@ def _count_twice(audit: Audit, cursors: Sequence[PartCursor], row_start: int, ro
         again = succeeded.filter(pa.array(answered[rows]))
         if again.num_rows:
             usd = sum((amount for amount in again["cost_usd"].to_pylist() if amount is not None), Decimal(0))
-            audit.spend(Nothing.TWICE, again.num_rows, usd)
+            audit.spend(Waste.TWICE, again.num_rows, usd)
         answered[rows] = True

@@ -1,6 +1,6 @@
 """The provider's own list, where it has one: batches of creates that, by the ledger, made none, and second ones.
 
-Rule: it is asked, never told: nothing is adopted or cancelled here.
+Rule: it only asks; nothing is adopted or cancelled here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptStat
 
 
 @dataclass(slots=True)
-class Asker:
-    """Asks the provider about creates; after one failure it asks no more, and says so."""
+class ProviderCheck:
+    """Asks the provider about creates; after one failure it stops asking, and the audit notes it."""
 
     audit: Audit
     provider: Provider | None
@@ -46,10 +46,8 @@ class Asker:
             if wanted and self.provider is not None:
                 self._check(entry.chunk, attempt, self.provider)
 
-    def _has_another_key(self) -> None:
-        words = (
-            "some creates were sent with another key than the one that is in now: the provider was not asked of them"
-        )
+    def _note_other_key(self) -> None:
+        words = "some creates were sent with another key than the present one: the provider was not asked about them"
         if words not in self.audit.notes:
             self.audit.notes.append(words)
 
@@ -66,7 +64,7 @@ class Asker:
             self.provider = None
             return
         if found is None:
-            self._has_another_key()
+            self._note_other_key()
             return
         unknown = [one.batch_id for one in found if one.batch_id != attempt.batch_id]
         if not unknown:

@@ -1,4 +1,4 @@
-"""A chunk's files against each other: raw results are digested and parsed anew, and the part is compared with them.
+"""Compares the files of a chunk with each other: raw results are digested and parsed again, and compared with the part.
 
 Rule: memory is that of one chunk, as when its results were collected.
 """
@@ -22,7 +22,6 @@ from orchestrator.job_files.result_parts import READ_ROWS
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
-    from orchestrator.audit.chunk_files import Folder
     from orchestrator.collector.collect import Collecting
     from orchestrator.domain.model import Chunk
     from orchestrator.domain.snapshot import Entry
@@ -41,9 +40,9 @@ ROWS_SHOWN_MAX: Final = 3  # of one part; further ones are counted together
 _NO_LINE: Final = Answer(succeeded=False, error_code="no line")
 
 
-def check_deep(audit: Audit, entry: Entry, folder: Folder, collecting: Collecting) -> None:
-    """Digest and parse everything of one chunk anew."""
-    chunk, job_files = entry.chunk, folder.job_files
+def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Collecting) -> None:
+    """Digest and parse everything of one chunk again."""
+    chunk = entry.chunk
     if not chunk.requests or chunk.state is ChunkState.SPLIT or not job_files.exists(chunk.requests):
         return
     keys: list[RowKey] = []
@@ -51,7 +50,7 @@ def check_deep(audit: Audit, entry: Entry, folder: Folder, collecting: Collectin
         keys = _check_requests(audit, entry, job_files, collecting)
     if chunk.state is not ChunkState.COLLECTED or not keys:
         return
-    raw = _raw_names(audit, chunk, folder)
+    raw = _raw_names(audit, chunk, job_files)
     with damage(audit, chunk.name, "raw results"):
         reconciliation = Reconciliation(keys, collecting.job_digest)
         for name in raw:
@@ -83,9 +82,9 @@ def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting:
     return keys
 
 
-def _raw_names(audit: Audit, chunk: Chunk, folder: Folder) -> list[str]:
+def _raw_names(audit: Audit, chunk: Chunk, job_files: JobFiles) -> list[str]:
     """Return the raw files of the chunk's results, once their digests are compared."""
-    job_files, name = folder.job_files, records.collected_name(chunk.part)
+    name = records.collected_name(chunk.part)
     told = None
     if job_files.exists(name):
         with damage(audit, chunk.name, "record of what the batch gave"):
@@ -105,7 +104,7 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
     tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
     for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
         ours, theirs = getattr(chunk.tally, count), getattr(tally, count)
-        audit.same(chunk.name, f"{count}, parsed anew", ledger=ours, archive=theirs)
+        audit.same(chunk.name, f"{count}, parsed again", ledger=ours, archive=theirs)
     if not job_files.exists(chunk.part):
         return
     wrong = 0
@@ -118,14 +117,14 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
                 shown = "no row" if row is None else f"another answer for row {row['row']} of shard {row['shard']}"
                 audit.differ(
                     f"{chunk.name} row {key[1]} of shard {key[0]}",
-                    "answer, parsed anew",
+                    "answer, parsed again",
                     ledger=chunk.part,
                     archive=shown,
                 )
     if next(kept, None) is not None:
         audit.differ(chunk.name, "rows of the part", ledger=chunk.request_count, archive="more")
     if wrong > ROWS_SHOWN_MAX:
-        audit.differ(chunk.name, "further answers, parsed anew", ledger=chunk.part, archive=wrong - ROWS_SHOWN_MAX)
+        audit.differ(chunk.name, "more answers, parsed again", ledger=chunk.part, archive=wrong - ROWS_SHOWN_MAX)
 
 
 def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:

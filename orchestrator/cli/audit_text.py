@@ -15,7 +15,7 @@ def audit_text(audit: Audit) -> str:
 
 def _lines(audit: Audit) -> Iterator[str]:
     ledger, archive = audit.ledger, audit.archive
-    depth = "everything parsed anew" if audit.deep else "quick; --deep digests and parses everything anew"
+    depth = "every file digested and parsed" if audit.deep else "quick; --deep digests and parses every file"
     yield f"Audit of {audit.job_id}, {audit.state} ({depth})"
     yield f"  {'':<12}{'ledger':>20}{'work folder':>20}"
     for name in ("succeeded", "failed", "batches"):
@@ -24,11 +24,11 @@ def _lines(audit: Audit) -> Iterator[str]:
     if audit.under_way:
         yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
     yield f"  paid for nothing: {usd(audit.wasted_usd)}"
-    for kind, spent in audit.nothing.items():
+    for kind, spent in audit.waste.items():
         yield f"    {usd(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"
     yield from (f"  note: {note}" for note in audit.notes)
     yield f"  differences: {audit.difference_count:,}"
     for one in audit.differences:
-        yield f"    {one.unit}: {one.what}: the ledger says {one.ledger}; found: {one.archive}"
+        yield f"    {one.unit}: {one.what}: ledger: {one.ledger}; found: {one.archive}"
     if audit.difference_count > len(audit.differences):
         yield f"    … and {audit.difference_count - len(audit.differences):,} more"

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from typing import TYPE_CHECKING, Final
 
-import rich.console
-import rich.progress
-import typer
+import click
 
-from orchestrator.cli import text
-from orchestrator.domain.progress import Progress
-from orchestrator.log import printable
+from orchestrator.log import printable, say
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from orchestrator.domain.progress import Progress
 
 INTERRUPTED: Final = 130  # the exit code
 PLAIN_EVERY: Final = 10  # a plain line for every so many looks: about five seconds
 
 
-def say(text: str) -> None:
-    """Print a line for people. What it quotes may be a stranger's: a terminal shows it, and does nothing else."""
-    typer.echo(printable(text), err=True)
-
-
 def show(text: str) -> None:
-    """Print what was asked for, on standard output, with the same care."""
-    typer.echo(printable(text))
+    """Print what was asked for on standard output. What it quotes may be a stranger's: a terminal only shows it."""
+    click.echo(printable(text))
 
 
 class Watch:
@@ -36,17 +33,8 @@ class Watch:
         self._looks = 0
         self._last = ""
         self._trouble = ""
-        console = rich.console.Console(stderr=True)
-        self._bar: rich.progress.Progress | None = None
-        if console.is_terminal and not plain:
-            self._bar = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(),
-                rich.progress.MofNCompleteColumn(),
-                rich.progress.TimeRemainingColumn(),
-                rich.progress.TextColumn("{task.fields[money]}"),
-                console=console,
-            )
+        self._bar = _bar() if sys.stderr.isatty() and not plain else None
+        if self._bar is not None:
             self._task = self._bar.add_task(job_id, total=None, money="")
 
     def __enter__(self) -> Watch:
@@ -62,6 +50,8 @@ class Watch:
 
     def look(self, now: Progress) -> None:
         """Show how the job stands; called about twice a second."""
+        from orchestrator.cli import text
+
         self._look_for_trouble(now)
         if self._bar is not None:
             total = None if now.planning else now.rows
@@ -80,8 +70,22 @@ class Watch:
         if self._quiet or not now.trouble or now.trouble == self._trouble:
             return
         self._trouble = now.trouble
-        line = f"{self._job_id}: trying again after: {now.trouble}"
+        line = f"{self._job_id}: retrying after: {now.trouble}"
         if self._bar is None:
             say(line)
         else:
             self._bar.console.print(printable(line), markup=False, highlight=False)
+
+
+def _bar() -> rich.progress.Progress:
+    import rich.console
+    import rich.progress
+
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.fields[money]}"),
+        console=rich.console.Console(stderr=True),
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from orchestrator.restore.restore import Recovered
+if TYPE_CHECKING:
+    from orchestrator.restore.restore import Recovered
 
 
 def recovery_text(found: Sequence[Recovered], work: str) -> str:
@@ -14,13 +16,13 @@ def recovery_text(found: Sequence[Recovered], work: str) -> str:
 
 def _lines(one: Recovered, work: str) -> Iterator[str]:
     if not one.state:
-        yield f"{one.job_id}: left as it is: {one.reason}"
+        yield f"{one.job_id}: not changed: {one.reason}"
         return
     counted = ", ".join(f"{count:,} {state}" for state, count in sorted(one.chunks.items()))
     yield f"{one.job_id}: recovered, {one.state}. Chunks: {counted or 'none'}"
     if one.reason:
-        yield f"  {one.reason}; they are looked up where the provider has a list, and held for you where it has none"
+        yield f"  {one.reason}; they are looked up in the provider's list, or wait for `orchestrator resolve`"
     for batch in one.unexplained:
-        yield f"  batch {batch} was made, and nobody knows from what: look it up at the provider"
+        yield f"  batch {batch} exists, but no create is known that made it: look it up at the provider"
     yield f"  orchestrator audit {one.job_id} --work {work}"
     yield f"  orchestrator run {one.job_id} --work {work}"

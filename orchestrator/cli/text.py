@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.progress import Progress, Totals
-from orchestrator.planner.estimate import Estimate
+
+if TYPE_CHECKING:
+    from orchestrator.planner.estimate import Estimate
 
 
 def usd(amount: Decimal) -> str:
@@ -49,27 +52,29 @@ def progress(now: Progress) -> str:
     ]
     if now.batches_in_flight:
         answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
-        parts.append(f"{_counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
+        parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
     if now.overdue_batches:
         parts.append(f"{now.overdue_batches:,} of them overdue")
     if now.creates_unanswered:
-        parts.append(f"{now.creates_unanswered} sent and not answered yet")
+        creates = counted(now.creates_unanswered, "create", "creates")
+        parts.append(f"{creates} without an answer yet")
     if now.waiting_for_retry:
         parts.append(f"{now.waiting_for_retry:,} to be retried")
     if now.unresolved_chunks:
-        parts.append(f"{_counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
+        parts.append(f"{counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
     parts.append(f"{usd(now.cost_usd)} so far")
     return ", ".join(parts)
 
 
-def _counted(count: int, one: str, more: str) -> str:
+def counted(count: int, one: str, more: str) -> str:
+    """Return a number with its noun."""
     return f"{count:,} {one if count == 1 else more}"
 
 
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
-    batches = about + _counted(plan.chunks, "batch", "batches")
+    batches = about + counted(plan.chunks, "batch", "batches")
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price for this model in config/providers.toml"
     if plan.cost_usd_max is not None:

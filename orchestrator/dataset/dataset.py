@@ -20,7 +20,7 @@ from orchestrator.dataset import csv, jsonl, parquet_arrow
 from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed
 from orchestrator.dataset.schema import by_likeness, conform, plain_schema, schema_text, unify
 from orchestrator.domain.dataset import Segment, ShardSpec
-from orchestrator.domain.errors import DatasetError
+from orchestrator.domain.errors import ConfigError, DatasetError
 
 READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
 
@@ -41,7 +41,6 @@ class Dataset:
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
     ) -> Iterator[pa.RecordBatch]:
         """Yield the shard's rows from `row_start` on, with the asked columns in the asked order; all where None."""
-        assert row_start >= 0
         return self._rows(shard, self._selected(columns), row_start)
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
@@ -89,8 +88,8 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
     Shards are runs of whole row groups or record batches (or of whole CSV and JSON lines files, which have none),
     closed when the next would pass `shard_rows` rows or `shard_bytes` bytes (unpacked where metadata knows).
     """
-    assert shard_rows >= 1
-    assert shard_bytes >= 1
+    if shard_rows < 1 or shard_bytes < 1:
+        raise ConfigError(f"shard_rows ({shard_rows}) and shard_bytes ({shard_bytes}) must be at least 1")
     format_name, files = find_files(str(location))
     facts = _inspect(format_name, files)
     keys = [key for key, _ in files[0].partitions]
@@ -153,7 +152,7 @@ def _shards(
 
 
 def _extended(segment: Segment, group_rows: int) -> Segment:
-    assert segment.groups is not None
-    assert segment.row_count is not None
+    if segment.groups is None or segment.row_count is None:
+        raise ValueError(f"{segment.file} has no row groups to extend")
     first, end = segment.groups
     return Segment(file=segment.file, groups=(first, end + 1), row_count=segment.row_count + group_rows)

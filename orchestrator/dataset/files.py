@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
-from orchestrator.domain.errors import DatasetError
-from orchestrator.storage.arrow_fs import filesystem_of
+from orchestrator.domain.errors import DatasetError, StorageError
+from orchestrator.storage.arrow_fs import ObjectStoreError, filesystem_of
 from orchestrator.storage.location import is_url, locate, parent_and_name
 from orchestrator.storage.object_url import advice, bucket_place
 
@@ -108,12 +108,11 @@ def translated(complaint: str, *, message: str = "") -> Iterator[None]:
     """Turn what pyarrow and the system raise into a DatasetError that says `complaint`, its code and `message`."""
     try:
         yield
+    except (ObjectStoreError, StorageError) as exc:
+        raise DatasetError(f"{complaint} ({exc}){message}") from None
     except (pa.ArrowException, OSError, EOFError) as exc:
-        words = str(exc)
-        code = re.search(r"AWS Error (\w+)", words)
-        # The library's own words stay in the cause: some of them quote rows. A URL in them may bear a signature.
-        provider_message = f"{complaint} ({code[1]}){message}" if code else f"{complaint}{message}"
-        raise DatasetError(provider_message) from (None if "://" in words else exc)
+        # The library's own words stay in the cause: some of them quote rows.
+        raise DatasetError(f"{complaint}{message}") from exc
 
 
 def refuse_changed(file: SourceFile) -> None:

@@ -134,7 +134,8 @@ def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None
     if not isinstance(found, dict):
         return f"a JSON {_json_type(found)}, not an object"
     before = schema_with([])
-    assert before is not None
+    if before is None:
+        return "an object whose fields do not fit the lines before it"
     for name, value in found.items():
         if schema_with([Line(number=line.number, text=orjson.dumps({name: value}))]) is not None:
             continue

@@ -229,6 +229,11 @@ class Unit:
     shard_no: int | None = None
     chunk_id: ChunkId | None = None
 
+    def __str__(self) -> str:
+        if self.chunk_id is not None:
+            return self.chunk_id
+        return self.job_id if self.shard_no is None else f"{self.job_id} shard {self.shard_no}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -237,3 +242,8 @@ class Claim:
     unit: Unit
     step: Step
     token: int
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a log says of it."""
+        return {"job": self.unit.job_id, "step": self.step.value, "unit": str(self.unit)}

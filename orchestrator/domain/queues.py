@@ -1,4 +1,4 @@
-"""Four queues of steps, so that a long download never delays a poll of a batch.
+"""Which steps may delay each other: four queues, so that a long download never delays a poll.
 
 A fleet has a broker queue for each; the local runner has threads for the light ones and for the heavy ones.
 """

@@ -33,6 +33,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
     """Record how a person resolved the chunk's last create: it made `batch_id`, or nothing (None)."""
+
     token, job_files = required(chunk.token, "token"), workspace.context(chunk.job_id).job_files
     if batch_id is not None:
         create_journal.replace_journal(job_files, token, batch_id)

@@ -16,11 +16,12 @@ from typing import Final, Protocol, Self
 
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError
 from orchestrator.domain.model import Claim
-from orchestrator.log import LEDGER_LOST, logger
+from orchestrator.log import LEDGER_LOST, EventLog
 from orchestrator.ports import Clock, Ledger
 
 BEATS_PER_LEASE: Final = 4
 LEAVE_S: Final = 1.0  # how long to wait for a beat under way: it may itself wait for a ledger that is away
+_log: Final = EventLog(__name__)
 
 
 class Stopping(Protocol):
@@ -115,4 +116,4 @@ class Heartbeat:
             try:
                 self.beat()
             except LedgerError as error:
-                logger().warning(LEDGER_LOST, error=str(error))
+                _log.warning(LEDGER_LOST, error=str(error))

@@ -34,7 +34,7 @@ from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.interrupts import say_stopping
 from orchestrator.engine.workspace import Workspace
-from orchestrator.log import STEP_FAILED, STEP_YIELDED, logger
+from orchestrator.log import STEP_FAILED, STEP_YIELDED, EventLog
 from orchestrator.storage import permissions
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
@@ -51,6 +51,7 @@ LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhil
 REPORT_S: Final = 0.5
 IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
+_log: Final = EventLog(__name__)
 
 
 @contextmanager
@@ -208,7 +209,7 @@ class LocalRunner:
             except KeyboardInterrupt as interrupt:
                 self._take(interrupt)
             except Exception as error:  # noqa: BLE001 - what is still under way must be waited for all the same
-                logger().debug(STEP_FAILED, error=type(error).__name__)
+                _log.debug(STEP_FAILED, error=type(error).__name__)
 
     def _hand_out(self) -> None:
         self._hand_out_of(self.job_id, frozenset(Step))
@@ -253,9 +254,9 @@ class LocalRunner:
         if error is None:
             return None
         if isinstance(error, LeaseLost | Interrupted):
-            logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
+            _log.debug(STEP_YIELDED, **claim.fields)
             return None
-        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=type(error).__name__)
+        _log.error(STEP_FAILED, **claim.fields, error=type(error).__name__)
         if claim.unit.job_id == self.job_id:
             return error
         self.workspace.fleet.step_failed(claim, public_message(error), now=self.workspace.clock.now())

@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
 from orchestrator.domain.errors import ConfigError
-from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.workspace import Workspace
 from orchestrator.ledger.db.database import open_ledger
 from orchestrator.ports import JobFiles
 from orchestrator.storage import permissions
 from orchestrator.storage.location import is_url, join, parent_and_name
 from orchestrator.storage.open import check_place, open_job_files
+
+if TYPE_CHECKING:
+    from orchestrator.engine.job_context import JobContext
 
 LEDGER: Final = "ledger.db"
 LOCK: Final = "runner.lock"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from typing import Final
-
-import pyarrow as pa
 
 # <malloc.h> of glibc
 M_TRIM_THRESHOLD: Final = -1
@@ -26,7 +25,8 @@ def give_back() -> None:
     # through all of them, and through every imported module, again and again (a third of the time of a collect).
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own pool keeps what it once needed
+    # pyarrow's own pool keeps what it once needed. It reads this when it is imported, which may be later, or never.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not every C library has it
         mallopt(M_ARENA_MAX, 2)

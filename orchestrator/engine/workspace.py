@@ -1,47 +1,43 @@
-"""An open work folder: its ledger, the contexts of its jobs, and every step bound to what it takes."""
+"""An open work folder: its ledger, and the context of each of its jobs.
+
+Rule: what only a step needs (pyarrow, a provider's client) is imported when the first step runs: who asks how a job
+stands should not wait for it.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.cancel import cancel
-from orchestrator.batches.poll import poll
-from orchestrator.batches.recover import recover
-from orchestrator.batches.submit import submit
-from orchestrator.collector.collect import collect
-from orchestrator.collector.finish import finish
-from orchestrator.collector.seal import seal
-from orchestrator.dataset.dataset import Dataset
 from orchestrator.domain.errors import Interrupted, LeaseLost
-from orchestrator.domain.model import Claim, Job, JobId, Step
-from orchestrator.domain.policy import Policy
+from orchestrator.domain.model import Claim, Job, JobId
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
-from orchestrator.engine import spec as specs
-from orchestrator.engine.job_context import JobContext, RowFunction, connect, limits_of, planning_of
-from orchestrator.engine.spec import Spec
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
 from orchestrator.ledger.workers import SqlWorkers
-from orchestrator.planner.plan import Planning, plan
-from orchestrator.planner.retry import Gathering, retry
-from orchestrator.planner.review import review
-from orchestrator.planner.split import split
+from orchestrator.log import STEP_ENDED, EventLog
 from orchestrator.ports import Checkpoint, Provider, never_interrupted
-from orchestrator.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from orchestrator.dataset.dataset import Dataset
+    from orchestrator.engine.job_context import JobContext, RowFunction
+    from orchestrator.engine.spec import Spec
+    from orchestrator.settings import ProviderSettings
 
 CONTEXTS_MAX: Final = 64  # jobs whose contexts are kept; a fleet's worker may meet many in its life
+_log: Final = EventLog(__name__)
 
 
 @dataclass
@@ -83,9 +79,13 @@ class Workspace:
 
     def context(self, job_id: JobId) -> JobContext:
         """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
-        return self._context_of(self.ledger.job(job_id))
+        return self.context_of(self.ledger.job(job_id))
 
-    def _context_of(self, job: Job) -> JobContext:
+    def context_of(self, job: Job) -> JobContext:
+        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
+        from orchestrator.engine import spec as specs
+        from orchestrator.engine.job_context import JobContext
+
         with self._lock:
             known = self._contexts.pop(job.id, None)
             if known is None or known.text != job.spec:  # opened again, perhaps at another place or price
@@ -99,6 +99,8 @@ class Workspace:
 
     def equip(self, spec: Spec, *, render: RowFunction | None = None, source: Dataset | None = None) -> JobContext:
         """Make the context of a job from what its user has just given."""
+        from orchestrator.engine.job_context import JobContext
+
         context = JobContext(
             spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
         )
@@ -108,6 +110,8 @@ class Workspace:
 
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
+        from orchestrator.engine.job_context import connect
+
         own = (settings.name, settings.dialect, settings.base_url, settings.api_key_env)
         key = (*own, settings.create_s_max, settings.list_lag_s)
         with self._lock:
@@ -140,15 +144,17 @@ class Workspace:
 
         One that lost a race, or was told to stop, gives its unit back: it is due again at once.
         """
-        step, names = _STEPS[claim.step]
+        from orchestrator.engine.steps import run_step
+
         job = self.ledger.job(claim.unit.job_id)
-        given = StepContext(workspace=self, context=self._context_of(job), policy=job.policy, checkpoint=checkpoint)
+        began_s = time.monotonic()
         try:
-            step(claim, **{name: getattr(given, name) for name in names})
+            run_step(self, claim, job, checkpoint)
         except (LeaseLost, Interrupted):
             with suppress(LeaseLost):  # it was the claim itself that was lost
                 self.give_back(claim)
             raise
+        _log.debug(STEP_ENDED, **claim.fields, seconds=round(time.monotonic() - began_s, 3))
 
     def give_back(self, claim: Claim) -> None:
         """Let go of a claim and leave its unit as it is. Raises LeaseLost, LedgerError."""
@@ -159,47 +165,6 @@ class Workspace:
         self.database.close()
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """Everything that any step of one job takes, under the job's present policy."""
-
-    workspace: Workspace
-    context: JobContext
-    policy: Policy
-    checkpoint: Checkpoint
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what does not depend on the policy: the workspace's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "clock") else self.context
-        return getattr(owner, name)
-
-    @property
-    def planning(self) -> Planning:
-        """What a plan is made from."""
-        return planning_of(self.context, self.policy, self.checkpoint)
-
-    @property
-    def gathering(self) -> Gathering:
-        """What retry chunks are made with."""
-        return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
-
-
 def version() -> str:
     """Return the program's version."""
     return metadata.version("batch-orchestrator")
-
-
-# Each step, and the names of what it takes; `StepContext` has them all.
-_STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
-    Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
-    Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),
-    Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
-    Step.POLL: (poll, ("ledger", "provider", "clock")),
-    Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
-    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
-    Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
-    Step.REVIEW: (review, ("ledger", "clock")),
-    Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
-    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock", "checkpoint")),
-    Step.SEAL: (seal, ("ledger", "job_files", "finishing", "clock")),
-}

@@ -1,9 +1,9 @@
-"""The Celery application: how the fleet's messages travel. They are hints; the ledger alone knows what is due.
+"""The Celery application: how the fleet's task messages travel. The ledger alone knows what is due.
 
 Rule 1: no result backend, no delayed message, no canvas, nothing but JSON: a message says which step of which unit
-        may be tried, and losing, doubling or forging one changes nothing that the ledger does not allow.
-Rule 2: every wait for the broker has an end. Without `socket_timeout` a connection that has silently died makes a
-        worker deaf for good; these settings were measured together.
+        may be run. A message that is lost, doubled or forged changes nothing that the ledger does not allow.
+Rule 2: every wait for the broker has a timeout. Without `socket_timeout`, a worker never notices that its connection
+        has died; these settings were measured together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orchestrator.settings import Settings
 TICK: Final = "orchestrator.tick"
 ADVANCE: Final = "orchestrator.advance"
 KEY_PREFIX: Final = "orchestrator:"
-TICKS_KEPT: Final = 3  # a tick that nobody took in the time of three is dropped
+TICKS_KEPT: Final = 3  # a tick expires after this many intervals
 
 
 def configuration_of(settings: Settings) -> dict[str, Any]:
@@ -65,7 +65,7 @@ _BROKER: Final[dict[str, Any]] = {
 _TASKS: Final[dict[str, Any]] = {
     "include": ["orchestrator.fleet.tasks"],
     "task_acks_late": True,
-    "task_reject_on_worker_lost": False,  # the lease runs out and the step is handed out again; no poison loop
+    "task_reject_on_worker_lost": False,  # the lease runs out, and the ledger hands the step out again
     "task_ignore_result": True,
     "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_max": 0.5},
     "task_serializer": "json",
@@ -79,8 +79,8 @@ _TASKS: Final[dict[str, Any]] = {
 _WORKER: Final[dict[str, Any]] = {
     "worker_pool": "threads",
     # 0, not 1: unacknowledged messages are not counted beside the free threads. A broker that dies while every thread
-    # is busy leaves messages that can never be acknowledged; counted, they keep the process from listening, so it
-    # never hears that the connection is dead: deaf for good (celery 5.7.0, kombu 5.7.0; `make chaos` finds it).
+    # is busy leaves messages that can never be acknowledged; counted, they keep the process from reading, so it
+    # never notices that the connection is dead (celery 5.7.0, kombu 5.7.0; `make chaos` finds it).
     "worker_prefetch_multiplier": 0,
     "worker_disable_prefetch": True,
     "worker_cancel_long_running_tasks_on_connection_loss": False,

@@ -1,4 +1,4 @@
-"""The broker as the fleet sees it: an address that may be refused, queues with a length, and a mark of whose it is."""
+"""The broker as the fleet uses it: an address that is checked, queues with a length, and a mark of its owner."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from orchestrator.domain.model import Claim
 from orchestrator.domain.queues import QUEUE_OF, Queue
 from orchestrator.fleet.app import ADVANCE, KEY_PREFIX
 
-UNREACHABLE: Final = (OperationalError, RedisError, OSError)  # what a broker that is away raises
+UNREACHABLE: Final = (OperationalError, RedisError, OSError)  # what an unreachable broker raises
 OWNER_KEY: Final = f"{KEY_PREFIX}ledger"
-OWNER_S: Final = 120  # how long the mark of a fleet that is gone stays
+OWNER_S: Final = 120  # how long the mark of a fleet that has ended stays
 EXPIRES_S: Final = 15  # of a message; what it hands out is handed out again after that
 TIMEOUT_S: Final = 5
 
 
 def refuse_open(url: str, *, insecure_allowed: bool) -> None:
-    """Raise ConfigError for an address that is none of a broker, or one that anybody on the way could read or use."""
+    """Raise ConfigError for an address that is not a broker's, or one whose messages others could read or send."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "redis+socket"):
         raise ConfigError(
             "ORCHESTRATOR_BROKER_URL must be redis://, rediss:// (TLS) or redis+socket:///path: "
-            f"{parts.scheme or 'nothing'!r} is no Redis address"
+            f"{parts.scheme or 'nothing'!r} is not one of these"
         )
     if parts.scheme == "redis+socket" or insecure_allowed or _is_here(parts.hostname):
         return
@@ -41,8 +41,8 @@ def refuse_open(url: str, *, insecure_allowed: bool) -> None:
     if missing:
         raise ConfigError(
             f"the broker {place_of(url)} is on another machine and lacks {' and '.join(missing)}: whoever is on the "
-            "network could read and send its messages. Mend ORCHESTRATOR_BROKER_URL, or, on a network that is yours "
-            "alone, set ORCHESTRATOR_BROKER_INSECURE=true"
+            "network could read and send its messages. Change ORCHESTRATOR_BROKER_URL, or, on a network that is "
+            "yours alone, set ORCHESTRATOR_BROKER_INSECURE=true"
         )
 
 
@@ -64,7 +64,7 @@ def place_of(url: str) -> str:
 
 
 class Broker:
-    """A direct line to the broker, beside Celery's own."""
+    """A connection to the broker, beside Celery's own."""
 
     def __init__(self, url: str) -> None:
         self._place = place_of(url)
@@ -76,7 +76,7 @@ class Broker:
         )
 
     def mark(self, ledger_id: str, host: str) -> str:
-        """Mark the broker as that of the fleet of a ledger, unless it is another's; return whose it is: `id host`.
+        """Mark the broker as used by the fleet of a ledger, unless it has another mark; return the mark: `id host`.
 
         Raises ConfigError where the broker refuses us; RedisError or OSError where it does not answer, or answers with
         an error that will pass (out of memory, read-only).
@@ -96,7 +96,7 @@ class Broker:
 
 
 class Queues:
-    """The fleet's queues, one for each lane."""
+    """The fleet's queues at the broker."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -111,7 +111,7 @@ class Queues:
                 return dict(zip(Queue, map(int, pipe.execute()), strict=True))
 
     def send(self, claims: Iterable[Claim]) -> None:
-        """Send what was claimed to its lanes."""
+        """Send a message for each claim to its queue."""
         with self._app.producer_or_acquire() as producer:
             for claim in claims:
                 unit = claim.unit

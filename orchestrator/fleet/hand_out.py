@@ -1,7 +1,7 @@
-"""Handing out: claim what is due in the ledger, commit, then send. Whoever does it, however often, nothing is doubled.
+"""Claim what is due in the ledger, commit, then send messages. Any process may do so at any time; nothing is doubled.
 
-Rule 1: a queue is kept short: what waits in one is claimed, and nobody else may look at it meanwhile.
-Rule 2: a claim that was not sent, or whose message was lost, is free again after EXPIRES_S.
+Rule 1: a queue is kept short: what waits in it is claimed, so no other process can work on it meanwhile.
+Rule 2: a claim whose message was not sent or was lost is free again after EXPIRES_S.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Outlet(Protocol):
     """Where messages go: `orchestrator.fleet.broker.Queues`."""
 
     def lengths(self) -> Mapping[Queue, int]:
-        """Return how many messages wait in each lane."""
+        """Return how many messages wait in each queue."""
         ...
 
     def send(self, claims: Iterable[Claim]) -> None:
-        """Send what was claimed to its lanes."""
+        """Send a message for each claim to its queue."""
         ...
 
 
@@ -37,7 +37,7 @@ def hand_out(ledger: Ledger, clock: Clock, broker: Outlet, served: Collection[Qu
     """Fill up every queue that is half empty with due steps; return how many were sent.
 
     Args:
-        served: those that somebody serves. What is due in another stays where an autoscaler sees it: in the ledger.
+        served: queues that a running worker serves. Other work stays in the ledger, where an autoscaler sees it.
     """
     now, sent = clock.now(), 0
     due = ledger.due(now=now) & steps_of(*served)

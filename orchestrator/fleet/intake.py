@@ -1,7 +1,8 @@
-"""How a message becomes a task: one that cannot be taken apart is dropped, and the process that met it lives on.
+"""How a message becomes a task: a message that cannot be decoded is dropped, and the worker goes on.
 
 Celery 5.7.0 answers a body that is JSON, but not its own three parts, by ending the worker; the message is then
-delivered again, to the next one. And it brings tasks of its own, which anybody at the broker could name.
+delivered again, to the next one. Celery also registers tasks of its own, which anybody at the broker
+could call.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ BROKEN: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticE
 
 
 def close_to_strangers(app: Celery) -> None:
-    """Leave no task that a message may name but ours."""
+    """Unregister every task but ours, so that no message can call another."""
     app.finalize()
     for name in [name for name in app.tasks if name.startswith("celery.")]:
         app.tasks.unregister(name)
 
 
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return Celery's own handler of a task's messages, with an answer to those that break it."""
+    """Return Celery's handler of a task's messages, made safe against messages that break it."""
     handle = default(task, app, consumer, **options)
 
     def guarded(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **further: Any) -> Any:
@@ -32,6 +33,6 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
             return handle(message, body, ack, reject, callbacks, **further)
         except BROKEN as error:
             broken = type(error).__name__
-        raise InvalidTaskError(f"the message cannot be taken apart ({broken})")
+        raise InvalidTaskError(f"the message cannot be decoded ({broken})")
 
     return guarded

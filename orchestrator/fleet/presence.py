@@ -1,8 +1,8 @@
-"""A process's signs of life: a file that a probe can look at, a row in the ledger, a mark on the broker.
+"""Signs of life of a process: a file for a health probe, a row in the ledger, a mark on the broker.
 
-Rule 1: the file is touched only while the process's own loop turns, or waits for a broker that is away: a process
-        whose loop hangs is to be restarted, one that waits is not.
-Rule 2: none of this may stop a process: what cannot be told now is told at the next beat of the pulse.
+Rule 1: the file is touched only while the process's main loop runs, or waits for an unreachable broker: a process
+        whose loop hangs should be restarted, one that waits should not.
+Rule 2: none of this may stop a process: what fails now is tried again at the next interval.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ from typing import Final
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Broker
-from orchestrator.log import BROKER_LOST, FLEET_MIXED, LEDGER_LOST, logger
+from orchestrator.log import BROKER_LOST, BROKER_SHARED, LEDGER_LOST, EventLog
 
 PULSE_S: Final = 5.0
-LOOP_S_MAX: Final = 60.0  # a loop that has not turned for so long hangs
+LOOP_S_MAX: Final = 60.0  # a loop that has not run for so long hangs
+_log: Final = EventLog(__name__)
 
 
 @dataclass(slots=True)
 class Loop:
-    """Whether the process's own loop turns."""
+    """Whether the process's main loop runs."""
 
     turned_at: float = field(default_factory=time.monotonic)
     waits_for_broker: Callable[[], bool] = lambda: False
 
     def turn(self) -> None:
-        """Note that it has turned."""
+        """Note that it has run once more."""
         self.turned_at = time.monotonic()
 
     def is_well(self) -> bool:
-        """Say whether it turns, or has a reason not to."""
+        """Say whether it runs, or waits for the broker."""
         return time.monotonic() - self.turned_at < LOOP_S_MAX or self.waits_for_broker()
 
 
 @dataclass(slots=True)
 class Pulse:
-    """Tells others, every few seconds, that this process is at work."""
+    """Shows others, every few seconds, that this process is alive."""
 
     workspace: Workspace
     broker: Broker
     ledger_id: str
     host: str
-    register: Callable[[], str]  # enters this process in the ledger, and returns its id there
+    register: Callable[[], str]  # adds this process to the ledger, and returns its id there
     loop: Loop
     heartbeat: str
     _id: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Enter the process in the ledger, and go on telling. Raises LedgerError."""
+        """Add the process to the ledger, and start the thread that keeps it there. Raises LedgerError."""
         try:
             self._touch()
         except OSError as error:
@@ -64,29 +65,29 @@ class Pulse:
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     def stop(self) -> None:
-        """Take the process off the list."""
+        """Remove the process from the ledger."""
         self._over.set()
         try:
             self.workspace.fleet.leave(self._id)
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
+            _log.warning(LEDGER_LOST, error=str(error))
 
     def _run(self) -> None:
         while not self._over.wait(PULSE_S):
-            with suppress(OSError):  # a disk that is full; the probe will tell
+            with suppress(OSError):  # the disk is full: the probe will notice
                 self._touch()
             try:
                 if not self.workspace.fleet.seen(self._id, now=self.workspace.clock.now()):
                     self._id = self.register()
             except LedgerError as error:
-                logger().warning(LEDGER_LOST, error=str(error))
+                _log.warning(LEDGER_LOST, error=str(error))
             try:
                 owner, _, place = self.broker.mark(self.ledger_id, self.host).partition(" ")
             except (ConfigError, *UNREACHABLE) as error:
-                logger().warning(BROKER_LOST, error=type(error).__name__)
+                _log.warning(BROKER_LOST, error=type(error).__name__)
             else:
                 if owner != self.ledger_id:
-                    logger().error(FLEET_MIXED, other=place)
+                    _log.error(BROKER_SHARED, other_host=place)
 
     def _touch(self) -> None:
         if self.heartbeat and self.loop.is_well():

@@ -18,7 +18,7 @@ from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Queues
 from orchestrator.fleet.hand_out import hand_out
-from orchestrator.log import BROKER_LOST, LEDGER_LOST, STEP_FAILED, logger
+from orchestrator.log import BROKER_LOST, LEDGER_LOST, STEP_FAILED, EventLog
 from orchestrator.settings import Settings
 
 JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
@@ -26,6 +26,7 @@ SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
 SERVED_S: Final = 2.0  # how long to believe who is at work
 STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
+_log: Final = EventLog(__name__)
 
 
 def claim_of(message: Sequence[object]) -> Claim:
@@ -82,10 +83,10 @@ class FleetProcess:
     def _never_ended(self, claim: Claim, times: int) -> None:
         """Stop the job of a step that has killed every worker that took it: the next one must not be killed, too."""
         words = (
-            f"{claim.step.value} of {_name(claim.unit)} was begun {times} times and never came to an end: "
+            f"{claim.step.value} of {claim.unit} was started {times} times and never ended: "
             "each time its worker was killed (out of memory?) or lost the ledger"
         )
-        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
+        _log.error(STEP_FAILED, **claim.fields, error=words)
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
@@ -94,9 +95,9 @@ class FleetProcess:
             self._give_back()
             hand_out(self.workspace.ledger, self.workspace.clock, self.queues, self._queues_served())
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
+            _log.warning(LEDGER_LOST, error=str(error))
         except UNREACHABLE as error:
-            logger().warning(BROKER_LOST, error=type(error).__name__)
+            _log.warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
         """Give back the claims of steps that ended while the ledger was away, so that nobody waits for their leases."""
@@ -126,13 +127,7 @@ class FleetProcess:
             if failures_max is not None and count >= failures_max:
                 fleet.stop(claim.unit.job_id, f"{claim.step.value} failed {count} times: {words}", now=now)
         except LedgerError as error:
-            logger().warning(LEDGER_LOST, error=str(error))
-
-
-def _name(unit: Unit) -> str:
-    if unit.chunk_id is not None:
-        return unit.chunk_id
-    return unit.job_id if unit.shard_no is None else f"{unit.job_id} shard {unit.shard_no}"
+            _log.warning(LEDGER_LOST, error=str(error))
 
 
 _PRESENT: list[FleetProcess] = []

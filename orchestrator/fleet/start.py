@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
+import sys
 import threading
 import time
 import warnings
@@ -11,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
-import typer
 from celery import bootsteps
-from celery.signals import worker_shutting_down
+from celery.signals import beat_init, celeryd_after_setup, worker_shutting_down
 
 from orchestrator import settings as configuration
-from orchestrator.domain.errors import LedgerAway
+from orchestrator.domain.errors import LedgerAway, OrchestratorError
 from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.heartbeat import Heartbeat
@@ -29,7 +30,7 @@ from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, ref
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become, this_process
-from orchestrator.log import STOP_FORCED, WORKER_STARTED, logger, printable
+from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
 from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
@@ -39,9 +40,12 @@ WORKER_PARTS: Final = (
     "celery.apps.worker",
     "celery.concurrency.thread",
     "kombu.transport.redis",
+    "orchestrator.engine.steps",
     "orchestrator.fleet.tasks",
 )
+REFUSED: Final = 2  # the exit code of a process whose setup is wrong
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
+_log: Final = EventLog(__name__)
 
 
 @contextmanager
@@ -60,9 +64,9 @@ def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings
             except LedgerAway as error:
                 if time.monotonic() > until:
                     raise
-                say(f"{error}\ntrying again")
+                say(f"{error}; trying again")
             else:
-                logger().info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
+                _log.info(WORKER_STARTED, kind=kind.value, queues=sorted(queues))
                 yield settings
                 return
         time.sleep(LEDGER_AGAIN_S)
@@ -130,7 +134,7 @@ class LoopTurns(bootsteps.StartStopStep):
 
 
 def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Work on these lanes until told to stop, and return the exit code."""
+    """Serve these queues until told to stop, and return the exit code."""
     is_heavy = not HEAVY.isdisjoint(queues)
     # Celery warns root because a pickled message can run any program; here only JSON is taken.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
@@ -152,12 +156,38 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
         return int(worker.exitcode or 0)
 
 
+def serve_celery_commands() -> None:
+    """Let `celery worker` and `celery beat` join the fleet, as `orchestrator worker` and `orchestrator beat` do."""
+    close_to_strangers(app)
+    app.steps["worker"].add(LoopTurns)
+    celeryd_after_setup.connect(_celery_worker_joins, weak=False)
+    beat_init.connect(lambda **_: _join_for_life(Kind.BEAT, (), beat.LOOP), weak=False)
+
+
+def _celery_worker_joins(instance: Any, **_options: object) -> None:
+    queues = [Queue(name) for name in instance.app.amqp.queues.consume_from]
+    settings = _join_for_life(Kind.WORKER, queues, LoopTurns.loop)
+    worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
+
+
+def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
+    """Join the fleet until this process exits. A refusal ends the process: Celery would only log an exception."""
+    stack = ExitStack()
+    try:
+        settings = stack.enter_context(joined(kind, queues, loop))
+    except OrchestratorError as error:
+        say(f"error: {error}")
+        sys.exit(REFUSED)
+    atexit.register(stack.close)
+    return settings
+
+
 def _stop(limit_s: float) -> None:
     """Tell the steps under way to stop, and end the process where one takes longer: what they did is recorded."""
     this_process().stopping.set()
 
     def end() -> None:
-        logger().error(STOP_FORCED, after_s=limit_s)
+        _log.error(STOP_FORCED, after_s=limit_s)
         os._exit(STUCK)
 
     timer = threading.Timer(limit_s, end)
@@ -176,8 +206,3 @@ def run_beat() -> int:
     with joined(Kind.BEAT, (), beat.LOOP):
         app.Beat(loglevel="WARNING", quiet=True).run()
     return 0
-
-
-def say(text: str) -> None:
-    """Print a line for people."""
-    typer.echo(printable(text), err=True)

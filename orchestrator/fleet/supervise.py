@@ -1,8 +1,8 @@
 """Several processes as one: started together, told to stop together, and none left behind.
 
-Rule 1: Ctrl-C and SIGTERM are passed on once, and everybody may finish the step under way; a second one ends all.
+Rule 1: Ctrl-C and SIGTERM are passed on once, and every process may finish its running steps; a second one ends all.
 Rule 2: a process that ends by itself is started again: it was killed, or Celery has given up on a broker that answers
-        with errors (out of memory, read-only). One that was refused at its start ends all: nothing will mend itself.
+        with errors (out of memory, read-only). One that was refused at its start ends all: a restart would not help.
 Rule 3: they are forks of this one, which has imported what they need: a process more costs no second start. So nothing
         here may open a connection or a file for them, or start a thread.
 """
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from orchestrator.log import WORKER_ENDED, logger
+from orchestrator.log import WORKER_ENDED, EventLog
 
 LOOK_S: Final = 0.2
 FAILED: Final = 1
@@ -28,6 +28,7 @@ REFUSED: Final = 2  # the exit code of a process whose setup is wrong
 AGAIN_S: Final = 1.0  # before a process that ended by itself is started again
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _PR_SET_NAME: Final = 15
+_log: Final = EventLog(__name__)
 Act = Callable[[], int]  # what a process does; returns its exit code
 
 
@@ -73,7 +74,7 @@ class Supervisor:
         return code
 
     def _look(self) -> bool:
-        """See to processes that have ended; False where that ends all."""
+        """Restart processes that have ended; return False if one was refused, which ends all."""
         for child in self._children:
             code = child.look()
             if code is None:
@@ -81,11 +82,11 @@ class Supervisor:
             if code == REFUSED:
                 return False
             if not child.again_at:
-                logger().error(WORKER_ENDED, member=child.name, exit_code=code)
+                _log.error(WORKER_ENDED, process=child.name, exit_code=code)
                 child.again_at = time.monotonic() + AGAIN_S
             elif time.monotonic() > child.again_at:
                 child.pid, child.code, child.again_at = _fork(child.name, child.act), None, 0.0
-                if self.stopping.is_set():  # meanwhile, and it was not told
+                if self.stopping.is_set():  # meanwhile, and the new process was not told
                     os.kill(child.pid, signal.SIGTERM)
         return True
 
@@ -115,7 +116,7 @@ def _fork(name: str, act: Act) -> int:
 
 
 def _live(name: str, act: Act, parent: int) -> NoReturn:
-    """Be the process. It ends here: what stands further up the stack is the parent's to undo."""
+    """Run the process to its end, and exit: what is further up the stack belongs to the parent."""
     code = FAILED
     try:
         os.setsid()  # Ctrl-C reaches it through the parent, once

@@ -8,10 +8,11 @@ from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError, Stor
 from orchestrator.domain.model import Claim
 from orchestrator.fleet.app import ADVANCE, TICK, app
 from orchestrator.fleet.process import FleetProcess, claim_of, this_process
-from orchestrator.log import LEDGER_LOST, MESSAGE_REFUSED, STEP_FAILED, STEP_YIELDED, logger
+from orchestrator.log import LEDGER_LOST, MESSAGE_REFUSED, STEP_FAILED, STEP_YIELDED, EventLog
 
 INTAKE: Final = "orchestrator.fleet.intake:strategy"
 FAILURES_MAX: Final = 5  # of one step of one unit within an hour, before its job is stopped
+_log: Final = EventLog(__name__)
 
 
 @app.task(name=TICK, Strategy=INTAKE)
@@ -26,7 +27,7 @@ def advance(*message: object) -> None:
     try:
         claim = claim_of(message)
     except ValueError as error:
-        logger().warning(MESSAGE_REFUSED, reason=str(error))
+        _log.warning(MESSAGE_REFUSED, reason=str(error))
         return
     _perform(this_process(), claim)
     this_process().hand_out()
@@ -37,10 +38,10 @@ def _perform(process: FleetProcess, claim: Claim) -> None:
     try:
         process.perform(claim)
     except (LeaseLost, Interrupted):
-        logger().debug(STEP_YIELDED, step=claim.step, unit=str(claim.unit))
+        _log.debug(STEP_YIELDED, **claim.fields)
     except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
-        logger().warning(LEDGER_LOST, step=claim.step, unit=str(claim.unit), error=str(error))
+        _log.warning(LEDGER_LOST, **claim.fields, error=str(error))
     except Exception as error:  # noqa: BLE001 - one bad step must not end a worker that serves many jobs
         words = public_message(error)
-        logger().error(STEP_FAILED, step=claim.step, unit=str(claim.unit), error=words)
+        _log.error(STEP_FAILED, **claim.fields, error=words)
         process.note_failure(claim, words, failures_max=None if isinstance(error, StorageError) else FAILURES_MAX)

@@ -15,14 +15,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
-import pyarrow as pa
-import pyarrow.types as pat
 
-from orchestrator.dataset.schema import by_likeness
 from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAMES_MAX: Final = 10
@@ -158,6 +158,8 @@ def _text_pieces(text: str, place: str) -> Iterator[str | Field]:
 
 
 def _check_column(name: str, place: str, schema: pa.Schema) -> None:
+    from orchestrator.dataset.schema import by_likeness
+
     if name not in schema.names:
         near = ", ".join(by_likeness(name, schema.names)[:_NAMES_MAX]) or "none"
         raise ConfigError(
@@ -170,6 +172,9 @@ def _check_column(name: str, place: str, schema: pa.Schema) -> None:
 
 
 def _has_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa  # a job file is read, and refused, without it
+    import pyarrow.types as pat
+
     if isinstance(kind, pa.UuidType):
         return True
     if isinstance(kind, pa.BaseExtensionType):

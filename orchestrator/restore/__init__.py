@@ -1,1 +1,1 @@
-"""A lost ledger made again from what lies in the work folder. Sends nothing; what cannot be known a person is asked."""
+"""Rebuilds a lost ledger from the files of the work folder. Sends nothing; unknown creates are left to a person."""

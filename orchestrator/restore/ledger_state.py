@@ -1,7 +1,7 @@
-"""A job's chunks and shards as the ledger had them, from their plans and from what became of their creates.
+"""The chunks and shards of a job, rebuilt from their plans and the records of their creates.
 
-Rule 1: what was collected is collected, what has a batch is asked about again, what may have been sent is in doubt,
-        what was not sent is planned. From there on the ordinary steps go on.
+Rule 1: a chunk with collected results is collected; one with a batch is submitted; one that may have been sent is
+        ambiguous; any other is planned. The ordinary steps go on from there.
 Rule 2: chunks come first, one after another; the counts of the shards follow from them.
 """
 
@@ -43,8 +43,8 @@ LOST: Final = "the ledger was lost while this create was under way"
 class Rules:
     """What of the job as a whole decides about its chunks."""
 
-    let_die: bool  # it was cancelled and is over: what waited is dead, what was unsent is cancelled
-    revive_rounds: int  # dead rows of these rounds wait again: a retry was asked for, and its output is not there yet
+    is_cancelled: bool  # and sealed: rows that waited have failed, unsent chunks are cancelled
+    revive_rounds: int  # failed rows of these rounds wait again: a retry was asked for and is not sealed
     now: datetime
 
 
@@ -129,7 +129,7 @@ class Units:
         if given_up is not None:
             return self._given_up(planned, number, intents, given_up)
         if number == 0:
-            if self.rules.let_die:
+            if self.rules.is_cancelled:
                 return self._failed(planned, ChunkState.CANCELLED, "cancelled", "the job was cancelled")
             return _plain(chunk, planned)
         return self._sent(planned, number, intents)
@@ -165,7 +165,7 @@ class Units:
         if regather:
             waiting, failed = waiting + failed, 0
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
-        elif self.rules.let_die and waiting:
+        elif self.rules.is_cancelled and waiting:
             rest = Counter(covered) - settled
             waiting, failed = 0, failed + waiting
             settled, failed_by_shard = settled + rest, failed_by_shard + rest
@@ -192,7 +192,7 @@ class Units:
         return replace(self._failed(planned, ChunkState.FAILED, given_up.error_code, given_up.error), attempts=attempts)
 
     def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
-        """A chunk that no batch was made of; its rows are dead, or were gathered into a retry chunk."""
+        """A chunk that no batch was made of; its rows have failed, or were gathered into a retry chunk."""
         count = planned.request_count
         moved = self._resent[planned.name]
         revived = not moved and planned.round <= self.rules.revive_rounds

@@ -1,7 +1,7 @@
 """Recovery of a work folder: each job whose ledger is gone, or older than its files, written back from them.
 
-Rule 1: nothing is sent, and nothing is asked; what is in doubt afterwards the ordinary steps find out, or hold.
-Rule 2: it is alone at the ledger, and a job is written back whole or not at all.
+Rule 1: the provider is not called; ambiguous creates are left to the ordinary steps.
+Rule 2: it has the ledger to itself, and a job is written back whole or not at all.
 Rule 3: a job that the ledger has, with every create that its files know, is left as it is.
 """
 
@@ -46,7 +46,7 @@ class Recovered:
     state: str = ""  # "" where it was left as it is
     chunks: Counter[str] = field(default_factory=Counter)
     reason: str = ""
-    unexplained: tuple[str, ...] = ()  # batches of which nobody knows what they were made from
+    unexplained: tuple[str, ...] = ()  # batches whose chunk is unknown
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -62,14 +62,14 @@ class Recovered:
 
 def recover_work(workspace: Workspace) -> list[Recovered]:
     """Write back every job of the work folder that the ledger has lost. Raises LedgerBusy, ConfigError."""
-    _refuse_company(workspace)
+    _refuse_others(workspace)
     if workspace.lock is None:
         return _recover_all(workspace)
     with alone(workspace):
         return _recover_all(workspace)
 
 
-def _refuse_company(workspace: Workspace) -> None:
+def _refuse_others(workspace: Workspace) -> None:
     alive = workspace.fleet.alive(now=workspace.clock.now())
     if alive:
         who = ", ".join(f"{member.kind} {member.pid} on {member.host}" for member in alive[:5])
@@ -104,11 +104,10 @@ def _folders(work: str) -> list[str]:
 def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered:
     job_files = files_at(join(workspace.work, job_id))
     commands = job_files.names(records.COMMANDS)
-    if is_known and not _forgotten(workspace, job_id, job_files):
-        return Recovered(job_id=job_id, reason="the ledger has this job, and knows all of its creates")
+    if is_known and not _lacks_creates(workspace, job_id, job_files):
+        return Recovered(job_id=job_id, reason="the ledger has this job and all of its creates")
     if not commands:
-        words = "it was made by an older version, which kept no records to recover from"
-        return Recovered(job_id=job_id, reason=words)
+        return Recovered(job_id=job_id, reason=f"its folder has no record of the job in {records.COMMANDS}/")
     command = records.read_command(job_files, commands[-1])
     spec = specs.from_json(command.spec)
     if spec.job_id != job_id:
@@ -116,7 +115,7 @@ def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovere
     return _rebuild(workspace, job_id, command, job_files, replace=is_known)
 
 
-def _forgotten(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
+def _lacks_creates(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
     """Say whether the folder knows a create that the ledger does not: then the ledger is older than the folder."""
     names = [*job_files.names(create_journal.JOURNAL), *job_files.names(create_journal.INTENTS)]
     return not {create_journal.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
@@ -141,7 +140,7 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
     )
     retried = command.revision > 1 and not is_sealed
     rules = Rules(
-        let_die=is_sealed and command.is_cancelled,
+        is_cancelled=is_sealed and command.is_cancelled,
         revive_rounds=command.rounds_max - policy.attempts_max if retried else 0,
         now=now,
     )

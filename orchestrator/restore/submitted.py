@@ -27,7 +27,7 @@ class Sent:
     batches: Mapping[AttemptToken, BatchId]  # what was answered
     collected: Mapping[str, Collected]  # a chunk's name: what its last batch gave
     request_files: frozenset[str] = field(default_factory=frozenset)
-    unexplained: tuple[str, ...] = ()  # batches of which nobody knows what they were made from
+    unexplained: tuple[str, ...] = ()  # batches whose chunk is unknown
 
     def is_sent(self, requests: str) -> bool:
         """Say whether this very file of requests may have been sent."""

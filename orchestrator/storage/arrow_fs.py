@@ -1,27 +1,35 @@
-"""The file systems through which pyarrow reads tables: this machine's, and those of object stores.
+"""The file systems through which pyarrow reads tables: this machine's, and object stores by the job files' client.
 
-Rule 1: the environment says the same to pyarrow as to the clients of the work folder: endpoint, region, keys.
-Rule 2: nothing is asked of the network to find that out; what is not said takes a default.
+Rule 1: one client for everything in an object store: the same environment, credentials, retries and timeouts.
+Rule 2: an object store is only read here; what is written goes through `object_store`, which never replaces a file.
+Rule 3: an error has the store's status and code, never its words, which may hold signed URLs.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from orchestrator.domain.errors import ConfigError
 from orchestrator.storage.location import is_url
-from orchestrator.storage.object_url import advice, bucket_place, s3_service, service_variables
+from orchestrator.storage.object_url import bucket_place, service_variables
+from orchestrator.storage.open import package_needed
 
-CONNECT_S_MAX: Final = 5.0
-ATTEMPTS_MAX: Final = 6
-GCS_RETRY_MAX: Final = timedelta(seconds=60)  # left out, it is 15 minutes
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+LIST_PAGE: Final = 1_000
 _HERE: Final = pafs.LocalFileSystem()
+
+
+class ObjectStoreError(OSError):
+    """A store refused, or did not answer; the message is the reason and nothing else."""
 
 
 def filesystem_of(location: str) -> tuple[Any, str]:
@@ -30,53 +38,114 @@ def filesystem_of(location: str) -> tuple[Any, str]:
         return _HERE, location
     place = bucket_place(location)
     path = f"{place.bucket}/{place.key}" if place.key else place.bucket
-    return _of_service(place.scheme, service_variables(os.environ)), path
+    return _of_bucket(place.scheme, place.bucket, service_variables(os.environ)), path
 
 
-@lru_cache(maxsize=16)
-def _of_service(scheme: str, variables: tuple[tuple[str, str], ...]) -> Any:
-    environment = dict(variables)
+@lru_cache(maxsize=64)
+def _of_bucket(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...]) -> Any:
+    with package_needed():
+        from orchestrator.storage.clients import client
+    return pafs.PyFileSystem(_Bucket(client(scheme, bucket, variables), bucket))
+
+
+class _Bucket(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types
+    """One bucket, to be read. A path is `bucket/key`; a folder is what keys have in common up to a slash."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    def get_type_name(self) -> str:
+        return "obstore"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def get_file_info(self, paths: Iterable[str]) -> list[Any]:
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: Any) -> list[Any]:
+        folder = self._key(selector.base_dir)
+        found = list(self._below(folder) if selector.recursive else self._directly_in(folder))
+        if not found and not selector.allow_not_found and self._info(selector.base_dir).type != pafs.FileType.Directory:
+            raise FileNotFoundError(selector.base_dir)
+        return found
+
+    def open_input_file(self, path: str) -> Any:
+        return pa.PythonFile(self._reader(path), mode="r")
+
+    def open_input_stream(self, path: str) -> Any:
+        return pa.PythonFile(self._reader(path), mode="r")
+
+    def _reader(self, path: str) -> io.BufferedReader:
+        from orchestrator.storage.object_store import open_reader
+
+        with _reason_only():
+            return open_reader(self._store, self._key(path), path)
+
+    def _info(self, path: str) -> Any:
+        import obstore
+
+        key = self._key(path)
+        if key:
+            with _reason_only():
+                try:
+                    found = obstore.head(self._store, key)
+                except FileNotFoundError:
+                    pass  # a folder, perhaps
+                else:
+                    return self._file(found)
+        try:
+            with _reason_only():
+                is_folder = any(map(len, obstore.list(self._store, key or None, chunk_size=1))) or not key
+        except ObjectStoreError as error:
+            if "NoSuchBucket" not in str(error):
+                raise
+            is_folder = False
+        return pafs.FileInfo(path, pafs.FileType.Directory if is_folder else pafs.FileType.NotFound)
+
+    def _directly_in(self, folder: str) -> Iterator[Any]:
+        import obstore
+
+        with _reason_only():
+            found = obstore.list_with_delimiter(self._store, folder or None)
+        for prefix in found["common_prefixes"]:
+            yield pafs.FileInfo(f"{self._bucket}/{prefix}", pafs.FileType.Directory)
+        folders = set(found["common_prefixes"])
+        yield from (self._file(entry) for entry in found["objects"] if entry["path"] not in folders)
+
+    def _below(self, folder: str) -> Iterator[Any]:
+        """Yield the files below a folder. An empty object with no ending in its name marks a folder, and is none."""
+        import obstore
+
+        with _reason_only():
+            for page in obstore.list(self._store, folder or None, chunk_size=LIST_PAGE):
+                yield from (
+                    self._file(entry) for entry in page if entry["size"] or "." in entry["path"].rpartition("/")[2]
+                )
+
+    def _file(self, entry: Any) -> Any:
+        path = f"{self._bucket}/{entry['path']}"
+        return pafs.FileInfo(path, pafs.FileType.File, mtime=entry["last_modified"], size=entry["size"])
+
+    def _key(self, path: str) -> str:
+        return path.partition("/")[2].strip("/")
+
+    def _refuse(self, *_arguments: Any, **_options: Any) -> NoReturn:
+        raise NotImplementedError("an object store is only read through pyarrow")
+
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
+    move = copy_file = open_output_stream = open_append_stream = _refuse
+
+
+@contextmanager
+def _reason_only() -> Iterator[None]:
+    """Turn what the client raises into an ObjectStoreError with the reason alone; a missing file stays one."""
+    from orchestrator.storage.object_store import CLIENT_ERRORS, reason_of
+
     try:
-        match scheme:
-            case "s3":
-                return _s3(environment)
-            case "gs":
-                return pafs.GcsFileSystem(retry_time_limit=GCS_RETRY_MAX)
-            case _:
-                return _azure(environment)
-    except (AttributeError, ImportError):
-        raise ConfigError(f"this build of pyarrow cannot read {scheme}:// URLs: install one from PyPI") from None
-    except (pa.ArrowException, OSError, ValueError):
-        # from None: the library's words may hold what it was given.
-        raise ConfigError(f"{scheme}:// URLs cannot be read: {advice(scheme)}") from None
-
-
-def _s3(environment: dict[str, str]) -> Any:
-    service = s3_service(environment)
-    keys = {
-        "access_key": environment.get("AWS_ACCESS_KEY_ID") or None,
-        "secret_key": environment.get("AWS_SECRET_ACCESS_KEY") or None,
-        "session_token": environment.get("AWS_SESSION_TOKEN") or None,
-    }
-    named = keys if keys["access_key"] and keys["secret_key"] else {}  # else: the files and roles that AWS knows
-    scheme, _, host = service.endpoint.partition("://")
-    return pafs.S3FileSystem(
-        **named,
-        region=service.region,  # left out, it would be asked for over the network
-        scheme=scheme or "https",
-        endpoint_override=host or None,
-        connect_timeout=CONNECT_S_MAX,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS_MAX),
-    )
-
-
-def _azure(environment: dict[str, str]) -> Any:
-    account = environment.get("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account:
-        raise ConfigError("az:// URLs need AZURE_STORAGE_ACCOUNT_NAME in the environment")
-    key = environment.get("AZURE_STORAGE_ACCOUNT_KEY") or environment.get("AZURE_STORAGE_ACCESS_KEY")
-    if key:
-        return pafs.AzureFileSystem(account, account_key=key)
-    if token := environment.get("AZURE_STORAGE_SAS_TOKEN") or environment.get("AZURE_STORAGE_SAS_KEY"):
-        return pafs.AzureFileSystem(account, sas_token=token if token.startswith("?") else f"?{token}")
-    return pafs.AzureFileSystem(account)
+        yield
+    except FileNotFoundError:
+        raise
+    except CLIENT_ERRORS as error:
+        raise ObjectStoreError(reason_of(error)) from None

@@ -1,9 +1,9 @@
 """The clients of object stores: one for each bucket and process, shared by its threads.
 
-obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are given to it, so
-that it and pyarrow talk to the same service.
+obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are given to it: it
+knows fewer of their variables.
 
-Rule: obstore's own threads do not live through a fork, and a call in the child would wait for ever: it is refused.
+Rule: obstore's threads do not survive a fork, and a call in the child would wait for ever: it is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HASTY_TIMEOUTS: Final[ClientConfig] = {"connect_timeout": "3s", "timeout": "6s"
 _HASTY_RETRIES: Final[RetryConfig] = {"max_retries": 1, "retry_timeout": timedelta(seconds=6)}
 
 
-_user: dict[str, int] = {}  # the process that has clients, once there is one
+_user: dict[str, int] = {}  # the process that has clients
 
 
 def client(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...], *, is_hasty: bool = False) -> ObjectStore:

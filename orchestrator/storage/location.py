@@ -1,4 +1,4 @@
-"""Where things lie: a path on this machine or a URL of an object store, as one text. Pure; nothing is opened here.
+"""Where files are: a path on this machine or a URL of an object store, as one text. Pure; nothing is opened here.
 
 Rule 1: a location is absolute and has no slash at its end, so that equal places are equal texts.
 Rule 2: a `file://` URL is the path it names; anything else with `://` is an object store's, and bears no secrets.
@@ -36,6 +36,6 @@ def join(location: str, *names: str) -> str:
 def parent_and_name(location: str) -> tuple[str, str]:
     """Return what it lies in, and its own name. Raises ConfigError for a whole bucket, which lies in nothing."""
     if is_url(location) and not bucket_place(location).key:
-        raise ConfigError(f"{location} is a whole bucket: name a folder in it")
+        raise ConfigError(f"{location} is a whole bucket: name a folder in it, as in {location}/jobs")
     parent, _, name = location.rpartition("/")
     return parent or "/", name

@@ -32,7 +32,11 @@ COPY_BYTES_MAX: Final = 5 * 2**30  # of one copy request on S3
 WINDOW_BYTES_MIN: Final = 256 * 2**10  # the tail of a Parquet file
 WINDOW_BYTES_MAX: Final = 4 * 2**20
 BUFFER_BYTES: Final = 64 * 2**10
-_ERRORS: Final = (BaseError, OSError, ValueError)  # FileNotFoundError and ValueError come from obstore as they are
+CLIENT_ERRORS: Final = (
+    BaseError,
+    OSError,
+    ValueError,
+)  # FileNotFoundError and ValueError come from obstore as they are
 
 
 class ObjectJobFiles:
@@ -60,8 +64,8 @@ class ObjectJobFiles:
         """Open a file in place for reading."""
         key, called = self._key(name), self._called(name)
         with _translated(f"{called} cannot be read"):
-            size_bytes = obstore.head(self._store, key)["size"]
-        with io.BufferedReader(_Windows(self._store, key, called, size_bytes), BUFFER_BYTES) as file:
+            reader = open_reader(self._store, key, called)
+        with reader as file:
             yield file
 
     def exists(self, name: str) -> bool:
@@ -152,13 +156,34 @@ class _Draft(io.BufferedIOBase):
     def drop(self) -> None:
         """Leave nothing behind."""
         if self._upload is not None:
-            with suppress(*_ERRORS):
+            with suppress(*CLIENT_ERRORS):
                 self._upload.__exit__(StorageError, None, None)  # told of an error, it aborts the upload
             self._remove_temporary()
 
     def _remove_temporary(self) -> None:
-        with suppress(*_ERRORS):  # a hidden name, in nobody's way
+        with suppress(*CLIENT_ERRORS):  # a hidden name, in nobody's way
             obstore.delete(self._store, self._temporary)
+
+
+def open_reader(store: ObjectStore, key: str, called: str) -> io.BufferedReader:
+    """Open an object for reading at any place. Raises what the client raises where it is not there."""
+    return _Reader(_Windows(store, key, called, obstore.head(store, key)["size"]), BUFFER_BYTES)
+
+
+class _Reader(io.BufferedReader):
+    """Reads large pieces in one request each, past the window: pyarrow asks for whole columns at a time."""
+
+    def read(self, size: int | None = -1, /) -> Any:
+        windows = cast("_Windows", self.raw)
+        place = self.tell()
+        wanted_bytes = max(0, windows.size_bytes - place)
+        if size is not None and size >= 0:
+            wanted_bytes = min(size, wanted_bytes)
+        if wanted_bytes <= WINDOW_BYTES_MAX:
+            return super().read(wanted_bytes)
+        block = windows.fetch(place, place + wanted_bytes)
+        self.seek(place + len(block))
+        return bytes(block)
 
 
 class _Windows(io.RawIOBase):
@@ -168,7 +193,7 @@ class _Windows(io.RawIOBase):
         self._store = store
         self._key = key
         self._called = called
-        self._size_bytes = size_bytes
+        self.size_bytes = size_bytes
         self._place = 0
         self._window = memoryview(b"")
         self._window_start = 0
@@ -184,14 +209,14 @@ class _Windows(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size_bytes}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size_bytes}[whence]
         if start + offset < 0:
             raise ValueError(f"{self._called}: no place before its start")
         self._place = start + offset
         return self._place
 
     def readinto(self, target: Any, /) -> int:
-        wanted_bytes = min(len(target), self._size_bytes - self._place)
+        wanted_bytes = min(len(target), self.size_bytes - self._place)
         if wanted_bytes <= 0:
             return 0
         start = self._place - self._window_start
@@ -205,13 +230,16 @@ class _Windows(io.RawIOBase):
             self._window = memoryview(b"")  # a shard's output is made from many files, most of them waiting
         return len(found)
 
+    def fetch(self, start: int, end: int) -> memoryview:
+        """Return the bytes of a range, by one request."""
+        with _translated(f"{self._called} cannot be read"):
+            return memoryview(obstore.get_range(self._store, self._key, start=start, end=end))
+
     def _move_window(self, wanted_bytes: int) -> None:
         goes_on = self._place == self._window_start + self._window_bytes
         grown_bytes = 4 * self._window_bytes if goes_on else 0
         length = min(max(grown_bytes, wanted_bytes, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
-        end = min(self._place + length, self._size_bytes)
-        with _translated(f"{self._called} cannot be read"):
-            self._window = memoryview(obstore.get_range(self._store, self._key, start=self._place, end=end))
+        self._window = self.fetch(self._place, min(self._place + length, self.size_bytes))
         self._window_start, self._window_bytes = self._place, len(self._window)
 
 
@@ -219,7 +247,7 @@ class _Windows(io.RawIOBase):
 def _translated(complaint: str) -> Iterator[None]:
     try:
         yield
-    except _ERRORS as error:
+    except CLIENT_ERRORS as error:
         # from None: the client's words may hold signed URLs.
         raise StorageError(f"{complaint}: {reason_of(error)}") from None
 

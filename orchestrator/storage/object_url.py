@@ -54,7 +54,7 @@ def bucket_place(url: str) -> BucketPlace:
     if scheme not in SCHEMES:
         kinds = ", ".join(f"{known}://" for known in SCHEMES)
         named = f"{scheme}://" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "a URL of this kind"
-        raise ConfigError(f"{named} is not read or written: give a path of this machine, or a URL of {kinds}")
+        raise ConfigError(f"{named} is not supported: give a path on this machine, or a URL of {kinds}")
     bucket, _, key = rest.partition("/")
     if "@" in bucket or ":" in bucket:
         raise ConfigError(
@@ -70,7 +70,7 @@ def bucket_place(url: str) -> BucketPlace:
 
 
 def s3_service(environment: Mapping[str, str]) -> S3Service:
-    """Return what the usual variables say of S3. Raises ConfigError for an endpoint that is none."""
+    """Return what the usual variables say of S3. Raises ConfigError for an endpoint that is not a URL of a host."""
     given = [name for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT") if environment.get(name)]
     endpoint = environment[given[0]].rstrip("/") if given else ""
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or REGION

@@ -24,7 +24,7 @@ def open_job_files(location: str, *, is_private: bool = True) -> JobFiles:
     if not is_url(location):
         return LocalJobFiles(Path(location), is_private=is_private)
     place = bucket_place(location)
-    with _package_needed():
+    with package_needed():
         from orchestrator.storage.clients import client
         from orchestrator.storage.object_store import ObjectJobFiles
     store = client(place.scheme, place.bucket, service_variables(os.environ))
@@ -32,7 +32,7 @@ def open_job_files(location: str, *, is_private: bool = True) -> JobFiles:
 
 
 def check_place(location: str) -> None:
-    """Write, read and remove a small file in an object store. Raises ConfigError that says what to mend.
+    """Write, read and remove a small file in an object store. Raises ConfigError that says what to change.
 
     It is also seen whether the store refuses to replace a file: one that takes no notice would lose the results of
     the first of two writers. Takes seconds, not minutes, where nobody answers.
@@ -44,7 +44,7 @@ def check_place(location: str) -> None:
 
 @lru_cache(maxsize=64)
 def _check_once(place: BucketPlace, variables: tuple[tuple[str, str], ...]) -> None:
-    with _package_needed():
+    with package_needed():
         from orchestrator.storage.clients import client
         from orchestrator.storage.probe import probe
     store = client(place.scheme, place.bucket, variables, is_hasty=True)
@@ -52,10 +52,13 @@ def _check_once(place: BucketPlace, variables: tuple[tuple[str, str], ...]) -> N
 
 
 @contextmanager
-def _package_needed() -> Iterator[None]:
+def package_needed() -> Iterator[None]:
+    """Say which package is missing, where the import in the block fails for want of it. Raises ConfigError."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "obstore":
             raise
-        raise ConfigError("object stores need one package more: pip install 'batch-orchestrator[cloud]'") from None
+        raise ConfigError(
+            "object stores need one package more: pip install 'batch-orchestrator[object-store]'"
+        ) from None

@@ -21,13 +21,13 @@ from typing import BinaryIO, Final
 _FILE: Final = 0o600
 _FOLDER: Final = 0o700
 _ANY: Final = 0o777  # less what the umask takes away
-_kept: Final[set[Path]] = set()  # folders that this process knows to outlive a power loss
+_kept: Final[set[Path]] = set()  # folders that this process has synced
 
 
 def make_folder(folder: Path, *, is_private: bool = True) -> None:
     """Make a folder, and those above it that are missing, so that they outlive a power loss. Raises OSError.
 
-    One that is there may be of a process that died before it came so far: it is kept, too, once by each process.
+    An existing one may be from a process that died before it was synced: it is synced, too, once by each process.
 
     Args:
         is_private: keep it from everybody but its owner, and the group of a shared folder; else the umask decides.
@@ -49,7 +49,7 @@ def make_folder(folder: Path, *, is_private: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Keep what a folder names. Raises OSError."""
+    """Make the names in a folder outlive a power loss. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -41,6 +41,6 @@ def probe(store: ObjectStore, root: str, *, prefix: str, advice: str) -> None:
         raise ConfigError(f"{root} cannot be {doing}: {reason_of(error)}; {advice}") from None
     if not refuses:
         raise ConfigError(
-            f"{root} is in a store that replaces what it should keep (it takes no notice of If-None-Match: *): "
+            f"{root} is in a store that replaces what it should keep (it ignores If-None-Match: *): "
             "two workers could lose each other's results there. Use another store, or another work folder"
         )

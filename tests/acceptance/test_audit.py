@@ -21,7 +21,7 @@ import xxhash
 import orchestrator
 from orchestrator import Audit, JobUnresolved
 from orchestrator.audit.chunk_files import sums_of
-from orchestrator.audit.findings import Nothing
+from orchestrator.audit.findings import Waste
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer
 from orchestrator.job_files.result_parts import write_part
@@ -110,8 +110,8 @@ def test_a_job_that_met_trouble_and_ended_shows_no_difference(whole: Copy, deep:
     assert found.ledger == found.archive
     assert found.ledger.succeeded + found.ledger.failed > ROWS
     assert found.ledger.cost_usd > 0
-    assert found.nothing[Nothing.REPEATED].count > 0
-    assert found.nothing[Nothing.UNPLACED].count > 0
+    assert found.waste[Waste.REPEATED].count > 0
+    assert found.waste[Waste.UNPLACED].count > 0
     assert not found.under_way
 
 
@@ -222,11 +222,11 @@ QUICKLY: Final[dict[str, tuple[Callable[[Copy], None], str]]] = {
     ),
     "a chunk is gone": (
         lambda copy: copy.sql("delete from chunks where id like '%/c00000-00001'"),
-        "rows = succeeded + dead + under way",
+        "rows = succeeded + failed + under way",
     ),
     "a dead row has no shard": (
-        lambda copy: copy.sql("update chunk_shards set dead = dead + 1"),
-        "dead rows, and those by shard",
+        lambda copy: copy.sql("update chunk_shards set failed = failed + 1"),
+        "failed rows, and those by shard",
     ),
 }
 DEEPLY: Final[dict[str, tuple[Callable[[Copy], None], str]]] = {
@@ -236,7 +236,7 @@ DEEPLY: Final[dict[str, tuple[Callable[[Copy], None], str]]] = {
     "a bit of the output": (lambda copy: flip(copy.first("output/part-*")), "digest in the manifest"),
     "answers of a part": (
         lambda copy: rewrite(copy.first("parts/*"), other_answers("text")),
-        "answer, parsed anew",
+        "answer, parsed again",
     ),
     "answers of the output, sealed again": (hide_a_change, "column llm_response"),
 }
@@ -369,8 +369,8 @@ def test_a_create_sent_again_on_a_wager_is_named_with_its_price(gateway: Gateway
 
     assert found.differences == []
     assert gateway.bill()["paid_twice"] == 20
-    assert found.nothing[Nothing.MAYBE_TWICE].count == 1
-    assert found.wasted_usd == found.nothing[Nothing.MAYBE_TWICE].usd > 0
+    assert found.waste[Waste.MAYBE_TWICE].count == 1
+    assert found.wasted_usd == found.waste[Waste.MAYBE_TWICE].usd > 0
 
 
 @pytest.mark.usefixtures("key")
@@ -384,7 +384,7 @@ def test_a_held_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> 
     found = orchestrator.audit(job_id, work=tmp_path / "work", deep=True)
 
     assert found.differences == []
-    assert found.under_way["chunks held"] == 1
+    assert found.under_way["chunks unresolved"] == 1
 
 
 def test_failures_that_were_charged_for_are_added_up() -> None:

@@ -436,7 +436,7 @@ def test_without_its_package_an_object_store_says_how_to_install_it() -> None:
         [sys.executable, "-c", WITHOUT_PACKAGE], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
 
-    assert done.stdout.count("pip install 'batch-orchestrator[cloud]'") == 2
+    assert done.stdout.count("pip install 'batch-orchestrator[object-store]'") == 2
 
 
 def test_a_file_too_large_to_be_put_in_place_is_refused_while_it_is_written(

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from orchestrator.audit.findings import Audit
+from orchestrator.audit.output import Published, check_output
 from orchestrator.collector.finish import Finishing, finish
 from orchestrator.collector.seal import seal
 from orchestrator.domain import lifecycle
@@ -216,3 +218,30 @@ def test_a_part_that_is_gone_stops_the_seal(books: Books, output: CountingFiles,
     job = books.ledger.job(JOB)
     assert (job.state, "output/_SUCCESS" in output.files) == (JobState.STOPPED, False)
     assert f"{PARTS[2]} is missing" in job.reason
+
+
+def test_an_audit_compares_the_manifest_with_the_records_of_finishing(
+    books: Books, output: CountingFiles, job_files: MemorySpool
+) -> None:
+    run_finish(books, finishing_of(output), job_files)
+    run_seal(books, finishing_of(output), job_files)
+
+    assert differences(books, output, job_files) == []
+    record = "finished/r1/part-00000-00001.json"
+    job_files.files[record] = job_files.files[record].replace(b'"rows":4', b'"rows":5')
+    assert differences(books, output, job_files) == [(PARTS[1], "entry in the manifest")]
+
+
+def differences(books: Books, output: MemorySpool, job_files: MemorySpool) -> list[tuple[str, str]]:
+    """Return what a deep audit finds in the output: which part, and what differs."""
+    audit = Audit(job_id=JOB, state="finished", deep=True)
+    published = Published(
+        output=output,
+        folder="output",
+        job_files=job_files,
+        options=OutputOptions(),
+        job_digest=DIGEST,
+        slice_rows=SLICE_ROWS,
+    )
+    check_output(audit, books.ledger.job(JOB), books.overview.totals(JOB), published, deep=True)
+    return [(one.unit, one.what) for one in audit.differences]

@@ -43,7 +43,7 @@ class Process:
     @property
     def is_fleet(self) -> bool:
         """Whether it is a worker or a beat."""
-        return "workers" in self.argv
+        return "orchestrator" in Path(self.argv[0]).name and self.argv[1] in ("worker", "beat")
 
     @property
     def queues(self) -> list[str]:
@@ -228,8 +228,10 @@ def image_processes() -> list[Process]:
 
 
 def page_processes() -> list[Process]:
-    """Return the `python -m …` commands that the page shows."""
-    shown = re.findall(r"(?<=cli )orchestrator [^`\n#]+|python -m [^`\n#]+", PAGE.read_text(encoding="utf-8"))
+    """Return the commands of ours that the page shows."""
+    shown = re.findall(
+        r"(?<=cli )orchestrator [^`\n#]+|(?<=`)orchestrator (?:worker|beat)[^`\n#]*", PAGE.read_text(encoding="utf-8")
+    )
     return [Process(where=f"deployment.md: {command}", argv=shlex.split(command)) for command in shown]
 
 

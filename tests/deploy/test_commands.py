@@ -21,7 +21,7 @@ import pytest
 
 from orchestrator import settings
 from orchestrator.domain.queues import Queue
-from orchestrator.fleet.__main__ import POOLS
+from orchestrator.fleet.pool import POOLS
 from tests.deploy import files
 from tests.deploy.files import FILES, PAGE, Process, name_of, processes
 
@@ -72,11 +72,11 @@ def test_each_kind_of_deployment_starts_workers_and_beats() -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, files.page_processes], ids=lambda kind: kind.__name__)
-def test_every_lane_is_served_and_neither_creates_nor_heavy_steps_hold_up_looks(
+def test_every_queue_is_served_and_neither_creates_nor_heavy_steps_hold_up_looks(
     kind: Callable[[], list[Process]],
 ) -> None:
-    """A lane that nobody serves is a job that stands still. A create that hangs takes a thread for minutes; a heavy
-    step in a light process takes its memory."""
+    """A queue that nobody serves is a job that stops at that step. A create that hangs takes a thread for minutes; a
+    heavy step in a light process takes its memory."""
     served = [sorted(Queue(queue).value for queue in process.queues) for process in kind() if process.queues]
 
     assert sorted(served) == THREE

@@ -20,7 +20,7 @@ import pytest
 from tests.deploy import files
 from tests.deploy.files import SYSTEMD, systemd_processes, unit, units
 
-INSTALLED: Final = "/opt/orchestrator/bin/python"
+INSTALLED: Final = "/opt/orchestrator/bin/orchestrator"
 YES: Final = "yes"
 KNOWN: Final = {  # systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.kill(5)
     "Unit": {"Description", "Wants", "After", "StartLimitIntervalSec"},
@@ -95,13 +95,13 @@ def test_the_heartbeat_lies_in_a_folder_that_systemd_makes(path: Path) -> None:
 
 
 def test_a_template_has_instances_with_names_that_systemd_allows() -> None:
-    """A comma is not allowed: why an instance is the name of a file with lanes, and not the lanes themselves."""
+    """A comma is not allowed: why an instance is the name of a file with queues, and not the queues themselves."""
     instances = [path.stem.removeprefix("worker-") for path in SYSTEMD.glob("worker-*.env")]
 
     assert sorted(instances) == ["control", "heavy", "transfer"]
     assert [name for name in instances if not re.fullmatch(r"[\w:.-]+", name)] == []
     for path in SYSTEMD.glob("worker-*.env"):
-        assert files.environment_file(path).keys() == {"LANES", "THREADS"}, path.name
+        assert files.environment_file(path).keys() == {"QUEUES", "THREADS"}, path.name
     assert len(systemd_processes()) == len(instances) + 1
 
 

@@ -39,6 +39,7 @@ PARENTS = {  # by hand
     "LedgerTooNew": "LedgerError",
     "LedgerAway": "LedgerError",
     "OutputError": "OrchestratorError",
+    "Interrupted": "OrchestratorError",
 }
 
 

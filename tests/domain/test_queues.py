@@ -1,4 +1,4 @@
-"""Which step runs in which lane: by hand, because a fleet's queues and its sizes hang on it."""
+"""Which step runs in which queue: by hand, because a fleet's queues and its sizes hang on it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STEPS = {
 }
 
 
-def test_every_step_has_its_lane() -> None:
+def test_every_step_has_its_queue() -> None:
     """A step without one would never be handed to a fleet."""
     assert set(QUEUE_OF) == set(Step)
     assert {queue: {step.value for step in steps_of(queue)} for queue in Queue} == STEPS
 
 
 @pytest.mark.parametrize("queues", [*combinations(Queue, 2), tuple(Queue), ()])
-def test_the_steps_of_several_lanes_are_those_of_each(queues: tuple[Queue, ...]) -> None:
+def test_the_steps_of_several_queues_are_those_of_each(queues: tuple[Queue, ...]) -> None:
     assert steps_of(*queues) == set().union(*(STEPS[queue] for queue in queues))
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import openai
@@ -84,6 +85,27 @@ def test_a_batch_goes_all_the_way(gateway: GatewayProcess, client: openai.OpenAI
         client.files.retrieve(file.id)
     with pytest.raises(openai.BadRequestError, match="No such File object"):
         create(client, file.id)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/responses", {"model": "gpt-6-luna", "input": "Question?", "max_output_tokens": 16}),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": "Question?", "dimensions": 8}),
+    ],
+)
+def test_the_other_endpoints_go_all_the_way_too(
+    client: openai.OpenAI, endpoint: Literal["/v1/responses", "/v1/embeddings"], body: dict[str, Any]
+) -> None:
+    """Of two rows one is refused, because `messages` is a key of neither endpoint."""
+    lines = [a_line(url=endpoint, body=body), a_line("bad", url=endpoint, body=body | {"messages": []})]
+    file = client.files.create(file=("in.jsonl", jsonl(lines)), purpose="batch")
+    created = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+    batch = ended(client, created.id)
+
+    assert (batch.status, batch.endpoint) == ("completed", endpoint)
+    assert names(lines_of(client, batch.output_file_id)) == {"row-0"}
+    assert names(lines_of(client, batch.error_file_id)) == {"bad"}
 
 
 def test_lists_page_by_themselves(client: openai.OpenAI) -> None:

@@ -5,6 +5,7 @@ python -m tests.matrix.outcomes        writes docs/faults.md anew
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 import zlib
@@ -18,6 +19,26 @@ from tests.matrix.faults import FAULTS
 TABLE: Final = Path(__file__).parent / "outcomes.toml"
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "faults.md"
 SHARE: Final = 6  # of the cells of an endpoint that creates nothing, one in so many is quick
+
+NAMES_A_TIME: Final = frozenset({"429_seconds", "429_date", "429_huge", "503_seconds"})
+WAIT: Final = re.compile(r"not before (\d+ s)")
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {  # names for faults that mostly have the same outcome
+    "no connection": ("connection_refused", "tls_not_spoken", "tls_untrusted"),
+    "no answer": ("reset_after_read", "closed_after_read", "not_http", "silence", "slow_headers", "endless_interim"),
+    "cut": ("cut_body", "cut_chunked", "slow_body"),
+    "wrong body": ("null_200", "list_200", "text_200", "other_object_200", "deep_200", "not_utf8_200", "giant_body"),
+    "unreadable body": ("cut_unframed", "html_200", "gzip_bomb"),
+    "wrong encoding": ("gzip_broken", "gzip_cut", "unknown_encoding"),
+    "wrong header": ("giant_header", "header_injection"),
+    "harmless": ("bom", "interim", "gzip"),
+    "any 3xx": ("301", "302", "303", "304", "307", "308"),
+    "bad request": ("400", "418", "422"),
+    "gone": ("404", "410", "404_html"),
+    "no credit or key": ("401", "402", "403", "429_quota"),
+    "too large": ("413", "413_html"),
+    "any 429": ("429", "429_nonsense", "429_negative", "429_queue", "error_in_200_429"),
+    "any 5xx": ("500", "501", "502", "503", "504", "529", "599", "500_forged", "502_html"),
+}
 
 HEAD: Final = """\
 # Provider faults
@@ -39,6 +60,8 @@ An outcome is *error: what comes next*; `none` means that the call succeeded. Th
   minutes.
 - *kept at try n*: after so many tries the results are accepted as they are.
 - *counts as sent*: polling continues, and shows what became of the batch.
+
+Faults in italics are [groups](#groups-of-faults), used where all faults of the group have the outcome.
 """
 
 
@@ -63,7 +86,10 @@ def rendered() -> str:
         for name, told in endpoints.items():
             parts.append(f"\n## {dialect}: {name}\n\n`{DIALECTS[dialect].endpoints[name].words}`\n\n")
             parts.append("| outcome | faults |\n| --- | --- |\n")
-            parts += [f"| {outcome} | {', '.join(faults)} |\n" for outcome, faults in _grouped(told).items()]
+            for outcome, faults in _grouped(told).items():
+                parts.append(f"| {outcome} | {', '.join(_shortened(faults))} |\n")
+    parts.append("\n## Groups of faults\n\n| group | faults |\n| --- | --- |\n")
+    parts += [f"| *{group}* | {', '.join(faults)} |\n" for group, faults in GROUPS.items()]
     parts.append("\n## The faults\n\nA number alone is that status.\n\n")
     parts.append("| fault | what the server, or the way to it, does |\n| --- | --- |\n")
     named = [fault for fault in FAULTS.values() if fault.words != f"status {fault.name}"]
@@ -74,8 +100,20 @@ def rendered() -> str:
 def _grouped(told: Mapping[str, str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for fault, outcome in told.items():
-        groups.setdefault(outcome, []).append(fault)
+        wait = WAIT.search(outcome) if fault in NAMES_A_TIME else None
+        if wait is None:
+            groups.setdefault(outcome, []).append(fault)
+        else:
+            named = outcome.replace(wait[1], "the time named")
+            groups.setdefault(named, []).append(f"{fault} ({wait[1]})")
     return groups
+
+
+def _shortened(faults: list[str]) -> Iterator[str]:
+    """Yield the groups that are in `faults` as a whole, then the other faults."""
+    whole = {group: names for group, names in GROUPS.items() if set(names) <= set(faults)}
+    yield from (f"*{group}*" for group in whole)
+    yield from (fault for fault in faults if not any(fault in names for names in whole.values()))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
@@ -38,7 +39,7 @@ class Twin:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self.s3.put(self.bucket, f"some/data/{name}", content)
+        self.s3.put(self.bucket, quote(f"some/data/{name}"), content)
 
 
 @pytest.fixture
@@ -84,6 +85,21 @@ def test_folders_and_globs_hold_the_same_files_at_a_url(twin: Twin, pattern: str
     assert sorted(far.files) == sorted(near.files)
     assert rows_of(far) == rows_of(near)
     assert len(rows_of(far)) == (20 if "2026" in pattern else 40)
+
+
+def test_a_mark_of_a_folder_is_no_file_and_names_are_taken_as_they_are(twin: Twin) -> None:
+    """Consoles of object stores mark a folder by an empty object whose key ends in a slash."""
+    for name in ("sp ace", "per%20cent", "100%", "ha#sh", "que?ry", "ünï", "a+b"):
+        twin.put(f"{name}.parquet", as_parquet(TABLE.slice(len(name), 10)))
+    for mark in ("", "empty/", "full/"):
+        twin.s3.put(twin.bucket, f"some/data/{mark}", b"")
+    twin.put("full/x.parquet", as_parquet(TABLE.slice(100, 10)))
+
+    near, far = opened(twin.folder), opened(twin.url)
+
+    assert sorted(far.files) == sorted(near.files)
+    assert rows_of(far) == rows_of(near)
+    assert len(rows_of(far)) == 80
 
 
 def test_a_bucket_itself_is_a_dataset(s3: S3Server, bucket: str) -> None:

@@ -189,7 +189,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     again = fleet.submit(30)
     again.wait(120)
     assert worker.is_running
-    assert fleet.provider_message(worker).count("member.ended") <= RUBBISH_COUNT
+    assert fleet.provider_message(worker).count("worker.ended") <= RUBBISH_COUNT
     assert not trap.exists()
     after = rows_of(fleet.work)
     assert set(before["attempts"]) <= set(after["attempts"])

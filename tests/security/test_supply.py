@@ -19,7 +19,7 @@ from tests.deploy.files import DEPLOY, ROOT, dockerfile
 
 LOCK: Final = DEPLOY / "requirements.lock"
 BUILD_LOCK: Final = DEPLOY / "build.lock"
-EXTRAS: Final = ("gateway", "postgres", "cloud")  # of the image
+EXTRAS: Final = ("postgres", "object-store")  # of the image
 # Where the image runs: markers are asked for it, not for the machine of the test.
 IMAGE: Final = default_environment() | {
     "python_version": "3.13",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import subprocess
 import sys
 import unicodedata
@@ -20,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import log
-from orchestrator.log import printable, without_secrets
+from orchestrator.log import EventLog, printable, without_secrets
 from orchestrator.providers.http.secret import Secret
 from tests.acceptance.command_line import command_line
 from tests.acceptance.datasets import write_job
@@ -30,6 +29,7 @@ KEY: Final = "sk-canary-5b1d7e88"
 # A cleared screen, a title, a rung bell, a hidden line, the eight-bit way to say escape, letters in reverse.
 EVIL: Final = "\x1b[2J\x1b]0;title\x07\rover\x08\x9b31m\x7f \u202egnol\u2066 \u2028line\ufeff\U000e0041"
 TURNS: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+LOG: Final = EventLog("orchestrator.test")
 WRITERS: Final = {"json": False, "terminal": True}
 
 
@@ -55,8 +55,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
         monkeypatch.setattr(sys, "stderr", stream)
         log.configure("debug", stream_is_terminal=WRITERS[writer])
         act()
-        # Our own colours are no stranger's.
-        return re.sub(r"\x1b\[\d*m", "", stream.getvalue()) if WRITERS[writer] else stream.getvalue()
+        return stream.getvalue()
 
     yield said
     root.handlers[:], root.level = handlers, level
@@ -91,7 +90,10 @@ def test_letters_of_all_scripts_and_joined_emoji_stay() -> None:
 def test_an_event_is_one_line_whatever_it_quotes(writer: str, written: Callable[..., str]) -> None:
     text = f"first\nstep.failed error=forged{EVIL}"
 
-    said = written(writer, lambda: log.logger().warning("noun.verbed", error=text, several=[text], other=text.encode()))
+    said = written(
+        writer,
+        lambda: LOG.warning("noun.verbed", error=text, several=[text], other=text.encode()),
+    )
 
     assert said.count("\n") == 1
     assert moves(said) == []
@@ -117,7 +119,7 @@ def test_a_line_of_a_library_is_held_to_the_same(writer: str, written: Callable[
 
 
 def test_a_log_on_a_machine_is_json_line_by_line(written: Callable[..., str]) -> None:
-    said = written("json", lambda: log.logger().error("noun.verbed", error=f"a\nb{EVIL}", count=3, names=["a"]))
+    said = written("json", lambda: LOG.error("noun.verbed", error=f"a\nb{EVIL}", count=3, names=["a"]))
 
     event = json.loads(said)
     assert (event["event"], event["error"], event["count"], event["names"]) == ("noun.verbed", f"a\nb{EVIL}", 3, ["a"])
@@ -131,7 +133,8 @@ def test_a_key_that_was_read_is_blacked_out_of_every_line(writer: str, written: 
     strange = f"redis://:pass-{KEY[::-1]}@host/0 and Bearer abc123def456"
 
     said = written(
-        writer, lambda: log.logger().error("noun.verbed", error=f"as sent: {KEY}", also=(KEY, {"k": KEY}), url=strange)
+        writer,
+        lambda: LOG.error("noun.verbed", error=f"as sent: {KEY}", also=(KEY, {"k": KEY}), url=strange),
     )
 
     assert KEY not in said

@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.datasets import write_dataset, write_job
 from tests.gateway_process import ROOT
+from tests.servers.postgres import must_skip
 
-PACKAGES = ("orchestrator", "workers", "gateway")
+PACKAGE = "orchestrator"
 A_MOMENT_S = 1_000_000_000.0  # what the second copy's files are dated: not now
 
 
@@ -59,7 +62,7 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel: Path)
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    ours = {str(path) for path in tracked() if path.parts[0] in PACKAGES}
+    ours = {str(path) for path in tracked() if path.parts[0] == PACKAGE}
     assert names == ours | {"orchestrator/config/defaults.toml", "orchestrator/config/providers.toml"}
 
 
@@ -85,3 +88,62 @@ def test_the_wheel_works_where_there_is_no_clone(wheel: Path, tmp_path: Path) ->
 
     assert Path(ended("-c", "import orchestrator; print(orchestrator.__file__)").strip()).is_relative_to(site)
     assert json.loads(ended("-m", "orchestrator", "plan", str(job), "--json"))["rows"] == 60
+
+
+def own_environment(home: Path) -> dict[str, str]:
+    """What a user's shell has: nothing of this repository."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "ONEROUTER_API_KEY": "local"}
+
+
+@contextmanager
+def installed_gateway(program: Path, home: Path) -> Iterator[str]:
+    """Run the gateway that the wheel brings; yields its address."""
+    command = [program, "gateway", "--port", "0", "--state", home / "gateway", "--duration-s", "0", "--die-with-parent"]
+    process = subprocess.Popen(command, cwd=home, env=own_environment(home), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("gateway: ").strip()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_installed_in_an_empty_environment_it_runs_a_job_beside_a_workers_folder_of_the_users_own(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """One `pip install`, outside the clone: `orchestrator gateway` serves, `orchestrator run` gets every answer."""
+    environment, home = tmp_path / "environment", tmp_path / "home"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=120)
+    install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", wheel]
+    installed = subprocess.run(install, capture_output=True, text=True, check=False, timeout=600)
+    if installed.returncode != 0:
+        must_skip(f"the wheel's dependencies cannot be had: {installed.stderr[-500:]}")
+    for package in ("workers", "gateway"):
+        (home / package).mkdir(parents=True)
+        (home / package / "__init__.py").write_text("raise RuntimeError('a package of the user, imported by ours')\n")
+    dataset = write_dataset(home / "rows.parquet", 60)
+    program = environment / "bin" / "orchestrator"
+
+    def ended(*arguments: str | Path) -> str:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=home,
+            env=own_environment(home),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with installed_gateway(program, home) as url:
+        job = write_job(home / "job.toml", dataset, url)
+        ran = json.loads(ended("run", job, "--json"))
+
+    assert (ran["rows"], ran["succeeded"], ran["failed"]) == (60, 60, 0)
+    shown = json.loads(ended("results", job, "--json", "--rows", "2"))
+    assert [row["llm_status"] for row in shown["rows_shown"]] == ["succeeded", "succeeded"]
+    assert ended("worker", "--help").startswith("Usage: orchestrator worker")

@@ -19,7 +19,7 @@ import greenlet
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.engine.heartbeat import BEATS_PER_LEASE
-from orchestrator.engine.workspace import _STEPS
+from orchestrator.engine.steps import STEPS
 from orchestrator.ledger.admin import SqlAdmin
 from tests.fakes.batches import HOME
 from tests.fakes.classes import CLASSES
@@ -122,7 +122,7 @@ class World:
             requests_max=plan.provider_requests_max,
             slow_factor=plan.slow_factor,
         )
-        self.steps = {**_STEPS, **variant.steps}
+        self.steps = {**STEPS, **variant.steps}
         self.jobs = {job.id: job for job in (SimulatedJob(each, variant, self) for each in plan.jobs)}
         self.oracle = Oracle(self.database, self.provider, tuple(self.jobs.values()))
         self.power = Power(self, forgets_commits=variant.forgets_commits)

@@ -42,7 +42,7 @@ class Fleet:
     def start(self, role: str, *arguments: str, **settings: str) -> Process:
         """Start a worker or a beat."""
         name = f"{role}{len(self.processes)}"
-        command = [sys.executable, "-m", "orchestrator.fleet", role, *arguments]
+        command = [sys.executable, "-m", "orchestrator", role, *arguments]
         environment = {**os.environ, **self.settings, **settings}
         process = Process(name, command, environment, self.folder / f"{name}.log")
         self.processes.append(process)

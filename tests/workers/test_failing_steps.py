@@ -24,6 +24,7 @@ from orchestrator.ledger.clock import LedgerClock
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.ports import Checkpoint
+from tests.batches.stage import ClockAtRest
 from tests.builders import JOB, NOW, a_chunk
 from tests.contract.books import Books
 
@@ -143,7 +144,7 @@ def test_a_step_that_kills_its_worker_again_and_again_is_not_begun_any_more(book
     assert len(performed) == STARTS_MAX
     assert job.state is JobState.STOPPED
     assert job.reason == (
-        f"poll of {a_chunk().id} was begun {STARTS_MAX} times and never came to an end: "
+        f"poll of {a_chunk().id} was started {STARTS_MAX} times and never ended: "
         "each time its worker was killed (out of memory?) or lost the ledger"
     )
     assert failures(books) == [{"step": "poll", "error": job.reason}]
@@ -221,21 +222,24 @@ def test_what_the_ledger_was_away_for_is_given_back_when_it_is_there_again(books
 
 def test_a_step_that_outlasts_its_lease_is_kept_and_counts_as_one_start(books: Books) -> None:
     """It was called out of memory after five leases: each time the lease ended, another worker began it again."""
-    lease_s = settings.load({}).lease_s
+    lease, clock = timedelta(seconds=settings.load({}).lease_s), ClockAtRest()
     offered: list[Claim] = []
 
     def five_leases() -> None:
-        for _ in range(5):
+        clock.at = datetime.now(UTC)
+        for _ in range(20):
+            clock.at += lease / 4
             this_process().heartbeat.beat()
-            offered.extend(books.claim(Step.POLL, now=datetime.now(UTC) + timedelta(seconds=lease_s - 1)))
+            offered.extend(books.claim(Step.POLL, now=clock.at + lease / 2))
 
     performed = fail_with(books, LeaseLost("nothing to do"), how=five_leases)
+    this_process().heartbeat.clock = clock
 
     deliver(books)
 
     assert (len(performed), offered) == (1, [])
     this_process().heartbeat.beat()  # what has ended is not kept any more
-    assert len(books.claim(Step.POLL, now=datetime.now(UTC) + timedelta(seconds=lease_s))) == 1
+    assert len(books.claim(Step.POLL, now=clock.at + lease)) == 1
 
 
 def test_a_worker_that_is_told_to_stop_gives_a_long_step_back(books: Books) -> None:

@@ -44,7 +44,7 @@ def messages(broker: EmbeddedBroker, queue: Queue) -> list[dict[str, Any]]:
 
 
 def test_every_claim_travels_and_arrives_as_it_was(broker: EmbeddedBroker) -> None:
-    """All eleven steps, through a real broker, each in the queue of its lane."""
+    """All eleven steps, through a real broker, each in its own queue."""
     given = settings.load({"ORCHESTRATOR_BROKER_URL": broker.url})
     queues = Queues(make_app(given))
 

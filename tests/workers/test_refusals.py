@@ -46,7 +46,7 @@ def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
             **settings,
         }
         ended = subprocess.run(
-            [sys.executable, "-m", "orchestrator.fleet", *(arguments or ("beat",))],
+            [sys.executable, "-m", "orchestrator", *(arguments or ("beat",))],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -89,7 +89,7 @@ def test_an_sqlite_ledger_of_another_machine(beat: Callable[..., str], tmp_path:
     SqlWorkers(database).register(there, now=now)
     database.close()
 
-    assert "a worker on there is at work on it" in beat()
+    assert "a worker on there uses it" in beat()
 
 
 def test_a_ledger_that_is_newer_than_the_program(beat: Callable[..., str], tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_a_sign_of_life_that_cannot_be_given(beat: Callable[..., str], tmp_path:
 
 
 @pytest.mark.parametrize("queues", ["plan,colect", "plan,,collect"])
-def test_a_lane_that_there_is_not(beat: Callable[..., str], queues: str) -> None:
-    assert "there are: control, transfer, plan, collect" in beat("worker", "--queues", queues)
+def test_a_queue_that_does_not_exist(beat: Callable[..., str], queues: str) -> None:
+    assert "choose from control,transfer,plan,collect" in beat("worker", "--queues", queues)
 
 
 def test_what_only_this_program_can_render_is_not_submitted(tmp_path: Path) -> None:

@@ -1,0 +1,287 @@
+"""The commands for jobs. JOB is a job file, or the id of a job in the work folder.
+
+Rule: a command imports what it needs when it runs, so that help, a version and a wrong job file cost no more than
+they must (tests/test_startup.py says what each may import).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.progress import Watch, show
+from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.api.handle import JobHandle
+    from orchestrator.api.job import Job
+    from orchestrator.api.result import Result
+
+job_argument = click.argument("job")
+work_option = click.option(
+    "--work", metavar="PLACE", help="The work folder, or its URL in an object store. Default: .orchestrator"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def plan(job: str, work: str | None, as_json: bool) -> None:
+    """Print what a job would send and cost. Sends nothing.
+
+    Shows three sample requests.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli import text
+
+    described = _from_file(job, work)
+    found = commands.plan(described)
+    if as_json:
+        show(json.dumps(found.as_dict()))
+    else:
+        show(text.plan_text(commands.identify(described), found))
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def run(job: str, work: str | None, as_json: bool) -> None:
+    """Run a job to its end, or resume it.
+
+    Run it again at any time: nothing is sent twice.
+    """
+    described = _from_file(job, work) if _is_file(job) else None
+    from orchestrator.api import commands
+
+    job_id = commands.identify(described) if described is not None else _find(job, work).job_id
+    provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
+    with Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
+        if described is not None:
+            result = commands.run(described, progress=watch.look)
+        else:
+            result = _find(job, work).resume(progress=watch.look)
+    _tell(result, as_json)
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@json_option
+def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
+    """Give a job to a fleet's workers, and return.
+
+    Submit it again at any time: it resumes, and nothing is sent twice.
+    """
+    described = _from_file(job, work)
+    from orchestrator.api import commands
+
+    handle = commands.submit(described)
+    if not wait:
+        from orchestrator.cli import status_text
+
+        found = handle.status()
+        show(json.dumps(found.as_dict()) if as_json else status_text.submitted(found, handle.work))
+        return
+    with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
+        result = handle.wait(progress=watch.look)
+    _tell(result, as_json)
+
+
+@click.command
+@click.argument("job", required=False)
+@work_option
+@json_option
+def status(job: str | None, work: str | None, as_json: bool) -> None:
+    """Print how one job stands, or, without JOB, all of them."""
+    from orchestrator.api import commands
+    from orchestrator.cli import status_text
+
+    handles = [_find(job, work)] if job else commands.jobs(work=work)
+    found = [handle.status() for handle in handles]
+    if as_json:
+        shown = [one.as_dict() for one in found]
+        show(json.dumps(shown[0] if job else shown))
+        return
+    for one in found:
+        show(status_text.status(one))
+    if not found:
+        show("no jobs yet")
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="How many rows to show.")
+@click.option("--failures", is_flag=True, help="Show failed rows only.")
+@json_option
+def results(job: str, work: str | None, rows: int, failures: bool, as_json: bool) -> None:
+    """Print where a job's output is, and its first rows.
+
+    Reads no more than it shows.
+    """
+    result = _find(job, work).results()
+    table = result.failures(rows) if failures else result.head(rows)
+    if as_json:
+        show(json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str))
+        return
+    show(str(result.path))
+    for row in table.to_pylist():
+        show(json.dumps(row, default=str, ensure_ascii=False))
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def cancel(job: str, work: str | None, as_json: bool) -> None:
+    """Cancel a job, and keep what was answered.
+
+    Rows that are not sent yet are dropped, batches in flight are cancelled, their results so far are collected.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli import status_text
+
+    handle = _find(job, work)
+    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+        found = handle.cancel(progress=watch.look)
+    show(json.dumps(found.as_dict()) if as_json else status_text.status(found))
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def retry(job: str, work: str | None, as_json: bool) -> None:
+    """Send the failed rows of an ended job again.
+
+    The output becomes a new revision.
+    """
+    from orchestrator.api import commands
+
+    handle = _find(job, work)
+    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+        result = handle.retry(progress=watch.look)
+    _tell(result, as_json)
+
+
+@click.command
+@job_argument
+@click.argument("chunk", required=False)
+@click.option("--batch", metavar="ID", help="The provider's id of the batch that the create made.")
+@click.option("--absent", is_flag=True, help="The create made no batch: send the rows again.")
+@click.option("--same-account", is_flag=True, help="The key is new, the account is the same.")
+@work_option
+@json_option
+def resolve(
+    job: str, chunk: str | None, batch: str | None, absent: bool, same_account: bool, work: str | None, as_json: bool
+) -> None:
+    """Settle a create whose answer was lost.
+
+    Without CHUNK: list the unresolved chunks, and why each needs a person.
+    """
+    from orchestrator.cli import status_text
+
+    handle = _find(job, work)
+    if same_account:
+        if chunk is not None or batch is not None or absent:
+            raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
+        count = handle.confirm_same_account()
+        show(f"{count} chunks can go on with the new key. Next: orchestrator run {handle.job_id}")
+        return
+    if chunk is None:
+        found = handle.unresolved()
+        as_text = status_text.unresolved(handle.job_id, found)
+        show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
+        return
+    if (batch is None) != absent:
+        raise ConfigError("give either --batch ID (the provider has the batch) or --absent (it has none)")
+    if batch is not None:
+        handle.resolve_created(chunk, batch)
+        done = f"is batch {batch}"
+    else:
+        handle.resolve_absent(chunk)
+        done = "will be sent again"
+    show(f"{chunk} {done}. Next: orchestrator run {handle.job_id}")
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--deep", is_flag=True, help="Digest and parse every file again.")
+@json_option
+def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
+    """Compare the ledger with the files and the bill.
+
+    Prints every difference, and what was paid for nothing. Only reads. Exit code 1 where something differs.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli.audit_text import audit_text
+
+    if _is_file(job):
+        described = _from_file(job, work)
+        found = commands.audit(described, deep=deep)
+    else:
+        found = commands.audit(job, work=work, deep=deep)
+    show(json.dumps(found.as_dict()) if as_json else audit_text(found))
+    if not found.is_clean:
+        sys.exit(1)
+
+
+@click.command
+@work_option
+@json_option
+def recover(work: str | None, as_json: bool) -> None:
+    """Rebuild a lost ledger from the work folder.
+
+    Or add the jobs that an older copy of the ledger does not have. Sends nothing.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli.recovery_text import recovery_text
+
+    found = commands.recover(work=work)
+    show(json.dumps([one.as_dict() for one in found]) if as_json else recovery_text(found, commands.work_folder(work)))
+
+
+def _is_file(job: str) -> bool:
+    return job.endswith(".toml") or Path(job).is_file()
+
+
+def _from_file(job: str, work: str | None) -> Job:
+    if not _is_file(job):
+        raise ConfigError(f"{job} is not a job file: give the path of a .toml file")
+    from orchestrator.api.job import read_job
+
+    found = read_job(Path(job))
+    return found if work is None else replace(found, work=work)
+
+
+def _find(job: str, work: str | None) -> JobHandle:
+    described = _from_file(job, work) if _is_file(job) else None
+    from orchestrator.api import commands
+
+    if described is not None:
+        return commands.open_job(commands.identify(described), work=work or described.work)
+    return commands.open_job(job, work=work)
+
+
+def _tell(result: Result, as_json: bool) -> None:
+    if as_json:
+        errors = dict(result.errors())
+        show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+        return
+    from orchestrator.cli import text
+
+    show(text.report(result.job_id, result.status.totals, result.errors()))
+    show(f"  output      {result.path}")
+
+
+COMMANDS = (plan, run, submit, status, results, cancel, retry, resolve, audit, recover)

@@ -1,0 +1,73 @@
+"""Every step bound to what it takes. Imported when the first step runs: with it come pyarrow and the HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orchestrator.batches.cancel import cancel
+from orchestrator.batches.poll import poll
+from orchestrator.batches.recover import recover
+from orchestrator.batches.submit import submit
+from orchestrator.collector.collect import collect
+from orchestrator.collector.finish import finish
+from orchestrator.collector.seal import seal
+from orchestrator.domain.model import Claim, Job, Step
+from orchestrator.domain.policy import Policy
+from orchestrator.engine.job_context import JobContext, limits_of, planning_of
+from orchestrator.engine.workspace import Workspace
+from orchestrator.planner.plan import Planning, plan
+from orchestrator.planner.retry import Gathering, retry
+from orchestrator.planner.review import review
+from orchestrator.planner.split import split
+from orchestrator.ports import Checkpoint
+
+
+def run_step(workspace: Workspace, claim: Claim, job: Job, checkpoint: Checkpoint) -> None:
+    """Run the step that was claimed, under the job's present policy."""
+    step, names = STEPS[claim.step]
+    context = workspace.context_of(job)
+    given = StepContext(workspace=workspace, context=context, policy=job.policy, checkpoint=checkpoint)
+    step(claim, **{name: getattr(given, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Everything that any step of one job takes, under the job's present policy."""
+
+    workspace: Workspace
+    context: JobContext
+    policy: Policy
+    checkpoint: Checkpoint
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what does not depend on the policy: the workspace's own, or the job's."""
+        owner = self.workspace if name in ("ledger", "clock") else self.context
+        return getattr(owner, name)
+
+    @property
+    def planning(self) -> Planning:
+        """What a plan is made from."""
+        return planning_of(self.context, self.policy, self.checkpoint)
+
+    @property
+    def gathering(self) -> Gathering:
+        """What retry chunks are made with."""
+        return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
+
+
+# Each step, and the names of what it takes; `StepContext` has them all.
+STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
+    Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
+    Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),
+    Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
+    Step.POLL: (poll, ("ledger", "provider", "clock")),
+    Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
+    Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
+    Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
+    Step.REVIEW: (review, ("ledger", "clock")),
+    Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
+    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock", "checkpoint")),
+    Step.SEAL: (seal, ("ledger", "job_files", "finishing", "clock")),
+}

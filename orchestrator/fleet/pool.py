@@ -1,0 +1,98 @@
+"""A worker's processes beside each other, and a whole fleet on one machine, with a broker of its own.
+
+Exit codes: 0 told to stop · 1 it ended by itself, or would not end in time · 2 refused to start, and said why.
+
+Rule: nothing here imports the Celery app before the broker's address is known: the app reads it once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from orchestrator.domain.errors import ConfigError, LedgerTooNew, OrchestratorError
+from orchestrator.domain.queues import Queue
+from orchestrator.fleet.supervise import Supervisor
+from orchestrator.log import say
+
+# One process for each: neither a create that hangs nor a long download keeps batches from being polled.
+POOLS: Final = ((Queue.CONTROL,), (Queue.TRANSFER,), (Queue.PLAN, Queue.COLLECT))
+FAILED: Final = 1
+WRONG: Final = 2
+
+
+def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
+    """Run a worker until told to stop: one process for these queues, or, without queues, one for each of POOLS."""
+    if queues:
+        return exit_code_of(partial(_one_worker, queues, threads))
+    return _worker_pool(threads)
+
+
+def run_beat() -> int:
+    """Run a beat until told to stop."""
+    return exit_code_of(_one_beat)
+
+
+def run_fleet(workers: int, beats: int) -> int:
+    """Run workers and beats until told to stop; with a broker, unless ORCHESTRATOR_BROKER_URL names one."""
+    with tempfile.TemporaryDirectory(prefix="broker-") as folder:
+        broker = None
+        if "ORCHESTRATOR_BROKER_URL" not in os.environ:
+            from orchestrator.fleet.embedded import EmbeddedBroker
+
+            broker = EmbeddedBroker(Path(folder))
+            broker.start()
+            os.environ["ORCHESTRATOR_BROKER_URL"] = broker.url
+        try:
+            _preload()
+            pool = Supervisor()
+            for number in range(workers):
+                pool.start(f"worker {number}", partial(_worker_pool, None))
+            for number in range(beats):
+                pool.start(f"beat {number}", run_beat)
+            return pool.run()
+        finally:
+            if broker is not None:
+                broker.stop()
+
+
+def exit_code_of(act: Callable[[], int]) -> int:
+    """Do it, and return the exit code; an error of ours is printed as a sentence."""
+    try:
+        return act()
+    except (ConfigError, LedgerTooNew) as error:
+        say(f"error: {error}")
+        return WRONG
+    except OrchestratorError as error:  # of a start; once at work, a process goes on whatever happens
+        say(f"error: {error}")
+        return FAILED
+
+
+def _worker_pool(threads: int | None) -> int:
+    _preload()
+    pool = Supervisor()
+    for queues in POOLS:
+        pool.start(",".join(queues), partial(exit_code_of, partial(_one_worker, queues, threads)))
+    return pool.run()
+
+
+def _preload() -> None:
+    from orchestrator.fleet.start import preload
+
+    preload()
+
+
+def _one_worker(queues: Sequence[Queue], threads: int | None) -> int:
+    from orchestrator.fleet import start
+
+    return start.run_worker(queues, threads)
+
+
+def _one_beat() -> int:
+    from orchestrator.fleet import start
+
+    return start.run_beat()
