@@ -1,6 +1,6 @@
-"""The seams: what the steps need of the world, in the words of the domain. At most seven methods each.
+"""What the steps and those who run them need of the world. A port is as wide as its one idea.
 
-Adapters stand behind them (`ledger`, `providers`, `storage`); `wiring` alone knows which.
+The adapters are in `ledger`, `providers` and `storage`; `engine` alone knows which of them stands behind a port.
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What a chunk gives to a shard's output: a part to read, or a range of rows it left without an answer."""
+
+    chunk: Chunk
+    rows: int  # of this shard
+
+
 class Checkpoint(Protocol):
     """What a long step calls between two rows, batches or blocks."""
 
@@ -55,7 +63,10 @@ def never_interrupted() -> None:
 
 
 class Ledger(Protocol):
-    """The durable truth. Reads give the present version; `record` refuses what was decided on an older one."""
+    """The durable record of jobs: claims, reads and writes of units, sums and lists over a job's units.
+
+    A read gives the present version of a unit; `record` refuses what was decided on an older one.
+    """
 
     def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
         """Return the kinds of steps of which at least one is due; whether its account has room is not asked.
@@ -104,18 +115,6 @@ class Ledger(Protocol):
     def chunk(self, chunk_id: ChunkId) -> Chunk:
         """Return the chunk."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contribution:
-    """What a chunk gives to a shard's output: a part to read, or a range of rows it left without an answer."""
-
-    chunk: Chunk
-    rows: int  # of this shard
-
-
-class Overview(Protocol):
-    """What the job-wide steps read: sums and lists over many units."""
 
     def totals(self, job_id: JobId) -> Totals:
         """Return the job in numbers: reads all of its chunks."""

@@ -29,11 +29,9 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobId, JobState, Step
 from orchestrator.domain.policy import Limits, OutputOptions, Policy
 from orchestrator.engine.steps import STEPS
-from orchestrator.job_files.request_files import RowReader
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import Envelope, TemplateRenderer
@@ -134,7 +132,6 @@ def _kit(
 ) -> dict[str, Any]:
     """Return what the steps take, as `tests/simulation/context.py` does."""
     traits, costing = provider.traits, Costing(price=None, output_tokens_max=16)
-    reader = RowReader(traits, DIGEST)
     limits = Limits(requests_max=policy.chunk_requests_max, bytes_max=policy.chunk_bytes_max)
 
     def renderer(shard_no: int) -> TemplateRenderer:
@@ -147,13 +144,12 @@ def _kit(
 
     return {
         "ledger": SqlLedger(database),
-        "overview": SqlOverview(database),
         "job_files": LocalJobFiles(folder / "job"),
         "provider": provider,
         "clock": clock,
         "planning": Planning(source=source, renderer=renderer, limits=limits, costing=costing),
-        "gathering": Gathering(limits=limits, costing=costing, reader=reader),
-        "collecting": Collecting(reader=reader, job_digest=DIGEST, price=None),
+        "gathering": Gathering(limits=limits, costing=costing),
+        "collecting": Collecting(job_digest=DIGEST, price=None),
         "finishing": Finishing(
             source=source,
             fingerprint=source.fingerprint,
@@ -164,7 +160,6 @@ def _kit(
             folder="output",
         ),
         "costing": costing,
-        "reader": reader,
     }
 
 

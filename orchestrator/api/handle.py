@@ -150,7 +150,7 @@ class JobHandle:
                     cost_usd_max=attempt.reserved_usd,
                     reason=chunk.error,
                 )
-                for chunk, attempt in workspace.admin.held(self.job_id)
+                for chunk, attempt in workspace.admin.unresolved(self.job_id)
             ]
 
     def resolve_created(self, chunk: str, batch_id: str) -> None:
@@ -203,7 +203,7 @@ def _await_end(
     while True:
         job = workspace.ledger.job(job_id)
         if progress is not None:
-            progress(Progress.of(job.id, job.state, workspace.overview.totals(job_id)))
+            progress(Progress.of(job.id, job.state, workspace.ledger.totals(job_id)))
         if job.state in ENDED or needs_person(workspace, job_id):
             return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
@@ -230,14 +230,14 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
         raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
         raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
-    unresolved = len(workspace.admin.held(job_id))
+    unresolved = len(workspace.admin.unresolved(job_id))
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
         raise JobUnresolved(
             f"job {job_id}: {chunks} unresolved: only a person can find out whether the provider made a batch. "
             f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and says what to do"
         )
-    crowd = at_capacity(workspace, job, workspace.overview.totals(job_id))
+    crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
             f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
@@ -265,7 +265,7 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         job_id=job_id,
         state=job.state,
         reason=job.reason,
-        totals=workspace.overview.totals(job_id),
+        totals=workspace.ledger.totals(job_id),
         pause_reason=workspace.admin.pause_reason(job.account, now=now),
         workers_alive=kinds.count(Kind.WORKER),
         beats_alive=kinds.count(Kind.BEAT),

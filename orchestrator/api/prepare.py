@@ -107,6 +107,7 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(context, _known_spec(workspace, spec.job_id))
     known = workspace.admin.open(record, len(prepared.source.shards), now=now)
+    context.text = known.spec  # with fields that another version has added
     workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
         workspace.admin.retry(spec.job_id, now=now)

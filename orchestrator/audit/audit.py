@@ -71,10 +71,10 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobCont
     if job.state not in ENDED or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1
         return
-    check_output(audit, job, workspace.overview.totals(job.id), published, deep=audit.deep)
+    check_output(audit, job, workspace.ledger.totals(job.id), published, deep=audit.deep)
     if not audit.deep:
         return
-    for shard in workspace.overview.shards(job.id):
+    for shard in workspace.ledger.shards(job.id):
         if shard.state is ShardState.FINISHED:
             with damage(audit, f"shard {shard.shard_no}", "output, made anew"):
-                check_rows(audit, job, shard, workspace.overview, published)
+                check_rows(audit, job, shard, workspace.ledger, published)

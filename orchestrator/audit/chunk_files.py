@@ -21,7 +21,7 @@ import zstandard
 from orchestrator.audit.findings import Audit, Waste
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.result_parts import READ_ROWS
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
 
 def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFiles) -> None:
     """Compare one create with what the provider answered to it."""
-    unit, name = f"{chunk.name} create {attempt.number}", request_files.journal_name(attempt.token)
+    unit, name = f"{chunk.name} create {attempt.number}", create_journal.journal_name(attempt.token)
     if attempt.cost_usd is not None:
         audit.ledger.cost_usd += attempt.cost_usd
     if attempt.state is AttemptState.ABANDONED:
@@ -92,16 +92,18 @@ def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFi
         audit.differ(unit, "journal", ledger=attempt.batch_id, archive=f"{name} is missing")
         return
     with damage(audit, unit, "journal"):
-        token, batch_id = records.read_journal_file(job_files, name)
+        created = create_journal.read_journal_file(job_files, name)
         audit.archive.batches += 1
-        audit.same(unit, "batch in the journal", ledger=(attempt.token, attempt.batch_id), archive=(token, batch_id))
+        found = (created.token, created.batch_id)
+        audit.same(unit, "batch in the journal", ledger=(attempt.token, attempt.batch_id), archive=found)
     if attempt.state is not AttemptState.CREATED:
         return
-    if not job_files.exists(records.intent_name(attempt.token)):
-        audit.differ(unit, "intent", ledger=attempt.token, archive=f"{records.intent_name(attempt.token)} is missing")
+    intended = create_journal.intent_name(attempt.token)
+    if not job_files.exists(intended):
+        audit.differ(unit, "intent", ledger=attempt.token, archive=f"{intended} is missing")
         return
     with damage(audit, unit, "intent"):
-        intent = records.read_intent(job_files, records.intent_name(attempt.token))
+        intent = create_journal.read_intent(job_files, intended)
         told = (intent.chunk, intent.attempt, intent.requests)
         audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=told)
 

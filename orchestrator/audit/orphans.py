@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.audit.chunk_files import damage
-from orchestrator.job_files import records
+from orchestrator.job_files import create_journal
 
 if TYPE_CHECKING:
     from orchestrator.audit.findings import Audit
@@ -38,20 +38,20 @@ def check_orphans(
         tokens: reads the tokens of all creates from the ledger.
         files: reads (chunk, number) of all creates from it: what the names of their results begin with.
     """
-    answers, intents = job_files.names(records.JOURNAL), job_files.names(records.INTENTS)
+    answers, intents = job_files.names(create_journal.JOURNAL), job_files.names(create_journal.INTENTS)
     results = {folder: job_files.names(folder) for folder in RESULTS}
     known = tokens()
-    answered = {records.token_of(name) for name in answers}
+    answered = {create_journal.token_of(name) for name in answers}
     for name in answers:
-        if records.token_of(name) not in known:
+        if create_journal.token_of(name) not in known:
             with damage(audit, name, "create in the journal"):
-                _token, batch_id = records.read_journal_file(job_files, name)
+                batch_id = create_journal.read_journal_file(job_files, name).batch_id
                 audit.differ(name, "create in the journal", ledger=UNKNOWN, archive=f"batch {batch_id}")
     for name in intents:
-        token = records.token_of(name)
+        token = create_journal.token_of(name)
         if token not in known and token not in answered:
             with damage(audit, name, "create begun"):
-                intent = records.read_intent(job_files, name)
+                intent = create_journal.read_intent(job_files, name)
                 told = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
                 audit.differ(name, "create begun", ledger=UNKNOWN, archive=told)
     sent = files()

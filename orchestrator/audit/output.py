@@ -30,7 +30,7 @@ from orchestrator.storage.digests import digest_of
 if TYPE_CHECKING:
     from orchestrator.domain.model import Job, Shard
     from orchestrator.domain.progress import Totals
-    from orchestrator.ports import Contribution, JobFiles, Overview
+    from orchestrator.ports import Contribution, JobFiles, Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +98,9 @@ def _check_record(audit: Audit, name: str, part: dict[str, Any], job_files: JobF
         audit.same(name, "entry in the manifest", ledger=recorded.as_dict(), archive=part)
 
 
-def check_rows(audit: Audit, job: Job, shard: Shard, overview: Overview, published: Published) -> None:
+def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:
     """Join a shard's output again from its parts, and compare it row by row with what was published."""
-    contributions = overview.contributions(job.id, shard.shard_no)
+    contributions = ledger.contributions(job.id, shard.shard_no)
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from orchestrator.batches.recover import LISTING, LOOK_BACK_S
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import AttemptState
 from orchestrator.domain.recovery import is_other
-from orchestrator.job_files import records
+from orchestrator.job_files import create_journal
 
 if TYPE_CHECKING:
     from orchestrator.audit.findings import Audit
@@ -76,5 +76,5 @@ class ProviderCheck:
         """Return the create's input file, its second mark, where that is still known."""
         if chunk.token == attempt.token and chunk.file_id is not None:
             return chunk.file_id
-        name = records.intent_name(attempt.token)
-        return records.read_intent(self.job_files, name).file_id if self.job_files.exists(name) else None
+        name = create_journal.intent_name(attempt.token)
+        return create_journal.read_intent(self.job_files, name).file_id if self.job_files.exists(name) else None

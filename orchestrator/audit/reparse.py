@@ -14,6 +14,7 @@ import xxhash
 from orchestrator.audit.chunk_files import damage
 from orchestrator.audit.findings import Audit
 from orchestrator.collector.parse import read_answers
+from orchestrator.domain import custom_id
 from orchestrator.domain.model import ChunkState
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey
 from orchestrator.job_files import records, request_files
@@ -62,15 +63,19 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
 
 def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Collecting) -> list[RowKey]:
     """Return the rows of the requests, whose bytes must be those that were planned."""
-    chunk, digest, keys = entry.chunk, xxhash.xxh3_128(), list[RowKey]()
-    size_bytes = 0
+    chunk, digest = entry.chunk, xxhash.xxh3_128()
+    keys = request_files.row_keys(job_files, chunk)
+    line_count = size_bytes = named = 0
     for line in request_files.lines(job_files, chunk.requests):
         digest.update(line)
         size_bytes += len(line)
-        keys.append(collecting.reader.key(line))
+        if line_count < len(keys):
+            named += f'"{custom_id.custom_id(collecting.job_digest, *keys[line_count])}"'.encode() in line
+        line_count += 1
     found = digest.hexdigest()[:12]
     audit.same(chunk.name, "digest of the requests", ledger=request_files.content_digest(chunk.requests), archive=found)
-    audit.same(chunk.name, "requests in the file", ledger=chunk.request_count, archive=len(keys))
+    audit.same(chunk.name, "requests in the file", ledger=chunk.request_count, archive=line_count)
+    audit.same(chunk.name, "requests that name their row", ledger=chunk.request_count, archive=named)
     audit.same(chunk.name, "bytes of requests", ledger=chunk.request_bytes, archive=size_bytes)
     by_shard = request_files.count_by_shard(keys)
     audit.same(chunk.name, "rows by shard", ledger=dict(entry.rows_by_shard), archive=dict(sorted(by_shard.items())))

@@ -1,9 +1,8 @@
 """The step that carries out a cancel: what was not sent is dropped, what was sent is cancelled at the provider.
 
-A cancelled batch is polled on to its end: what it answered before is paid for, and kept. So is one that the provider
-will not cancel: polls wait for the cancel, and must not wait for ever. For the same reason a held chunk stays held: a
-person must say whether there is a batch to be cancelled. A batch that another account does not know is no such: there
-the cancel waits for the key that the batch was made with.
+A cancelled batch is polled to its end: what it answered before is paid for, and kept. So is a batch that the provider
+refuses to cancel. An unresolved chunk stays unresolved: a person must say whether there is a batch to cancel. Where the
+present key's account does not know the batch, the cancel waits for the key that the batch was made with.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import Change, ChunkMoved
 from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError, TransientError
 from orchestrator.domain.lifecycle import CancelledUnsent
-from orchestrator.domain.model import Chunk, ChunkState, Claim
+from orchestrator.domain.model import UNSENT, Chunk, ChunkState, Claim
 from orchestrator.domain.recovery import is_other, other_key_words
 from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
 
-UNSENT: Final = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING})
+DROPPABLE: Final = UNSENT | {ChunkState.SPLITTING}  # no batch of it exists
 TRIES_MAX: Final = 8
 
 
@@ -31,7 +30,7 @@ def cancel(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) ->
     """Cancel a chunk."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     changes: list[Change] = []
-    if chunk.state in UNSENT:
+    if chunk.state in DROPPABLE:
         changes = [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, CancelledUnsent()), due_at=None)]
     elif chunk.state is ChunkState.SUBMITTED and not chunk.cancel_sent:
         account = ledger.job(chunk.job_id).account

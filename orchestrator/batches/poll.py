@@ -1,7 +1,7 @@
 """The step that asks once how a batch stands. Safe to run twice: a second delivery finds nothing to do.
 
-Rule: asking has an end. A batch that the provider will not tell of is held for a person, never sent again; one that is
-over its time is asked about on, and named.
+Rule: a batch that the provider does not report on becomes unresolved after a limited time, and is never sent again by
+itself; a batch that is overdue is polled on, and reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
-from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, PutOnHold
+from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
 from orchestrator.domain.required import required
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # A new batch may be unknown for a while (OpenRouter was seen to answer 404 for seconds); an old one may not.
 UNKNOWN_S_MAX: Final = 3_600.0
 OVERDUE_WINDOWS: Final = 2  # of the time in which the provider says that a batch is over
-REFUSED: Final = "refused"  # kept as the error's code while the provider refuses to tell
+REFUSED: Final = "refused"  # the error code while the provider refuses to answer
 
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
@@ -41,7 +41,7 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
     except ProviderError as error:
         is_strange = isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark)
         if is_strange and _age_s(chunk, clock) > UNKNOWN_S_MAX:
-            changes = [_hold_for_key(chunk, job, clock=clock)]
+            changes = [_wait_for_key(chunk, job, clock=clock)]
         else:
             changes = _failed(chunk, job, error, clock=clock)
     else:
@@ -73,12 +73,16 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
 def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> list[Change]:
     now = clock.now()
     if isinstance(error, Gone) and _age_s(chunk, clock) > UNKNOWN_S_MAX:
-        # It may have run and been charged: never sent again without a person's word.
-        held = lifecycle.advance(chunk, PutOnHold(f"the provider no longer knows batch {chunk.batch_id}: {error}"))
+        # It may have run and been charged: a person decides before anything is sent again.
+        held = lifecycle.advance(
+            chunk, BecameUnresolved(f"the provider no longer knows batch {chunk.batch_id}: {error}")
+        )
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
     tries, refused = retry.refused_tries(error, tries=chunk.tries, were_refusals=chunk.error_code == REFUSED)
     if refused and tries >= retry.REFUSALS_MAX:
-        held = lifecycle.advance(chunk, PutOnHold(f"the provider does not say how batch {chunk.batch_id} is: {error}"))
+        held = lifecycle.advance(
+            chunk, BecameUnresolved(f"the provider does not say how batch {chunk.batch_id} is: {error}")
+        )
         return [ChunkMoved(before=chunk, after=held, due_at=None)]
     later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
@@ -87,7 +91,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
     wait_s = retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s)
     changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + timedelta(seconds=wait_s))]
     if isinstance(error, RateLimited):
-        # The limit is the account's: the others need not be told the same one by one.
+        # The limit is the account's: its other batches need not be refused one by one.
         changes.append(PollsPaused(account=job.account, until=now + timedelta(seconds=retry.polls_pause_s(wait_s))))
     if isinstance(error, NotAuthorized):
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
@@ -95,11 +99,11 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
     return changes
 
 
-def _hold_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
-    """Hold a batch that only another key's account does not know: it goes on by itself when its own key is back."""
+def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
+    """Leave a batch unresolved that the present key's account does not know, until the right key is set again."""
     words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
-    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(words, OTHER_KEY)), due_at=due_at)
+    return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(words, OTHER_KEY)), due_at=due_at)
 
 
 def _age_s(chunk: Chunk, clock: Clock) -> float:

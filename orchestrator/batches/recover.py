@@ -1,9 +1,8 @@
-"""The step that finds out what became of a create whose answer nobody has. It never sends another.
+"""The step that finds out what became of a create whose answer was lost. It never sends another.
 
-In class A it may send the same one again, under the same token: the provider answers with the batch that is there.
+To an idempotent provider it may send the same create again, under the same token: the answer is the existing batch.
 
-Rule: asking comes before deciding, deciding is `domain.recovery`, and each run does at most one thing that changes
-anything at the provider.
+Rule: it asks the provider, then decides (`domain.recovery`), then acts; a run changes at most one thing there.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import POLL_FIRST_S, read_journal, submission_of, write_journal
+from orchestrator.batches.submit import POLL_FIRST_S, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import (
@@ -24,8 +23,8 @@ from orchestrator.domain.errors import (
     TooLarge,
     TransientError,
 )
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, Fenced, KeyReturned, ProvedAbsent, PutOnHold
-from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, KeyReturned, ProvedAbsent
+from orchestrator.domain.model import RECOVERABLE, AttemptState, BatchId, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
     Absent,
@@ -44,33 +43,30 @@ from orchestrator.domain.recovery import (
     Wait,
 )
 from orchestrator.domain.required import required
-from orchestrator.job_files import records
+from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
+    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
-# How far our clock may have been ahead of the provider's when the create was begun: whoever looks back too little finds
-# nothing, and sends again. A clock that is a day off is one whose date is wrong; to list a day more costs a few calls.
+# How far our clock may have been ahead of the provider's when the create was begun. Looking back too little finds
+# nothing, and the chunk is sent again; a clock may be a day off (a wrong date), and to list a day more costs few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
-TOLD_S_MAX: Final = 900.0  # of what a provider may want us to wait before the next look
-AGE_PER_WAIT: Final = 16  # what is in doubt for an hour is asked about every four minutes
+TOLD_S_MAX: Final = 900.0  # the most of a provider's Retry-After that is kept to
+AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
-RECOVERABLE: Final = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED})
 
 
-def recover(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
-) -> None:
-    """Move a chunk in doubt one step nearer to knowing."""
+def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
+    """Look up an ambiguous or unresolved create, and record what was found out."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state not in RECOVERABLE:
         return
     token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
     decision: Decision | None = None
     try:
-        decision = _decide(chunk, job, overview=overview, job_files=job_files, provider=provider, clock=clock)
+        decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
         changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
             write_journal(job_files, token, decision.batch_id)
@@ -78,15 +74,15 @@ def recover(
         decision = None
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
-    if isinstance(decision, Absent) and not decision.abandoned:  # only now: another may have found the batch meanwhile
-        records.drop_intent(job_files, token)
+    if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
+        drop_intent(job_files, token)
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     """Return how long to wait after a look that told nothing.
 
-    The older the doubt, the longer: what was not known for hours is hardly known a quarter minute later, and a provider
-    may be able to tell only once a batch has ended. What it wants itself is kept to, but not for a day.
+    The older the create, the longer the wait: a provider may be able to tell only once a batch has ended. Its own
+    Retry-After is kept to, up to a quarter of an hour.
     """
     cause = error.error if isinstance(error, CreateRefused) else error
     told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
@@ -96,7 +92,7 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 
 
 def _decide(
-    chunk: Chunk, job: Job, *, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
+    chunk: Chunk, job: Job, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
     token, sent_at = required(chunk.token, "token"), required(chunk.sent_at, "time of its create")
     traits, listed = provider.traits, list[BatchId]()
@@ -110,7 +106,7 @@ def _decide(
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
     possibly_double_paid_usd = (
-        overview.totals(job.id).possibly_double_paid_usd if resubmits else Decimal(0)
+        ledger.totals(job.id).possibly_double_paid_usd if resubmits else Decimal(0)
     )  # reads all of the job's chunks
     evidence = Evidence(
         now=asked_at,
@@ -129,7 +125,7 @@ def _decide(
 
 
 def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: bool) -> bool:
-    """Whether a list can tell something: of what is in doubt, and of what is held for another key's sake."""
+    """Say whether a list can help: for an ambiguous create, and for one that waits for another key."""
     if chunk.state is ChunkState.AMBIGUOUS:
         return journal is None
     return chunk.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.OTHER_KEY and is_other_key
@@ -161,29 +157,29 @@ def _act(
             closed = AttemptClosed(token=required(chunk.token, "token"), state=state)
             return [ChunkMoved(before=chunk, after=absent, due_at=now), closed]
         case NeedsPerson(reason):
-            return [_hold(chunk, PutOnHold(reason), clock)]
+            return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         case NeedsKey():
-            words = recovery.other_key_words("the create, whose answer was lost, was sent", account)
-            return [_hold(chunk, PutOnHold(words, recovery.OTHER_KEY), clock)]
+            words = recovery.other_key_words("the create whose answer was lost was sent", account)
+            return [_leave_unresolved(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
         case Reopen():
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, KeyReturned()), due_at=now)]
 
 
-def _hold(chunk: Chunk, event: PutOnHold, clock: Clock) -> ChunkMoved:
-    # Looked at again from time to time: the answer may yet turn up in the journal, or the right key come back.
+def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:
+    # It is looked at again from time to time: the journal may get the answer, or the right key may be set again.
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 
 
 def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
-    """Send the same create again. One that will never be taken leaves the first for a person to look up."""
+    """Send the same create again. Where it is refused for good, a person must look up the first one."""
     token = required(chunk.token, "token")
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
         if isinstance(refusal.error, BadRequest | TooLarge):
             reason = f"the answer to the create was lost, and the same one is refused now: {refusal.error}"
-            return [_hold(chunk, PutOnHold(reason), clock)]
+            return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         raise
     write_journal(job_files, token, batch_id)
     return _adopt(chunk, batch_id, (), provider=provider, clock=clock)

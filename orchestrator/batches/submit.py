@@ -2,15 +2,12 @@
 
 Rule 1: the intent is committed before the POST, and at most one POST is ever issued for it: only the worker whose
         compare-and-set took the chunk to SUBMITTING sends, and it sends once.
-Rule 2: the provider's answer goes to the side journal, fsynced, before the ledger: from then on nobody can lose it.
-Rule 3: what is not known to be a refusal is in doubt, and a crash looks the same.
-Rule 4: between the intent's commit and the POST the intent is kept in the work folder, too, and is taken away again
-        when nothing was created: whoever has lost the ledger sees there which creates may have been sent.
+Rule 2: intent and answer are also kept in the work folder, by the rules of `create_journal`.
+Rule 3: whatever is not known to be a refusal is ambiguous, and so is a crash.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -33,7 +30,6 @@ from orchestrator.domain.model import (
     Attempt,
     AttemptState,
     AttemptToken,
-    BatchId,
     Chunk,
     ChunkState,
     Claim,
@@ -41,30 +37,28 @@ from orchestrator.domain.model import (
     JobState,
 )
 from orchestrator.domain.required import required
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal, records, request_files
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Provider
+    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
 POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done at once
 
 
-def submit(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, provider: Provider, clock: Clock
-) -> None:
+def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
-        _upload(claim, chunk, ledger=ledger, overview=overview, job_files=job_files, provider=provider, clock=clock)
+        _upload(claim, chunk, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
         begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
         if begun is not None:
-            _send(claim, begun, ledger=ledger, overview=overview, job_files=job_files, provider=provider, clock=clock)
+            _send(claim, begun, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
 
 
 def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
-    """Return what is sent of a chunk under this token: the same, however often it is asked for."""
+    """Return what is sent of a chunk under this token; it is the same every time."""
     return Submission(
         token=token,
         request_count=chunk.request_count,
@@ -80,17 +74,16 @@ def _upload(
     chunk: Chunk,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     provider: Provider,
     clock: Clock,
 ) -> None:
-    """Give the provider a fresh file for this attempt; free, so that a failure is never in doubt."""
+    """Give the provider a new file for this attempt; it costs nothing, so a failure is never ambiguous."""
     token = AttemptToken(clock.token())
     try:
         file_id = provider.upload(submission_of(chunk, token, job_files))
     except ProviderError as error:
-        changes = _not_uploaded(chunk, error, ledger=ledger, overview=overview, clock=clock)
+        changes = _not_uploaded(chunk, error, ledger=ledger, clock=clock)
     else:
         uploaded = lifecycle.advance(chunk, InputUploaded(token, file_id))
         changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
@@ -98,12 +91,10 @@ def _upload(
     ledger.record(claim, *changes, now=clock.now())
 
 
-def _not_uploaded(
-    chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock
-) -> list[Change]:
+def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
     """Treat a file that was not taken as a create that was refused; but no attempt has begun, and none is closed."""
     tries = chunk.tries + 1
-    after = _after_refusal(chunk, error, tries=tries, overview=overview, clock=clock)
+    after = _after_refusal(chunk, error, tries=tries, ledger=ledger, clock=clock)
     stays = isinstance(after.event, SubmissionRefused)
     moved = replace(chunk, tries=tries, error=str(error)) if stays else lifecycle.advance(chunk, after.event)
     due_at = clock.now() + timedelta(seconds=after.delay_s)
@@ -146,7 +137,6 @@ def _send(
     chunk: Chunk,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     provider: Provider,
     clock: Clock,
@@ -157,13 +147,13 @@ def _send(
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
-        records.drop_intent(job_files, token)
-        changes = _refused(chunk, refusal.error, ledger=ledger, overview=overview, clock=clock)
+        create_journal.drop_intent(job_files, token)
+        changes = _refused(chunk, refusal.error, ledger=ledger, clock=clock)
     except CreateAmbiguous as ambiguous:
         lost = lifecycle.advance(chunk, AnswerLost(str(ambiguous)))
         changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
     else:
-        write_journal(job_files, token, batch_id)
+        create_journal.write_journal(job_files, token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
         closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
@@ -175,7 +165,7 @@ def _send(
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
     """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
     token = required(chunk.token, "token")
-    intent = records.Intent(
+    intent = create_journal.Intent(
         token=token,
         chunk=chunk.name,
         attempt=chunk.attempt,
@@ -186,7 +176,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
         key_mark=chunk.key_mark,
     )
     try:
-        records.keep_intent(job_files, intent)
+        create_journal.write_intent(job_files, intent)
     except StorageError as error:
         back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
         due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
@@ -201,9 +191,9 @@ def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
             records.keep_given_up(job_files, change.after)
 
 
-def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Overview, clock: Clock) -> list[Change]:
+def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
     # Every attempt so far was refused.
-    after = _after_refusal(chunk, error, tries=chunk.attempt, overview=overview, clock=clock)
+    after = _after_refusal(chunk, error, tries=chunk.attempt, ledger=ledger, clock=clock)
     moved = lifecycle.advance(chunk, after.event)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
@@ -213,13 +203,13 @@ def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, overview: Ov
 
 
 def _after_refusal(
-    chunk: Chunk, error: ProviderError, *, tries: int, overview: Overview, clock: Clock
+    chunk: Chunk, error: ProviderError, *, tries: int, ledger: Ledger, clock: Clock
 ) -> retry.AfterRefusal:
     return retry.after_refusal(
         error,
         tries=tries,
         request_count=chunk.request_count,
-        ever_created=overview.ever_created(chunk.job_id),
+        ever_created=ledger.ever_created(chunk.job_id),
         draw=clock.draw(),
     )
 
@@ -237,15 +227,3 @@ def _beyond_the_chunk(
         stopped = replace(job, state=JobState.STOPPED, reason=after.stops_job)
         changes.append(JobMoved(before=job, after=stopped, due_at=now))
     return changes
-
-
-def write_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
-    """Keep the provider's answer to a create, durably."""
-    with job_files.create(request_files.journal_name(token)) as file:
-        file.write(json.dumps({"token": token, "batch_id": batch_id}).encode())
-
-
-def read_journal(job_files: JobFiles, token: AttemptToken) -> BatchId | None:
-    """Return the batch that a create is known to have made; None where no answer was kept."""
-    name = request_files.journal_name(token)
-    return records.read_journal_file(job_files, name)[1] if job_files.exists(name) else None

@@ -1,11 +1,11 @@
-"""The step that brings results home: archive the bytes, then read them, then give each row its answer.
+"""The step that collects results: archive the bytes, then read them, then give each row its answer.
 
-Rule 1: what the provider sent is in place, whole and unread, before anything parses it; from then on every mistake
-        in reading can be mended for nothing.
-Rule 2: results are looked for in whatever way a batch ended: what an expired or cancelled one answered is paid for.
-Rule 3: rows whose answers the provider made and then lost are dead, not sent again by themselves: they were paid for.
-        What another account's key does not find is not lost: it is looked for again until the key is back.
-        Where it has them and will not hand them out, a person is asked.
+Rule 1: what the provider sent is in place, whole and unread, before anything parses it: a mistake in reading can be
+        fixed later without paying again.
+Rule 2: results are looked for however a batch ended: what an expired or cancelled one answered is paid for.
+Rule 3: rows whose answers the provider made and then lost have failed and are not sent again by themselves: they were
+        paid for. Results that the present key's account does not find are looked for again until the right key is set.
+        Where the provider has them and refuses to give them, the chunk becomes unresolved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orchestrator.collector.parse import Quarantined, read_answers
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
-from orchestrator.domain.lifecycle import PutOnHold, ResultsCollected
+from orchestrator.domain.lifecycle import BecameUnresolved, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Job, JobState, Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
@@ -48,7 +48,6 @@ class ResultsShort(Unavailable):
 class Collecting:
     """What results are read with."""
 
-    reader: request_files.RowReader
     job_digest: str
     price: Price | None
     keep_raw: bool = False
@@ -134,7 +133,7 @@ def _later(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
     tries = _failed_before(chunk, type(error)) + 1
     if retry.is_refusal(error) and tries >= retry.REFUSALS_MAX:
         reason = f"the provider does not hand out the results of batch {chunk.batch_id}: {error}"
-        return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, PutOnHold(reason)), due_at=None)
+        return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(reason)), due_at=None)
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
     after = replace(chunk, tries=tries, error_code=type(error).__name__, error=str(error))
@@ -173,7 +172,7 @@ def _settle(
     chunk: Chunk, job: Job, archived: list[str], absent: Answer, *, job_files: JobFiles, collecting: Collecting
 ) -> list[Change]:
     """Read the archive, write the part, and return what the ledger must know."""
-    expected = collecting.reader.keys(job_files, chunk)
+    expected = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
     _quarantine(

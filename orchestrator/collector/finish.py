@@ -29,7 +29,7 @@ from orchestrator.ports import Checkpoint, never_interrupted
 from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Overview, Source
+    from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
 
@@ -51,7 +51,6 @@ def finish(
     claim: Claim,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
@@ -70,7 +69,6 @@ def finish(
             job,
             shard,
             ledger=ledger,
-            overview=overview,
             job_files=job_files,
             finishing=finishing,
             clock=clock,
@@ -103,7 +101,6 @@ def _finish(
     shard: Shard,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     finishing: Finishing,
     clock: Clock,
@@ -115,7 +112,7 @@ def _finish(
             "put the original back and run again; the results so far are kept"
         )
     slices = slice_count(shard.row_count, finishing.slice_rows)
-    contributions = overview.contributions(job.id, shard.shard_no)
+    contributions = ledger.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
     with ExitStack() as stack:
         join = Join(

@@ -114,7 +114,7 @@ class Join:
         self.counts = Counts()
         self.schema = output_schema(source_schema, options)
         self._source_schema = source_schema
-        self._prefix = custom_id.prefix(job_digest, shard_no)
+        self._job_digest = job_digest
         self._shard_no = shard_no
         self._options = options
         self._parts = parts
@@ -180,8 +180,7 @@ class Join:
             self.counts.by_error_code[code["values"] or "unknown"] += code["counts"]
 
     def _ids(self, row_start: int, row_count: int) -> Any:
-        prefix = self._prefix
-        return pa.array([f"{prefix}{row:x}" for row in range(row_start, row_start + row_count)], pa.string())
+        return pa.array(custom_id.custom_ids(self._job_digest, self._shard_no, row_start, row_count), pa.string())
 
     def _results(self, answers: Any) -> list[Any]:
         columns = [

@@ -18,23 +18,21 @@ from orchestrator.domain.progress import Totals
 from orchestrator.job_files.output_parts import OutputPart, base_name, read_output_part, recorded_part
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview
+    from orchestrator.ports import Clock, JobFiles, Ledger
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 
 
-def seal(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, finishing: Finishing, clock: Clock
-) -> None:
+def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
     """Publish the job's output, or stop the job where the output is incomplete or its counts do not add up."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.SEAL:
         return
-    totals = overview.totals(job.id)
+    totals = ledger.totals(job.id)
     try:
         _check_row_counts(totals)
-        manifest = _manifest(job, totals, overview=overview, job_files=job_files, finishing=finishing)
+        manifest = _manifest(job, totals, ledger=ledger, job_files=job_files, finishing=finishing)
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
@@ -58,13 +56,11 @@ def _check_row_counts(totals: Totals) -> None:
         )
 
 
-def _manifest(
-    job: Job, totals: Totals, *, overview: Overview, job_files: JobFiles, finishing: Finishing
-) -> dict[str, Any]:
+def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> dict[str, Any]:
     folder = revision_folder(finishing.folder, job.revision)
     in_place = set(finishing.output.names(folder))
     parts: list[OutputPart] = []
-    for shard in overview.shards(job.id):
+    for shard in ledger.shards(job.id):
         slices = slice_count(shard.row_count, finishing.slice_rows)
         for slice_no in range(slices):
             name = part_file(folder, shard.shard_no, slice_no, slices)

@@ -1,7 +1,7 @@
 """What a step may ask the ledger to write; all changes of one call are written together or not at all.
 
-Rule: a change names the version it was decided on. The ledger refuses it (LeaseLost) where that is no longer the
-present one, so that whoever decided on stale facts changes nothing.
+Rule: a change names the version it was decided on. Where that is no longer the present one the ledger refuses the
+change (LeaseLost): a decision on stale facts changes nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class AttemptClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsSettled:
-    """Rows of a chunk that have succeeded or are dead, by shard; `failed` are those of them that are dead.
+    """Rows of a chunk that have succeeded or failed for good, by shard; `failed` are those of them that failed.
 
     A chunk that is given up or cancelled unsent needs none: the ledger settles all its rows with the move.
     """
@@ -99,7 +99,7 @@ class AccountPaused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollsPaused:
-    """No poll of this account is handed out before `until`: the provider asks to be left alone."""
+    """No poll of this account is handed out before `until`: the provider limits the rate."""
 
     account: str
     until: datetime

@@ -1,7 +1,9 @@
-"""A row's name at the provider: `<8 hex of the job's digest>-<shard hex>-<row hex>`, both ways, by a pure function.
+"""A row's name at the provider: `<8 hex of the job's digest>-<shard hex>-<row hex>`. It is spelled nowhere else.
 
-It is the only key by which an answer finds its row. The alphabet and the length (at most 26 characters) lie inside
-the strictest rule known, `^[a-zA-Z0-9_-]{1,64}$`; the job's prefix exposes ids that are not ours.
+It is the only key by which an answer finds its row. The alphabet and the length (at most 26 characters) meet the
+strictest rule known, `^[a-zA-Z0-9_-]{1,64}$`. The job's digest in front shows which ids are not ours.
+
+A custom_id is `prefix` and then `number`; whoever writes many puts the two together itself.
 """
 
 from __future__ import annotations
@@ -21,9 +23,26 @@ def prefix(job_digest: str, shard_no: int) -> str:
 
 
 def custom_id(job_digest: str, shard_no: int, row: int) -> str:
-    """Return the id of `row` (0-based, in its shard)."""
-    assert 0 <= shard_no <= ROW_MAX and 0 <= row <= ROW_MAX
-    return f"{prefix(job_digest, shard_no)}{row:x}"
+    """Return the id of `row` (0-based, in its shard). Raises ValueError for a number that an id cannot hold."""
+    if not (0 <= shard_no <= ROW_MAX and 0 <= row <= ROW_MAX):
+        raise ValueError(f"row {row} of shard {shard_no}: a custom_id holds numbers from 0 to {ROW_MAX}")
+    return prefix(job_digest, shard_no) + number(row)
+
+
+def number(row: int) -> str:
+    """Return what stands after the prefix."""
+    return f"{row:x}"
+
+
+def numbers(row_start: int, row_count: int) -> list[bytes]:
+    """Return `number` of consecutive rows, as bytes."""
+    return [b"%x" % row for row in range(row_start, row_start + row_count)]
+
+
+def custom_ids(job_digest: str, shard_no: int, row_start: int, row_count: int) -> list[str]:
+    """Return the ids of consecutive rows of a shard."""
+    before = prefix(job_digest, shard_no)
+    return [f"{before}{row:x}" for row in range(row_start, row_start + row_count)]
 
 
 def parse(value: str, job_digest: str) -> tuple[int, int] | None:

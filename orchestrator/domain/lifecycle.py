@@ -1,15 +1,12 @@
 """The life of a chunk: every state, every event, and the only moves there are.
 
 Rule 1: a chunk's state changes here and nowhere else.
-Rule 2: no clock, network or disk; what happened arrives as an event.
-Rule 3: a chunk leaves SUBMITTING for PLANNED only on an event that says the create is known not to have happened.
+Rule 2: this module uses no clock, network or disk; what happened arrives as an event.
+Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that says that nothing was created.
 
-    PLANNED --(uploaded)--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
-       ^          |             |   '--lost--> AMBIGUOUS --created--> SUBMITTED      (adopted)
-       '-refused--'             |                 |--absent--> PLANNED              (proved, or a person's word)
-                                |                 '--held--> HELD --created / absent--> as above
-                                |                             '--key is back--> AMBIGUOUS
-                                '--too large--> SPLITTING --divided--> SPLIT
+    PLANNED --begun--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
+
+`TRANSITIONS` holds every move; a test compares the table in `docs/glossary.md` with it.
 """
 
 from __future__ import annotations
@@ -45,14 +42,14 @@ class SubmissionBegun:
 
 @dataclass(frozen=True, slots=True)
 class BatchCreated:
-    """The provider has the batch: told by its answer, found by asking, or said by a person."""
+    """The provider has the batch: its answer says so, or its list, or a person."""
 
     batch_id: BatchId
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRefused:
-    """Nothing was created, and that is certain; the same chunk may be tried again."""
+    """It is certain that nothing was created; the same chunk may be sent again."""
 
     error_code: str
     error: str
@@ -74,12 +71,12 @@ class AnswerLost:
 
 @dataclass(frozen=True, slots=True)
 class ProvedAbsent:
-    """It is now known, or accepted at a stated price, that this attempt made no batch."""
+    """This attempt made no batch: that is proved, or a person said so, or the policy accepts the possible duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
-class PutOnHold:
-    """It cannot be found out; a person decides."""
+class BecameUnresolved:
+    """Nobody but a person can find out what became of the create, or of the batch; they decide."""
 
     error: str
     error_code: str = ""
@@ -87,12 +84,12 @@ class PutOnHold:
 
 @dataclass(frozen=True, slots=True)
 class KeyReturned:
-    """It was held because another account's key was in, and now the key is one that can ask."""
+    """It was unresolved because another account's key was set; the present key can ask the provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """Nothing was there at this time, and a create still travelling can no longer succeed: its input file is gone, or
+    """No batch was found at this time, and a create still on its way can no longer succeed: its input file is gone, or
     too much time has passed.
     """
 
@@ -110,7 +107,7 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class BatchRejected:
-    """The provider took the batch and then refused all of it before any request ran (a full queue)."""
+    """The provider accepted the batch and then refused all of it before any request ran (a full queue)."""
 
     error: str
 
@@ -135,7 +132,7 @@ class CancelledUnsent:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """Nothing more can be tried; its rows are dead letters."""
+    """Nothing more can be tried; its rows have failed."""
 
     error_code: str
     error: str
@@ -149,7 +146,7 @@ Event = (
     | FoundTooLarge
     | AnswerLost
     | ProvedAbsent
-    | PutOnHold
+    | BecameUnresolved
     | KeyReturned
     | Fenced
     | BatchEnded
@@ -177,15 +174,15 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.AMBIGUOUS, BatchCreated): S.SUBMITTED,
         (S.AMBIGUOUS, Fenced): S.AMBIGUOUS,
         (S.AMBIGUOUS, ProvedAbsent): S.PLANNED,
-        (S.AMBIGUOUS, PutOnHold): S.UNRESOLVED,
+        (S.AMBIGUOUS, BecameUnresolved): S.UNRESOLVED,
         (S.UNRESOLVED, BatchCreated): S.SUBMITTED,
         (S.UNRESOLVED, ProvedAbsent): S.PLANNED,
         (S.UNRESOLVED, KeyReturned): S.AMBIGUOUS,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
-        (S.SUBMITTED, PutOnHold): S.UNRESOLVED,
+        (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
         (S.ENDED, ResultsCollected): S.COLLECTED,
-        (S.ENDED, PutOnHold): S.UNRESOLVED,
+        (S.ENDED, BecameUnresolved): S.UNRESOLVED,
         (S.SPLITTING, Divided): S.SPLIT,
         (S.SPLITTING, CancelledUnsent): S.CANCELLED,
         (S.SPLITTING, GaveUp): S.FAILED,
@@ -220,12 +217,12 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
         case Divided():
             return replace(chunk, state=state)
         case GaveUp() | CancelledUnsent():
-            return _buried(chunk, event, state)
+            return _given_up(chunk, event, state)
         case _:
             return _without_batch(chunk, event, state)
 
 
-def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
+def _given_up(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
     failed = Tally(failed=chunk.request_count)
     if isinstance(event, GaveUp):
         return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=failed)
@@ -234,15 +231,21 @@ def _buried(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) ->
 
 def _without_batch(
     chunk: Chunk,
-    event: SubmissionRefused | FoundTooLarge | AnswerLost | PutOnHold | KeyReturned | BatchRejected | ProvedAbsent,
+    event: SubmissionRefused
+    | FoundTooLarge
+    | AnswerLost
+    | BecameUnresolved
+    | KeyReturned
+    | BatchRejected
+    | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
     error = "" if isinstance(event, ProvedAbsent | KeyReturned) else event.error
-    error_code = event.error_code if isinstance(event, SubmissionRefused | PutOnHold) else chunk.error_code
+    error_code = event.error_code if isinstance(event, SubmissionRefused | BecameUnresolved) else chunk.error_code
     if isinstance(event, KeyReturned):
         error_code = ""
-    # A file is of one attempt only: the next one brings its own. While in doubt it is still what can be fenced, and a
-    # chunk that is held may be in doubt again.
+    # An input file belongs to one attempt. While the create is ambiguous the file can still be deleted to fence it, and
+    # an unresolved chunk may become ambiguous again.
     is_kept = state is S.AMBIGUOUS or (chunk.state is S.AMBIGUOUS and state is S.UNRESOLVED)
     file_id = chunk.file_id if is_kept else None
     return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)

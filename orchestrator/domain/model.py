@@ -1,8 +1,8 @@
-"""The things the orchestrator keeps account of: jobs, shards, chunks, attempts, and the claims on them.
+"""What the ledger records: jobs, shards, chunks, attempts, and the claims on them.
 
 Rule 1: values only. They are replaced, never changed; nothing here reads a clock, a disk or a network.
-Rule 2: `version` rises with every write of a unit and is what every later write is compared with; `token` (in a
-claim) rises with every hand-out. The version keeps promises, the token only saves effort.
+Rule 2: `version` rises with every write of a unit, and every later write is compared with it; `token` (in a claim)
+        rises whenever the unit is claimed. Correctness depends on the version; the token only saves effort.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
+from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.policy import Policy
 
 JobId = NewType("JobId", str)
@@ -33,6 +34,7 @@ class JobState(StrEnum):
 
 
 ACTIVE_JOBS = frozenset({JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING})
+ENDED_JOBS = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
 class ShardState(StrEnum):
@@ -61,8 +63,10 @@ class ChunkState(StrEnum):
 
 
 TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.FAILED})
-OVERDUE = "overdue"  # the error's code of a SUBMITTED chunk whose batch should have been over long ago
+OVERDUE = "overdue"  # the error code of a SUBMITTED chunk whose batch should have ended long ago
+UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED})  # no create of it has begun
 HAS_BATCH = frozenset({ChunkState.SUBMITTED, ChunkState.ENDED, ChunkState.COLLECTED})
+RECOVERABLE = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED})  # a create to look up
 IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED, ChunkState.SUBMITTED})
 
 
@@ -120,14 +124,14 @@ class Shard:
     chunk_count: int = 0
     slice_count: int = 0
     refused_count: int = 0  # rows that never became a request
-    settled_count: int = 0  # rows that have succeeded or are dead; kept by the ledger as chunks settle
+    settled_count: int = 0  # rows that have succeeded or failed for good; the ledger adds to it as chunks settle
     finished_slice_count: int = 0
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of a chunk's requests: succeeded + dead + waiting + resent, once it has ended.
+    """What became of a chunk's requests: succeeded + failed + waiting + resent, once it has ended.
 
     The rest counts its result files: lines = rows answered + duplicates + foreign + unreadable.
     """
@@ -154,7 +158,7 @@ class Chunk:
     row_end: int  # one past the last row of the range
     request_count: int
     request_bytes: int  # uncompressed, newlines included
-    requests: str  # name of the spooled file
+    requests: str  # name of the request file
     round: int = 1  # how often its rows have been sent once this chunk is
     tokens_in: int = 0  # estimated
     cost_usd_max: Decimal | None = None  # reserved at submit; None where no price is known
@@ -177,12 +181,13 @@ class Chunk:
     error_code: str = ""
     error: str = ""
     part: str = ""  # name of the parsed results
-    regather: bool = False  # its dead rows, too, are to be sent again
+    regather: bool = False  # its failed rows, too, are to be sent again
     tally: Tally = field(default_factory=Tally)
     version: int = 0
 
     def __post_init__(self) -> None:
-        assert (self.batch_id is not None) == (self.state in HAS_BATCH), (self.id, self.state, self.batch_id)
+        if (self.batch_id is not None) != (self.state in HAS_BATCH):
+            raise IllegalTransition(f"chunk {self.id} is {self.state} with batch {self.batch_id}")
 
     @property
     def name(self) -> str:
@@ -196,8 +201,8 @@ class AttemptState(StrEnum):
     OPEN = "open"
     CREATED = "created"
     REFUSED = "refused"
-    ABSENT = "absent"  # proved, or said by a person, to have created nothing
-    ABANDONED = "abandoned"  # may exist; the policy accepts a duplicate
+    ABSENT = "absent"  # it created nothing: proved, or a person said so
+    ABANDONED = "abandoned"  # it may have made a batch; the policy accepts a duplicate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ Rule 2: no chunk is over a limit, none is empty; a request that is too large by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 from orchestrator.domain.policy import Limits
@@ -45,19 +44,3 @@ class Packer:
         self._bytes += size_bytes
         self._tokens += tokens
         return full
-
-
-def pack(sizes: Iterable[int], limits: Limits) -> Iterator[range]:
-    """Cut requests of these sizes (bytes) into chunks; each range holds positions in `sizes`.
-
-    Raises ValueError for a size that fits in no chunk.
-    """
-    packer, start, position = Packer(limits), 0, -1
-    for position, size in enumerate(sizes):
-        if packer.too_large(size):
-            raise ValueError(f"request {position} is {size} bytes, over the limit by itself")
-        if packer.starts_new(size):
-            yield range(start, position)
-            start = position
-    if position >= 0:
-        yield range(start, position + 1)

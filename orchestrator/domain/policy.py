@@ -1,4 +1,4 @@
-"""What a user may decide about how a job runs; none of it changes which job it is.
+"""What a user may decide about how a job runs; none of it is part of the job's identity.
 
 Rule: every field has its default here and nowhere else; sizes, counts and seconds carry their unit in the name.
 """
@@ -13,7 +13,7 @@ from enum import StrEnum
 class OnAmbiguous(StrEnum):
     """What to do about a create that may or may not have made a batch."""
 
-    RECONCILE = "reconcile"  # ask the provider; where it cannot be asked, hold
+    RECONCILE = "reconcile"  # ask the provider; where it cannot be asked, a person decides
     HOLD = "hold"  # send nothing more for these rows until a person decides
     RESUBMIT = "resubmit"  # send again, up to `max_duplicate_usd` of possible double payment
 
@@ -30,7 +30,7 @@ class NullPolicy(StrEnum):
 class Policy:
     """How a job is run. Changing it and running again resumes the same job under the new rules."""
 
-    attempts_max: int = 3  # how often a row is sent before it is dead
+    attempts_max: int = 3  # how often a row is sent before it has failed
     on_ambiguous: OnAmbiguous = OnAmbiguous.RECONCILE
     max_duplicate_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
@@ -39,12 +39,12 @@ class Policy:
     chunk_bytes_max: int = 50_000_000
     chunk_tokens_max: int | None = None
     batches_in_flight_max: int = 20
-    chunks_ahead_max: int = 40  # planned and not yet sent: bounds the spool ahead of submission
+    chunks_ahead_max: int = 40  # planned and not yet sent: bounds the request files on disk
     poll_s_min: float = 15.0
     poll_s_max: float = 300.0
     polls_per_minute_max: int | None = None  # of the account; None: as many as are due
     creates_per_minute_max: int | None = None  # the same; an upload of an input file counts, too
-    retry_gather_s: float = 600.0  # failed rows wait this long for company, unless nothing else is under way
+    retry_gather_s: float = 600.0  # failed rows wait this long for others to be sent with, unless nothing is under way
 
 
 POLICY_FIELDS = tuple(f.name for f in fields(Policy))

@@ -36,13 +36,13 @@ class Totals:
     unreadable: int = 0
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
-    overdue: int = 0  # batches that should have been over long ago
+    overdue: int = 0  # batches that should have ended long ago
     overdue_batch: str = ""  # one of them
     batches: int = 0  # creates that made one
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
     possibly_double_paid_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
-    trouble: str = ""  # what a call to the provider last failed with that is being tried again
+    trouble: str = ""  # the last error of a call to the provider that is being tried again
 
     @property
     def live_chunks(self) -> int:

@@ -1,7 +1,7 @@
-"""How many calls of a kind an account may make now: turns that come at a steady pace, and no minute has too many.
+"""How many calls of a kind an account may make now: permits come at a steady rate, within a limit per minute.
 
-Rule: in any sixty seconds there are at most so many turns as are allowed in a minute. Turns that nobody took are lost
-but for those of the last few seconds, so that who looks only now and then still gets all of them.
+Rule: in any sixty seconds there are at most as many permits as the limit allows. Unused permits expire after a few
+seconds, so that a caller that looks every few seconds still gets all of them.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MINUTE_S: Final = 60.0
-KEPT_S: Final = 6.0  # a little longer than a beat takes from look to look
+KEPT_S: Final = 6.0  # how long unused permits are kept: a little longer than the time between two ticks of a beat
 
 
 def permits(used_until: datetime, now: datetime, per_minute_max: int) -> int:
-    """Return how many turns there are now, given until when they have been used up."""
+    """Return how many permits there are now, given until when they have been used."""
     free = now - _counted_from(used_until, now, per_minute_max)
     return max(0, free // _spacing(per_minute_max))
 
 
 def used(used_until: datetime, now: datetime, per_minute_max: int, taken: int) -> datetime:
-    """Return until when turns are used up once so many more have been taken."""
+    """Return until when permits are used once `taken` more have been taken."""
     return _counted_from(used_until, now, per_minute_max) + taken * _spacing(per_minute_max)
 
 
 def _spacing(per_minute_max: int) -> timedelta:
-    # What was kept may be used together with a whole minute's: both must fit into the minute.
+    # Kept permits may be used together with those of a whole minute: both must fit into the minute's limit.
     return timedelta(seconds=(MINUTE_S + KEPT_S) / per_minute_max)
 
 

@@ -1,6 +1,6 @@
-"""Result lines against the rows they must answer: by `custom_id` alone, whatever order the lines came in.
+"""Joins result lines to the rows they answer: by `custom_id` alone, whatever order the lines come in.
 
-Rule 1: every expected row ends with exactly one answer; a row that no line named gets the failure given for it.
+Rule 1: every expected row ends with exactly one answer; a row that no line names gets the failure given for it.
 Rule 2: a success beats a failure; of two of a kind the one with the smaller digest is kept, so that no order of the
         same lines gives another output.
 Rule 3: everything else is counted: lines = rows answered + duplicates + foreign + unreadable.
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from orchestrator.domain import custom_id
+from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Outcome, Tally
 
 RowKey = tuple[int, int]  # (shard_no, row)
@@ -94,7 +95,7 @@ class Reconciliation:
 
         Args:
             may_send_again: False once rows of this chunk have been sent as often as the policy allows; then what
-                failed is dead.
+                failed has failed for good.
         """
         succeeded = failed = waiting = missing = 0
         for answer in self._answers.values():
@@ -105,7 +106,11 @@ class Reconciliation:
             waiting += again
             failed += not answer.succeeded and not again
         lines = self._kept + self._duplicates + self._foreign + self._unreadable
-        assert succeeded + failed + waiting == len(self._answers) == self._kept + missing
+        if not succeeded + failed + waiting == len(self._answers) == self._kept + missing:
+            raise OutputError(
+                f"row counts are inconsistent: {len(self._answers)} rows, {succeeded} succeeded, {failed} failed, "
+                f"{waiting} waiting, {missing} missing, {self._kept} answered"
+            )
         tally = Tally(
             succeeded=succeeded,
             failed=failed,

@@ -1,18 +1,18 @@
-"""What to do about a create whose answer nobody has: decided from what the provider can be asked.
+"""What to do about a create whose answer was lost: decided from what the provider can be asked.
 
-Rule 1: nothing here sends a create, but in class A, where the same one sent again makes nothing new. The way back to
-        PLANNED is a proof of absence, or a price the user has agreed to.
-Rule 2: what the side journal says is the provider's own answer, and settles it.
-Rule 3: another key may be another account's, and what that one says of absence is nothing: what it finds under our
-        token is ours, but nothing is fenced, repeated or given up on its word. The chunk is held until the key that
-        the create was sent with is back, or one that is shown to be of the same account.
-Rule 4: an absence is proved by two looks, a whole wait apart: a machine's clock that is set forward spoils one wait.
+Rule 1: nothing here sends another create. Only an idempotent provider (A) gets the same one again, which makes nothing
+        new. A chunk goes back to PLANNED when no batch is proved, or when the user has agreed to the possible cost.
+Rule 2: what the create journal holds is the provider's own answer, and settles it.
+Rule 3: another key may belong to another account, where a missing batch proves nothing. A batch found under our token
+        is ours; but nothing is fenced, repeated or given up while such a key is set. The chunk is unresolved until the
+        key that the create was sent with is back, or one that is shown to be of the same account.
+Rule 4: two looks, a whole wait apart, prove that there is no batch: one wait may be cut short by a changed clock.
 
-    A   the provider knows our token again: send the same create again, for as long as it surely does.
-    B1  list + our mark + an input file that can be deleted: list; found -> adopt. Else delete the file (a create still
-        on its way must fail now), wait out the list's lag, list again, twice; still nothing -> it never was.
-    B2  list + our mark: wait until no create can still be on its way, list; wait as long, list again; nothing -> so.
-    C   nothing to ask: hold for a person, or send again within `max_duplicate_usd`.
+    A   idempotent: the provider knows our token; send the same create again, for as long as it surely knows it.
+    B1  recoverable and fenced: list; found -> adopt. Else delete the input file (a create still on its way must fail
+        now), wait for the list to catch up, list again, twice; still nothing -> it made no batch.
+    B2  recoverable by waiting: wait until no create can be on its way, list; wait as long, list again; nothing -> none.
+    C   not confirmable: a person decides, or it is sent again within `max_duplicate_usd`.
 
 Source: RELIABILITY §3.4; "list, delete, list" had no double payment in 2,000 seeds, "list at once" in 425 of 1,000.
 """
@@ -25,7 +25,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from orchestrator.domain.model import BatchId, Chunk, ChunkState
+from orchestrator.domain.errors import IllegalTransition
+from orchestrator.domain.model import RECOVERABLE, BatchId, Chunk, ChunkState
 from orchestrator.domain.policy import OnAmbiguous, Policy
 
 
@@ -39,19 +40,20 @@ class Recovery(StrEnum):
 
 
 GUARANTEE = {
-    Recovery.KEYED: "no chunk is ever created twice: a lost create is sent again under its own token, which the "
-    "provider knows",
-    Recovery.FENCED: "no chunk is ever created twice: a lost create is looked up, and fenced by its input file",
-    Recovery.SETTLED: "no chunk is created twice, unless a create takes effect later than the time it is given: a lost "
-    "create is looked up once nothing can be on its way any more",
-    Recovery.UNKNOWABLE: "no chunk is ever created twice by itself: this provider cannot be asked about a lost create, "
-    "so its rows are held until `orchestrator resolve` says what happened",
+    Recovery.KEYED: "no batch is paid for twice: a create whose answer was lost is sent again with the same "
+    "idempotency key",
+    Recovery.FENCED: "no batch is paid for twice: a create whose answer was lost is looked up, and its input file is "
+    "deleted before anything is sent again",
+    Recovery.SETTLED: "no batch is paid for twice, unless a create takes effect later than the provider allows: a "
+    "create whose answer was lost is looked up once that time is over",
+    Recovery.UNKNOWABLE: "no batch is paid for twice by itself: this provider cannot be asked about a create whose "
+    "answer was lost, so its rows wait until `orchestrator resolve` says what happened",
 }
 
 
-OTHER_KEY = "other_key"  # why a chunk is held that goes on by itself once the key is back
-FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its token"
-UNASKED = "the answer to the create was lost, and nothing can be asked about it"
+OTHER_KEY = "other_key"  # the error code of an unresolved chunk that goes on by itself once the key is back
+FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its idempotency key"
+UNASKED = "the answer to the create was lost, and this provider cannot be asked whether it made a batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Nothing is there, and from now on nothing can come: one more look, a whole wait later, settles it."""
+    """No batch was found, and no create can be on its way: one more look, a whole wait later, settles it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The attempt made no batch; `abandoned` says that this is the user's wager, not a proof."""
+    """The attempt made no batch; `abandoned`: that is not proved, and the user accepts a possible duplicate."""
 
     abandoned: bool = False
 
@@ -105,12 +107,12 @@ class NeedsPerson:
 
 @dataclass(frozen=True, slots=True)
 class NeedsKey:
-    """The key that is in now cannot tell: wait for the one that the create was sent with."""
+    """The present key cannot tell: wait for the one that the create was sent with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """The key is back: what was held for its sake is in doubt again, and can be looked up."""
+    """The key is back: the chunk is ambiguous again, and the provider can be asked."""
 
 
 Decision = Adopt | Ambiguous | Wait | Fence | LookAgain | Repeat | Absent | NeedsPerson | NeedsKey | Reopen
@@ -131,7 +133,7 @@ class Evidence:
     """What is known at the time of the decision."""
 
     now: datetime
-    journal: BatchId | None  # what the side journal says
+    journal: BatchId | None  # what the create journal holds
     listed: Sequence[BatchId]  # batches that bear the attempt's mark, oldest first; empty where none can be listed
     possibly_double_paid_usd: Decimal  # what attempts abandoned so far may cost twice
     is_other_key: bool = False  # the key is not the attempt's, and is not shown to be of the same account
@@ -143,23 +145,22 @@ def is_other(sent_with: str, present: str) -> bool:
 
 
 def other_key_words(what: str, account: str) -> str:
-    """Return why a chunk is held for the key's sake, and what to do."""
+    """Return why a chunk waits for another key, and what to do."""
     variable = account.rpartition("/")[2]
     return (
-        f"{what} with another key than the one that is in {variable} now, and this one does not know it: "
-        "put that key back, and the job goes on by itself"
+        f"{what} with another API key than {variable} holds now, and the account of the present key does not know it: "
+        f"set {variable} to the earlier key, and the job goes on by itself"
     )
 
 
 def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Policy, bounds: Bounds) -> Decision:
-    """Decide the next move for a chunk in SUBMITTING, AMBIGUOUS or HELD."""
-    assert (
-        chunk.state in (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED)
-        and chunk.sent_at is not None
-    )
+    """Decide the next move for a chunk in one of the RECOVERABLE states. Raises IllegalTransition for any other."""
+    sent_at = chunk.sent_at
+    if chunk.state not in RECOVERABLE or sent_at is None:
+        raise IllegalTransition(f"chunk {chunk.id} is {chunk.state}: no create of it can be ambiguous")
     if evidence.journal is not None and not (chunk.state is ChunkState.UNRESOLVED and evidence.is_other_key):
-        return Adopt(evidence.journal)  # held: a batch that this key's account does not know, so asking it is in vain
-    settled_at = chunk.sent_at + timedelta(seconds=bounds.settle_s)
+        return Adopt(evidence.journal)  # else: the present key's account does not know this batch, and cannot be polled
+    settled_at = sent_at + timedelta(seconds=bounds.settle_s)
     if chunk.state is ChunkState.SUBMITTING:
         return Ambiguous() if evidence.now >= settled_at else Wait(settled_at)
     if evidence.listed:
@@ -177,18 +178,17 @@ def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Poli
     if policy.on_ambiguous is OnAmbiguous.HOLD:
         return NeedsPerson(UNASKED)
     if recovery is Recovery.KEYED:
-        known_until = chunk.sent_at + timedelta(seconds=bounds.key_s)
+        known_until = sent_at + timedelta(seconds=bounds.key_s)
         return Repeat() if evidence.now < known_until else NeedsPerson(FORGOTTEN)
-    return _prove(chunk, evidence, recovery, bounds)  # who can be asked is asked, also under "resubmit"
+    return _prove(chunk, sent_at, evidence, recovery, bounds)  # also under "resubmit": asking costs nothing
 
 
-def _prove(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
-    assert chunk.sent_at is not None
+def _prove(chunk: Chunk, sent_at: datetime, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
     late_s = bounds.late_s if recovery is Recovery.SETTLED else 0.0
     if chunk.fenced_at is None:
         if recovery is Recovery.FENCED:
             return Fence()
-        quiet_at = chunk.sent_at + timedelta(seconds=late_s)
+        quiet_at = sent_at + timedelta(seconds=late_s)
         return LookAgain() if evidence.now >= quiet_at else Wait(quiet_at)
     visible_at = chunk.fenced_at + timedelta(seconds=late_s + bounds.lag_s)
     if evidence.now < visible_at:
@@ -200,7 +200,7 @@ def _resubmit(chunk: Chunk, evidence: Evidence, policy: Policy) -> NeedsPerson |
     if policy.on_ambiguous is not OnAmbiguous.RESUBMIT:
         return NeedsPerson(UNASKED)
     if chunk.cost_usd_max is None:
-        return NeedsPerson("the answer to the create was lost; no price is known, so max_duplicate_usd cannot be kept")
+        return NeedsPerson("the answer to the create was lost; without a price, max_duplicate_usd cannot be checked")
     if evidence.possibly_double_paid_usd + chunk.cost_usd_max > policy.max_duplicate_usd:
-        return NeedsPerson("the answer to the create was lost, and sending again could pass policy.max_duplicate_usd")
+        return NeedsPerson("the answer to the create was lost; sending again could exceed policy.max_duplicate_usd")
     return Absent(abandoned=True)

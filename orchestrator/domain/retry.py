@@ -25,11 +25,11 @@ DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 ACCOUNT_PAUSE_S: Final = 300.0
 POLLS_PAUSE_S: Final = 5.0  # after a 429 that names no time: its limit is most likely one of calls a minute
-POLLS_PAUSE_S_MAX: Final = 3_600.0  # one answer must not keep an account's batches from being asked about for a day
+POLLS_PAUSE_S_MAX: Final = 3_600.0  # one answer must not stop an account's polls for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 REFUSALS_MAX: Final = 64  # of one call in a row; with the waits between them, two to three hours
-REFUSALS_UNCOUNTED: Final = 8  # as far as the count may stand when what a call fails with changes its kind
-# Nothing is there that takes batches, or not for this account: the same for every chunk, whatever is in it.
+REFUSALS_UNCOUNTED: Final = 8  # the most that is kept of the count when the kind of failure changes
+# Nothing at this address accepts batches, or not for this account: it is the same for every chunk.
 MISPLACED: Final = frozenset({404, 405, 410})
 RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
 RETRYABLE_CODES: Final = frozenset(
@@ -65,15 +65,15 @@ def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float
 
 
 def is_refusal(error: ProviderError) -> bool:
-    """Whether the provider will not do it, for what is asked and not for who asks or when."""
+    """Say whether the provider refuses because of what is asked, not because of who asks or when."""
     return isinstance(error, PermanentError) and not isinstance(error, NotAuthorized | Gone)
 
 
 def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> tuple[int, bool]:
     """Count one more failure of a call; return the count, and whether these are refusals.
 
-    A count that changes its kind starts anew, but for what makes the waits long: a provider that was away for hours and
-    then refuses once has not refused for hours.
+    Where the kind of failure changes, the count starts again at a few at most, so that the waits stay long: a provider
+    that was away for hours and then refuses once has not refused for hours.
 
     Args:
         tries: failures in a row, so far.
@@ -111,8 +111,8 @@ def after_refusal(
 
     Args:
         ever_created: whether any batch of this job was ever accepted. A 400 on the very first one is a mistake in
-            the job, to be mended before the rest is sent; later it concerns this chunk alone. Unless it says that
-            there is nothing at this address: that is no chunk's fault, however many went before it.
+            the job, to be fixed before the rest is sent; later it concerns this chunk alone. An answer that says
+            that there is nothing at this address is never a chunk's fault.
     """
     code = str(error.status or "refused")
     refused = SubmissionRefused(code, str(error))

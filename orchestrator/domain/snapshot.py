@@ -1,4 +1,4 @@
-"""A job's books as a whole: what an audit reads of them, and what a recovery writes back."""
+"""A job as the ledger holds it, whole: what an audit reads, and what a recovery writes back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """A job's sums, of one moment, as they must add up."""
+    """A job's row counts at one moment; `rows` must equal the sum of what became of them."""
 
     rows: int
     refused: int
@@ -29,7 +29,7 @@ class RowCounts:
     failed: int
     waiting: int
     resent: int
-    live: int  # requests of chunks that have not ended
+    live: int  # requests of chunks that are not in a final state
     retried: int  # requests of retry chunks
     planning: int  # shards that are being planned
     duplicate_batches: int  # batches that were found to be second ones of their create
@@ -37,7 +37,7 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnevenShard:
-    """A shard whose own counts do not add up."""
+    """A shard whose row counts are inconsistent."""
 
     shard_no: int
     rows: int
@@ -48,7 +48,7 @@ class UnevenShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """A chunk as the work folder tells it."""
+    """A chunk as the records of the work folder describe it."""
 
     chunk: Chunk
     attempts: tuple[Attempt, ...]

@@ -1,4 +1,4 @@
-"""Who is at work on a ledger. For people, and for refusals at start: no promise hangs on it."""
+"""The processes at work on a ledger. For people, and for refusals at start; no guarantee depends on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.domain.queues import Queue
 
 
 class Kind(StrEnum):
-    """What a member does."""
+    """What a process does."""
 
     WORKER = "worker"
     BEAT = "beat"

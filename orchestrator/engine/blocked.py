@@ -5,18 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from orchestrator.domain.model import ChunkState, Job, JobId
+from orchestrator.domain.model import UNSENT, ChunkState, Job, JobId
 from orchestrator.domain.progress import Totals
 from orchestrator.engine.workspace import Workspace
-
-UNSENT: Final = (ChunkState.PLANNED, ChunkState.UPLOADED)
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
     """Say whether the job can only go on after a person has done something."""
-    totals, job = workspace.overview.totals(job_id), workspace.ledger.job(job_id)
+    totals, job = workspace.ledger.totals(job_id), workspace.ledger.job(job_id)
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
         return True  # even while shards are still to be planned: nothing can be sent
     if totals.live_chunks == 0 or totals.shards_planning:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator.domain.model import BatchId, Chunk, JobId, JobState
 from orchestrator.domain.required import required
 from orchestrator.engine.workspace import Workspace
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal, records
 from orchestrator.ledger.db import rows
 
 CANCELLED = frozenset({JobState.CANCELLING, JobState.CANCELLED})
@@ -33,12 +33,9 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
     """Record how a person resolved the chunk's last create: it made `batch_id`, or nothing (None)."""
-    from orchestrator.batches.submit import write_journal
 
     token, job_files = required(chunk.token, "token"), workspace.context(chunk.job_id).job_files
-    if batch_id is None:
-        if not job_files.exists(request_files.journal_name(token)):
-            records.drop_intent(job_files, token)
-    else:
-        job_files.remove(request_files.journal_name(token))  # it may name a batch that the provider no longer knows
-        write_journal(job_files, token, batch_id)
+    if batch_id is not None:
+        create_journal.replace_journal(job_files, token, batch_id)
+    elif not job_files.exists(create_journal.journal_name(token)):
+        create_journal.drop_intent(job_files, token)

@@ -14,7 +14,6 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Limits, Policy
 from orchestrator.engine.spec import Spec
-from orchestrator.job_files.request_files import RowReader
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning
 from orchestrator.planner.render import CallableRenderer, Envelope, Renderer, TemplateRenderer
@@ -93,11 +92,6 @@ class JobContext:
         return open_dataset(self.spec.dataset, shard_rows=self.spec.shard_rows, shard_bytes=self.spec.shard_bytes)
 
     @property
-    def reader(self) -> RowReader:
-        """Finds the row of a request line."""
-        return RowReader(self.provider.traits, self.spec.digest)
-
-    @property
     def costing(self) -> Costing:
         """What requests may cost."""
         return Costing(price=self.spec.price, output_tokens_max=self.spec.output_tokens_max)
@@ -120,7 +114,6 @@ class JobContext:
     def collecting(self) -> Collecting:
         """What results are read with."""
         return Collecting(
-            reader=self.reader,
             job_digest=self.spec.digest,
             price=self.spec.price,
             keep_raw=self.spec.output_options.raw,

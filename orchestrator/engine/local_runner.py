@@ -159,7 +159,7 @@ class LocalRunner:
                     pool.claims.put(None)
         job = self.workspace.ledger.job(self.job_id)
         if progress is not None:
-            progress(Progress.of(job.id, job.state, self.workspace.overview.totals(self.job_id)))
+            progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
         return job
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
@@ -195,7 +195,7 @@ class LocalRunner:
             self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(Progress.of(job.id, job.state, self.workspace.overview.totals(self.job_id)))
+                progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1

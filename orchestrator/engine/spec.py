@@ -11,13 +11,14 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Final
 
+from orchestrator import codec
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
@@ -36,7 +37,7 @@ class Spec:
     dataset: str  # where it lies
     fingerprint: str
     model: str
-    body: Mapping[str, Any] | None  # None: a function makes it
+    body: Mapping[str, Any] | None = None  # None: a function makes it
     render: str = ""  # what tells that function from another
     provider: ProviderSettings
     shard_rows: int
@@ -77,25 +78,14 @@ class Spec:
 
     def to_json(self) -> str:
         """Return the spec as JSON text."""
-        return json.dumps({"format": FORMAT, "job_id": self.job_id} | asdict(self), default=str, indent=2)
+        body = None if self.body is None else json.loads(_canonical(self.body))  # as the digest spells it
+        kept = {"format": FORMAT, "job_id": self.job_id} | codec.plain(replace(self, body=None)) | {"body": body}
+        return json.dumps(kept, indent=2)
 
 
 def from_json(text: str) -> Spec:
-    """Return the spec that `to_json` wrote."""
-    values = json.loads(text)
-    provider = values["provider"]
-    prices = {
-        model: Price(input_usd=Decimal(price["input_usd"]), output_usd=Decimal(price["output_usd"]))
-        for model, price in provider["prices"].items()
-    }
-    known = {name: value for name, value in values.items() if name not in ("format", "job_id")}
-    return Spec(
-        **known
-        | {
-            "provider": ProviderSettings(**provider | {"prices": prices}),
-            "output_options": OutputOptions(**values["output_options"]),
-        }
-    )
+    """Return the spec that `to_json` wrote; what another version added is ignored. Raises StorageError."""
+    return codec.decode(text, Spec, name="job.json")
 
 
 def render_mark(function: Callable[..., Any]) -> str:

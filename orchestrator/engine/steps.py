@@ -43,7 +43,7 @@ class StepContext:
 
     def __getattr__(self, name: str) -> Any:
         """Return what does not depend on the policy: the workspace's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "overview", "clock") else self.context
+        owner = self.workspace if name in ("ledger", "clock") else self.context
         return getattr(owner, name)
 
     @property
@@ -54,20 +54,20 @@ class StepContext:
     @property
     def gathering(self) -> Gathering:
         """What retry chunks are made with."""
-        return Gathering(limits=limits_of(self.policy), costing=self.context.costing, reader=self.context.reader)
+        return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
 
 
 # Each step, and the names of what it takes; `StepContext` has them all.
 STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
-    Step.PLAN: (plan, ("ledger", "overview", "job_files", "planning", "clock")),
-    Step.SUBMIT: (submit, ("ledger", "overview", "job_files", "provider", "clock")),
-    Step.RECOVER: (recover, ("ledger", "overview", "job_files", "provider", "clock")),
+    Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
+    Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),
+    Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
     Step.POLL: (poll, ("ledger", "provider", "clock")),
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
     Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
-    Step.SPLIT: (split, ("ledger", "job_files", "costing", "reader", "clock")),
-    Step.REVIEW: (review, ("ledger", "overview", "clock")),
-    Step.RETRY: (retry, ("ledger", "overview", "job_files", "gathering", "clock")),
-    Step.FINISH: (finish, ("ledger", "overview", "job_files", "finishing", "clock", "checkpoint")),
-    Step.SEAL: (seal, ("ledger", "overview", "job_files", "finishing", "clock")),
+    Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
+    Step.REVIEW: (review, ("ledger", "clock")),
+    Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
+    Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock", "checkpoint")),
+    Step.SEAL: (seal, ("ledger", "job_files", "finishing", "clock")),
 }

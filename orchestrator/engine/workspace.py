@@ -24,10 +24,8 @@ from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
-from orchestrator.ledger.restore import SqlRestore
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.log import STEP_ENDED, EventLog
 from orchestrator.ports import Checkpoint, Provider, never_interrupted
@@ -70,19 +68,9 @@ class Workspace:
         return SqlWorkers(self.database)
 
     @property
-    def overview(self) -> SqlOverview:
-        """The ledger, for sums."""
-        return SqlOverview(self.database)
-
-    @property
     def snapshot(self) -> SqlSnapshot:
         """The ledger, for who reads it whole."""
         return SqlSnapshot(self.database)
-
-    @property
-    def restore(self) -> SqlRestore:
-        """The ledger, for who writes a lost job back."""
-        return SqlRestore(self.database)
 
     @property
     def admin(self) -> SqlAdmin:

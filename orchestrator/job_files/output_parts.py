@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.domain.errors import OutputError, StorageError
+from orchestrator import codec
+from orchestrator.domain.errors import OutputError
+from orchestrator.job_files import records
 from orchestrator.storage.digests import HashedReader
 
 if TYPE_CHECKING:
@@ -41,19 +42,13 @@ class OutputPart:
 def keep_output_part(job_files: JobFiles, revision: int, part: OutputPart) -> None:
     """Put the record of an output part in place, unless there is one."""
     with job_files.create(_record_name(revision, part.file)) as file:
-        file.write(msgspec.json.encode(part))
+        file.write(codec.encode(part))
 
 
 def recorded_part(job_files: JobFiles, revision: int, file_name: str) -> OutputPart | None:
     """Return the record of an output part; None where there is none. Raises StorageError where it is damaged."""
     name = _record_name(revision, file_name)
-    if not job_files.exists(name):
-        return None
-    with job_files.open(name) as file:
-        try:
-            return msgspec.json.decode(file.read(), type=OutputPart)
-        except msgspec.DecodeError:
-            raise StorageError(f"{name} is damaged: it is not the record that was written") from None
+    return records.read(job_files, name, OutputPart) if job_files.exists(name) else None
 
 
 def read_output_part(output: JobFiles, name: str) -> OutputPart:

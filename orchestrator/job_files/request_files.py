@@ -1,7 +1,9 @@
-"""How a job's files are called, and how lines are kept in them: zstd frames of bytes, one line a newline.
+"""A job's files of requests and raw results: their names, and how lines are kept in them (zstd, one line a newline).
 
-Names of request files bear a digest of their content: a plan that was interrupted and made again finds its own files
-or makes others, and never takes one for another.
+Rule 1: the name of a request file holds a digest of its content: a plan that was interrupted and made again finds its
+        own files or makes others, and never takes one for another.
+Rule 2: which rows a chunk's requests are of is known without reading them: by the chunk's range, or by a list of
+        rows beside the request file (`<same name>.rows.zst`), which is in place first.
 """
 
 from __future__ import annotations
@@ -11,25 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
+import msgspec
 import xxhash
 import zstandard
 
-from orchestrator.domain import custom_id
+from orchestrator.domain.errors import StorageError
 from orchestrator.storage.digests import HashedReader
 
 if TYPE_CHECKING:
-    from orchestrator.domain.batch import Traits
-    from orchestrator.domain.model import AttemptToken, Chunk
+    from orchestrator.domain.model import Chunk
     from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import JobFiles
 
 LEVEL: Final = 1
 BLOCK_BYTES: Final = 1 << 20
-
-
-def journal_name(token: AttemptToken) -> str:
-    """Return where the provider's answer to a create is kept before the ledger has it."""
-    return f"journal/{token}.json"
 
 
 def raw_name(chunk: Chunk, file: str) -> str:
@@ -79,11 +76,35 @@ class LinesDraft:
         self._pending: list[bytes] = []
         self._done: list[bytes] = []
         self._pending_bytes = 0
+        self._runs: list[list[int]] = []  # [shard_no, first row, one past the last row], in the order of the lines
         self.line_count = 0
         self.size_bytes = 0
 
-    def add(self, line: bytes) -> None:
-        """Add a line, its newline included."""
+    @property
+    def row_start(self) -> int:
+        """The row of the first line."""
+        return self._runs[0][1]
+
+    @property
+    def row_end(self) -> int:
+        """One past the row of the last line."""
+        return self._runs[-1][2]
+
+    @property
+    def rows_by_shard(self) -> dict[int, int]:
+        """How many lines are of which shard's rows."""
+        counts: dict[int, int] = {}
+        for shard_no, row_start, row_end in self._runs:
+            counts[shard_no] = counts.get(shard_no, 0) + row_end - row_start
+        return counts
+
+    def add(self, line: bytes, key: RowKey) -> None:
+        """Add the line of a row, its newline included."""
+        shard_no, row = key
+        if self._runs and self._runs[-1][0] == shard_no and self._runs[-1][2] == row:
+            self._runs[-1][2] = row + 1
+        else:
+            self._runs.append([shard_no, row, row + 1])
         self._pending.append(line)
         self._pending_bytes += len(line)
         self.line_count += 1
@@ -91,11 +112,17 @@ class LinesDraft:
         if self._pending_bytes >= BLOCK_BYTES:
             self._flush()
 
-    def write(self, job_files: JobFiles, chunk_name: str) -> Written:
-        """Put the lines in place under the chunk's name and their digest."""
+    def write(self, job_files: JobFiles, chunk_name: str, *, is_retry: bool = False) -> Written:
+        """Put the lines in place under the chunk's name and their digest, after the list of their rows.
+
+        A chunk of consecutive rows of one shard needs no such list: it knows its range.
+        """
         self._flush()
         self._done.append(self._compressor.flush())
         name = f"requests/{chunk_name}.{self._digest.hexdigest()[:12]}.jsonl.zst"
+        if is_retry or len(self._runs) > 1:
+            with job_files.create(_rows_name(name)) as file:
+                file.write(zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.json.encode(self._runs)))
         with job_files.create(name) as file:
             file.writelines(self._done)
         return Written(name=name, line_count=self.line_count, size_bytes=self.size_bytes)
@@ -106,6 +133,40 @@ class LinesDraft:
         self._done.append(self._compressor.compress(block))
         self._pending.clear()
         self._pending_bytes = 0
+
+
+def row_keys(job_files: JobFiles, chunk: Chunk) -> list[RowKey]:
+    """Return the rows of a chunk's requests, in the order of the lines, without reading the requests.
+
+    Raises StorageError.
+    """
+    if chunk.shard_no is not None and chunk.row_end - chunk.row_start == chunk.request_count:
+        return [(chunk.shard_no, row) for row in range(chunk.row_start, chunk.row_end)]
+    name = _rows_name(chunk.requests)
+    try:
+        text = b"".join(blocks(job_files, name))
+        runs = msgspec.json.decode(text, type=list[tuple[int, int, int]])
+    except (zstandard.ZstdError, msgspec.DecodeError):
+        raise StorageError(f"{name} is damaged: it is no list of rows") from None
+    if sum(row_end - row_start for _, row_start, row_end in runs) != chunk.request_count:
+        raise StorageError(f"{name} is damaged: it does not name {chunk.request_count} rows")
+    return [(shard_no, row) for shard_no, row_start, row_end in runs for row in range(row_start, row_end)]
+
+
+def requests_of(job_files: JobFiles, chunk: Chunk) -> Iterator[tuple[RowKey, bytes]]:
+    """Read a chunk's request lines, newlines included, each with its row. Raises StorageError."""
+    found = lines(job_files, chunk.requests)
+    for key in row_keys(job_files, chunk):
+        line = next(found, None)
+        if line is None:
+            raise StorageError(f"{chunk.requests} is damaged: it holds fewer than {chunk.request_count} requests")
+        yield key, line
+    if next(found, None) is not None:
+        raise StorageError(f"{chunk.requests} is damaged: it holds more than {chunk.request_count} requests")
+
+
+def _rows_name(requests: str) -> str:
+    return f"{requests.removesuffix('.jsonl.zst')}.rows.zst"
 
 
 def blocks(job_files: JobFiles, name: str, *, digests: dict[str, str] | None = None) -> Iterator[bytes]:
@@ -129,7 +190,8 @@ def lines(job_files: JobFiles, name: str) -> Iterator[bytes]:
         *whole, rest = (rest + block).split(b"\n")
         for line in whole:
             yield line + b"\n"
-    assert not rest, name
+    if rest:
+        raise StorageError(f"{name} is damaged: its last line has no end")
 
 
 @contextmanager
@@ -141,25 +203,6 @@ def archive(job_files: JobFiles, name: str) -> Iterator[zstandard.ZstdCompressio
         zstandard.ZstdCompressor(level=LEVEL).stream_writer(file, closefd=False) as writer,
     ):
         yield writer
-
-
-class RowReader:
-    """Finds which row a request line is of."""
-
-    def __init__(self, traits: Traits, job_digest: str) -> None:
-        self._open = len(traits.line_open)
-        self._job_digest = job_digest
-
-    def key(self, line: bytes) -> RowKey:
-        """Return the row of a line that we rendered."""
-        name = line[self._open : line.index(b'"', self._open)].decode("ascii")
-        key = custom_id.parse(name, self._job_digest)
-        assert key is not None, name
-        return key
-
-    def keys(self, job_files: JobFiles, chunk: Chunk) -> list[RowKey]:
-        """Return the rows of a chunk's requests, in order."""
-        return [self.key(line) for line in lines(job_files, chunk.requests)]
 
 
 def count_by_shard(keys: Iterable[RowKey]) -> dict[int, int]:

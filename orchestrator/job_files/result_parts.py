@@ -1,6 +1,6 @@
 """The parsed results of one chunk, as Parquet: written once, read back shard by shard in the order of the rows.
 
-Rule 1: rows stand in (shard, row) order, each once; whoever reads refuses a part in which they do not.
+Rule 1: rows are in (shard, row) order, each once; a reader refuses a part in which they are not.
 Rule 2: memory is bounded by a slice, in writing and in reading, however large the part is.
 Rule 3: the same answers give the same bytes.
 """
@@ -175,9 +175,9 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
 
 
 class PartCursor:
-    """One shard's rows in a part, read forwards once. The file stays the caller's to close.
+    """One shard's rows in a part, read forwards once. The caller closes the file.
 
-    Holds rows only of the row group that it is in: a shard's output is made from many parts, most of them waiting.
+    It keeps rows of one row group only: a shard's output is made from many parts, most of which are not being read.
     """
 
     def __init__(self, part: BinaryIO, *, shard_no: int) -> None:

@@ -1,4 +1,4 @@
-"""What people ask of jobs: open, resume, cancel, retry, resolve, look. Not for steps; each is one transaction."""
+"""Commands and reports for people: open, resume, cancel, retry, resolve, list. Each is one transaction."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
@@ -51,24 +52,26 @@ class LedgerEvent:
 
 
 class SqlAdmin:
-    """Job administration over one SQL ledger."""
+    """The ledger, for people."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self, job: Job, shard_count: int, *, now: datetime) -> Job:
-        """Enter a new job with its shards, or return the one that is there, under the policy of `job`."""
+        """Insert a new job with its shards, or return the existing one, with the policy and the spec of `job`."""
         with self._database.write() as tx:
             add_new(tx, accounts, {"name": job.account})
-            # Of two that open it at once, one enters it and the other finds it.
+            # Of two that open it at once, one inserts it and the other finds it.
             if not add_new(tx, jobs, rows.job_values(job) | {"created_at": now, "due_at": now}):
                 known = _job(tx, job.id)
                 more = job.policy.attempts_max - known.policy.attempts_max
-                present = replace(known, policy=job.policy, spec=job.spec, rounds_max=known.rounds_max + more)
+                # The same job, but perhaps at another place, at another price, or opened by another version.
+                spec = codec.keep_unknown(known.spec, job.spec)
+                present = replace(known, policy=job.policy, spec=spec, rounds_max=known.rounds_max + more)
                 values = {
                     "policy": rows.policy_text(job.policy),
                     "rounds_max": present.rounds_max,
-                    "spec": job.spec,  # the same job, but perhaps at another place, at another price
+                    "spec": spec,
                 }
                 tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
                 return written(present)
@@ -80,7 +83,7 @@ class SqlAdmin:
         return job
 
     def resume(self, job_id: JobId, *, now: datetime) -> None:
-        """Let a stopped job go on, and its account send again."""
+        """Let a stopped job go on, and end the pause of its account."""
         with self._database.write() as tx:
             account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
             lock_accounts(tx, () if account is None else (account,))
@@ -90,14 +93,14 @@ class SqlAdmin:
                 tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
                 note(tx, job_id, "job.resumed", "", now)
             tx.execute(_look_now(job_id, now))
-            # What killed its workers may be begun again: whoever resumes has given it more memory.
+            # A step that killed its workers may be tried again: whoever resumes may have given it more memory.
             for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
                 begun = sa.update(table).where(of_job == job_id, table.c.starts > 0, table.c.lease_until <= now)
                 tx.execute(begun.values(starts=0, due_at=now))
             tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
 
     def break_leases(self, *, now: datetime) -> None:
-        """Make every leased unit due: for the one process that knows that no other is at work on this ledger."""
+        """End every lease. Only for a process that knows that no other is at work on this ledger."""
         with self._database.write() as tx:
             tx.execute(sa.select(J.id).order_by(J.id).with_for_update())
             for table in (jobs, shards, chunks):
@@ -106,15 +109,15 @@ class SqlAdmin:
             tx.execute(sa.update(chunks).where(sending).values(due_at=now))
 
     def cancel(self, job_id: JobId, *, now: datetime) -> Job:
-        """Ask for everything unsent to be dropped and everything sent to be cancelled."""
+        """Let everything unsent be dropped and everything sent be cancelled."""
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
             values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
-            # A create under way keeps its version, so that its answer is still taken; it is cancelled right after. One
-            # statement for both: between two, a chunk could go from what the second to what the first looks for.
+            # A create under way keeps its version, so that its answer is still recorded; it is cancelled right after.
+            # One statement for both kinds: between two statements a chunk could change its kind and be missed.
             sending = C.state == ChunkState.SUBMITTING
             wanted = {
                 "cancel_requested": True,
@@ -128,18 +131,20 @@ class SqlAdmin:
             return _job(tx, job_id)
 
     def retry(self, job_id: JobId, *, now: datetime) -> int:
-        """Give the dead rows of an ended job another chance, in a new revision of its output; return how many.
+        """Let the failed rows of an ended job be sent again, for a new revision of its output; return how many.
 
-        Rows that never became a request (too large, skipped) stay dead.
+        Rows that never became a request (too large, skipped) stay failed.
         """
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
-                raise LedgerError(f"job {job_id} is {job.state}: only a job that has ended can be retried")
+                raise LedgerError(f"job {job_id} is {job.state}: wait until it has ended, then retry it")
             mine = C.job_id == job_id
-            revived = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.failed), 0)).where(mine)).scalar_one())
+            failed_count = int(
+                tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.failed), 0)).where(mine)).scalar_one()
+            )
             rest = _unplanned(tx, job_id)
-            if revived == 0 and job.state is JobState.FINISHED:
+            if failed_count == 0 and job.state is JobState.FINISHED:
                 return 0
             for row in rest:
                 _plan_again(tx, row, now)
@@ -156,11 +161,11 @@ class SqlAdmin:
                 "due_at": now,
             }
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
-            note(tx, job_id, "job.retried", "", now, rows=revived)
-            return revived
+            note(tx, job_id, "job.retried", "", now, rows=failed_count)
+            return failed_count
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
-        """Say what became of a held create: it made `batch_id`, or (None) it made nothing and may be sent again."""
+        """Settle an unresolved create: it made `batch_id`, or (None) it made nothing and its chunk is sent again."""
         with self._database.write() as tx:
             job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
             if job_id is None:
@@ -170,7 +175,7 @@ class SqlAdmin:
                 tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one()
             )
             if chunk.state is not ChunkState.UNRESOLVED:
-                raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not held: there is nothing to resolve")
+                raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not unresolved: there is nothing to resolve")
             if batch_id is not None:
                 _refuse_taken(tx, chunk, batch_id)
             event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
@@ -184,16 +189,15 @@ class SqlAdmin:
             return written(after)
 
     def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
-        """Say that all creates of a job were sent from the account of this key; return how many chunks waited for it.
+        """Record that all creates of a job were sent from this key's account; return how many chunks waited for it.
 
-        No version rises: what is decided on an older mark meanwhile is only more careful.
+        No version rises: a decision on an older mark meanwhile is only more careful.
         """
         with self._database.write() as tx:
             _job(tx, job_id)
-            marked = (attempts.c.job_id == job_id, attempts.c.key_mark.is_not(None))
-            tx.execute(sa.update(attempts).where(*marked).values(key_mark=key_mark))
+            tx.execute(sa.update(attempts).where(attempts.c.job_id == job_id).values(key_mark=key_mark))
             count = int(tx.execute(_look_now(job_id, now)).rowcount)
-            note(tx, job_id, "job.vouched", "", now, chunks=count)
+            note(tx, job_id, "job.account_confirmed", "", now, chunks=count)
             return count
 
     def jobs(self) -> list[Job]:
@@ -202,8 +206,8 @@ class SqlAdmin:
             found = connection.execute(sa.select(jobs).order_by(J.created_at.desc(), J.id)).mappings()
             return [rows.job_of(row) for row in found]
 
-    def held(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
-        """Return the chunks that wait for a person, each with the create nobody has an answer to."""
+    def unresolved(self, job_id: JobId) -> list[tuple[Chunk, Attempt]]:
+        """Return the unresolved chunks, each with the create whose answer was lost."""
         query = (
             sa.select(chunks, attempts)
             .join(attempts, attempts.c.token == C.token_sent)
@@ -228,7 +232,7 @@ class SqlAdmin:
             return [rows.attempt_of(row) for row in found]
 
     def others_in_flight(self, job_id: JobId) -> dict[JobId, Counter[ChunkState]]:
-        """Return what other jobs of the same account have in flight, by state: it counts against the same limit."""
+        """Return the chunks that other jobs of the account have in flight, by state; they share one limit."""
         account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
         theirs = (C.account == account, C.state.in_(IN_FLIGHT), C.job_id != job_id)
         query = sa.select(C.job_id, C.state, sa.func.count()).where(*theirs).group_by(C.job_id, C.state)
@@ -258,13 +262,13 @@ class SqlAdmin:
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:
-    """Return the update that lets what is held for another key's sake be looked at: the key may be back."""
-    held = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code == OTHER_KEY)
-    return sa.update(chunks).where(*held).values(due_at=now)
+    """Return the update that makes chunks due that wait for another key: it may be set again."""
+    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code == OTHER_KEY)
+    return sa.update(chunks).where(*waiting).values(due_at=now)
 
 
 def _job(tx: sa.Connection, job_id: JobId) -> Job:
-    """Return the job, locked: read as it is, and by nobody else to be changed."""
+    """Return the job, and keep others from changing it until the transaction ends."""
     row = tx.execute(sa.select(jobs).where(J.id == job_id).with_for_update()).mappings().one_or_none()
     if row is None:
         raise LedgerError(f"the ledger knows no job {job_id}")
@@ -272,22 +276,22 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
 
 
 def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
-    """Raise LedgerError for a batch that is known to hold other rows."""
-    # Its own is lawful: a batch that the provider did not know for a while may be found there later.
+    """Raise LedgerError for a batch of another chunk."""
+    # The chunk's own is allowed: a batch that the provider did not know for a while may be found there later.
     mine = (attempts.c.job_id == chunk.job_id, attempts.c.batch_id == batch_id, attempts.c.chunk_id != chunk.id)
     owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
     if owner is not None:
-        raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers are of other rows")
+        raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")
 
 
 def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
-    """Return the stand-ins for rows that a cancel found unplanned: chunks without requests."""
+    """Return the chunks without requests that stand for rows which were not planned when the job was cancelled."""
     query = sa.select(C.id, C.job_id, C.shard_no, C.row_start, C.request_count)
     return tx.execute(query.where(C.job_id == job_id, C.requests == "")).mappings().all()
 
 
 def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
-    """Take a stand-in away and let planning go on where it was."""
+    """Delete such a chunk, and let planning go on where it was."""
     for table, key in ((chunk_shards, chunk_shards.c.chunk_id), (chunks, C.id)):
         tx.execute(sa.delete(table).where(key == row["id"]))
     where = (shards.c.job_id == row["job_id"], shards.c.shard_no == row["shard_no"])
@@ -305,7 +309,7 @@ def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
 
 
 def _revive_shards(job_id: JobId) -> sa.Update:
-    """Return the update that takes dead rows out of the settled ones, and lets every shard be finished again."""
+    """Return the update that takes failed rows out of the settled ones, and lets every shard be finished again."""
     failed = (
         sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.failed), 0))
         .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)

@@ -1,12 +1,12 @@
-"""Which steps are due, and handing them out: one transaction picks, raises the tokens, sets the leases, commits.
+"""Which steps are due, and claiming them: one transaction picks units, raises their tokens, sets leases, commits.
 
-Rule 1: a step is due by what stands in the unit's own row, its job's state and its account's room; nowhere else.
-Rule 2: creates are handed out only while the account has room: batches in flight and creates already handed out
-        count against the job's `batches_in_flight_max`. Who counts holds the account's lock, so that two who hand out
-        at once do not both use the last of it.
-Rule 3: polls and creates are handed out only within the account's rate limits (`rate_limits`), those that are due
-        longest first: with many batches in flight each is polled less often, and none is left out.
-Rule 4: a pick waits for nobody: what another transaction has locked is passed over, and due again the next time.
+Rule 1: whether a step is due depends on the unit's own row, its job's state and its account's room, and nothing else.
+Rule 2: creates are claimed only while the account has room: batches in flight and creates already claimed count
+        against the job's `batches_in_flight_max`. Counting holds the account's lock, so that two claims at the same
+        time do not both take the last place.
+Rule 3: polls and creates are claimed only within the account's rate limits (`rate_limits`), those due longest first:
+        with many batches in flight each is polled less often, and none is left out.
+Rule 4: picking waits for no lock: units that another transaction has locked are skipped, and stay due.
 """
 
 from __future__ import annotations
@@ -19,7 +19,20 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import IN_FLIGHT, ChunkId, ChunkState, Claim, JobId, JobState, ShardState, Step, Unit
+from orchestrator.domain.model import (
+    ACTIVE_JOBS,
+    IN_FLIGHT,
+    RECOVERABLE,
+    UNSENT,
+    ChunkId,
+    ChunkState,
+    Claim,
+    JobId,
+    JobState,
+    ShardState,
+    Step,
+    Unit,
+)
 from orchestrator.domain.queues import QUEUE_OF
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
@@ -28,9 +41,9 @@ from orchestrator.ledger.rate_limits import Call, RateLimits
 
 C, S, J = chunks.c, shards.c, jobs.c
 _RUNNING = J.state == JobState.RUNNING
-_LIVE_JOB = J.state.in_((JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING))
+_LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
-_UNSENT = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED))
+_UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
@@ -42,9 +55,7 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             sa.or_(C.state != ChunkState.SUBMITTED, sa.not_(C.cancel_sent)),
             _LIVE_JOB,
         ),
-        Step.RECOVER: sa.and_(
-            C.state.in_((ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.UNRESOLVED)), _LIVE_JOB
-        ),
+        Step.RECOVER: sa.and_(C.state.in_([state for state in ChunkState if state in RECOVERABLE]), _LIVE_JOB),
         Step.POLL: sa.and_(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),
@@ -59,7 +70,7 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
     }
 )
 _RATE_LIMITED: Final[Mapping[Step, Call]] = MappingProxyType({Step.SUBMIT: Call.CREATE, Step.POLL: Call.POLL})
-_BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # handed out only as far as there is room
+_BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # claimed only as far as there is room
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
 # The statements are made once: to build one anew takes SQLAlchemy longer than SQLite takes to answer it, and a runner
@@ -135,7 +146,7 @@ def due(connection: sa.Connection, *, now: datetime, job_id: JobId | None) -> fr
 
 
 class Claims:
-    """One transaction's picking and handing out."""
+    """The claims of one transaction."""
 
     def __init__(self, tx: sa.Connection, *, now: datetime, until: datetime, job_id: JobId | None) -> None:
         self._tx = tx
@@ -146,9 +157,9 @@ class Claims:
         self._rate_limits: dict[Step, RateLimits] = {}
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
-        """Hand out up to `limit` due steps, what brings results home before what sends more."""
+        """Claim up to `limit` due steps; those that collect results come before those that send more."""
         if _BOUNDED.intersection(steps) and has_row_locks(self._tx):
-            # Before anything is picked: whoever waits here must hold nothing that another waits for.
+            # Before anything is picked: a transaction that waits here must hold no lock that another waits for.
             names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
             lock_accounts(self._tx, names.all())
         for step, call in _RATE_LIMITED.items():
@@ -184,7 +195,7 @@ class Claims:
         return self._lease(chunks, step, picked)
 
     def _polls(self, limit: int) -> list[sa.RowMapping]:
-        """Pick polls, of each account up to its turns."""
+        """Pick polls, of each account as many as it has permits."""
         permits = self._rate_limits[Step.POLL].permits(limit)
         waiting = [account for account, count in permits.items() if not count]
         if len(waiting) == len(permits):
@@ -192,7 +203,7 @@ class Claims:
         query, bound = (_RATE_LIMITED_POLLS, {"waiting": waiting}) if waiting else (_CHUNKS[Step.POLL], {})
         picked, taken = list[sa.RowMapping](), dict.fromkeys(permits, 0)
         for row in self._rows(query, limit, **bound):
-            # A job that was opened since the paces were read has an account that is not among them.
+            # A job that was opened since the limits were read has an account that is not among them.
             account = row["account"]
             if taken.get(account, 0) < permits.get(account, 0):
                 taken[account] += 1
@@ -280,7 +291,7 @@ def backlog(tx: sa.Connection, job_id: JobId) -> int:
 
 
 def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.CompoundSelect[Any]:
-    """Return the query for how many units are due and free, by step, on which the room of accounts has no say."""
+    """Return the query that counts due and free units by step, whether or not their accounts have room."""
     return sa.union_all(
         sa.select(J.due.label("step"), _UNITS).where(_free(jobs, now), _MOVING_JOB).group_by(J.due),
         *(_counted(step, chunks, condition, now) for step, condition in CHUNK_STEPS.items()),
@@ -299,10 +310,10 @@ DUE_COUNTS: Final = due_counts()
 
 
 def due_steps_sql(dialect: sa.Dialect) -> str:
-    """Return the query behind the view `due_steps`, as PostgreSQL's SQL: lane, step, units, at the database's time."""
+    """Return the query of the view `due_steps` as PostgreSQL's SQL: queue, step, units, at the database's time."""
     # The time of the statement, not of each row: or no index could be used.
     microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
     counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
     queue = sa.case(*((counts.c.step == step.value, queue.value) for step, queue in QUEUE_OF.items()))
-    query = sa.select(queue.label("lane"), counts.c.step, counts.c.units).where(counts.c.units > 0)
+    query = sa.select(queue.label("queue"), counts.c.step, counts.c.units).where(counts.c.units > 0)
     return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

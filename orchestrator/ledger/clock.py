@@ -1,9 +1,9 @@
-"""The time that due times and leases are measured by: the ledger's own, whatever this machine's clock says.
+"""The time that due times and leases are compared with: the ledger's own, whatever this machine's clock says.
 
-Rule 1: every program at one ledger has one time, its database's: measured now and then, and carried on by a clock that
-        nobody sets.
+Rule 1: all programs at one ledger use its database's time: they measure it now and then, and go on from there by a
+        monotonic clock.
 Rule 2: a measurement is wrong by half its round trip at most; of several the quickest is kept.
-Rule 3: once measured, the time is never refused: while the database is away, the last measurement serves.
+Rule 3: while the database cannot be reached, the last measurement is used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TIME: Final[sa.Select[Any]] = sa.select(sa.literal_column("clock_timestamp()"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The database's time when the steady clock stood at `steady_s`, true to within `error_s`."""
+    """The database's time when the monotonic clock read `steady_s`, correct to within `error_s`."""
 
     at: datetime
     steady_s: float
@@ -92,7 +92,8 @@ def measure(database: Database) -> Reading:
                 best = Reading(at=told.astimezone(UTC), steady_s=begun_s + error_s, error_s=error_s)
             if best.error_s < QUICK_S:
                 break
-    assert best is not None
+    if best is None:
+        raise LedgerError("the ledger's time was not measured")
     return best
 
 

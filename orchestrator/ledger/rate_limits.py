@@ -1,7 +1,7 @@
-"""Until when each account's turns to poll and to create are used up: written by who hands them out, or is told to wait.
+"""Until when each account's permits to poll and to create are used: written by claims, and by a 429 that says to wait.
 
-Rule 1: it stands in `meta`, a row for each account and kind that ever had a limit. It is a pace and no promise: lost,
-        it costs a few calls.
+Rule 1: it is kept in `meta`, a row for each account and kind of call that ever had a limit. No guarantee depends on
+        it: where it is lost, a few calls too many are made.
 Rule 2: on PostgreSQL its row is locked after the account's and before the job's (see `locks`).
 """
 
@@ -40,20 +40,20 @@ class Call(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """An account's calls of one kind: until when they are used up, and how many a minute there may be (None: any)."""
+    """An account's calls of one kind: until when its permits are used, and the limit per minute (None: no limit)."""
 
     used_until: datetime
     per_minute_max: int | None = None
 
     def permits(self, now: datetime, limit: int) -> int:
-        """Return how many may be handed out now, up to `limit`."""
+        """Return how many may be made now, up to `limit`."""
         if self.per_minute_max is None:
             return 0 if self.used_until > now else limit
         return min(limit, rate_limit.permits(self.used_until, now, self.per_minute_max))
 
 
 class RateLimits:
-    """The paces of all accounts that have a job, for calls of one kind; those with a limit are locked."""
+    """The rate limits of all accounts that have a job, for calls of one kind; those with a limit are locked."""
 
     def __init__(self, tx: sa.Connection, call: Call, now: datetime) -> None:
         self._tx, self._call, self._now = tx, call, now
@@ -69,7 +69,7 @@ class RateLimits:
         return {account: known.permits(self._now, limit) for account, known in self._of.items()}
 
     def take(self, account: str, count: int) -> None:
-        """Use up so many turns of an account."""
+        """Use so many permits of an account."""
         known = self._of[account]
         if count and known.per_minute_max is not None:
             use_until(
@@ -87,7 +87,7 @@ def lock_rate_limits(tx: sa.Connection, call: Call, accounts: Collection[str]) -
 
 
 def use_until(tx: sa.Connection, call: Call, account: str, used_until: datetime) -> None:
-    """Write until when an account's turns are used up, unless that is known to be later; its row is locked."""
+    """Write until when an account's permits are used, unless a later time is known; its row is locked."""
     key = _key(call, account)
     if _moment(tx.execute(_KNOWN, {"mine": key}).scalar_one()) < used_until:
         value = str((used_until - EPOCH) // _MICROSECOND)
@@ -95,7 +95,7 @@ def use_until(tx: sa.Connection, call: Call, account: str, used_until: datetime)
 
 
 def _read(tx: sa.Connection, call: Call) -> dict[str, RateLimit]:
-    """Return the paces of the accounts of jobs that have not ended; of several jobs' limits the least counts."""
+    """Return the rate limits of the accounts of jobs that have not ended; of several limits the lowest counts."""
     found: dict[str, RateLimit] = {}
     for account, policy in tx.execute(_POLICIES):
         known = found.get(account) or RateLimit(used_until=EPOCH)
@@ -120,6 +120,6 @@ def _limit(policy: str, call: Call) -> int | None:
     return found.polls_per_minute_max if call is Call.POLL else found.creates_per_minute_max
 
 
-@lru_cache(maxsize=256)  # a policy is read at each hand-out, and seldom changes
+@lru_cache(maxsize=256)  # a policy is read by each claim, and seldom changes
 def _policy(text: str) -> Policy:
     return rows.policy_of(text)

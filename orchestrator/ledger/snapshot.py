@@ -1,32 +1,43 @@
-"""The ledger read whole, to be compared with what lies elsewhere: page by page, each page of one moment.
+"""Whole jobs: read from the ledger, to be compared with files and provider, and written back into a lost one.
 
-Rule: memory is that of one page, however many chunks a job has.
+Rule 1: a job is read page by page, each page of one moment: memory is that of one page, however many chunks it has.
+Rule 2: a job is written back in one transaction, which stays open while files are read: half a job in the ledger would
+        be sent twice. Whoever calls `restore` is alone at the ledger.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    ENDED_JOBS,
     TERMINAL,
     Attempt,
     AttemptToken,
+    Chunk,
     ChunkId,
     ChunkState,
+    Job,
     JobId,
+    Shard,
     ShardState,
 )
-from orchestrator.domain.snapshot import Entry, RowCounts, UnevenShard
+from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
-from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, events, shards
+from orchestrator.ledger.db.locks import add_new
+from orchestrator.ledger.db.schema import accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.steps import note
 
 C, S, A = chunks.c, shards.c, attempts.c
 PAGE: Final = 200
+WRITTEN_AT_ONCE: Final = 500
 UNEVEN_MAX: Final = 100
 DUPLICATE_BATCHES: Final = "batch.duplicated"
 _LIVE: Final = C.state.not_in(sorted(TERMINAL))
@@ -34,7 +45,7 @@ _HERE: Final = C.state != ChunkState.SPLIT  # the halves of a split chunk carry 
 
 
 class SqlSnapshot:
-    """Reads over one SQL ledger."""
+    """Whole jobs of one SQL ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -135,6 +146,67 @@ class SqlSnapshot:
         with self._database.read() as connection:
             return int(connection.execute(sa.select(sa.func.count()).where(S.job_id == job_id)).scalar_one())
 
+    def restore(
+        self, job: Job, units: Iterable[Restored], shards_of: Iterable[Shard], *, now: datetime, replace: bool
+    ) -> None:
+        """Write a job; `replace` takes an older state of it away first.
+
+        Args:
+            units: its chunks; read to their end before `shards_of`, whose counts follow from them.
+        """
+        with self._database.write() as tx:
+            if replace:
+                _take_away(tx, job.id)
+            add_new(tx, accounts, {"name": job.account})
+            moments = {"created_at": now, "ended_at": now if job.state in ENDED_JOBS else None}
+            due_at = None if job.state in ENDED_JOBS else now
+            tx.execute(sa.insert(jobs), rows.job_values(job) | moments | {"due_at": due_at, "version": job.version})
+            for page in _in_pages(units):
+                _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])
+                _insert(tx, chunk_shards, [values for one in page for values in _covered(one)])
+                _insert(tx, attempts, [rows.attempt_values(job.id, sent) for one in page for sent in one.attempts])
+            for page in _in_pages(shards_of):
+                counted = [rows.shard_values(shard) | {"settled_count": shard.settled_count} for shard in page]
+                _insert(tx, shards, [values | {"due_at": now} for values in counted])
+            note(tx, job.id, "job.recovered", "", now)
+
 
 def _sum(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
     return sa.cast(sa.func.coalesce(sa.func.sum(expression), 0), sa.BigInteger)
+
+
+def _take_away(tx: sa.Connection, job_id: JobId) -> None:
+    """Delete what the ledger has of a job, but for its timeline."""
+    mine = sa.select(chunks.c.id).where(chunks.c.job_id == job_id)
+    tx.execute(sa.delete(chunk_shards).where(chunk_shards.c.chunk_id.in_(mine)))
+    for table in (chunks, attempts, shards):
+        tx.execute(sa.delete(table).where(table.c.job_id == job_id))
+    tx.execute(sa.delete(jobs).where(jobs.c.id == job_id))
+
+
+def _in_pages(items: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while page := list(islice(rest, WRITTEN_AT_ONCE)):
+        yield page
+
+
+def _insert(tx: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, Any]]) -> None:
+    if values:
+        tx.execute(sa.insert(table), values)
+
+
+def _chunk_values(chunk: Chunk, job: Job, now: datetime) -> dict[str, Any]:
+    due_at = None if chunk.state in TERMINAL else now
+    values = rows.chunk_values(chunk) | {"account": job.account, "due_at": due_at, "cancel_requested": False}
+    return values | {"waiting_since": now if chunk.tally.waiting else None}
+
+
+def _covered(one: Restored) -> Iterator[dict[str, Any]]:
+    for shard_no, count in one.rows_by_shard.items():
+        yield {
+            "chunk_id": one.chunk.id,
+            "job_id": one.chunk.job_id,
+            "shard_no": shard_no,
+            "row_count": count,
+            "failed": one.failed_by_shard.get(shard_no, 0),
+        }

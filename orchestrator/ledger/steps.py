@@ -1,8 +1,10 @@
 """The `Ledger` port over SQL: claims, reads, and guarded writes.
 
 Rule 1: every write of a unit is compared with the version it was decided on; a mismatch is LeaseLost and nothing is
-        written. This alone keeps the promises; the token and the lease only save effort.
+        written. Correctness depends on this alone; the token and the lease only save effort.
 Rule 2: what one step records is one transaction.
+Rule 3: whoever compares money with a limit holds the job's lock (see `locks`), so that two amounts that fit one by
+        one, but not together, do not both pass.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,10 +30,11 @@ from orchestrator.domain.changes import (
     RowsSettled,
     ShardMoved,
 )
-from orchestrator.domain.errors import LeaseLost, LedgerError
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
 from orchestrator.domain.model import (
     TERMINAL,
     AttemptState,
+    AttemptToken,
     Chunk,
     ChunkId,
     ChunkState,
@@ -42,26 +46,30 @@ from orchestrator.domain.model import (
     Step,
     Unit,
 )
-from orchestrator.ledger import claims
-from orchestrator.ledger.attempts import close_attempt, open_attempt
-from orchestrator.ledger.bulk import insert_rows
+from orchestrator.domain.progress import Outlook, Totals
+from orchestrator.ledger import claims, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import accounts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import NANO, accounts, attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
+    ADD_FAILED,
     CALL_JOB,
-    DIE,
+    CLOSE,
     LET_GO,
     READ,
     RENEW,
     SETTLE,
-    STILL_UNRESOLVED,
+    STILL_CLAIMED,
     SWAP,
+    insert_rows,
     keys_of,
 )
 from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
+from orchestrator.ports import Contribution
+
+A = attempts.c
 
 
 class SqlLedger:
@@ -78,7 +86,7 @@ class SqlLedger:
     def claim(
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
     ) -> list[Claim]:
-        """Hand out up to `limit` due steps of these kinds."""
+        """Claim up to `limit` due steps of these kinds."""
         until = now + timedelta(seconds=lease_s)
         with self._database.write() as tx:
             return claims.Claims(tx, now=now, until=until, job_id=job_id).take(steps, limit)
@@ -99,7 +107,7 @@ class SqlLedger:
         with self._database.write() as tx:
             _lock(tx, claim.unit, changes)
             if keep:
-                _one(tx, STILL_UNRESOLVED[table.name], bound, claim.unit)
+                _one(tx, STILL_CLAIMED[table.name], bound, claim.unit)
             else:
                 _one(tx, LET_GO[table.name], bound, claim.unit)
             added = list[ChunkAdded]()
@@ -108,7 +116,7 @@ class SqlLedger:
                     added.append(change)
                 else:
                     _apply(tx, claim.unit.job_id, change, now)
-            # Last: who lost a race has been told so by then. All at once: one by one they take many times as long.
+            # Last: a step that lost a race has got LeaseLost by then. One by one they would take many times as long.
             if added:
                 add_chunks(tx, claim.unit.job_id, added)
 
@@ -124,6 +132,41 @@ class SqlLedger:
         """Return the chunk."""
         unit = Unit(job_id=JobId(chunk_id.rpartition("/")[0]), chunk_id=chunk_id)
         return rows.chunk_of(self._read(unit, chunk_id))
+
+    def totals(self, job_id: JobId) -> Totals:
+        """Return the job in numbers."""
+        with self._database.read() as connection:
+            return totals.totals(connection, job_id)
+
+    def outlook(self, job_id: JobId) -> Outlook:
+        """Return what the job's next step hangs on."""
+        with self._database.read() as connection:
+            return totals.outlook(connection, job_id)
+
+    def backlog(self, job_id: JobId) -> int:
+        """Return how many chunks are planned and not yet sent."""
+        with self._database.read() as connection:
+            return claims.backlog(connection, job_id)
+
+    def ever_created(self, job_id: JobId) -> bool:
+        """Say whether the provider ever accepted a batch of this job."""
+        with self._database.read() as connection:
+            return totals.ever_created(connection, job_id)
+
+    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
+        """Return the ended chunks with rows of this shard."""
+        with self._database.read() as connection:
+            return totals.contributions(connection, job_id, shard_no)
+
+    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return ended chunks with rows to be sent again."""
+        with self._database.read() as connection:
+            return totals.waiting(connection, job_id, limit)
+
+    def shards(self, job_id: JobId) -> list[Shard]:
+        """Return all shards, in order."""
+        with self._database.read() as connection:
+            return totals.shards_of(connection, job_id)
 
     def _read(self, unit: Unit, name: str) -> sa.RowMapping:
         table, keys = keys_of(unit)
@@ -141,7 +184,7 @@ def _renew(tx: sa.Connection, claim: Claim, until: datetime) -> bool:
 
 def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: object) -> None:
     if tx.execute(update, bound).rowcount != 1:
-        raise LeaseLost(f"{what}: somebody else has moved it meanwhile")
+        raise LeaseLost(f"{what}: another worker has changed it meanwhile")
 
 
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
@@ -153,7 +196,7 @@ def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
 
 
 def _reaches_beyond(change: Change, unit: Unit) -> bool:
-    """Say whether a change needs the job's lock: it writes another unit, or hangs on what others write."""
+    """Say whether a change needs the job's lock: it writes another unit, or depends on what others write."""
     match change:
         case ChunkMoved():
             return change.before.id != unit.chunk_id or _concerns_job(change)
@@ -175,9 +218,9 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case JobMoved():
             _move_job(tx, change, now)
         case AttemptOpened():
-            open_attempt(tx, job_id, change)
+            _open_attempt(tx, job_id, change)
         case AttemptClosed():
-            close_attempt(tx, job_id, change)
+            _close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
         case AccountPaused(account=account, until=until, reason=reason):
@@ -198,6 +241,55 @@ def _concerns_job(change: Change) -> bool:
     return isinstance(change, RowsSettled | ShardMoved)
 
 
+def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
+def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
+    """Return the job's money: settled, or reserved while it may still be charged."""
+    counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
+    query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
+    return int(tx.execute(query).scalar_one()) * NANO
+
+
+def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
+    """Insert the intent to create. Raises BudgetExhausted."""
+    attempt = change.attempt
+    if change.budget_usd is not None:
+        present = _spent_usd(tx, job_id)
+        if present + attempt.reserved_usd > change.budget_usd:
+            raise BudgetExhausted(
+                f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
+                f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
+            )
+    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
+
+
+def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
+    """Write what became of a create. Raises LeaseLost: it was never opened, or no duplicate is affordable any more."""
+    if change.state is AttemptState.ABANDONED:
+        _refuse_beyond_duplicate_budget(tx, job_id, change.token)
+    values: dict[str, Any] = {"state": change.state}
+    if change.batch_id is not None:
+        values["batch_id"] = change.batch_id
+    if change.cost_usd is not None:
+        values["cost_usd"] = change.cost_usd
+    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
+        raise LeaseLost(f"{change.token}: there is no such attempt")
+
+
+def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
+    """Raise LeaseLost where the possible duplicate was within `max_duplicate_usd` when decided on, and no longer is."""
+    policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
+    possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
+    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
+    if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
+        raise LeaseLost(
+            f"job {job_id}: other creates have used policy.max_duplicate_usd ({policy.max_duplicate_usd} USD)"
+        )
+
+
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
     before, after = change.before, change.after
     unit = Unit(job_id=before.job_id, shard_no=before.shard_no)
@@ -215,7 +307,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
         _stop_job(tx, change, now)
         return
     values = rows.job_values(after) | {"due_at": change.due_at}
-    del values["policy"]  # no step changes it, and an older version may not know all that stands in it
+    del values["policy"]  # no step changes it, and another version may have added fields to it
     if before.state is not after.state:
         values["ended_at"] = now
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
@@ -223,10 +315,10 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
 
 
 def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
-    """Stop a job, whatever else of it has moved since it was read; an earlier stop or cancel stands.
+    """Stop a job, whatever else of it has changed since it was read; an earlier stop or cancel stays.
 
-    Steps of chunks and shards report a stop, several at once, beside a review of the job. Losing to one of those must
-    not cost a step what else it has to record, such as the refusal of a create.
+    Steps of chunks and shards stop a job, several at once, beside a review of it. Losing a race against one of those
+    must not undo what else the step has to record, such as the refusal of a create.
     """
     before, after = change.before, change.after
     values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
@@ -270,15 +362,15 @@ def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]
 def settle(
     tx: sa.Connection, job_id: JobId, chunk_id: ChunkId, by_shard: Mapping[int, int], failed: Mapping[int, int]
 ) -> None:
-    """Add to the shards' settled rows, and keep how many of the chunk's are dead, by shard."""
+    """Add to the shards' settled rows and to the chunk's failed rows, by shard."""
     for shard_no, count in sorted(by_shard.items()):
         tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
     for shard_no, count in sorted(failed.items()):
-        tx.execute(DIE, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
+        tx.execute(ADD_FAILED, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
-    """Let no create out on this account, whose row is locked, before `until`."""
+    """Claim no create on this account, whose row is locked, before `until`."""
     values = {"paused_until": until, "pause_reason": reason}
     tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
 

@@ -1,4 +1,4 @@
-"""The `Overview` port over SQL: sums and lists over many units."""
+"""Sums and lists over many units of a job, each read within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from orchestrator.domain.model import (
     ShardState,
 )
 from orchestrator.domain.progress import Outlook, Totals
-from orchestrator.ledger import claims
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, shards
 from orchestrator.ports import Contribution
 
@@ -29,79 +27,65 @@ _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
 _MOVING: Final = tuple(state for state in ChunkState if state not in TERMINAL and state is not ChunkState.UNRESOLVED)
 
 
-class SqlOverview:
-    """Reads over one SQL ledger."""
+def totals(connection: sa.Connection, job_id: JobId) -> Totals:
+    """Return the job in numbers, all of one moment."""
+    shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
+    states = connection.execute(sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state))
+    counts = {ChunkState(row[0]): int(row[1]) for row in states}
+    chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
+    money = connection.execute(_money(job_id)).mappings().one()
+    values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}
+    return Totals(
+        **values,
+        **shard_sums,
+        chunks=counts,
+        waiting_since=chunk_sums["waiting_since"],
+        in_flight_rows=chunk_sums["in_flight_rows"],
+        in_flight_done=chunk_sums["in_flight_done"],
+        overdue=chunk_sums["overdue"],
+        overdue_batch=chunk_sums["overdue_batch"] or "",
+        batches=money["batches"],
+        cost_usd=int(money["cost"]) * NANO,
+        reserved_usd=int(money["reserved"]) * NANO,
+        possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
+        trouble=connection.execute(_trouble(job_id)).scalar() or "",
+    )
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    def totals(self, job_id: JobId) -> Totals:
-        """Return the job in numbers, all of one moment."""
-        with self._database.read() as connection:
-            shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
-            states = connection.execute(sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state))
-            counts = {ChunkState(row[0]): int(row[1]) for row in states}
-            chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
-            money = connection.execute(_money(job_id)).mappings().one()
-            trouble = connection.execute(_trouble(job_id)).scalar() or ""
-        values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}
-        return Totals(
-            **values,
-            **shard_sums,
-            chunks=counts,
-            waiting_since=chunk_sums["waiting_since"],
-            in_flight_rows=chunk_sums["in_flight_rows"],
-            in_flight_done=chunk_sums["in_flight_done"],
-            overdue=chunk_sums["overdue"],
-            overdue_batch=chunk_sums["overdue_batch"] or "",
-            batches=money["batches"],
-            cost_usd=int(money["cost"]) * NANO,
-            reserved_usd=int(money["reserved"]) * NANO,
-            possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
-            trouble=trouble,
-        )
+def outlook(connection: sa.Connection, job_id: JobId) -> Outlook:
+    """Return what the job's next step hangs on."""
+    return Outlook(**connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one())
 
-    def outlook(self, job_id: JobId) -> Outlook:
-        """Return what the job's next step hangs on, all of one moment."""
-        with self._database.read() as connection:
-            found = connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one()
-        return Outlook(**found)
 
-    def backlog(self, job_id: JobId) -> int:
-        """Return how many chunks are planned and not yet sent."""
-        with self._database.read() as connection:
-            return claims.backlog(connection, job_id)
+def ever_created(connection: sa.Connection, job_id: JobId) -> bool:
+    """Say whether the provider ever accepted a batch of this job."""
+    query = sa.select(A.token).where(A.job_id == job_id, A.batch_id.is_not(None)).limit(1)
+    return connection.execute(query).first() is not None
 
-    def ever_created(self, job_id: JobId) -> bool:
-        """Say whether the provider ever accepted a batch of this job."""
-        query = sa.select(A.token).where(A.job_id == job_id, A.batch_id.is_not(None)).limit(1)
-        with self._database.read() as connection:
-            return connection.execute(query).first() is not None
 
-    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
-        """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
-        ended = (ChunkState.COLLECTED, ChunkState.FAILED, ChunkState.CANCELLED)
-        query = (
-            sa.select(chunks, chunk_shards.c.row_count)
-            .join(chunk_shards, chunk_shards.c.chunk_id == C.id)
-            .where(chunk_shards.c.job_id == job_id, chunk_shards.c.shard_no == shard_no, C.state.in_(ended))
-            .order_by(C.round, C.row_start, C.id)
-        )
-        with self._database.read() as connection:
-            found = connection.execute(query).mappings().all()
-        return [Contribution(chunk=rows.chunk_of(row), rows=row["row_count"]) for row in found]
+def contributions(connection: sa.Connection, job_id: JobId, shard_no: int) -> list[Contribution]:
+    """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
+    ended = (ChunkState.COLLECTED, ChunkState.FAILED, ChunkState.CANCELLED)
+    query = (
+        sa.select(chunks, chunk_shards.c.row_count)
+        .join(chunk_shards, chunk_shards.c.chunk_id == C.id)
+        .where(chunk_shards.c.job_id == job_id, chunk_shards.c.shard_no == shard_no, C.state.in_(ended))
+        .order_by(C.round, C.row_start, C.id)
+    )
+    found = connection.execute(query).mappings()
+    return [Contribution(chunk=rows.chunk_of(row), rows=row["row_count"]) for row in found]
 
-    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
-        """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
-        query = sa.select(chunks).where(C.job_id == job_id, C.waiting > 0).order_by(C.round, C.id).limit(limit)
-        with self._database.read() as connection:
-            return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
 
-    def shards(self, job_id: JobId) -> list[Shard]:
-        """Return all shards, in order."""
-        query = sa.select(shards).where(S.job_id == job_id).order_by(S.shard_no)
-        with self._database.read() as connection:
-            return [rows.shard_of(row) for row in connection.execute(query).mappings()]
+def waiting(connection: sa.Connection, job_id: JobId, limit: int) -> list[Chunk]:
+    """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
+    query = sa.select(chunks).where(C.job_id == job_id, C.waiting > 0).order_by(C.round, C.id).limit(limit)
+    return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
+
+
+def shards_of(connection: sa.Connection, job_id: JobId) -> list[Shard]:
+    """Return all shards, in order."""
+    query = sa.select(shards).where(S.job_id == job_id).order_by(S.shard_no)
+    return [rows.shard_of(row) for row in connection.execute(query).mappings()]
 
 
 def _sum(expression: sa.ColumnElement[Any], name: str) -> sa.Label[Any]:

@@ -1,6 +1,7 @@
-"""Who is at work on a ledger, what is due for them, and what to do about a step that raised what nobody expects.
+"""The processes at work on a ledger, what is due for them, and steps that failed unexpectedly.
 
-Rule: presence is for people and for refusals at start. No promise hangs on it; a member may be gone without a word.
+Rule: the list of processes is for people and for refusals at start. No guarantee depends on it; a process may be gone
+without having said so.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ LEDGER_ID: Final = "ledger_id"
 
 
 class SqlWorkers:
-    """The processes at work on one SQL ledger."""
+    """The ledger, for the processes of a fleet."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def register(self, member: WorkerProcess, now: datetime) -> None:
-        """Enter a member, seen now; whoever has not been seen for a day is taken off the list."""
+        """Add a process, seen now; one that has not been seen for a day is removed."""
         values = {
             "host": member.host,
             "pid": member.pid,
@@ -54,17 +55,17 @@ class SqlWorkers:
                 tx.execute(sa.update(workers).where(W.id == member.id).values(**values))
 
     def seen(self, worker_id: str, now: datetime) -> bool:
-        """Note that a member is alive; False where it is not on the list (any more) and must enlist."""
+        """Record that a process is alive; False where it is not on the list (any more) and must register."""
         with self._database.write() as tx:
             return tx.execute(sa.update(workers).where(W.id == worker_id).values(seen_at=now)).rowcount == 1
 
     def leave(self, worker_id: str) -> None:
-        """Take a member off the list."""
+        """Remove a process from the list."""
         with self._database.write() as tx:
             tx.execute(sa.delete(workers).where(W.id == worker_id))
 
     def alive(self, now: datetime, within_s: float = 30) -> list[WorkerProcess]:
-        """Return who has been seen within so many seconds, the longest at work first."""
+        """Return the processes seen within so many seconds, the oldest first."""
         query = sa.select(workers).where(W.seen_at >= now - timedelta(seconds=within_s))
         with self._database.read() as connection:
             found = connection.execute(query.order_by(W.started_at, W.id)).mappings().all()
@@ -86,7 +87,7 @@ class SqlWorkers:
         return str(found)
 
     def due(self, now: datetime) -> dict[Queue, int]:
-        """Return how many units are due and free in each lane; creates whether or not their account has room."""
+        """Return how many units are due and free in each queue; creates whether or not their account has room."""
         counts = dict.fromkeys(Queue, 0)
         with self._database.read() as connection:
             for step, units in connection.execute(claims.DUE_COUNTS, {"now": now}):
@@ -94,11 +95,11 @@ class SqlWorkers:
         return counts
 
     def step_started(self, claim: Claim, *, now: datetime, lease_s: float, draw: float) -> int:
-        """Take a claim over for `lease_s` seconds, and count it: a step that kills its worker cannot say so later.
+        """Take a claim over for `lease_s` seconds, and count it: a step that kills its worker cannot report it later.
 
-        Returns how often a step of the unit was begun, this time included, since one last came through or failed in
-        words. From the second time on the claim is kept longer, by chance: units whose workers died together do not
-        come again together. Raises LeaseLost.
+        Returns how often a step of the unit was begun, this time included, since one last ended or raised an error.
+        From the second time on a random time is added to the lease, so that units whose workers died together are not
+        tried again together. Raises LeaseLost.
 
         Args:
             draw: a uniform number in [0, 1).
@@ -109,11 +110,11 @@ class SqlWorkers:
         with self._database.write() as tx:
             starts = tx.execute(START[table.name], keys | bound).scalar()
         if starts is None:
-            raise LeaseLost(f"{claim.unit}: somebody else has moved it meanwhile")
+            raise LeaseLost(f"{claim.unit}: another worker has changed it meanwhile")
         return int(starts)
 
     def step_failed(self, claim: Claim, error: str, now: datetime) -> int:
-        """Note that a step raised what no step expects, and let go of its unit until a while later.
+        """Record that a step raised an unexpected error, and release its unit until a while later.
 
         Returns how many such failures the unit has had within the last hour, this one included.
         """
@@ -133,9 +134,9 @@ class SqlWorkers:
         return failures
 
     def step_given_up(self, claim: Claim, reason: str, now: datetime) -> None:
-        """Stop the job of a step that kills its workers, and let nobody begin it until the job is resumed.
+        """Stop the job of a step that kills its workers, and let no worker begin it until the job is resumed.
 
-        A stopped job's batches are brought home all the same, so the step stays due: its starts stay with it.
+        The batches of a stopped job are still collected, so the step stays due; its count of starts is kept.
         """
         table, keys = keys_of(claim.unit)
         with self._database.write() as tx:
@@ -144,7 +145,7 @@ class SqlWorkers:
         self.stop(claim.unit.job_id, reason, now=now)
 
     def stop(self, job_id: JobId, reason: str, now: datetime) -> bool:
-        """Stop a running job and say why; an earlier stop or cancel stands. Says whether it was stopped."""
+        """Stop a running job, with the reason; an earlier stop or cancel stays. Says whether it was stopped."""
         values = {"state": JobState.STOPPED, "reason": reason, "due_at": now, "ended_at": now}
         running = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.RUNNING)
         with self._database.write() as tx:

@@ -28,7 +28,7 @@ from orchestrator.ports import Checkpoint, never_interrupted
 
 if TYPE_CHECKING:
     from orchestrator.planner.render import Renderer
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview, Source
+    from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
 SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is another step's
@@ -57,9 +57,7 @@ class _Slice:
     refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
 
 
-def plan(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, planning: Planning, clock: Clock
-) -> None:
+def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Planning, clock: Clock) -> None:
     """Plan a shard, slice by slice, until it is planned, enough is waiting to be sent, or time is up."""
     shard = ledger.shard(claim.unit.job_id, required(claim.unit.shard_no, "shard"))
     job = ledger.job(shard.job_id)
@@ -69,9 +67,7 @@ def plan(
         if job.state is JobState.CANCELLING:
             _set_aside(claim, shard, ledger=ledger, planning=planning, clock=clock)
         else:
-            _plan(
-                claim, job, shard, ledger=ledger, overview=overview, job_files=job_files, planning=planning, clock=clock
-            )
+            _plan(claim, job, shard, ledger=ledger, job_files=job_files, planning=planning, clock=clock)
     except (ConfigError, DatasetError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
@@ -83,7 +79,6 @@ def _plan(
     shard: Shard,
     *,
     ledger: Ledger,
-    overview: Overview,
     job_files: JobFiles,
     planning: Planning,
     clock: Clock,
@@ -105,7 +100,7 @@ def _plan(
             slice_count=shard.slice_count + 1,
             refused_count=shard.refused_count + len(planned.refused),
         )
-        enough = overview.backlog(job.id) + len(planned.chunks) >= job.policy.chunks_ahead_max
+        enough = ledger.backlog(job.id) + len(planned.chunks) >= job.policy.chunks_ahead_max
         last = done or enough or now - started_at > timedelta(seconds=STEP_S_MAX)
         due_at = now + timedelta(seconds=BACKLOG_S) if enough and not done else now
         added = [
@@ -120,7 +115,7 @@ def _plan(
 def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
     """Render, pack and spool a slice. Nothing in the ledger names its files yet."""
     planned, packer = _Slice(), Packer(planning.limits)
-    draft, first, row = request_files.LinesDraft(), rows.row, rows.row
+    draft = request_files.LinesDraft()
     for start, batch in rows.until(shard.row_count + planning.slice_rows):
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
@@ -132,13 +127,11 @@ def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: Jo
                 planned.refused.append(((shard.shard_no, row), _failed(TOO_LARGE, TOO_LARGE_WORDS.format(len(line)))))
                 continue
             if packer.starts_new(len(line)):
-                planned.chunks.append(
-                    _close(shard, planned, draft, (first, row), job_files=job_files, planning=planning)
-                )
-                draft, first = request_files.LinesDraft(), row
-            draft.add(line)
+                planned.chunks.append(_close(shard, planned, draft, job_files=job_files, planning=planning))
+                draft = request_files.LinesDraft()
+            draft.add(line, (shard.shard_no, row))
     if draft.line_count:
-        planned.chunks.append(_close(shard, planned, draft, (first, rows.row), job_files=job_files, planning=planning))
+        planned.chunks.append(_close(shard, planned, draft, job_files=job_files, planning=planning))
     if planned.refused:
         _write_refused(job_files, shard, planned.refused)
     return planned
@@ -148,14 +141,13 @@ def _close(
     shard: Shard,
     planned: _Slice,
     draft: request_files.LinesDraft,
-    rows: tuple[int, int],
     *,
     job_files: JobFiles,
     planning: Planning,
 ) -> Chunk:
     name = f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
     chunk = planning.costing.chunk(shard.job_id, name, draft.write(job_files, name))
-    return replace(chunk, shard_no=shard.shard_no, row_start=rows[0], row_end=rows[1])
+    return replace(chunk, shard_no=shard.shard_no, row_start=draft.row_start, row_end=draft.row_end)
 
 
 def _failed(code: str, message: str) -> Answer:
@@ -182,7 +174,7 @@ def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], job_files
             row_end=after.row_count,
             refused_count=after.refused_count - before.refused_count,
             last=after.state is ShardState.PLANNED,
-            laid=tuple(records.Laid(chunk=one.chunk, rows_by_shard=one.rows_by_shard) for one in added),
+            chunks=tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added),
         ),
     )
 

@@ -19,6 +19,7 @@ from typing import Final, Literal, Protocol
 import orjson
 import pyarrow as pa
 
+from orchestrator.domain import custom_id
 from orchestrator.domain.errors import DatasetError
 from orchestrator.planner.json_text import EscapedTexts, escaped_texts, plain_values
 from orchestrator.planner.template import CompiledBody, Field
@@ -128,7 +129,7 @@ class TemplateRenderer:
         """Return the pieces of a line in order, each an iterable of one value for each row."""
         constants_and_fields: list[bytes | Iterable[bytes]] = [
             self.envelope.before_id + self.id_prefix,
-            [b"%x" % row for row in range(row_start, row_start + row_count)],
+            custom_id.numbers(row_start, row_count),
             self.envelope.before_body,
             *(texts[part.column].texts if isinstance(part, Field) else part for part in self.compiled.segments),
             self.envelope.after_body + b"\n",
@@ -171,9 +172,8 @@ class CallableRenderer:
                 lines.append(None)
                 continue
             number = row_start + offset
-            lines.append(
-                b"%b%x%b%b%b" % (before_id, number, self.envelope.before_body, self._body(row, number), after_body)
-            )
+            line_id = before_id + custom_id.number(number).encode()
+            lines.append(b"%b%b%b%b" % (line_id, self.envelope.before_body, self._body(row, number), after_body))
         return Rendered(lines=lines, refused=tuple(refused))
 
     def _body(self, row: dict[str, object], number: int) -> bytes:

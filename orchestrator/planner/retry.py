@@ -2,12 +2,12 @@
 
 Rule 1: a row is sent again only once its last batch has ended and its results are collected.
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
-Rule 3: the bytes sent again are the bytes planned, read from the spool.
+Rule 3: the bytes sent again are the bytes that were planned, read from the request files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
@@ -20,7 +20,7 @@ from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
     from orchestrator.domain.reconcile import RowKey
-    from orchestrator.ports import Clock, JobFiles, Ledger, Overview
+    from orchestrator.ports import Clock, JobFiles, Ledger
 
 SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
 
@@ -31,30 +31,17 @@ class Gathering:
 
     limits: Limits
     costing: Costing
-    reader: request_files.RowReader
 
 
-@dataclass(slots=True)
-class _Retry:
-    """A retry chunk being filled."""
-
-    draft: request_files.LinesDraft = field(default_factory=request_files.LinesDraft)
-    keys: list[RowKey] = field(default_factory=list)
-
-
-def retry(
-    claim: Claim, *, ledger: Ledger, overview: Overview, job_files: JobFiles, gathering: Gathering, clock: Clock
-) -> None:
-    """Gather waiting rows of the lowest round into retry chunks; where the job is being cancelled, let them be dead."""
+def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathering, clock: Clock) -> None:
+    """Gather waiting rows of the lowest round into retry chunks; where the job is being cancelled, they have failed."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.RETRY:
         return
-    waiting = overview.waiting(job.id, limit=SOURCES_MAX)
+    waiting = ledger.waiting(job.id, limit=SOURCES_MAX)
     now = clock.now()
     if job.state is JobState.CANCELLING:
-        changes = [
-            change for chunk in waiting for change in _let_die(chunk, job_files=job_files, reader=gathering.reader)
-        ]
+        changes = [change for chunk in waiting for change in _give_up(chunk, job_files=job_files)]
         made = 0
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
@@ -62,16 +49,17 @@ def retry(
         retries = _fill(sources, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
-        laid = []
-        for number, filled in enumerate(retries, start=job.retry_count + 1):
+        added = []
+        for number, draft in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
-            chunk = gathering.costing.chunk(job.id, name, filled.draft.write(job_files, name))
-            covered = request_files.count_by_shard(filled.keys)
-            laid.append(records.Laid(chunk=replace(chunk, round=round_no), rows_by_shard=covered))
-        changes += [ChunkAdded(chunk=one.chunk, rows_by_shard=one.rows_by_shard, due_at=now) for one in laid]
-        if laid:
+            chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
+            chunk = replace(chunk, round=round_no)
+            added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
+        changes += added
+        if added:
             taken = {chunk.name: chunk.tally.waiting for chunk in sources}
-            records.keep_retry(job_files, job.retry_count + 1, records.RetryPlan(laid=tuple(laid), sources=taken))
+            planned = tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added)
+            records.keep_retry(job_files, job.retry_count + 1, records.RetryPlan(chunks=planned, sources=taken))
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 
@@ -93,25 +81,23 @@ def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
     if not chunk.part:
         return None
     which = Failed.RETRYABLE
-    if chunk.regather:  # its dead rows; those that could be retried are among them unless they travel elsewhere
+    if chunk.regather:  # all its failed rows, but for those that another chunk carries
         which = Failed.FAILED if chunk.tally.resent else Failed.ALL
     with job_files.open(chunk.part) as part:
         return set(result_parts.read_failed(part, which))
 
 
-def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[_Retry]:
+def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[request_files.LinesDraft]:
     packer = Packer(gathering.limits)
-    retries: list[_Retry] = []
+    retries: list[request_files.LinesDraft] = []
     for chunk in sources:
         wanted = _failed(chunk, job_files)
-        for line in request_files.lines(job_files, chunk.requests):
-            key = gathering.reader.key(line)
+        for key, line in request_files.requests_of(job_files, chunk):
             if wanted is not None and key not in wanted:
                 continue
             if packer.starts_new(len(line)) or not retries:
-                retries.append(_Retry())
-            retries[-1].draft.add(line)
-            retries[-1].keys.append(key)
+                retries.append(request_files.LinesDraft())
+            retries[-1].add(line, key)
     return retries
 
 
@@ -120,9 +106,9 @@ def _resent(chunk: Chunk) -> Change:
     return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=False), due_at=None)
 
 
-def _let_die(chunk: Chunk, *, job_files: JobFiles, reader: request_files.RowReader) -> list[Change]:
+def _give_up(chunk: Chunk, *, job_files: JobFiles) -> list[Change]:
     keys = _failed(chunk, job_files)
-    failed = request_files.count_by_shard(reader.keys(job_files, chunk) if keys is None else keys)
+    failed = request_files.count_by_shard(request_files.row_keys(job_files, chunk) if keys is None else keys)
     tally = replace(chunk.tally, waiting=0, failed=chunk.tally.failed + chunk.tally.waiting)
     return [
         ChunkMoved(before=chunk, after=replace(chunk, tally=tally), due_at=None),

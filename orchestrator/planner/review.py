@@ -11,17 +11,17 @@ from orchestrator.domain.changes import JobMoved
 from orchestrator.domain.model import ACTIVE_JOBS, Claim, Step
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Overview
+    from orchestrator.ports import Clock, Ledger
 
 REVIEW_S: Final = 2.0  # at the latest: what happens to shards and chunks calls for a review sooner
 
 
-def review(claim: Claim, *, ledger: Ledger, overview: Overview, clock: Clock) -> None:
+def review(claim: Claim, *, ledger: Ledger, clock: Clock) -> None:
     """Make the job's next step due, or look again soon."""
     job = ledger.job(claim.unit.job_id)
     if job.state not in ACTIVE_JOBS or job.due is not Step.REVIEW:
         return
     now = clock.now()
-    step = rules.next_step(job, overview.outlook(job.id), now=now)
+    step = rules.next_step(job, ledger.outlook(job.id), now=now)
     due_at = now + timedelta(seconds=REVIEW_S) if step is None else now
     ledger.record(claim, JobMoved(before=job, after=replace(job, due=step or Step.REVIEW), due_at=due_at), now=now)

@@ -32,7 +32,8 @@ from orchestrator.job_files import records, request_files
 from orchestrator.planner.plan import SLICE_ROWS
 
 if TYPE_CHECKING:
-    from orchestrator.job_files.records import Collected, Intent, Laid
+    from orchestrator.job_files.create_journal import Intent
+    from orchestrator.job_files.records import Collected, GivenUp, PlannedChunk
     from orchestrator.restore.planned import Plans
 
 LOST: Final = "the ledger was lost while this create was under way"
@@ -78,14 +79,14 @@ class Units:
             sums = self._sums[shard_no] = _ShardSums()
             for one in self.plans.slices(shard_no):
                 sums.row_count, sums.is_planned = one.row_end, one.last
-                sums.chunk_count += len(one.laid)
+                sums.chunk_count += len(one.chunks)
                 sums.slice_count += 1
                 sums.refused_count += one.refused_count
-                for laid in one.laid:
-                    yield from self._restored(laid)
+                for planned in one.chunks:
+                    yield from self._restored(planned)
         for retried in self.plans.retries:
-            for laid in retried.laid:
-                yield from self._restored(laid)
+            for planned in retried.chunks:
+                yield from self._restored(planned)
 
     def shards(self) -> Iterator[Shard]:
         """Return all shards, once all chunks have been seen."""
@@ -106,37 +107,40 @@ class Units:
                 finished_slice_count=min(parts, wanted),
             )
 
-    def _restored(self, laid: Laid) -> Iterator[Restored]:
-        for one in self.plans.leaves(laid):
+    def _restored(self, planned: PlannedChunk) -> Iterator[Restored]:
+        for one in self.plans.leaves(planned):
             restored = self._one(one)
             self.counts[restored.chunk.state] += 1
             yield restored
 
-    def _one(self, laid: Laid) -> Restored:
-        chunk, sent = laid.chunk, self.plans.sent
+    def _chunk(self, planned: PlannedChunk) -> Chunk:
+        return planned.chunk(self.job.id)
+
+    def _one(self, planned: PlannedChunk) -> Restored:
+        chunk, sent = self._chunk(planned), self.plans.sent
         if chunk.name in self.plans.halves:
-            return _plain(replace(chunk, state=ChunkState.SPLIT), laid)
+            return _plain(replace(chunk, state=ChunkState.SPLIT), planned)
         intents = sent.intents.get(chunk.name, {})
         collected = sent.collected.get(chunk.name)
         number = max([*intents, 0 if collected is None else collected.attempt])
         if collected is not None and collected.attempt == number:
-            return self._collected(laid, collected, self._attempts(chunk, number, intents, collected))
+            return self._collected(planned, collected, self._attempts(chunk, number, intents, collected))
         given_up = records.read_given_up(self.plans.job_files, chunk.name)
         if given_up is not None:
-            return self._given_up(laid, number, intents, given_up)
+            return self._given_up(planned, number, intents, given_up)
         if number == 0:
             if self.rules.is_cancelled:
-                return self._failed(laid, ChunkState.CANCELLED, "cancelled", "the job was cancelled")
-            return _plain(chunk, laid)
-        return self._sent(laid, number, intents)
+                return self._failed(planned, ChunkState.CANCELLED, "cancelled", "the job was cancelled")
+            return _plain(chunk, planned)
+        return self._sent(planned, number, intents)
 
-    def _sent(self, laid: Laid, number: int, intents: Mapping[int, Intent]) -> Restored:
+    def _sent(self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent]) -> Restored:
         """A chunk whose last create was answered, or may have been sent."""
         intent = intents[number]
         batch_id = self.plans.sent.batches.get(intent.token)
         state = ChunkState.AMBIGUOUS if batch_id is None else ChunkState.SUBMITTED
         after = replace(
-            laid.chunk,
+            self._chunk(planned),
             state=state,
             attempt=number,
             token=intent.token,
@@ -146,18 +150,18 @@ class Units:
             batch_id=batch_id,
             error=LOST if batch_id is None else "",
         )
-        return replace(_plain(after, laid), attempts=self._attempts(laid.chunk, number, intents, None))
+        return replace(_plain(after, planned), attempts=self._attempts(self._chunk(planned), number, intents, None))
 
-    def _collected(self, laid: Laid, told: Collected, attempts: tuple[Attempt, ...]) -> Restored:
+    def _collected(self, planned: PlannedChunk, told: Collected, attempts: tuple[Attempt, ...]) -> Restored:
         """A chunk whose results are there; what became of its failed rows since follows from the retry chunks."""
-        tally, covered = told.tally, laid.rows_by_shard
-        moved = self._resent[laid.chunk.name]
+        tally, covered = told.tally, planned.rows_by_shard
+        moved = self._resent[planned.name]
         from_waiting = min(moved, tally.waiting)
         waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
         settled, failed_by_shard = Counter(told.settled), Counter(told.failed)
         if moved > from_waiting:
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
-        regather = bool(failed and laid.chunk.round <= self.rules.revive_rounds)
+        regather = bool(failed and planned.round <= self.rules.revive_rounds)
         if regather:
             waiting, failed = waiting + failed, 0
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
@@ -167,7 +171,7 @@ class Units:
             settled, failed_by_shard = settled + rest, failed_by_shard + rest
         self._settled.update(settled)
         after = replace(
-            laid.chunk,
+            self._chunk(planned),
             state=ChunkState.COLLECTED,
             attempt=told.attempt,
             token=told.token,
@@ -181,21 +185,23 @@ class Units:
         )
         return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
 
-    def _given_up(self, laid: Laid, number: int, intents: Mapping[int, Intent], given_up: tuple[str, str]) -> Restored:
-        attempts = self._attempts(laid.chunk, number, intents, None, over=True)
-        return replace(self._failed(laid, ChunkState.FAILED, *given_up), attempts=attempts)
+    def _given_up(
+        self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent], given_up: GivenUp
+    ) -> Restored:
+        attempts = self._attempts(self._chunk(planned), number, intents, None, over=True)
+        return replace(self._failed(planned, ChunkState.FAILED, given_up.error_code, given_up.error), attempts=attempts)
 
-    def _failed(self, laid: Laid, state: ChunkState, code: str, words: str) -> Restored:
+    def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
         """A chunk that no batch was made of; its rows have failed, or were gathered into a retry chunk."""
-        count = laid.chunk.request_count
-        moved = self._resent[laid.chunk.name]
-        revived = not moved and laid.chunk.round <= self.rules.revive_rounds
+        count = planned.request_count
+        moved = self._resent[planned.name]
+        revived = not moved and planned.round <= self.rules.revive_rounds
         stays = not moved and not revived
         tally = Tally(failed=count if stays else 0, waiting=count if revived else 0, resent=moved)
-        after = replace(laid.chunk, state=state, error_code=code, error=words, tally=tally, regather=revived)
+        after = replace(self._chunk(planned), state=state, error_code=code, error=words, tally=tally, regather=revived)
         if stays:
-            self._settled.update(laid.rows_by_shard)
-        return replace(_plain(after, laid), failed_by_shard=dict(laid.rows_by_shard) if stays else {})
+            self._settled.update(planned.rows_by_shard)
+        return replace(_plain(after, planned), failed_by_shard=dict(planned.rows_by_shard) if stays else {})
 
     def _attempts(
         self,
@@ -241,5 +247,5 @@ class Units:
         return AttemptState.ABANDONED if resubmits else AttemptState.ABSENT
 
 
-def _plain(chunk: Chunk, laid: Laid) -> Restored:
-    return Restored(chunk=chunk, attempts=(), rows_by_shard=laid.rows_by_shard, failed_by_shard={})
+def _plain(chunk: Chunk, planned: PlannedChunk) -> Restored:
+    return Restored(chunk=chunk, attempts=(), rows_by_shard=planned.rows_by_shard, failed_by_shard={})

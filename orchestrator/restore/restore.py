@@ -24,8 +24,9 @@ from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import files_at
 from orchestrator.engine.workspace import Workspace
-from orchestrator.job_files import records
+from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.records import Command
+from orchestrator.ledger.db import rows
 from orchestrator.ports import JobFiles
 from orchestrator.restore.ledger_state import Rules, Units
 from orchestrator.restore.planned import read_plans
@@ -102,50 +103,50 @@ def _folders(work: str) -> list[str]:
 
 def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered:
     job_files = files_at(join(workspace.work, job_id))
-    orders = job_files.names(records.ORDERS)
+    commands = job_files.names(records.COMMANDS)
     if is_known and not _lacks_creates(workspace, job_id, job_files):
         return Recovered(job_id=job_id, reason="the ledger has this job and all of its creates")
-    if not orders:
-        return Recovered(job_id=job_id, reason=f"its folder has no record of the job in {records.ORDERS}/")
-    order = records.read_command(job_files, orders[-1])
-    spec = specs.from_json(order.spec)
+    if not commands:
+        return Recovered(job_id=job_id, reason=f"its folder has no record of the job in {records.COMMANDS}/")
+    command = records.read_command(job_files, commands[-1])
+    spec = specs.from_json(command.spec)
     if spec.job_id != job_id:
         return Recovered(job_id=job_id, reason=f"its order is of another job, {spec.job_id}: files were mixed up")
-    return _rebuild(workspace, job_id, order, job_files, replace=is_known)
+    return _rebuild(workspace, job_id, command, job_files, replace=is_known)
 
 
 def _lacks_creates(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
     """Say whether the folder knows a create that the ledger does not: then the ledger is older than the folder."""
-    names = [*job_files.names(records.JOURNAL), *job_files.names(records.INTENTS)]
-    return not {records.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
+    names = [*job_files.names(create_journal.JOURNAL), *job_files.names(create_journal.INTENTS)]
+    return not {create_journal.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
 
 
-def _rebuild(workspace: Workspace, job_id: JobId, order: Command, job_files: JobFiles, *, replace: bool) -> Recovered:
-    spec, policy, now = specs.from_json(order.spec), workspace.restore.policy(order.policy), workspace.clock.now()
+def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: JobFiles, *, replace: bool) -> Recovered:
+    spec, policy, now = specs.from_json(command.spec), rows.policy_of(command.policy), workspace.clock.now()
     sent = read_sent(job_files)
-    plans = read_plans(job_files, job_id, sent)
-    is_sealed, parts = _published(workspace.work, job_id, spec.output, order.revision)
-    ended = JobState.CANCELLED if order.is_cancelled else JobState.FINISHED
+    plans = read_plans(job_files, sent)
+    is_sealed, parts = _published(workspace.work, job_id, spec.output, command.revision)
+    ended = JobState.CANCELLED if command.is_cancelled else JobState.FINISHED
     job = Job(
         id=job_id,
         name=spec.name,
         account=f"{spec.provider.name}/{spec.provider.api_key_env}",
-        spec=order.spec,
+        spec=command.spec,
         policy=policy,
         state=ended if is_sealed else JobState.RUNNING,
-        revision=order.revision,
-        rounds_max=order.rounds_max,
+        revision=command.revision,
+        rounds_max=command.rounds_max,
         retry_count=plans.retry_count,
     )
-    retried = order.revision > 1 and not is_sealed
+    retried = command.revision > 1 and not is_sealed
     rules = Rules(
-        is_cancelled=is_sealed and order.is_cancelled,
-        revive_rounds=order.rounds_max - policy.attempts_max if retried else 0,
+        is_cancelled=is_sealed and command.is_cancelled,
+        revive_rounds=command.rounds_max - policy.attempts_max if retried else 0,
         now=now,
     )
-    units = Units(job=job, plans=plans, rules=rules, shard_count=order.shard_count, output_parts=parts)
-    workspace.restore.restore(job, units.chunks(), units.shards(), now=now, replace=replace)
-    if order.is_cancelled and not is_sealed:
+    units = Units(job=job, plans=plans, rules=rules, shard_count=command.shard_count, output_parts=parts)
+    workspace.snapshot.restore(job, units.chunks(), units.shards(), now=now, replace=replace)
+    if command.is_cancelled and not is_sealed:
         workspace.admin.cancel(job_id, now=now)
     return Recovered(
         job_id=job_id,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.job_files import records
-from orchestrator.job_files.records import Collected, Intent
+from orchestrator.job_files import create_journal, records
+from orchestrator.job_files.create_journal import Intent
+from orchestrator.job_files.records import Collected
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import AttemptToken, BatchId
@@ -38,12 +39,13 @@ def read_sent(job_files: JobFiles) -> Sent:
     intents: dict[str, dict[int, Intent]] = defaultdict(dict)
     explained: set[AttemptToken] = set()
     files: set[str] = set()
-    for name in job_files.names(records.INTENTS):
-        intent = records.read_intent(job_files, name)
+    for name in job_files.names(create_journal.INTENTS):
+        intent = create_journal.read_intent(job_files, name)
         intents[intent.chunk][intent.attempt] = intent
         explained.add(intent.token)
         files.add(intent.requests)
-    batches = dict(records.read_journal_file(job_files, name) for name in job_files.names(records.JOURNAL))
+    answers = (create_journal.read_journal_file(job_files, name) for name in job_files.names(create_journal.JOURNAL))
+    batches = {answer.token: answer.batch_id for answer in answers}
     collected: dict[str, Collected] = {}
     for name in job_files.names(records.COLLECTED):
         found = records.read_collected(job_files, name)

@@ -144,7 +144,7 @@ class Stage:
             self.books.admin.cancel(self.job.id, now=NOW)
         draft = LinesDraft()
         for number in range(2):
-            draft.add(LINE % number)
+            draft.add(LINE % number, (0, number))
         file = draft.write(self.job_files, "c00000-00000")
         begun = ChunkState(state) not in (ChunkState.PLANNED, ChunkState.UPLOADED)
         defaults: dict[str, Any] = {

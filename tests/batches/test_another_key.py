@@ -10,11 +10,11 @@ import pytest
 from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
 from orchestrator.batches.recover import recover
-from orchestrator.batches.submit import write_journal
 from orchestrator.domain.batch import Listed, Traits
 from orchestrator.domain.errors import Gone, ProviderError, Unavailable
 from orchestrator.domain.model import Chunk, ChunkState, Step
 from orchestrator.domain.recovery import OTHER_KEY, Recovery
+from orchestrator.job_files.create_journal import write_journal
 from tests.batches.stage import BATCH, FILE, TOKEN, Stage
 from tests.builders import ACCOUNT, NOW, after
 
@@ -23,9 +23,10 @@ OTHER: Final = "mark of the key in use"
 B1: Final = Traits(name="b1", recovery=Recovery.FENCED, takes_files=True, settle_s=100.0, lag_s=60.0, key_mark=OTHER)
 B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0, key_mark=OTHER)
 LISTED: Final = [Listed(batch_id=BATCH, created_at=after(3))]
+VARIABLE: Final = ACCOUNT.rpartition("/")[2]
 PUT_BACK: Final = (
-    f"with another key than the one that is in {ACCOUNT.rpartition('/')[2]} now, and this one does not know it: "
-    "put that key back, and the job goes on by itself"
+    f"with another API key than {VARIABLE} holds now, and the account of the present key does not know it: "
+    f"set {VARIABLE} to the earlier key, and the job goes on by itself"
 )
 HOUR_S: Final = 3_600
 
@@ -44,7 +45,6 @@ def look(stage: Stage, before: Chunk) -> Chunk:
     recover(
         stage.claim(before),
         ledger=books.ledger,
-        overview=books.overview,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -70,7 +70,7 @@ def test_a_create_that_another_key_does_not_find_is_held_and_nothing_is_deleted(
     chunk = look(stage, before)
 
     assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, OTHER_KEY, 5_060)
-    assert chunk.error == f"the create, whose answer was lost, was sent {PUT_BACK}"
+    assert chunk.error == f"the create whose answer was lost was sent {PUT_BACK}"
     assert [(name, rest[-1]) for name, *rest in stage.provider.calls] == [("find", "other key")]
 
 

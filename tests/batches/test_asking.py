@@ -15,7 +15,6 @@ from orchestrator.collector.collect import Collecting, collect
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
 from orchestrator.domain.retry import REFUSALS_MAX
-from orchestrator.job_files.request_files import RowReader
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
@@ -68,8 +67,7 @@ class Asking:
             if claims[0].step is Step.POLL:
                 poll(claims[0], **tools)
             else:
-                reader = RowReader(provider.traits, "0" * 8)
-                collecting = Collecting(reader=reader, job_digest="0" * 8, price=None)
+                collecting = Collecting(job_digest="0" * 8, price=None)
                 collect(claims[0], job_files=MemorySpool(), collecting=collecting, **tools)
         return (self.clock.now() - began).total_seconds()
 
@@ -128,16 +126,16 @@ def test_a_batch_that_is_not_over_after_twice_its_time_is_named_and_asked_about_
     asking.ask(RUNNING)
     asking.clock.advance(2 * DAY_S - 3_600)
     asking.ask(RUNNING)
-    assert asking.books.overview.totals(JOB).overdue == 0
+    assert asking.books.ledger.totals(JOB).overdue == 0
     asking.clock.advance(3_600)
 
     asking.ask(RUNNING, RUNNING)
 
-    totals = asking.books.overview.totals(JOB)
+    totals = asking.books.ledger.totals(JOB)
     assert (totals.overdue, totals.overdue_batch) == (1, asking.chunk.batch_id)
     told = [event.details for _, event in asking.books.admin.events(JOB) if event.name == "batch.overdue"]
     assert told == [{"chunk": asking.chunk.name, "batch": asking.chunk.batch_id}]
     assert (asking.chunk.state, asking.chunk.cancel_requested) == (ChunkState.SUBMITTED, False)
     asking.ask(ENDED)
     assert (asking.chunk.state, asking.chunk.error_code) == (ChunkState.ENDED, "")
-    assert asking.books.overview.totals(JOB).overdue == 0
+    assert asking.books.ledger.totals(JOB).overdue == 0

@@ -11,7 +11,6 @@ from typing import Any, Final
 import pytest
 
 from orchestrator.batches.recover import recover
-from orchestrator.batches.submit import write_journal
 from orchestrator.domain.batch import Listed, Traits
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
@@ -26,7 +25,8 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal
+from orchestrator.job_files.create_journal import write_journal
 from tests.batches.stage import BATCH, FILE, TOKEN, Stage
 from tests.builders import JOB, NOW, a_chunk, a_job, added, after, an_attempt
 
@@ -43,7 +43,6 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
     recover(
         claim or stage.claim(chunk),
         ledger=books.ledger,
-        overview=books.overview,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -55,7 +54,7 @@ def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str
     """Return a stage with a chunk whose create has lost its answer, and the intent of it in the work folder."""
     stage = Stage(traits, job or a_job())
     chunk = stage.put(state, file_id=FILE if traits.takes_files else None, **fields)
-    intent = records.Intent(
+    intent = create_journal.Intent(
         token=TOKEN,
         chunk=chunk.name,
         attempt=1,
@@ -64,7 +63,7 @@ def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str
         reserved_usd=Decimal(0),
         file_id=chunk.file_id,
     )
-    records.keep_intent(stage.job_files, intent)
+    create_journal.write_intent(stage.job_files, intent)
     stage.after(at_s)
     return stage, chunk
 
@@ -74,7 +73,7 @@ def listed(*batches: tuple[BatchId, float]) -> list[Listed]:
 
 
 def has_intent(stage: Stage) -> bool:
-    return stage.job_files.exists(records.intent_name(TOKEN))
+    return stage.job_files.exists(create_journal.intent_name(TOKEN))
 
 
 @pytest.mark.parametrize("state", ["planned", "submitted", "ended", "splitting"])
@@ -126,7 +125,7 @@ def test_where_there_is_a_list_it_is_asked_for_the_token_and_the_file_from_a_day
     since = NOW - timedelta(seconds=DAY_AND_TWO_HOURS_S)
     assert stage.provider.calls == [("find", TOKEN, since, before.file_id)]
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
-    assert json.loads(stage.job_files.files[request_files.journal_name(TOKEN)]) == {"token": TOKEN, "batch_id": BATCH}
+    assert json.loads(stage.job_files.files[create_journal.journal_name(TOKEN)]) == {"token": TOKEN, "batch_id": BATCH}
     assert [name for name, _ in events(stage)].count("batch.duplicated") == 0
 
 
@@ -212,7 +211,7 @@ def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> No
     [(name, submission)] = stage.provider.calls
     assert (name, submission.token, submission.request_count, submission.label) == ("create", TOKEN, 2, before.id)
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
-    assert json.loads(stage.job_files.files[request_files.journal_name(TOKEN)])["batch_id"] == BATCH
+    assert json.loads(stage.job_files.files[create_journal.journal_name(TOKEN)])["batch_id"] == BATCH
     assert len(stage.attempts) == 1
 
 
@@ -225,7 +224,7 @@ def test_in_class_a_the_answer_is_kept_before_the_ledger_hears_of_it() -> None:
     with pytest.raises(LeaseLost):
         run(stage, before, replace(claim, token=claim.token - 1))
 
-    assert stage.job_files.exists(request_files.journal_name(TOKEN))
+    assert stage.job_files.exists(create_journal.journal_name(TOKEN))
 
 
 @pytest.mark.parametrize("error", [BadRequest("expired file", status=400), TooLarge("too many", status=413)])

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import pytest
 
-from orchestrator.batches.submit import read_journal, submit, write_journal
+from orchestrator.batches.submit import submit
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
@@ -25,7 +25,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
 from orchestrator.domain.recovery import Recovery
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import create_journal, records, request_files
+from orchestrator.job_files.create_journal import read_journal, write_journal
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
 from tests.contract.books import LEASE_S as BOOKS_LEASE_S
@@ -42,7 +43,6 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
     submit(
         claim or stage.claim(chunk),
         ledger=books.ledger,
-        overview=books.overview,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -69,7 +69,7 @@ def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder(
         seen["chunk"], seen["due_s"] = stage.chunk(before), stage.due_s(before)
         seen["leased_until_s"] = stage.leased_until_s(before)
         [seen["attempt"]] = stage.attempts
-        seen["intent"] = records.read_intent(stage.job_files, records.intent_name(submission.token))
+        seen["intent"] = create_journal.read_intent(stage.job_files, create_journal.intent_name(submission.token))
         return BATCH
 
     stage.provider.tell(look)
@@ -93,7 +93,7 @@ def test_a_chunk_without_a_price_reserves_nothing() -> None:
 
     [attempt] = stage.attempts
     assert attempt.reserved_usd == 0
-    assert records.read_intent(stage.job_files, records.intent_name(FIRST)).reserved_usd == 0
+    assert create_journal.read_intent(stage.job_files, create_journal.intent_name(FIRST)).reserved_usd == 0
 
 
 def test_the_post_bears_the_planned_bytes_the_token_and_the_chunks_name() -> None:
@@ -117,8 +117,8 @@ def test_a_batch_that_was_made_is_kept_in_the_journal_and_asked_about_a_second_l
 
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 1)
     assert [(one.state, one.batch_id) for one in stage.attempts] == [(AttemptState.CREATED, BATCH)]
-    assert json.loads(stage.job_files.files[request_files.journal_name(FIRST)]) == {"token": FIRST, "batch_id": BATCH}
-    assert stage.job_files.exists(records.intent_name(FIRST))
+    assert json.loads(stage.job_files.files[create_journal.journal_name(FIRST)]) == {"token": FIRST, "batch_id": BATCH}
+    assert stage.job_files.exists(create_journal.intent_name(FIRST))
 
 
 def test_what_was_submitted_already_is_not_sent_again() -> None:
@@ -140,7 +140,7 @@ def test_an_answer_that_is_lost_leaves_the_chunk_in_doubt_and_is_looked_into_at_
 
     assert (chunk.state, chunk.token, chunk.error) == (ChunkState.AMBIGUOUS, FIRST, "timed out")
     assert (stage.due_s(chunk), stage.attempts[0].state) == (0, AttemptState.OPEN)
-    assert stage.job_files.exists(records.intent_name(FIRST))
+    assert stage.job_files.exists(create_journal.intent_name(FIRST))
     assert len(stage.provider.calls) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_create_that_is_refused_for_now_is_tried_again_later_under_a_new_token
     before = stage.put("planned")
     chunk = run(stage, before)
     assert (chunk.state, chunk.error_code, chunk.error, stage.due_s(chunk)) == (ChunkState.PLANNED, "429", "slow", 40)
-    assert not stage.job_files.exists(records.intent_name(FIRST))
+    assert not stage.job_files.exists(create_journal.intent_name(FIRST))
     stage.after(40)
     run(stage, chunk)
 
@@ -227,7 +227,9 @@ def test_a_later_batch_that_is_refused_for_good_is_given_up_and_the_folder_says_
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "400", 2)
-    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
+    given_up = records.read_given_up(stage.job_files, chunk.name)
+    assert given_up is not None
+    assert (given_up.error_code, given_up.error) == ("400", "malformed")
     assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
@@ -260,7 +262,7 @@ class FullSpool(MemorySpool):
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Refuse an intent."""
-        if name.startswith(records.INTENTS):
+        if name.startswith(create_journal.INTENTS):
             raise StorageError("the disk is full")
         with super().create(name) as file:
             yield file
@@ -302,7 +304,7 @@ def test_the_create_that_follows_bears_the_file_and_its_token() -> None:
     [(name, submission)] = stage.provider.calls
     assert (name, submission.token, submission.file_id) == ("create", TOKEN, FILE)
     assert (chunk.state, [one.token for one in stage.attempts]) == (ChunkState.SUBMITTED, [TOKEN])
-    assert records.read_intent(stage.job_files, records.intent_name(TOKEN)).file_id == FILE
+    assert create_journal.read_intent(stage.job_files, create_journal.intent_name(TOKEN)).file_id == FILE
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,9 @@ def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error_code) == (ChunkState.FAILED, "400")
-    assert records.read_given_up(stage.job_files, chunk.name) == ("400", "malformed")
+    given_up = records.read_given_up(stage.job_files, chunk.name)
+    assert given_up is not None
+    assert (given_up.error_code, given_up.error) == ("400", "malformed")
 
 
 def test_the_journal_gives_back_what_it_was_given() -> None:

@@ -95,7 +95,7 @@ def finishing_of(
 def run_finish(books: Books, finishing: Finishing, job_files: MemorySpool) -> None:
     [claim] = books.claim(Step.FINISH)
     clock = VirtualClock(random.Random(1))
-    finish(claim, ledger=books.ledger, overview=books.overview, job_files=job_files, finishing=finishing, clock=clock)
+    finish(claim, ledger=books.ledger, job_files=job_files, finishing=finishing, clock=clock)
 
 
 def run_seal(books: Books, finishing: Finishing, job_files: MemorySpool) -> None:
@@ -103,7 +103,7 @@ def run_seal(books: Books, finishing: Finishing, job_files: MemorySpool) -> None
     books.write(JobMoved(before=job, after=replace(job, due=Step.SEAL), due_at=NOW))
     [claim] = books.claim(Step.SEAL)
     clock = VirtualClock(random.Random(1))
-    seal(claim, ledger=books.ledger, overview=books.overview, job_files=job_files, finishing=finishing, clock=clock)
+    seal(claim, ledger=books.ledger, job_files=job_files, finishing=finishing, clock=clock)
 
 
 def do_again(books: Books) -> None:

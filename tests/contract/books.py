@@ -12,7 +12,6 @@ from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobId, JobStat
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from tests.builders import JOB, NOW, a_job, added
 
 LEASE_S: Final = 60.0
@@ -27,10 +26,6 @@ class Books:
     @property
     def ledger(self) -> SqlLedger:
         return SqlLedger(self.database)
-
-    @property
-    def overview(self) -> SqlOverview:
-        return SqlOverview(self.database)
 
     @property
     def admin(self) -> SqlAdmin:

@@ -46,7 +46,7 @@ def test_opening_a_job_again_gives_the_one_that_is_there_under_the_new_policy(bo
 
     assert found == books.ledger.job(JOB)
     assert (found.state, found.spec, found.policy.budget_usd) == (JobState.STOPPED, '{"newer": 1}', Decimal(9))
-    assert len(books.overview.shards(JOB)) == 2
+    assert len(books.ledger.shards(JOB)) == 2
     assert books.ledger.chunk(a_chunk().id) == a_chunk()
     assert [event.name for _, event in books.admin.events(JOB)].count("job.opened") == 1
 
@@ -96,7 +96,7 @@ def test_a_step_leaves_a_policy_as_it_is_with_settings_of_a_later_version_in_it(
 def test_a_job_with_many_shards_has_every_one_of_them_due(books: Books) -> None:
     books.open(a_job(chunks_ahead_max=20_000), shards=5_001)
 
-    assert [shard.shard_no for shard in books.overview.shards(JOB)] == list(range(5_001))
+    assert [shard.shard_no for shard in books.ledger.shards(JOB)] == list(range(5_001))
     assert len(books.claim(Step.PLAN, limit=10_000)) == 5_001
 
 
@@ -234,7 +234,7 @@ def test_held_chunks_are_listed_with_the_create_nobody_has_an_answer_to(books: B
     chunk = hold(books)
     books.add(a_chunk("c00000-00001", state=S.AMBIGUOUS))
 
-    assert books.admin.held(JOB) == [(chunk, an_attempt("token-1", chunk, reserved_usd=Decimal(1)))]
+    assert books.admin.unresolved(JOB) == [(chunk, an_attempt("token-1", chunk, reserved_usd=Decimal(1)))]
 
 
 def test_a_person_may_say_which_batch_a_held_create_made(books: Books) -> None:
@@ -248,8 +248,8 @@ def test_a_person_may_say_which_batch_a_held_create_made(books: Books) -> None:
     [attempt] = books.admin.attempts(JOB)
     assert (attempt.state, attempt.batch_id) == (AttemptState.CREATED, "batch-1")
     assert names(books.claim(Step.POLL, now=LATER)) == [chunk.name]
-    assert books.overview.ever_created(JOB)
-    assert books.admin.held(JOB) == []
+    assert books.ledger.ever_created(JOB)
+    assert books.admin.unresolved(JOB) == []
 
 
 def test_a_person_may_say_that_a_held_create_made_nothing(books: Books) -> None:
@@ -263,7 +263,7 @@ def test_a_person_may_say_that_a_held_create_made_nothing(books: Books) -> None:
     [attempt] = books.admin.attempts(JOB)
     assert (attempt.state, attempt.batch_id) == (AttemptState.ABSENT, None)
     assert names(books.claim(Step.SUBMIT, now=LATER)) == [chunk.name]
-    assert books.overview.totals(JOB).reserved_usd == 0
+    assert books.ledger.totals(JOB).reserved_usd == 0
 
 
 @pytest.mark.parametrize("state", [state for state in ChunkState if state is not S.UNRESOLVED])
@@ -271,7 +271,7 @@ def test_what_is_not_held_cannot_be_resolved(books: Books, state: ChunkState) ->
     books.open()
     books.add(a_chunk(state=state))
 
-    with pytest.raises(LedgerError, match="not held"):
+    with pytest.raises(LedgerError, match="not unresolved"):
         books.admin.resolve(a_chunk().id, None, now=LATER)
 
     assert books.ledger.chunk(a_chunk().id) == a_chunk(state=state)
@@ -361,7 +361,7 @@ def test_a_person_may_say_that_a_new_key_is_of_the_same_account(books: Books) ->
     assert count == 1
     assert books.ledger.chunk(chunk.id).key_mark == "key 2"
     assert names(books.claim(Step.RECOVER)) == ["c00000-00000"]
-    assert books.admin.events(JOB)[-1][1].name == "job.vouched"
+    assert books.admin.events(JOB)[-1][1].name == "job.account_confirmed"
 
 
 def test_a_word_for_a_key_says_nothing_of_creates_without_a_mark_or_of_other_jobs(books: Books) -> None:

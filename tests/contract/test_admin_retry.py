@@ -64,22 +64,22 @@ def an_ended_job(books: Books, state: JobState = JobState.FINISHED) -> None:
 def test_a_retry_sends_dead_rows_again_in_a_new_revision(books: Books, state: JobState) -> None:
     """Three of twenty rows are dead and were requests: they wait; the refused one stays dead and settled."""
     an_ended_job(books, state)
-    before = books.overview.totals(JOB)
+    before = books.ledger.totals(JOB)
     assert (before.settled, before.failed, before.waiting, before.refused) == (20, 3, 0, 1)
 
     assert books.admin.retry(JOB, now=LATER) == 3
 
-    job, now = books.ledger.job(JOB), books.overview.totals(JOB)
+    job, now = books.ledger.job(JOB), books.ledger.totals(JOB)
     assert (job.state, job.revision, job.due) == (JobState.RUNNING, 2, Step.REVIEW)
     assert job.rounds_max == 6  # three rounds were sent, three more may be
     assert (now.settled, now.failed, now.waiting, now.refused, now.succeeded) == (17, 0, 3, 1, 16)
     assert now.waiting_since == LATER
-    shards = books.overview.shards(JOB)
+    shards = books.ledger.shards(JOB)
     assert [(s.settled_count, s.state, s.finished_slice_count) for s in shards] == [
         (8, ShardState.PLANNED, 0),
         (9, ShardState.PLANNED, 0),
     ]
-    waiting = books.overview.waiting(JOB, limit=10)
+    waiting = books.ledger.waiting(JOB, limit=10)
     assert [(c.name, c.regather, c.tally.waiting, c.tally.failed) for c in waiting] == [
         ("c00001-00000", True, 1, 0),
         ("r00001", True, 2, 0),
@@ -90,18 +90,18 @@ def test_a_retry_sends_dead_rows_again_in_a_new_revision(books: Books, state: Jo
 def test_a_second_retry_counts_only_what_is_dead_by_then(books: Books) -> None:
     an_ended_job(books)
     books.admin.retry(JOB, now=LATER)
-    for chunk in books.overview.waiting(JOB, limit=10):
+    for chunk in books.ledger.waiting(JOB, limit=10):
         resent = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
         books.move(replace(chunk, tally=resent, regather=False), due_at=None, now=LATER)
     fourth = a_chunk("r00002", state=S.ENDED, shard_no=None, request_count=3, round=4)
     books.write(added(fourth, {0: 2, 1: 1}), now=LATER)
     end(books, fourth, Tally(succeeded=2, failed=1), {0: 1}, {0: 2, 1: 1})
-    assert books.overview.totals(JOB).settled == 20
+    assert books.ledger.totals(JOB).settled == 20
     books.put_job(JobState.FINISHED, now=LATER)
 
     assert books.admin.retry(JOB, now=LATER) == 1
 
-    assert [shard.settled_count for shard in books.overview.shards(JOB)] == [9, 10]
+    assert [shard.settled_count for shard in books.ledger.shards(JOB)] == [9, 10]
     assert (books.ledger.job(JOB).revision, books.ledger.job(JOB).rounds_max) == (3, 7)
 
 
@@ -141,11 +141,11 @@ def test_rows_that_a_cancel_found_unplanned_are_planned_when_the_job_is_retried(
 
     assert books.admin.retry(JOB, now=LATER) == 30
 
-    shard, totals = books.ledger.shard(JOB, 0), books.overview.totals(JOB)
+    shard, totals = books.ledger.shard(JOB, 0), books.ledger.totals(JOB)
     assert (shard.state, shard.row_count, shard.settled_count, shard.chunk_count) == (ShardState.PLANNING, 10, 0, 1)
     assert (totals.rows, totals.settled, totals.failed, totals.waiting) == (10, 0, 0, 10)
-    assert books.overview.contributions(JOB, 0)[0].chunk.name == "c00000-00000"
-    assert len(books.overview.contributions(JOB, 0)) == 1
+    assert books.ledger.contributions(JOB, 0)[0].chunk.name == "c00000-00000"
+    assert len(books.ledger.contributions(JOB, 0)) == 1
     with pytest.raises(LedgerError):
         books.ledger.chunk(rest.id)
     assert {claim.step for claim in books.claim(*Step, now=LATER)} == {Step.REVIEW, Step.PLAN}

@@ -66,7 +66,7 @@ def queries_of_a_round(books: Books) -> list[tuple[str, Any]]:
     sa.event.listen(books.database._engine, "before_cursor_execute", note)
     assert books.ledger.due(now=NOW) == {Step.POLL, Step.PLAN, Step.REVIEW}
     books.claim(*frozenset(Step) - {Step.SUBMIT}, limit=8)
-    books.overview.outlook(JOB)
+    books.ledger.outlook(JOB)
     sa.event.remove(books.database._engine, "before_cursor_execute", note)
     return sent
 

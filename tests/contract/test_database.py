@@ -1,10 +1,9 @@
-"""The file a ledger is kept in: it outlives its process, its schema moves forward only, and no bad place is taken."""
+"""The file a ledger is kept in: it outlives its process, and no bad place is taken."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import ChunkState, Step
-from orchestrator.ledger.db import migrations, schema
+from orchestrator.ledger.db import schema
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.db.sqlite import refuse_network_disk
 from tests.builders import JOB, NOW, a_chunk, an_attempt
@@ -99,70 +98,6 @@ def test_a_transaction_that_fails_half_way_leaves_nothing(tmp_path: Path) -> Non
     database.close()
 
 
-def present_schema(path: Path) -> str:
-    with sqlite3.connect(path) as connection:
-        found: str = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
-    connection.close()
-    return found
-
-
-def test_a_schema_from_the_future_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    open_sqlite(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    connection.close()
-
-    with pytest.raises(LedgerError, match=r"schema 99.*upgrade"):
-        open_sqlite(path)
-
-    assert present_schema(path) == "99"
-
-
-def test_a_ledger_moves_forward_one_migration_at_a_time_and_each_once(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    database = open_sqlite(path)
-    Books(database).open()
-    begun = int(present_schema(path))
-    done: list[str] = []
-
-    def add_a_column(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
-        done.append("column")
-
-    def look_at_it(connection: sa.Connection) -> None:
-        assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "grey"
-        done.append("look")
-
-    for _ in range(2):
-        with database.write() as tx:
-            migrations.migrate(tx, (*migrations.MIGRATIONS, add_a_column, look_at_it))
-
-    assert done == ["column", "look"]
-    assert Books(database).ledger.job(JOB).id == JOB
-    database.close()
-    assert present_schema(path) == str(begun + 2)
-
-
-def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    database = open_sqlite(path)
-    begun = present_schema(path)
-
-    def fail_half_way(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN colour TEXT")
-        connection.exec_driver_sql("ALTER TABLE nothing ADD COLUMN colour TEXT")
-
-    with pytest.raises(LedgerError), database.write() as tx:
-        migrations.migrate(tx, (*migrations.MIGRATIONS, fail_half_way))
-
-    with database.read() as connection:
-        columns = {column["name"] for column in sa.inspect(connection).get_columns("jobs")}
-    assert "colour" not in columns
-    database.close()
-    assert present_schema(path) == begun
-
-
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be looked at " * 20, b"\0" * 8192])
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "ledger.db"
@@ -184,7 +119,7 @@ def test_damage_in_the_middle_is_an_error_when_it_is_read(tmp_path: Path) -> Non
     path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
 
     with pytest.raises(LedgerError):
-        Books(open_sqlite(path)).overview.shards(JOB)
+        Books(open_sqlite(path)).ledger.shards(JOB)
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ S = ChunkState
 def test_a_new_job_in_numbers(books: Books) -> None:
     books.open(shards=3)
 
-    assert books.overview.totals(JOB) == Totals(
+    assert books.ledger.totals(JOB) == Totals(
         shards=3, shards_planning=3, shards_finished=0, rows=0, settled=0, refused=0
     )
 
@@ -46,7 +46,7 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
         collected = replace(chunk, state=S.COLLECTED, tally=tally)
         books.move(collected, due_at=None, now=after(found_at))
 
-    assert books.overview.totals(JOB) == Totals(
+    assert books.ledger.totals(JOB) == Totals(
         shards=3,
         shards_planning=1,
         shards_finished=1,
@@ -91,7 +91,7 @@ def test_a_job_moves_while_a_shard_is_planned_or_a_chunk_needs_no_person(
     for number, state in enumerate(states):
         books.add(a_chunk(f"c00000-{number:05d}", state=state))
 
-    assert books.overview.outlook(JOB) == Outlook(waiting=0, waiting_since=None, moving=moving, finished=finished)
+    assert books.ledger.outlook(JOB) == Outlook(waiting=0, waiting_since=None, moving=moving, finished=finished)
 
 
 def test_what_waits_is_counted_from_the_first_that_does(books: Books) -> None:
@@ -101,7 +101,7 @@ def test_what_waits_is_counted_from_the_first_that_does(books: Books) -> None:
         books.add(chunk)
         books.move(replace(chunk, state=S.COLLECTED, tally=Tally(waiting=waiting)), due_at=None, now=after(found_at))
 
-    assert books.overview.outlook(JOB) == Outlook(waiting=7, waiting_since=after(30), moving=False, finished=True)
+    assert books.ledger.outlook(JOB) == Outlook(waiting=7, waiting_since=after(30), moving=False, finished=True)
 
 
 def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Books) -> None:
@@ -109,15 +109,15 @@ def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Boo
     chunk = a_chunk(state=S.ENDED)
     books.add(chunk)
     books.move(replace(chunk, state=S.COLLECTED, tally=Tally(waiting=10)), due_at=None, now=after(5))
-    assert books.overview.totals(JOB).waiting_since == after(5)
+    assert books.ledger.totals(JOB).waiting_since == after(5)
 
     chunk = books.ledger.chunk(chunk.id)
     books.move(replace(chunk, tally=Tally(waiting=4, resent=6)), due_at=None, now=after(50))
-    assert books.overview.totals(JOB).waiting_since == after(5)
+    assert books.ledger.totals(JOB).waiting_since == after(5)
     chunk = books.ledger.chunk(chunk.id)
     books.move(replace(chunk, tally=Tally(resent=10)), due_at=None, now=after(90))
 
-    assert books.overview.totals(JOB).waiting_since is None
+    assert books.ledger.totals(JOB).waiting_since is None
 
 
 def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Books) -> None:
@@ -139,7 +139,7 @@ def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Bo
         batch_id = None if batch is None else BatchId(batch)
         books.write(AttemptClosed(token=attempt.token, state=state, batch_id=batch_id, cost_usd=settled))
 
-    totals = books.overview.totals(JOB)
+    totals = books.ledger.totals(JOB)
 
     assert (totals.cost_usd, totals.reserved_usd, totals.possibly_double_paid_usd, totals.batches) == (
         Decimal("3.000000001"),
@@ -153,8 +153,8 @@ def test_the_backlog_is_what_is_planned_and_not_yet_sent(books: Books) -> None:
     books.open()
     books.add(*(a_chunk(f"c00000-0000{n:x}", state=state) for n, state in enumerate(ChunkState)))
 
-    assert books.overview.backlog(JOB) == 2  # PLANNED, UPLOADED
-    assert books.overview.backlog(JobId("other-deadbeef")) == 0
+    assert books.ledger.backlog(JOB) == 2  # PLANNED, UPLOADED
+    assert books.ledger.backlog(JobId("other-deadbeef")) == 0
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_a_job_was_ever_accepted_once_a_batch_of_it_is_known(
     books.write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
     books.write(AttemptClosed(token=an_attempt().token, state=state, batch_id=batch))
 
-    assert books.overview.ever_created(JOB) is ever
-    assert not books.overview.ever_created(JobId("other-deadbeef"))
+    assert books.ledger.ever_created(JOB) is ever
+    assert not books.ledger.ever_created(JobId("other-deadbeef"))
 
 
 def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(books: Books) -> None:
@@ -192,18 +192,18 @@ def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(book
         ),
     )
 
-    assert [(found.chunk.name, found.rows) for found in books.overview.contributions(JOB, 0)] == [
+    assert [(found.chunk.name, found.rows) for found in books.ledger.contributions(JOB, 0)] == [
         ("c00000-00000", 10),
         ("c00000-00001", 10),
         ("c00000-00002", 10),
         ("r00001", 2),
         ("r00002", 2),
     ]
-    assert [(found.chunk.name, found.rows) for found in books.overview.contributions(JOB, 1)] == [
+    assert [(found.chunk.name, found.rows) for found in books.ledger.contributions(JOB, 1)] == [
         ("c00001-00000", 10),
         ("r00001", 8),
     ]
-    assert books.overview.contributions(JobId("other-deadbeef"), 0) == []
+    assert books.ledger.contributions(JobId("other-deadbeef"), 0) == []
 
 
 def test_waiting_chunks_come_lowest_round_first_then_by_name(books: Books) -> None:
@@ -216,14 +216,14 @@ def test_waiting_chunks_come_lowest_round_first_then_by_name(books: Books) -> No
         a_chunk("c00000-00000", state=S.COLLECTED, tally=Tally(resent=1)),
     )
 
-    found = [chunk.name for chunk in books.overview.waiting(JOB, limit=10)]
+    found = [chunk.name for chunk in books.ledger.waiting(JOB, limit=10)]
 
     assert found == ["c00000-00001", "c00000-00002", "r00001"]
-    assert [chunk.name for chunk in books.overview.waiting(JOB, limit=2)] == found[:2]
+    assert [chunk.name for chunk in books.ledger.waiting(JOB, limit=2)] == found[:2]
 
 
 def test_shards_are_listed_in_order(books: Books) -> None:
     books.open(shards=12)
 
-    assert [shard.shard_no for shard in books.overview.shards(JOB)] == list(range(12))
-    assert books.overview.shards(JobId("other-deadbeef")) == []
+    assert [shard.shard_no for shard in books.ledger.shards(JOB)] == list(range(12))
+    assert books.ledger.shards(JobId("other-deadbeef")) == []

@@ -95,7 +95,7 @@ def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_r
         at_once(4, work)
 
         assert len(refused) == 2
-        assert postgres.overview.totals(job_id).reserved_usd == Decimal("0.8")
+        assert postgres.ledger.totals(job_id).reserved_usd == Decimal("0.8")
 
 
 def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(postgres: Books) -> None:
@@ -130,7 +130,7 @@ def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(
         at_once(4, work)
 
         assert len(lost) == 2
-        assert postgres.overview.totals(job_id).possibly_double_paid_usd == Decimal(1)
+        assert postgres.ledger.totals(job_id).possibly_double_paid_usd == Decimal(1)
 
 
 def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
@@ -193,7 +193,7 @@ def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(pos
 
         at_once(4, work)
 
-        assert [shard.shard_no for shard in postgres.overview.shards(job_id)] == list(range(50))
+        assert [shard.shard_no for shard in postgres.ledger.shards(job_id)] == list(range(50))
         assert postgres.ledger.job(job_id).version == 3
         assert [event.name for _, event in postgres.admin.events(job_id)] == ["job.opened"]
 
@@ -281,8 +281,8 @@ def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no
     at_once(8, work)
 
     for job_id in ids:
-        assert [shard.settled_count for shard in postgres.overview.shards(job_id)] == [40] * ROWS
-        assert postgres.overview.totals(job_id).succeeded == 40 * ROWS
+        assert [shard.settled_count for shard in postgres.ledger.shards(job_id)] == [40] * ROWS
+        assert postgres.ledger.totals(job_id).succeeded == 40 * ROWS
 
 
 @pytest.mark.parametrize(("step", "state"), [(Step.RECOVER, S.AMBIGUOUS), (Step.POLL, S.SUBMITTED)])

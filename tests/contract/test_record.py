@@ -246,7 +246,7 @@ def spread_chunk(books: Books, state: ChunkState) -> Chunk:
 
 
 def settled(books: Books) -> list[int]:
-    return [shard.settled_count for shard in books.overview.shards(JOB)]
+    return [shard.settled_count for shard in books.ledger.shards(JOB)]
 
 
 @pytest.mark.parametrize("end", [S.FAILED, S.CANCELLED])
@@ -256,7 +256,7 @@ def test_a_chunk_given_up_or_cancelled_unsent_settles_all_its_rows(books: Books,
     books.move(replace(chunk, state=end, tally=Tally(failed=10)), due_at=None)
 
     assert settled(books) == [3, 0, 7]
-    assert books.overview.totals(JOB).failed == 10
+    assert books.ledger.totals(JOB).failed == 10
 
 
 def test_rows_of_a_collected_chunk_are_settled_as_it_says(books: Books) -> None:

@@ -93,6 +93,18 @@ def test_a_name_of_another_job_is_foreign(shard_no: int, row: int) -> None:
 
 
 @pytest.mark.parametrize(("shard_no", "row"), [(-1, 0), (0, -1), (16**8, 0), (0, 16**8)])
-def test_a_number_that_does_not_fit_is_our_mistake(shard_no: int, row: int) -> None:
-    with pytest.raises(AssertionError):
+def test_a_number_that_does_not_fit_is_refused(shard_no: int, row: int) -> None:
+    with pytest.raises(ValueError, match="a custom_id holds numbers from 0 to"):
         custom_id.custom_id(DIGEST, shard_no, row)
+
+
+@given(st.integers(0, 16**8 - 1), st.integers(0, 16**8 - 100), st.integers(0, 99))
+def test_many_ids_at_once_are_the_ids_one_by_one(shard_no: int, row_start: int, row_count: int) -> None:
+    """The planner writes prefix and number, the output whole ids: all are spelled the same."""
+    rows = range(row_start, row_start + row_count)
+    prefix = custom_id.prefix(DIGEST, shard_no).encode()
+
+    one_by_one = [custom_id.custom_id(DIGEST, shard_no, row) for row in rows]
+
+    assert custom_id.custom_ids(DIGEST, shard_no, row_start, row_count) == one_by_one
+    assert [(prefix + number).decode() for number in custom_id.numbers(row_start, row_count)] == one_by_one

@@ -32,7 +32,7 @@ EVENTS: Final[dict[str, lifecycle.Event]] = {
     "too large": lifecycle.FoundTooLarge("413"),
     "lost": lifecycle.AnswerLost("no answer"),
     "absent": lifecycle.ProvedAbsent(),
-    "unresolved": lifecycle.PutOnHold("nobody can tell", "why"),
+    "unresolved": lifecycle.BecameUnresolved("nobody can tell", "why"),
     "key is back": lifecycle.KeyReturned(),
     "fenced": lifecycle.Fenced(NOW),
     "ended": lifecycle.BatchEnded(Outcome.EXPIRED, "where", "24 hours are over"),
@@ -192,7 +192,7 @@ def test_a_chunk_has_a_batch_where_its_state_says_so_and_nowhere_else(state: str
 def test_a_chunk_that_lies_about_its_batch_cannot_be_made(state: ChunkState) -> None:
     wrong = None if state in HAS_BATCH else BatchId("batch-1")
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(IllegalTransition):
         replace(a_chunk(state=state), batch_id=wrong)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.model import BatchId, ChunkState
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import (
@@ -215,7 +216,7 @@ def test_without_the_users_wager_only_a_fence_and_the_lag_prove_a_create_absent(
 
 @pytest.mark.parametrize("state", sorted({s.value for s in ChunkState} - {"submitting", "ambiguous", "unresolved"}))
 def test_nothing_else_is_to_be_recovered(state: str) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(IllegalTransition):
         Case(state=state).decide()
 
 

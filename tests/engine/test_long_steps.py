@@ -90,7 +90,6 @@ def a_runner(books: Books, ledger: SqlLedger, perform: Callable[[Claim, Checkpoi
     """Return a runner whose every step is `perform`."""
     workspace: Any = SimpleNamespace(
         ledger=ledger,
-        overview=books.overview,
         admin=books.admin,
         fleet=SqlWorkers(books.database),
         clock=LedgerClock(books.database),

@@ -28,11 +28,10 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkId, ChunkState, Claim, JobState, Step
 from orchestrator.domain.policy import Limits, OnAmbiguous
 from orchestrator.domain.recovery import Recovery
-from orchestrator.job_files.request_files import LinesDraft, RowReader
+from orchestrator.job_files.request_files import LinesDraft
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
@@ -51,14 +50,14 @@ NANO: Final = 1_000_000_000
 BODY: Final = b'{"messages":[{"role":"user","content":"%d"}]}'
 CHUNK_STEPS: Final = (Step.SUBMIT, Step.RECOVER, Step.POLL, Step.CANCEL, Step.COLLECT, Step.SPLIT)
 STEPS: Final = {
-    Step.SUBMIT: (submit, ("overview", "job_files", "provider")),
-    Step.RECOVER: (recover, ("overview", "job_files", "provider")),
+    Step.SUBMIT: (submit, ("job_files", "provider")),
+    Step.RECOVER: (recover, ("job_files", "provider")),
     Step.POLL: (poll, ("provider",)),
     Step.CANCEL: (cancel, ("provider",)),
     Step.COLLECT: (collect, ("job_files", "provider", "collecting")),
     Step.SPLIT: (split, ("job_files", "costing", "reader")),
-    Step.REVIEW: (review, ("overview",)),
-    Step.RETRY: (retry, ("overview", "job_files", "gathering")),
+    Step.REVIEW: (review, ()),
+    Step.RETRY: (retry, ("job_files", "gathering")),
 }
 MEANWHILE: Final = ("nothing", "nothing", "another worker", "leases broken", "cancel", "time")
 TURNS_MAX: Final = 400
@@ -70,11 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.database = _empty_ledger()
-        self.ledger, self.overview, self.admin = (
-            SqlLedger(self.database),
-            SqlOverview(self.database),
-            SqlAdmin(self.database),
-        )
+        self.ledger, self.admin = SqlLedger(self.database), SqlAdmin(self.database)
         self.clock = VirtualClock(random.Random(0))
         self.job_files = MemorySpool()
         self.rows = 0
@@ -90,18 +85,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def open(self, recovery: Recovery, on_ambiguous: OnAmbiguous, shards: int) -> None:
         """Open a job, with one chunk."""
         self.provider = BookedProvider(recovery=recovery, clock=self.clock)
-        reader = RowReader(self.provider.traits, DIGEST)
         costing = Costing(price=None, output_tokens_max=1)
         self.tools: dict[str, Any] = {
-            "overview": self.overview,
             "job_files": self.job_files,
             "provider": self.provider,
-            "reader": reader,
             "costing": costing,
-            "collecting": Collecting(reader=reader, job_digest=DIGEST, price=None),
-            "gathering": Gathering(
-                limits=Limits(requests_max=ROWS_MAX, bytes_max=10_000), costing=costing, reader=reader
-            ),
+            "collecting": Collecting(job_digest=DIGEST, price=None),
+            "gathering": Gathering(limits=Limits(requests_max=ROWS_MAX, bytes_max=10_000), costing=costing),
         }
         self.shards = shards
         self.wager_usd = COST_USD_MAX if on_ambiguous is OnAmbiguous.RESUBMIT else Decimal(0)
@@ -238,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Decimal(self._all(f"select coalesce(sum({column}), 0) from attempts where {which}")[0][0]) / NANO
             for column, which in (("reserved_usd", live), ("cost_usd", "1"), ("reserved_usd", "state = 'abandoned'"))
         )
-        totals = self.overview.totals(JOB)
+        totals = self.ledger.totals(JOB)
         assert (totals.reserved_usd, totals.cost_usd, totals.possibly_double_paid_usd) == (
             reserved,
             cost,
@@ -267,7 +257,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.nothing_is_sent_twice()
         self.rows_add_up()
         self.money_adds_up()
-        totals = self.overview.totals(JOB)
+        totals = self.ledger.totals(JOB)
         # A job that has spent its budget may not go on; then what is left is planned, and nothing else.
         assert self._is_at_rest(), dict(totals.chunks)
         unsent = totals.chunks.get(ChunkState.PLANNED, 0) + totals.chunks.get(ChunkState.UPLOADED, 0)
@@ -278,7 +268,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert totals.succeeded == len(answered)
 
     def _is_at_rest(self) -> bool:
-        totals = self.overview.totals(JOB)
+        totals = self.ledger.totals(JOB)
         is_spent = totals.cost_usd + totals.reserved_usd + totals.possibly_double_paid_usd + COST_USD_MAX > BUDGET_USD
         unsent = {ChunkState.PLANNED, ChunkState.UPLOADED} if is_spent else set()
         live = {state for state, count in totals.chunks.items() if count and state not in TERMINAL}
@@ -291,7 +281,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in range(shard.row_count, shard.row_count + count):
             traits = self.provider.traits
             name_of_row = custom_id.custom_id(DIGEST, shard_no, row).encode()
-            draft.add(traits.line_open + name_of_row + traits.line_body + BODY % row + traits.line_close + b"\n")
+            line = traits.line_open + name_of_row + traits.line_body + BODY % row + traits.line_close + b"\n"
+            draft.add(line, (shard_no, row))
         file = draft.write(self.job_files, name)
         chunk = a_chunk(
             name,
@@ -340,7 +331,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.provider.how = how
 
     def _resolve(self) -> None:
-        for chunk, _attempt in self.admin.held(JOB):
+        for chunk, _attempt in self.admin.unresolved(JOB):
             made = [batch.id for batch in self.provider.batches.values() if batch.token == chunk.token]
             self.admin.resolve(chunk.id, made[0] if made else None, now=self.clock.now())
 

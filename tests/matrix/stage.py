@@ -24,12 +24,11 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import CreateRefused, OrchestratorError
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Job, Step
-from orchestrator.job_files.request_files import LinesDraft, RowReader
+from orchestrator.job_files.request_files import LinesDraft
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.schema import chunks
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
@@ -102,7 +101,7 @@ class Stage:
         self._context = context
         emptied(database)
         self.database = database
-        self.ledger, self.overview, self.admin = SqlLedger(database), SqlOverview(database), SqlAdmin(database)
+        self.ledger, self.admin = SqlLedger(database), SqlAdmin(database)
         self.clock = StillClock(random.Random(0))
         self.job_files = MemorySpool()
         self.chunk_id = self._open()
@@ -110,7 +109,8 @@ class Stage:
     def _open(self) -> Any:
         draft = LinesDraft()
         for row in range(ROW_COUNT):
-            draft.add(b'{"custom_id":"%s","params":{"x":1}}\n' % custom_id.custom_id(DIGEST, 0, row).encode())
+            name_of_row = custom_id.custom_id(DIGEST, 0, row).encode()
+            draft.add(b'{"custom_id":"%s","params":{"x":1}}\n' % name_of_row, (0, row))
         file = draft.write(self.job_files, "c00000-00000")
         chunk = a_chunk(
             row_end=ROW_COUNT,
@@ -150,13 +150,12 @@ class Stage:
         assert claim.unit.chunk_id == self.chunk_id
         tools: dict[str, Any] = {"ledger": self.ledger, "provider": provider, "clock": self.clock}
         if step is Step.COLLECT:
-            reader = RowReader(provider.traits, DIGEST)
             tools |= {
                 "job_files": self.job_files,
-                "collecting": Collecting(reader=reader, job_digest=DIGEST, price=None),
+                "collecting": Collecting(job_digest=DIGEST, price=None),
             }
         elif step in (Step.SUBMIT, Step.RECOVER):
-            tools |= {"job_files": self.job_files, "overview": self.overview}
+            tools |= {"job_files": self.job_files}
         STEPS[step](claim, **tools)
 
     def is_due(self, step: Step) -> bool:

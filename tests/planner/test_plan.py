@@ -65,7 +65,6 @@ def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tu
         plan(
             claim,
             ledger=books.ledger,
-            overview=books.overview,
             job_files=job_files,
             planning=planning,
             clock=VirtualClock(random.Random(7)),
@@ -133,7 +132,7 @@ def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_
         keys = [custom_id.parse(line["custom_id"], DIGEST) for line in sent]
         assert all(key is not None and key[0] == chunk.shard_no for key in keys)
         found += [key for key in keys if key is not None]
-    shards = books.overview.shards(JOB)
+    shards = books.ledger.shards(JOB)
     assert all(shard.state is ShardState.PLANNED for shard in shards)
     assert found == [(shard.shard_no, row) for shard in shards for row in range(shard.row_count)]
     assert sum(shard.row_count for shard in shards) == 14
@@ -148,7 +147,7 @@ def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_dead_letters_with_t
 
     [chunk] = chunks(books)
     assert [line["custom_id"] for line in lines(job_files, chunk)] == ["9f86d081-0-0", "9f86d081-0-3"]
-    [shard] = books.overview.shards(JOB)
+    [shard] = books.ledger.shards(JOB)
     assert (shard.row_count, shard.refused_count, shard.settled_count) == (4, 2, 2)
     [name] = job_files.names(request_files.refusals_folder(0))
     with job_files.open(name) as part:

@@ -14,12 +14,11 @@ from orchestrator.batches.cancel import TRIES_MAX as CANCEL_TRIES_MAX
 from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
 from orchestrator.batches.recover import recover
-from orchestrator.batches.submit import write_journal
 from orchestrator.collector.collect import TRIES_MAX, Collecting, collect
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Step
 from orchestrator.domain.recovery import OTHER_KEY
-from orchestrator.job_files.request_files import RowReader
+from orchestrator.job_files.create_journal import write_journal
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
@@ -100,7 +99,6 @@ def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_i
     write_journal(job_files, TOKEN, BatchId("batch-1"))
     looking: dict[str, Any] = {
         "ledger": books.ledger,
-        "overview": books.overview,
         "job_files": job_files,
         "clock": clock,
     }
@@ -126,7 +124,7 @@ def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     job_files = MemorySpool()
     provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 3 * TRIES_MAX))
-    collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
+    collecting = Collecting(job_digest="ab", price=None)
 
     for _ in range(TRIES_MAX + 2):
         [claim] = books.claim(Step.COLLECT, now=clock.now())
@@ -142,7 +140,7 @@ def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books:
     """A rotated key: what it does not find is counted, or a job whose results are gone would never end."""
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     provider = a_provider(THEIRS, Answers(AT_WORK))
-    collecting = Collecting(reader=RowReader(provider.traits, "ab"), job_digest="ab", price=None)
+    collecting = Collecting(job_digest="ab", price=None)
     [claim] = books.claim(Step.COLLECT)
 
     collect(claim, ledger=books.ledger, job_files=MemorySpool(), provider=provider, collecting=collecting, clock=clock)
@@ -184,9 +182,7 @@ def test_a_new_key_that_sees_the_input_file_goes_on_but_not_with_a_batch_it_does
     [claim] = books.claim(Step.RECOVER)
 
     with an_openai(transport=account) as provider:
-        recover(
-            claim, ledger=books.ledger, overview=books.overview, job_files=job_files, provider=provider, clock=clock
-        )
+        recover(claim, ledger=books.ledger, job_files=job_files, provider=provider, clock=clock)
 
     assert books.ledger.chunk(a_chunk().id).state is expected
     assert ("DELETE /v1/files/file-0" in account.calls) is is_fenced

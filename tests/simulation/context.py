@@ -10,7 +10,6 @@ from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
 from orchestrator.domain import custom_id
 from orchestrator.domain.policy import Limits, OutputOptions
-from orchestrator.job_files.request_files import RowReader
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
@@ -21,7 +20,7 @@ from tests.builders import emptied
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
-from tests.simulation.switching import SwitchingLedger, SwitchingPort, SwitchingProvider, SwitchingSpool
+from tests.simulation.switching import SwitchingLedger, SwitchingProvider, SwitchingSpool
 from tests.simulation.variant import Variant
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
     seen = {key: Credential(world.provider, key) for key in (HOME, ROTATED, OTHER)}
     providers = {key: SwitchingProvider("provider", variant.provider(one), switch) for key, one in seen.items()}
     traits = providers[HOME].traits
-    reader = RowReader(traits, digest)
     costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
     limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
 
@@ -63,7 +61,6 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
 
     return {
         "ledger": SwitchingLedger("ledger", world.ledger, switch),
-        "overview": SwitchingPort("overview", world.overview, switch),
         "job_files": SwitchingSpool("job_files", job.job_files, switch),
         "provider": providers[HOME],
         "providers": providers,
@@ -71,8 +68,8 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
         "planning": Planning(
             source=job.source, renderer=renderer, limits=limits, costing=costing, slice_rows=world.plan.slice_rows
         ),
-        "gathering": Gathering(limits=limits, costing=costing, reader=reader),
-        "collecting": Collecting(reader=reader, job_digest=digest, price=plan.price),
+        "gathering": Gathering(limits=limits, costing=costing),
+        "collecting": Collecting(job_digest=digest, price=plan.price),
         "finishing": Finishing(
             source=job.source,
             fingerprint=job.source.fingerprint,
@@ -83,5 +80,4 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             folder="output",
         ),
         "costing": costing,
-        "reader": reader,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -79,9 +79,9 @@ def held_no_longer(chunk: Chunk, evidence: Evidence, **rules: Any) -> Decision:
     return Absent() if chunk.state is ChunkState.UNRESOLVED and not isinstance(decided, recovery.Adopt) else decided
 
 
-def one_look(chunk: Chunk, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
+def one_look(chunk: Chunk, sent_at: datetime, evidence: Evidence, recovery: Recovery, bounds: Bounds) -> Decision:
     """Prove an absence by one look after one wait."""
-    proved = REAL_PROVE(chunk, evidence, recovery, bounds)
+    proved = REAL_PROVE(chunk, sent_at, evidence, recovery, bounds)
     return Absent() if isinstance(proved, LookAgain) else proved
 
 

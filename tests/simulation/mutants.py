@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from orchestrator.batches import poll, recover, submit
+from orchestrator.batches import poll, recover
 from orchestrator.collector import collect
 from orchestrator.domain import recovery
 from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
-from orchestrator.ledger import attempts
+from orchestrator.job_files import create_journal
+from orchestrator.ledger import steps
 from tests.fakes.disk import InPlaceDisk
 from tests.simulation import flawed_adapters, flawed_ledgers, flawed_steps, weather
 from tests.simulation.variant import Variant, altered
@@ -29,9 +30,7 @@ class Mutant(NamedTuple):
     seed: int | None
 
 
-SUBMIT_FIRST: Final = {
-    Step.SUBMIT: (flawed_steps.create_before_intent, ("ledger", "overview", "job_files", "provider", "clock"))
-}
+SUBMIT_FIRST: Final = {Step.SUBMIT: (flawed_steps.create_before_intent, ("ledger", "job_files", "provider", "clock"))}
 NO_LEASES: Final = Variant(name="no leases", ledger=flawed_ledgers.NoLeaseLedger)
 MUTANTS: Final = tuple(
     Mutant(provider, Variant(name=name, **parts), seed)
@@ -45,7 +44,7 @@ MUTANTS: Final = tuple(
         ("b1", 9, "the POST is retried, fenced", {"provider": flawed_adapters.RetryingAdapter}),
         ("c", 5, "doubt is taken for refusal", {"provider": flawed_adapters.HopefulAdapter}),
         ("b1", 9, "doubt is taken for refusal, fenced", {"provider": flawed_adapters.HopefulAdapter}),
-        ("c", 6, "no journal", {"altered": altered((submit, "write_journal", flawed_steps.nothing))}),
+        ("c", 6, "no journal", {"altered": altered((create_journal, "write_journal", flawed_steps.nothing))}),
         ("a1", 8, "a repeated create has a new key", {"provider": flawed_adapters.NewKeyAdapter}),
         ("b1-settle", 10, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
         # recovery
@@ -114,7 +113,7 @@ MUTANTS: Final = tuple(
             "reservations do not count",
             {
                 "weather": weather.budgets_are_tight,
-                "altered": altered((attempts, "spent_usd", flawed_steps.settled_only_usd)),
+                "altered": altered((steps, "_spent_usd", flawed_steps.settled_only_usd)),
             },
         ),
         (
@@ -125,7 +124,7 @@ MUTANTS: Final = tuple(
                 "weather": weather.wagers_are_many,
                 "altered": altered(
                     (recovery, "_resubmit", flawed_steps.wager_all),
-                    (attempts, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
+                    (steps, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
                 ),
             },
         ),

@@ -20,7 +20,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.model import TERMINAL, Job, JobState, Step
 from orchestrator.domain.recovery import Recovery
 from orchestrator.ledger.db.database import Database
-from orchestrator.ledger.totals import SqlOverview
+from orchestrator.ledger.steps import SqlLedger
 from tests.fakes.answers import AGAIN, answer_to
 from tests.fakes.batches import SimulatedBatch
 from tests.fakes.provider import SimulatedProvider
@@ -82,7 +82,7 @@ class Oracle:
     """Checks one run."""
 
     def __init__(self, database: Database, provider: SimulatedProvider, jobs: tuple[SimulatedJob, ...]) -> None:
-        self._overview = SqlOverview(database)
+        self._ledger = SqlLedger(database)
         # The one connection there is, past the transactions: it is only ever looked through between them.
         pooled = database._engine.raw_connection()
         self.connection: Any = pooled.driver_connection
@@ -165,7 +165,7 @@ class Oracle:
 
     def at_end(self, plan: SimulatedJob, job: Job) -> str:
         """Check a job that has ended; return a digest of its output."""
-        totals = self._overview.totals(job.id)
+        totals = self._ledger.totals(job.id)
         _expect(job.state in (JobState.FINISHED, JobState.CANCELLED), f"the job is {job.state}")
         live = {state: count for state, count in totals.chunks.items() if state not in TERMINAL}
         _expect(not live, f"the job has ended, but chunks are {live}")

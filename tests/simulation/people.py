@@ -49,7 +49,7 @@ class People:
             count = world.admin.retry(job.id, now=now)
             world.trace.add(f"{count} rows of {job.id} are retried")
         if world.oracle.held_count(job):
-            for chunk, _attempt in world.admin.held(job.id):
+            for chunk, _attempt in world.admin.unresolved(job.id):
                 if chance.random() < (0.5 if world.dice.is_calm else 0.1):
                     self._resolve(chunk)
 

@@ -16,7 +16,6 @@ from orchestrator.domain.errors import RateLimited
 from orchestrator.domain.model import AttemptToken, ChunkState, Claim, FileId, Step
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.steps import SqlLedger
-from orchestrator.ledger.totals import SqlOverview
 from tests.builders import a_chunk, a_job, added, an_attempt
 from tests.fakes.classes import B1, LAG_S
 from tests.fakes.clock import BEGINNING, VirtualClock
@@ -89,7 +88,6 @@ class Scene:
         recover(
             claim,
             ledger=self.ledger,
-            overview=SqlOverview(self.database),
             job_files=MemorySpool(),
             provider=provider,
             clock=self.clock,

@@ -21,7 +21,6 @@ from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.engine.heartbeat import BEATS_PER_LEASE
 from orchestrator.engine.steps import STEPS
 from orchestrator.ledger.admin import SqlAdmin
-from orchestrator.ledger.totals import SqlOverview
 from tests.fakes.batches import HOME
 from tests.fakes.classes import CLASSES
 from tests.fakes.clock import VirtualClock, WallClock
@@ -112,7 +111,6 @@ class World:
         self.switch = Switch(self.trace)
         self.database = an_empty_ledger()
         self.ledger = variant.ledger(self.database)
-        self.overview = SqlOverview(self.database)
         self.admin = SqlAdmin(self.database)
         temper = Temper(plan.rates, name, only=only)
         self.dice = temper.dice
@@ -370,7 +368,7 @@ class World:
     def _standing(self) -> str:
         words = []
         for job in map(self.ledger.job, self.jobs):
-            chunks = dict(self.overview.totals(job.id).chunks)
+            chunks = dict(self.ledger.totals(job.id).chunks)
             words.append(f"job {job.state} due {job.due} ({job.reason}), chunks {chunks}")
         return "; ".join(words)
 

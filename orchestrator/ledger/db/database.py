@@ -1,8 +1,8 @@
-"""A database to keep the ledger in: opened, checked, and written to one whole transaction at a time.
+"""The ledger's database: opened, checked, and written to one whole transaction at a time.
 
 Rule 1: no transaction is open across a network call, another file's fsync, or a wait; callers get one inside a
         `with` block and do nothing else there.
-Rule 2: SQLite lets one writer in at a time; PostgreSQL lets many, and `locks` says who waits for whom.
+Rule 2: SQLite has one writer at a time; PostgreSQL has many, and `locks` defines the order of their locks.
 Rule 3: no error shows a password or a statement's parameters.
 """
 
@@ -28,10 +28,10 @@ class Database:
         self._engine = engine
         self.place = ""  # what errors call it, once it is open
         lock: AbstractContextManager[Any] = threading.Lock()
-        # SQLite is unfair about which writer it lets in; in this process a lock is fair and cheap.
+        # SQLite does not queue its writers; a lock in this process does, at little cost.
         self._writer = nullcontext() if self.is_shared else lock
         self._reader = lock if one_connection else nullcontext()
-        # One read is of one moment, however many statements it takes; in SQLite any transaction is.
+        # All statements of one read see one state of the database; in SQLite any transaction does.
         self._moment: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if self.is_shared else {}
 
     @property
@@ -109,10 +109,10 @@ def open_sqlite(path: Path | None) -> Database:
     """
     database = Database(sqlite.sqlite_engine(path), one_connection=path is None)
     try:
-        # To open must not wait for the one who writes: people ask how a job is doing while a worker hangs.
+        # Opening must not wait for a writer: people ask for a job's status while a worker hangs.
         with database.read() as connection:
             present = migrations.present_schema(connection)
-        if present != len(migrations.MIGRATIONS):
+        if present != migrations.SCHEMA:
             with database.write() as transaction:
                 migrations.migrate(transaction)
     except LedgerError as error:

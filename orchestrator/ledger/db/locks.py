@@ -1,12 +1,12 @@
-"""Who waits for whom on PostgreSQL: row locks, taken in one order, so that nobody waits in a circle.
+"""Row locks on PostgreSQL, taken in one order, so that there is no deadlock.
 
-    account  ->  its polls' pace  ->  job  ->  its shards and chunks  ->  attempts
+    account  ->  its rate limits  ->  job  ->  its shards and chunks  ->  attempts
 
-Rule 1: a transaction that writes more than one unit, or writes what it has worked out from several rows, locks the
+Rule 1: a transaction that writes more than one unit, or writes what it has computed from several rows, locks the
         job's row first; one that concerns what an account may send locks the account's row before that.
-Rule 2: a transaction without the job's lock writes one unit only, and waits for nothing while it holds it. Picking
-        work passes over locked rows instead of waiting for them.
-Rule 3: SQLite has one writer at a time, so that nothing needs to be locked there.
+Rule 2: a transaction without the job's lock writes one unit only, and waits for no lock while it holds that one.
+        Picking work skips locked rows instead of waiting for them.
+Rule 3: SQLite has one writer at a time, so nothing needs to be locked there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """PostgreSQL as the ledger's database: many machines, many writers.
 
-Rule 1: whoever waits, waits for a limited time: for a connection, a lock, a statement, a session left open.
-Rule 2: a migration gives way. It waits for a lock for less time than the server takes to look for a deadlock, and
-        tries again: of two that stand in each other's way it is never a worker that loses.
+Rule 1: every wait is limited: for a connection, a lock, a statement, a session left open.
+Rule 2: a migration waits for a lock for less time than the server takes to look for a deadlock, and then tries again:
+        where a worker and a migration block each other, it is never the worker that fails.
 Rule 3: a commit waits for the disk, whatever the server's own default is.
 """
 
@@ -20,7 +20,7 @@ from orchestrator.ledger.db import migrations
 
 SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 # A transaction does nothing but talk to the server: one that is silent for long belongs to a process that is stopped
-# or cut off. It is ended before those who wait for its locks give up.
+# or disconnected. The server ends it before those who wait for its locks give up.
 SESSION: Final = {
     "statement_timeout": "30s",
     "lock_timeout": "15s",
@@ -29,7 +29,7 @@ SESSION: Final = {
     "default_transaction_isolation": "read\\ committed",
     "timezone": "UTC",
 }
-# A peer that is gone without a word is noticed within a minute, on either side.
+# A peer that disappears without closing the connection is noticed within a minute, on either side.
 CONNECTION: Final[dict[str, Any]] = {
     "connect_timeout": 10,
     "application_name": "batch-orchestrator",
@@ -46,7 +46,7 @@ POOL: Final[dict[str, Any]] = {
     "pool_pre_ping": True,
     "pool_recycle": 1_800,
 }
-MIGRATING: Final = 0x6F72_6368  # the advisory lock of whoever migrates; any number that nobody else uses
+MIGRATING: Final = 0x6F72_6368  # the advisory lock of a migration; any number that nothing else uses
 MIGRATION_S_MAX: Final = 120.0
 MIGRATION_LOCK_MS: Final = 500  # below PostgreSQL's deadlock_timeout (1 s)
 LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -104,7 +104,7 @@ def postgres_engine(place: sa.URL) -> sa.Engine:
 def migrate_beside_others(engine: sa.Engine) -> None:
     """Bring the schema up to date: one process at a time, while others work."""
     with engine.connect() as connection:
-        if migrations.present_schema(connection) == len(migrations.MIGRATIONS):
+        if migrations.present_schema(connection) == migrations.SCHEMA:
             return
     deadline = time.monotonic() + MIGRATION_S_MAX
     while True:

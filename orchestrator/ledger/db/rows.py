@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, fields
-from decimal import Decimal
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator import codec
 from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import (
     Attempt,
@@ -26,12 +25,11 @@ from orchestrator.domain.model import (
     Step,
     Tally,
 )
-from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy
+from orchestrator.domain.policy import Policy
 from orchestrator.ledger.db.schema import EPOCH, TALLY
 
 _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
-_POLICY: Final = frozenset(f.name for f in fields(Policy))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
 
 # A chunk's columns without those that are written elsewhere: a cancel may come at any moment.
@@ -39,7 +37,7 @@ _OF_CHUNK: Final = tuple(name for name in _CHUNK if name != "cancel_requested")
 _WRITTEN: Final = (*_OF_CHUNK, "token_sent", *TALLY)
 _VALUES_OF_CHUNK: Final = attrgetter(*_OF_CHUNK, "token")
 _VALUES_OF_TALLY: Final = attrgetter(*TALLY)
-NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version")
+NEW_CHUNK: Final = (*_WRITTEN, "account", "cancel_requested", "due_at", "lease_until", "token", "version", "starts")
 NEW_CHUNK_SHARD: Final = ("chunk_id", "job_id", "shard_no", "row_count", "failed")
 
 
@@ -51,7 +49,7 @@ def chunk_values(chunk: Chunk) -> dict[str, Any]:
 def new_chunk(change: ChunkAdded, account: str, *, cancel_requested: bool) -> tuple[Any, ...]:
     """Return a new chunk's row, in the order of NEW_CHUNK."""
     chunk = change.chunk
-    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0)
+    others = (account, cancel_requested, change.due_at, EPOCH, 0, 0, 0)
     return (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally), *others)
 
 
@@ -101,7 +99,7 @@ def job_of(row: sa.RowMapping) -> Job:
 def attempt_of(row: sa.RowMapping) -> Attempt:
     """Return the attempt that a row holds."""
     values = {f.name: row[f.name] for f in fields(Attempt)}
-    return Attempt(**values | {"state": AttemptState(row["state"]), "key_mark": row["key_mark"] or ""})
+    return Attempt(**values | {"state": AttemptState(row["state"])})
 
 
 def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
@@ -110,16 +108,10 @@ def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
 
 
 def policy_text(policy: Policy) -> str:
-    """Return the policy as JSON, without what is not set: an earlier version, without that field, can read the rest."""
-    return json.dumps({k: v for k, v in asdict(policy).items() if v is not None}, default=str, sort_keys=True)
+    """Return the policy as the ledger keeps it."""
+    return codec.encode(policy).decode()
 
 
 def policy_of(text: str) -> Policy:
-    """Return the policy that `policy_text` wrote; a field added since gets its default, a later version's is left."""
-    values = {name: value for name, value in json.loads(text).items() if name in _POLICY}
-    budget = values.get("budget_usd")
-    values["max_duplicate_usd"] = Decimal(values.get("max_duplicate_usd", "0"))
-    values["budget_usd"] = None if budget is None else Decimal(budget)
-    values["on_ambiguous"] = OnAmbiguous(values.get("on_ambiguous", "reconcile"))
-    values["null_policy"] = NullPolicy(values.get("null_policy", "error"))
-    return Policy(**values)
+    """Return the policy that `policy_text` wrote."""
+    return codec.decode(text, Policy, name="a job's policy in the ledger")

@@ -1,9 +1,9 @@
 """The ledger's tables.
 
 Rule 1: times are UTC microseconds, money is integer billionths of a USD: both compare and add up exactly in SQL.
-Rule 2: what must never be is made impossible here where SQL can: a second live attempt of a chunk, a batch that
+Rule 2: what must never happen is made impossible here where SQL can: a second live attempt of a chunk, a batch that
         belongs to two attempts.
-Rule 3: these tables are those of the newest schema; `migrations` makes them, and a test holds the two together.
+Rule 3: these tables are those of the newest schema; `migrations` makes them, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _claimable() -> list[sa.Column[object]]:
         sa.Column("token", sa.BigInteger, nullable=False, default=0),
         sa.Column("version", sa.BigInteger, nullable=False, default=0),
         # How often a worker began a step of it since one last recorded anything, or said that it failed.
-        sa.Column("starts", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("starts", sa.BigInteger, nullable=False, default=0),
     ]
 
 
@@ -154,7 +154,7 @@ sa.Index("chunks_by_step", *_BY_STEP)
 sa.Index(
     "chunks_to_cancel",
     *_BY_STEP,
-    sqlite_where=chunks.c.cancel_requested,
+    sqlite_where=sa.text("cancel_requested = 1"),  # SQLite has no booleans: this is how it spells the query's condition
     postgresql_where=chunks.c.cancel_requested,
 )
 sa.Index("chunks_by_job", chunks.c.job_id, chunks.c.state)
@@ -187,7 +187,7 @@ attempts = sa.Table(
     sa.Column("batch_id", sa.Text),
     sa.Column("sent_at", Utc, nullable=False),
     _text("digest"),
-    sa.Column("key_mark", sa.Text),  # null: begun by a program that kept none
+    _text("key_mark"),
     sa.UniqueConstraint("chunk_id", "number"),
     sa.UniqueConstraint("job_id", "batch_id"),
 )

@@ -1,6 +1,6 @@
 """SQLite as the ledger's database: one machine, nothing to install, one writer at a time.
 
-Rule: a commit waits for the disk, and a place where a lock may not hold is refused.
+Rule: a commit waits for the disk, and a file system where locks may not work is refused.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""The statements of every step, put together once: that takes SQLAlchemy longer than the database takes to answer.
+"""The statements of every step, built once: building one takes SQLAlchemy longer than the database takes to answer.
 
 A unit is found by its keys, bound as `the_<key>`; what is written is given as parameters named for the columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,20 +21,20 @@ def _keys(table: sa.Table) -> list[sa.ColumnElement[bool]]:
     return [key == sa.bindparam(f"the_{key.name}") for key in table.primary_key]
 
 
-# A chunk is read with the mark of its last create, which the attempt keeps: a program that knows no marks may have
-# begun another create since, and would leave an old mark on the chunk.
+# A chunk is read with the key's mark of its last create. Only the attempt keeps it, so that `confirm_same_account`
+# changes one table and no version.
 _KEY_MARK: Final = sa.select(attempts.c.key_mark).where(attempts.c.token == chunks.c.token_sent).scalar_subquery()
 _READABLE: Final[dict[str, sa.Select[Any]]] = {table.name: sa.select(table) for table in _UNITS} | {
     chunks.name: sa.select(chunks, _KEY_MARK.label("key_mark"))
 }
 READ: Final = {table.name: _READABLE[table.name].where(*_keys(table)) for table in _UNITS}
-# Set what is given, where nobody else has moved the unit since it was read.
+# Set what is given, where nothing has changed the unit since it was read.
 SWAP: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))
     for table in _UNITS
 }
-# Whether this counts a row says whether the claim still stands. Whoever records has come through.
-STILL_UNRESOLVED: Final = {
+# Whether this changes a row says whether the claim is still valid. A step that records has not killed its worker.
+STILL_CLAIMED: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
     for table in _UNITS
 }
@@ -50,7 +52,7 @@ LET_GO: Final = {
     .values(lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
-# Begin a step. Of units whose workers died together each gets a time of its own: whose fault it was shows by itself.
+# Begin a step. Units whose workers died together get different leases: then it shows which of them killed the worker.
 START: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
@@ -61,14 +63,14 @@ START: Final = {
     .returning(table.c.starts)
     for table in _UNITS
 }
-# Put off what is still the claim's: where a step has let go already, what is due then is not ours to put off.
+# Postpone a unit while the claim is valid; a step that has released it has set its due time already.
 PUT_OFF: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
     .values(due_at=sa.bindparam("later"), lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
-# The same, with its starts: whoever takes it next is not to begin it either.
+# The same, but keep the count of starts: no other worker is to begin it either.
 GIVE_UP: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
@@ -83,7 +85,7 @@ CALL_JOB: Final = (
 SETTLE: Final = (
     sa.update(shards).where(*_keys(shards)).values(settled_count=shards.c.settled_count + sa.bindparam("more"))
 )
-DIE: Final = (
+ADD_FAILED: Final = (
     sa.update(chunk_shards).where(*_keys(chunk_shards)).values(failed=chunk_shards.c.failed + sa.bindparam("more"))
 )
 CLOSE: Final = sa.update(attempts).where(*_keys(attempts))
@@ -97,3 +99,38 @@ def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
     if unit.shard_no is not None:
         return shards, {"the_job_id": unit.job_id, "the_shard_no": unit.shard_no}
     return jobs, {"the_id": unit.job_id}
+
+
+def insert_rows(tx: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert many rows at once, without what SQLAlchemy does for each row and each value of it.
+
+    Times and amounts are converted by the types of their columns, as anywhere else; every value is a parameter.
+
+    Args:
+        columns: the order in which each row's values stand; columns that are not named stay NULL.
+    """
+    converted = [
+        (position, column.type)
+        for position, column in enumerate(table.c[name] for name in columns)
+        if isinstance(column.type, sa.types.TypeDecorator)
+    ]
+    values = [_converted(row, converted, tx.dialect) for row in rows]
+    if values:
+        tx.exec_driver_sql(_statement(table, columns, tx.dialect), values)
+
+
+def _converted(
+    row: Sequence[Any], converted: Sequence[tuple[int, sa.types.TypeDecorator[Any]]], dialect: sa.Dialect
+) -> tuple[Any, ...]:
+    values = list(row)
+    for position, kind in converted:
+        if values[position] is not None:
+            values[position] = kind.process_bind_param(values[position], dialect)
+    return tuple(values)
+
+
+@lru_cache(maxsize=16)  # for each open database two tables
+def _statement(table: sa.Table, columns: tuple[str, ...], dialect: sa.Dialect) -> str:
+    names = ", ".join(map(dialect.identifier_preparer.quote, columns))
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(columns))})"  # noqa: S608 - names only

@@ -1,0 +1,102 @@
+"""The creates of a job, kept beside the ledger: that one may be sent, and what the provider answered.
+
+Rule 1: the intent is in place after the ledger has it and before the POST, and is taken away once nothing was created:
+        whoever has lost the ledger sees here which creates may have been sent.
+Rule 2: the provider's answer is in place, fsynced, before the ledger has it: from then on nobody can lose it.
+
+    intents/<token>.json      a create that may have been sent
+    journal/<token>.json      the batch that it made
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import codec
+from orchestrator.domain.model import AttemptToken, BatchId, FileId
+from orchestrator.job_files import records
+
+if TYPE_CHECKING:
+    from orchestrator.ports import JobFiles
+
+INTENTS: Final = "intents"
+JOURNAL: Final = "journal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A create that may have been sent."""
+
+    token: AttemptToken
+    chunk: str
+    attempt: int
+    requests: str
+    sent_at: datetime
+    reserved_usd: Decimal
+    file_id: FileId | None = None
+    key_mark: str = ""  # of the credential it was begun with; "": not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """The batch that a create made, by the provider's own answer or by a person's word."""
+
+    token: AttemptToken
+    batch_id: BatchId
+
+
+def intent_name(token: AttemptToken) -> str:
+    """Return where an intent lies."""
+    return f"{INTENTS}/{token}.json"
+
+
+def journal_name(token: AttemptToken) -> str:
+    """Return where the provider's answer to a create lies."""
+    return f"{JOURNAL}/{token}.json"
+
+
+def token_of(name: str) -> AttemptToken:
+    """Return the token in the name of an intent or of a journal file."""
+    return AttemptToken(name.rpartition("/")[2].removesuffix(".json"))
+
+
+def write_intent(job_files: JobFiles, intent: Intent) -> None:
+    """Record that a create may be sent from now on."""
+    with job_files.create(intent_name(intent.token)) as file:
+        file.write(codec.encode(intent))
+
+
+def drop_intent(job_files: JobFiles, token: AttemptToken) -> None:
+    """Record that a create is known to have made nothing."""
+    job_files.remove(intent_name(token))
+
+
+def read_intent(job_files: JobFiles, name: str) -> Intent:
+    """Read an intent. Raises StorageError."""
+    return records.read(job_files, name, Intent)
+
+
+def write_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
+    """Keep the provider's answer to a create, durably."""
+    with job_files.create(journal_name(token)) as file:
+        file.write(codec.encode(Created(token=token, batch_id=batch_id)))
+
+
+def replace_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
+    """Keep a person's word in place of an answer that may name a batch the provider no longer knows."""
+    job_files.remove(journal_name(token))
+    write_journal(job_files, token, batch_id)
+
+
+def read_journal(job_files: JobFiles, token: AttemptToken) -> BatchId | None:
+    """Return the batch that a create is known to have made; None where no answer was kept. Raises StorageError."""
+    name = journal_name(token)
+    return read_journal_file(job_files, name).batch_id if job_files.exists(name) else None
+
+
+def read_journal_file(job_files: JobFiles, name: str) -> Created:
+    """Read which create made which batch. Raises StorageError."""
+    return records.read(job_files, name, Created)

@@ -1,0 +1,155 @@
+CREATE TABLE accounts (
+    name TEXT NOT NULL,
+    paused_until BIGINT NOT NULL,
+    pause_reason TEXT NOT NULL,
+    PRIMARY KEY (name)
+);
+CREATE TABLE attempts (
+    token TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    chunk_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    reserved_usd BIGINT NOT NULL,
+    cost_usd BIGINT,
+    batch_id TEXT,
+    sent_at BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    key_mark TEXT NOT NULL,
+    PRIMARY KEY (token),
+    UNIQUE (chunk_id, number),
+    UNIQUE (job_id, batch_id)
+);
+CREATE INDEX attempts_by_job ON attempts (job_id, state);
+CREATE UNIQUE INDEX one_live_attempt ON attempts (chunk_id) WHERE state IN ('open', 'created');
+CREATE TABLE chunk_shards (
+    chunk_id TEXT NOT NULL,
+    shard_no BIGINT NOT NULL,
+    job_id TEXT NOT NULL,
+    row_count BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    PRIMARY KEY (chunk_id, shard_no)
+);
+CREATE INDEX chunk_shards_by_shard ON chunk_shards (job_id, shard_no);
+CREATE TABLE chunks (
+    id TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    shard_no BIGINT,
+    row_start BIGINT NOT NULL,
+    row_end BIGINT NOT NULL,
+    request_count BIGINT NOT NULL,
+    request_bytes BIGINT NOT NULL,
+    round BIGINT NOT NULL,
+    tokens_in BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    tries BIGINT NOT NULL,
+    requests TEXT NOT NULL,
+    state TEXT NOT NULL,
+    results TEXT NOT NULL,
+    error_code TEXT NOT NULL,
+    error TEXT NOT NULL,
+    part TEXT NOT NULL,
+    cost_usd_max BIGINT,
+    fees_usd BIGINT,
+    token_sent TEXT,
+    file_id TEXT,
+    batch_id TEXT,
+    outcome TEXT,
+    sent_at BIGINT,
+    fenced_at BIGINT,
+    waiting_since BIGINT,
+    cancel_requested BOOLEAN NOT NULL,
+    cancel_sent BOOLEAN NOT NULL,
+    regather BOOLEAN NOT NULL,
+    done_count BIGINT NOT NULL,
+    failed_count BIGINT NOT NULL,
+    succeeded BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    waiting BIGINT NOT NULL,
+    resent BIGINT NOT NULL,
+    missing BIGINT NOT NULL,
+    lines BIGINT NOT NULL,
+    duplicates BIGINT NOT NULL,
+    "foreign" BIGINT NOT NULL,
+    unreadable BIGINT NOT NULL,
+    due_at BIGINT,
+    lease_until BIGINT NOT NULL,
+    token BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    starts BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX chunks_by_account ON chunks (account, state);
+CREATE INDEX chunks_by_job ON chunks (job_id, state);
+CREATE INDEX chunks_by_step ON chunks (state, due_at, id);
+CREATE INDEX chunks_to_cancel ON chunks (state, due_at, id) WHERE cancel_requested = 1;
+CREATE INDEX chunks_waiting ON chunks (job_id) WHERE waiting > 0;
+CREATE TABLE events (
+    id INTEGER NOT NULL,
+    job_id TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    details TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX events_by_job ON events (job_id, id);
+CREATE INDEX step_failures ON events (job_id, unit, at) WHERE name = 'step.failed';
+CREATE TABLE jobs (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    account TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    state TEXT NOT NULL,
+    due TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    rounds_max BIGINT NOT NULL,
+    retry_count BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    due_at BIGINT,
+    lease_until BIGINT NOT NULL,
+    token BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    starts BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE TABLE meta (
+    "key" TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY ("key")
+);
+CREATE TABLE shards (
+    job_id TEXT NOT NULL,
+    shard_no BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    row_count BIGINT NOT NULL,
+    chunk_count BIGINT NOT NULL,
+    slice_count BIGINT NOT NULL,
+    refused_count BIGINT NOT NULL,
+    settled_count BIGINT NOT NULL,
+    finished_slice_count BIGINT NOT NULL,
+    due_at BIGINT,
+    lease_until BIGINT NOT NULL,
+    token BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    starts BIGINT NOT NULL,
+    PRIMARY KEY (job_id, shard_no)
+);
+CREATE INDEX shards_by_job ON shards (job_id, state);
+CREATE INDEX shards_due ON shards (state, due_at, job_id, shard_no);
+CREATE INDEX shards_settled ON shards (state, due_at, job_id, shard_no) WHERE settled_count = row_count;
+CREATE TABLE workers (
+    id TEXT NOT NULL,
+    host TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    queues TEXT NOT NULL,
+    version TEXT NOT NULL,
+    pid BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);

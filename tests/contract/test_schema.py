@@ -1,0 +1,176 @@
+"""The ledger's schema: made whole in a new database, by one opener of several, and never older than what is there."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from orchestrator.domain.errors import LedgerError, LedgerTooNew
+from orchestrator.ledger import claims
+from orchestrator.ledger.db import migrations
+from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
+from orchestrator.ledger.db.schema import metadata
+from tests.builders import JOB
+from tests.contract.books import Books
+
+DIALECTS: Final[dict[str, sa.Dialect]] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
+ADD_COLUMN: Final = "ALTER TABLE jobs ADD COLUMN colour TEXT DEFAULT 'grey' NOT NULL;\n"
+COUNT: Final = "CREATE TABLE colours (count BIGINT NOT NULL);\nINSERT INTO colours SELECT count(colour) FROM jobs;\n"
+
+
+def rendered(name: str) -> str:
+    """Return the statements that make today's tables, indexes and view in an empty database."""
+    dialect = DIALECTS[name]
+    made: list[str] = []
+    for table in sorted(metadata.tables.values(), key=lambda table: table.name):
+        made.append(str(CreateTable(table).compile(dialect=dialect)))
+        made += (
+            str(CreateIndex(index).compile(dialect=dialect))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        )
+    if name == "postgresql":
+        made.append(f"CREATE VIEW due_steps AS {claims.due_steps_sql(dialect)}")
+    tidy = ("\n".join(line.rstrip().replace("\t", "    ") for line in one.strip().splitlines()) for one in made)
+    return "".join(f"{one};\n" for one in tidy)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without a schema."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    url: str = request.getfixturevalue("new_postgres")
+    return url
+
+
+@pytest.fixture
+def database(place: str) -> Iterator[Database]:
+    database = open_ledger(place)
+    yield database
+    database.close()
+
+
+def schema_number(place: str) -> str:
+    database = sa.create_engine(place.replace("postgresql://", "postgresql+psycopg://"))
+    with database.connect() as connection:
+        found: str = connection.execute(sa.text("SELECT value FROM meta WHERE key = 'schema'")).scalar_one()
+    database.dispose()
+    return found
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_frozen_text_makes_the_tables_indexes_and_conditions_of_today(name: str) -> None:
+    """A change of `schema.py` or of a claim condition must change the text before the first release, and come with a
+    migration of its own after it: then this test compares with what all migrations make."""
+    assert migrations.scripts_of(name) == [rendered(name)]
+
+
+def test_a_new_database_gets_the_whole_schema_and_its_number(database: Database, place: str) -> None:
+    books = Books(database)
+    job = books.open()
+
+    with database.read() as connection:
+        found = set(sa.inspect(connection).get_table_names())
+    assert found == set(metadata.tables)
+    assert schema_number(place) == str(migrations.SCHEMA) == "1"
+    assert books.ledger.job(JOB) == job
+
+
+def test_a_schema_of_a_newer_program_is_refused_with_what_to_do_and_left_alone(place: str) -> None:
+    open_ledger(place).close()
+    engine = sa.create_engine(place.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE meta SET value = '99' WHERE key = 'schema'"))
+    engine.dispose()
+
+    with pytest.raises(LedgerTooNew, match=r"schema 99.*up to 1: .*pip install -U.*--work"):
+        open_ledger(place)
+
+    assert schema_number(place) == "99"
+
+
+def test_of_several_who_open_a_new_database_at_once_one_makes_the_schema_and_all_can_use_it(place: str) -> None:
+    start, failed = threading.Barrier(6), list[BaseException]()
+
+    def open_it() -> None:
+        start.wait()
+        try:
+            database = open_ledger(place)
+            Books(database).open()
+            database.close()
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failed.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failed == []
+    assert schema_number(place) == "1"
+
+
+def test_a_ledger_moves_forward_one_migration_at_a_time_and_each_once(database: Database, place: str) -> None:
+    Books(database).open()
+    scripts = migrations.scripts_of("postgresql" if database.is_shared else "sqlite")
+
+    for _ in range(2):
+        with database.write() as tx:
+            migrations.migrate(tx, [*scripts, ADD_COLUMN, COUNT])
+
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT count FROM colours")).scalars().all() == [1]
+    assert schema_number(place) == "3"
+
+
+def test_a_migration_that_fails_leaves_the_schema_as_it_was(database: Database, place: str) -> None:
+    scripts = migrations.scripts_of("postgresql" if database.is_shared else "sqlite")
+
+    with pytest.raises(LedgerError), database.write() as tx:
+        migrations.migrate(tx, [*scripts, ADD_COLUMN + "ALTER TABLE nothing ADD COLUMN colour TEXT;\n"])
+
+    with database.read() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("jobs")}
+    assert "colour" not in columns
+    assert schema_number(place) == "1"
+
+
+def test_on_postgresql_a_schema_that_is_being_made_is_waited_for(new_postgres: str) -> None:
+    """Whoever makes the schema holds an advisory lock; the others ask again, for two minutes at most."""
+    opened: list[Database] = []
+    with psycopg.connect(new_postgres) as maker:
+        maker.execute("SELECT pg_advisory_xact_lock(%s)", (0x6F72_6368,))
+        waiting = threading.Thread(target=lambda: opened.append(open_ledger(new_postgres)))
+        waiting.start()
+        waiting.join(timeout=1.5)
+
+        assert waiting.is_alive()
+        maker.rollback()
+    waiting.join()
+
+    assert Books(opened[0]).admin.jobs() == []
+    opened[0].close()
+
+
+def test_opening_does_not_wait_for_one_who_writes(tmp_path: Path) -> None:
+    """People ask how a job is doing while a worker holds the only write lock of an SQLite file."""
+    path = tmp_path / "ledger.db"
+    open_sqlite(path).close()
+    with sqlite3.connect(path, isolation_level=None) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        database = open_sqlite(path)
+
+        assert Books(database).admin.jobs() == []
+    writer.close()
+    database.close()
