@@ -1,10 +1,11 @@
-"""HTTP in our words: the one module that imports httpx.
+"""One account's HTTP client: every exchange with a provider goes through it, and every error comes out as ours.
 
-Rule 1: nothing is repeated, no redirect is followed, TLS is always verified, the environment is asked only if told to.
+Rule 1: no request is repeated, no redirect is followed, TLS is always verified, the environment is not consulted.
 Rule 2: every exchange has a deadline for the whole of it. httpx's own timeouts are for one read or one write, and a
-    server that sends a byte a second never meets them; so the socket itself is timed (`_TimedStream`).
-Rule 3: a create goes out on a fresh connection: a server closing an idle one is the commonest false doubt there is.
-Rule 4: an httpx error carries the request, and the request the key: ours is raised after httpx's is forgotten.
+    server that sends a byte a second never exceeds them; so the socket itself is timed (`TimedTransport`).
+Rule 3: a create goes out on a fresh connection: a server that closes an idle one is the commonest ambiguous create.
+Rule 4: an httpx error carries the request, and the request the key: ours is raised outside the `except` block, so that
+    it has no reference to httpx's.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import httpcore
 import httpx
 
 from orchestrator.domain.errors import (
@@ -35,15 +35,16 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.providers.http import url_policy
+from orchestrator.providers.http.auth import Auth, Bearer
 from orchestrator.providers.http.decoding import decoded, whole_lines
 from orchestrator.providers.http.error_mapping import Answer
 from orchestrator.providers.http.exchange import Body, Download, NotConnected, Pinned, Rules, Timeouts, pin
 from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.transport import TimedTransport
 from orchestrator.providers.http.url_policy import Destination, Origin
 
 USER_AGENT: Final = f"batch-orchestrator/{metadata.version('batch-orchestrator')}"
 ANSWER_BYTES_MAX: Final = 1 << 20
-_WRITE_BYTES_MAX: Final = 1 << 16  # of one socket write: httpcore's own loop is quadratic in what it is given
 
 # They log URLs, and a result URL may be signed.
 for _name in ("httpx", "httpcore"):
@@ -78,14 +79,14 @@ class HttpClient:
         key: Secret,
         *,
         timeouts: Timeouts | None = None,
-        trust_env: bool = False,
+        auth: Auth | None = None,
         ca_file: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Check the settings; nothing is connected yet. Raises ConfigError.
 
         Args:
-            trust_env: use the proxies and certificates that the environment names.
+            auth: how requests show the key; the default is a bearer token.
             ca_file: certificates to trust instead of the common ones.
             transport: for tests, takes the place of the network, the name server included.
         """
@@ -97,8 +98,8 @@ class HttpClient:
             raise ConfigError("base_url: a query or a fragment has no place in it")
         self.key = key
         self.timeouts = timeouts or Timeouts()
-        self._trust_env = trust_env
-        self._ssl_context = _ssl_context(ca_file, trust_env=trust_env)
+        self._auth = auth or Bearer(key)
+        self._ssl_context = _ssl_context(ca_file)
         self._transport = transport
         self._rules = Rules()
         self._lock = threading.Lock()
@@ -180,7 +181,7 @@ class HttpClient:
         """Read a long answer at a URL that the provider gave; `destination` says which are refused, as BadRequest."""
         place = url_policy.parse(url)
         url_policy.check_scheme(place.origin, self.origin)
-        offline = self._trust_env or self._transport is not None
+        offline = self._transport is not None
         is_ours = place.origin.host == self.origin.host
         pinned = None if is_ours else pin(place.origin, self.origin, offline=offline)
         with self._download(self._request("GET", place), pinned) as download:
@@ -204,15 +205,17 @@ class HttpClient:
         headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"})
         if body is not None:
             headers.update({"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)})
-        if place.origin == self.origin:
-            headers["Authorization"] = f"Bearer {self.key.reveal()}"
         where = place.origin
         return httpx.Request(
             method,
             httpx.URL(scheme=where.scheme, host=where.host, port=where.port, path="/"),
             headers=headers,
             content=None if body is None else body.measured(),
-            extensions={"timeout": timeout | {"read": read_s or times.read_s}, "target": place.target.encode("ascii")},
+            extensions={
+                "timeout": timeout | {"read": read_s or times.read_s},
+                "target": place.target.encode("ascii"),
+                "has_key": where == self.origin,
+            },
         )
 
     @contextmanager
@@ -222,7 +225,8 @@ class HttpClient:
         failure: Unavailable | None = None
         try:
             with self._rules.holding(ends_at, pinned):
-                response = client.send(request, stream=True, auth=None, follow_redirects=False)
+                auth = self._auth if request.extensions["has_key"] else None
+                response = client.send(request, stream=True, auth=auth, follow_redirects=False)
         except HTTPX_ERRORS as error:
             failure = self._unavailable(error, ends_at)
         if failure is not None:
@@ -284,7 +288,7 @@ class HttpClient:
             is_framed = "content-length" in response.headers or "transfer-encoding" in response.headers
             if response.is_success and not is_framed:
                 blocks = whole_lines(blocks)
-            has_key = "authorization" in request.headers
+            has_key: bool = request.extensions["has_key"]
             yield Download(status=response.status_code, headers=_lower(response), has_key=has_key, blocks=blocks)
 
     def _unavailable(self, error: Exception, ends_at: float) -> Unavailable:
@@ -305,77 +309,11 @@ class HttpClient:
             return self._shared[1]
 
     def _fresh(self) -> httpx.Client:
-        client = httpx.Client(
-            transport=self._transport,
-            trust_env=self._trust_env,
-            verify=self._ssl_context,
+        return httpx.Client(
+            transport=self._transport or TimedTransport(self._rules, self._ssl_context),
+            trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20.0),
         )
-        backend = _TimedBackend(self._rules, may_proxy=self._trust_env)
-        for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
-            if isinstance(transport, httpx.HTTPTransport):
-                # httpcore takes a backend, but httpx 0.28 has no way to hand it one.
-                assert hasattr(transport._pool, "_network_backend")  # noqa: SLF001
-                transport._pool._network_backend = backend  # noqa: SLF001
-        return client
-
-
-class _TimedBackend(httpcore.NetworkBackend):
-    """Sockets under the rules of the exchange they are used in."""
-
-    def __init__(self, rules: Rules, *, may_proxy: bool) -> None:
-        self._rules = rules
-        self._may_proxy = may_proxy
-        self._sockets = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect; to the checked addresses alone, where the exchange has such."""
-        failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
-        for address in self._rules.dialled(host, may_proxy=self._may_proxy):
-            left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
-            try:
-                stream = self._sockets.connect_tcp(address, port, left_s, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return _TimedStream(stream, self._rules)
-        raise failure or httpcore.ConnectError("no address that was checked")
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A socket whose every operation ends when the exchange must."""
-
-    def __init__(self, inner: httpcore.NetworkStream, rules: Rules) -> None:
-        self._inner = inner
-        self._rules = rules
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._rules.left_s(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _WRITE_BYTES_MAX):
-            left_s = self._rules.left_s(timeout, httpcore.WriteTimeout)
-            self._inner.write(buffer[start : start + _WRITE_BYTES_MAX], left_s)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
-        return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, left_s), self._rules)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
 
 
 def _lower(response: httpx.Response) -> dict[str, str]:
@@ -383,9 +321,9 @@ def _lower(response: httpx.Response) -> dict[str, str]:
 
 
 @cache
-def _ssl_context(ca_file: Path | None, *, trust_env: bool) -> ssl.SSLContext:
+def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is None:
-        context = httpx.create_ssl_context(trust_env=trust_env)
+        context = httpx.create_ssl_context(trust_env=False)
     else:
         try:
             context = ssl.create_default_context(cafile=ca_file)

@@ -91,20 +91,18 @@ class Rules(threading.local):
             raise too_late("the deadline of the whole exchange")
         return min(left_s, math.inf if timeout_s is None else timeout_s)
 
-    def dialled(self, host: str, *, may_proxy: bool) -> Sequence[str]:
-        """Return what to dial for a host: nothing, where another was checked, unless it can be a proxy."""
+    def dialled(self, host: str) -> Sequence[str]:
+        """Return the addresses to connect to for a host: none, where another host was checked."""
         if self.pinned is None:
             return (host,)
-        if host == self.pinned.host:
-            return self.pinned.addresses
-        return (host,) if may_proxy else ()
+        return self.pinned.addresses if host == self.pinned.host else ()
 
 
 def pin(stranger: Origin, base: Origin, *, offline: bool) -> Pinned | None:
     """Resolve a host that is not ours, once, and check where it leads. Raises BadRequest, or NotConnected.
 
     Args:
-        offline: names are resolved elsewhere, by a proxy or a test: only an address in figures is checked.
+        offline: names are resolved elsewhere, by a test: only a numeric address is checked.
     """
     addresses = _addresses(stranger, offline=offline)
     if not addresses and offline:

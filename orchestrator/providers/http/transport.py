@@ -1,0 +1,155 @@
+"""The sockets under httpx: a transport whose every operation ends when its exchange must.
+
+httpx has no way to hand its own transport a network backend, and httpcore has: so this transport speaks to httpcore
+directly. It maps httpcore's errors to httpx's, which is all that httpx's own transport does besides.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from orchestrator.providers.http.exchange import Rules
+
+_WRITE_BYTES_MAX: Final = 1 << 16  # of one socket write: httpcore's own loop is quadratic in what it is given
+_CONNECTIONS_MAX: Final = 64
+_IDLE_CONNECTIONS_MAX: Final = 16
+_IDLE_S_MAX: Final = 20.0
+# The most specific first: an error is mapped to the first of these that it is an instance of.
+_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.ReadTimeout, httpx.ReadTimeout),
+    (httpcore.WriteTimeout, httpx.WriteTimeout),
+    (httpcore.PoolTimeout, httpx.PoolTimeout),
+    (httpcore.TimeoutException, httpx.TimeoutException),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.ReadError, httpx.ReadError),
+    (httpcore.WriteError, httpx.WriteError),
+    (httpcore.NetworkError, httpx.NetworkError),
+    (httpcore.ProxyError, httpx.ProxyError),
+    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
+    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
+    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
+    (httpcore.ProtocolError, httpx.ProtocolError),
+)
+
+
+class TimedTransport(httpx.BaseTransport):
+    """A pool of connections under the rules of the exchange that uses them."""
+
+    def __init__(self, rules: Rules, ssl_context: ssl.SSLContext) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=_CONNECTIONS_MAX,
+            max_keepalive_connections=_IDLE_CONNECTIONS_MAX,
+            keepalive_expiry=_IDLE_S_MAX,
+            network_backend=_TimedBackend(rules),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; return the response, whose body is read as it is asked for."""
+        url = request.url
+        with _as_httpx_errors():
+            response = self._pool.handle_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_ResponseStream(response),
+            extensions=response.extensions,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+class _ResponseStream(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx_errors():
+            yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+@contextmanager
+def _as_httpx_errors() -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        for theirs, ours in _ERRORS:
+            if isinstance(error, theirs):
+                raise ours(str(error)) from error
+        raise
+
+
+class _TimedBackend(httpcore.NetworkBackend):
+    """Sockets under the rules of the exchange they are used in."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect; only to the checked addresses, where the exchange has such."""
+        failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
+        for address in self._rules.dialled(host):
+            left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
+            try:
+                stream = self._sockets.connect_tcp(address, port, left_s, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _TimedStream(stream, self._rules)
+        raise failure or httpcore.ConnectError("no address that was checked")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A socket whose every operation ends when the exchange must."""
+
+    def __init__(self, inner: httpcore.NetworkStream, rules: Rules) -> None:
+        self._inner = inner
+        self._rules = rules
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._rules.left_s(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _WRITE_BYTES_MAX):
+            left_s = self._rules.left_s(timeout, httpcore.WriteTimeout)
+            self._inner.write(buffer[start : start + _WRITE_BYTES_MAX], left_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
+        return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, left_s), self._rules)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
