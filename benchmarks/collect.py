@@ -32,6 +32,7 @@ from orchestrator.domain.model import Outcome
 from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.reconcile import Reconciliation, unanswered
 from orchestrator.job_files.result_parts import PartCursor, write_part
+from orchestrator.providers.onerouter.dialect import READER
 
 DIGEST = "9f86d081"
 PRICE = Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.3"))
@@ -98,7 +99,7 @@ def blocks(content: bytes) -> Iterator[bytes]:
 def read(content: bytes, number: int, row_count: int) -> Reconciliation:
     rows = range(number * CHUNK_ROWS, min(row_count, (number + 1) * CHUNK_ROWS))
     reconciliation = Reconciliation(((0, row) for row in rows), DIGEST)
-    for _ in read_answers(blocks(content), reconciliation, keep_raw=False):
+    for _ in read_answers(blocks(content), reconciliation, READER, keep_raw=False):
         pass
     return reconciliation
 

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.dataset.dataset import Dataset, open_dataset
-from orchestrator.planner.render import Envelope, TemplateRenderer
+from orchestrator.domain.batch import LineEnvelope
+from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.template import body_of, compile_body
 
 SEED = 17
@@ -49,7 +50,7 @@ OTHER_WORDS = (
     "東京",
     "\U0001f642",
 )
-ENVELOPE = Envelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
+ENVELOPE = LineEnvelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
 PREFIX = b"9f86d081-0-"
 MODEL = "some/model"
 

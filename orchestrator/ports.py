@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
     from orchestrator.domain.progress import Outlook, Totals
+    from orchestrator.domain.results_at import ResultsAt
 
 
 class Clock(Protocol):
@@ -145,16 +146,61 @@ class Ledger(Protocol):
         ...
 
 
+class HasFiles(Protocol):
+    """A provider that makes batches from uploaded files."""
+
+    def upload(self, submission: Submission) -> FileId:
+        """Store the requests as an input file whose name bears the token. Raises ProviderError."""
+        ...
+
+    def delete(self, file_id: FileId) -> None:
+        """Delete a file; deleting it again is no error. Raises ProviderError.
+
+        A create that is still on its way from a deleted input file fails.
+        """
+        ...
+
+
+class HasList(Protocol):
+    """A provider that lists its batches. `status` may answer from the list, too: that is the provider's own affair."""
+
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
+        """List batches of this attempt, oldest first. Raises ProviderError.
+
+        None, and only where `is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
+        attempt's own key. That proves nothing: the list of another account has none of our batches.
+
+        Args:
+            submission_token: the mark that the create put on its batch.
+            since: older batches need not be looked at.
+            file_id: the attempt's input file: a second mark, where a provider drops the first.
+            is_other_key: the attempt was sent with another key. Only what the provider says now can show that both
+                are of one account: a batch that bears the token, or the attempt's own input file.
+        """
+        ...
+
+
 class Provider(Protocol):
-    """One account at one provider. Every method is one exchange; none repeats a call by itself."""
+    """One account at one provider. Every method is one exchange; none repeats a call by itself.
+
+    What only some providers can do is an attribute, None where they cannot: a step asks for the capability.
+    """
 
     @property
     def traits(self) -> Traits:
         """What the provider is like."""
         ...
 
-    def upload(self, submission: Submission) -> FileId:
-        """Store the requests as an input file whose name bears the token. Raises ProviderError."""
+    @property
+    def files(self) -> HasFiles | None:
+        """Input files; None where requests travel in the create itself."""
+        ...
+
+    @property
+    def batch_list(self) -> HasList | None:
+        """The list of batches; None where there is none."""
         ...
 
     def create(self, submission: Submission) -> BatchId:
@@ -170,33 +216,12 @@ class Provider(Protocol):
         """Ask how a batch stands, without reading its results. Raises ProviderError."""
         ...
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
-        """Stream the results that `status` announced as `where`. Raises ProviderError, also while streaming."""
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
+        """Stream the results that `status` announced. Raises ProviderError, also while streaming."""
         ...
 
     def cancel(self, batch_id: BatchId) -> None:
-        """Ask for the batch to be stopped; stopping what has ended is no error. Raises ProviderError."""
-        ...
-
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
-        """List batches of this attempt, oldest first. Empty where the provider has no list. Raises ProviderError.
-
-        None, and only where `is_other_key`: this key cannot be shown to see what the attempt's own key saw, and found
-        nothing. That proves nothing: in another account's list there is nothing of ours.
-
-        Args:
-            submission_token: the mark that the create put on its batch.
-            since: older batches need not be looked at.
-            file_id: the attempt's input file: a second mark, where a provider drops the first.
-            is_other_key: the attempt was sent with another key. Only what the provider says now can show that both
-                are of one account: a batch that bears the token, or the attempt's own input file.
-        """
-        ...
-
-    def fence(self, file_id: FileId) -> None:
-        """Delete the input file, so that a create that is still on its way fails; twice is no error."""
+        """Ask for the batch to be stopped; stopping one that has ended is no error. Raises ProviderError."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -65,6 +65,7 @@ class ProviderSettings:
     create_s_max: float = 300.0
     list_lag_s: float = 60.0
     prices: Mapping[str, Price] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # the keys that only this dialect has
 
 
 def config_folder() -> Path:
@@ -99,8 +100,18 @@ def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings
     return Settings(**values | {"work": locate(values["work"])})
 
 
-def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
-    """Return the provider's table with a job's overrides; a table of the job's own needs no entry in the file."""
+def provider(
+    name: str,
+    overrides: Mapping[str, Any],
+    folder: Path | None = None,
+    *,
+    option_names: Callable[[str], Collection[str]] = lambda _: (),
+) -> ProviderSettings:
+    """Return the provider's table with a job's overrides; a table of the job's own needs no entry in the file.
+
+    Args:
+        option_names: the further keys that a dialect has; their values are not checked here.
+    """
     path = (folder or config_folder()) / "providers.toml"
     tables = read_toml(path)
     if name not in tables and not {"dialect", "base_url", "api_key_env"} <= overrides.keys():
@@ -108,15 +119,18 @@ def provider(name: str, overrides: Mapping[str, Any], folder: Path | None = None
             f"provider {name!r} is not in {path}, which has: {', '.join(sorted(tables))}. "
             "One of your own needs dialect, base_url and api_key_env in the job's [provider] table"
         )
-    known = [f.name for f in fields(ProviderSettings) if f.name != "name"]
     table = tables.get(name, {})
     if not isinstance(table, Mapping):
         raise ConfigError(f"{path}: {name} must be a table: [{name}] with dialect, base_url and api_key_env")
     values: dict[str, Any] = {"requests_max": 10_000, "bytes_max": 50_000_000, **table}
+    dialect = overrides.get("dialect", values.get("dialect"))
+    own = option_names(dialect) if isinstance(dialect, str) else ()
+    known = [*(f.name for f in fields(ProviderSettings) if f.name not in ("name", "options")), *own]
     refuse_unknown(values, known, f"{path}: [{name}]")
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides
     _refuse_missing(values, ("dialect", "base_url", "api_key_env"), f"{path}: [{name}]")
+    values["options"] = {key: values.pop(key) for key in own if key in values}
     if not isinstance(values.get("prices", {}), Mapping):
         raise ConfigError("[provider]: prices must be a table of models")
     values["prices"] = {model: _price(model, table) for model, table in values.get("prices", {}).items()}
@@ -243,7 +257,7 @@ def check_types(value: Any, where: str) -> None:
         wanted = (int, float) if message is float else getattr(message, "__args__", None) or message
         if getattr(message, "__origin__", None) is not None and not hasattr(message, "__args__"):
             continue
-        if name == "prices":
+        if name in ("prices", "options"):
             continue
         if isinstance(found, bool) and message is not bool:
             raise ConfigError(f"{where}: {name} must be {_called(message)}, not true or false")

@@ -16,6 +16,8 @@ from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submissio
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, RateLimited, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import Inline, ResultsAt
+from orchestrator.ports import HasFiles, HasList
 from tests.fakes.clock import VirtualClock
 
 REQUEST: Final = re.compile(rb'"custom_id":"([^"]+)".*?"content":"Say row (\d+)')
@@ -66,7 +68,7 @@ class MadeUpProvider:
         self.nature, self.began_at = nature, clock.now().timestamp()
         self._clock, self._chance = clock, chance
         self._batches: dict[BatchId, _Batch] = {}
-        self._files: dict[FileId, bytes] = {}
+        self._stored: dict[FileId, bytes] = {}
         self._paid = bytearray(row_count)
         self._made = self._calls = self._failed = self._refused = self._lost = self._file_count = 0
         self._stale_s_most = 0.0
@@ -76,8 +78,18 @@ class MadeUpProvider:
     def traits(self) -> Traits:
         """What it is like for the steps."""
         if self.nature.has_files:
-            return Traits(name="made-up", recovery=Recovery.FENCED, takes_files=True)
+            return Traits(name="made-up", recovery=Recovery.FENCED)
         return Traits(name="made-up", recovery=Recovery.UNKNOWABLE)
+
+    @property
+    def files(self) -> HasFiles | None:
+        """Input files."""
+        return self if self.nature.has_files else None
+
+    @property
+    def batch_list(self) -> HasList:
+        """The list of batches."""
+        return self
 
     @property
     def running_count(self) -> int:
@@ -103,7 +115,7 @@ class MadeUpProvider:
         self._call()
         self._file_count += 1
         file_id = FileId(f"file-{self._file_count}")
-        self._files[file_id] = b"".join(submission.blocks())
+        self._stored[file_id] = b"".join(submission.blocks())
         return file_id
 
     def create(self, submission: Submission) -> BatchId:
@@ -124,7 +136,7 @@ class MadeUpProvider:
     def _make(self, submission: Submission) -> BatchId:
         content = b"".join(submission.blocks())
         if submission.file_id is not None:
-            content = self._files.pop(submission.file_id)
+            content = self._stored.pop(submission.file_id)
         self._made += 1
         now, batch_id = self._clock.now(), BatchId(f"batch-{self._made}")
         lasts_s = self._chance.uniform(self.nature.lasts_s_min, self.nature.lasts_s_max)
@@ -149,12 +161,12 @@ class MadeUpProvider:
         if now < batch.ends_at:
             return BatchStatus(outcome=None)
         outcome = Outcome.EXPIRED if batch.is_cut else Outcome.COMPLETED
-        return BatchStatus(outcome=outcome, results="here", done_count=len(self._answered(batch)))
+        return BatchStatus(outcome=outcome, results=Inline(), done_count=len(self._answered(batch)))
 
     def _answered(self, batch: _Batch) -> list[tuple[bytes, bytes]]:
         return batch.requests[: len(batch.requests) // 2] if batch.is_cut else batch.requests
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
         """Hand out the results, and forget the batch."""
         self._call()
         batch = self._batches.pop(batch_id)
@@ -183,10 +195,10 @@ class MadeUpProvider:
             if batch.token == submission_token
         ]
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         """Delete an input file."""
         self._call()
-        self._files.pop(file_id, None)
+        self._stored.pop(file_id, None)
 
     def _call(self) -> None:
         """Count a call; refuse it where it is one too many, or one in so many."""

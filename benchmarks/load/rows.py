@@ -14,8 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +22,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import orchestrator
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.model import BatchId, Claim, FileId, Outcome, Step
+from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
+from orchestrator.domain.model import BatchId, Claim, Outcome, Step
 from orchestrator.domain.progress import Progress
 from orchestrator.domain.recovery import Recovery
-from orchestrator.engine import job_context, process_memory
+from orchestrator.domain.results_at import Inline, ResultsAt
+from orchestrator.engine import process_memory
 from orchestrator.engine.steps import STEPS
+from orchestrator.ports import HasFiles, HasList
+from orchestrator.providers import registry
+from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.onerouter.dialect import OneRouterDialect
 
 KEY: Final = "LOAD_API_KEY"
 GROUP_ROWS: Final = 50_000
@@ -45,6 +50,9 @@ LINE: Final = (
 class Echo:
     """A provider in this process: every batch has ended as soon as it is made."""
 
+    files: HasFiles | None = None
+    batch_list: HasList | None = None
+
     def __init__(self) -> None:
         self.cpu = threading.local()
         self._submissions: dict[BatchId, Submission] = {}
@@ -53,10 +61,6 @@ class Echo:
     def traits(self) -> Traits:
         """What the provider is like."""
         return Traits(name="echo", recovery=Recovery.UNKNOWABLE)
-
-    def upload(self, submission: Submission) -> FileId:
-        """Not needed."""
-        raise NotImplementedError
 
     def create(self, submission: Submission) -> BatchId:
         """Remember where the requests are."""
@@ -67,9 +71,9 @@ class Echo:
     def status(self, batch_id: BatchId) -> BatchStatus:
         """Say that all is done."""
         count = self._submissions[batch_id].request_count
-        return BatchStatus(outcome=Outcome.COMPLETED, results="here", done_count=count)
+        return BatchStatus(outcome=Outcome.COMPLETED, results=Inline(), done_count=count)
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
         """Answer every request of the batch."""
         yield ResultFile(name="results", blocks=self._answers(self._submissions.pop(batch_id)))
 
@@ -84,20 +88,6 @@ class Echo:
             began = time.thread_time()
 
     def cancel(self, batch_id: BatchId) -> None:
-        """Not needed."""
-
-    def find(
-        self,
-        submission_token: str,  # noqa: ARG002 - part of the port
-        since: datetime,  # noqa: ARG002 - part of the port
-        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
-        *,
-        is_other_key: bool = False,  # noqa: ARG002 - part of the port
-    ) -> Sequence[Listed]:
-        """Find nothing."""
-        return ()
-
-    def fence(self, file_id: FileId) -> None:
         """Not needed."""
 
 
@@ -166,8 +156,7 @@ def _metered(
 def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[tuple[float, int]]) -> str:
     """Run the job; note the peak of this process's memory against the share of rows that are settled."""
     os.environ[KEY] = "none"
-    dialects: Any = job_context.DIALECTS
-    dialects["echo"] = lambda _http, _settings: echo
+    registry.register("echo", _dialect_of(echo))
 
     def progress(now: Progress) -> None:
         peaks_mb.append((now.done / row_count, _peak_mb()))
@@ -183,6 +172,17 @@ def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[t
         progress=progress,
     )
     return str(result.path)
+
+
+def _dialect_of(echo: Echo) -> type[Dialect]:
+    class EchoDialect(OneRouterDialect):
+        """Speaks as OneRouter does, to the provider of this process."""
+
+        def connect(self, http: HttpClient) -> Any:  # noqa: ARG002 - nothing is connected
+            """Return it."""
+            return echo
+
+    return EchoDialect
 
 
 def _peak_mb() -> int:

@@ -25,6 +25,7 @@ from benchmarks.load.provider import MadeUpProvider, Nature
 from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
 from orchestrator.domain import custom_id
+from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobId, JobState, Step
 from orchestrator.domain.policy import Limits, OutputOptions, Policy
@@ -34,9 +35,10 @@ from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.ledger.steps import SqlLedger
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
-from orchestrator.planner.render import Envelope, TemplateRenderer
+from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
+from orchestrator.providers.onerouter.dialect import READER
 from orchestrator.storage.local import LocalJobFiles
 from tests.fakes.clock import VirtualClock
 from tests.fakes.source import MemorySource
@@ -131,13 +133,13 @@ def _kit(
     policy: Policy,
 ) -> dict[str, Any]:
     """Return what the steps take, as `tests/simulation/context.py` does."""
-    traits, costing = provider.traits, Costing(price=None, output_tokens_max=16)
+    costing = Costing(price=None, output_tokens_max=16)
     limits = Limits(requests_max=policy.chunk_requests_max, bytes_max=policy.chunk_bytes_max)
 
     def renderer(shard_no: int) -> TemplateRenderer:
         return TemplateRenderer(
             compiled=compile_body(BODY, source.schema),
-            envelope=Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close),
+            envelope=LineEnvelope(),
             id_prefix=custom_id.prefix(DIGEST, shard_no).encode(),
             null_policy=policy.null_policy.value,
         )
@@ -149,7 +151,7 @@ def _kit(
         "clock": clock,
         "planning": Planning(source=source, renderer=renderer, limits=limits, costing=costing),
         "gathering": Gathering(limits=limits, costing=costing),
-        "collecting": Collecting(job_digest=DIGEST, price=None),
+        "collecting": Collecting(job_digest=DIGEST, price=None, read_line=READER),
         "finishing": Finishing(
             source=source,
             fingerprint=source.fingerprint,

@@ -42,15 +42,13 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
     """
     from orchestrator.api.prepare import places, prepare
-    from orchestrator.engine.job_context import JobContext, keyless, planning_of
+    from orchestrator.engine.job_context import JobContext, planning_of
     from orchestrator.planner.estimate import estimate
 
     described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
-    context = JobContext(
-        spec=prepared.spec, work=work, connect=keyless, render=described.render, opened=prepared.source
-    )
+    context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     return estimate(planning_of(context, described.resolved_policy))
 
 
@@ -97,7 +95,7 @@ def run(
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
-        context = workspace.equip(prepared.spec, render=described.render, source=prepared.source)
+        context = workspace.equip(prepared.spec, render=prepared.function, source=prepared.source)
         context.require_provider()
         if workspace.lock is None:  # a ledger that other processes work on as well
             refuse_function(described)
@@ -197,9 +195,9 @@ def work_folder(given: str | Path | None) -> str:
 
 def guarantee(provider: ProviderSettings) -> str:
     """Say in a sentence what this provider allows to promise about paying once."""
-    from orchestrator.engine.job_context import keyless
+    from orchestrator.providers.registry import dialect_of
 
-    return f"{provider.name}: {GUARANTEE[keyless(provider).traits.recovery]}"
+    return f"{provider.name}: {GUARANTEE[dialect_of(provider).traits.recovery]}"
 
 
 def at(job: Job, work: str | Path) -> Job:

@@ -12,7 +12,8 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.planner.template import body_of, placeholders
-from orchestrator.settings import ProviderSettings, check_types, policy, provider, read_toml, refuse_unknown
+from orchestrator.providers.registry import provider_settings
+from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,9 @@ PARAMETERS: Final = (
     "tools",
     "tool_choice",
     "thinking",
+    "reasoning_effort",
+    "response_format",
+    "seed",
     "metadata",
 )
 Row: TypeAlias = dict[str, Any]
@@ -43,7 +47,7 @@ class JobFields(TypedDict, total=False):
     prompt: str | None
     system: str | None
     messages: Sequence[Mapping[str, Any]] | None
-    render: Callable[[Row], Mapping[str, Any]] | None
+    render: Callable[[Row], Mapping[str, Any]] | str | None
     name: str
     max_tokens: int | None
     temperature: float | None
@@ -53,6 +57,9 @@ class JobFields(TypedDict, total=False):
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: Mapping[str, Any] | str | None
     thinking: Mapping[str, Any] | None
+    reasoning_effort: str | None
+    response_format: Mapping[str, Any] | None
+    seed: int | None
     metadata: Mapping[str, Any] | None
     parameters: Mapping[str, Any]
     provider: str
@@ -75,7 +82,8 @@ class Job:
             pyarrow Table, Dataset or RecordBatchReader.
         model: as the provider calls it, such as "gpt-4o-mini-batch".
         prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
-        render: a function of a row (a dict) that returns the request's body (a dict).
+        render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
+            own body; or its name, "package.module:function", which a fleet's workers import.
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
@@ -88,7 +96,7 @@ class Job:
     prompt: str | None = None
     system: str | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
-    render: Callable[[Row], Mapping[str, Any]] | None = None
+    render: Callable[[Row], Mapping[str, Any]] | str | None = None
     name: str = "job"
     max_tokens: int | None = None
     temperature: float | None = None
@@ -98,6 +106,9 @@ class Job:
     tools: Sequence[Mapping[str, Any]] | None = None
     tool_choice: Mapping[str, Any] | str | None = None
     thinking: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None
+    response_format: Mapping[str, Any] | None = None
+    seed: int | None = None
     metadata: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provider: str = "onerouter"
@@ -155,7 +166,7 @@ class Job:
     @property
     def provider_settings(self) -> ProviderSettings:
         """The provider's table, with this job's overrides."""
-        return provider(self.provider, self.provider_options)
+        return provider_settings(self.provider, self.provider_options)
 
     @property
     def resolved_policy(self) -> Policy:
@@ -201,6 +212,8 @@ def _check_kinds(job: Job) -> None:
     for table, name in (*tables, *options):
         if not isinstance(table, Mapping | Policy | OutputOptions):
             raise ConfigError(f"{name} must be a table")
+    if job.render is not None and not isinstance(job.render, str) and not callable(job.render):
+        raise ConfigError('request.render must be a function, or the name of one: "package.module:function"')
     messages = () if job.messages is None else job.messages
     if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
         raise ConfigError("request.messages must be a list of tables, each with a role and a content")
@@ -211,7 +224,7 @@ def _check_kinds(job: Job) -> None:
 
 TABLES: Final = {
     "job": ("name", "dataset", "provider", "work", "output"),
-    "request": ("model", "prompt", "system", "messages", "parameters", *PARAMETERS),
+    "request": ("model", "prompt", "system", "messages", "render", "parameters", *PARAMETERS),
     "policy": tuple(f.name for f in fields(Policy)),
     "provider": None,  # checked against the provider's own fields
     "output": tuple(f.name for f in fields(OutputOptions)),

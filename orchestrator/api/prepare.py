@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 from orchestrator import settings as configuration
 from orchestrator.api.job import Job
 from orchestrator.collector.join import output_schema
@@ -21,14 +23,17 @@ from orchestrator.domain.model import Job as JobRecord
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
-from orchestrator.engine.job_context import JobContext, keyless
+from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.opening import check_places, work_files
+from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.engine.workspace import Workspace
+from orchestrator.planner.render import Renderer
 from orchestrator.settings import Settings
 from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
+SAMPLE_ROWS: Final = 3  # rendered by a row function before anything is entered
 OWNER: Final = "_job"  # in an output folder: the job that writes there
 
 
@@ -39,6 +44,7 @@ class Prepared:
     job: Job
     spec: Spec
     source: Dataset
+    function: RowFunction | None = None  # what renders the rows, where it is no template
 
 
 def places(job: Job) -> tuple[Settings, str]:
@@ -54,21 +60,23 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
         location = _kept(location, work)
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
     table = job.provider_settings
+    function = imported_function(job.render) if isinstance(job.render, str) else job.render
     spec = Spec(
         name=job.name,
         dataset=locate(location),
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,
-        render="" if job.render is None else render_mark(job.render),
+        render="" if function is None else render_mark(function),
+        render_path=job.render if isinstance(job.render, str) else "",
         provider=table,
         shard_rows=settings.shard_rows,
         shard_bytes=settings.shard_bytes,
         output="" if job.output is None else locate(job.output),
         output_options=job.resolved_output_options,
     )
-    _check(spec, job, source)
-    return Prepared(job, spec, source)
+    _check(spec, job, source, function)
+    return Prepared(job, spec, source, function)
 
 
 def _kept(table: Any, work: str) -> str | Path:
@@ -78,16 +86,26 @@ def _kept(table: Any, work: str) -> str | Path:
     return keep_table(table, Path(join(work, INPUTS)))
 
 
-def _check(spec: Spec, job: Job, source: Dataset) -> None:
-    output_schema(source.schema, spec.output_options)
+def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) -> None:
     policy = job.resolved_policy
     if spec.price is None and policy.budget_usd is not None:
         raise ConfigError(
             f"policy.budget_usd is set, but no price of {spec.model!r} is known. Give it under [provider]: "
             f'prices."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
         )
-    context = JobContext(spec=spec, work="", connect=keyless, render=job.render, opened=source)
-    context.renderer(0, policy)
+    context = JobContext(spec=spec, work="", render=function, opened=source)
+    vector_type = None if context.vectors is None else pa.list_(pa.float32())
+    output_schema(source.schema, spec.output_options, vector_type=vector_type)
+    renderer = context.renderer(0, policy)
+    if function is not None:
+        _check_sample(renderer, source)
+
+
+def _check_sample(renderer: Renderer, source: Dataset) -> None:
+    """Render the first rows, so that a request which would be refused is found before the job is entered."""
+    for batch in source.batches(source.shards[0], columns=renderer.columns):
+        renderer.render(batch.slice(0, SAMPLE_ROWS), row_start=0)
+        return
 
 
 def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
@@ -116,10 +134,11 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
 
 def refuse_function(job: Job) -> None:
     """Raise ConfigError for a job that only this program can render."""
-    if job.render is not None:
+    if job.render is not None and not isinstance(job.render, str):
         raise ConfigError(
-            "render is a function of this program, which a fleet's workers do not have: give prompt or messages "
-            "instead, or run the job with orchestrator.run(...) on an SQLite ledger of its own (no "
+            "render is a function of this program, which a fleet's workers do not have: name one that they can import "
+            '(render="package.module:function"), give prompt or messages instead, or run the job with '
+            "orchestrator.run(...) on an SQLite ledger of its own (no "
             "ORCHESTRATOR_LEDGER_URL)"
         )
 

@@ -5,7 +5,6 @@ Rule: it only reads, and may run while others work: what is under way is reporte
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from orchestrator.audit.chunk_files import check_files, damage
@@ -17,7 +16,7 @@ from orchestrator.audit.provider_list import ProviderCheck
 from orchestrator.audit.reparse import check_deep
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Job, JobId, JobState, ShardState
-from orchestrator.engine.job_context import JobContext, keyless
+from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.opening import files_at
 from orchestrator.engine.workspace import Workspace
 from orchestrator.planner.plan import SLICE_ROWS
@@ -31,7 +30,6 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     """Compare a job's ledger with its files, its output, and the provider's list where there is one."""
     job = workspace.ledger.job(job_id)
     context = workspace.context(job_id)
-    reading = replace(context, connect=keyless)  # what is parsed needs to know the provider, not its key
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
     listed = ProviderCheck(audit, _provider(audit, context), deep, context.job_files)
     check_row_counts(audit, workspace.snapshot.balance(job_id))
@@ -42,7 +40,7 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
         check_files(audit, entry, context.job_files)
         listed.check(entry)
         if deep:
-            check_deep(audit, entry, context.job_files, reading.collecting)
+            check_deep(audit, entry, context.job_files, context.collecting)
     snapshot = workspace.snapshot
     check_orphans(audit, context.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
     _check_output(audit, job, workspace, context)

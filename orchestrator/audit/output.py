@@ -129,7 +129,8 @@ def _cursor(stack: ExitStack, job_files: JobFiles, name: str, shard: Shard) -> P
 def _join(
     shard: Shard, schema: Any, contributions: list[Contribution], cursors: list[PartCursor], published: Published
 ) -> Join:
-    results = set(result_fields(published.options).names)
+    vector_type = _vector_type(schema, published.options)
+    results = set(result_fields(published.options, vector_type=vector_type).names)
     return Join(
         job_digest=published.job_digest,
         shard_no=shard.shard_no,
@@ -137,11 +138,19 @@ def _join(
         source_schema=pa.schema([field for field in schema if field.name not in results], metadata=schema.metadata),
         parts=cursors,
         gaps=list(gaps_of(contributions)),
+        vector_type=vector_type,
     )
 
 
+def _vector_type(schema: Any, options: OutputOptions) -> Any:
+    """Return the type of the column of vectors; None where the output has none among its result columns."""
+    name = f"{options.prefix}embedding"
+    results = schema.names[schema.names.index(options.custom_id) :]
+    return schema.field(name).type if name in results else None
+
+
 def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, options: OutputOptions) -> None:
-    results = result_fields(options).names
+    results = result_fields(options, vector_type=_vector_type(batch.schema, options)).names
     source = batch.select([column for column in batch.schema.names if column not in results])
     expected = join.add(source, row_start=row)
     for column in results:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.audit.findings import Audit
     from orchestrator.domain.model import Attempt, Chunk, FileId
     from orchestrator.domain.snapshot import Entry
-    from orchestrator.ports import JobFiles, Provider
+    from orchestrator.ports import HasList, JobFiles, Provider
 
 ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED})
 
@@ -35,7 +35,9 @@ class ProviderCheck:
     job_files: JobFiles
 
     def __post_init__(self) -> None:
-        if self.provider is not None and self.provider.traits.recovery not in LISTING:
+        if self.provider is not None and (
+            self.provider.batch_list is None or self.provider.traits.recovery not in LISTING
+        ):
             self.audit.notes.append(f"{self.provider.traits.name} has no list of batches: it was not asked")
             self.provider = None
 
@@ -43,22 +45,22 @@ class ProviderCheck:
         """Ask about the creates that made nothing; with `deep`, about all that are over."""
         for attempt in entry.attempts:
             wanted = attempt.state in ENDED or (self.deep and attempt.state is AttemptState.CREATED)
-            if wanted and self.provider is not None:
-                self._check(entry.chunk, attempt, self.provider)
+            if wanted and self.provider is not None and self.provider.batch_list is not None:
+                self._check(entry.chunk, attempt, self.provider, self.provider.batch_list)
 
     def _note_other_key(self) -> None:
         words = "some creates were sent with another key than the present one: the provider was not asked about them"
         if words not in self.audit.notes:
             self.audit.notes.append(words)
 
-    def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider) -> None:
+    def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider, batch_list: HasList) -> None:
         unit = f"{chunk.name} create {attempt.number}"
         since, file_id = attempt.sent_at - timedelta(seconds=LOOK_BACK_S), None
         with damage(self.audit, unit, "intent"):
             file_id = self._file_of(chunk, attempt)
         try:
             is_other_key = is_other(attempt.key_mark, provider.traits.key_mark)
-            found = provider.find(attempt.token, since, file_id, is_other_key=is_other_key)
+            found = batch_list.find(attempt.token, since, file_id, is_other_key=is_other_key)
         except ProviderError as error:
             self.audit.notes.append(f"the provider could not be asked any further: {error}")
             self.provider = None

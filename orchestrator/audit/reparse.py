@@ -55,7 +55,10 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
         reconciliation = Reconciliation(keys, collecting.job_digest)
         for name in raw:
             for _line in read_answers(
-                request_files.blocks(job_files, name), reconciliation, keep_raw=collecting.keep_raw
+                request_files.blocks(job_files, name),
+                reconciliation,
+                collecting.reads(job_files),
+                keep_raw=collecting.keep_raw,
             ):
                 pass
         _compare(audit, chunk, reconciliation, job_files)

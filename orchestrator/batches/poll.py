@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.batches.recover import UNRESOLVED_LOOK_S
-from orchestrator.domain import lifecycle, retry
+from orchestrator.domain import lifecycle, results_at, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
@@ -65,7 +65,7 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
         rejected = lifecycle.advance(seen, BatchRejected(status.error))
         closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
         return [ChunkMoved(before=chunk, after=rejected, due_at=now + wait), closed]
-    ended = lifecycle.advance(seen, BatchEnded(status.outcome, status.results, status.error))
+    ended = lifecycle.advance(seen, BatchEnded(status.outcome, results_at.to_text(status.results), status.error))
     closed = AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=status.fees_usd)
     return [ChunkMoved(before=chunk, after=ended, due_at=now), closed]
 

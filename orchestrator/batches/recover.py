@@ -99,9 +99,10 @@ def _decide(
     asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
     journal = read_journal(job_files, token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
-    if traits.recovery in LISTING and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
+    batch_list = provider.batch_list if traits.recovery in LISTING else None
+    if batch_list is not None and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
         since = sent_at - timedelta(seconds=LOOK_BACK_S)
-        found = provider.find(token, since, chunk.file_id, is_other_key=is_other_key)
+        found = batch_list.find(token, since, chunk.file_id, is_other_key=is_other_key)
         is_other_key = found is None or (is_other_key and journal is not None)
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
@@ -144,7 +145,8 @@ def _act(
         case Wait(until):
             return [ChunkMoved(before=chunk, after=chunk, due_at=until)]
         case Fence():
-            provider.fence(required(chunk.file_id, "input file"))
+            files = required(provider.files, "way to delete an input file")
+            files.delete(required(chunk.file_id, "input file"))
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Fenced(clock.now())), due_at=clock.now())]
         case LookAgain():
             looked = replace(lifecycle.advance(chunk, Fenced(now)), tries=chunk.tries + 1)

@@ -40,7 +40,7 @@ from orchestrator.domain.required import required
 from orchestrator.job_files import create_journal, records, request_files
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
+    from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
 
 POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done at once
 
@@ -48,8 +48,8 @@ POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done 
 def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
-    if chunk.state is ChunkState.PLANNED and provider.traits.takes_files:
-        _upload(claim, chunk, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
+    if chunk.state is ChunkState.PLANNED and provider.files is not None:
+        _upload(claim, chunk, ledger=ledger, job_files=job_files, files=provider.files, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
         begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
@@ -75,13 +75,13 @@ def _upload(
     *,
     ledger: Ledger,
     job_files: JobFiles,
-    provider: Provider,
+    files: HasFiles,
     clock: Clock,
 ) -> None:
     """Give the provider a new file for this attempt; it costs nothing, so a failure is never ambiguous."""
     token = AttemptToken(clock.token())
     try:
-        file_id = provider.upload(submission_of(chunk, token, job_files))
+        file_id = files.upload(submission_of(chunk, token, job_files))
     except ProviderError as error:
         changes = _not_uploaded(chunk, error, ledger=ledger, clock=clock)
     else:

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from orchestrator.collector.parse import Quarantined, read_answers
-from orchestrator.domain import lifecycle, retry
+from orchestrator.collector.parse import Quarantined, ReadLine, read_answers
+from orchestrator.collector.vectors import Vectors
+from orchestrator.domain import lifecycle, results_at, retry
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
 from orchestrator.domain.lifecycle import BecameUnresolved, ResultsCollected
@@ -28,6 +30,7 @@ from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
 from orchestrator.domain.recovery import is_other, other_key_words
 from orchestrator.domain.required import required
+from orchestrator.domain.results_at import ALL_RESULTS
 from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.ports import Checkpoint, never_interrupted
 from orchestrator.storage.digests import HashedWriter
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.batch import ResultFile
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
+_LOG: Final = logging.getLogger(__name__)
 TRIES_MAX: Final = 8  # to find results where the provider said they would be
 SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there are
 
@@ -50,7 +54,15 @@ class Collecting:
 
     job_digest: str
     price: Price | None
+    read_line: ReadLine  # the dialect's
     keep_raw: bool = False
+    vectors: Vectors | None = None  # where answers are vectors
+
+    def reads(self, job_files: JobFiles) -> ReadLine:
+        """Return what decodes the result lines of this job."""
+        if self.vectors is None:
+            return self.read_line
+        return self.vectors.checking(self.read_line, job_files, self.job_digest)
 
 
 def collect(
@@ -83,14 +95,25 @@ def collect(
     absent = _absent(chunk, lost=lost)
     changes = _settle(chunk, job, archived, absent, job_files=job_files, collecting=collecting)
     ledger.record(claim, *changes, now=clock.now())
+    _delete_input(chunk, provider)
+
+
+def _delete_input(chunk: Chunk, provider: Provider) -> None:
+    """Delete the input file of a collected batch, which takes up room at the provider. Nothing depends on it."""
+    if chunk.file_id is None or provider.files is None or is_other(chunk.key_mark, provider.traits.key_mark):
+        return  # to another account the same id may be another file
+    try:
+        provider.files.delete(chunk.file_id)
+    except ProviderError as error:  # it expires by itself
+        _LOG.info("input file %s of chunk %s was not deleted: %s", chunk.file_id, chunk.name, error)
 
 
 def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, checkpoint: Checkpoint) -> Iterator[str]:
     """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
-    where, batch_id = chunk.results, required(chunk.batch_id, "batch id")
-    if chunk.tries:  # the address may have run out, or there was none yet
+    where, batch_id = results_at.from_text(chunk.results), required(chunk.batch_id, "batch id")
+    if chunk.tries:  # a URL may have expired, or there was none yet
         where = provider.status(batch_id).results or where
-    if not where:
+    if where is None:
         if chunk.outcome is Outcome.COMPLETED:
             raise Gone(f"batch {batch_id} is complete, but the provider names no results")
         return
@@ -111,17 +134,16 @@ def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, checkp
             line_count += block.count(b"\n")
             ends_open = not block.endswith(b"\n") if block else ends_open
         line_count += ends_open
-        expected = _lines_expected(chunk, file.name)
+        expected = _lines_expected(chunk, file)
         if line_count < expected and _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:
             raise ResultsShort(f"batch {chunk.batch_id}: {line_count} lines of {file.name}, {expected} were promised")
 
 
-def _lines_expected(chunk: Chunk, file: str) -> int:
+def _lines_expected(chunk: Chunk, file: ResultFile) -> int:
     """Return how many lines the provider promises in a file: by its own counts, or by calling the batch complete."""
-    counted = chunk.done_count + chunk.failed_count
-    if file == "results" and not counted and chunk.outcome is Outcome.COMPLETED:
-        return chunk.request_count  # a poll that is answered with the results counts nothing
-    return {"results": counted, "output": chunk.done_count, "error": chunk.failed_count}.get(file, 0)
+    if file.line_count is None and file.name == ALL_RESULTS and chunk.outcome is Outcome.COMPLETED:
+        return chunk.request_count
+    return file.line_count or 0
 
 
 def _failed_before(chunk: Chunk, kind: type[ProviderError]) -> int:
@@ -175,6 +197,7 @@ def _settle(
     expected = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(expected, collecting.job_digest)
     raw: dict[str, str] = {}
+    read_line = collecting.reads(job_files)
     _quarantine(
         job_files,
         request_files.quarantine_name(chunk),
@@ -182,7 +205,10 @@ def _settle(
             (name, line)
             for name in archived
             for line in read_answers(
-                request_files.blocks(job_files, name, digests=raw), reconciliation, keep_raw=collecting.keep_raw
+                request_files.blocks(job_files, name, digests=raw),
+                reconciliation,
+                read_line,
+                keep_raw=collecting.keep_raw,
             )
         ),
     )

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.collector.join import Gap, Join, output_schema
+from orchestrator.collector.join import Gap, Join
+from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
@@ -45,6 +46,7 @@ class Finishing:
     slice_rows: int
     output: JobFiles
     folder: str
+    vectors: Vectors | None = None  # where answers are vectors
 
 
 def finish(
@@ -114,6 +116,7 @@ def _finish(
     slices = slice_count(shard.row_count, finishing.slice_rows)
     contributions = ledger.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
+    vector_type = None if finishing.vectors is None else finishing.vectors.type(job_files)
     with ExitStack() as stack:
         join = Join(
             job_digest=finishing.job_digest,
@@ -122,6 +125,7 @@ def _finish(
             source_schema=finishing.source.schema,
             parts=_parts(stack, shard, contributions, first, job_files),
             gaps=list(gaps_of(contributions)),
+            vector_type=vector_type,
         )
         spec = finishing.source.shards[shard.shard_no]
         batches = finishing.source.batches(spec, row_start=first)
@@ -131,7 +135,7 @@ def _finish(
             last = slice_no + 1 == slices
             end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
             name = part_file(revision_folder(finishing.folder, job.revision), shard.shard_no, slice_no, slices)
-            part = _write(finishing, name, _joined(join, rows, end, shard, is_last=last))
+            part = _write(finishing, name, join.schema, _joined(join, rows, end, shard, is_last=last))
             keep_output_part(job_files, job.revision, part)
             state = ShardState.FINISHED if last else ShardState.PLANNED
             after = replace(shard, finished_slice_count=slice_no + 1, state=state)
@@ -148,9 +152,9 @@ def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) 
         raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
 
 
-def _write(finishing: Finishing, name: str, batches: Iterator[pa.RecordBatch]) -> OutputPart:
+def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> OutputPart:
     """Put an output part in place, and return what is in the file that is in place."""
-    schema, rows = output_schema(finishing.source.schema, finishing.options), 0
+    rows = 0
     was_there = finishing.output.exists(name)  # a step that was interrupted put it there, perhaps another version's
     with finishing.output.create(name) as file:
         hashed = HashedWriter(file)

@@ -48,8 +48,12 @@ class Counts:
     by_error_code: Counter[str] = field(default_factory=Counter)
 
 
-def result_fields(options: OutputOptions) -> Any:
-    """Return the schema of the columns that stand after the source's."""
+def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
+    """Return the schema of the columns that stand after the source's.
+
+    Args:
+        vector_type: the type of the column of vectors; None where answers are texts.
+    """
     prefix = options.prefix
     fields = [
         pa.field(options.custom_id, pa.string(), nullable=False),
@@ -65,12 +69,14 @@ def result_fields(options: OutputOptions) -> Any:
         pa.field(f"{prefix}error_code", pa.string()),
         pa.field(f"{prefix}error_message", pa.string()),
     ]
+    if vector_type is not None:
+        fields.append(pa.field(f"{prefix}embedding", vector_type))
     return pa.schema([*fields, pa.field(f"{prefix}raw", pa.string())] if options.raw else fields)
 
 
-def output_schema(source: Any, options: OutputOptions) -> Any:
+def output_schema(source: Any, options: OutputOptions, *, vector_type: Any = None) -> Any:
     """Return the source's columns and then the result's. Raises ConfigError where a name would stand twice."""
-    results = result_fields(options)
+    results = result_fields(options, vector_type=vector_type)
     for position, name in enumerate(results.names):
         setting = "output.custom_id" if position == 0 else "output.prefix"
         if name in source.names:
@@ -110,9 +116,11 @@ class Join:
         source_schema: Any,
         parts: Sequence[PartCursor],
         gaps: Sequence[Gap],
+        vector_type: Any = None,
     ) -> None:
         self.counts = Counts()
-        self.schema = output_schema(source_schema, options)
+        self.schema = output_schema(source_schema, options, vector_type=vector_type)
+        self._vector_type = vector_type
         self._source_schema = source_schema
         self._job_digest = job_digest
         self._shard_no = shard_no
@@ -190,6 +198,8 @@ class Join:
             answers["round"].cast(pa.int32()),
             *(answers[name] for name in COPIED_AFTER),
         ]
+        if self._vector_type is not None:
+            columns.append(answers["embedding"].cast(self._vector_type))
         if self._options.raw:
             columns.append(self._short(answers, "raw"))
         return [column.combine_chunks() for column in columns]

@@ -36,6 +36,7 @@ class Answer(NamedTuple):
     retryable: bool = False
     digest: int = 0  # of the line; settles which of two lines is kept
     raw: str | None = None  # the body, where the job asks for it
+    embedding: bytes | None = None  # a vector: little-endian 32-bit floats
 
 
 class Placed(StrEnum):

@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
+from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Limits, Policy
-from orchestrator.engine.spec import Spec
+from orchestrator.engine.row_function import RowFunction, imported_function
+from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning
-from orchestrator.planner.render import CallableRenderer, Envelope, Renderer, TemplateRenderer
+from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
 from orchestrator.planner.template import compile_body
 from orchestrator.ports import Checkpoint, JobFiles, Provider, Source, never_interrupted
-from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.http.exchange import Timeouts
-from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.onerouter.adapter import OneRouter
-from orchestrator.providers.openai.adapter import OpenAI
+from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.private_errors import PrivateErrors
+from orchestrator.providers.registry import dialect_of
 from orchestrator.settings import ProviderSettings
 from orchestrator.storage.location import join, parent_and_name
 from orchestrator.storage.open import open_job_files
 
 OUTPUT: Final = "output"
-RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
-DIALECTS: Final[Mapping[str, Callable[[HttpClient, ProviderSettings], Provider]]] = {
-    "onerouter": lambda http, settings: OneRouter(http, settings.name),
-    "openai": lambda http, settings: OpenAI(http, settings.name, lag_s=settings.list_lag_s),
-}
 
 
-def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:
-    """Return the provider behind a table of settings. Raises ConfigError: unknown dialect, missing key."""
-    dialect = DIALECTS.get(settings.dialect)
-    if dialect is None:
-        known = ", ".join(DIALECTS)
-        raise ConfigError(f"provider {settings.name!r}: unknown dialect {settings.dialect!r}; known: {known}")
-    key = environment.get(settings.api_key_env, "")
-    if not key:
-        raise ConfigError(
-            f"the environment variable {settings.api_key_env} is not set: "
-            f"it must hold the API key of provider {settings.name!r} ({settings.base_url})"
-        )
-    http = HttpClient(settings.base_url, Secret(key), timeouts=Timeouts(create_s=settings.create_s_max))
-    return dialect(http, settings)
+def _not_connected(settings: ProviderSettings) -> Provider:
+    raise ConfigError(f"provider {settings.name!r} is not connected here: this only plans or reads")
 
 
 @dataclass
@@ -59,7 +41,7 @@ class JobContext:
 
     spec: Spec
     work: str
-    connect: Callable[[ProviderSettings], Provider]
+    connect: Callable[[ProviderSettings], Provider] = _not_connected
     text: str = ""  # the spec as the ledger has it
     render: RowFunction | None = None
     opened: Dataset | None = None
@@ -81,8 +63,13 @@ class JobContext:
 
     @cached_property
     def provider(self) -> Provider:
-        """The provider; what it says in its own words is kept among the job's files."""
+        """The provider; its messages for people are kept among the job's files."""
         return PrivateErrors(self.connect(self.spec.provider), lambda: self.job_files, self.folder)
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """How the provider spells requests and results; needs no key."""
+        return dialect_of(self.spec.provider)
 
     @cached_property
     def source(self) -> Source:
@@ -94,7 +81,8 @@ class JobContext:
     @property
     def costing(self) -> Costing:
         """What requests may cost."""
-        return Costing(price=self.spec.price, output_tokens_max=self.spec.output_tokens_max)
+        tokens_max = 0 if self.dialect.gives_vectors else self.spec.output_tokens_max
+        return Costing(price=self.spec.price, output_tokens_max=tokens_max)
 
     @property
     def finishing(self) -> Finishing:
@@ -108,6 +96,7 @@ class JobContext:
             slice_rows=SLICE_ROWS,
             output=open_job_files(parent, is_private=not self.spec.output),
             folder=name,
+            vectors=self.vectors,
         )
 
     @property
@@ -117,7 +106,17 @@ class JobContext:
             job_digest=self.spec.digest,
             price=self.spec.price,
             keep_raw=self.spec.output_options.raw,
+            read_line=self.dialect.read_line,
+            vectors=self.vectors,
         )
+
+    @property
+    def vectors(self) -> Vectors | None:
+        """How long the vectors are, where answers are vectors."""
+        if not self.dialect.gives_vectors:
+            return None
+        dimensions = (self.spec.body or {}).get("dimensions")
+        return Vectors(length=dimensions if isinstance(dimensions, int) else None)
 
     def require_provider(self) -> Provider:
         """Return the provider. Raises ConfigError where its key is missing: called before a job is entered."""
@@ -125,8 +124,7 @@ class JobContext:
 
     def renderer(self, shard_no: int, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Renderer:
         """Return what makes request lines of a shard's rows."""
-        traits = self.provider.traits
-        envelope = Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close)
+        dialect = self.dialect
         id_prefix = custom_id.prefix(self.spec.digest, shard_no).encode()
 
         def label(row: int) -> str:
@@ -134,25 +132,37 @@ class JobContext:
 
         if self.spec.body is not None:
             return TemplateRenderer(
-                compiled=compile_body(self.spec.body, self.source.schema),
-                envelope=envelope,
+                compiled=compile_body(dialect.request_body(self.spec.body), self.source.schema),
+                envelope=dialect.envelope,
                 id_prefix=id_prefix,
                 null_policy=policy.null_policy.value,
                 row_label=label,
             )
-        if self.render is None:
-            raise ConfigError(
-                f"job {self.spec.job_id} renders its rows with a Python function, which only your program has: "
-                "call orchestrator.run(...) there to go on with it"
-            )
         return CallableRenderer(
-            function=self.render,
+            function=self._row_function(),
+            translate=dialect.request_body,
             model=self.spec.model,
-            envelope=envelope,
+            envelope=dialect.envelope,
             id_prefix=id_prefix,
             row_label=label,
             checkpoint=checkpoint,
         )
+
+    def _row_function(self) -> RowFunction:
+        if self.render is not None:
+            return self.render
+        if not self.spec.render_path:
+            raise ConfigError(
+                f"job {self.spec.job_id} renders its rows with a Python function, which only your program has: "
+                "call orchestrator.run(...) there to go on with it"
+            )
+        function = imported_function(self.spec.render_path)
+        if render_mark(function) != self.spec.render:
+            raise ConfigError(
+                f"job {self.spec.job_id}: {self.spec.render_path} is not the function that the job was started with: "
+                "its source, or a value that it uses, has changed. Install the same version here, or start a new job"
+            )
+        return function
 
 
 def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Planning:
@@ -173,21 +183,3 @@ def limits_of(policy: Policy) -> Limits:
         bytes_max=policy.chunk_bytes_max,
         tokens_max=policy.chunk_tokens_max,
     )
-
-
-class NoKey(Mapping[str, str]):
-    """An environment in which every key is a stand-in: to check what does not need a key, before asking for it."""
-
-    def __getitem__(self, name: str) -> str:
-        return "not-needed"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-def keyless(provider: ProviderSettings) -> Provider:
-    """Return a provider to ask for its traits only."""
-    return connect(provider, NoKey())

@@ -39,6 +39,7 @@ class Spec:
     model: str
     body: Mapping[str, Any] | None = None  # None: a function makes it
     render: str = ""  # what tells that function from another
+    render_path: str = ""  # "package.module:function", where any process can import it
     provider: ProviderSettings
     shard_rows: int
     shard_bytes: int
@@ -58,6 +59,8 @@ class Spec:
             "base_url": self.provider.base_url.rstrip("/"),
             "shards": [self.shard_rows, self.shard_bytes],
         }
+        if self.provider.options:
+            identity["options"] = self.provider.options
         return hashlib.sha256(_canonical(identity).encode()).hexdigest()
 
     @property
@@ -73,7 +76,8 @@ class Spec:
     @property
     def output_tokens_max(self) -> int:
         """How long an answer may be, for estimates."""
-        wanted = (self.body or {}).get("max_tokens")
+        body = self.body or {}
+        wanted = body.get("max_tokens", body.get("max_completion_tokens", body.get("max_output_tokens")))
         return wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
 
     def to_json(self) -> str:

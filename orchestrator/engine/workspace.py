@@ -32,7 +32,8 @@ from orchestrator.ports import Checkpoint, Provider, never_interrupted
 
 if TYPE_CHECKING:
     from orchestrator.dataset.dataset import Dataset
-    from orchestrator.engine.job_context import JobContext, RowFunction
+    from orchestrator.engine.job_context import JobContext
+    from orchestrator.engine.row_function import RowFunction
     from orchestrator.engine.spec import Spec
     from orchestrator.settings import ProviderSettings
 
@@ -110,10 +111,10 @@ class Workspace:
 
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
-        from orchestrator.engine.job_context import connect
+        from orchestrator.providers.registry import connect
 
         own = (settings.name, settings.dialect, settings.base_url, settings.api_key_env)
-        key = (*own, settings.create_s_max, settings.list_lag_s)
+        key = (*own, settings.create_s_max, settings.list_lag_s, repr(sorted(settings.options.items())))
         with self._lock:
             if key not in self._providers:
                 self._providers[key] = connect(settings, self.environment)

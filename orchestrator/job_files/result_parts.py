@@ -47,6 +47,7 @@ PART_SCHEMA: Final = pa.schema(
         pa.field("error_code", pa.string()),
         pa.field("error_message", pa.string()),
         pa.field("raw", pa.large_string()),
+        pa.field("embedding", pa.list_(pa.float32())),  # all null where answers are texts
     ]
 )
 
@@ -120,7 +121,7 @@ def _groups(rows: Iterable[_Priced]) -> Iterator[list[_Priced]]:
     length = 0
     for row in rows:
         group.append(row)
-        length += len(row.answer.text or "") + len(row.answer.raw or "")
+        length += len(row.answer.text or "") + len(row.answer.raw or "") + len(row.answer.embedding or b"")
         if len(group) == GROUP_ROWS_MAX or length > GROUP_LENGTH_MAX:
             yield group
             group, length = [], 0
@@ -147,7 +148,16 @@ def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
         "error_message": [answer.error_message for answer in answers],
         "raw": [answer.raw for answer in answers],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in PART_SCHEMA], schema=PART_SCHEMA)
+    arrays = [pa.array(columns[field.name], field.type) for field in PART_SCHEMA if field.name != "embedding"]
+    return pa.table([*arrays, _vectors([answer.embedding for answer in answers])], schema=PART_SCHEMA)
+
+
+def _vectors(given: Sequence[bytes | None]) -> Any:
+    """Return vectors, given as little-endian 32-bit floats, as an array of lists; null where there is none."""
+    ends = np.cumsum([0, *(len(vector or b"") // 4 for vector in given)], dtype=np.int32)
+    is_absent = np.array([*(vector is None for vector in given), False])
+    values = np.frombuffer(b"".join(vector for vector in given if vector is not None), "<f4").astype(np.float32)
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32(), mask=is_absent), pa.array(values))
 
 
 class Failed(StrEnum):

@@ -1,8 +1,8 @@
-"""Rows to request lines: a batch of rows in, for each row one line of bytes or the reason why there is none.
+"""Rows to request lines: a batch of rows in; for each row one line of bytes out, or the reason why there is none.
 
-Rule 1: a line is whole and well formed, or it is None and the row is refused; nothing in between.
-Rule 2: a custom_id depends on the row's place in its shard and on nothing else.
-Rule 3: errors name rows, columns and types of exceptions, never what stands in a row.
+Rule 1: a line is whole and well formed, or it is None and the row is refused.
+Rule 2: a custom_id depends only on the row's number in its shard.
+Rule 3: errors name rows, columns and types of exceptions, never the values of a row.
 
     before_id  id_prefix  1f  before_body  {"model":…,"content":"Classify:   title   "}  after_body  newline
                `--custom_id--'             `---constant---------------'`-field-'`-'
@@ -20,7 +20,8 @@ import orjson
 import pyarrow as pa
 
 from orchestrator.domain import custom_id
-from orchestrator.domain.errors import DatasetError
+from orchestrator.domain.batch import LineEnvelope
+from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.planner.json_text import EscapedTexts, escaped_texts, plain_values
 from orchestrator.planner.template import CompiledBody, Field
 from orchestrator.ports import Checkpoint, never_interrupted
@@ -29,15 +30,6 @@ NullPolicy = Literal["error", "empty", "skip"]
 NULL_SKIPPED: Final = "null_skipped"
 RENDER_FAILED: Final = "render_failed"
 _ROWS_NAMED_MAX: Final = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """What a dialect writes around a request, such as `{"custom_id":"`, `","params":` and `}`."""
-
-    before_id: bytes
-    before_body: bytes
-    after_body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +61,7 @@ class Renderer(Protocol):
 
 
 def row_in_shard(row: int) -> str:
-    """Name a row in an error, where the caller knows no better name."""
+    """Name a row in an error, where the caller gives no better name."""
     return f"row {row}"
 
 
@@ -78,7 +70,7 @@ class TemplateRenderer:
     """Fills a compiled template; all rows of a batch at once, column by column."""
 
     compiled: CompiledBody
-    envelope: Envelope
+    envelope: LineEnvelope
     id_prefix: bytes
     null_policy: NullPolicy
     row_label: Callable[[int], str] = row_in_shard
@@ -111,13 +103,13 @@ class TemplateRenderer:
                 continue
             offsets = [offset for offset, is_null in enumerate(values.is_null().to_pylist()) if is_null]
             if self.null_policy == "error":
-                raise DatasetError(self._null_complaint(name, [row_start + offset for offset in offsets]))
+                raise DatasetError(self._null_message(name, [row_start + offset for offset in offsets]))
             for offset in offsets:
                 message = f"column {name!r} is null"
                 refused.setdefault(offset, RowRefused(offset=offset, code=NULL_SKIPPED, message=message))
         return refused
 
-    def _null_complaint(self, name: str, rows: Sequence[int]) -> str:
+    def _null_message(self, name: str, rows: Sequence[int]) -> str:
         labels = ", ".join(self.row_label(row) for row in rows[:_ROWS_NAMED_MAX])
         more = f" and {len(rows) - _ROWS_NAMED_MAX} more nearby" if len(rows) > _ROWS_NAMED_MAX else ""
         return (
@@ -145,18 +137,19 @@ class TemplateRenderer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallableRenderer:
-    """Asks the user's function for the body of each row: the general road, some ten times slower than a template."""
+    """Calls the user's function for the request of each row: general, and some ten times slower than a template."""
 
     function: Callable[[dict[str, object]], Mapping[str, object]]
-    model: str  # for bodies that name none
-    envelope: Envelope
+    translate: Callable[[Mapping[str, object]], Mapping[str, object]]  # neutral fields to the provider's body
+    model: str  # for requests that name none
+    envelope: LineEnvelope
     id_prefix: bytes
     columns: tuple[str, ...] | None = None
     row_label: Callable[[int], str] = row_in_shard
     checkpoint: Checkpoint = never_interrupted
 
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
-        """Render `batch`; raise DatasetError where the function raises or returns no JSON object.
+        """Render `batch`; raise DatasetError where the function raises, or returns what cannot be a request.
 
         The checkpoint is called before each row: a user's function may take seconds for one.
         """
@@ -179,14 +172,17 @@ class CallableRenderer:
     def _body(self, row: dict[str, object], number: int) -> bytes:
         try:
             body = self.function(row)
-        except Exception as exc:  # noqa: BLE001 - the user's own code may raise anything, in words that quote the row
+        except Exception as exc:  # noqa: BLE001 - the user's own code may raise anything, with a message that quotes the row
             raise DatasetError(f"{self.row_label(number)}: the row function raised {type(exc).__name__}") from None
         if not isinstance(body, Mapping):
             raise DatasetError(
-                f"{self.row_label(number)}: the row function returned a {type(body).__name__}, not the body as a dict"
+                f"{self.row_label(number)}: the row function returned a {type(body).__name__}, not a dict"
             )
         try:
-            encoded = orjson.dumps({**body} if "model" in body else {"model": self.model, **body})
+            request = body if "model" in body else {"model": self.model, **body}
+            encoded = orjson.dumps(dict(self.translate(request)))
+        except ConfigError as exc:
+            raise DatasetError(f"{self.row_label(number)}: {exc}") from None
         except orjson.JSONEncodeError as exc:
             cause = type(exc.__cause__ or exc).__name__
             raise DatasetError(
@@ -215,7 +211,7 @@ def _row(batch: pa.RecordBatch) -> dict[str, object] | None:
 
 
 def _holds_no_number(value: object) -> bool:
-    """Whether a NaN or an infinity is in there: orjson writes both as null, without a word."""
+    """Whether a NaN or an infinity is in there: orjson writes both as null, and reports nothing."""
     match value:
         case float():
             return not math.isfinite(value)

@@ -1,7 +1,7 @@
-"""What a request is made of: a JSON body with `{column}` placeholders, compiled once into bytes and fields.
+"""A request template: a JSON body with `{column}` placeholders, compiled once into constant bytes and fields.
 
 Rule 1: a placeholder stands inside a string value, anywhere in the body, never in a key. Its whole text is the name of
-        a column: no attributes, no indices, no formats. Data cannot become code.
+        a column: no attributes, no indices, no formats. Values of rows are never interpreted.
 Rule 2: `{{` and `}}` are literal braces; a lone brace is refused with its place in the body.
 Rule 3: a string that is nothing but a placeholder stays a string: `"{temperature}"` becomes `"0.5"`, never `0.5`.
 Rule 4: keys keep the order they were written in; the JSON is compact UTF-8. The same body is always the same bytes.
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAMES_MAX: Final = 10
 _HEAD_KEYS: Final = ("max_tokens",)  # written before the prompt, as in the providers' own examples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestTemplate:
-    """The JSON tree of a request's body; strings in it may hold `{column}` placeholders."""
-
-    body: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ def body_of(
     messages: Sequence[Mapping[str, object]] | None,
     parameters: Mapping[str, object],
 ) -> dict[str, object]:
-    """Return a body of the usual shape from a prompt (one user message) or from messages; exactly one is given."""
+    """Return the neutral fields of a request, from either a prompt (one user message) or messages."""
     if (prompt is None) == (messages is None):
         given = "neither" if prompt is None else "both"
         raise ConfigError(f"give either prompt or messages; {given} is given")

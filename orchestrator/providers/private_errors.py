@@ -1,17 +1,17 @@
-"""A provider whose own words are kept in a file of the job, and nowhere else.
+"""A provider whose messages for people are kept in a file of the job, and nowhere else.
 
-Rule 1: what a provider says for people may quote a row. It goes into a private file; the error, which goes into the
+Rule 1: a provider's message for people may quote a row. It goes into a private file; the error, which goes into the
     ledger and the log, names that file.
-Rule 2: keeping words is never in the way of what was done: where they cannot be kept, the error goes on without them.
-Rule 3: the same words are one file, however often they are said; there is a limit to the files.
+Rule 2: a message that cannot be kept does not stop anything: the error goes on without it.
+Rule 3: the same message is one file, however often it comes; the number of files is limited.
 
-See docs/decisions/0022-a-providers-words-go-into-a-file.md.
+See docs/decisions/0022-provider-messages-in-a-private-file.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
     from orchestrator.domain.model import BatchId, FileId
-    from orchestrator.ports import JobFiles, Provider
+    from orchestrator.domain.results_at import ResultsAt
+    from orchestrator.ports import HasFiles, HasList, JobFiles, Provider
 
 FOLDER: Final = "provider_messages"
 FILES_MAX: Final = 1_000
@@ -35,7 +36,7 @@ class PrivateErrors:
     """A provider as one job sees it; see the port `Provider`."""
 
     def __init__(self, provider: Provider, job_files: Callable[[], JobFiles], folder: str) -> None:
-        """Keep words in `job_files`, the files of the job's own `folder`: people are told where that is."""
+        """Keep messages in `job_files`, the files of the job's own `folder`: errors name that folder."""
         self._provider = provider
         self._job_files = job_files
         self._folder = folder
@@ -45,10 +46,17 @@ class PrivateErrors:
         """See the port."""
         return self._provider.traits
 
-    def upload(self, submission: Submission) -> FileId:
+    @property
+    def files(self) -> HasFiles | None:
         """See the port."""
-        with self._keeping():
-            return self._provider.upload(submission)
+        files = self._provider.files
+        return None if files is None else _Files(files, self._keeping)
+
+    @property
+    def batch_list(self) -> HasList | None:
+        """See the port."""
+        batch_list = self._provider.batch_list
+        return None if batch_list is None else _List(batch_list, self._keeping)
 
     def create(self, submission: Submission) -> BatchId:
         """See the port."""
@@ -63,7 +71,7 @@ class PrivateErrors:
             return status
         return replace(status, error=self._pointing(status.error, status.provider_message), provider_message="")
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """See the port."""
         with self._keeping():
             yield from self._provider.results(batch_id, where)
@@ -72,18 +80,6 @@ class PrivateErrors:
         """See the port."""
         with self._keeping():
             self._provider.cancel(batch_id)
-
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
-        """See the port."""
-        with self._keeping():
-            return self._provider.find(submission_token, since, file_id, is_other_key=is_other_key)
-
-    def fence(self, file_id: FileId) -> None:
-        """See the port."""
-        with self._keeping():
-            self._provider.fence(file_id)
 
     @contextmanager
     def _keeping(self) -> Generator[None]:
@@ -102,12 +98,12 @@ class PrivateErrors:
         error.provider_message = ""
 
     def _pointing(self, message: str, provider_message: str) -> str:
-        """Return the message with the place of the words, which are kept there; as it is, where they add nothing."""
+        """Return the error with the file of the provider's message; as it is, where that message adds nothing."""
         name = self._kept(provider_message) if provider_message and provider_message != message else ""
         if not name:
             return message
         place = join(self._folder, name)
-        return f"{message} (in its own words: {place})" if message else f"in its own words: {place}"
+        return f"{message} (the provider's message: {place})" if message else f"the provider's message: {place}"
 
     def _kept(self, provider_message: str) -> str:
         name = f"{FOLDER}/{xxhash.xxh3_64_hexdigest(provider_message.encode())}.txt"
@@ -121,3 +117,39 @@ class PrivateErrors:
         except StorageError:
             return ""
         return name
+
+
+_Keeping = Callable[[], AbstractContextManager[None]]
+
+
+class _Files:
+    """Input files, with messages kept as those of the provider are."""
+
+    def __init__(self, files: HasFiles, keeping: _Keeping) -> None:
+        self._files = files
+        self._keeping = keeping
+
+    def upload(self, submission: Submission) -> FileId:
+        """See the port."""
+        with self._keeping():
+            return self._files.upload(submission)
+
+    def delete(self, file_id: FileId) -> None:
+        """See the port."""
+        with self._keeping():
+            self._files.delete(file_id)
+
+
+class _List:
+    """The list of batches, with messages kept as those of the provider are."""
+
+    def __init__(self, batch_list: HasList, keeping: _Keeping) -> None:
+        self._list = batch_list
+        self._keeping = keeping
+
+    def find(
+        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
+    ) -> Sequence[Listed] | None:
+        """See the port."""
+        with self._keeping():
+            return self._list.find(submission_token, since, file_id, is_other_key=is_other_key)

@@ -1,19 +1,25 @@
-"""One result line, whatever its dialect: the row it names, and what it says of it.
+"""Readers of result lines, for dialects to choose from: bytes in, the `custom_id` and the row's answer out.
+
+A dialect makes one `ResultReader` of the shapes that its provider documents. No reader tries a shape it was not given.
 
 Rule 1: every field admits any JSON, so that a wrong type costs that field and never the line.
-Rule 2: the dialects are told apart by their keys, not by who was asked: gateways pass on what they are given.
-Rule 3: `UnreadableLine` is the only thing raised, and it quotes nothing.
+Rule 2: `UnreadableLine` is the only exception raised, and it quotes nothing.
 
-    {"custom_id", "response": {"status_code", "request_id", "body"}, "error"}     OpenAI and its many kin
-    {"custom_id", "result": {"type", "message" | "error"}}                        Anthropic
-    body: chat completion {"choices"} | Responses {"output"} | Messages {"content"}
+    {"custom_id", "response": {"status_code", "request_id", "body"}, "error"}     OpenAI and many others
+    {"custom_id", "result": {"type", "message" | "error"}}                        Anthropic: `result_lines`
+    body: `chat` {"choices"} | `responses` {"output"} | `messages` {"content"} | `embedding` {"data"}
 """
 
 from __future__ import annotations
 
+import binascii
 import json
 import math
 import re
+from array import array
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +31,7 @@ from orchestrator.domain.retry import is_retryable
 MESSAGE_LENGTH_MAX: Final = 500
 CODE_LENGTH_MAX: Final = 100
 TOKENS_MAX: Final = 2**40
+FLOAT_BYTES: Final = 4
 TEXT_PARTS: Final = (None, "text", "output_text")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -61,6 +68,10 @@ class _OutputItem(msgspec.Struct, gc=False):
     content: list[_Part | _Plain] | _PlainOrObject = None
 
 
+class _Embedding(msgspec.Struct, gc=False):
+    embedding: Any = None
+
+
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: Any = None
     completion_tokens: Any = None
@@ -72,6 +83,7 @@ class _Body(msgspec.Struct, gc=False):
     choices: list[_Choice | _Plain] | _PlainOrObject = None
     output: list[_OutputItem | _Plain] | _PlainOrObject = None
     content: list[_Part | _Plain] | _PlainOrObject = None
+    data: list[_Embedding | _Plain] | _PlainOrObject = None
     usage: _Usage | _Plain = None
     id: Any = None
     status: Any = None
@@ -84,7 +96,7 @@ class _Body(msgspec.Struct, gc=False):
 
 class _Response(msgspec.Struct, gc=False):
     status_code: Any = None
-    status: Any = None  # SIRAYA's word for it
+    status: Any = None  # SIRAYA's name for it
     request_id: Any = None
     body: _Body | _Plain = None
 
@@ -124,34 +136,59 @@ class _Exchange(msgspec.Struct, gc=False):
     request_id: Any
 
 
-def read_line(line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
-    """Return the name in the line, and what it says of that row. Raises UnreadableLine."""
-    sound, decoded = _decoded(line)
-    name = decoded.custom_id
-    if type(name) is not str:
-        raise UnreadableLine("no custom_id")
-    exchange = _exchange(decoded)
-    provider_message = None if _has_failed(exchange) else _provider_message(exchange.body)
-    text, finish_reason = provider_message or (None, None)
-    code, message, retryable = (None, None, False) if provider_message else _failure(exchange)
-    input_tokens, output_tokens = _tokens(exchange.body)
-    return name, Answer(
-        succeeded=provider_message is not None,
-        text=text,
-        finish_reason=finish_reason,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        request_id=_request_id(exchange),
-        error_code=code,
-        error_message=message,
-        retryable=retryable,
-        digest=xxhash.xxh3_64_intdigest(line),
-        raw=_raw(sound) if keep_raw else None,
-    )
+_Content = tuple[str | None, str | None, bytes | None]  # text, finish reason, vector
+BodyShape = Callable[[_Body], _Content | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReader:
+    """Reads the result lines of one dialect.
+
+    `bodies` are the shapes that a body may have, in the order in which they are tried; with `result_lines`, lines may
+    have Anthropic's form, too.
+    """
+
+    bodies: tuple[BodyShape, ...]
+    result_lines: bool = False
+
+    def __call__(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
+        """Return the `custom_id` in the line, and the answer for that row. Raises UnreadableLine."""
+        sound, decoded = _decoded(line)
+        name = decoded.custom_id
+        if type(name) is not str:
+            raise UnreadableLine("no custom_id")
+        exchange = _exchange(decoded, result_lines=self.result_lines)
+        content = None if _has_failed(exchange) else self._content(exchange.body)
+        text, finish_reason, embedding = content or (None, None, None)
+        code, message, retryable = (None, None, False) if content else _failure(exchange)
+        input_tokens, output_tokens = _tokens(exchange.body)
+        return name, Answer(
+            succeeded=content is not None,
+            text=text,
+            finish_reason=finish_reason,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            request_id=_request_id(exchange),
+            error_code=code,
+            error_message=message,
+            retryable=retryable,
+            digest=xxhash.xxh3_64_intdigest(line),
+            raw=_raw(sound) if keep_raw else None,
+            embedding=embedding,
+        )
+
+    def _content(self, body: _Body | _Plain) -> _Content | None:
+        if type(body) is not _Body:
+            return None
+        for shape in self.bodies:
+            content = shape(body)
+            if content is not None:
+                return content
+        return None
 
 
 def _decoded(line: bytes) -> tuple[bytes, _Line]:
-    """Return the line, mended where it had to be, and its fields."""
+    """Return the line, repaired where it had to be, and its fields."""
     try:
         if not line.isascii():
             line.decode()  # msgspec does not look into the strings it skips
@@ -161,7 +198,7 @@ def _decoded(line: bytes) -> tuple[bytes, _Line]:
         try:
             return line, _LINE.decode(line)
         except msgspec.MsgspecError:
-            line = _mended(line)
+            line = _repaired(line)
             return line, _LINE.decode(line)
     except UnreadableLine:
         raise
@@ -179,7 +216,7 @@ def _has_two_names(line: bytes) -> bool:
     return any(name != names[0] for name in names)
 
 
-def _mended(line: bytes) -> bytes:
+def _repaired(line: bytes) -> bytes:
     """Return the line with U+FFFD for lone surrogates, and null for NaN and for numbers beyond any sense.
 
     Python's reader accepts those, msgspec and Arrow do not. Raises ValueError where it is no JSON even so.
@@ -197,8 +234,9 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _exchange(decoded: _Line) -> _Exchange:
-    response, result, error = decoded.response, decoded.result, decoded.error
+def _exchange(decoded: _Line, *, result_lines: bool) -> _Exchange:
+    response, error = decoded.response, decoded.error
+    result = decoded.result if result_lines else msgspec.UNSET
     if type(response) is _Response:
         status = _status(response.status if response.status_code is None else response.status_code)
         return _Exchange(status, response.body, error, response.request_id)
@@ -220,13 +258,13 @@ def _status(value: Any) -> int | None:
 
 
 def _has_failed(exchange: _Exchange) -> bool:
-    """Say whether the line says so; status 0 is what a request gets that was never answered."""
+    """Say whether the line is a failure; status 0 is what a request gets that was never answered."""
     status = exchange.status
     return bool(exchange.error) or (status is not None and (status >= 400 or status <= 0)) or bool(_inner(exchange))
 
 
 def _inner(exchange: _Exchange) -> Any:
-    """Return the error inside the body: gateways answer 200 and then say it there."""
+    """Return the error inside the body: gateways answer 200 and put the error there."""
     body = exchange.body
     if type(body) is not _Body:
         return None
@@ -248,7 +286,7 @@ def _failure(exchange: _Exchange) -> tuple[str, str, bool]:
         return "unreadable_body", "the line holds no answer that could be read, and no error", True
     if status is None or 0 < status < 400:
         status = int(code) if code.isdecimal() and len(code) == 3 else None
-    elif status <= 0:  # never answered, hence as good as unavailable
+    elif status <= 0:  # never answered: treated as unavailable
         status = 503
     return code or "error", message, is_retryable(status, code)
 
@@ -270,28 +308,57 @@ def _clipped(value: Any, length_max: int = CODE_LENGTH_MAX) -> str:
     return str(value)[:length_max] if type(value) in (str, int) else ""
 
 
-def _provider_message(body: _Body | _Plain) -> tuple[str, str | None] | None:
-    """Return (text, finish reason), or None where no known form of an answer is found."""
-    if type(body) is not _Body:
+def chat(body: _Body) -> _Content | None:
+    """Read a chat completion: `{"choices": [{"message", "finish_reason"}]}`; or an older one with a `text`."""
+    if type(body.choices) is not list or not body.choices:
         return None
-    if type(body.choices) is list and body.choices:
-        choice = body.choices[0]
-        if type(choice) is not _Choice:
-            return None
-        message = choice.message
-        if type(message) is _Message:
-            return _spoken(message.content, message.refusal, choice.finish_reason)
-        return _spoken(choice.text, None, choice.finish_reason) if type(choice.text) is str else None
-    if type(body.output) is list and body.status not in ("failed", "cancelled"):
-        items = [item for item in body.output if type(item) is _OutputItem and item.type == "message"]
-        parts = [part for item in items if type(item.content) is list for part in item.content]
-        details = body.incomplete_details
-        reason = details.get("reason") if type(details) is dict else None
-        return _spoken(parts, None, reason or body.status)
-    return None if body.content is None else _spoken(body.content, None, body.stop_reason)
+    choice = body.choices[0]
+    if type(choice) is not _Choice:
+        return None
+    message = choice.message
+    if type(message) is _Message:
+        return _text_of(message.content, message.refusal, choice.finish_reason)
+    return _text_of(choice.text, None, choice.finish_reason) if type(choice.text) is str else None
 
 
-def _spoken(content: Any, refusal: Any, finish_reason: Any) -> tuple[str, str | None] | None:
+def responses(body: _Body) -> _Content | None:
+    """Read an answer of the Responses API: `{"output": [items], "status", "incomplete_details"}`.
+
+    Only message items have text. One that only calls functions finishes with "tool_calls", one that was cut by
+    `max_output_tokens` with "length", as in a chat completion.
+    """
+    if type(body.output) is not list or body.status in ("failed", "cancelled"):
+        return None
+    items = [item for item in body.output if type(item) is _OutputItem]
+    messages = [item for item in items if item.type == "message"]
+    parts = [part for item in messages if type(item.content) is list for part in item.content]
+    details = body.incomplete_details
+    reason = details.get("reason") if type(details) is dict else None
+    if reason == "max_output_tokens":
+        reason = "length"
+    if not reason and not messages and any(item.type == "function_call" for item in items):
+        reason = "tool_calls"
+    return _text_of(parts, None, reason or ("length" if body.status == "incomplete" else body.status))
+
+
+def messages(body: _Body) -> _Content | None:
+    """Read an answer of the Messages API: `{"content": [blocks], "stop_reason"}`."""
+    return None if body.content is None else _text_of(body.content, None, body.stop_reason)
+
+
+def embedding(body: _Body) -> _Content | None:
+    """Read `{"data": [{"embedding": numbers or base64}]}`; the vector is returned as little-endian 32-bit floats."""
+    if type(body.data) is not list or len(body.data) != 1 or type(body.data[0]) is not _Embedding:
+        return None
+    vector = body.data[0].embedding
+    try:
+        content = b64decode(vector, validate=True) if type(vector) is str else array("f", vector).tobytes()
+    except (binascii.Error, TypeError, ValueError, OverflowError):
+        return None
+    return (None, None, content) if content and len(content) % FLOAT_BYTES == 0 else None
+
+
+def _text_of(content: Any, refusal: Any, finish_reason: Any) -> _Content | None:
     """Return the text of a content, with its finish reason; a refusal is a text too, and then the reason."""
     if type(content) is list:
         parts = [part for part in content if type(part) is _Part]
@@ -301,8 +368,8 @@ def _spoken(content: Any, refusal: Any, finish_reason: Any) -> tuple[str, str | 
     elif content is not None and type(content) is not str:
         return None
     if not content and type(refusal) is str and refusal:
-        return refusal, "refusal"
-    return content or "", finish_reason[:CODE_LENGTH_MAX] if type(finish_reason) is str else None
+        return refusal, "refusal", None
+    return content or "", finish_reason[:CODE_LENGTH_MAX] if type(finish_reason) is str else None, None
 
 
 def _tokens(body: _Body | _Plain) -> tuple[int | None, int | None]:

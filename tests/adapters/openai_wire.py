@@ -14,7 +14,8 @@ from orchestrator.domain.model import AttemptToken, BatchId, FileId
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.openai.adapter import OpenAI
+from orchestrator.providers.openai.provider import OpenAI
+from tests.fakes.dialects import openai
 
 KEY: Final = "sk-canary-9f86d081884c7d65"
 ADDRESS: Final = "https://93.184.216.34"
@@ -71,7 +72,7 @@ def an_openai(url: str = ADDRESS, **settings: Any) -> Iterator[OpenAI]:
     """Open an account at a server, or at a `transport`."""
     http = HttpClient(f"{url}/v1", Secret(KEY), **({"timeouts": TIMEOUTS} | settings))
     try:
-        yield OpenAI(http)
+        yield openai(http)
     finally:
         http.close()
 

@@ -28,13 +28,14 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
-from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.model import AttemptToken, BatchId, Outcome
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
 from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.onerouter.adapter import HEAD_BYTES_MAX, SELF, OneRouter, enveloped
+from orchestrator.providers.onerouter.provider import HEAD_BYTES_MAX, OneRouter, enveloped
 from tests.adapters.wire import (
     Answers,
     Connection,
@@ -47,6 +48,7 @@ from tests.adapters.wire import (
     serving,
     target,
 )
+from tests.fakes.dialects import onerouter
 from tests.gateway_process import API_KEY, running_gateway
 
 KEY: Final = "sk-canary-9f86d081884c7d65"
@@ -116,7 +118,7 @@ def a_submission(*lines: bytes, blocks: list[bytes] | None = None) -> Submission
 def a_provider(url: str = "https://93.184.216.34", **settings: Any) -> Iterator[OneRouter]:
     http = HttpClient(f"{url}/v1", Secret(KEY), **({"timeouts": TIMEOUTS} | settings))
     try:
-        yield OneRouter(http)
+        yield onerouter(http)
     finally:
         http.close()
 
@@ -130,7 +132,13 @@ def polled(content: object, status: int = 200) -> BatchStatus:
     return poll_at(a_provider, BATCH, status, content)
 
 
-def collected(provider: OneRouter, where: str) -> bytes:
+def at_url(url: str, line_count: int | None = None) -> Urls:
+    return Urls(refs=(ResultRef(name=ALL_RESULTS, at=url, line_count=line_count),))
+
+
+def collected(provider: OneRouter, where: ResultsAt | str) -> bytes:
+    if isinstance(where, str):
+        where = at_url(where)
     (content,) = [b"".join(file.blocks) for file in provider.results(BATCH, where)]
     return content
 
@@ -140,12 +148,10 @@ def test_it_is_a_provider_that_cannot_be_asked_and_takes_no_files() -> None:
         port: Provider = provider
         traits = port.traits
 
-        assert (traits.name, traits.recovery, traits.takes_files) == ("onerouter", Recovery.UNKNOWABLE, False)
+        assert (traits.name, traits.recovery) == ("onerouter", Recovery.UNKNOWABLE)
         assert traits.settle_s > TIMEOUTS.create_s
-        with pytest.raises(BadRequest):
-            port.upload(a_submission())
-        with pytest.raises(BadRequest):
-            port.fence(FileId("file-1"))
+        assert port.files is None
+        assert port.batch_list is None
 
 
 # Create
@@ -260,7 +266,7 @@ def test_an_id_that_would_be_another_path_is_not_used(batch_id: str) -> None:
     assert isinstance(failure, CreateAmbiguous)
     assert "unusable batch id" in str(failure)
     with a_provider(transport=Answers((200, b"{}"))) as provider:
-        for act in (provider.status, provider.cancel, lambda b: next(provider.results(b, SELF))):
+        for act in (provider.status, provider.cancel, lambda b: next(provider.results(b, Inline()))):
             with pytest.raises(BadRequest, match="unusable batch id"):
                 act(BatchId(batch_id))
 
@@ -301,12 +307,12 @@ def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
 
 def test_the_documented_status_object_is_read() -> None:
     assert polled(STATUS) == BatchStatus(
-        outcome=Outcome.COMPLETED, results=RESULT_URL, done_count=3, fees_usd=Decimal("0.000497000")
+        outcome=Outcome.COMPLETED, results=at_url(RESULT_URL, 3), done_count=3, fees_usd=Decimal("0.000497000")
     )
 
 
 def test_a_status_printed_over_many_lines_is_a_status() -> None:
-    assert polled(orjson.dumps(STATUS, option=orjson.OPT_INDENT_2)).results == RESULT_URL
+    assert polled(orjson.dumps(STATUS, option=orjson.OPT_INDENT_2)).results == at_url(RESULT_URL, 3)
     assert polled(orjson.dumps(RUNNING, option=orjson.OPT_APPEND_NEWLINE)).is_running
 
 
@@ -353,23 +359,23 @@ def test_a_processing_status_is_understood(content: object, outcome: Outcome | N
 def test_a_running_batch_has_progress_and_no_results() -> None:
     status = polled(RUNNING | {"result_url": RESULT_URL, "fees": ""})
 
-    assert (status.is_running, status.results, status.done_count, status.fees_usd) == (True, "", 1, None)
+    assert (status.is_running, status.results, status.done_count, status.fees_usd) == (True, None, 1, None)
     assert polled(RUNNING | {"completed_count": 0}).done_count == 1  # 40 % of 3
     assert polled(RUNNING | {"completed_count": 0, "progress": "much", "total_requests": None}).done_count == 0
 
 
 @pytest.mark.parametrize("word", ["FAILURE", "EXPIRED", "CANCELLED"])
 def test_partial_results_of_a_batch_that_ended_badly_are_kept(word: str) -> None:
-    assert polled(STATUS | {"status": word}).results == RESULT_URL
+    assert polled(STATUS | {"status": word}).results == at_url(RESULT_URL, 3)
 
 
 def test_an_older_row_keeps_its_url_in_the_fail_reason() -> None:
     """new-api's own GetResultURL falls back to that field; of a failure it is words, wherever it points."""
     status = polled(STATUS | {"result_url": "", "fail_reason": RESULT_URL})
-    assert (status.results, status.error) == (RESULT_URL, "")
+    assert (status.results, status.error) == (at_url(RESULT_URL, 3), "")
 
-    assert polled(STATUS | {"status": "FAILURE", "result_url": "", "fail_reason": RESULT_URL}).results == ""
-    assert polled(STATUS | {"result_url": ""}).results == ""
+    assert polled(STATUS | {"status": "FAILURE", "result_url": "", "fail_reason": RESULT_URL}).results is None
+    assert polled(STATUS | {"result_url": ""}).results is None
 
 
 @pytest.mark.parametrize(
@@ -453,7 +459,7 @@ def test_the_words_of_a_failure_are_cleaned() -> None:
 )
 def test_a_poll_answered_with_the_results_means_that_it_has_ended(content: bytes) -> None:
     """Keys decide: one result on one line is no status object, and the other way round."""
-    assert polled(content) == BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
+    assert polled(content) == BatchStatus(outcome=Outcome.COMPLETED, results=Inline())
 
 
 def test_a_poll_leaves_the_results_for_the_one_who_collects_them() -> None:
@@ -462,7 +468,7 @@ def test_a_poll_leaves_the_results_for_the_one_who_collects_them() -> None:
         connection.stopped.wait()
 
     with serving(endless) as server, a_provider(server.url) as provider:
-        assert provider.status(BATCH).results == SELF
+        assert provider.status(BATCH).results == Inline()
 
 
 @pytest.mark.parametrize(
@@ -517,7 +523,7 @@ def test_results_are_fetched_from_their_url_as_it_came_and_without_the_key_elsew
 def test_results_in_the_answer_itself_are_fetched_with_the_key() -> None:
     content = LINE * 20_000  # more than a head
     with serving(saying(answer(200, content))) as server, a_provider(server.url) as provider:
-        assert collected(provider, SELF) == content
+        assert collected(provider, Inline()) == content
 
         assert target(server.requests[0]) == f"/v1/batches/{BATCH}".encode()
         assert header(server.requests[0], b"authorization") == b"Bearer " + KEY.encode()
@@ -526,7 +532,7 @@ def test_results_in_the_answer_itself_are_fetched_with_the_key() -> None:
 def test_results_come_out_byte_for_byte() -> None:
     """Broken lines, too: they were paid for, and the parser shall see them."""
     content = b'\xef\xbb\xbf{"broken\r\n\n{"custom_id":"a\xe2\x80\xa8"}\n\xff\xfe{"x":1}'
-    for where in (SELF, RESULT_URL):
+    for where in (Inline(), RESULT_URL):
         with a_provider(transport=Answers((200, content))) as provider:
             assert collected(provider, where) == content
 
@@ -540,7 +546,7 @@ def test_results_compressed_unasked_come_out_plain() -> None:
 @pytest.mark.parametrize("content", [orjson.dumps(STATUS), orjson.dumps(RUNNING), b"", b"<html>"])
 def test_what_is_no_results_is_not_taken_for_them(content: bytes) -> None:
     with a_provider(transport=Answers((200, content))) as provider, pytest.raises(Unavailable):
-        collected(provider, SELF)
+        collected(provider, Inline())
 
 
 def test_an_empty_result_file_is_one() -> None:
@@ -555,14 +561,14 @@ def test_an_empty_result_file_is_one() -> None:
         (403, b"", RESULT_URL, Gone),
         (404, b"", RESULT_URL, Gone),
         (410, b"", RESULT_URL, Gone),
-        (404, b"", SELF, Gone),
+        (404, b"", Inline(), Gone),
         (401, b"", RESULT_URL, Gone),  # of the link: the key was not shown
-        (401, b"", SELF, NotAuthorized),
+        (401, b"", Inline(), NotAuthorized),
         (429, b"", RESULT_URL, RateLimited),
         (302, b"", RESULT_URL, Unavailable),
         (502, b"", RESULT_URL, Unavailable),
         (200, b'{"error":{"code":404,"message":"no"}}', RESULT_URL, Gone),
-        (200, b'{"error":{"code":500,"message":"no"}}', SELF, Unavailable),
+        (200, b'{"error":{"code":500,"message":"no"}}', Inline(), Unavailable),
         (200, LINE, "http://93.184.216.35/r", BadRequest),
         (200, LINE, "https://169.254.169.254/r", BadRequest),
         (200, LINE, "", BadRequest),
@@ -594,7 +600,7 @@ def test_results_that_are_cut_are_unavailable_after_what_came(provider_message: 
         with pytest.raises(Unavailable):
             collected(provider, f"{server.url}/results")
         with pytest.raises(Unavailable):
-            collected(provider, SELF)
+            collected(provider, Inline())
 
 
 # Cancel
@@ -639,7 +645,7 @@ def test_a_batch_goes_all_the_way_through_a_real_server(tmp_path: Path, mode: st
     lines = [orjson.dumps({"custom_id": f"j-0-{row:x}", "params": params}) for row in range(50)]
     with running_gateway(tmp_path / "state", "--duration-s", "0", "--result-mode", mode) as gateway:
         http = HttpClient(gateway.url, Secret(API_KEY), timeouts=TIMEOUTS)
-        provider = OneRouter(http)
+        provider = onerouter(http)
         batch_id = provider.create(a_submission(*lines))
         status = provider.status(batch_id)
         (content,) = [b"".join(file.blocks) for file in provider.results(batch_id, status.results)]

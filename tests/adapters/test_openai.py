@@ -26,8 +26,9 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import Files, ResultRef, ResultsAt
 from orchestrator.ports import Provider
-from orchestrator.providers.openai.adapter import OpenAI
+from orchestrator.providers.openai.provider import OpenAI
 from tests.adapters.openai_wire import BATCH, COMPLETED, CREATED, FILE, KEY, TIMEOUTS, TOKEN, a_submission, an_openai
 from tests.adapters.wire import (
     Answers,
@@ -41,8 +42,17 @@ from tests.adapters.wire import (
     serving,
     target,
 )
+from tests.fakes.dialects import a_dialect
 
-BOTH: Final = "output=file-output error=file-error"
+COUNTS: Final = {"output": 95, "error": 5}  # as COMPLETED has them
+
+
+def in_files(**files: str) -> Files:
+    refs = (ResultRef(name=name, at=file_id, line_count=COUNTS.get(name)) for name, file_id in files.items())
+    return Files(refs=tuple(refs))
+
+
+BOTH: Final = in_files(output="file-output", error="file-error")
 ERROR_LINE: Final = (
     b'{"id":"batch_req_1","custom_id":"j-0-1","response":null,'
     b'"error":{"code":"batch_expired","message":"This request could not be executed before the window expired."}}\n'
@@ -72,7 +82,7 @@ def polled(content: object, status: int = 200) -> BatchStatus:
     return poll_at(an_openai, BATCH, status, content)
 
 
-def collected(provider: OpenAI, where: str = BOTH) -> dict[str, bytes]:
+def collected(provider: OpenAI, where: ResultsAt = BOTH) -> dict[str, bytes]:
     return {file.name: b"".join(file.blocks) for file in provider.results(BATCH, where)}
 
 
@@ -81,16 +91,17 @@ def test_it_is_a_provider_that_can_be_asked_and_fenced() -> None:
         port: Provider = provider
         traits = port.traits
 
-        assert (traits.name, traits.recovery, traits.takes_files) == ("openai", Recovery.FENCED, True)
+        assert (traits.name, traits.recovery) == ("openai", Recovery.FENCED)
+        assert port.files is provider
+        assert port.batch_list is provider
         assert traits.settle_s > TIMEOUTS.create_s
         assert traits.lag_s > 0
 
 
 def test_a_request_line_is_what_the_documents_print() -> None:
-    with an_openai(transport=Answers((200, b""))) as provider:
-        traits = provider.traits
+    envelope = a_dialect("openai").envelope
 
-    line = traits.line_open + b"request-1" + traits.line_body + b'{"model":"m"}' + traits.line_close
+    line = envelope.before_id + b"request-1" + envelope.before_body + b'{"model":"m"}' + envelope.after_body
 
     assert orjson.loads(line) == {
         "custom_id": "request-1",
@@ -319,20 +330,22 @@ def test_only_a_word_known_as_an_end_ends_a_batch(word: str, outcome: Outcome | 
     status = polled(COMPLETED | {"status": word})
 
     assert status.outcome is outcome
-    assert status.results == (BOTH if outcome is not None else "")
+    assert status.results == (BOTH if outcome is not None else None)
 
 
 @pytest.mark.parametrize(
     ("output", "errors", "expected"),
     [
-        ("file-o", None, "output=file-o"),
-        (None, "file-e", "error=file-e"),
-        ("", "file-e", "error=file-e"),
-        (None, None, ""),
-        ("", "", ""),
+        ("file-o", None, in_files(output="file-o")),
+        (None, "file-e", in_files(error="file-e")),
+        ("", "file-e", in_files(error="file-e")),
+        (None, None, None),
+        ("", "", None),
     ],
 )
-def test_a_file_that_is_not_there_is_not_asked_for(output: str | None, errors: str | None, expected: str) -> None:
+def test_a_file_that_is_not_there_is_not_asked_for(
+    output: str | None, errors: str | None, expected: Files | None
+) -> None:
     """`completed` with a null output file means that no request succeeded."""
     assert polled(COMPLETED | {"output_file_id": output, "error_file_id": errors}).results == expected
 
@@ -372,7 +385,8 @@ def test_a_full_queue_is_a_rejection_where_nothing_ran(fields: dict[str, Any], r
 def test_a_field_of_another_type_costs_that_field_alone(errors: object, counts: object) -> None:
     status = polled(COMPLETED | {"errors": errors, "request_counts": counts})
 
-    assert (status.outcome, status.results) == (Outcome.COMPLETED, BOTH)
+    assert status.outcome is Outcome.COMPLETED
+    assert status.results is not None
     assert (status.done_count, status.failed_count) == (0, 0)
 
 
@@ -419,7 +433,7 @@ def test_both_files_are_read_with_the_key_and_byte_for_byte() -> None:
 def test_what_may_be_results_goes_on_to_be_parsed(body: bytes) -> None:
     """Azure's error file of a good batch has no bytes; a file of one failed row looks like an error, and is none."""
     with an_openai(transport=Answers((200, body))) as provider:
-        assert collected(provider, "error=file-e") == {"error": body}
+        assert collected(provider, in_files(error="file-e")) == {"error": body}
 
 
 @pytest.mark.parametrize(
@@ -472,7 +486,7 @@ def test_a_file_that_is_cut_before_its_first_byte_is_no_empty_file() -> None:
 def test_a_refusal_of_a_file_is_known_by_its_status_however_its_words_are_cut() -> None:
     cut = b'HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n{"error":'
     with serving(saying_last(cut)) as server, an_openai(server.url) as provider, pytest.raises(Gone):
-        collected(provider, "output=file-output")
+        collected(provider, in_files(output="file-output"))
 
 
 # Cancel and fence
@@ -507,7 +521,7 @@ def test_a_cancel_that_fails_says_why(status: int, expected: type[ProviderError]
 def test_the_fence_is_up_once_the_file_is_gone(status: int, content: bytes) -> None:
     """Twice is no error."""
     with serving(saying(answer(status, content))) as server, an_openai(server.url) as provider:
-        provider.fence(FILE)
+        provider.delete(FILE)
 
         assert server.requests[0].startswith(b"DELETE /v1/files/file-abc123 HTTP/1.1\r\n")
 
@@ -528,7 +542,7 @@ def test_the_fence_is_up_once_the_file_is_gone(status: int, content: bytes) -> N
 def test_the_fence_is_not_up_before_the_provider_says_so(status: int, content: bytes) -> None:
     """A new create may follow it: what is not a plain word is none."""
     with an_openai(transport=Answers((status, content))) as provider, pytest.raises(ProviderError):
-        provider.fence(FILE)
+        provider.delete(FILE)
 
 
 @pytest.mark.parametrize("name", ["../files", "..", "b 1", "b/1", "b?1", "b\n", "é", "b" * 201])
@@ -538,8 +552,8 @@ def test_an_id_that_would_be_another_path_is_not_used(name: str) -> None:
         for act in (
             lambda: provider.status(BatchId(name)),
             lambda: provider.cancel(BatchId(name)),
-            lambda: provider.fence(FileId(name)),
-            lambda: collected(provider, f"output={name.strip().replace(' ', '/')}/x"),
+            lambda: provider.delete(FileId(name)),
+            lambda: collected(provider, in_files(output=f"{name}/x")),
         ):
             with pytest.raises(BadRequest, match="unusable id"):
                 act()

@@ -13,7 +13,9 @@ from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submissio
 from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, StorageError, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import Inline, ResultsAt
 from orchestrator.providers.private_errors import FILES_MAX, PrivateErrors
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.job_files import MemorySpool
 
 FOLDER = "work/job"
@@ -22,20 +24,20 @@ BATCH = BatchId("b-1")
 SUBMISSION = Submission(token=AttemptToken("t"), request_count=1, size_bytes=1, blocks=lambda: iter(()))
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CALLS: dict[str, Any] = {
-    "upload": lambda provider: provider.upload(SUBMISSION),
+    "upload": lambda provider: provider.files.upload(SUBMISSION),
     "create": lambda provider: provider.create(SUBMISSION),
     "status": lambda provider: provider.status(BATCH),
-    "results": lambda provider: list(provider.results(BATCH, "where")),
+    "results": lambda provider: list(provider.results(BATCH, Inline())),
     "cancel": lambda provider: provider.cancel(BATCH),
-    "find": lambda provider: provider.find("t", NOON, FileId("f"), is_other_key=True),
-    "fence": lambda provider: provider.fence(FileId("f")),
+    "find": lambda provider: provider.batch_list.find("t", NOON, FileId("f"), is_other_key=True),
+    "delete": lambda provider: provider.files.delete(FileId("f")),
 }
 
 
-class Saying:
+class Saying(Capabilities):
     """A provider that says one thing, whatever it is asked, and remembers what that was."""
 
-    traits = Traits(name="saying", recovery=Recovery.UNKNOWABLE)
+    traits = Traits(name="saying", recovery=Recovery.FENCED)
 
     def __init__(self, provider_message: Any) -> None:
         self.provider_message = provider_message
@@ -57,7 +59,7 @@ class Saying:
         status: BatchStatus = self._say(batch_id)
         return status
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         yield from self._say(batch_id, where)
 
     def cancel(self, batch_id: BatchId) -> None:
@@ -69,7 +71,7 @@ class Saying:
         found: Sequence[Listed] = self._say(submission_token, since, file_id, is_other_key)
         return found
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         self._say(file_id)
 
 
@@ -94,9 +96,9 @@ def test_an_error_of_any_call_names_the_file_that_has_the_words(call: str) -> No
         CALLS[call](kept(BadRequest("HTTP 400: bad_value", status=400, provider_message=SAID), job_files))
 
     [(name, content)] = job_files.files.items()
-    assert name.startswith("said/")
+    assert name.startswith("provider_messages/")
     assert content.decode() == f"{SAID}\n"
-    assert str(caught.value) == f"HTTP 400: bad_value (in its own words: {FOLDER}/{name})"
+    assert str(caught.value) == f"HTTP 400: bad_value (the provider's message: {FOLDER}/{name})"
     assert (caught.value.status, caught.value.provider_message) == (400, "")
 
 
@@ -109,7 +111,7 @@ def test_a_refused_create_and_its_error_say_the_same() -> None:
         )
 
     [name] = job_files.files
-    assert str(caught.value) == str(caught.value.error) == f"HTTP 503 (in its own words: {FOLDER}/{name})"
+    assert str(caught.value) == str(caught.value.error) == f"HTTP 503 (the provider's message: {FOLDER}/{name})"
     assert isinstance(caught.value.error, Unavailable)
     assert caught.value.error.retry_after_s == 3.0
 
@@ -121,10 +123,12 @@ def test_a_doubt_stays_one_and_names_the_file() -> None:
         kept(CreateAmbiguous("HTTP 500", provider_message=SAID), job_files).create(SUBMISSION)
 
     [name] = job_files.files
-    assert str(caught.value) == f"HTTP 500 (in its own words: {FOLDER}/{name})"
+    assert str(caught.value) == f"HTTP 500 (the provider's message: {FOLDER}/{name})"
 
 
-@pytest.mark.parametrize(("error", "begins"), [("line 3: bad", "line 3: bad (in its own words: "), ("", "in its own ")])
+@pytest.mark.parametrize(
+    ("error", "begins"), [("line 3: bad", "line 3: bad (the provider's message: "), ("", "the provider's ")]
+)
 def test_a_batch_that_ended_names_the_file_and_one_that_runs_keeps_nothing(error: str, begins: str) -> None:
     job_files = MemorySpool()
     ended = BatchStatus(outcome=Outcome.FAILED, error=error, provider_message=SAID, done_count=2)
@@ -171,7 +175,7 @@ def test_the_same_words_are_one_file_and_the_files_have_a_limit() -> None:
     assert len(job_files.files) == FILES_MAX
     assert len(set(messages)) == FILES_MAX + 1
     assert messages[-10:] == ["HTTP 400"] * 10
-    with pytest.raises(BadRequest, match="in its own words"):
+    with pytest.raises(BadRequest, match="the provider's message"):
         kept(BadRequest("HTTP 400", provider_message=f"{SAID} 0"), job_files).cancel(BATCH)
 
 

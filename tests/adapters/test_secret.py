@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.providers.http.secret import WORDS_LENGTH_MAX, Secret, words
+from orchestrator.providers.http.secret import MESSAGE_LENGTH_MAX, Secret, redacted
 
 KEY = Secret("sk-canary-9f86d081884c7d65")
 
@@ -54,11 +54,11 @@ def test_what_cannot_stand_in_a_header_is_no_key(value: str) -> None:
     ],
 )
 def test_words_are_one_clean_line_without_the_key(text: str, expected: str) -> None:
-    assert words(text, KEY) == expected
+    assert redacted(text, KEY) == expected
 
 
 def test_words_are_cut_after_the_key_is_blacked_out() -> None:
-    text = words("x" * (WORDS_LENGTH_MAX - 10) + KEY.reveal() + "y" * 100, KEY)
+    text = redacted("x" * (MESSAGE_LENGTH_MAX - 10) + KEY.reveal() + "y" * 100, KEY)
 
-    assert len(text) == WORDS_LENGTH_MAX
+    assert len(text) == MESSAGE_LENGTH_MAX
     assert "sk-can" not in text

@@ -12,9 +12,11 @@ from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submissio
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import Attempt, AttemptToken, BatchId, Chunk, ChunkState, Claim, FileId, Job, Step
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import ResultsAt
 from orchestrator.job_files.request_files import LinesDraft
 from tests.builders import NOW, a_chunk, a_job, added, an_attempt
 from tests.contract.books import Books
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.job_files import MemorySpool
 from tests.simulation.context import an_empty_ledger
 
@@ -55,7 +57,7 @@ class ClockAtRest:
         return f"{self._tokens:032x}"
 
 
-class ToldProvider:
+class ToldProvider(Capabilities):
     """Answers each call with what it was told to, in turn, and keeps what it was asked. An error is raised.
 
     A function that stands for an answer is called with what was asked, and its result is the answer.
@@ -94,7 +96,7 @@ class ToldProvider:
         found: BatchStatus = self._answer("status", batch_id)
         return found
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """Stream results."""
         found: Iterator[ResultFile] = self._answer("results", batch_id, where)
         return found
@@ -117,9 +119,9 @@ class ToldProvider:
         )
         return found if is_other_key else found or []
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         """Delete a file."""
-        self._answer("fence", file_id)
+        self._answer("delete", file_id)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.builders import ACCOUNT, NOW, after
 
 OWN: Final = "mark of its own key"
 OTHER: Final = "mark of the key in use"
-B1: Final = Traits(name="b1", recovery=Recovery.FENCED, takes_files=True, settle_s=100.0, lag_s=60.0, key_mark=OTHER)
+B1: Final = Traits(name="b1", recovery=Recovery.FENCED, settle_s=100.0, lag_s=60.0, key_mark=OTHER)
 B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0, key_mark=OTHER)
 LISTED: Final = [Listed(batch_id=BATCH, created_at=after(3))]
 VARIABLE: Final = ACCOUNT.rpartition("/")[2]
@@ -34,7 +34,7 @@ HOUR_S: Final = 3_600
 def chunk_of_another_key(state: str, traits: Traits = B1, *, at_s: float = 200, **fields: Any) -> tuple[Stage, Chunk]:
     stage = Stage(traits)
     held = {"error_code": OTHER_KEY} if state == "unresolved" else {}
-    file_id = FILE if traits.takes_files else None
+    file_id = FILE if traits.recovery is Recovery.FENCED else None
     chunk = stage.put(state, file_id=file_id, **({"key_mark": OWN} | held | fields))
     stage.after(at_s)
     return stage, chunk
@@ -91,7 +91,7 @@ def test_a_key_that_knows_the_input_file_is_of_the_same_account_and_its_word_cou
     chunk = look(stage, before)
 
     assert (chunk.state, chunk.fenced_at) == (ChunkState.AMBIGUOUS, after(200))
-    assert stage.provider.calls[1:] == [("fence", FILE)]
+    assert stage.provider.calls[1:] == [("delete", FILE)]
 
 
 @pytest.mark.parametrize(("sent_with", "present"), [("", OTHER), (OWN, ""), (OWN, OWN)])

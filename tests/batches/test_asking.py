@@ -12,17 +12,20 @@ import pytest
 
 from orchestrator.batches.poll import poll
 from orchestrator.collector.collect import Collecting, collect
+from orchestrator.domain import results_at
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
+from orchestrator.domain.results_at import Inline
 from orchestrator.domain.retry import REFUSALS_MAX
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.onerouter.adapter import SELF, OneRouter
+from orchestrator.providers.onerouter.dialect import READER
 from tests.adapters.wire import Answers
 from tests.builders import JOB, NOW, a_chunk, an_attempt
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
+from tests.fakes.dialects import onerouter
 from tests.fakes.job_files import MemorySpool
 
 RUNNING: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "IN_PROGRESS", "total_requests": 10}')
@@ -44,7 +47,8 @@ class Asking:
         self.books.open(shards=0)
         self.clock = VirtualClock(random.Random(1))
         self.clock.advance((NOW - BEGINNING).total_seconds())
-        ended = {"outcome": Outcome.COMPLETED, "results": SELF} if state is ChunkState.ENDED else {}
+        where = results_at.to_text(Inline())
+        ended = {"outcome": Outcome.COMPLETED, "results": where} if state is ChunkState.ENDED else {}
         chunk = a_chunk(state=state, token=AttemptToken("token-1"), attempt=1, sent_at=NOW, **ended)
         self.books.add(chunk)
         self.books.write(AttemptOpened(attempt=an_attempt("token-1", chunk), budget_usd=None))
@@ -62,12 +66,12 @@ class Asking:
                 assert self.clock.now() < limit, "the chunk is never due"
                 self.clock.advance(60)
                 claims = self.books.claim(Step.POLL, Step.COLLECT, now=self.clock.now())
-            provider = OneRouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
+            provider = onerouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
             tools: dict[str, Any] = {"ledger": self.books.ledger, "provider": provider, "clock": self.clock}
             if claims[0].step is Step.POLL:
                 poll(claims[0], **tools)
             else:
-                collecting = Collecting(job_digest="0" * 8, price=None)
+                collecting = Collecting(job_digest="0" * 8, price=None, read_line=READER)
                 collect(claims[0], job_files=MemorySpool(), collecting=collecting, **tools)
         return (self.clock.now() - began).total_seconds()
 

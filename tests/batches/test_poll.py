@@ -7,9 +7,11 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.batches.poll import poll
+from orchestrator.domain import results_at
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, Unavailable
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Outcome, Step
+from orchestrator.domain.results_at import Inline
 from tests.batches.stage import BATCH, Stage
 from tests.builders import ACCOUNT, a_chunk, after
 
@@ -48,13 +50,17 @@ def test_a_batch_that_has_ended_is_collected_at_once_and_its_price_is_settled() 
     stage = Stage()
     stage.after(60)
     ended = BatchStatus(
-        outcome=Outcome.EXPIRED, results="there", done_count=1, fees_usd=Decimal("0.5"), error="a day is over"
+        outcome=Outcome.EXPIRED, results=Inline(), done_count=1, fees_usd=Decimal("0.5"), error="a day is over"
     )
     stage.provider.tell(ended)
 
     chunk = run(stage, stage.put("submitted"))
 
-    assert (chunk.state, chunk.outcome, chunk.results) == (ChunkState.ENDED, Outcome.EXPIRED, "there")
+    assert (chunk.state, chunk.outcome, chunk.results) == (
+        ChunkState.ENDED,
+        Outcome.EXPIRED,
+        results_at.to_text(Inline()),
+    )
     assert (chunk.error, chunk.done_count, stage.due_s(chunk)) == ("a day is over", 1, 60)
     [attempt] = stage.attempts
     assert (attempt.state, attempt.cost_usd) == (AttemptState.CREATED, Decimal("0.5"))

@@ -31,7 +31,7 @@ from tests.batches.stage import BATCH, FILE, TOKEN, Stage
 from tests.builders import JOB, NOW, a_chunk, a_job, added, after, an_attempt
 
 A: Final = Traits(name="a", recovery=Recovery.KEYED, settle_s=100.0, key_s=1_000.0)
-B1: Final = Traits(name="b1", recovery=Recovery.FENCED, takes_files=True, settle_s=100.0, lag_s=60.0)
+B1: Final = Traits(name="b1", recovery=Recovery.FENCED, settle_s=100.0, lag_s=60.0)
 B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0)
 C: Final = Traits(name="c", recovery=Recovery.UNKNOWABLE, settle_s=100.0)
 DAY_AND_TWO_HOURS_S: Final = 93_600.0
@@ -53,7 +53,7 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
 def in_doubt(traits: Traits, *, at_s: float = 200.0, job: Any = None, state: str = "ambiguous", **fields: Any) -> Any:
     """Return a stage with a chunk whose create has lost its answer, and the intent of it in the work folder."""
     stage = Stage(traits, job or a_job())
-    chunk = stage.put(state, file_id=FILE if traits.takes_files else None, **fields)
+    chunk = stage.put(state, file_id=FILE if traits.recovery is Recovery.FENCED else None, **fields)
     intent = create_journal.Intent(
         token=TOKEN,
         chunk=chunk.name,
@@ -161,7 +161,7 @@ def test_in_class_b1_what_is_not_listed_is_fenced_by_its_file() -> None:
 
     chunk = run(stage, before)
 
-    assert stage.provider.calls[1:] == [("fence", FILE)]
+    assert stage.provider.calls[1:] == [("delete", FILE)]
     assert (chunk.state, chunk.fenced_at, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, after(200), 200)
 
 

@@ -33,7 +33,7 @@ from tests.contract.books import LEASE_S as BOOKS_LEASE_S
 from tests.fakes.job_files import MemorySpool
 
 FIRST: Final = AttemptToken(f"{1:032x}")
-WITH_FILES: Final = Traits(name="told", recovery=Recovery.FENCED, takes_files=True, settle_s=77.0)
+WITH_FILES: Final = Traits(name="told", recovery=Recovery.FENCED, settle_s=77.0)
 WITHOUT: Final = Traits(name="told", recovery=Recovery.UNKNOWABLE, settle_s=77.0)
 BYTES: Final = b"".join(LINE % number for number in range(2))
 

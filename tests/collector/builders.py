@@ -14,6 +14,7 @@ from orchestrator.domain.model import Outcome, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey, unanswered
 from orchestrator.job_files.result_parts import write_part
+from orchestrator.providers.onerouter.dialect import READER
 
 DIGEST = "9f86d081"
 PRICE = Price(input_usd=Decimal("0.075"), output_usd=Decimal("0.3"))
@@ -58,7 +59,7 @@ def read(
 ) -> tuple[dict[RowKey, Answer], Tally, list[Quarantined]]:
     """Return what the lines said of each row, the counts, and what was set aside."""
     reconciliation = Reconciliation([(0, row) for row in range(rows)], DIGEST)
-    aside = list(read_answers(blocks, reconciliation, keep_raw=keep_raw))
+    aside = list(read_answers(blocks, reconciliation, READER, keep_raw=keep_raw))
     tally, answers = reconciliation.close(unanswered(Outcome.COMPLETED), may_send_again=True)
     return dict(answers), tally, aside
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.collector.parse import BOM, CutLine, lines, read_answers
 from orchestrator.domain.reconcile import Reconciliation
+from orchestrator.providers.onerouter.dialect import READER
 from tests.collector.builders import DIGEST, a_completion, a_line, a_result, name_of, read
 
 MUTATION_COUNT = 20_000
@@ -202,7 +203,7 @@ VALID = [
 def check_that_all_is_accounted_for(stream: bytes) -> None:
     """Each line is kept, a duplicate, foreign or unreadable; a row is answered only by a line that names it."""
     reconciliation = Reconciliation([(0, row) for row in range(6)], DIGEST)
-    aside = list(read_answers([stream], reconciliation, keep_raw=True))
+    aside = list(read_answers([stream], reconciliation, READER, keep_raw=True))
     tally, answers = reconciliation.close(absent := read([])[0][0, 0], may_send_again=True)
     found = list(lines([stream]))
 

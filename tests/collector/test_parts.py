@@ -62,6 +62,7 @@ def test_a_part_holds_what_was_answered() -> None:
         "error_code": None,
         "error_message": None,
         "raw": "{}",
+        "embedding": None,
     }
 
 

@@ -52,7 +52,7 @@ ANSWERED = {
     "Responses, incomplete": (
         a_line(body=a_reply(an_output("a"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
         "a",
-        "max_output_tokens",
+        "length",
     ),
     "Responses, refusal": (
         a_line(body=a_reply({"type": "message", "content": [{"type": "refusal", "refusal": "I won't"}]})),

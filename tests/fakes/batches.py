@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.results_at import ALL_RESULTS, Files, ResultRef
 from tests.fakes import answers
 from tests.fakes.faults import Temper
 
@@ -46,6 +47,15 @@ class SimulatedBatch:
     def succeeded(self) -> list[str]:
         """The requests that were answered and charged."""
         return [name for name, status in self.statuses.items() if status == SUCCEEDED]
+
+    @property
+    def results(self) -> Files:
+        """The result files, with as many lines promised as requests were run."""
+        done_count = len(self.succeeded)
+        failed_count = len(self.statuses) - done_count
+        counts = {"output": done_count, "error": failed_count, ALL_RESULTS: done_count + failed_count}
+        refs = (ResultRef(name=name, at=str(self.id), line_count=counts[name] or None) for name in self.files)
+        return Files(refs=tuple(refs))
 
     def end(self, temper: Temper, *, takes_files: bool, others: list[str]) -> None:
         """Run what runs, charge for it, and write the result files with their flaws.

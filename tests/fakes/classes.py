@@ -13,7 +13,6 @@ from orchestrator.domain.recovery import Recovery
 LATE_S_MAX: Final = 300.0  # how long a create may be on its way that nobody waits for any more
 LAG_S: Final = 60.0
 KEY_S: Final = 86_400.0  # how long a token is known again
-FILES_BODY: Final = b'","method":"POST","url":"/v1/chat/completions","body":'
 
 
 class Lists(StrEnum):
@@ -37,7 +36,7 @@ A1: Final = ProviderClass(
     traits=Traits(name="simulated-a1", recovery=Recovery.KEYED, key_s=KEY_S - 7_200), knows_tokens=True
 )
 B1: Final = ProviderClass(
-    traits=Traits(name="simulated-b1", recovery=Recovery.FENCED, takes_files=True, lag_s=LAG_S, line_body=FILES_BODY),
+    traits=Traits(name="simulated-b1", recovery=Recovery.FENCED, lag_s=LAG_S),
     lists=Lists.MARKS,
 )
 B1_SETTLE: Final = ProviderClass(

@@ -12,16 +12,18 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import ResultFile, Traits
 from orchestrator.domain.model import BatchId
+from orchestrator.domain.results_at import ResultsAt
 from tests.fakes.batches import HOME
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.provider import SimulatedProvider
 
 ROTATED: Final = "rotated"
 OTHER: Final = "other"
 ACCOUNT_OF: Final = {HOME: HOME, ROTATED: HOME, OTHER: OTHER}  # by the mark of the key
-CALLS: Final = frozenset({"upload", "create", "status", "cancel", "find", "fence"})
+CALLS: Final = frozenset({"upload", "create", "status", "cancel", "find", "delete"})
 
 
-class Credential:
+class Credential(Capabilities):
     """The provider as it answers this key."""
 
     def __init__(self, provider: SimulatedProvider, key_mark: str) -> None:
@@ -34,7 +36,7 @@ class Credential:
         found = getattr(self._provider, name)
         return self._with_key(found) if name in CALLS else found
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """Stream the results; whose they are is looked at when the first is asked for."""
         stream = self._provider.results(batch_id, where)
         with self._in_use():

@@ -27,7 +27,9 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.results_at import Files, ResultsAt
 from tests.fakes.batches import HOME, SimulatedBatch, short
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.classes import KEY_S, LATE_S_MAX, Lists, ProviderClass
 from tests.fakes.clock import VirtualClock
 from tests.fakes.faults import Temper
@@ -52,7 +54,7 @@ class _Late:
     account: str
 
 
-class SimulatedProvider:
+class SimulatedProvider(Capabilities):
     """A provider, called with a key of its account HOME, or of another; see `credentials`."""
 
     def __init__(
@@ -74,7 +76,7 @@ class SimulatedProvider:
         self.temper = temper
         self.batches: dict[BatchId, SimulatedBatch] = {}
         self.account = HOME  # whose key the present call bears
-        self.files: dict[FileId, bytes | None] = {}  # None: deleted
+        self.stored: dict[FileId, bytes | None] = {}  # None: deleted
         self.owners: dict[FileId, str] = {}  # a file's account
         self.late: list[_Late] = []
         self.post_count: dict[AttemptToken, int] = {}
@@ -85,28 +87,28 @@ class SimulatedProvider:
     @property
     def states_fees(self) -> bool:
         """Whether it says what a batch cost."""
-        return not self.traits.takes_files
+        return self.files is None
 
     def settle(self) -> None:
         """Let everything happen that is due by now."""
         now = self._clock.now()
         for late in [late for late in self.late if late.lands_at <= now]:
             self.late.remove(late)
-            if late.file_id is None or self.files.get(late.file_id) is not None:
+            if late.file_id is None or self.stored.get(late.file_id) is not None:
                 self._made(late.token, late.file_id, late.content, late.account)
         ending = [batch for batch in self._running if batch.ends_at <= now]
         for batch in ending:
             self._running.remove(batch)
             others = ["deadbeef-0-1", *(name for name in self._names if name not in batch.requests)]
-            batch.end(self.temper, takes_files=self.traits.takes_files, others=others)
+            batch.end(self.temper, takes_files=self.files is not None, others=others)
 
     def upload(self, submission: Submission) -> FileId:
         """Store the requests as an input file."""
         account = self.account  # while the blocks are read, others may call
         content = b"".join(submission.blocks())
         self._falter()
-        file_id = FileId(f"file-{len(self.files):04d}")
-        self.files[file_id], self.owners[file_id] = content, account
+        file_id = FileId(f"file-{len(self.stored):04d}")
+        self.stored[file_id], self.owners[file_id] = content, account
         self._falter()  # the file is there, and nobody knows
         return file_id
 
@@ -144,11 +146,11 @@ class SimulatedProvider:
             raise CreateRefused(NotAuthorized("no credit", status=402))
 
     def _content(self, submission: Submission) -> bytes:
-        if not self.traits.takes_files:
+        if self.files is None:
             content = b"".join(submission.blocks())
         else:
             assert submission.file_id is not None
-            stored = self.files.get(submission.file_id) if self._owns(submission.file_id) else None
+            stored = self.stored.get(submission.file_id) if self._owns(submission.file_id) else None
             if stored is None:
                 raise CreateRefused(BadRequest("there is no such file", status=400))
             content = stored
@@ -212,7 +214,7 @@ class SimulatedProvider:
             return BatchStatus(outcome=None, done_count=0 if now < batch.ends_at else done_count)
         return BatchStatus(
             outcome=batch.outcome,
-            results=f"results of {batch.id}" if batch.files else "",
+            results=batch.results if batch.files else None,
             done_count=len(batch.succeeded),
             failed_count=len(batch.statuses) - len(batch.succeeded),
             fees_usd=batch.fees_usd if self.states_fees else None,
@@ -220,19 +222,22 @@ class SimulatedProvider:
             rejected=batch.rejected,
         )
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """Stream the results, as far as they are there."""
         self.settle()
         self._falter()
         batch = self._known(batch_id)
-        assert where == f"results of {batch.id}"
+        assert isinstance(where, Files)
+        promised = {ref.name: ref.line_count for ref in where.refs}
+        assert promised.keys() == batch.files.keys()
         if batch.gone_count:
             batch.gone_count -= 1
             raise Gone("the results are not there", status=404)
         is_cut = batch.cut_count > 0
         batch.cut_count -= is_cut
         for name, lines in batch.files.items():
-            yield ResultFile(name=name, blocks=self._blocks(short(lines) if is_cut else lines))
+            blocks = self._blocks(short(lines) if is_cut else lines)
+            yield ResultFile(name=name, blocks=blocks, line_count=promised[name])
 
     def _blocks(self, lines: list[bytes]) -> Iterator[bytes]:
         content = b"".join(line + b"\n" for line in lines)
@@ -281,10 +286,10 @@ class SimulatedProvider:
             for batch in visible
             if batch.token == submission_token or (file_id is not None and batch.file_id == file_id)
         ]
-        has_file = self._owns(file_id) and file_id is not None and self.files[file_id] is not None
+        has_file = self._owns(file_id) and file_id is not None and self.stored[file_id] is not None
         return None if is_other_key and not found and not has_file else found
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         """Delete an input file; a batch that was just made from it may fail, uncharged."""
         self.settle()
         self._falter()
@@ -293,7 +298,7 @@ class SimulatedProvider:
         self._falter()
 
     def _delete(self, file_id: FileId) -> None:
-        self.files[file_id] = None
+        self.stored[file_id] = None
         for batch in self._running:
             young = self._clock.now() < batch.created_at + timedelta(seconds=YOUNG_S)
             if batch.file_id == file_id and young:
@@ -302,7 +307,7 @@ class SimulatedProvider:
     def meddle(self, what: str, chance: random.Random) -> str:
         """Let somebody else with the same credential do something; say what."""
         self.settle()
-        files = [file_id for file_id, content in self.files.items() if content is not None]
+        files = [file_id for file_id, content in self.stored.items() if content is not None]
         if what == "foreign_delete" and files:
             file_id = chance.choice(files)
             self._delete(file_id)

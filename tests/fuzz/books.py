@@ -25,8 +25,10 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import Inline, ResultsAt
 from orchestrator.ports import Clock
 from tests.fakes.answers import failure, success
+from tests.fakes.capabilities import Capabilities
 
 FEE_USD: Final = Decimal("0.001")  # of an answer
 
@@ -79,28 +81,26 @@ class Batch:
 
 
 @dataclass(slots=True, kw_only=True)
-class BookedProvider:
+class BookedProvider(Capabilities):
     """One account."""
 
     recovery: Recovery
     clock: Clock
     how: How = How.WELL
     batches: dict[BatchId, Batch] = field(default_factory=dict)
-    files: dict[FileId, bytes | None] = field(default_factory=dict)
+    stored: dict[FileId, bytes | None] = field(default_factory=dict)
     posts: dict[AttemptToken, int] = field(default_factory=dict)
 
     @property
     def traits(self) -> Traits:
         """What the provider is like."""
-        return Traits(
-            name="booked", recovery=self.recovery, takes_files=self.recovery is Recovery.FENCED, settle_s=30.0
-        )
+        return Traits(name="booked", recovery=self.recovery, settle_s=30.0)
 
     def upload(self, submission: Submission) -> FileId:
         """Store the requests."""
         self._before()
-        file_id = FileId(f"file-{len(self.files)}")
-        self.files[file_id] = b"".join(submission.blocks())
+        file_id = FileId(f"file-{len(self.stored)}")
+        self.stored[file_id] = b"".join(submission.blocks())
         self._after()
         return file_id
 
@@ -115,7 +115,7 @@ class BookedProvider:
             raise CreateRefused(REFUSALS[self.how])
         content = b"".join(submission.blocks())
         if submission.file_id is not None:
-            stored = self.files[submission.file_id]
+            stored = self.stored[submission.file_id]
             if stored is None:
                 raise CreateRefused(Unavailable("there is no such file", status=400))
             content = stored
@@ -142,7 +142,7 @@ class BookedProvider:
             return BatchStatus(outcome=None)
         done_count = len(batch.answered)
         failed_count = len(batch.failed)
-        where = "here" if done_count or failed_count else ""
+        where = Inline() if done_count or failed_count else None
         return BatchStatus(
             outcome=batch.outcome,
             results=where,
@@ -151,7 +151,7 @@ class BookedProvider:
             fees_usd=batch.fees_usd,
         )
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """Give the results."""
         assert where
         self._before()
@@ -186,10 +186,10 @@ class BookedProvider:
             if since <= batch.created_at and (batch.token == submission_token or (file_id and batch.file_id == file_id))
         ]
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         """Delete an input file."""
         self._before()
-        self.files[file_id] = None
+        self.stored[file_id] = None
         self._after()
 
     def end(self, batch: Batch, failed_count: int) -> None:

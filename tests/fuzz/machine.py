@@ -23,6 +23,7 @@ from orchestrator.batches.recover import recover
 from orchestrator.batches.submit import submit
 from orchestrator.collector.collect import Collecting, collect
 from orchestrator.domain import custom_id
+from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.changes import ChunkMoved, ShardMoved
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import TERMINAL, ChunkId, ChunkState, Claim, JobState, Step
@@ -36,6 +37,7 @@ from orchestrator.planner.cost import Costing
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
+from orchestrator.providers.onerouter.dialect import READER
 from tests.builders import JOB, a_chunk, a_job, added, emptied
 from tests.fakes.clock import VirtualClock
 from tests.fakes.job_files import MemorySpool
@@ -90,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
             "job_files": self.job_files,
             "provider": self.provider,
             "costing": costing,
-            "collecting": Collecting(job_digest=DIGEST, price=None),
+            "collecting": Collecting(job_digest=DIGEST, price=None, read_line=READER),
             "gathering": Gathering(limits=Limits(requests_max=ROWS_MAX, bytes_max=10_000), costing=costing),
         }
         self.shards = shards
@@ -134,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """A worker sends what is due to be sent: the one act that costs money, and so the one most often disturbed."""
         while claims := self.ledger.claim((Step.SUBMIT,), limit=1, now=self.clock.now(), lease_s=LEASE_S):
             uploads = self.ledger.chunk(ChunkId(str(claims[0].unit.chunk_id))).state is ChunkState.PLANNED
-            self._perform(claims[0], How.WELL if uploads and self.provider.traits.takes_files else how, meanwhile)
+            self._perform(claims[0], How.WELL if uploads and self.provider.files is not None else how, meanwhile)
             if not uploads:
                 break
 
@@ -203,7 +205,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def versions_rise(self) -> None:
         """A unit's version never falls, and what a step has written never changes under the same one."""
-        columns = "id, version, state, attempt, token_sent, batch_id, outcome, results, part, succeeded, dead, waiting"
+        columns = (
+            "id, version, state, attempt, token_sent, batch_id, outcome, results, part, succeeded, failed, waiting"
+        )
         for name, version, *rest in self._all(f"select {columns} from chunks"):
             assert version >= self.versions.get(name, 0)
             if version == self.versions.get(name):
@@ -215,9 +219,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """0 <= settled <= rows of each shard; a chunk that has ended accounts for each of its requests."""
         assert not self._all("select 1 from shards where settled_count < 0 or settled_count > row_count")
         ended = "('collected', 'failed', 'cancelled')"
-        sums = "succeeded + dead + waiting + resent != request_count"
+        sums = "succeeded + failed + waiting + resent != request_count"
         assert not self._all(f"select 1 from chunks where state in {ended} and {sums}")
-        assert not self._all("select 1 from chunks where min(succeeded, dead, waiting, resent) < 0")
+        assert not self._all("select 1 from chunks where min(succeeded, failed, waiting, resent) < 0")
 
     @invariant()
     def money_adds_up(self) -> None:
@@ -279,10 +283,10 @@ class LedgerMachine(RuleBasedStateMachine):
         name = f"c{shard_no:05d}-{shard.chunk_count:05d}"
         draft = LinesDraft()
         for row in range(shard.row_count, shard.row_count + count):
-            traits = self.provider.traits
+            envelope = LineEnvelope()
             name_of_row = custom_id.custom_id(DIGEST, shard_no, row).encode()
-            line = traits.line_open + name_of_row + traits.line_body + BODY % row + traits.line_close + b"\n"
-            draft.add(line, (shard_no, row))
+            opening = envelope.before_id + name_of_row + envelope.before_body
+            draft.add(opening + BODY % row + envelope.after_body + b"\n", (shard_no, row))
         file = draft.write(self.job_files, name)
         chunk = a_chunk(
             name,

@@ -13,6 +13,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.model import Outcome, Tally
 from orchestrator.domain.reconcile import Answer, Reconciliation, unanswered
 from orchestrator.job_files.result_parts import write_part
+from orchestrator.providers.onerouter.dialect import READER
 from tests.fuzz.mutations import cut, mutated
 
 DIGEST: Final = "9f86d081"
@@ -38,7 +39,7 @@ def fuzz(seed: int) -> None:
 def check(stream: bytes, blocks: list[bytes], *, writes_part: bool = False, keep_raw: bool = True) -> Tally:
     """Read a file, and see that every line of it is placed, counted or set aside, and no answer is another row's."""
     reconciliation = Reconciliation([(0, row) for row in range(ROW_COUNT)], DIGEST)
-    aside = list(read_answers(blocks, reconciliation, keep_raw=keep_raw))
+    aside = list(read_answers(blocks, reconciliation, READER, keep_raw=keep_raw))
     tally, rows = reconciliation.close(ABSENT, may_send_again=True)
     answers = list(rows)
 

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from orchestrator.batches.poll import UNKNOWN_S_MAX
 from orchestrator.collector.collect import TRIES_MAX
+from orchestrator.domain import results_at
 from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.model import ChunkState, JobState, Step
+from orchestrator.domain.results_at import Urls
 from orchestrator.domain.retry import REFUSALS_MAX
 from orchestrator.ledger.db.database import Database
 from tests.builders import ACCOUNT, JOB
@@ -118,7 +120,7 @@ def _standing(stage: Stage) -> str:
 def _uploaded(stage: Stage, dialect: Dialect, endpoint: Endpoint) -> list[str]:
     """Bring the chunk to where its create is due; return what the server has read."""
     with stage.facing(dialect, endpoint, None) as (provider, cell):
-        if provider.traits.takes_files:
+        if provider.files is not None:
             stage.run(Step.SUBMIT, provider)
         return list(cell.read)
 
@@ -248,8 +250,11 @@ def _let_refusals_pass(stage: Stage, step: Step) -> None:
 
 
 def _point(stage: Stage, endpoint: Endpoint, fault: Fault) -> None:
-    where = led(stage._server.other_url, fault.way, stage._server) + endpoint.target.removeprefix("GET ")
+    url = led(stage._server.other_url, fault.way, stage._server) + endpoint.target.removeprefix("GET ")
     chunk, now = stage.chunk, stage.clock.now()
+    announced = results_at.from_text(chunk.results)
+    assert isinstance(announced, Urls)
+    where = results_at.to_text(Urls(refs=tuple(replace(ref, at=url) for ref in announced.refs)))
     (claim,) = stage.ledger.claim((Step.COLLECT,), limit=1, now=now, lease_s=LEASE_S)
     stage.ledger.record(claim, ChunkMoved(before=chunk, after=replace(chunk, results=where), due_at=now), now=now)
 

@@ -12,8 +12,7 @@ import orjson
 from orchestrator.domain import custom_id
 from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.onerouter.adapter import OneRouter
-from orchestrator.providers.openai.adapter import OpenAI
+from tests.fakes.dialects import onerouter, openai
 from tests.matrix.server import Answers
 
 DIGEST: Final = "9f86d081"
@@ -166,6 +165,6 @@ def _openai_endpoints() -> tuple[Endpoint, ...]:
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "onerouter": Dialect(make=OneRouter, endpoints={one.name: one for one in _onerouter_endpoints()}),
-    "openai": Dialect(make=OpenAI, endpoints={one.name: one for one in _openai_endpoints()}),
+    "onerouter": Dialect(make=onerouter, endpoints={one.name: one for one in _onerouter_endpoints()}),
+    "openai": Dialect(make=openai, endpoints={one.name: one for one in _openai_endpoints()}),
 }

@@ -33,6 +33,7 @@ from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
+from orchestrator.providers.onerouter.dialect import READER
 from tests.builders import JOB, a_chunk, a_job, added, an_attempt, emptied
 from tests.fakes.clock import VirtualClock
 from tests.fakes.job_files import MemorySpool
@@ -61,6 +62,16 @@ class Overheard:
     def __init__(self, inner: Provider) -> None:
         self._inner = inner
         self.heard = ""
+
+    @property
+    def files(self) -> Any:
+        """Input files, overheard as well."""
+        return None if self._inner.files is None else self
+
+    @property
+    def batch_list(self) -> Any:
+        """The list of batches, overheard as well."""
+        return None if self._inner.batch_list is None else self
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
@@ -152,7 +163,7 @@ class Stage:
         if step is Step.COLLECT:
             tools |= {
                 "job_files": self.job_files,
-                "collecting": Collecting(job_digest=DIGEST, price=None),
+                "collecting": Collecting(job_digest=DIGEST, price=None, read_line=READER),
             }
         elif step in (Step.SUBMIT, Step.RECOVER):
             tools |= {"job_files": self.job_files}

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.dataset.dataset import open_dataset
 from orchestrator.domain import custom_id
+from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.model import Chunk, JobState, ShardState, Step
 from orchestrator.domain.policy import Limits
 from orchestrator.job_files import request_files
@@ -23,7 +24,7 @@ from orchestrator.job_files.result_parts import Failed, read_failed
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning, plan
-from orchestrator.planner.render import Envelope, TemplateRenderer
+from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.template import body_of, compile_body
 from tests.builders import JOB, a_job
 from tests.contract.books import Books
@@ -32,7 +33,7 @@ from tests.fakes.job_files import MemorySpool
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DIGEST: Final = "9f86d081"
-ENVELOPE: Final = Envelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
+ENVELOPE: Final = LineEnvelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
 
 
 def write(folder: Path, names: Sequence[str], rows: int = 7) -> Path:

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.errors import DatasetError
 from orchestrator.planner.json_text import escape
-from orchestrator.planner.render import CallableRenderer, Envelope, NullPolicy, Rendered, RowRefused, TemplateRenderer
+from orchestrator.planner.render import CallableRenderer, NullPolicy, Rendered, RowRefused, TemplateRenderer
 from orchestrator.planner.template import compile_body
 
-ENVELOPE = Envelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
+ENVELOPE = LineEnvelope(before_id=b'{"custom_id":"', before_body=b'","params":', after_body=b"}")
 PREFIX = b"9f86d081-1f-"
 NASTY = [
     "".join(map(chr, range(0x20))),
@@ -195,7 +196,7 @@ def test_a_value_beyond_pythons_calendar_costs_its_own_row() -> None:
 
 
 def a_callable(function: Any) -> CallableRenderer:
-    return CallableRenderer(function=function, model="m", envelope=ENVELOPE, id_prefix=PREFIX)
+    return CallableRenderer(function=function, translate=dict, model="m", envelope=ENVELOPE, id_prefix=PREFIX)
 
 
 ROWS = pa.record_batch({"x": ["secret", "b"]})
@@ -224,7 +225,7 @@ def a_raising(row: dict[str, str]) -> dict[str, object]:
     ("function", "words"),
     [
         (a_raising, "row 40: the row function raised KeyError"),
-        (lambda row: row["x"], "returned a str, not the body"),
+        (lambda row: row["x"], "returned a str, not a dict"),
         (lambda _: None, "returned a NoneType"),
         (lambda row: {"a": {row["x"]}}, "a dict that is not JSON"),
         (lambda row: {row["x"]: {1: 2}}, "a dict that is not JSON"),

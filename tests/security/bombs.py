@@ -23,6 +23,7 @@ from orchestrator.collector.parse import read_answers
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.providers.http.decoding import decoded, whole_lines
+from orchestrator.providers.onerouter.dialect import READER
 from tests.collector.builders import DIGEST, name_of
 
 MEMORY_BYTES: Final = 512 << 20
@@ -108,7 +109,8 @@ def read(encoding: str, blocks: Blocks) -> str:
     """Read an answer as the collector does; return how that ended."""
     reconciliation = Reconciliation([(0, row) for row in range(8)], DIGEST)
     try:
-        set_aside = sum(1 for _ in read_answers(whole_lines(decoded(blocks, encoding)), reconciliation, keep_raw=True))
+        lines = whole_lines(decoded(blocks, encoding))
+        set_aside = sum(1 for _ in read_answers(lines, reconciliation, READER, keep_raw=True))
     except OrchestratorError as error:
         return f"refused: {error}"
     return f"read: {set_aside} set aside"

@@ -115,7 +115,7 @@ def test_a_provider_that_repeats_the_key_in_its_refusal(scene: Scene, dataset: P
 
 QUOTED: Final = {"message": f"invalid value at messages[0].content: '{ROW} 7 words'", "type": f"{ROW} 7 words"}
 REFUSED: Final = json.dumps({"error": QUOTED | {"code": "invalid_value", "param": "messages[0].content"}}).encode()
-NAMED: Final = "invalid_value, parameter messages[0].content (in its own words: "
+NAMED: Final = "invalid_value, parameter messages[0].content (the provider's message: "
 
 
 def quoting(place: str) -> Callable[[Connection], None]:

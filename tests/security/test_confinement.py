@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import Job
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, StorageError
-from orchestrator.providers.onerouter.adapter import _BATCH_ID
+from orchestrator.providers.onerouter.provider import _BATCH_ID
 from orchestrator.storage.local import LocalJobFiles
 from orchestrator.storage.names import parts_of
 

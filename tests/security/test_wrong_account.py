@@ -22,12 +22,14 @@ from orchestrator.job_files.create_journal import write_journal
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.onerouter.adapter import OneRouter
+from orchestrator.providers.onerouter.dialect import READER
+from orchestrator.providers.onerouter.provider import OneRouter
 from tests.adapters.openai_wire import Account, an_openai
 from tests.adapters.wire import Answers
 from tests.builders import NOW, a_chunk, after, an_attempt
 from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
+from tests.fakes.dialects import onerouter
 from tests.fakes.job_files import MemorySpool
 
 NEVER_HEARD_OF_IT: Final = (404, b'{"error": {"message": "no such batch"}}')
@@ -45,7 +47,7 @@ def test_a_batch_that_the_account_does_not_know_is_held_and_never_sent_again(
     clock = VirtualClock(random.Random(1))
     clock.advance((NOW - BEGINNING).total_seconds())
     network = Answers(NEVER_HEARD_OF_IT)
-    stranger = OneRouter(HttpClient("https://api.example/v1", Secret("sk-canary-other-key"), transport=network))
+    stranger = onerouter(HttpClient("https://api.example/v1", Secret("sk-canary-other-key"), transport=network))
     [claim] = books.claim(Step.POLL)
 
     poll(claim, ledger=books.ledger, provider=stranger, clock=clock)
@@ -78,7 +80,7 @@ def clock() -> VirtualClock:
 
 
 def a_provider(key: str, network: Answers) -> OneRouter:
-    return OneRouter(HttpClient("https://api.example/v1", Secret(key), transport=network))
+    return onerouter(HttpClient("https://api.example/v1", Secret(key), transport=network))
 
 
 def sent_with_our_key(books: Books, **fields: Any) -> Chunk:
@@ -124,7 +126,7 @@ def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     job_files = MemorySpool()
     provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 3 * TRIES_MAX))
-    collecting = Collecting(job_digest="ab", price=None)
+    collecting = Collecting(job_digest="ab", price=None, read_line=READER)
 
     for _ in range(TRIES_MAX + 2):
         [claim] = books.claim(Step.COLLECT, now=clock.now())
@@ -133,14 +135,14 @@ def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock
 
     found = books.ledger.chunk(chunk.id)
     assert (found.state, found.tries) == (ChunkState.ENDED, 0)
-    assert "another key" in found.error
+    assert "another API key" in found.error
 
 
 def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books: Books, clock: VirtualClock) -> None:
     """A rotated key: what it does not find is counted, or a job whose results are gone would never end."""
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     provider = a_provider(THEIRS, Answers(AT_WORK))
-    collecting = Collecting(job_digest="ab", price=None)
+    collecting = Collecting(job_digest="ab", price=None, read_line=READER)
     [claim] = books.claim(Step.COLLECT)
 
     collect(claim, ledger=books.ledger, job_files=MemorySpool(), provider=provider, collecting=collecting, clock=clock)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
 from orchestrator.domain import custom_id
+from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.policy import Limits, OutputOptions
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
-from orchestrator.planner.render import Envelope, TemplateRenderer
+from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
+from orchestrator.providers.onerouter.dialect import READER
 from tests.builders import emptied
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
@@ -47,14 +49,13 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
     switch, plan, digest = world.switch, job.plan, job.digest
     seen = {key: Credential(world.provider, key) for key in (HOME, ROTATED, OTHER)}
     providers = {key: SwitchingProvider("provider", variant.provider(one), switch) for key, one in seen.items()}
-    traits = providers[HOME].traits
     costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
     limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
 
     def renderer(shard_no: int) -> TemplateRenderer:
         return TemplateRenderer(
             compiled=compile_body(BODY, job.source.schema),
-            envelope=Envelope(before_id=traits.line_open, before_body=traits.line_body, after_body=traits.line_close),
+            envelope=LineEnvelope(),
             id_prefix=custom_id.prefix(digest, shard_no).encode(),
             null_policy=plan.policy.null_policy.value,
         )
@@ -69,7 +70,7 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             source=job.source, renderer=renderer, limits=limits, costing=costing, slice_rows=world.plan.slice_rows
         ),
         "gathering": Gathering(limits=limits, costing=costing),
-        "collecting": Collecting(job_digest=digest, price=plan.price),
+        "collecting": Collecting(job_digest=digest, price=plan.price, read_line=READER),
         "finishing": Finishing(
             source=job.source,
             fingerprint=job.source.fingerprint,

@@ -10,12 +10,14 @@ from typing import Any, Final
 from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
+from orchestrator.domain.results_at import ResultsAt
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.provider import SimulatedProvider
 
 PAGE: Final = 2
 
 
-class FlawedAdapter:
+class FlawedAdapter(Capabilities):
     """A provider's adapter with a flaw."""
 
     def __init__(self, provider: SimulatedProvider) -> None:
@@ -23,6 +25,11 @@ class FlawedAdapter:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
+
+    @property
+    def traits(self) -> Any:
+        """What the provider is like."""
+        return self._provider.traits
 
 
 class RetryingAdapter(FlawedAdapter):
@@ -70,7 +77,7 @@ class NewKeyAdapter(FlawedAdapter):
 class FencelessAdapter(FlawedAdapter):
     """Leaves the input file where it is."""
 
-    def fence(self, file_id: FileId) -> None:
+    def delete(self, file_id: FileId) -> None:
         """Do nothing."""
 
 
@@ -143,7 +150,7 @@ class GuessingAdapter(FlawedAdapter):
 class AnswersOnlyAdapter(FlawedAdapter):
     """Never reads the file of errors."""
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """Stream one file."""
         return (file for file in self._provider.results(batch_id, where) if file.name != "error")
 
@@ -155,4 +162,4 @@ class CompletedOnlyAdapter(FlawedAdapter):
         """Say how a batch stands, and nothing of its results where it ended badly."""
         status = self._provider.status(batch_id)
         ended_badly = status.outcome not in (None, Outcome.COMPLETED)
-        return replace(status, results="", done_count=0, failed_count=0) if ended_badly else status
+        return replace(status, results=None, done_count=0, failed_count=0) if ended_badly else status

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import greenlet
 
 from orchestrator.domain.batch import ResultFile
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.results_at import ResultsAt
+from tests.fakes.capabilities import Capabilities
 from tests.fakes.clock import VirtualClock
 
 
@@ -107,7 +110,7 @@ class SwitchingPort:
         return call
 
 
-class SwitchingProvider(SwitchingPort):
+class SwitchingProvider(Capabilities, SwitchingPort):
     """The provider: results are a stream, with a switch point at each block."""
 
     @property
@@ -121,12 +124,12 @@ class SwitchingProvider(SwitchingPort):
         self._switch.answered(submission.token)
         return batch_id
 
-    def results(self, batch_id: Any, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: Any, where: ResultsAt) -> Iterator[ResultFile]:
         """Stream the results."""
         self._switch.point(f"provider.results {batch_id}")
         for file in self._port.results(batch_id, where):
             self._switch.point(f"provider.results {batch_id} {file.name}")
-            yield ResultFile(name=file.name, blocks=self._blocks(file.blocks))
+            yield replace(file, blocks=self._blocks(file.blocks))
 
     def _blocks(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:

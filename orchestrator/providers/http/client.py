@@ -39,7 +39,7 @@ from orchestrator.providers.http.auth import Auth, Bearer
 from orchestrator.providers.http.decoding import decoded, whole_lines
 from orchestrator.providers.http.error_mapping import Answer
 from orchestrator.providers.http.exchange import Body, Download, NotConnected, Pinned, Rules, Timeouts, pin
-from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.secret import Secret, redacted
 from orchestrator.providers.http.transport import TimedTransport
 from orchestrator.providers.http.url_policy import Destination, Origin
 
@@ -136,9 +136,9 @@ class HttpClient:
         ends_at = time.monotonic() + self.timeouts.create_s
         refused: Unavailable | None = None
         try:
-            first = next(blocks)  # before there is a connection: a spool that cannot be read puts nothing in doubt
+            first = next(blocks)  # before there is a connection: a file that cannot be read is a certain refusal
         except StorageError as error:
-            refused = Unavailable(words(f"the requests cannot be read: {error}", self.key))
+            refused = Unavailable(redacted(f"the requests cannot be read: {error}", self.key))
         if refused is None:
             try:
                 # While the requests of a create are being taken in, a provider may well be silent for minutes.
@@ -149,7 +149,7 @@ class HttpClient:
             except NotConnected as error:
                 refused = error
             except (Unavailable, StorageError) as error:
-                ambiguous = words(f"the create may have succeeded: {error}", self.key)
+                ambiguous = redacted(f"the create may have succeeded: {error}", self.key)
                 provider_message = error.provider_message if isinstance(error, Unavailable) else ""
         if refused is not None:
             raise CreateRefused(refused)
@@ -167,7 +167,7 @@ class HttpClient:
                 may_break = not response.is_success
                 return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=may_break)
         except StorageError as error:
-            failure = Unavailable(words(f"the requests cannot be read: {error}", self.key))
+            failure = Unavailable(redacted(f"the requests cannot be read: {error}", self.key))
         raise failure
 
     @contextmanager
@@ -296,7 +296,7 @@ class HttpClient:
         if time.monotonic() >= ends_at:
             phrase = "the deadline of the whole exchange passed"
         kind = NotConnected if isinstance(error, NEVER_CONNECTED) else Unavailable
-        provider_message = words(f"{phrase} ({type(error).__name__}: {error})", self.key)
+        provider_message = redacted(f"{phrase} ({type(error).__name__}: {error})", self.key)
         if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
             return kind(f"{phrase} ({type(error).__name__})", provider_message=provider_message)
         return kind(provider_message)

@@ -1,10 +1,10 @@
-"""What an HTTP answer means, in our errors.
+"""What an HTTP answer means, as one of our errors.
 
-Rule 1: a refusal of a create is said only where it is certain; the rule of doubt stands here, once, for all dialects.
+Rule 1: a create counts as refused only where that is certain, else as ambiguous: decided here for all dialects.
 Rule 2: an error may come in a 200: `{"error": {"code", "message"}}`, or `{"code": 4xx, "message"}`.
-Rule 3: a message says the status and what the provider says for machines: its code, its type, the parameter. Its text
-    for people may quote what we sent; it stands apart, in `provider_message`, cut short and cleaned. That of a 401 or
-    402 stays in the message: who refuses the key, or asks for money, has not looked at a row.
+Rule 3: a message has the status and the machine-readable part of the provider's error: code, type, parameter. Its text
+    for people may quote what we sent, and is kept apart in `provider_message`, shortened and cleaned. That of a 401 or
+    402 stays in the message: it is about the key or money, and quotes no row.
 
 Source: DESIGN §8; docs.onerouter.pro/api-reference/errors for the envelope.
 """
@@ -32,11 +32,11 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
-from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.secret import Secret, redacted
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
 BOM: Final = b"\xef\xbb\xbf"
-PLAIN_SPOKEN: Final = frozenset({401, 402})
+QUOTES_NO_ROW: Final = frozenset({401, 402})
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,6}")
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
 QUEUE_FULL: Final = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
@@ -88,14 +88,14 @@ class Problem:
     status: int | None
     in_envelope: bool  # the provider itself says so, not some proxy before it
     message: str  # fit for a log
-    provider_message: str = field(repr=False)  # status and the provider's own words: fit for a private file
+    provider_message: str = field(repr=False)  # status and the provider's text for people: for a private file
     code: int | None = None  # the envelope's
-    kind: str = ""  # its words for machines: type and code
+    kind: str = ""  # its type and code
     retry_after_s: float | None = None
     request_id: str = ""
 
     def says(self, pattern: re.Pattern[str]) -> bool:
-        """Whether the provider's words match."""
+        """Whether the provider's error matches."""
         return pattern.search(self.kind) is not None or pattern.search(self.provider_message) is not None
 
 
@@ -108,17 +108,17 @@ def problem_of(answer: Answer, key: Secret) -> Problem | None:
     code, kind, provider_message = envelope or (None, "", _loose_words(answer, content))
     status = code if answer.is_success else answer.status
     label = f"HTTP {answer.status}" + (f", error {code}" if answer.is_success and code is not None else "")
-    named = provider_message if status in PLAIN_SPOKEN else for_machines(_fields(content), status=status)
+    named = provider_message if status in QUOTES_NO_ROW else for_machines(_fields(content), status=status)
     return Problem(
         http_status=answer.status,
         status=status,
         in_envelope=envelope is not None,
-        message=words(f"{label}: {named}" if named else label, key),
-        provider_message=words(f"{label}: {provider_message}", key) if provider_message else "",
+        message=redacted(f"{label}: {named}" if named else label, key),
+        provider_message=redacted(f"{label}: {provider_message}", key) if provider_message else "",
         code=code,
-        kind=words(kind, key),
+        kind=redacted(kind, key),
         retry_after_s=retry_after_s(answer.headers, datetime.now(UTC)),
-        request_id=next((words(answer.headers[name], key) for name in _ID_HEADERS if name in answer.headers), ""),
+        request_id=next((redacted(answer.headers[name], key) for name in _ID_HEADERS if name in answer.headers), ""),
     )
 
 
@@ -163,7 +163,7 @@ def _permanent_class(
 
 
 def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateRefused | CreateAmbiguous:
-    """Say what an error in answer to a create means: refused where that is certain, in doubt otherwise.
+    """Return what an error in answer to a create means: refused where that is certain, ambiguous otherwise.
 
     Args:
         proves_absence: the dialect documents, beyond the plain refusals, that this answer means nothing was created.
@@ -238,7 +238,7 @@ def _fields(content: object) -> Mapping[str, Any]:
 
 
 def _envelope(content: object, *, is_success: bool) -> tuple[int | None, str, str] | None:
-    """Return the error's number, its words for machines, its words for people; None where there is no envelope."""
+    """Return the error's number, its type and code, its text for people; None where there is no envelope."""
     if not isinstance(content, dict):
         return None
     match content:
@@ -264,7 +264,7 @@ def number(value: object) -> int | None:
 
 
 def _loose_words(answer: Answer, content: object) -> str:
-    """Find some words in an error that is no envelope: a framework's, a proxy's, a web page's title."""
+    """Find a text in an error that is no envelope: a framework's, a proxy's, a web page's title."""
     match content:
         case {"message": str() as provider_message} | {"detail": str() as provider_message}:
             return provider_message

@@ -98,20 +98,20 @@ class Rules(threading.local):
         return self.pinned.addresses if host == self.pinned.host else ()
 
 
-def pin(stranger: Origin, base: Origin, *, offline: bool) -> Pinned | None:
+def pin(place: Origin, base: Origin, *, offline: bool) -> Pinned | None:
     """Resolve a host that is not ours, once, and check where it leads. Raises BadRequest, or NotConnected.
 
     Args:
         offline: names are resolved elsewhere, by a test: only a numeric address is checked.
     """
-    addresses = _addresses(stranger, offline=offline)
+    addresses = _addresses(place, offline=offline)
     if not addresses and offline:
         return None
     if not addresses:
-        raise NotConnected(f"the name {stranger.host} cannot be resolved")
+        raise NotConnected(f"the name {place.host} cannot be resolved")
     reaches = {url_policy.reach(url_policy.address_of(address)) for address in _addresses(base, offline=offline)}
-    url_policy.check_addresses(stranger.host, addresses, reaches)
-    return Pinned(host=stranger.host, addresses=addresses)
+    url_policy.check_addresses(place.host, addresses, reaches)
+    return Pinned(host=place.host, addresses=addresses)
 
 
 def _addresses(origin: Origin, *, offline: bool) -> list[str]:

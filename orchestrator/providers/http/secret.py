@@ -10,9 +10,10 @@ from typing import Final, Never
 from orchestrator import log
 from orchestrator.domain.errors import ConfigError
 
-WORDS_LENGTH_MAX: Final = 300
+MESSAGE_LENGTH_MAX: Final = 300
 MARK_LENGTH: Final = 12
-_MARKING: Final = b"batch-orchestrator: which key was it? 1\n"  # changed, it would make strangers of all keys
+# Never change it: every mark in a ledger would become that of another key.
+_MARKING: Final = b"batch-orchestrator: which key was it? 1\n"
 _SENDABLE: Final = re.compile(r"[!-~]+")  # what may stand in a header: anything else would be quoted in an error
 
 
@@ -46,10 +47,10 @@ class Secret:
         raise TypeError("a secret is not pickled or copied")
 
 
-def words(text: str, key: Secret) -> str:
-    """Return a provider's words fit for a log: one line, the key blacked out, 300 characters at most."""
+def redacted(text: str, key: Secret) -> str:
+    """Return a provider's text fit for a log: one line, the key replaced, 300 characters at most."""
     text = text.replace(key.reveal(), "***")
     # Category C: control characters, terminal escapes, marks that reverse the direction of writing.
     text = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text[:20_000])
     text = log.without_secrets(" ".join(text.split()))
-    return text if len(text) <= WORDS_LENGTH_MAX else text[: WORDS_LENGTH_MAX - 1] + "…"
+    return text if len(text) <= MESSAGE_LENGTH_MAX else text[: MESSAGE_LENGTH_MAX - 1] + "…"

@@ -1,7 +1,7 @@
 """Where a request may go, and who may see the key.
 
 Rule 1: the key goes to the configured scheme, host and port, and nowhere else.
-Rule 2: a URL that a provider sends us is a stranger's wish: https, no credentials in it, and a public address, unless
+Rule 2: a URL that a provider sends us is not trusted: https, no credentials in it, and a public address, unless
     the operator's own base URL is of the same private kind. A host name is resolved once, checked, and dialled by the
     address that was checked, so that a second answer of the name server cannot lead elsewhere.
 Rule 3: a URL goes out as it came; decoding and encoding again would turn `%2F` into another path.
@@ -83,10 +83,10 @@ def parse(url: str) -> Destination:
     return Destination(origin=origin, target=target if target.startswith("/") else "/" + target)
 
 
-def check_scheme(stranger: Origin, base: Origin) -> None:
+def check_scheme(place: Origin, base: Origin) -> None:
     """Refuse plain http, but to the configured origin itself, or where that is http on this machine."""
-    if stranger.scheme == "http" and stranger != base and not (base.scheme == "http" and base.is_loopback):
-        raise BadRequest(f"the result URL is plain http, on {stranger.host}; only https is fetched")
+    if place.scheme == "http" and place != base and not (base.scheme == "http" and base.is_loopback):
+        raise BadRequest(f"the result URL is plain http, on {place.host}; only https is fetched")
 
 
 def check_addresses(host: str, addresses: Sequence[str], base_reaches: Collection[Reach]) -> None:

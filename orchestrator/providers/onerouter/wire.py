@@ -1,7 +1,9 @@
 """What OneRouter's GET of a batch says: how the batch stands, or the results themselves.
 
-Rule 1: keys decide. `custom_id` makes a result line; a status word makes a status; anything else is neither.
-Rule 2: a word that is not known to be an end is no end: a batch that runs on is asked again, one given up is lost.
+Rule 1: keys decide. An object with `custom_id` is a result line, one with a status word is a status; others are
+    neither.
+Rule 2: a status word that is not known counts as running: a running batch is asked again, and one that is given up
+    too early is lost.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import orjson
 from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.model import Outcome
+from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, Urls
 from orchestrator.providers.http.error_mapping import BOM, QUEUE_FULL, for_machines, number
-from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.secret import Secret, redacted
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "success": Outcome.COMPLETED,
@@ -63,12 +66,12 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         done_count = done_count or _done_by_percent(fields)
     return BatchStatus(
         outcome=outcome,
-        results=_results(fields, outcome) if outcome is not None else "",
+        results=_results(fields, outcome, done_count + failed_count) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
         fees_usd=_fees(fields.get("fees")),
-        error=words(": ".join(named), key),
-        provider_message=words(": ".join(provider_message), key),
+        error=redacted(": ".join(named), key),
+        provider_message=redacted(": ".join(provider_message), key),
         rejected=rejected,
     )
 
@@ -110,11 +113,13 @@ def _outcome(fields: dict[str, Any]) -> Outcome | None:
     return None
 
 
-def _results(fields: dict[str, Any], outcome: Outcome) -> str:
-    """Return where the results are. Older rows of new-api keep the URL of a success in `fail_reason`."""
+def _results(fields: dict[str, Any], outcome: Outcome, line_count: int) -> Urls | None:
+    """Return where the results are. Older versions of new-api keep the URL of a success in `fail_reason`."""
     names = ("result_url", "results_url", *(("fail_reason",) if outcome is Outcome.COMPLETED else ()))
-    found = (fields.get(name) for name in names)
-    return next((url.strip() for url in found if isinstance(url, str) and _URL.match(url.strip())), "")
+    for url in (fields.get(name) for name in names):
+        if isinstance(url, str) and _URL.match(url.strip()):
+            return Urls(refs=(ResultRef(name=ALL_RESULTS, at=url.strip(), line_count=line_count or None),))
+    return None
 
 
 def _count(fields: dict[str, Any], name: str) -> int:

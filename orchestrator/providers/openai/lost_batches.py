@@ -1,11 +1,11 @@
-"""Looking for lost batches: one walk of the list serves everybody who asked before it began.
+"""Finding lost batches: one reading of the list serves all threads that asked before it began.
 
-Rule 1: an absence is proved only by a list that was read after the asking. So nobody joins a walk that has begun: who
-        comes meanwhile waits for the next one.
-Rule 2: a walk that breaks off is an error for all whom it was for; none of them has an answer.
-Rule 3: a walk keeps only what bears a mark that somebody asked for: its memory grows with the askers, not the list.
+Rule 1: only a list that was read after the question proves that a batch is absent. So no thread joins a reading that
+        has begun: it waits for the next one.
+Rule 2: a reading that fails is an error for all threads that it was for.
+Rule 3: a reading keeps only batches with a mark that a thread asked for: memory grows with the threads, not the list.
 
-See docs/decisions/0017-one-walk-for-many-doubts.md.
+See docs/decisions/0017-one-list-read-for-many-ambiguous-creates.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orchestrator.providers.openai.wire import Page, created_at, file_of, token_
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    """What one asker is looking for, and what was found of it."""
+    """What one thread is looking for, and what was found of it."""
 
     token: str
     since: datetime
@@ -37,7 +37,7 @@ class _Search:
 
 @dataclass(slots=True, eq=False)
 class _Walk:
-    """A walk and those whom it is for."""
+    """One reading of the list, and the searches that it is for."""
 
     searches: list[_Search] = field(default_factory=list)
     is_over: bool = False
@@ -71,7 +71,7 @@ class SharedSearch:
         return sorted(search.found.values(), key=lambda batch: (batch.created_at, batch.batch_id))
 
     def _lead(self, walk: _Walk) -> None:
-        """Walk for all. What is no ProviderError is the caller's alone: one of the others walks anew."""
+        """Read the list for all. Any error but a ProviderError is this thread's alone: another thread reads again."""
         is_over = False
         try:
             walk.error = _run(walk, self._http)
@@ -83,7 +83,7 @@ class SharedSearch:
 
 
 def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
-    """Read the list, newest first, as far back as the one who looks furthest; return what broke it off."""
+    """Read the list, newest first, back to the earliest time that is asked for; return the error that ended it."""
     since = min(search.since for search in walk.searches)
     by_token, by_file = defaultdict[str, list[_Search]](list), defaultdict[str, list[_Search]](list)
     for search in walk.searches:
@@ -100,7 +100,7 @@ def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
 
 
 def _take(page: Page, by_token: dict[str, list[_Search]], by_file: dict[str, list[_Search]], since: datetime) -> bool:
-    """Note the batches of a page that somebody looks for; say whether all of it is older than anybody wants."""
+    """Keep the batches of a page that are looked for; return whether all of it is older than what is asked for."""
     times = [created_at(batch) for batch in page.batches]
     for batch, made_at in zip(page.batches, times, strict=True):
         batch_id = BatchId(batch["id"])

@@ -1,11 +1,11 @@
-"""The list of an account's batches: walked page by page, to find a lost one, and to see how many stand at once.
+"""The list of an account's batches, read page by page: to find a lost batch, and to poll many batches at once.
 
-Rule 1: a walk that cannot go on says so; a list that breaks off must never pass for one that has ended.
-Rule 2: what the board shows is at most as old as its walk was dear: `FRESH_S_MIN`, or `CALL_EVERY_S` for each page. So
-    however many batches are under way, and whoever asks, the list costs at most one call in `CALL_EVERY_S` seconds.
-Rule 3: the board is a shortcut. What it does not show is asked for by itself; an end that it shows is told once.
+Rule 1: a page that cannot be read is an error: an incomplete list must never be taken for a complete one.
+Rule 2: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So however
+    many batches are under way, the list costs at most one call in `CALL_EVERY_S` seconds.
+Rule 3: the board is a cache. A batch that it does not show is polled by itself; an end is reported from it once.
 
-See docs/decisions/0015-one-list-for-many-polls.md.
+See docs/decisions/0015-polls-are-answered-from-the-list.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class StatusBoard:
         self._unlisted: dict[BatchId, float] = {}  # until when
         self._shown: dict[BatchId, BatchStatus] = {}
         self._fresh_until = self._off_until = 0.0
-        self._limited: tuple[float, str] | None = None  # until when the provider wants to be left alone, in its words
+        self._limited: tuple[float, str] | None = None  # until when the provider allows no calls, and its error
         self._has_walked = False
 
     def look(self, batch_id: BatchId) -> BatchStatus | None:

@@ -1,8 +1,8 @@
-"""What OpenAI's answers say, in our words: the batch object, a page of the list, the two result files.
+"""Reads OpenAI's answers: the batch object, a page of the list, the two result files.
 
-Rule 1: a field that is absent, null or empty means the same; times may be seconds or ISO 8601, words in any case: the
-    kin of this API (Azure, Groq, gateways) differ in just that.
-Rule 2: a status word that is not known is no end.
+Rule 1: a field that is absent, null or empty means the same; times may be seconds or ISO 8601, words in any case:
+    providers with the same API (Azure, Groq, gateways) differ in just that.
+Rule 2: a status that is not known counts as running.
 Rule 3: an id goes into a path only if it cannot be another path.
 
     {"id", "object": "batch", "status", "errors": {"data": [{"code", "line", "message"}]}, "input_file_id",
@@ -20,8 +20,9 @@ from typing import Any, Final
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.model import Outcome
+from orchestrator.domain.results_at import Files, ResultRef
 from orchestrator.providers.http.error_mapping import QUEUE_FULL, for_machines, number
-from orchestrator.providers.http.secret import Secret, words
+from orchestrator.providers.http.secret import Secret, redacted
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
 LABEL_KEY: Final = "orchestrator_chunk"
@@ -59,22 +60,15 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     named = [text for text in map(_name, errors[:_ERRORS_SAID_MAX]) if text]
     return BatchStatus(
         outcome=outcome,
-        results=_results(content) if outcome is not None else "",
+        results=_results(content, (done_count, failed_count)) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
-        error=words("; ".join(named), key),
-        provider_message=words("; ".join(provider_message[:_ERRORS_SAID_MAX]), key),
+        error=redacted("; ".join(named), key),
+        provider_message=redacted("; ".join(provider_message[:_ERRORS_SAID_MAX]), key),
         rejected=outcome is Outcome.FAILED
         and not (done_count or failed_count)
         and any(QUEUE_FULL.search(text) is not None for text in provider_message),
     )
-
-
-def files_of(where: str) -> Iterator[tuple[str, str]]:
-    """Return the names and ids of the result files that a status announced: output first, it is what was paid for."""
-    for part in where.split():
-        name, _, file_id = part.partition("=")
-        yield name, file_id
 
 
 def page_of(content: object) -> Page | None:
@@ -114,11 +108,16 @@ def created_at(batch: Fields) -> datetime | None:
     return None
 
 
-def _results(content: Fields) -> str:
-    ids = {name: _text(content.get(f"{name}_file_id")) for name in _FILES}
-    if any(file_id and USABLE_ID.fullmatch(file_id) is None for file_id in ids.values()):
-        raise Unavailable("the batch names a result file by an unusable id")
-    return " ".join(f"{name}={file_id}" for name, file_id in ids.items() if file_id)
+def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:
+    """Return the result files: the output first, it is what was paid for."""
+    refs = []
+    for name, line_count in zip(_FILES, line_counts, strict=True):
+        file_id = _text(content.get(f"{name}_file_id"))
+        if file_id and USABLE_ID.fullmatch(file_id) is None:
+            raise Unavailable("the batch names a result file by an unusable id")
+        if file_id:
+            refs.append(ResultRef(name=name, at=file_id, line_count=line_count or None))
+    return Files(refs=tuple(refs)) if refs else None
 
 
 def _errors(errors: object) -> Iterator[Fields]:

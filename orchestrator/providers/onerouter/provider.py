@@ -1,8 +1,8 @@
-"""OneRouter (also called Infron): batches made by one inline POST, with nothing to find a lost one by.
+"""OneRouter (also called Infron): batches made by one inline POST; a lost batch cannot be found again.
 
-Rule 1: answers are told apart by their keys, never by their count of lines: the documents describe two forms of the
-    same GET, a status object and the results themselves, and either may come on one line.
-Rule 2: a poll reads the head of an answer and hangs up; results are read by `results`, as they come.
+Rule 1: the keys of an answer tell what it is, never its count of lines: the documents describe two forms of the same
+    GET, a status object and the results themselves, and either may come on one line.
+Rule 2: a poll reads the beginning of an answer and hangs up; `results` reads the results as a stream.
 
     POST /batches               {"requests": [line, line, …]}  ->  {"batch_id", "batch": {"id", …}, …}
     GET  /batches/{id}          status object, with `result_url` once it has ended; or the result lines
@@ -15,15 +15,16 @@ status words are those of QuantumNous/new-api (model/task.go), whose field names
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import chain
-from typing import Final, NoReturn
+from typing import Final
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
-from orchestrator.domain.errors import BadRequest, CreateAmbiguous, ProviderError, Unavailable
-from orchestrator.domain.model import BatchId, FileId, Outcome
-from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
+from orchestrator.domain.errors import BadRequest, CreateAmbiguous, ProviderError, StorageError, Unavailable
+from orchestrator.domain.model import BatchId, Outcome
+from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
+from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.error_mapping import (
     BOM,
@@ -37,9 +38,7 @@ from orchestrator.providers.http.error_mapping import (
 from orchestrator.providers.http.exchange import Download
 from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
 
-SELF: Final = "self"  # the results are the answer to the GET of the batch
 HEAD_BYTES_MAX: Final = 256 << 10
-SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 _OPEN: Final = b'{"requests":['
 _CLOSE: Final = b"]}"
 _BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
@@ -53,39 +52,17 @@ _MISSING: Final = (404, 410)
 
 
 class OneRouter:
-    """One account at OneRouter; see the port `Provider`."""
+    """One account at OneRouter; see the port `Provider`. It has neither input files nor a list of batches."""
 
-    def __init__(self, http: HttpClient, name: str = "onerouter") -> None:
+    files: HasFiles | None = None
+    batch_list: HasList | None = None
+
+    def __init__(self, http: HttpClient, traits: Traits) -> None:
         self._http = http
-        self.traits = Traits(
-            name=name,
-            recovery=Recovery.UNKNOWABLE,
-            key_mark=http.key_mark,
-            settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
-        )
-
-    def upload(self, submission: Submission) -> FileId:  # noqa: ARG002 - part of the port
-        """Refuse: this dialect has no input files, and says so in its traits."""
-        _no_files()
-
-    def fence(self, file_id: FileId) -> None:  # noqa: ARG002 - part of the port
-        """Refuse: see `upload`."""
-        _no_files()
-
-    def find(
-        self,
-        submission_token: str,  # noqa: ARG002 - part of the port
-        since: datetime,  # noqa: ARG002 - part of the port
-        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
-        *,
-        is_other_key: bool = False,  # noqa: ARG002 - part of the port
-    ) -> Sequence[Listed] | None:
-        """Find nothing: no list is documented, and a batch bears no mark."""
-        return ()
+        self.traits = replace(traits, key_mark=http.key_mark)
 
     def create(self, submission: Submission) -> BatchId:
-        """See the port. A 503 that names routing is documented as "nothing was started"; any other is in doubt."""
-        assert submission.request_count > 0, "a batch of nothing"
+        """See the port. A 503 that names routing is documented as "nothing was started"; any other is ambiguous."""
         size_bytes = len(_OPEN) + submission.size_bytes - 1 + len(_CLOSE)
         answer = self._http.create("/batches", enveloped(submission.blocks()), size_bytes=size_bytes)
         batch_id = _created_id(answer.json()) if answer.is_success else ""
@@ -99,30 +76,36 @@ class OneRouter:
         raise create_failure(problem, proves_absence=_is_no_provider(problem))
 
     def status(self, batch_id: BatchId) -> BatchStatus:
-        """See the port. Where the answer is the results themselves, the batch has ended, and they are at `SELF`."""
+        """See the port. Where the answer is the results themselves, the batch has ended, and they are `Inline`."""
         answer = self._http.head("GET", _path(batch_id), size_max=HEAD_BYTES_MAX, enough=holds_results)
         if answer.is_success and holds_results(answer.body):
-            return BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
+            return BatchStatus(outcome=Outcome.COMPLETED, results=Inline())
         content = answer.json()
         status = status_of(content, self._http.key) if answer.is_success else None
         if status is not None:
             return status
         if answer.is_success and content is None and may_be_result(answer.body):
-            return BatchStatus(outcome=Outcome.COMPLETED, results=SELF)
+            return BatchStatus(outcome=Outcome.COMPLETED, results=Inline())
         raise self._error(answer, gone=_MISSING)
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
         """See the port. A file's blocks can be read until the next file is asked for."""
-        is_own = where == SELF
-        opened = self._http.download(_path(batch_id)) if is_own else self._http.fetch(where)
+        match where:
+            case Inline(line_count=line_count):
+                opened = self._http.download(_path(batch_id))
+            case Urls(refs=(ResultRef(at=url, line_count=line_count),)):
+                opened = self._http.fetch(url)
+            case _:
+                raise BadRequest("OneRouter's results are at one URL, or in the answer to the GET of the batch")
         with opened as download:
             answer = _beginning(download)
             if not answer.is_success:
-                # Without the key, 401 says nothing about the account: the link has run out.
+                # Without the key, 401 says nothing about the account: the link has expired.
                 raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
             if not holds_results(answer.body):
-                self._check_no_other(answer, may_be_empty=not is_own)
-            yield ResultFile(name="results", blocks=chain((answer.body,), download.blocks))
+                self._check_no_other(answer, may_be_empty=isinstance(where, Urls))
+            blocks = chain((answer.body,), download.blocks)
+            yield ResultFile(name=ALL_RESULTS, blocks=blocks, line_count=line_count)
 
     def cancel(self, batch_id: BatchId) -> None:
         """See the port."""
@@ -132,7 +115,7 @@ class OneRouter:
             raise error_of(problem, gone=_MISSING)
 
     def _check_no_other(self, answer: Answer, *, may_be_empty: bool) -> None:
-        """Refuse what is plainly no results; whatever else is there was paid for, and goes on to be parsed."""
+        """Refuse what is clearly not results. Whatever else is there was paid for, and is archived and parsed."""
         text = answer.body.removeprefix(BOM).lstrip()
         if not text and not may_be_empty:
             raise Unavailable("an empty answer where the results should be")
@@ -154,14 +137,16 @@ class OneRouter:
 def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Turn request lines into the body of a create: commas for newlines, which JSON never holds raw.
 
-    The first of it comes only when the first block is there: a spool that fails must fail before there is a connection.
+    The first of it comes only when the first block is there: a file that cannot be read must fail before there is a
+    connection. Raises StorageError where the lines do not end in a newline.
     """
     held = _OPEN
     for block in blocks:
         if block:
             yield held
             held = block.replace(b"\n", b",")
-    assert held.endswith(b","), "the last request line has no end"
+    if not held.endswith(b","):
+        raise StorageError("the file of requests is empty, or its last line has no end")
     yield held[:-1] + _CLOSE
 
 
@@ -185,7 +170,7 @@ def _path(batch_id: BatchId) -> str:
 
 
 def _beginning(download: Download) -> Answer:
-    """Read until it is plain what this is; what is read stands at the answer's `body`, the rest is left."""
+    """Read until it is clear what this is; what was read is the answer's `body`, the rest is left in the download."""
     head, is_whole, is_success = b"", False, 200 <= download.status < 300
     try:
         for block in download.blocks:
@@ -198,7 +183,3 @@ def _beginning(download: Download) -> Answer:
         if is_success:
             raise
     return Answer(status=download.status, headers=download.headers, body=head, is_whole=is_whole)
-
-
-def _no_files() -> NoReturn:
-    raise BadRequest("onerouter has no input files")

@@ -1,8 +1,8 @@
-"""OpenAI's Batch API: an input file, a batch made from it, an output file and an error file. Class B1.
+"""OpenAI's Batch API: an input file, a batch made from it, an output file and an error file.
 
-Rule 1: a batch bears its attempt's token in its metadata, and is made from a file of that attempt alone: two marks, and
+Rule 1: a batch has its attempt's token in its metadata, and is made from a file of that attempt alone: two marks, and
     either is enough to find it again.
-Rule 2: deleting the input file is the fence: what is created from it afterwards is refused, or fails unbilled.
+Rule 2: a batch created from a deleted input file is refused, or fails unbilled: deleting the file stops a late create.
 Rule 3: both result files are read, in whatever way the batch has ended.
 
     POST   /files (multipart)        purpose=batch, the lines          ->  {"id", "bytes", …}
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Final
@@ -38,7 +39,8 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.model import BatchId, FileId
-from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.results_at import Files, ResultsAt
+from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import ANSWER_BYTES_MAX, HttpClient
 from orchestrator.providers.http.error_mapping import (
     BOM,
@@ -52,11 +54,8 @@ from orchestrator.providers.http.error_mapping import (
 from orchestrator.providers.http.exchange import Body, Download
 from orchestrator.providers.openai.lost_batches import SharedSearch
 from orchestrator.providers.openai.status_list import StatusBoard
-from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, USABLE_ID, files_of, status_of
+from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, USABLE_ID, status_of
 
-ENDPOINT: Final = "/v1/chat/completions"
-LAG_S: Final = 60.0  # how long a new batch may be missing from the list; nobody documents it
-SETTLE_MARGIN: Final = 0.2  # of the time a create may take
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
 _MISSING: Final = (404, 410)
 # The file has expired (after 30 days), was deleted, or is not ready yet: a fresh one will do.
@@ -67,25 +66,27 @@ _INPUT_MISSING: Final = re.compile(
 
 
 class OpenAI:
-    """One account (a project) at OpenAI, or at somebody who speaks as it does; see the port `Provider`."""
+    """One account (a project) at OpenAI, or at a provider with the same API; see the port `Provider`."""
 
-    def __init__(self, http: HttpClient, name: str = "openai", *, lag_s: float = LAG_S) -> None:
+    def __init__(self, http: HttpClient, traits: Traits, *, endpoint: str) -> None:
         self._http = http
+        self._endpoint = endpoint
         self._board = StatusBoard(http)
         self._search = SharedSearch(http)
-        self.traits = Traits(
-            name=name,
-            recovery=Recovery.FENCED,
-            key_mark=http.key_mark,
-            takes_files=True,
-            settle_s=http.timeouts.create_s * (1 + SETTLE_MARGIN),
-            lag_s=lag_s,
-            line_body=b'","method":"POST","url":"' + ENDPOINT.encode() + b'","body":',
-        )
+        self.traits = replace(traits, key_mark=http.key_mark)
+
+    @property
+    def files(self) -> HasFiles:
+        """Input files."""
+        return self
+
+    @property
+    def batch_list(self) -> HasList:
+        """The list of the project's batches."""
+        return self
 
     def upload(self, submission: Submission) -> FileId:
         """See the port. A file that was not kept whole is not used."""
-        assert submission.request_count > 0, "a batch of nothing"
         answer = self._http.upload("/files", _form(submission))
         problem = problem_of(answer, self._http.key)
         if problem is not None:
@@ -101,11 +102,12 @@ class OpenAI:
 
     def create(self, submission: Submission) -> BatchId:
         """See the port. A refusal for want of the input file is certain too, and cured by another upload."""
-        assert submission.file_id is not None
+        if submission.file_id is None:
+            raise CreateRefused(BadRequest("the requests were not uploaded: there is no input file"))
         metadata = {TOKEN_KEY: submission.token, LABEL_KEY: submission.label[:LABEL_LENGTH_MAX]}
         content = {
             "input_file_id": submission.file_id,
-            "endpoint": ENDPOINT,
+            "endpoint": self._endpoint,
             "completion_window": "24h",
             "metadata": metadata,
         }
@@ -143,17 +145,19 @@ class OpenAI:
             self._board.ended(batch_id)
         return status
 
-    def results(self, batch_id: BatchId, where: str) -> Iterator[ResultFile]:  # noqa: ARG002 - part of the port
-        """See the port. A file's blocks can be read until the next is asked for; one that is gone hides no other."""
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:  # noqa: ARG002 - of the port
+        """See the port. Read a file's blocks before the next file; a missing file does not hide others."""
+        if not isinstance(where, Files):
+            raise BadRequest("OpenAI's results are in files")
         gone: Gone | None = None
-        for name, file_id in files_of(where):
-            with self._http.download(f"{_path('files', file_id)}/content") as download:
+        for ref in where.refs:
+            with self._http.download(f"{_path('files', ref.at)}/content") as download:
                 try:
                     head = self._beginning(download)
                 except Gone as error:
                     gone = gone or error
                     continue
-                yield ResultFile(name=name, blocks=chain((head,), download.blocks))
+                yield ResultFile(name=ref.name, blocks=chain((head,), download.blocks), line_count=ref.line_count)
         if gone is not None:
             raise gone
 
@@ -189,8 +193,8 @@ class OpenAI:
                 return known == file_id and token in name
         return False
 
-    def fence(self, file_id: FileId) -> None:
-        """See the port. It is up only when the provider says that the file is deleted, or that there is none."""
+    def delete(self, file_id: FileId) -> None:
+        """See the port. A file is deleted only when the provider says so, or says that there is none."""
         answer = self._http.call("DELETE", _path("files", file_id))
         problem = problem_of(answer, self._http.key)
         if problem is not None and problem.http_status in _MISSING:
@@ -200,10 +204,10 @@ class OpenAI:
         match answer.json():
             case {"deleted": True}:
                 return
-        raise self._unexpected(answer, "the input file is not said to be deleted")
+        raise self._unexpected(answer, "the file is not said to be deleted")
 
     def _beginning(self, download: Download) -> bytes:
-        """Return the first block of a result file; refuse what is plainly none."""
+        """Return the first block of a result file; refuse what is clearly none."""
         is_success = 200 <= download.status < 300
         head = b""
         try:

@@ -1,0 +1,43 @@
+"""A row function given by its name, "package.module:function": any process that can import it can render the job."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from orchestrator.domain.errors import ConfigError
+
+RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
+_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def imported_function(path: str) -> RowFunction:
+    """Import and return the function. Raises ConfigError: no such form, cannot be imported, not callable.
+
+    The current folder is importable, as it is for `python -m`: an installed command does not have it on its path.
+    """
+    if _PATH.fullmatch(path) is None:
+        raise ConfigError(f'request.render {path!r} is not of the form "package.module:function"')
+    module_name, _, name = path.partition(":")
+    folder = os.getcwd()  # noqa: PTH109 - a text, as sys.path has them
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.append(folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # noqa: BLE001 - the user's module may raise anything while it is imported
+        raise ConfigError(
+            f"request.render {path!r}: the module {module_name} cannot be imported here ({type(error).__name__}: "
+            f"{error}). Install its package, or start in the folder that holds it; a fleet's workers need it, too"
+        ) from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"request.render {path!r}: the module {module_name} has no {name}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"request.render {path!r} is a {type(found).__name__}, not a function")
+    function: RowFunction = found
+    return function

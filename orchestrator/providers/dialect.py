@@ -1,0 +1,77 @@
+"""What a dialect is: pure code that knows how one family of providers spells requests, states, results and errors.
+
+Rule 1: no I/O. A dialect turns a request into a body, a result line into an answer, and names the provider's traits;
+    the `Provider` that it makes does the exchanges.
+Rule 2: a request that the provider or the model would refuse is refused here, before anything is sent: the error names
+    the key, the model and the way out.
+Rule 3: the module of a dialect does not import its HTTP side at the top: checking a job needs no HTTP client.
+Rule 4: `request_body` of a body that it made returns the same body: a user's function may return either form.
+
+A dialect is registered as an entry point of the group `batch_orchestrator.dialects`; see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from orchestrator.domain.batch import LineEnvelope
+
+if TYPE_CHECKING:
+    from orchestrator.domain.batch import Traits
+    from orchestrator.domain.reconcile import Answer
+    from orchestrator.ports import Provider
+    from orchestrator.providers.http.auth import Auth
+    from orchestrator.providers.http.client import HttpClient
+    from orchestrator.providers.http.secret import Secret
+    from orchestrator.settings import ProviderSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOptions:
+    """The options of a dialect that has none of its own."""
+
+
+class Dialect(ABC):
+    """One dialect, set up by a provider's table of settings.
+
+    `options_type` is a frozen dataclass: the keys of `[provider]` that only this dialect has, checked in its
+    `__post_init__`, which raises ConfigError.
+    """
+
+    options_type: ClassVar[type[Any]] = NoOptions
+    envelope: LineEnvelope = LineEnvelope()
+    gives_vectors: bool = False  # answers are embeddings, not text
+
+    def __init__(self, settings: ProviderSettings, options: Any) -> None:
+        self.settings = settings
+        self.options = options
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What the provider is like; the mark of the key is not known here."""
+
+    @abstractmethod
+    def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Translate the neutral fields of a request into the provider's body. Raises ConfigError.
+
+        Keys that are not neutral fields are the provider's own, and stay as they are. Strings may be templates with
+        `{column}` placeholders: they may be moved and concatenated, not inspected.
+        """
+
+    @abstractmethod
+    def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
+        """Return the `custom_id` in a result line, and the answer for that row. Raises UnreadableLine."""
+
+    @abstractmethod
+    def connect(self, http: HttpClient) -> Provider:
+        """Return the provider behind an HTTP client."""
+
+    def auth(self, key: Secret) -> Auth:
+        """Return how a request shows its key."""
+        from orchestrator.providers.http.auth import Bearer
+
+        return Bearer(key)

@@ -1,0 +1,108 @@
+"""The OneRouter dialect: "standard Messages API parameters", in requests that travel inside the create.
+
+Source: infron.ai/docs/batch-apis/llm-batch-api/create-new-batch, read 2026-11: the fields of `params`. Whether the
+service takes others is not documented; `accepts` lets them through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.domain.batch import Traits
+from orchestrator.domain.reconcile import Answer
+from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.request_fields import (
+    Refuser,
+    accepted_names,
+    anthropic_content,
+    anthropic_tool_choice,
+    anthropic_tools,
+    messages_of,
+)
+from orchestrator.providers.result_lines import ResultReader, chat, messages, responses
+
+if TYPE_CHECKING:
+    from orchestrator.providers.http.client import HttpClient
+    from orchestrator.providers.onerouter.provider import OneRouter
+
+SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
+# Neutral fields that are not among the documented parameters.
+UNDOCUMENTED: Final = ("response_format", "reasoning_effort", "seed", "dimensions", "stream", "n")
+# Result lines are documented nowhere: every shape that its documents hint at is read.
+READER: Final = ResultReader(bodies=(chat, responses, messages), result_lines=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneRouterOptions:
+    """The options of `[provider]` that only this dialect has."""
+
+    accepts: tuple[str, ...] = ()  # request fields to send as they are, though they are not documented
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "accepts", accepted_names(self.accepts))
+
+
+class OneRouterDialect(Dialect):
+    """See the module."""
+
+    options_type = OneRouterOptions
+    options: OneRouterOptions
+
+    @property
+    def traits(self) -> Traits:
+        """Nothing lists batches or marks them: an ambiguous create needs a person."""
+        return Traits(
+            name=self.settings.name,
+            recovery=Recovery.UNKNOWABLE,
+            settle_s=self.settings.create_s_max * (1 + SETTLE_MARGIN),
+        )
+
+    def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `params`. Raises ConfigError."""
+        refuser = Refuser(api="OneRouter's documented batch parameters", model=str(request.get("model")))
+        for key in UNDOCUMENTED:
+            if key in request and key not in self.options.accepts:
+                raise refuser.unknown(key)
+        body: dict[str, Any] = {}
+        for key, value in request.items():
+            match key:
+                case "prompt" | "messages":
+                    system, body["messages"] = _messages(messages_of(request, refuser))
+                    if system is not None and "system" in request:
+                        why = "messages begin with a system message, too"
+                        raise refuser.error("system", why, "Give one of them")
+                    if system is not None:
+                        body["system"] = system
+                case "stop" if "stop" not in self.options.accepts:
+                    body["stop_sequences"] = [value] if isinstance(value, str) else value
+                case "tools":
+                    body["tools"] = anthropic_tools(value, refuser)
+                case "tool_choice":
+                    body["tool_choice"] = anthropic_tool_choice(value)
+                case _:
+                    body[key] = value
+        if "messages" not in body:
+            messages_of(request, refuser)
+        return body
+
+    def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
+        """Read a line in any of the shapes that are possible."""
+        return READER(line, keep_raw=keep_raw)
+
+    def connect(self, http: HttpClient) -> OneRouter:
+        """Return the provider."""
+        from orchestrator.providers.onerouter.provider import OneRouter
+
+        return OneRouter(http, self.traits)
+
+
+def _messages(given: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Return a leading system message by itself, which this API has as a parameter, and the other messages."""
+    translated = [message | {"content": anthropic_content(message.get("content"))} for message in given]
+    first = translated[0] if translated else {}
+    if first.get("role") == "system" and isinstance(first["content"], str):
+        return first["content"], translated[1:]
+    return None, translated

@@ -1,0 +1,81 @@
+"""The OpenAI dialect: input files, batches with metadata, and one of three endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.domain.batch import LineEnvelope, Traits
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.reconcile import Answer
+from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.openai.requests import BODIES
+from orchestrator.providers.request_fields import accepted_names
+from orchestrator.providers.result_lines import ResultReader, chat, embedding, responses
+from orchestrator.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from orchestrator.providers.http.client import HttpClient
+    from orchestrator.providers.openai.provider import OpenAI
+
+SETTLE_MARGIN: Final = 0.2  # of the time a create may take
+EMBEDDINGS: Final = "/v1/embeddings"
+READERS: Final[Mapping[str, ResultReader]] = {
+    "/v1/chat/completions": ResultReader(bodies=(chat,)),
+    "/v1/responses": ResultReader(bodies=(responses,)),
+    EMBEDDINGS: ResultReader(bodies=(embedding,)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIOptions:
+    """The options of `[provider]` that only this dialect has."""
+
+    endpoint: str = "/v1/chat/completions"
+    accepts: tuple[str, ...] = ()  # request fields to send as they are, though the tables here would refuse them
+
+    def __post_init__(self) -> None:
+        if self.endpoint not in BODIES:
+            raise ConfigError(f"[provider]: endpoint must be one of {', '.join(BODIES)}, not {self.endpoint!r}")
+        object.__setattr__(self, "accepts", accepted_names(self.accepts))
+
+
+class OpenAIDialect(Dialect):
+    """See the module."""
+
+    options_type = OpenAIOptions
+    options: OpenAIOptions
+
+    def __init__(self, settings: ProviderSettings, options: OpenAIOptions) -> None:
+        super().__init__(settings, options)
+        before_body = b'","method":"POST","url":"' + options.endpoint.encode() + b'","body":'
+        self.envelope = LineEnvelope(before_body=before_body)
+        self.gives_vectors = options.endpoint == EMBEDDINGS
+        self._reader = READERS[options.endpoint]
+        self._body = BODIES[options.endpoint]
+
+    @property
+    def traits(self) -> Traits:
+        """A batch bears its attempt's mark and is made from its own file: an ambiguous create can be looked up."""
+        return Traits(
+            name=self.settings.name,
+            recovery=Recovery.FENCED,
+            settle_s=self.settings.create_s_max * (1 + SETTLE_MARGIN),
+            lag_s=self.settings.list_lag_s,
+        )
+
+    def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body for the endpoint. Raises ConfigError."""
+        return self._body(request, self.options.accepts)
+
+    def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
+        """Read a line of an output or an error file."""
+        return self._reader(line, keep_raw=keep_raw)
+
+    def connect(self, http: HttpClient) -> OpenAI:
+        """Return the provider."""
+        from orchestrator.providers.openai.provider import OpenAI
+
+        return OpenAI(http, self.traits, endpoint=self.options.endpoint)

@@ -1,0 +1,68 @@
+"""What OpenAI's models cannot take, by the beginning of a model's name. `accepts` in `[provider]` overrides it.
+
+A name is compared without a vendor before it ("openai/gpt-5") and without "ft:". A name that is not here is treated
+as a classic model: nothing is refused that its API has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+_SAMPLING: Final = ("temperature", "top_p")
+_LEAVE_OUT: Final = "Leave it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRule:
+    """What the models of one family take."""
+
+    prefixes: tuple[str, ...] = ()
+    counts_reasoning: bool = False  # max_completion_tokens in the place of max_tokens
+    sampling: bool = True  # temperature and top_p; False: only with a reasoning effort of "none"
+    refuses: Mapping[str, str] = field(default_factory=dict)  # key -> what to do instead
+    source: str = ""
+    read: str = ""
+
+
+CLASSIC: Final = ModelRule()
+_REPORTS: Final = "six public reports of 400s: 'use max_completion_tokens', 'temperature is not supported'"
+RULES: Final = (
+    ModelRule(prefixes=("gpt-5", "gpt-6"), counts_reasoning=True, sampling=False, source=_REPORTS, read="2026-11-30"),
+    ModelRule(
+        prefixes=("o3", "o4"),
+        counts_reasoning=True,
+        sampling=False,
+        refuses={"stop": _LEAVE_OUT},
+        source=f"{_REPORTS}; openai 3.57.0, chat/completion_create_params.py, on `stop`",
+        read="2026-11-30",
+    ),
+    ModelRule(prefixes=("o1",), counts_reasoning=True, sampling=False, source=_REPORTS, read="2026-11-30"),
+    ModelRule(
+        prefixes=("gpt-3.5", "gpt-4"),
+        refuses={"reasoning_effort": "Leave it out, or take a model that reasons"},
+        source="PROVIDERS, table of request fields: effort is of GPT-5, GPT-6 and the o-series",
+        read="2026-11-30",
+    ),
+)
+
+
+@lru_cache(maxsize=64)
+def rule_of(model: str) -> ModelRule:
+    """Return what a model takes."""
+    name = model.rpartition("/")[2].removeprefix("ft:").lower()
+    for rule in RULES:
+        for prefix in rule.prefixes:
+            following = name[len(prefix) : len(prefix) + 1]
+            if name.startswith(prefix) and not following.isalnum():
+                return rule
+            if name.startswith(prefix) and prefix.startswith("gpt-") and following.isalpha():  # gpt-4o
+                return rule
+    return CLASSIC
+
+
+def refused_sampling(rule: ModelRule, effort: object) -> tuple[str, ...]:
+    """Return the sampling fields that a model refuses at this reasoning effort."""
+    return () if rule.sampling or effort == "none" else _SAMPLING

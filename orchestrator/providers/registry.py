@@ -1,0 +1,104 @@
+"""Finds dialects by name: entry points of the group `batch_orchestrator.dialects`, ours and other people's alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator import settings as configuration
+from orchestrator.domain.errors import ConfigError
+from orchestrator.providers.dialect import Dialect
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Provider
+    from orchestrator.settings import ProviderSettings
+
+GROUP: Final = "batch_orchestrator.dialects"
+_REGISTERED: Final[dict[str, type[Dialect]]] = {}
+
+
+def register(name: str, kind: type[Dialect]) -> None:
+    """Make a dialect known in this process alone, before any installed one of that name: for tests and scripts."""
+    _REGISTERED[name] = kind
+
+
+def provider_settings(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
+    """Return a provider's table with a job's overrides, the options of its dialect included. Raises ConfigError."""
+    settings = configuration.provider(name, overrides, folder, option_names=_option_names)
+    dialect_of(settings)
+    return settings
+
+
+def dialect_of(settings: ProviderSettings) -> Dialect:
+    """Return the dialect that a provider speaks. Raises ConfigError: unknown dialect, or an option it refuses."""
+    kind = _kind(settings.dialect, f"provider {settings.name!r}")
+    configuration.refuse_unknown(settings.options, _names_of(kind), "[provider]")
+    return kind(settings, kind.options_type(**settings.options))
+
+
+def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:
+    """Return the provider behind a table of settings. Raises ConfigError: unknown dialect, missing key."""
+    from orchestrator.providers.http.client import HttpClient
+    from orchestrator.providers.http.exchange import Timeouts
+    from orchestrator.providers.http.secret import Secret
+
+    dialect = dialect_of(settings)
+    text = environment.get(settings.api_key_env, "")
+    if not text:
+        raise ConfigError(
+            f"the environment variable {settings.api_key_env} is not set: "
+            f"it must hold the API key of provider {settings.name!r} ({settings.base_url})"
+        )
+    key = Secret(text)
+    timeouts = Timeouts(create_s=settings.create_s_max)
+    return dialect.connect(HttpClient(settings.base_url, key, timeouts=timeouts, auth=dialect.auth(key)))
+
+
+def _option_names(dialect: str) -> tuple[str, ...]:
+    return _names_of(_kind(dialect, "[provider]"))
+
+
+def _names_of(kind: type[Dialect]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind.options_type))
+
+
+def _kind(name: str, where: str) -> type[Dialect]:
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    found = _ours().get(name) or _installed(tuple(sys.path)).get(name, [])
+    if not found:
+        known = {*_ours(), *_installed(tuple(sys.path)), *_REGISTERED}
+        raise ConfigError(f"{where}: unknown dialect {name!r}; known: {', '.join(sorted(known))}")
+    if len({one.value for one in found}) > 1:
+        values = " and ".join(one.value for one in found)
+        raise ConfigError(f"{where}: two installed packages have a dialect {name!r}: {values}. Uninstall one of them")
+    try:
+        kind = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}: the dialect {name!r} ({found[0].value}) cannot be imported: {error}") from None
+    if not (isinstance(kind, type) and issubclass(kind, Dialect)):
+        raise ConfigError(f"{where}: {found[0].value} is not a subclass of orchestrator.providers.dialect.Dialect")
+    return kind
+
+
+@cache
+def _ours() -> dict[str, list[EntryPoint]]:
+    """Return the dialects of this package: to read all packages' entry points takes a tenth of a second."""
+    return _by_name(distribution("batch-orchestrator").entry_points.select(group=GROUP))
+
+
+@lru_cache(maxsize=4)
+def _installed(path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:  # noqa: ARG001 - what is found depends on it
+    return _by_name(entry_points(group=GROUP))
+
+
+def _by_name(found: EntryPoints) -> dict[str, list[EntryPoint]]:
+    known: dict[str, list[EntryPoint]] = {}
+    for one in found:
+        known.setdefault(one.name, []).append(one)
+    return known

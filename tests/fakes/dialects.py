@@ -1,0 +1,32 @@
+"""Providers and dialects as the registry makes them, with a client of the test's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.onerouter.dialect import OneRouterDialect
+from orchestrator.providers.onerouter.provider import OneRouter
+from orchestrator.providers.openai.dialect import OpenAIDialect
+from orchestrator.providers.openai.provider import OpenAI
+from orchestrator.providers.registry import dialect_of, provider_settings
+
+
+def a_dialect(name: str, **options: Any) -> Dialect:
+    """Return a dialect with these keys in its `[provider]` table."""
+    return dialect_of(provider_settings(name, options))
+
+
+def onerouter(http: HttpClient, **options: Any) -> OneRouter:
+    """Return a provider that speaks as OneRouter does."""
+    dialect = a_dialect("onerouter", create_s_max=http.timeouts.create_s, **options)
+    assert isinstance(dialect, OneRouterDialect)
+    return dialect.connect(http)
+
+
+def openai(http: HttpClient, **options: Any) -> OpenAI:
+    """Return a provider that speaks as OpenAI does."""
+    dialect = a_dialect("openai", create_s_max=http.timeouts.create_s, **options)
+    assert isinstance(dialect, OpenAIDialect)
+    return dialect.connect(http)
