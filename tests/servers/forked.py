@@ -8,12 +8,15 @@ own id, session, working folder, environment, streams, signals, exit code.
 
 Rule 1: the server imports, and does nothing else: it has one thread, so that its forks are sound.
 Rule 2: what the server imports is only a matter of speed.
+Rule 3: the server ends with the test process, however that ends, and its forks end with it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -44,6 +47,7 @@ PRELOADED: Final = (
     "pandas",
     "celery",
 )
+PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _lock: Final = threading.Lock()  # two threads that ask at once how a process ended would both read its one answer
 
 
@@ -123,6 +127,7 @@ def _live(
     hurried: bool,
 ) -> NoReturn:
     """Be the child: `python -m module arguments`."""
+    _die_with_the_tests()
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
@@ -140,6 +145,14 @@ def _live(
         sys.excepthook(*sys.exc_info())
         code = 1
     sys.exit(code)
+
+
+def _die_with_the_tests() -> None:
+    """Leave it to the test process alone to keep the server alive, and end with the server (on Linux)."""
+    alive = multiprocessing.forkserver._forkserver._forkserver_alive_fd  # type: ignore[attr-defined]
+    os.close(alive)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _redirect(output: str, errors: str) -> None:
