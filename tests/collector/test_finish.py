@@ -243,5 +243,5 @@ def differences(books: Books, output: MemorySpool, job_files: MemorySpool) -> li
         job_digest=DIGEST,
         slice_rows=SLICE_ROWS,
     )
-    check_output(audit, books.ledger.job(JOB), books.overview.totals(JOB), published, deep=True)
+    check_output(audit, books.ledger.job(JOB), books.ledger.totals(JOB), published, deep=True)
     return [(one.unit, one.what) for one in audit.differences]
