@@ -74,16 +74,16 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
     now = clock.now()
     if isinstance(error, Gone) and _age_s(chunk, clock) > UNKNOWN_S_MAX:
         # It may have run and been charged: a person decides before anything is sent again.
-        held = lifecycle.advance(
+        unresolved = lifecycle.advance(
             chunk, BecameUnresolved(f"the provider no longer knows batch {chunk.batch_id}: {error}")
         )
-        return [ChunkMoved(before=chunk, after=held, due_at=None)]
+        return [ChunkMoved(before=chunk, after=unresolved, due_at=None)]
     tries, refused = retry.refused_tries(error, tries=chunk.tries, were_refusals=chunk.error_code == REFUSED)
     if refused and tries >= retry.REFUSALS_MAX:
-        held = lifecycle.advance(
+        unresolved = lifecycle.advance(
             chunk, BecameUnresolved(f"the provider does not say how batch {chunk.batch_id} is: {error}")
         )
-        return [ChunkMoved(before=chunk, after=held, due_at=None)]
+        return [ChunkMoved(before=chunk, after=unresolved, due_at=None)]
     later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     if isinstance(error, RateLimited) and floor_s is None:

@@ -30,7 +30,7 @@ COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Rows [row_start, row_end) that a chunk left without any line: dead, for this reason, in this round."""
+    """Rows [row_start, row_end) that a chunk left without any line: failed, for this reason, in this round."""
 
     row_start: int
     row_end: int
@@ -142,7 +142,8 @@ class Join:
         if self._next_row is None:
             for part in self._parts:
                 part.skip(row_start)
-        assert self._next_row in (None, row_start), (self._next_row, row_start)
+        if self._next_row not in (None, row_start):
+            raise OutputError(f"the source gave row {row_start} after row {self._next_row}: rows must come in order")
         self._next_row = row_start + batch.num_rows
         records, chosen = self._chosen(row_start, batch.num_rows)
         answers = records.take(pa.array(chosen))

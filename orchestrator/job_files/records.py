@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Record = TypeVar("Record", bound=DataclassInstance)
 
-COMMANDS: Final = "orders"
+COMMANDS: Final = "commands"
 RETRIES: Final = "plans/retries"
 SPLITS: Final = "plans/splits"
 COLLECTED: Final = "collected"

@@ -2,7 +2,7 @@
 
 Rule 1: a slice of rows is planned whole or not at all: its files are in place before the ledger names them.
 Rule 2: same rows, same rules, same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
-Rule 3: what cannot be a request (too large, null, unrenderable) is a dead letter with a reason, not a failed batch.
+Rule 3: what cannot be a request (too large, null, unrenderable) is a failed row with a reason, not a failed batch.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _plan(
 
 
 def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
-    """Render, pack and spool a slice. Nothing in the ledger names its files yet."""
+    """Render and pack a slice, and write its request files. Nothing in the ledger names its files yet."""
     planned, packer = _Slice(), Packer(planning.limits)
     draft = request_files.LinesDraft()
     for start, batch in rows.until(shard.row_count + planning.slice_rows):

@@ -187,7 +187,7 @@ def test_a_credential_that_is_refused_pauses_the_account_and_not_the_job(accepte
 
 
 def test_a_first_batch_that_is_refused_stops_the_job_in_the_providers_words() -> None:
-    """A mistake in the job, to be mended before the rest is sent."""
+    """A mistake in the job, to be corrected before the rest is sent."""
     stage = Stage(WITHOUT)
     stage.provider.tell(CreateRefused(BadRequest("no such model", status=400)))
 

@@ -152,7 +152,7 @@ def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, d
 
     assert scene.leaks() == []
     assert (NAMED in errors_in(scene.cli.work)) is (place != "create in doubt")
-    kept = list(scene.cli.work.glob("*/said/*.txt"))
+    kept = list(scene.cli.work.glob("*/provider_messages/*.txt"))
     assert len(kept) == 1
     assert QUOTED["message"] in kept[0].read_text()
     assert kept[0].stat().st_mode & 0o777 == 0o600
