@@ -5,7 +5,7 @@ Rule 2: a record holds ids, counts, times and amounts; no row, no answer, no sec
 Rule 3: where two tries at one thing may differ, the file's name holds a digest of its content.
 Rule 4: records are read by `codec`: a field that another version added is ignored.
 
-    orders/<time>-<random>.json            what a person asked of the job; the last one counts
+    commands/<time>-<random>.json          what a person asked of the job; the last one counts
     plans/s00000/00000.<digest>.json       a slice of a shard: its rows, its chunks
     plans/retries/00001.<digest>.json      retry chunks, and which chunks their rows came from
     plans/splits/<chunk>.json              the two halves of a chunk that was too large
