@@ -195,7 +195,8 @@ def resolve(
         if chunk is not None or batch is not None or absent:
             raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
         count = handle.confirm_same_account()
-        show(f"{count} chunks can go on with the new key. Next: orchestrator run {handle.job_id}")
+        chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
+        show(f"{chunks} can go on with the new key. Next: orchestrator run {handle.job_id}")
         return
     if chunk is None:
         found = handle.unresolved()

@@ -280,7 +280,7 @@ def test_a_ledger_that_knows_everything_is_left_alone(gateway: GatewayProcess, t
     work = tmp_path / "work"
     run(gateway, work, 20)
 
-    with pytest.raises(ConfigError, match="knows all of its creates"):
+    with pytest.raises(ConfigError, match="the ledger has this job and all of its creates"):
         orchestrator.recover(work=work)
 
 

