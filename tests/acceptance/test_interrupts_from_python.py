@@ -18,6 +18,7 @@ import pytest
 import orchestrator
 from orchestrator import JobInterrupted
 from orchestrator.api.commands import jobs
+from orchestrator.api.prepare import SAMPLE_ROWS
 from tests.acceptance.command_line import ended, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked
 from tests.gateway_process import ROOT, GatewayProcess
@@ -151,12 +152,12 @@ def test_a_stop_in_a_long_render_ends_it_at_the_next_row_and_nothing_is_sent(
 ) -> None:
     """A million rows at a second each would be waited for otherwise; the next run sends each row once."""
     stop = threading.Event()
-    USER.before_row = lambda count: stop.set() if count == 3 else None
+    USER.before_row = lambda count: stop.set() if count == SAMPLE_ROWS + 3 else None
 
     with pytest.raises(JobInterrupted, match="run it again to go on"):
         run(gateway, tmp_path / "work", stop=stop)
 
-    assert len(USER.rows) == 3
+    assert len(USER.rows) == SAMPLE_ROWS + 3
     assert gateway.batches() == []
     check_exact(run(gateway, tmp_path / "work").to_arrow(), marked(ROWS))
     bill = gateway.bill()
@@ -176,7 +177,7 @@ def test_a_render_that_is_slower_than_the_lease_renders_each_row_once(
         return float(microseconds) / 1e6
 
     def three_leases(count: int) -> None:
-        if count == 1:
+        if count == SAMPLE_ROWS + 1:
             began = leased_until()
             wait_until(lambda: leased_until() > began + 3 * 0.2, "a lease that is renewed")
 
@@ -184,6 +185,6 @@ def test_a_render_that_is_slower_than_the_lease_renders_each_row_once(
 
     result = run(gateway, tmp_path / "work")
 
-    assert len(USER.rows) == ROWS
+    assert len(USER.rows) == SAMPLE_ROWS + ROWS
     check_exact(result.to_arrow(), marked(ROWS))
     assert gateway.bill()["creates"] == 1

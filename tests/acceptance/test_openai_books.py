@@ -36,6 +36,7 @@ def a_job(folder: Path, gateway: GatewayProcess, rows: int, **policy: Any) -> Pa
 @pytest.mark.usefixtures("user")
 def test_a_second_batch_is_named_although_it_bears_no_mark(gateway: GatewayProcess, tmp_path: Path) -> None:
     """A provider may drop the metadata; that it was made from a create's own input file tells as much."""
+    gateway.set_faults({"delete": {"refuse": {"500": 1.0}}})  # the input file outlives its collection
     result = run_job(gateway, tmp_path / "work")
     before = orchestrator.audit(result.job_id, work=tmp_path / "work", deep=True)
     listed = httpx.get(f"{gateway.url}/batches", headers=gateway.headers, timeout=30).json()["data"]

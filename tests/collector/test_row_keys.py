@@ -18,6 +18,7 @@ from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.job_files import request_files
 from orchestrator.job_files.request_files import LinesDraft, requests_of, row_keys
+from orchestrator.providers.onerouter.dialect import READER
 from tests.batches.stage import Stage
 from tests.builders import a_chunk
 from tests.fakes.job_files import MemorySpool
@@ -122,7 +123,7 @@ def test_results_are_collected_without_a_look_at_the_requests() -> None:
         ledger=stage.books.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
-        collecting=Collecting(job_digest=DIGEST, price=None),
+        collecting=Collecting(job_digest=DIGEST, price=None, read_line=READER),
         clock=stage.clock,
     )
 

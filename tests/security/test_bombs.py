@@ -16,7 +16,7 @@ from orchestrator.api import job
 from orchestrator.domain import custom_id
 from orchestrator.planner import template
 from orchestrator.providers.http import error_mapping, secret, url_policy
-from orchestrator.providers.onerouter import adapter, wire
+from orchestrator.providers.onerouter import provider, wire
 from orchestrator.storage import object_url
 from tests.gateway_process import ROOT
 from tests.security.bombs import BOMBS, TIME_S
@@ -26,7 +26,7 @@ SLOW_S: Final = 2.0  # of processor time, for the longest text that reaches a pa
 LENGTH: Final = 20_000  # what is looked at of an error's text
 PATTERNS: Final = {
     f"{module.__name__}.{name}": pattern
-    for module in (error_mapping, object_url, custom_id, url_policy, job, log, adapter, wire, secret, template)
+    for module in (error_mapping, object_url, custom_id, url_policy, job, log, provider, wire, secret, template)
     for name, pattern in vars(module).items()
     if isinstance(pattern, re.Pattern)
 }
