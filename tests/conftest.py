@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.servers.s3 import S3Server, s3_server
 from tests.servers.shared import FOLDER
+from tests.tiers import QUICK, QUICK_EXPRESSION, is_slow_file
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the test modules, before they are imported, which tier is run."""
+    if config.option.markexpr == QUICK_EXPRESSION:
+        os.environ[QUICK] = "1"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave slow files out of the quick tier: to import them alone takes seconds of each process."""
+    return True if QUICK in os.environ and is_slow_file(collection_path) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,6 +35,7 @@ def check_cancelled(status: dict[str, Any], job: JobHandle, row_count: int) -> N
             assert row["llm_error_code"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_running_job_is_cancelled_from_another_process_and_can_be_taken_up_again(
     cli: CommandLine, tmp_path: Path
 ) -> None:

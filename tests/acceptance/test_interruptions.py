@@ -92,6 +92,7 @@ def test_a_job_killed_ten_times_anywhere_ends_exact_and_pays_once(
     check_whole(cli, gateway, ROWS, 500, width=200)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_provider_that_dies_in_the_middle_costs_nothing_twice(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
@@ -113,7 +114,7 @@ def test_a_provider_that_dies_in_the_middle_costs_nothing_twice(
 
 
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
     sign: signal.Signals, cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_work_folder_is_run_by_one_process_at_a_time(cli: CommandLine, tmp_pat
             kill(first)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_what_was_begun_and_never_answered_is_told_by_the_python_api_too(
     gateway: GatewayProcess, tmp_path: Path, cli: CommandLine

@@ -64,7 +64,7 @@ def start(folder: Path, url: str, *python: str, program: str = PROGRAM) -> subpr
     )
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     sign: signal.Signals, gateway: GatewayProcess, slow: FaultProxy, tmp_path: Path
 ) -> None:

@@ -188,6 +188,7 @@ def test_a_wrong_key_pauses_the_account_and_the_right_one_finishes(
     finished(cli, job, gateway)
 
 
+@pytest.mark.slow
 def test_without_credit_the_job_waits_and_goes_on_when_there_is_some(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_budget_stops_the_job_cleanly_and_a_larger_one_lets_it_go_on(
     finished(cli, job, gateway)
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_not_there_is_said_to_be_not_there(cli: CommandLine, tmp_path: Path) -> None:
     """A wrong port: nothing is created, nothing is given up, and the user sees why nothing moves."""
     with socket.socket() as unused:

@@ -51,6 +51,7 @@ def test_a_second_batch_is_named_although_it_bears_no_mark(gateway: GatewayProce
     assert difference.archive == made.json()["id"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_create_under_way_when_the_ledger_was_lost_is_found_and_not_sent_again(
     user: CommandLine, gateway: GatewayProcess, tmp_path: Path
@@ -78,7 +79,7 @@ def test_a_create_under_way_when_the_ledger_was_lost_is_found_and_not_sent_again
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("batches", [1, 7])
+@pytest.mark.parametrize("batches", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     batches: int, user: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:

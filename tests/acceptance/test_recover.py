@@ -178,6 +178,7 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
     assert orchestrator.audit(result.job_id, work=cli.work, deep=True).differences == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
@@ -206,6 +207,7 @@ def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
     assert (gateway.bill()["paid_twice"], gateway.bill()["creates"]) == (0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_held_creates_that_take_all_the_room_end_the_run(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
@@ -284,6 +286,7 @@ def test_a_ledger_that_knows_everything_is_left_alone(gateway: GatewayProcess, t
         orchestrator.recover(work=work)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_recovery_is_refused_while_somebody_is_at_work(cli: CommandLine, tmp_path: Path) -> None:
     """The process at work is named, and nothing is touched."""
@@ -302,6 +305,7 @@ def test_recovery_is_refused_while_somebody_is_at_work(cli: CommandLine, tmp_pat
             kill(process)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_cancelled_job_comes_back_cancelled(cli: CommandLine, tmp_path: Path) -> None:
     """Before its end it goes on being cancelled; after it, it is as it was."""

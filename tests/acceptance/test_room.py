@@ -65,6 +65,7 @@ def test_batches_of_a_job_that_was_interrupted_are_brought_home_by_the_next_run_
         check_all(cli, gateway, "first", "second")
 
 
+@pytest.mark.slow
 def test_held_creates_of_another_job_that_take_all_the_room_are_named(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_held_creates_of_another_job_that_take_all_the_room_are_named(
     check_all(cli, gateway, "first", "second")
 
 
+@pytest.mark.slow
 def test_another_jobs_batches_that_cannot_be_asked_about_do_not_end_a_run(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:

@@ -158,6 +158,7 @@ def test_an_output_that_lost_its_parts_says_so(output: Path) -> None:
         result_of(output).head()
 
 
+@pytest.mark.slow
 def test_the_command_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`orchestrator results JOB --rows 2`, and with `--failures`, of an output whose last part cannot be read."""
     monkeypatch.setenv("ORCHESTRATOR_SHARD_ROWS", "10")

@@ -27,6 +27,7 @@ from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.dialects import onerouter
 from tests.fakes.job_files import MemorySpool
+from tests.tiers import sampled
 
 RUNNING: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "IN_PROGRESS", "total_requests": 10}')
 ENDED: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "SUCCESS", "total_requests": 10}')
@@ -84,7 +85,7 @@ def asking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asking]:
 
 
 @pytest.mark.parametrize("asking", [ChunkState.SUBMITTED, ChunkState.ENDED], indirect=True)
-@pytest.mark.parametrize("status", [400, 405, 422, 413])
+@pytest.mark.parametrize("status", sampled([400, 405, 422, 413], quick={"400"}))
 def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(asking: Asking, status: int) -> None:
     """Held, not dead: the batch may have answers. And a person who knows better lets it go on where it was."""
     batch_id, state = asking.chunk.batch_id, asking.chunk.state
@@ -102,6 +103,7 @@ def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(as
     assert (asking.chunk.state, asking.chunk.batch_id) == (ChunkState.SUBMITTED, batch_id)
 
 
+@pytest.mark.slow
 def test_a_provider_that_was_away_for_hours_and_then_refuses_once_is_asked_again(asking: Asking) -> None:
     """Only refusals count, and only those in a row: what a proxy says while its server starts holds nothing."""
     asking.ask(*[BUSY] * (2 * REFUSALS_MAX), refusal(400), *[BUSY] * REFUSALS_MAX, refusal(400))

@@ -22,6 +22,7 @@ from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer
 from orchestrator.job_files.result_parts import PartCursor
 from tests.collector.builders import DIGEST, PRICE, a_completion, a_failure, a_line, a_part, an_answer, name_of, read
+from tests.tiers import examples
 
 SOURCE = pa.schema([pa.field("id", pa.int64()), pa.field("body", pa.string())])
 
@@ -187,7 +188,7 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
 RECORDS = st.dictionaries(st.integers(0, 39), st.sampled_from(["ok", "no", "late"]), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(RECORDS, max_size=3), st.lists(st.integers(0, 40), max_size=5))
 def test_the_output_does_not_depend_on_how_the_source_is_cut(rounds: list[dict[int, str]], cuts: list[int]) -> None:
     """Against a plain reading of the rule, row by row."""
@@ -215,7 +216,7 @@ LINES = [a_line(row, body=a_completion(f"text {row}")) for row in range(12)]
 LINES += [a_line(3, status=500), a_line(4, body=a_completion("another")), a_line(5), a_line(5)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.permutations(LINES))
 def test_the_order_of_the_result_lines_changes_no_byte(shuffled: list[bytes]) -> None:
     def as_part(stream: Sequence[bytes]) -> bytes:

@@ -16,6 +16,7 @@ from orchestrator.collector.parse import BOM, CutLine, lines, read_answers
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.providers.onerouter.dialect import READER
 from tests.collector.builders import DIGEST, a_completion, a_line, a_result, name_of, read
+from tests.tiers import examples
 
 MUTATION_COUNT = 20_000
 
@@ -241,7 +242,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), JSON, JSON, st.sampled_from(["response", "result", "error"])), max_size=4))
 def test_any_json_in_any_field_is_accounted_for(drawn: list[tuple[int, object, object, str]]) -> None:
     """Lone surrogates, NaN and huge numbers among it, spelled as Python spells them."""

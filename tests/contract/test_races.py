@@ -255,6 +255,7 @@ DISTURBANCES: Final[tuple[Callable[[Books, JobId, int], object], ...]] = (
 )
 
 
+@pytest.mark.slow
 def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no_circle(postgres: Books) -> None:
     """Settles over many shards, moves of jobs and shards, pauses, cancels, resumes, claims: no error but LeaseLost,
     and every row is settled once."""

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.in_process import Gateway, a_gateway, a_row
+from tests.tiers import examples
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 PIECES: Final = st.sampled_from(
@@ -55,7 +56,7 @@ BODIES: Final = (
     | JSON.map(lambda value: json.dumps(value).encode())
     | ROWS.map(lambda rows: json.dumps({"requests": rows}).encode())
 )
-SETTINGS: Final = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS: Final = settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from orchestrator.api.job import TABLES, Job, read_job
 from orchestrator.domain.errors import ConfigError
 from orchestrator.settings import ProviderSettings, Settings, load, policy, provider
 from tests.test_job_file import FULL, LEAST
+from tests.tiers import examples
 
 SEEDS: Final = 400
 WORDS: Final = (
@@ -79,7 +80,7 @@ VALUES: Final = st.recursive(
     ),
     max_leaves=6,
 )
-QUICK: Final = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK: Final = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @contextlib.contextmanager

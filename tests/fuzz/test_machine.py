@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzz.machine import LedgerMachine
+from tests.tiers import examples
 
 
 def test_no_order_of_steps_crashes_and_people_breaks_a_promise() -> None:
@@ -20,7 +21,7 @@ def test_no_order_of_steps_crashes_and_people_breaks_a_promise() -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=int(os.environ.get("STATEFUL_EXAMPLES", "30")),
+            max_examples=int(os.environ.get("STATEFUL_EXAMPLES", examples(30))),
             stateful_step_count=int(os.environ.get("STATEFUL_RULES", "25")),
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -29,6 +29,8 @@ from orchestrator.gateway.openapi import document
 from tests.fuzz.stock import Stock
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES: Final = int(os.environ.get("OPENAPI_EXAMPLES", "25"))
 SEED: Final = int(os.environ.get("OPENAPI_SEED", "1"))
 DESCRIBED: Final = schemathesis.openapi.from_dict(

@@ -207,6 +207,7 @@ def test_a_fenced_late_create_never_arrives(gateway: GatewayProcess, client: ope
     assert file_id not in {batch["file_id"] for batch in gateway.batches()}
 
 
+@pytest.mark.slow
 def test_what_a_client_was_told_is_still_so_after_a_kill(tmp_path: Path) -> None:
     """kill -9 after each kind of answer: files, deletes, batches, cancels, results and the bill are as they were."""
     with running_gateway(tmp_path, "--duration-s", "4") as gateway, a_client(gateway) as client:

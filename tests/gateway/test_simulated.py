@@ -152,6 +152,7 @@ def test_a_schema_that_contains_itself_ends() -> None:
     assert len(json.dumps(instance_of(schema, "topic"))) < 20_000
 
 
+@pytest.mark.slow
 @given(schema=ODD_SCHEMAS)
 @example(schema={"type": "integer", "minimum": float("inf")})
 def test_no_schema_however_odd_stops_the_model(schema: dict[str, Any]) -> None:

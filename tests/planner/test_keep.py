@@ -19,6 +19,7 @@ from orchestrator.dataset import in_memory
 from orchestrator.dataset.dataset import open_dataset
 from orchestrator.dataset.in_memory import keep_table
 from orchestrator.domain.errors import DatasetError, StorageError
+from tests.tiers import examples
 
 FRAME = pd.DataFrame({"a": ["x", None, "z"], "n": [1, 2, 3]})
 
@@ -106,7 +107,7 @@ SCHEMA = pa.schema(
 
 
 @given(st.lists(ROW, max_size=24), st.lists(st.integers(0, 24), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_chunks_are_no_content(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], cuts: list[int]
 ) -> None:

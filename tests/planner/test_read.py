@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from orchestrator.dataset.dataset import READ_ROWS_MAX, Dataset, open_dataset
 from orchestrator.dataset.files import SourceFile
 from orchestrator.domain.errors import DatasetError
+from tests.tiers import examples
 
 BIG = 10**12
 
@@ -146,7 +147,7 @@ def test_a_stream_is_one_segment_of_unknown_length(suffix: str, tmp_path: Path) 
     st.integers(1, 60),
     st.integers(1, 3_000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_shards_hold_every_row_once_and_are_as_long_as_may_be(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[int]], shard_rows: int, shard_bytes: int
 ) -> None:

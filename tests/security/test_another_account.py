@@ -93,6 +93,7 @@ def test_a_key_of_another_account_makes_no_create_look_absent(scene: Scene) -> N
     assert not any(key in text for key in (OURS, THEIRS) for text in texts(scene.cli.work))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_new_key_of_the_same_project_is_known_by_what_it_sees(scene: Scene) -> None:
     """The batch bears our token and is in its list, so nobody is asked."""
@@ -102,6 +103,7 @@ def test_a_new_key_of_the_same_project_is_known_by_what_it_sees(scene: Scene) ->
     scene.check_healed()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_ledger_made_again_from_the_work_folder_knows_the_key_too(scene: Scene) -> None:
     """The mark stands beside the intent: a lost ledger makes no key look like the right one."""
@@ -118,6 +120,7 @@ def test_a_ledger_made_again_from_the_work_folder_knows_the_key_too(scene: Scene
     scene.check_healed()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_person_may_say_that_a_new_key_is_of_the_same_account(scene: Scene) -> None:
     """Where nothing shows it: the way out is a person's word. Said of the wrong key, it is paid for."""

@@ -29,6 +29,7 @@ from tests.gateway_process import GatewayProcess, running_gateway
 from tests.security.canary import Canaries, Leak, forms
 from tests.servers.postgres import fresh_database, some_postgres
 from tests.servers.valkey import client_of
+from tests.tiers import sampled
 from tests.workers.fleets import Fleet, a_fleet, until
 
 KEY: Final = "sk-canary-key-7c1f52e90b"
@@ -137,7 +138,10 @@ def quoting(place: str) -> Callable[[Connection], None]:
     return play
 
 
-@pytest.mark.parametrize("place", ["create", "create in doubt", "poll", "batch", "download"])
+PLACES: Final = ("create", "create in doubt", "poll", "batch", "download")
+
+
+@pytest.mark.parametrize("place", sampled(PLACES, quick={"create"}))
 def test_a_provider_that_quotes_a_row_in_its_refusal(place: str, scene: Scene, dataset: Path, tmp_path: Path) -> None:
     """Its words lie in a private file, which the error names; what it says for machines stands in the error."""
     with serving(quoting(place)) as server:

@@ -163,6 +163,7 @@ def test_ten_thousand_messages_are_at_worst_a_nudge(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     """To a live worker, after a job is done: no create, no change in the ledger, no program run, and it lives on."""

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.timeout(180)
 TROUBLE_S: Final = 3.0
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_not_there_yet_is_waited_for(fleet: Fleet) -> None:
     """And meanwhile the process is alive: a probe that ended it would gain nothing."""
     fleet.broker.kill()

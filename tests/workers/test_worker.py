@@ -53,6 +53,7 @@ def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(fleet: Fleet) -> N
     check_done(fleet, job, 20, creates=2)
 
 
+@pytest.mark.slow
 def test_a_cancel_is_asked_for_and_the_fleet_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with a_fleet(tmp_path, monkeypatch, batch_s=30) as fleet:
         job = fleet.submit(40)
@@ -75,6 +76,7 @@ def test_a_beat_ticks_as_soon_as_it_is_there(fleet: Fleet) -> None:
     until(lambda: job.status().as_dict()["chunks"], "a first step")
 
 
+@pytest.mark.slow
 def test_a_worker_told_to_stop_finishes_the_create_it_is_in(fleet: Fleet) -> None:
     """A create without its answer would be held for a person."""
     port = int(fleet.gateway.base_url.rpartition(":")[2])
