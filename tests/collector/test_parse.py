@@ -229,7 +229,7 @@ def is_named(line: bytes, name: str) -> bool:
 def test_mutated_files_neither_raise_nor_mislead() -> None:
     """Seeded: a failure comes again, and shows its stream."""
     chance = random.Random(20_261_122)
-    for _ in range(MUTATION_COUNT):
+    for _ in range(examples(MUTATION_COUNT)):
         check_that_all_is_accounted_for(mutated(b"\n".join(chance.sample(VALID, 3)) + b"\n", chance))
 
 

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.domain.errors import ConfigError
 from orchestrator.settings import config_folder, load, policy, provider
 from tests.fuzz.test_job_files import mutated, refused_politely
+from tests.tiers import examples
 
 SEEDS: Final = 400
 PROVIDERS: Final = (config_folder() / "providers.toml").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ def without_words(text: str) -> str:
 def test_a_mutated_file_of_settings_is_read_or_refused(tmp_path: Path, name: str) -> None:
     """And what is read can be used: every provider, alone and with a table of the job's own."""
     sound = {"providers.toml": without_words(PROVIDERS), "defaults.toml": without_words(DEFAULTS)}
-    for seed in range(SEEDS):
+    for seed in range(examples(SEEDS)):
         content = mutated(sound[name], random.Random(seed)).encode("utf-8", "surrogatepass")
         (tmp_path / name).write_bytes(content)
         try:

@@ -31,6 +31,7 @@ from tests.contract.books import Books
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.security.test_terminal import moves
 from tests.servers.valkey import client_of
+from tests.tiers import examples
 from tests.workers.fleets import Fleet, a_fleet, until
 
 COUNT: Final = 10_000
@@ -154,7 +155,7 @@ def test_ten_thousand_messages_are_at_worst_a_nudge(tmp_path: Path) -> None:
     become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=queues, heartbeat=heartbeat))
     before, chance = rows_of(tmp_path), random.Random(SEED)
 
-    for _ in range(COUNT):
+    for _ in range(examples(COUNT)):
         advance.run(*arguments(chance, JOB))
 
     assert performed == []
