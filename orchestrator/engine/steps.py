@@ -13,22 +13,22 @@ from orchestrator.batches.submit import submit
 from orchestrator.collector.collect import collect
 from orchestrator.collector.finish import finish
 from orchestrator.collector.seal import seal
-from orchestrator.domain.model import Claim, Job, Step
+from orchestrator.domain.model import Claim, Step
 from orchestrator.domain.policy import Policy
 from orchestrator.engine.job_context import JobContext, limits_of, planning_of
-from orchestrator.engine.workspace import Workspace
 from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.split import split
-from orchestrator.ports import Checkpoint
+from orchestrator.ports import Checkpoint, Clock, Ledger
 
 
-def run_step(workspace: Workspace, claim: Claim, job: Job, checkpoint: Checkpoint) -> None:
+def run_step(
+    claim: Claim, *, context: JobContext, policy: Policy, ledger: Ledger, clock: Clock, checkpoint: Checkpoint
+) -> None:
     """Run the step that was claimed, under the job's present policy."""
     step, names = STEPS[claim.step]
-    context = workspace.context_of(job)
-    given = StepContext(workspace=workspace, context=context, policy=job.policy, checkpoint=checkpoint)
+    given = StepContext(context=context, policy=policy, ledger=ledger, clock=clock, checkpoint=checkpoint)
     step(claim, **{name: getattr(given, name) for name in names})
 
 
@@ -36,15 +36,15 @@ def run_step(workspace: Workspace, claim: Claim, job: Job, checkpoint: Checkpoin
 class StepContext:
     """Everything that any step of one job takes, under the job's present policy."""
 
-    workspace: Workspace
     context: JobContext
     policy: Policy
+    ledger: Ledger
+    clock: Clock
     checkpoint: Checkpoint
 
     def __getattr__(self, name: str) -> Any:
-        """Return what does not depend on the policy: the workspace's own, or the job's."""
-        owner = self.workspace if name in ("ledger", "clock") else self.context
-        return getattr(owner, name)
+        """Return what is the job's own and does not depend on the policy."""
+        return getattr(self.context, name)
 
     @property
     def planning(self) -> Planning:

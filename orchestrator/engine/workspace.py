@@ -150,7 +150,14 @@ class Workspace:
         job = self.ledger.job(claim.unit.job_id)
         began_s = time.monotonic()
         try:
-            run_step(self, claim, job, checkpoint)
+            run_step(
+                claim,
+                context=self.context_of(job),
+                policy=job.policy,
+                ledger=self.ledger,
+                clock=self.clock,
+                checkpoint=checkpoint,
+            )
         except (LeaseLost, Interrupted):
             with suppress(LeaseLost):  # it was the claim itself that was lost
                 self.give_back(claim)
