@@ -15,7 +15,7 @@ OVER: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState
 
 
 def check_row_counts(audit: Audit, sums: RowCounts) -> None:
-    """Compare the job's sums, all of one moment."""
+    """Compare the job's sums, read in one transaction."""
     on_the_way = sums.waiting + sums.live
     ended = sums.succeeded + sums.failed + sums.refused
     audit.same("job", "rows = succeeded + failed + under way", ledger=sums.rows, archive=ended + on_the_way)
@@ -29,7 +29,7 @@ def check_row_counts(audit: Audit, sums: RowCounts) -> None:
 
 
 def check_shard(audit: Audit, shard: UnevenShard) -> None:
-    """Report what does not add up in a shard."""
+    """Report the inconsistent row counts of a shard."""
     unit = f"shard {shard.shard_no}"
     covered = shard.refused + shard.covered
     audit.same(unit, "rows = refused + rows of its chunks", ledger=shard.rows, archive=covered)
