@@ -1,7 +1,7 @@
 """The commands for jobs. JOB is a job file, or the id of a job in the work folder.
 
-Rule: a command imports what it needs when it runs, so that help, a version and a wrong job file cost no more than
-they must (tests/test_startup.py says what each may import).
+Rule: a command imports what it needs when it runs, so that help, the version and an error in a job file appear fast
+(tests/test_startup.py lists what each command may import).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
 @work_option
 @json_option
 def status(job: str | None, work: str | None, as_json: bool) -> None:
-    """Print how one job stands, or, without JOB, all of them."""
+    """Print the status of one job, or, without JOB, of all jobs."""
     from orchestrator.api import commands
     from orchestrator.cli import status_text
 
