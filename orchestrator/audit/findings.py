@@ -111,7 +111,7 @@ class Audit:
         """Record a difference."""
         self.difference_count += 1
         if len(self.differences) < KEPT_MAX:
-            self.differences.append(Difference(unit=unit, what=what, ledger=_told(ledger), archive=_told(archive)))
+            self.differences.append(Difference(unit=unit, what=what, ledger=_text(ledger), archive=_text(archive)))
 
     def same(self, unit: str, what: str, *, ledger: object, archive: object) -> None:
         """Record a difference if the two values differ."""
@@ -145,5 +145,5 @@ class Audit:
         }
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

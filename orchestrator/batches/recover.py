@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # How far our clock may have been ahead of the provider's at the create. If the list starts too late, the batch is not
 # found and its chunk is sent again. A clock may be a day off (a wrong date); listing a day more costs few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
-TOLD_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
+RETRY_AFTER_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
 AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
@@ -85,9 +85,9 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     Retry-After is respected, up to a quarter of an hour.
     """
     cause = error.error if isinstance(error, CreateRefused) else error
-    told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
+    retry_after_s = cause.retry_after_s if isinstance(cause, TransientError) else None
     old_s = (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()
-    floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
+    floor_s = max(min(retry_after_s or 0.0, RETRY_AFTER_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
 

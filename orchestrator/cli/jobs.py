@@ -68,7 +68,7 @@ def run(job: str, work: str | None, as_json: bool) -> None:
             result = commands.run(described, progress=watch.look)
         else:
             result = _find(job, work).resume(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -93,7 +93,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
         return
     with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
         result = handle.wait(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -170,7 +170,7 @@ def retry(job: str, work: str | None, as_json: bool) -> None:
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -274,7 +274,7 @@ def _find(job: str, work: str | None) -> JobHandle:
     return commands.open_job(job, work=work)
 
 
-def _tell(result: Result, as_json: bool) -> None:
+def _print_result(result: Result, as_json: bool) -> None:
     if as_json:
         errors = dict(result.errors())
         show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))

@@ -34,10 +34,10 @@ def main() -> None:
         log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
         app(prog_name="orchestrator")
     except OrchestratorError as error:
-        sys.exit(_told(error))
+        sys.exit(_print_error(error))
 
 
-def _told(error: OrchestratorError) -> int:
+def _print_error(error: OrchestratorError) -> int:
     """Print the error, and return the exit code."""
     if isinstance(error, ConfigError | DatasetError):
         say(f"error: {error}")

@@ -80,7 +80,7 @@ _OF_JOB: Final = sa.or_(sa.bindparam("job_id", type_=sa.Text()).is_(None), J.id 
 _UNITS: Final = sa.func.count().label("units")
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 # Only jobs with capacity: the due units of the others must not fill the limit.
-_ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)
+_WITH_CAPACITY: Final[sa.BindParameter[Any]] = sa.bindparam("with_capacity", expanding=True)
 
 
 def _free(table: sa.Table, now: sa.ColumnElement[Any] = _NOW) -> sa.ColumnElement[bool]:
@@ -103,7 +103,7 @@ _DUE: Final = sa.union_all(
 _CHUNKS: Final = {
     step: sa.select(C.id, C.job_id, C.account, C.token)
     .join(jobs, J.id == C.job_id)
-    .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_ROOMY) if step is Step.SUBMIT else sa.true())
+    .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_WITH_CAPACITY) if step is Step.SUBMIT else sa.true())
     .order_by(C.due_at, C.id)
     .limit(_LIMIT)
     .with_for_update(of=chunks, skip_locked=True)
@@ -117,7 +117,7 @@ _SHARDS: Final = {
         _free(shards),
         _OF_JOB,
         condition,
-        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_ROOMY)) if step is Step.PLAN else sa.true(),
+        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_WITH_CAPACITY)) if step is Step.PLAN else sa.true(),
     )
     .order_by(S.due_at, S.job_id, S.shard_no)
     .limit(_LIMIT)
@@ -182,9 +182,9 @@ class Claims:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
         permits = self._rate_limits[Step.SUBMIT].permits(limit)
-        room = self._room_to_send(taken, permits)
+        room = self._capacity_to_send(taken, permits)
         picked = []
-        for row in self._rows(_CHUNKS[step], limit, roomy=list(room)):
+        for row in self._rows(_CHUNKS[step], limit, with_capacity=list(room)):
             account = row["account"]
             if taken[account] < room[row["job_id"]] and permits[account]:
                 taken[account] += 1
@@ -218,9 +218,9 @@ class Claims:
     def _shards(self, step: Step, limit: int) -> list[Claim]:
         if step is not Step.PLAN:
             return self._lease(shards, step, self._rows(_SHARDS[step], limit))
-        room = self._room_to_plan()
+        room = self._capacity_to_plan()
         picked = []
-        for row in self._rows(_SHARDS[step], limit, roomy=list(room)):
+        for row in self._rows(_SHARDS[step], limit, with_capacity=list(room)):
             if (job_id := row["job_id"]) in room:
                 if room[job_id] <= 0:
                     continue
@@ -238,7 +238,7 @@ class Claims:
             self._tx.execute(_LEASES[table.name], leases)
         return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
 
-    def _room_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
+    def _capacity_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets the count against it."""
         room: dict[str, int] = {}
         for job in (
@@ -252,7 +252,7 @@ class Claims:
                 room[job["id"]] = in_flight_max
         return room
 
-    def _room_to_plan(self) -> dict[str, int]:
+    def _capacity_to_plan(self) -> dict[str, int]:
         """Return the running jobs that may plan, with the number of shards for each; a shard gives a chunk or more."""
         room: dict[str, int] = {}
         for job in self._tx.execute(sa.select(J.id, J.policy).where(_RUNNING, self._of_job)).mappings().all():

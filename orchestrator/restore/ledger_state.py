@@ -152,13 +152,13 @@ class Units:
         )
         return replace(_plain(after, planned), attempts=self._attempts(self._chunk(planned), number, intents, None))
 
-    def _collected(self, planned: PlannedChunk, told: Collected, attempts: tuple[Attempt, ...]) -> Restored:
+    def _collected(self, planned: PlannedChunk, record: Collected, attempts: tuple[Attempt, ...]) -> Restored:
         """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
-        tally, covered = told.tally, planned.rows_by_shard
+        tally, covered = record.tally, planned.rows_by_shard
         moved = self._resent[planned.name]
         from_waiting = min(moved, tally.waiting)
         waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
-        settled, failed_by_shard = Counter(told.settled), Counter(told.failed)
+        settled, failed_by_shard = Counter(record.settled), Counter(record.failed)
         if moved > from_waiting:
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
         regather = bool(failed and planned.round <= self.rules.revive_rounds)
@@ -173,13 +173,13 @@ class Units:
         after = replace(
             self._chunk(planned),
             state=ChunkState.COLLECTED,
-            attempt=told.attempt,
-            token=told.token,
+            attempt=record.attempt,
+            token=record.token,
             sent_at=attempts[-1].sent_at,
-            batch_id=told.batch_id,
-            outcome=told.outcome,
-            fees_usd=told.fees_usd,
-            part=told.part,
+            batch_id=record.batch_id,
+            outcome=record.outcome,
+            fees_usd=record.fees_usd,
+            part=record.part,
             regather=regather,
             tally=replace(tally, waiting=waiting, failed=failed, resent=moved),
         )

@@ -35,7 +35,7 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "canceled": Outcome.CANCELLED,
 }
 _FILES: Final = ("output", "error")
-_ERRORS_SAID_MAX: Final = 3
+_ERRORS_SHOWN_MAX: Final = 3
 
 Fields = Mapping[str, Any]
 
@@ -57,14 +57,14 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
     errors = list(_errors(content.get("errors")))
     provider_message = [text for text in map(_words, errors) if text]
-    named = [text for text in map(_name, errors[:_ERRORS_SAID_MAX]) if text]
+    named = [text for text in map(_name, errors[:_ERRORS_SHOWN_MAX]) if text]
     return BatchStatus(
         outcome=outcome,
         results=_results(content, (done_count, failed_count)) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
         error=redacted("; ".join(named), key),
-        provider_message=redacted("; ".join(provider_message[:_ERRORS_SAID_MAX]), key),
+        provider_message=redacted("; ".join(provider_message[:_ERRORS_SHOWN_MAX]), key),
         rejected=outcome is Outcome.FAILED
         and not (done_count or failed_count)
         and any(QUEUE_FULL.search(text) is not None for text in provider_message),
