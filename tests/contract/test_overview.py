@@ -120,7 +120,7 @@ def test_rows_wait_from_when_they_began_to_and_no_longer_than_they_do(books: Boo
     assert books.ledger.totals(JOB).waiting_since is None
 
 
-def test_money_is_what_is_settled_what_is_reserved_and_what_is_wagered(books: Books) -> None:
+def test_money_is_what_is_settled_what_is_reserved_and_what_is_possibly_double_paid(books: Books) -> None:
     """A figure to the billionth, and none of it counted twice."""
     books.open(a_job(max_duplicate_usd=Decimal(32)))
     cases = [

@@ -23,7 +23,7 @@ def outlook(**fields: Any) -> Outlook:
     return Outlook(**{**known, **fields})
 
 
-def test_a_job_without_chunks_has_none_that_lives_or_is_held() -> None:
+def test_a_job_without_chunks_has_none_that_is_live_or_unresolved() -> None:
     assert (totals().live_chunks, totals().unresolved_chunks) == (0, 0)
 
 
