@@ -61,7 +61,7 @@ def run_fleet(workers: int, beats: int) -> int:
 
 
 def exit_code_of(act: Callable[[], int]) -> int:
-    """Run `what`, and return the exit code; one of our errors is printed as a message."""
+    """Run `act`, and return the exit code; one of our errors is printed as a message."""
     try:
         return act()
     except (ConfigError, LedgerTooNew) as error:

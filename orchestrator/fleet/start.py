@@ -30,6 +30,7 @@ from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, ref
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become, this_process
+from orchestrator.fleet.supervise import REFUSED
 from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
 from orchestrator.settings import Settings
 
@@ -43,7 +44,6 @@ WORKER_PARTS: Final = (
     "orchestrator.engine.steps",
     "orchestrator.fleet.tasks",
 )
-REFUSED: Final = 2  # the exit code of a process whose setup is wrong
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not in time
 _log: Final = EventLog(__name__)
 
