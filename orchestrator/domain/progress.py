@@ -20,7 +20,6 @@ class Totals:
 
     shards: int
     shards_planning: int
-    shards_finished: int
     rows: int  # planned so far
     settled: int
     refused: int  # failed while planning; never sent

@@ -119,7 +119,6 @@ def _shard_sums(job_id: JobId) -> sa.Select[Any]:
     return sa.select(
         sa.func.count().label("shards"),
         _when(S.state == ShardState.PLANNING, 1, "shards_planning"),
-        _when(S.state == ShardState.FINISHED, 1, "shards_finished"),
         _sum(S.row_count, "rows"),
         _sum(S.settled_count, "settled"),
         _sum(S.refused_count, "refused"),

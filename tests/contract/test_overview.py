@@ -19,9 +19,7 @@ S = ChunkState
 def test_a_new_job_in_numbers(books: Books) -> None:
     books.open(shards=3)
 
-    assert books.ledger.totals(JOB) == Totals(
-        shards=3, shards_planning=3, shards_finished=0, rows=0, settled=0, refused=0
-    )
+    assert books.ledger.totals(JOB) == Totals(shards=3, shards_planning=3, rows=0, settled=0, refused=0)
 
 
 def test_a_job_under_way_in_numbers(books: Books) -> None:
@@ -49,7 +47,6 @@ def test_a_job_under_way_in_numbers(books: Books) -> None:
     assert books.ledger.totals(JOB) == Totals(
         shards=3,
         shards_planning=1,
-        shards_finished=1,
         rows=40,
         settled=3,
         refused=3,

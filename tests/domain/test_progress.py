@@ -13,7 +13,7 @@ from tests.builders import NOW, a_job, after
 
 def totals(**fields: Any) -> Totals:
     """Return a job of two planned shards, none finished."""
-    known = {"shards": 2, "shards_planning": 0, "shards_finished": 0, "rows": 20, "settled": 0, "refused": 0}
+    known = {"shards": 2, "shards_planning": 0, "rows": 20, "settled": 0, "refused": 0}
     return Totals(**{**known, **fields})
 
 
