@@ -20,7 +20,6 @@ from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted
 from orchestrator.engine import process_memory
 from orchestrator.log import say
 
-DONE: Final = 0
 FAILED: Final = 1
 WRONG: Final = 2
 WAITING: Final = 3

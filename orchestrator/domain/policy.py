@@ -5,7 +5,7 @@ Rule: every default is defined only here; sizes, counts and seconds have their u
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -45,9 +45,6 @@ class Policy:
     polls_per_minute_max: int | None = None  # of the account; None: as many as are due
     creates_per_minute_max: int | None = None  # the same; an upload of an input file counts, too
     retry_gather_s: float = 600.0  # failed rows wait this long for others, unless nothing else is under way
-
-
-POLICY_FIELDS = tuple(f.name for f in fields(Policy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ class Kind(StrEnum):
 
     WORKER = "worker"
     BEAT = "beat"
-    RUNNER = "runner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
