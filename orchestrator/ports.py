@@ -53,7 +53,7 @@ class Checkpoint(Protocol):
         """Return at once while the step may continue.
 
         Raises:
-            Interrupted: the process was told to stop.
+            Interrupted: the process was asked to stop.
             LeaseLost: another worker has claimed the unit, so the step's result would be refused.
         """
         ...
@@ -150,7 +150,7 @@ class HasFiles(Protocol):
     """A provider that makes batches from uploaded files."""
 
     def upload(self, submission: Submission) -> FileId:
-        """Store the requests as an input file whose name bears the token. Raises ProviderError."""
+        """Store the requests as an input file whose name contains the token. Raises ProviderError."""
         ...
 
     def delete(self, file_id: FileId) -> None:
@@ -177,7 +177,7 @@ class HasList(Protocol):
             since: older batches need not be listed.
             file_id: the attempt's input file: a second mark, where a provider drops the first.
             is_other_key: the attempt was sent with another key. Only the provider can show that both keys belong to
-                one account: by a batch that bears the token, or by the attempt's own input file.
+                one account: by a batch with the token, or by the attempt's own input file.
         """
         ...
 

@@ -29,8 +29,8 @@ class Settings:
     """How the program runs on this machine."""
 
     work: str  # a location
-    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may bear a password
-    broker_url: str = field(repr=False)  # may bear a password
+    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may hold a password
+    broker_url: str = field(repr=False)  # may hold a password
     broker_insecure: bool
     threads: int
     lease_s: float

@@ -78,7 +78,7 @@ class JobHandle:
         Args:
             timeout: seconds; None waits as long as it takes.
             progress: called about twice a second with a Progress.
-            stop: set it to stop waiting; the job goes on.
+            stop: set it to stop waiting; the job continues.
 
         Raises:
             JobTimeout: the time is up; the job continues. It is also a TimeoutError.
@@ -228,7 +228,7 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
-        raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
+        raise JobInterrupted(f"job {job_id} was interrupted; run it again to resume")
     unresolved = len(workspace.admin.unresolved(job_id))
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
@@ -257,7 +257,7 @@ def _command(workspace: Workspace, name: str, job_id: JobId) -> str:
 
 
 def status_of(workspace: Workspace, job_id: JobId) -> Status:
-    """Return how a job stands."""
+    """Return the status of a job."""
     job, now = workspace.ledger.job(job_id), workspace.clock.now()
     kinds = [member.kind for member in workspace.fleet.alive(now=now)]
     return Status(

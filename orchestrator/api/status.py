@@ -20,7 +20,7 @@ class Status:
     reason: str  # why it is stopped
     totals: Totals  # the ledger's own sums
     pause_reason: str = ""  # why its account may not send at present
-    workers_alive: int = 0  # processes of a fleet at work on its ledger
+    workers_alive: int = 0  # running processes of the fleet of its ledger
     beats_alive: int = 0
 
     def __repr__(self) -> str:

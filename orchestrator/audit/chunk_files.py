@@ -104,8 +104,8 @@ def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFi
         return
     with damage(audit, unit, "intent"):
         intent = create_journal.read_intent(job_files, intended)
-        told = (intent.chunk, intent.attempt, intent.requests)
-        audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=told)
+        begun = (intent.chunk, intent.attempt, intent.requests)
+        audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=begun)
 
 
 def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
@@ -152,16 +152,16 @@ def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.differ(chunk.name, "record of what the batch gave", ledger=chunk.part, archive=f"{name} is missing")
         return
     with damage(audit, chunk.name, "record of what the batch gave"):
-        told = records.read_collected(job_files, name)
-        audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=told.batch_id)
-        audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=told.outcome)
+        found = records.read_collected(job_files, name)
+        audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=found.batch_id)
+        audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=found.outcome)
         for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
-            ours, theirs = getattr(chunk.tally, count), getattr(told.tally, count)
+            ours, theirs = getattr(chunk.tally, count), getattr(found.tally, count)
             audit.same(chunk.name, f"{count}, as collected", ledger=ours, archive=theirs)
         cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
-        if told.cost_usd is not None:
-            audit.same(chunk.name, "cost as collected, USD", ledger=cost_usd, archive=told.cost_usd)
-        for raw in told.raw:
+        if found.cost_usd is not None:
+            audit.same(chunk.name, "cost as collected, USD", ledger=cost_usd, archive=found.cost_usd)
+        for raw in found.raw:
             if not job_files.exists(raw):
                 audit.differ(chunk.name, "raw results", ledger=raw, archive="missing")
 

@@ -63,8 +63,8 @@ def _check_last(audit: Audit, entry: Entry) -> None:
         if earlier.state not in OVER:
             audit.differ(f"{chunk.name} create {earlier.number}", "over", ledger=earlier.state, archive="a later one")
     if chunk.state in HAS_BATCH:
-        told = (None, None) if last is None else (last.state, last.batch_id)
-        audit.same(chunk.name, "batch", ledger=(AttemptState.CREATED, chunk.batch_id), archive=told)
+        found = (None, None) if last is None else (last.state, last.batch_id)
+        audit.same(chunk.name, "batch", ledger=(AttemptState.CREATED, chunk.batch_id), archive=found)
     elif chunk.state in UNSENT and last is not None and last.state not in OVER:
         audit.differ(chunk.name, "unsent, and its last create", ledger=chunk.state, archive=last.state)
     elif chunk.state in (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS) and (

@@ -52,8 +52,8 @@ def check_orphans(
         if token not in known and token not in answered:
             with damage(audit, name, "create begun"):
                 intent = create_journal.read_intent(job_files, name)
-                told = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
-                audit.differ(name, "create begun", ledger=UNKNOWN, archive=told)
+                begun = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
+                audit.differ(name, "create begun", ledger=UNKNOWN, archive=begun)
     sent = files()
     for folder, names in results.items():
         for name in names:

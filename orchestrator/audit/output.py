@@ -155,8 +155,8 @@ def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, options:
     expected = join.add(source, row_start=row)
     for column in results:
         if not batch[column].equals(expected[column]):
-            told = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
-            wrong = [row + number for number, (ours, theirs) in enumerate(told) if ours != theirs]
+            pairs = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
+            wrong = [row + number for number, (ours, theirs) in enumerate(pairs) if ours != theirs]
             shown = f"another in rows {', '.join(map(str, wrong[:5]))}" + (" …" if len(wrong) > 5 else "")
             audit.differ(name, f"column {column}", ledger="as in the parts", archive=shown)
 

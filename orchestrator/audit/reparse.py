@@ -88,18 +88,18 @@ def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting:
 def _raw_names(audit: Audit, chunk: Chunk, job_files: JobFiles) -> list[str]:
     """Return the raw files of the chunk's results, once their digests are compared."""
     name = records.collected_name(chunk.part)
-    told = None
+    found = None
     if job_files.exists(name):
         with damage(audit, chunk.name, "record of what the batch gave"):
-            told = records.read_collected(job_files, name)
-    if told is None:
+            found = records.read_collected(job_files, name)
+    if found is None:
         begins = f"raw/{chunk.name}.a{chunk.attempt}."
         return [raw for raw in job_files.names("raw") if raw.startswith(begins)]
-    for file, digest in [*told.raw.items(), (told.part, told.part_digest)]:
+    for file, digest in [*found.raw.items(), (found.part, found.part_digest)]:
         if job_files.exists(file):
             with damage(audit, chunk.name, file), job_files.open(file) as opened:
                 audit.same(chunk.name, f"digest of {file}", ledger=digest, archive=digest_of(opened))
-    return [raw for raw in told.raw if job_files.exists(raw)]
+    return [raw for raw in found.raw if job_files.exists(raw)]
 
 
 def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_files: JobFiles) -> None:

@@ -58,8 +58,8 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
     if status.outcome is None:
         wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
         late = [Noted(name="batch.overdue", details={"chunk": chunk.name, "batch": str(chunk.batch_id)})]
-        told = late if overdue and chunk.error_code != OVERDUE else []
-        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *told]
+        reports = late if overdue and chunk.error_code != OVERDUE else []
+        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *reports]
     if status.rejected:
         wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
         rejected = lifecycle.advance(seen, BatchRejected(status.error))

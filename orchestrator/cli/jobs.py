@@ -196,7 +196,7 @@ def resolve(
             raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
-        show(f"{chunks} can go on with the new key. Next: orchestrator run {handle.job_id}")
+        show(f"{chunks} can continue with the new key. Next: orchestrator run {handle.job_id}")
         return
     if chunk is None:
         found = handle.unresolved()

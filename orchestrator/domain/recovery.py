@@ -47,8 +47,8 @@ GUARANTEE = {
     "deleted before anything is sent again",
     Recovery.SETTLED: "no batch is paid for twice, unless a create takes effect later than the provider allows: a "
     "create whose answer was lost is looked up once that time is over",
-    Recovery.UNKNOWABLE: "no batch is paid for twice by itself: this provider cannot be asked about a create whose "
-    "answer was lost, so its rows wait until `orchestrator resolve` says what happened",
+    Recovery.UNKNOWABLE: "no batch is paid for twice unless you decide so: this provider cannot be asked about a "
+    "create whose answer was lost, so its rows wait until `orchestrator resolve` says what happened",
 }
 
 
@@ -150,7 +150,7 @@ def other_key_words(what: str, account: str) -> str:
     variable = account.rpartition("/")[2]
     return (
         f"{what} with another API key than {variable} holds now, and the account of the present key does not know it: "
-        f"set {variable} to the earlier key, and the job goes on by itself"
+        f"set {variable} to the earlier key, and the job continues automatically"
     )
 
 

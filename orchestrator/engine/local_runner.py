@@ -100,7 +100,7 @@ def _locked(file: TextIO, kind: int) -> bool:
 def _holder(file: TextIO, lock: Path) -> str:
     if _locked(file, fcntl.LOCK_SH):
         return (
-            f"a fleet's workers are at work in {lock.parent}: give them the job (orchestrator submit), stop them, "
+            f"a fleet's workers are running in {lock.parent}: give them the job (orchestrator submit), stop them, "
             "or use another work folder (--work)"
         )
     file.seek(0)

@@ -79,7 +79,7 @@ class Workspace:
         return SqlAdmin(self.database)
 
     def context(self, job_id: JobId) -> JobContext:
-        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
+        """Return the context of a job, made from its spec in the ledger unless a newer one was given."""
         return self.context_of(self.ledger.job(job_id))
 
     def context_of(self, job: Job) -> JobContext:

@@ -86,10 +86,10 @@ def measure(database: Database) -> Reading:
         connection.execute(_TIME)  # connect and begin first: neither is part of the round trip
         for _ in range(TRIES_MAX):
             begun_s = time.clock_gettime(_STEADY)
-            told: datetime = connection.execute(_TIME).scalar_one()
+            answer: datetime = connection.execute(_TIME).scalar_one()
             error_s = (time.clock_gettime(_STEADY) - begun_s) / 2
             if best is None or error_s < best.error_s:
-                best = Reading(at=told.astimezone(UTC), steady_s=begun_s + error_s, error_s=error_s)
+                best = Reading(at=answer.astimezone(UTC), steady_s=begun_s + error_s, error_s=error_s)
             if best.error_s < QUICK_S:
                 break
     if best is None:

@@ -156,10 +156,10 @@ def _failed(code: str, message: str) -> Answer:
 
 def _write_refused(job_files: JobFiles, shard: Shard, refused: list[tuple[RowKey, Answer]]) -> None:
     refused.sort(key=lambda pair: pair[0])
-    told = repr([(key, answer.error_code) for key, answer in refused]).encode()
+    content = repr([(key, answer.error_code) for key, answer in refused]).encode()
     # Named by content: a file of a plan that was never recorded is harmless, because an answer replaces a refusal.
     folder = request_files.refusals_folder(shard.shard_no)
-    name = f"{folder}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
+    name = f"{folder}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(content)}.parquet"
     with job_files.create(name) as file:
         result_parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
 

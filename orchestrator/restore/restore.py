@@ -86,8 +86,8 @@ def _recover_all(workspace: Workspace) -> list[Recovered]:
     if not found:
         raise ConfigError(f"{workspace.work} holds no job (no folder with a {SPEC}): name the work folder with --work")
     if not any(one.state for one in found):
-        told = "; ".join(f"{one.job_id}: {one.reason}" for one in found)
-        raise ConfigError(f"there is nothing to recover in {workspace.work}: {told}")
+        reasons = "; ".join(f"{one.job_id}: {one.reason}" for one in found)
+        raise ConfigError(f"there is nothing to recover in {workspace.work}: {reasons}")
     return found
 
 

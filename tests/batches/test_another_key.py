@@ -26,7 +26,7 @@ LISTED: Final = [Listed(batch_id=BATCH, created_at=after(3))]
 VARIABLE: Final = ACCOUNT.rpartition("/")[2]
 PUT_BACK: Final = (
     f"with another API key than {VARIABLE} holds now, and the account of the present key does not know it: "
-    f"set {VARIABLE} to the earlier key, and the job goes on by itself"
+    f"set {VARIABLE} to the earlier key, and the job continues automatically"
 )
 HOUR_S: Final = 3_600
 

@@ -94,7 +94,7 @@ class Problem:
     retry_after_s: float | None = None
     request_id: str = ""
 
-    def says(self, pattern: re.Pattern[str]) -> bool:
+    def matches(self, pattern: re.Pattern[str]) -> bool:
         """Whether the provider's error matches."""
         return pattern.search(self.kind) is not None or pattern.search(self.provider_message) is not None
 
@@ -137,7 +137,7 @@ def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
     permanent = _permanent_class(problem, gone)
     if permanent is not None:
         return permanent(message, status=status, request_id=request_id, provider_message=provider_message)
-    transient = RateLimited if status == 429 or problem.says(QUEUE_FULL) else Unavailable
+    transient = RateLimited if status == 429 or problem.matches(QUEUE_FULL) else Unavailable
     return transient(
         message,
         status=status,
@@ -153,11 +153,11 @@ def _permanent_class(
     status = problem.status
     if status in gone:
         return Gone
-    if status in (401, 402, 403) or (status == 429 and problem.says(_OUT_OF_CREDIT)):
+    if status in (401, 402, 403) or (status == 429 and problem.matches(_OUT_OF_CREDIT)):
         return NotAuthorized
     if status == 413:
         return TooLarge
-    if not _is_refusal(status) or status == 429 or problem.says(QUEUE_FULL):
+    if not _is_refusal(status) or status == 429 or problem.matches(QUEUE_FULL):
         return None
     return BadRequest
 
@@ -173,7 +173,7 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     if not proves_absence and (contradicts or not _is_refusal(problem.status)):
         return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
     error = error_of(problem)
-    if isinstance(error, BadRequest) and problem.says(_TOO_LARGE):
+    if isinstance(error, BadRequest) and problem.matches(_TOO_LARGE):
         error = TooLarge(
             problem.message,
             status=problem.status,
@@ -185,7 +185,7 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
 
 def is_ended_already(problem: Problem) -> bool:
     """Whether an error in answer to a cancel means that nothing is left to cancel."""
-    return problem.status == 409 or (problem.status == 400 and problem.says(_ENDED_ALREADY))
+    return problem.status == 409 or (problem.status == 400 and problem.matches(_ENDED_ALREADY))
 
 
 def _is_refusal(status: int | None) -> bool:

@@ -49,7 +49,7 @@ class Body:
                 break
             yield block
         if left != 0:
-            raise Unavailable("the requests are not as long as they were said to be")
+            raise Unavailable("the requests do not have the announced length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,7 +160,7 @@ def _created_id(content: object) -> str:
 
 
 def _is_no_provider(problem: Problem) -> bool:
-    return problem.status == 503 and problem.in_envelope and problem.says(_NO_PROVIDER)
+    return problem.status == 503 and problem.in_envelope and problem.matches(_NO_PROVIDER)
 
 
 def _path(batch_id: BatchId) -> str:

@@ -123,7 +123,7 @@ class OpenAI:
             raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
         failure = create_failure(problem)
         is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
-        if is_refused and problem.says(_INPUT_MISSING):
+        if is_refused and problem.matches(_INPUT_MISSING):
             raise CreateRefused(
                 Unavailable(problem.message, status=problem.status, provider_message=problem.provider_message)
             )

@@ -52,7 +52,7 @@ def pages(http: HttpClient) -> Iterator[Page]:
         if page.has_more is False or (page.has_more is None and (not after or after in seen)):
             return
         if not after or after in seen:
-            raise Unavailable("the list of batches does not go on, although it says that there is more")
+            raise Unavailable("the list of batches ends, although it announces more")
         seen.add(after)
 
 
