@@ -1,7 +1,7 @@
 """Batch orchestrator: a language model's answer beside every row of a dataset, through Batch APIs.
 
 Rule 1: importing this package imports none of its modules; each public name is imported when it is first used.
-Rule 2: `orchestrator.audit` is the function, whatever was imported before; the package of that name is for our own use.
+Rule 2: `orchestrator.audit` is the function, whatever was imported before; the package of that name is internal.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This package. The import system sets its subpackages as attributes; none may hide a public name."""
+    """This package's module type. The import system sets subpackages as attributes; none may hide a public name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _PUBLIC or not isinstance(value, ModuleType):

@@ -1,11 +1,11 @@
-"""Values as JSON and back: one codec for everything that this program writes and reads again.
+"""Encodes values as JSON and decodes them: one codec for everything that this program writes and reads again.
 
 It serves job.json, the policy in the ledger and the records of the work folder.
 
-Rule 1: a field that is not known is ignored, and a field that is missing takes the dataclass's default: a file or a
-        ledger that another version has written can be read. Unknown keys are refused only in what a person writes
-        (a job file, settings), and that is not read here.
-Rule 2: amounts are texts, enums are their values, times are ISO 8601 in UTC; keys are sorted, so that equal values
+Rule 1: an unknown field is ignored, and a missing field takes the dataclass's default, so that files and ledgers of
+        other versions can be read. Unknown keys are refused only in files that people write (job files, settings),
+        which are not read here.
+Rule 2: amounts are strings, enums are their values, times are ISO 8601 in UTC; keys are sorted, so that equal values
         give equal bytes.
 Rule 3: an error names the file or the column and the place in it, never a value.
 """
@@ -39,7 +39,7 @@ def encode(value: DataclassInstance) -> bytes:
 
 
 def decode(text: bytes | str, kind: type[Record], *, name: str) -> Record:
-    """Return the value that `encode` wrote. Raises StorageError, which calls the text by `name`."""
+    """Return the value that `encode` wrote. Raises StorageError, which refers to the text as `name`."""
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
@@ -49,14 +49,14 @@ def decode(text: bytes | str, kind: type[Record], *, name: str) -> Record:
 
 
 def keep_unknown(known: str, text: str) -> str:
-    """Return the JSON object `text` with the top-level fields of `known` that it lacks: another version's fields."""
+    """Add to the JSON object `text` the top-level fields of `known` that it lacks: another version's fields."""
     before, after = msgspec.json.decode(known), msgspec.json.decode(text)
     missing = {name: item for name, item in before.items() if name not in after}
     return msgspec.json.encode({**after, **missing}).decode() if missing else text
 
 
 def _place(error: str) -> str:
-    """Return what msgspec says of a value, without the value: `Invalid enum value 'x'` would quote it."""
+    """Return msgspec's error message without the value that it quotes (`Invalid enum value 'x'`)."""
     what, _, place = error.partition(" - at ")
     what = what.partition("'")[0].strip() if "'" in what else what
     return f"{what} at {place}" if place else what

@@ -1,15 +1,15 @@
 """Logging: an event is a record of Python's `logging`, with a name (`noun.past_verb`) and its ids and counts as fields.
 
-Event names are listed here once. What happened to jobs, shards and chunks is also in the ledger's timeline.
+Event names are listed here once. The ledger's timeline also has the events of jobs, shards and chunks.
 
 Rule 1: as a library, the package prints nothing: loggers are named after its modules ("orchestrator.engine…"), and the
         package's own logger has a NullHandler. `configure` is for our own commands.
-Rule 2: one event is one line, and no character of it moves the cursor of a terminal. Under `configure` the same holds
-        for what other libraries log.
-Rule 3: a key is known here from the moment it is read (`hide`). It is removed from every event before any handler
-        gets the record, and so is anything that looks like a key or a password. This is a safety net: keys and rows
+Rule 2: one event is one line, with terminal control characters escaped. Under `configure` the same holds for the
+        events of other libraries.
+Rule 3: each key is registered here when it is read (`hide`). It is removed from every event before any handler gets
+        the record, and so is anything that looks like a key or a password. This is a safety net: keys and rows
         should not be logged in the first place.
-Rule 4: a traceback is printed without the values of its variables, and under rule 3.
+Rule 4: a traceback is printed without the values of its variables; rule 3 applies to it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STOP_FORCED: Final = "stop.forced"
 
 PACKAGE: Final = "orchestrator"
 LEVELS: Final = ("debug", "info", "warning", "error")
-HIDDEN_LENGTH_MIN: Final = 6  # a shorter value would remove half of every line, and is no secret to anybody
+HIDDEN_LENGTH_MIN: Final = 6  # removing a shorter value would garble every line, and it would be no real secret
 FIELD_LENGTH_MAX: Final = 4_000
 _hidden: set[str] = set()
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)(?=\S*\d)[^\s\"',;]{8,}")
@@ -64,19 +64,19 @@ class EventLog:
         self._logger = logging.getLogger(module)
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log what only somebody who looks for a fault wants to know."""
+        """Log a detail for debugging."""
         self._record(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Log what happened as it should."""
+        """Log a normal event."""
         self._record(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log what the program copes with, and somebody should know."""
+        """Log a problem that the program handles by itself."""
         self._record(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Log what somebody should look at."""
+        """Log a problem that a person should look at."""
         self._record(logging.ERROR, event, fields)
 
     def _record(self, level: int, event: str, fields: Mapping[str, object]) -> None:
@@ -88,7 +88,7 @@ class EventLog:
 def configure(level: str, *, stream_is_terminal: bool) -> None:
     """Print events of `level` and above on standard error: text on a terminal, one JSON object a line elsewhere.
 
-    What other libraries log is printed the same way, from warnings on. Raises ConfigError for an unknown level.
+    Warnings and errors of other libraries are printed the same way. Raises ConfigError for an unknown level.
     """
     if level.lower() not in LEVELS:
         raise ConfigError(f"ORCHESTRATOR_LOG must be one of {', '.join(LEVELS)}, not {level!r}")
@@ -103,7 +103,7 @@ def configure(level: str, *, stream_is_terminal: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error. What it quotes may be a stranger's: a terminal only shows it."""
+    """Print a line for people on standard error, with control characters escaped: it may quote untrusted text."""
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
@@ -115,14 +115,14 @@ def hide(value: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the keys that are known, and without what looks like a key or a password."""
+    """Remove the registered keys, and everything that looks like a key or a password, from a text."""
     for value in tuple(_hidden):
         text = text.replace(value, "***")
     return _PASSWORD.sub(r"\1***", _BEARER.sub(r"\1***", text))
 
 
 def printable(text: str) -> str:
-    r"""Return a text that a terminal only prints: a character that would move its cursor is escaped (`\u001b`).
+    r"""Escape the characters of a text that would control a terminal (`\u001b`).
 
     Line ends and tabs stay.
     """
@@ -130,7 +130,7 @@ def printable(text: str) -> str:
 
 
 def _print_crash(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
-    """Print what Python prints of an exception that nobody caught."""
+    """Print an uncaught exception."""
     if not issubclass(kind, SystemExit):
         sys.stderr.write(printable(without_secrets("".join(traceback.format_exception(kind, error, where)))))
 

@@ -1,6 +1,6 @@
-"""What the steps and those who run them need of the world. A port is as wide as its one idea.
+"""The ports: the interfaces through which steps and their runners reach the outside world.
 
-The adapters are in `ledger`, `providers` and `storage`; `engine` alone knows which of them stands behind a port.
+The adapters are in `ledger`, `providers` and `storage`; only `engine` chooses an adapter for a port.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """The time, and chance: the two things that a test must be able to choose."""
+    """Time and randomness, which a test must be able to choose."""
 
     def now(self) -> datetime:
         """Return the time, aware, UTC."""
@@ -40,27 +40,27 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What a chunk gives to a shard's output: a part to read, or a range of rows it left without an answer."""
+    """A chunk's contribution to a shard's output: a part to read, or a range of rows without an answer."""
 
     chunk: Chunk
     rows: int  # of this shard
 
 
 class Checkpoint(Protocol):
-    """What a long step calls between two rows, batches or blocks."""
+    """A function that a long step calls between two rows, batches or blocks."""
 
     def __call__(self) -> None:
-        """Return at once while the step may go on.
+        """Return at once while the step may continue.
 
         Raises:
-            Interrupted: the process was told to stop.
-            LeaseLost: somebody else has the unit by now, so that going on is in vain.
+            Interrupted: the process was asked to stop.
+            LeaseLost: another worker has claimed the unit, so the step's result would be refused.
         """
         ...
 
 
 def never_interrupted() -> None:
-    """Be the checkpoint of a step that nobody stops."""
+    """The checkpoint of a step that cannot be stopped."""
 
 
 class Ledger(Protocol):
@@ -72,7 +72,7 @@ class Ledger(Protocol):
     def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
         """Return the kinds of steps of which at least one is due; whether its account has room is not asked.
 
-        Most looks find nothing: this one is cheap, and keeps nobody from writing.
+        Most calls find nothing, so this one is cheap and blocks no writer.
 
         Args:
             job_id: of this job only; None: of any.
@@ -92,12 +92,12 @@ class Ledger(Protocol):
     def renew(self, leases: Mapping[Claim, datetime]) -> frozenset[Claim]:
         """Extend each claim's lease to the time given, in one transaction; a lease is never shortened.
 
-        Returns the claims that still stand. The others were handed out again, or let go of.
+        Returns the claims that are still valid. The others were handed out again, or released.
         """
         ...
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
-        """Write all changes in one transaction, and let go of the claim unless `keep`.
+        """Write all changes in one transaction, and release the claim unless `keep`.
 
         Raises:
             LeaseLost: the unit was handed out again, or a version is stale; nothing was written.
@@ -122,7 +122,7 @@ class Ledger(Protocol):
         ...
 
     def outlook(self, job_id: JobId) -> Outlook:
-        """Return what the job's next step hangs on: reads few rows, however many chunks there are."""
+        """Return what the job's next step depends on: reads few rows, however many chunks there are."""
         ...
 
     def backlog(self, job_id: JobId) -> int:
@@ -130,7 +130,7 @@ class Ledger(Protocol):
         ...
 
     def ever_created(self, job_id: JobId) -> bool:
-        """Say whether the provider ever accepted a batch of this job."""
+        """Return whether the provider ever accepted a batch of this job."""
         ...
 
     def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
@@ -150,47 +150,47 @@ class HasFiles(Protocol):
     """A provider that makes batches from uploaded files."""
 
     def upload(self, submission: Submission) -> FileId:
-        """Store the requests as an input file whose name bears the token. Raises ProviderError."""
+        """Store the requests as an input file whose name contains the token. Raises ProviderError."""
         ...
 
     def delete(self, file_id: FileId) -> None:
         """Delete a file; deleting it again is no error. Raises ProviderError.
 
-        A create that is still on its way from a deleted input file fails.
+        A create in flight fails once its input file is deleted.
         """
         ...
 
 
 class HasList(Protocol):
-    """A provider that lists its batches. `status` may answer from the list, too: that is the provider's own affair."""
+    """A provider that lists its batches. Its `status` may be answered from the list as well."""
 
     def find(
         self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
     ) -> Sequence[Listed] | None:
         """List batches of this attempt, oldest first. Raises ProviderError.
 
-        None, and only where `is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
+        None, only where `is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
         attempt's own key. That proves nothing: the list of another account has none of our batches.
 
         Args:
             submission_token: the mark that the create put on its batch.
-            since: older batches need not be looked at.
+            since: older batches need not be listed.
             file_id: the attempt's input file: a second mark, where a provider drops the first.
-            is_other_key: the attempt was sent with another key. Only what the provider says now can show that both
-                are of one account: a batch that bears the token, or the attempt's own input file.
+            is_other_key: the attempt was sent with another key. Only the provider can show that both keys belong to
+                one account: by a batch with the token, or by the attempt's own input file.
         """
         ...
 
 
 class Provider(Protocol):
-    """One account at one provider. Every method is one exchange; none repeats a call by itself.
+    """One account at one provider. Every method is one exchange; none repeats a call.
 
-    What only some providers can do is an attribute, None where they cannot: a step asks for the capability.
+    A capability of some providers only is an attribute, None where it is missing.
     """
 
     @property
     def traits(self) -> Traits:
-        """What the provider is like."""
+        """The provider's traits."""
         ...
 
     @property
@@ -207,13 +207,13 @@ class Provider(Protocol):
         """Send the one POST of this attempt.
 
         Raises:
-            CreateRefused: nothing was created, and that is certain.
-            CreateAmbiguous: anything else. Whatever is not known to be a refusal is this.
+            CreateRefused: nothing was created, for certain.
+            CreateAmbiguous: any other failure.
         """
         ...
 
     def status(self, batch_id: BatchId) -> BatchStatus:
-        """Ask how a batch stands, without reading its results. Raises ProviderError."""
+        """Ask for the status of a batch, without reading its results. Raises ProviderError."""
         ...
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
@@ -221,18 +221,18 @@ class Provider(Protocol):
         ...
 
     def cancel(self, batch_id: BatchId) -> None:
-        """Ask for the batch to be stopped; stopping one that has ended is no error. Raises ProviderError."""
+        """Ask for the batch to be cancelled; cancelling an ended batch is no error. Raises ProviderError."""
         ...
 
 
 class JobFiles(Protocol):
-    """A job's files. Names are relative, with forward slashes. A file in place is whole, and never changes."""
+    """A job's files. Names are relative, with forward slashes. A file in place is complete and never changes."""
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a new file for writing; it appears under `name` when the block ends without an exception.
 
-        Where a file of that name is in place already, that one stays and what was written is dropped: whoever writes
-        a name writes the same content. Raises StorageError.
+        If a file of that name is already in place, it stays and the new content is dropped: all writers of a name write
+        the same content. Raises StorageError.
         """
         ...
 
@@ -241,7 +241,7 @@ class JobFiles(Protocol):
         ...
 
     def exists(self, name: str) -> bool:
-        """Say whether a file is in place."""
+        """Return whether a file is in place."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -249,7 +249,7 @@ class JobFiles(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         ...
 
 
@@ -263,7 +263,7 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What tells this dataset from another: its files, their sizes and layout."""
+        """The identity of this dataset: its files, their sizes and layout."""
         ...
 
     @property

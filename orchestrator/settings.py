@@ -1,6 +1,6 @@
 """Settings from outside the program: `config/defaults.toml`, `config/providers.toml`, the environment. Read once.
 
-Rule 1: an unknown key is a ConfigError that names it and its neighbours; nothing is guessed.
+Rule 1: an unknown key is a ConfigError that names it and similar keys; nothing is guessed.
 Rule 2: a message never shows a value that could be a secret: keys are named by their environment variable only.
 """
 
@@ -29,8 +29,8 @@ class Settings:
     """How the program runs on this machine."""
 
     work: str  # a location
-    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may bear a password
-    broker_url: str = field(repr=False)  # may bear a password
+    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may hold a password
+    broker_url: str = field(repr=False)  # may hold a password
     broker_insecure: bool
     threads: int
     lease_s: float
@@ -69,7 +69,7 @@ class ProviderSettings:
 
 
 def config_folder() -> Path:
-    """Return where the shipped configuration lies."""
+    """Return the folder of the shipped configuration."""
     return CHECKOUT if CHECKOUT.is_dir() else PACKAGED
 
 
@@ -107,7 +107,7 @@ def provider(
     *,
     option_names: Callable[[str], Collection[str]] = lambda _: (),
 ) -> ProviderSettings:
-    """Return the provider's table with a job's overrides; a table of the job's own needs no entry in the file.
+    """Return the provider's table with a job's overrides; a job may define a provider that is not in the file.
 
     Args:
         option_names: the further keys that a dialect has; their values are not checked here.
@@ -144,7 +144,7 @@ def provider(
 
 
 def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given: Policy | None = None) -> Policy:
-    """Return the policy of a job: its own wishes, within what the provider's table says."""
+    """Return the policy of a job: its own settings, within the limits of the provider's table."""
     base = given or Policy()
     table = provider_settings
     if given is None:
@@ -224,7 +224,7 @@ def _decimal(value: Any, where: str) -> Decimal:
 
 
 def _from_text(name: str, text: str, variable: str) -> str | bool | int | float:
-    """Return a setting that the environment gave."""
+    """Return the value of a setting given in the environment."""
     if name in _TEXTS:
         return text
     if name == "broker_insecure":
@@ -246,12 +246,12 @@ def _number(text: str, variable: str) -> int | float:
 
 
 def _is_positive(value: float) -> bool:
-    """Say whether `value` is a finite number above 0, and neither true nor NaN."""
+    """Return whether `value` is a finite number above 0, and neither true nor NaN."""
     return not isinstance(value, bool) and 0 < value < math.inf
 
 
 def check_types(value: Any, where: str) -> None:
-    """Raise ConfigError for a field of a settings dataclass that does not hold what it is declared to hold."""
+    """Raise ConfigError for a field of a settings dataclass whose value is not of the declared type."""
     for name, message in get_type_hints(type(value)).items():
         found = getattr(value, name)
         wanted = (int, float) if message is float else getattr(message, "__args__", None) or message
@@ -292,7 +292,7 @@ def _refuse_missing(values: Mapping[str, Any], needed: Collection[str], where: s
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise ConfigError for a key that is not known, with the nearest one that is."""
+    """Raise ConfigError for an unknown key, with the most similar known one."""
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

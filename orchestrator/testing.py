@@ -6,7 +6,7 @@
         assert result.to_pandas()["llm_response"].tolist() == ["good"] * len(frame)
 
 It is a real server of the Batches API (`orchestrator.gateway`) in a thread of this process: requests, batches, polls
-and results are what they are with a provider; only the answers are yours.
+and results work as they do with a provider; only the answers are yours.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STOP_S_MAX: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An answer that fails its row: 400 and the like are final, 429 and 5xx are sent again."""
+    """An answer that fails its row: 400 and similar are final, after 429 and 5xx the row is sent again."""
 
     status: int = 400
     code: str = "content_filter"
@@ -48,7 +48,7 @@ Answering: TypeAlias = Callable[[dict[str, Any]], str | Failure]
 
 
 class Options(TypedDict):
-    """What `run`, `plan`, `submit` and `Job` take to reach the fake provider."""
+    """The arguments of `run`, `plan`, `submit` and `Job` that select the fake provider."""
 
     provider: str
     provider_options: Mapping[str, Any]
@@ -59,7 +59,7 @@ class FakeProvider:
     """A running fake provider."""
 
     url: str
-    requests: list[dict[str, Any]] = field(repr=False)  # the bodies that were answered, in the order they were
+    requests: list[dict[str, Any]] = field(repr=False)  # the bodies that were answered, in order
 
     @property
     def options(self) -> Options:
@@ -70,7 +70,7 @@ class FakeProvider:
 
 @dataclass(slots=True)
 class _Model:
-    """Answers with the test's own function; remembers what it was asked, and the first error of the function."""
+    """Answers with the test's own function; keeps the requests, and the function's first error."""
 
     function: Answering | None
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -99,8 +99,8 @@ def fake_provider(answer: Answering | None = None) -> Iterator[FakeProvider]:
     """Run a fake provider for the length of a block.
 
     Args:
-        answer: is given a request's body (a dict), and returns the text of the answer, or a Failure. It is called in
-            another thread, once for each request of a batch. What it raises fails the row, and is raised again at the
+        answer: gets a request's body (a dict), and returns the text of the answer, or a Failure. It is called in
+            another thread, once for each request of a batch. An exception fails the row, and is raised again at the
             end of the block. Without it, the answer begins with "[simulated]" and the first words of the prompt.
     """
     with tempfile.TemporaryDirectory(prefix="fake-provider-") as folder, _listening() as listening:
@@ -119,7 +119,7 @@ def fake_provider(answer: Answering | None = None) -> Iterator[FakeProvider]:
 def _listening() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen(128)  # from now on connections wait until the server takes them
+        listening.listen(128)  # from now on connections wait until the server accepts them
         yield listening
 
 

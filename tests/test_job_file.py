@@ -1,4 +1,4 @@
-"""A job as its user writes it: in Python, or as a TOML file. What is wrong is named before anything is sent."""
+"""A job as a user defines it: in Python, or as a TOML file. Mistakes are reported before anything is sent."""
 
 from __future__ import annotations
 

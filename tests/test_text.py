@@ -17,7 +17,7 @@ SUBMITTED = {ChunkState.SUBMITTED: 3}
 
 
 def totals(**fields: Any) -> Totals:
-    none: dict[str, Any] = {"shards": 1, "shards_planning": 0, "shards_finished": 0, "rows": 1_200, "settled": 0}
+    none: dict[str, Any] = {"shards": 1, "shards_planning": 0, "rows": 1_200, "settled": 0}
     return Totals(**(none | {"refused": 0} | fields))
 
 

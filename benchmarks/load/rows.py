@@ -59,7 +59,7 @@ class Echo:
 
     @property
     def traits(self) -> Traits:
-        """What the provider is like."""
+        """The provider's traits."""
         return Traits(name="echo", recovery=Recovery.UNKNOWABLE)
 
     def create(self, submission: Submission) -> BatchId:

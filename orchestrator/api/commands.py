@@ -1,7 +1,7 @@
 """The Python API: plan a job, run it here, submit it to a fleet, open it again.
 
 Rule 1: nothing is sent before the job and its dataset have been checked (`prepare`).
-Rule 2: what reads a dataset or talks to a provider is imported by the function that needs it: `status` needs neither.
+Rule 2: code that reads a dataset or calls a provider is imported by the function that needs it: `status` needs neither.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def plan(job: Job, /) -> Estimate: ...
 @overload
 def plan(dataset: Table, /, **fields: Unpack[JobFields]) -> Estimate: ...
 def plan(job: Any, /, **fields: Any) -> Estimate:
-    """Say what a job would send and cost, with three sample requests. Sends nothing, and needs no key.
+    """Return what a job would send and cost, with three sample requests. Sends nothing, and needs no key.
 
     `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
     """
@@ -53,7 +53,7 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
 
 
 def identify(job: Job) -> JobId:
-    """Return the id that `job` has, or would have."""
+    """Return the id of `job`, whether or not it was submitted."""
     from orchestrator.api.prepare import places, prepare
 
     settings, work = places(job)
@@ -81,13 +81,13 @@ def run(
 
     Args:
         progress: called about twice a second with a Progress.
-        stop: set it to end the run early; what is under way is recorded first.
+        stop: set it to end the run early; running steps are recorded first.
 
     Raises:
         ConfigError, DatasetError: nothing was sent.
         JobUnresolved: some chunks wait for `resolve_created` or `resolve_absent`; the rest is done.
-        JobInterrupted: it was asked to stop.
-        JobStopped: the job cannot go on by itself.
+        JobInterrupted: `stop`, Ctrl-C or SIGTERM ended the run.
+        JobStopped: the job cannot continue without a person.
     """
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
@@ -111,12 +111,12 @@ def submit(job: Job, /) -> JobHandle: ...
 @overload
 def submit(dataset: Table, /, **fields: Unpack[JobFields]) -> JobHandle: ...
 def submit(job: Any, /, **fields: Any) -> JobHandle:
-    """Enter a job in the ledger for a fleet's workers to do, and return at once; submitted again, it resumes.
+    """Add a job to the ledger for a fleet's workers, and return at once; submitted again, it resumes.
 
     `submit(df, prompt="… {text}", model="…")` is short for `submit(Job(dataset=df, prompt=…, model=…))`.
     The workers need the provider's key; this process does not.
 
-    Raises ConfigError, DatasetError: nothing was entered.
+    Raises ConfigError, DatasetError: nothing was added.
     """
     from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
 
@@ -132,7 +132,7 @@ def submit(job: Any, /, **fields: Any) -> JobHandle:
 def _job_of(job: Any, fields: dict[str, Any]) -> Job:
     if isinstance(job, Job):
         if fields:
-            raise ConfigError(f"{', '.join(sorted(fields))}: set this in the Job; beside a Job nothing more is taken")
+            raise ConfigError(f"{', '.join(sorted(fields))}: set this in the Job: a Job takes no further arguments")
         return job
     refuse_unknown(fields, JobFields.__annotations__, "job")
     if "model" not in fields:
@@ -158,7 +158,7 @@ def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
 
 
 def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False) -> Audit:
-    """Compare a job's ledger with its files, its output and the provider's list, where it has one. Only reads.
+    """Compare a job's ledger with its files, its output and, where there is one, the provider's list. Read-only.
 
     Args:
         job: a Job, or the id of one.
@@ -194,7 +194,7 @@ def work_folder(given: str | Path | None) -> str:
 
 
 def guarantee(provider: ProviderSettings) -> str:
-    """Say in a sentence what this provider allows to promise about paying once."""
+    """Return, as one sentence, the guarantee against double payment at this provider."""
     from orchestrator.providers.registry import dialect_of
 
     return f"{provider.name}: {GUARANTEE[dialect_of(provider).traits.recovery]}"

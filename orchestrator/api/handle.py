@@ -1,7 +1,7 @@
-"""A job in the ledger: how it stands, waiting for it, what a person may do with it.
+"""A handle on a job in the ledger: its status, waiting for it, and the commands a person can give.
 
-Rule: where the ledger is an SQLite file and no other process works on it, this process does what is asked for itself;
-elsewhere it records the request in the ledger, and the fleet's workers do it.
+Rule: where the ledger is an SQLite file and no other process works on it, this process carries out a command itself;
+otherwise it records the command in the ledger, and the fleet's workers carry it out.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHandle:
-    """A job in the ledger, in whatever state it is."""
+    """A job in the ledger, in any state."""
 
     job_id: JobId
     work: str  # a location
 
     def _repr_html_(self) -> str:
-        """Show which job it is in a notebook; the ledger is not opened for that."""
+        """Show the job's id in a notebook, without opening the ledger."""
         return html_table(f"Job {self.job_id}", [("work folder", self.work)])
 
     def provider_settings(self) -> ProviderSettings:
-        """Return the settings of the provider, as the job was opened with them."""
+        """Return the provider settings that the job was opened with."""
         with opened_workspace(self.work) as workspace:
             return workspace.context(self.job_id).spec.provider
 
     def status(self) -> Status:
-        """Return how the job stands."""
+        """Return the job's status."""
         with opened_workspace(self.work) as workspace:
             return status_of(workspace, self.job_id)
 
@@ -62,7 +62,7 @@ class JobHandle:
             if job.state not in WHOLE:
                 raise JobNotFinished(
                     f"job {self.job_id} is {job.state}: it has no result yet. "
-                    f"`{_command(workspace, 'status', self.job_id)}` says what it waits for"
+                    f"`{_command(workspace, 'status', self.job_id)}` shows what it waits for"
                 )
             return _result(workspace, job)
 
@@ -73,23 +73,23 @@ class JobHandle:
         progress: OnProgress | None = None,
         stop: threading.Event | None = None,
     ) -> Result:
-        """Wait until other processes, a fleet's workers, have done the job, and return its result.
+        """Wait until other processes (a fleet's workers) have finished the job, and return its result.
 
         Args:
             timeout: seconds; None waits as long as it takes.
             progress: called about twice a second with a Progress.
-            stop: set it to stop waiting; the job goes on.
+            stop: set it to stop waiting; the job continues.
 
         Raises:
-            JobTimeout: the time is over, and the job goes on. It is a TimeoutError, too.
-            JobUnresolved, JobStopped: the job cannot go on by itself.
+            JobTimeout: the time is up; the job continues. It is also a TimeoutError.
+            JobUnresolved, JobStopped: the job cannot continue without a person.
             JobInterrupted: `stop` was set.
         """
         with opened_workspace(self.work) as workspace:
             return await_end(workspace, self.job_id, timeout, progress, stop or threading.Event())
 
     def resume(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
-        """Go on with the job, as it was opened, to its end."""
+        """Resume the job, with the settings it was opened with, and run it to its end."""
         with opened_workspace(self.work) as workspace:
             return self._run_to_end(workspace, progress, stop, again=False)
 
@@ -121,7 +121,7 @@ class JobHandle:
         record_command(workspace, self.job_id)
 
     def cancel(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Status:
-        """Drop what is unsent, cancel what is sent, and collect what was answered, unless other processes do so."""
+        """Drop unsent rows, cancel batches in flight and collect their answers, unless other processes do so."""
         with opened_workspace(self.work) as workspace:
             workspace.admin.cancel(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
@@ -131,7 +131,7 @@ class JobHandle:
                     _run_steps(workspace, self.job_id, progress, stop)
                     if stop.is_set() and workspace.ledger.job(self.job_id).state is JobState.CANCELLING:
                         raise JobInterrupted(
-                            f"job {self.job_id} is being cancelled, and was interrupted: cancel it again to go on"
+                            f"job {self.job_id} is being cancelled, but not to its end: cancel it again to continue"
                         )
             except LedgerBusy:
                 if workspace.lock is not None and workspace.ledger.job(self.job_id).state is not JobState.CANCELLING:
@@ -139,7 +139,7 @@ class JobHandle:
             return status_of(workspace, self.job_id)
 
     def unresolved(self) -> list[UnresolvedChunk]:
-        """Return the chunks whose last create only a person can explain: what was sent, when, and the reason."""
+        """Return the unresolved chunks: what was sent, when, and why a person must decide."""
         with opened_workspace(self.work) as workspace:
             return [
                 UnresolvedChunk(
@@ -154,13 +154,13 @@ class JobHandle:
             ]
 
     def resolve_created(self, chunk: str, batch_id: str) -> None:
-        """Say that the create of an unresolved chunk made this batch: its results are collected, nothing is sent."""
+        """Record that the create of an unresolved chunk made this batch: its results are collected, nothing is sent."""
         self._resolve(chunk, BatchId(batch_id))
 
     def resolve_absent(self, chunk: str) -> None:
-        """Say that the create of an unresolved chunk made no batch: its requests are sent again, and paid for.
+        """Record that the create of an unresolved chunk made no batch: its requests are sent again, and paid for.
 
-        Look at the provider first: where the batch is there after all, its rows are paid for twice.
+        Check at the provider first: if the batch exists after all, its rows are paid for twice.
         """
         self._resolve(chunk, None)
 
@@ -171,10 +171,9 @@ class JobHandle:
             record_resolution(workspace, resolved, batch_id)
 
     def confirm_same_account(self) -> int:
-        """Say that the present key belongs to the account that all creates of the job were sent from.
+        """Record that the present key belongs to the account that all creates of the job were sent from.
 
-        For a key that was rotated, where the provider shows nothing that proves it. Returns how many unresolved chunks
-        waited for this.
+        Use it after a key rotation, where the provider gives no proof. Returns how many unresolved chunks waited.
         """
         with opened_workspace(self.work) as workspace:
             key_mark = workspace.context(self.job_id).provider.traits.key_mark
@@ -191,8 +190,8 @@ def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop
 def await_end(
     workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnProgress | None, stop: threading.Event
 ) -> Result:
-    """Look at the job until it has ended."""
-    with signals_stop(stop, tell=lambda _signal: None):  # nothing is under way here that would have to end first
+    """Poll the job's status until it has ended."""
+    with signals_stop(stop, tell=lambda _signal: None):  # no step of this process would have to finish first
         return _await_end(workspace, job_id, timeout_s, progress, stop)
 
 
@@ -208,9 +207,9 @@ def _await_end(
             return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
         if left_s <= 0:
-            raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it goes on")
+            raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it continues")
         if stop.wait(left_s):
-            raise JobInterrupted(f"job {job_id} goes on; this process no longer waits for it")
+            raise JobInterrupted(f"job {job_id} continues; this process no longer waits for it")
 
 
 def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event) -> None:
@@ -229,20 +228,20 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
-        raise JobInterrupted(f"job {job_id} was interrupted; run it again to go on")
+        raise JobInterrupted(f"job {job_id} was interrupted; run it again to resume")
     unresolved = len(workspace.admin.unresolved(job_id))
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
         raise JobUnresolved(
-            f"job {job_id}: {chunks} unresolved: only a person can find out whether the provider made a batch. "
-            f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and says what to do"
+            f"job {job_id}: {chunks} unresolved: a person must find out whether the provider made a batch. "
+            f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and what to do"
         )
     crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
             f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
-            "(policy.batches_in_flight_max), and unresolved chunks of other jobs take all of that room. "
-            f"`{_command(workspace, 'resolve', crowd[0])}` lists them and says what to do"
+            "(policy.batches_in_flight_max), and unresolved chunks of other jobs use up that limit. "
+            f"`{_command(workspace, 'resolve', crowd[0])}` lists them and what to do"
         )
     reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
     raise JobStopped(
@@ -258,7 +257,7 @@ def _command(workspace: Workspace, name: str, job_id: JobId) -> str:
 
 
 def status_of(workspace: Workspace, job_id: JobId) -> Status:
-    """Return how a job stands."""
+    """Return the status of a job."""
     job, now = workspace.ledger.job(job_id), workspace.clock.now()
     kinds = [member.kind for member in workspace.fleet.alive(now=now)]
     return Status(

@@ -1,4 +1,4 @@
-"""A job as its user writes it: in Python, or as a TOML file."""
+"""A job as a user defines it: in Python, or as a TOML file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Row: TypeAlias = dict[str, Any]
 
 
 class JobFields(TypedDict, total=False):
-    """The fields of a Job beside its dataset: what `run`, `plan` and `submit` take as keyword arguments."""
+    """The fields of a Job other than its dataset: the keyword arguments of `run`, `plan` and `submit`."""
 
     model: Required[str]
     prompt: str | None
@@ -74,8 +74,7 @@ class JobFields(TypedDict, total=False):
 class Job:
     """One dataset, one request template, one model, one output. Checked when it is made: raises ConfigError.
 
-    A Job equals itself only: a DataFrame in it has no equality that is true or false. Its job id says whether two are
-    the same job.
+    A Job is equal only to itself, because comparing DataFrames gives no single truth value. Compare job ids instead.
 
     Args:
         dataset: a path (file, folder or glob of Parquet, CSV, JSON lines or Arrow files), a pandas DataFrame, or a
@@ -87,8 +86,8 @@ class Job:
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
-        work: where everything is kept; the default is `.orchestrator` in the current folder.
-        output: where the result goes; the default is the job's own folder in `work`.
+        work: the work folder; the default is `.orchestrator` in the current folder.
+        output: the folder of the result; the default is the job's own folder in `work`.
     """
 
     dataset: Table
@@ -146,7 +145,7 @@ class Job:
 
     @property
     def all_parameters(self) -> dict[str, Any]:
-        """The body's fields beside model, system and messages, in the order of the Messages API's documentation."""
+        """The body's fields other than model, system and messages, in the order of the Messages API's documentation."""
         named = {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) is not None}
         if twice := sorted(named.keys() & self.parameters.keys()):
             raise ConfigError(f"{', '.join(twice)}: given twice, also in parameters")
@@ -178,7 +177,7 @@ class Job:
 
     @property
     def resolved_output_options(self) -> OutputOptions:
-        """What the result columns are called."""
+        """The names of the result columns."""
         if isinstance(self.output_options, OutputOptions):
             return self.output_options
         refuse_unknown(self.output_options, [f.name for f in fields(OutputOptions)], "[output]")
@@ -188,7 +187,7 @@ class Job:
 
 
 def _shown(dataset: Any) -> str:
-    """Return what may be shown of a dataset: its path, or what kind of table it is and how large."""
+    """Return a description of a dataset without its contents: its path, or its type and size."""
     if isinstance(dataset, str | Path):
         return repr(str(dataset))
     kind = type(dataset).__name__
@@ -199,7 +198,7 @@ def _shown(dataset: Any) -> str:
 
 
 def _check_kinds(job: Job) -> None:
-    """Raise ConfigError for a field of a wrong type that nothing else would notice before the job runs."""
+    """Raise ConfigError for a field of a wrong type that no other check would find before the job runs."""
     for name in ("name", "model", "provider", "prompt", "system"):
         given = getattr(job, name)
         if not isinstance(given, str) and (given is not None or name not in ("prompt", "system")):

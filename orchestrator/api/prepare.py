@@ -1,6 +1,6 @@
-"""A job checked against its dataset and entered in the ledger: all that happens before the first step.
+"""Checks a job against its dataset and adds it to the ledger: everything that happens before the first step.
 
-Rule: everything that a user may get wrong is checked here, before anything is sent: the columns of the template, the
+Rule: every mistake that a user can make is found here, before anything is sent: the columns of the template, the
 names of the output's columns, the price where there is a budget, the folder of the output.
 """
 
@@ -33,7 +33,7 @@ from orchestrator.settings import Settings
 from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
-SAMPLE_ROWS: Final = 3  # rendered by a row function before anything is entered
+SAMPLE_ROWS: Final = 3  # rendered by a row function before the job is added
 OWNER: Final = "_job"  # in an output folder: the job that writes there
 
 
@@ -44,7 +44,7 @@ class Prepared:
     job: Job
     spec: Spec
     source: Dataset
-    function: RowFunction | None = None  # what renders the rows, where it is no template
+    function: RowFunction | None = None  # renders the rows, if no template does
 
 
 def places(job: Job) -> tuple[Settings, str]:
@@ -102,14 +102,14 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
 
 
 def _check_sample(renderer: Renderer, source: Dataset) -> None:
-    """Render the first rows, so that a request which would be refused is found before the job is entered."""
+    """Render the first rows, so that a request which would be refused is found before the job is added."""
     for batch in source.batches(source.shards[0], columns=renderer.columns):
         renderer.render(batch.slice(0, SAMPLE_ROWS), row_start=0)
         return
 
 
 def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
-    """Enter the job in the ledger; one that is there already goes on where it was."""
+    """Add the job to the ledger; a job that is already there resumes."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     record = JobRecord(
@@ -144,10 +144,10 @@ def refuse_function(job: Job) -> None:
 
 
 def refuse_unshared(job: Job, work: str) -> None:
-    """Raise ConfigError for what only this process, or only this machine, could read or write."""
+    """Raise ConfigError for a dataset or output that only this process, or only this machine, can read or write."""
     refuse_function(job)
     if not is_url(work):
-        return  # a folder that all machines share holds everything else, too
+        return  # all machines share that folder, and may share others
     places = {"job.dataset": job.dataset, "job.output": job.output}
     for name, place in places.items():
         if isinstance(place, str | Path) and not is_url(locate(place)):

@@ -1,6 +1,6 @@
 """The output of an ended job: streamed, as a dataset, or as one table.
 
-Rule: reading some rows opens only the parts that hold them; only `to_arrow` and `to_pandas` hold the whole output.
+Rule: reading some rows opens only the parts that hold them; only `to_arrow` and `to_pandas` load the whole output.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Result:
 
     @property
     def cost_usd(self) -> Decimal:
-        """What the job's batches cost, as far as the provider or a price has told."""
+        """What the job's batches cost, as far as the provider reports it or a price is known."""
         return self.status.totals.cost_usd
 
     def iter_batches(
@@ -85,7 +85,7 @@ class Result:
 
     def dataset(self) -> pads.Dataset:
         """Return the output as a pyarrow Dataset, to filter and scan without loading all of it."""
-        import pyarrow.dataset as pads  # takes a second, which other uses do not need to wait for
+        import pyarrow.dataset as pads  # takes a second; other uses do not need it
 
         store, parts = self._parts()
         with _translated(self.path):
@@ -164,7 +164,7 @@ class Result:
 
 
 def _groups_with_failures(metadata: Any, status: str) -> list[int]:
-    """Return the row groups that may hold failed rows, as far as their statistics tell."""
+    """Return the row groups that may hold failed rows, by their statistics."""
     columns = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path == status]
     found = []
     for group in range(metadata.num_row_groups):
@@ -179,7 +179,7 @@ def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        # from None: in an object store the library's words may hold signed URLs.
+        # from None: in an object store the library's message may hold signed URLs.
         raise StorageError(f"{path} cannot be read ({type(error).__name__})") from None
 
 

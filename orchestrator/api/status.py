@@ -1,4 +1,4 @@
-"""How a job stands, and which of its creates only a person can explain."""
+"""The status of a job, and its unresolved creates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orchestrator.domain.progress import Progress, Totals
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Status:
-    """How a job stands."""
+    """The status of a job."""
 
     job_id: str
     state: JobState
     reason: str  # why it is stopped
     totals: Totals  # the ledger's own sums
     pause_reason: str = ""  # why its account may not send at present
-    workers_alive: int = 0  # processes of a fleet at work on its ledger
+    workers_alive: int = 0  # running processes of the fleet of its ledger
     beats_alive: int = 0
 
     def __repr__(self) -> str:
@@ -29,7 +29,7 @@ class Status:
         return f"Status(job_id={self.job_id!r}, state={self.state.value!r}, {counts})"
 
     def _repr_html_(self) -> str:
-        """Show the same in a notebook, with what keeps the job from going on."""
+        """Show the same in a notebook, with the reasons why the job cannot continue."""
         totals = self.totals
         rows: list[tuple[str, object]] = [
             ("state", self.state.value),
@@ -49,12 +49,12 @@ class Status:
 
     @property
     def progress(self) -> Progress:
-        """The same numbers as a progress callback is given."""
+        """The same numbers that a progress callback gets."""
         return Progress.of(self.job_id, self.state, self.totals)
 
     @property
     def failed(self) -> int:
-        """Rows that were given up, including those that could not be sent."""
+        """Failed rows, including those that could not be sent."""
         return self.totals.failed + self.totals.refused
 
     def as_dict(self) -> dict[str, object]:
@@ -92,7 +92,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnresolvedChunk:
-    """A chunk whose last create may or may not have made a batch, which only a person can find out."""
+    """A chunk whose last create may or may not have made a batch; a person must find out."""
 
     chunk: str  # what `resolve_created` and `resolve_absent` take
     requests: int

@@ -1,6 +1,6 @@
-"""The audit of a job: what is compared with what, and in which order.
+"""The audit of a job: which sources are compared, and in which order.
 
-Rule: it only reads, and may run while others work: what is under way is reported as such, and is no difference.
+Rule: it is read-only and may run while workers run: unfinished work is reported as such, not as a difference.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _provider(audit: Audit, context: JobContext) -> Provider | None:
 
 
 def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobContext) -> None:
-    """Check what is published; an output in the making is under way."""
+    """Check the published output; an output that is being written is reported as under way."""
     parent, name = parent_and_name(context.output_folder)
     published = Published(
         output=files_at(parent),

@@ -1,8 +1,8 @@
 """Compares a chunk of the ledger with its files: requests, the provider's answer to each create, results.
 
-Rule 1: files are in place before the ledger names them; so the ledger is read first, and a file that is not there
+Rule 1: a file is in place before the ledger names it. So the ledger is read first, and a file that is not there
         afterwards is missing.
-Rule 2: of the parts three columns are read, a few thousand rows at a time.
+Rule 2: only three columns of a part are read, a few thousand rows at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.snapshot import Entry
     from orchestrator.ports import JobFiles
 
-# What reading a damaged file was seen to raise: its readers trust what they have written.
+# Exceptions seen when a damaged file is read: the readers expect files as they were written.
 DAMAGE: Final = (
     *(OrchestratorError, pa.ArrowException, zstandard.ZstdError, OSError, ValueError),
     *(LookupError, TypeError, ArithmeticError, AssertionError),
@@ -37,7 +37,7 @@ DAMAGE: Final = (
 
 @dataclass(slots=True)
 class PartSums:
-    """What a part says of its rows."""
+    """Counts and sums of a part's rows."""
 
     succeeded: int = 0
     failed: int = 0
@@ -47,7 +47,7 @@ class PartSums:
 
 @contextmanager
 def damage(audit: Audit, unit: str, what: str) -> Iterator[None]:
-    """Turn what a file that cannot be read raises into a difference."""
+    """Report a file that cannot be read as a difference."""
     try:
         yield
     except DAMAGE as error:
@@ -77,7 +77,7 @@ def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
 
 
 def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFiles) -> None:
-    """Compare one create with what the provider answered to it."""
+    """Compare one create with the provider's answer to it."""
     unit, name = f"{chunk.name} create {attempt.number}", create_journal.journal_name(attempt.token)
     if attempt.cost_usd is not None:
         audit.ledger.cost_usd += attempt.cost_usd
@@ -104,8 +104,8 @@ def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFi
         return
     with damage(audit, unit, "intent"):
         intent = create_journal.read_intent(job_files, intended)
-        told = (intent.chunk, intent.attempt, intent.requests)
-        audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=told)
+        begun = (intent.chunk, intent.attempt, intent.requests)
+        audit.same(unit, "what was sent", ledger=(chunk.name, attempt.number, chunk.requests), archive=begun)
 
 
 def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
@@ -133,11 +133,11 @@ def _charged(sums: PartSums) -> int:
 
 
 def _check_cost(audit: Audit, entry: Entry, sums: PartSums) -> None:
-    """What the ledger was charged must be what the rows of the part cost, or the provider's own figure."""
+    """Check that the ledger's cost is the sum of the part's rows, or the provider's own figure."""
     chunk = entry.chunk
     cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
     charged_usd = sums.cost_usd
-    if chunk.fees_usd is not None and sums.cost_usd == 0:  # nothing was answered that could bear a share
+    if chunk.fees_usd is not None and sums.cost_usd == 0:  # no answered row to share the cost out to
         charged_usd = chunk.fees_usd
         audit.spend(Waste.LOST, 1 if charged_usd else 0, charged_usd)
     audit.archive.cost_usd += charged_usd
@@ -152,16 +152,16 @@ def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.differ(chunk.name, "record of what the batch gave", ledger=chunk.part, archive=f"{name} is missing")
         return
     with damage(audit, chunk.name, "record of what the batch gave"):
-        told = records.read_collected(job_files, name)
-        audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=told.batch_id)
-        audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=told.outcome)
+        found = records.read_collected(job_files, name)
+        audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=found.batch_id)
+        audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=found.outcome)
         for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
-            ours, theirs = getattr(chunk.tally, count), getattr(told.tally, count)
+            ours, theirs = getattr(chunk.tally, count), getattr(found.tally, count)
             audit.same(chunk.name, f"{count}, as collected", ledger=ours, archive=theirs)
         cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
-        if told.cost_usd is not None:
-            audit.same(chunk.name, "cost as collected, USD", ledger=cost_usd, archive=told.cost_usd)
-        for raw in told.raw:
+        if found.cost_usd is not None:
+            audit.same(chunk.name, "cost as collected, USD", ledger=cost_usd, archive=found.cost_usd)
+        for raw in found.raw:
             if not job_files.exists(raw):
                 audit.differ(chunk.name, "raw results", ledger=raw, archive="missing")
 

@@ -1,6 +1,6 @@
-"""What an audit finds: differences, what is under way, what was paid for nothing.
+"""What an audit finds: differences, unfinished work, and wasted money.
 
-Rule: memory is bounded: the first differences are kept, all are counted.
+Rule: memory is bounded: all differences are counted, only the first ones are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Difference:
 
 
 class Waste(StrEnum):
-    """What money was spent on that no row of the output shows."""
+    """Kinds of spending that no row of the output shows."""
 
     FAILED = "failed"
     IN_VAIN = "retried_in_vain"
@@ -57,7 +57,7 @@ WORDS: Final = {
 
 @dataclass(slots=True)
 class Spent:
-    """What was spent on one kind of waste."""
+    """The amount spent on one kind of waste."""
 
     count: int = 0
     usd: Decimal = Decimal(0)
@@ -65,7 +65,7 @@ class Spent:
 
 @dataclass(slots=True, kw_only=True)
 class Side:
-    """The totals of a job by one of the two sources."""
+    """The totals of a job in one of the two sources."""
 
     succeeded: int = 0
     failed: int = 0  # requests that ended without an answer; a row sent three times may be here three times
@@ -104,22 +104,22 @@ class Audit:
 
     @property
     def wasted_usd(self) -> Decimal:
-        """What was paid for nothing, and what may have been."""
+        """Money wasted for certain, and at most."""
         return sum((spent.usd for spent in self.waste.values()), Decimal(0))
 
     def differ(self, unit: str, what: str, *, ledger: object, archive: object) -> None:
-        """Note a difference."""
+        """Record a difference."""
         self.difference_count += 1
         if len(self.differences) < KEPT_MAX:
-            self.differences.append(Difference(unit=unit, what=what, ledger=_told(ledger), archive=_told(archive)))
+            self.differences.append(Difference(unit=unit, what=what, ledger=_text(ledger), archive=_text(archive)))
 
     def same(self, unit: str, what: str, *, ledger: object, archive: object) -> None:
-        """Note a difference, if it is one."""
+        """Record a difference if the two values differ."""
         if ledger != archive:
             self.differ(unit, what, ledger=ledger, archive=archive)
 
     def spend(self, kind: Waste, count: int, usd: Decimal = Decimal(0)) -> None:
-        """Add to what was paid for nothing."""
+        """Add to one kind of waste."""
         if count or usd:
             spent = self.waste.setdefault(kind, Spent())
             spent.count += count
@@ -145,5 +145,5 @@ class Audit:
         }
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -15,7 +15,7 @@ OVER: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState
 
 
 def check_row_counts(audit: Audit, sums: RowCounts) -> None:
-    """Compare the job's sums, all of one moment."""
+    """Compare the job's sums, read in one transaction."""
     on_the_way = sums.waiting + sums.live
     ended = sums.succeeded + sums.failed + sums.refused
     audit.same("job", "rows = succeeded + failed + under way", ledger=sums.rows, archive=ended + on_the_way)
@@ -29,7 +29,7 @@ def check_row_counts(audit: Audit, sums: RowCounts) -> None:
 
 
 def check_shard(audit: Audit, shard: UnevenShard) -> None:
-    """Report what does not add up in a shard."""
+    """Report the inconsistent row counts of a shard."""
     unit = f"shard {shard.shard_no}"
     covered = shard.refused + shard.covered
     audit.same(unit, "rows = refused + rows of its chunks", ledger=shard.rows, archive=covered)
@@ -63,8 +63,8 @@ def _check_last(audit: Audit, entry: Entry) -> None:
         if earlier.state not in OVER:
             audit.differ(f"{chunk.name} create {earlier.number}", "over", ledger=earlier.state, archive="a later one")
     if chunk.state in HAS_BATCH:
-        told = (None, None) if last is None else (last.state, last.batch_id)
-        audit.same(chunk.name, "batch", ledger=(AttemptState.CREATED, chunk.batch_id), archive=told)
+        found = (None, None) if last is None else (last.state, last.batch_id)
+        audit.same(chunk.name, "batch", ledger=(AttemptState.CREATED, chunk.batch_id), archive=found)
     elif chunk.state in UNSENT and last is not None and last.state not in OVER:
         audit.differ(chunk.name, "unsent, and its last create", ledger=chunk.state, archive=last.state)
     elif chunk.state in (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS) and (

@@ -1,10 +1,10 @@
-"""Files of the work folder that the ledger does not know, above all creates.
+"""Finds files of the work folder that the ledger does not know, above all creates.
 
 Such a create is a paid batch that is missing in the ledger: the ledger is older than the folder. Files of interrupted
-plans are harmless, and not looked for.
+plans are harmless and are not searched for.
 
-Rule: the folder is listed first and the ledger read after it, so that what is new in the folder is in the ledger, too.
-Memory holds names: some hundred bytes for each create, nothing for rows.
+Rule: the folder is listed before the ledger is read, so that a new file of the folder is already in the ledger.
+Memory holds names only: some hundred bytes for each create, nothing for rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_orphans(
     tokens: Callable[[], Set[AttemptToken]],
     files: Callable[[], Set[tuple[str, int]]],
 ) -> None:
-    """Report what is in the folder and not in the ledger.
+    """Report files that are in the folder and not in the ledger.
 
     Args:
         tokens: reads the tokens of all creates from the ledger.
@@ -52,8 +52,8 @@ def check_orphans(
         if token not in known and token not in answered:
             with damage(audit, name, "create begun"):
                 intent = create_journal.read_intent(job_files, name)
-                told = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
-                audit.differ(name, "create begun", ledger=UNKNOWN, archive=told)
+                begun = f"{intent.chunk} create {intent.attempt}, sent {intent.sent_at.isoformat()}, no answer kept"
+                audit.differ(name, "create begun", ledger=UNKNOWN, archive=begun)
     sent = files()
     for folder, names in results.items():
         for name in names:

@@ -1,6 +1,6 @@
-"""Compares the output of an ended job with the ledger, its files with the manifest, its rows with the parts.
+"""Compares the output of an ended job with the ledger, its files with the manifest, its rows with the result parts.
 
-Rule: the dataset is not read; the source columns of the output take its place.
+Rule: the dataset is not read; the source columns of the output are used instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Where a job's output lies, and how it was made."""
+    """The location of a job's output, and its settings."""
 
     output: JobFiles
     folder: str  # of the first revision
@@ -92,14 +92,14 @@ def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles,
 
 
 def _check_record(audit: Audit, name: str, part: dict[str, Any], job_files: JobFiles, revision: int) -> None:
-    """Compare what finishing recorded of a part with its entry in the manifest. Recovered ledgers may lack a record."""
+    """Compare the record of an output part with its manifest entry. After a recovery the record may be absent."""
     recorded = recorded_part(job_files, revision, part["file"])
     if recorded is not None:
         audit.same(name, "entry in the manifest", ledger=recorded.as_dict(), archive=part)
 
 
 def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:
-    """Join a shard's output again from its parts, and compare it row by row with what was published."""
+    """Join a shard's output again from its parts, and compare it row by row with the published output."""
     contributions = ledger.contributions(job.id, shard.shard_no)
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
@@ -155,8 +155,8 @@ def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, options:
     expected = join.add(source, row_start=row)
     for column in results:
         if not batch[column].equals(expected[column]):
-            told = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
-            wrong = [row + number for number, (ours, theirs) in enumerate(told) if ours != theirs]
+            pairs = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
+            wrong = [row + number for number, (ours, theirs) in enumerate(pairs) if ours != theirs]
             shown = f"another in rows {', '.join(map(str, wrong[:5]))}" + (" …" if len(wrong) > 5 else "")
             audit.differ(name, f"column {column}", ledger="as in the parts", archive=shown)
 

@@ -1,6 +1,6 @@
-"""The provider's own list, where it has one: batches of creates that, by the ledger, made none, and second ones.
+"""Searches the provider's list, where it has one, for duplicates and for batches of creates recorded as having none.
 
-Rule: it only asks; nothing is adopted or cancelled here.
+Rule: it only reads the list; no batch is adopted or cancelled here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENDED: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptStat
 
 @dataclass(slots=True)
 class ProviderCheck:
-    """Asks the provider about creates; after one failure it stops asking, and the audit notes it."""
+    """Asks the provider about creates; it stops after one failure, which the audit notes."""
 
     audit: Audit
     provider: Provider | None
@@ -42,7 +42,7 @@ class ProviderCheck:
             self.provider = None
 
     def check(self, entry: Entry) -> None:
-        """Ask about the creates that made nothing; with `deep`, about all that are over."""
+        """Ask about the creates that made nothing; with `deep`, about all closed creates."""
         for attempt in entry.attempts:
             wanted = attempt.state in ENDED or (self.deep and attempt.state is AttemptState.CREATED)
             if wanted and self.provider is not None and self.provider.batch_list is not None:

@@ -1,6 +1,6 @@
 """Compares the files of a chunk with each other: raw results are digested and parsed again, and compared with the part.
 
-Rule: memory is that of one chunk, as when its results were collected.
+Rule: it holds one chunk in memory, as collecting its results did.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ANSWERED: Final = (
     "error_code",
     "error_message",
 )
-ROWS_SHOWN_MAX: Final = 3  # of one part; further ones are counted together
+ROWS_SHOWN_MAX: Final = 3  # differences reported row by row for one part; the rest are counted together
 _NO_LINE: Final = Answer(succeeded=False, error_code="no line")
 
 
@@ -88,22 +88,22 @@ def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting:
 def _raw_names(audit: Audit, chunk: Chunk, job_files: JobFiles) -> list[str]:
     """Return the raw files of the chunk's results, once their digests are compared."""
     name = records.collected_name(chunk.part)
-    told = None
+    found = None
     if job_files.exists(name):
         with damage(audit, chunk.name, "record of what the batch gave"):
-            told = records.read_collected(job_files, name)
-    if told is None:
+            found = records.read_collected(job_files, name)
+    if found is None:
         begins = f"raw/{chunk.name}.a{chunk.attempt}."
         return [raw for raw in job_files.names("raw") if raw.startswith(begins)]
-    for file, digest in [*told.raw.items(), (told.part, told.part_digest)]:
+    for file, digest in [*found.raw.items(), (found.part, found.part_digest)]:
         if job_files.exists(file):
             with damage(audit, chunk.name, file), job_files.open(file) as opened:
                 audit.same(chunk.name, f"digest of {file}", ledger=digest, archive=digest_of(opened))
-    return [raw for raw in told.raw if job_files.exists(raw)]
+    return [raw for raw in found.raw if job_files.exists(raw)]
 
 
 def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_files: JobFiles) -> None:
-    """Compare what the raw results say with the ledger's counts and with the part, row by row."""
+    """Compare the raw results with the ledger's counts and with the part, row by row."""
     tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
     for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
         ours, theirs = getattr(chunk.tally, count), getattr(tally, count)
@@ -138,8 +138,8 @@ def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
 
 
 def _says(row: dict[str, Any], answer: Answer) -> bool:
-    """Say whether a row of a part says what the raw results do."""
+    """Return whether a row of a part equals the raw result."""
     if answer is _NO_LINE or answer.error_code == _NO_LINE.error_code:
-        return not row["succeeded"]  # why there is no line hangs on how the batch ended
+        return not row["succeeded"]  # the reason for a missing line depends on the batch's outcome
     same = row["succeeded"] == answer.succeeded and row["retryable"] == answer.retryable
     return same and all(row[name] == getattr(answer, name) for name in ANSWERED)

@@ -1,8 +1,8 @@
-"""The step that carries out a cancel: what was not sent is dropped, what was sent is cancelled at the provider.
+"""The step that carries out a cancel: it drops unsent chunks and cancels batches in flight at the provider.
 
-A cancelled batch is polled to its end: what it answered before is paid for, and kept. So is a batch that the provider
-refuses to cancel. An unresolved chunk stays unresolved: a person must say whether there is a batch to cancel. Where the
-present key's account does not know the batch, the cancel waits for the key that the batch was made with.
+A cancelled batch is polled until it ends: its answers so far are paid for and are kept. So is a batch that the provider
+refuses to cancel. An unresolved chunk stays unresolved: a person must find out whether it has a batch to cancel. Where
+the present key's account does not know the batch, the cancel waits for the key that the batch was made with.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> Chu
             wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
             return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=now + wait)
         refused = isinstance(error, PermanentError) and not isinstance(error, NotAuthorized)
-        if refused or chunk.tries + 1 >= TRIES_MAX:  # polling will find out what became of it
+        if refused or chunk.tries + 1 >= TRIES_MAX:  # polling finds out how it ends
             return ChunkMoved(before=chunk, after=replace(sent, error=str(error)), due_at=now)
         later = replace(chunk, tries=chunk.tries + 1, error=str(error))
         floor_s = error.retry_after_s if isinstance(error, TransientError) else None

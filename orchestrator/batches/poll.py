@@ -1,7 +1,7 @@
-"""The step that asks once how a batch stands. Safe to run twice: a second delivery finds nothing to do.
+"""The step that asks once for the status of a batch. It is idempotent: a second delivery finds nothing to do.
 
-Rule: a batch that the provider does not report on becomes unresolved after a limited time, and is never sent again by
-itself; a batch that is overdue is polled on, and reported.
+Rule: a batch whose status the provider does not give becomes unresolved after a limited time, and is never sent again
+automatically; an overdue batch is reported, and polled further.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from orchestrator.domain.required import required
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger, Provider
 
-# A new batch may be unknown for a while (OpenRouter was seen to answer 404 for seconds); an old one may not.
+# A new batch may be unknown for a while (OpenRouter answered 404 for seconds); an old one must not be.
 UNKNOWN_S_MAX: Final = 3_600.0
-OVERDUE_WINDOWS: Final = 2  # of the time in which the provider says that a batch is over
-REFUSED: Final = "refused"  # the error code while the provider refuses to answer
+OVERDUE_WINDOWS: Final = 2  # beyond the time within which the provider ends a batch
+REFUSED: Final = "refused"  # the error code while the provider refuses to give a status
 
 
 def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
-    """Record the batch's progress or its end, and when to ask again."""
+    """Record the batch's progress or outcome, and when to ask again."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SUBMITTED:
         return
@@ -58,8 +58,8 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
     if status.outcome is None:
         wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
         late = [Noted(name="batch.overdue", details={"chunk": chunk.name, "batch": str(chunk.batch_id)})]
-        told = late if overdue and chunk.error_code != OVERDUE else []
-        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *told]
+        reports = late if overdue and chunk.error_code != OVERDUE else []
+        return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *reports]
     if status.rejected:
         wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
         rejected = lifecycle.advance(seen, BatchRejected(status.error))
@@ -91,7 +91,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
     wait_s = retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s)
     changes: list[Change] = [ChunkMoved(before=chunk, after=later, due_at=now + timedelta(seconds=wait_s))]
     if isinstance(error, RateLimited):
-        # The limit is the account's: its other batches need not be refused one by one.
+        # The limit holds for the account: postpone the polls of its other batches too, instead of a refusal for each.
         changes.append(PollsPaused(account=job.account, until=now + timedelta(seconds=retry.polls_pause_s(wait_s))))
     if isinstance(error, NotAuthorized):
         until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
@@ -100,7 +100,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
 
 
 def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
-    """Leave a batch unresolved that the present key's account does not know, until the right key is set again."""
+    """Mark a batch that the present key's account does not know as unresolved, until the right key is set again."""
     words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(words, OTHER_KEY)), due_at=due_at)

@@ -1,8 +1,8 @@
-"""The step that finds out what became of a create whose answer was lost. It never sends another.
+"""The step that finds out whether an ambiguous create made a batch. It never sends another create.
 
-To an idempotent provider it may send the same create again, under the same token: the answer is the existing batch.
+To an idempotent provider it may send the same create again, with the same token: the answer is the existing batch.
 
-Rule: it asks the provider, then decides (`domain.recovery`), then acts; a run changes at most one thing there.
+Rule: it asks the provider, decides (`domain.recovery`), then acts; one run makes at most one change at the provider.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from orchestrator.job_files.create_journal import drop_intent, read_journal, wri
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
-# How far our clock may have been ahead of the provider's when the create was begun. Looking back too little finds
-# nothing, and the chunk is sent again; a clock may be a day off (a wrong date), and to list a day more costs few calls.
+# How far our clock may have been ahead of the provider's at the create. If the list starts too late, the batch is not
+# found and its chunk is sent again. A clock may be a day off (a wrong date); listing a day more costs few calls.
 LOOK_BACK_S: Final = 26 * 3_600.0
-TOLD_S_MAX: Final = 900.0  # the most of a provider's Retry-After that is kept to
+RETRY_AFTER_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
 AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
@@ -59,7 +59,7 @@ LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 
 
 def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
-    """Look up an ambiguous or unresolved create, and record what was found out."""
+    """Look up an ambiguous or unresolved create, and record the finding."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state not in RECOVERABLE:
         return
@@ -68,9 +68,9 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
     try:
         decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
         changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
-        if isinstance(decision, Adopt):  # known from now on, whatever becomes of the ledger
+        if isinstance(decision, Adopt):  # kept durably, even if the ledger is lost
             write_journal(job_files, token, decision.batch_id)
-    except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # of a repeated create, too: nothing of the first
+    except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # a refused repeat proves nothing about the first
         decision = None
         changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
     ledger.record(claim, *changes, now=clock.now())
@@ -79,15 +79,15 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
-    """Return how long to wait after a look that told nothing.
+    """Return how long to wait after a lookup without a result.
 
-    The older the create, the longer the wait: a provider may be able to tell only once a batch has ended. Its own
-    Retry-After is kept to, up to a quarter of an hour.
+    The older the create, the longer the wait: some providers show a batch only once it has ended. The provider's
+    Retry-After is respected, up to a quarter of an hour.
     """
     cause = error.error if isinstance(error, CreateRefused) else error
-    told_s = cause.retry_after_s if isinstance(cause, TransientError) else None
+    retry_after_s = cause.retry_after_s if isinstance(cause, TransientError) else None
     old_s = (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()
-    floor_s = max(min(told_s or 0.0, TOLD_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
+    floor_s = max(min(retry_after_s or 0.0, RETRY_AFTER_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))
 
 
@@ -96,7 +96,7 @@ def _decide(
 ) -> Decision:
     token, sent_at = required(chunk.token, "token"), required(chunk.sent_at, "time of its create")
     traits, listed = provider.traits, list[BatchId]()
-    asked_at = clock.now()  # before asking: what a list does not show proves nothing about what came after it
+    asked_at = clock.now()  # before asking: a list proves nothing about batches made after it was read
     journal = read_journal(job_files, token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     batch_list = provider.batch_list if traits.recovery in LISTING else None
@@ -126,7 +126,7 @@ def _decide(
 
 
 def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: bool) -> bool:
-    """Say whether a list can help: for an ambiguous create, and for one that waits for another key."""
+    """Return whether a list can help: for an ambiguous create, and for one that waits for another key."""
     if chunk.state is ChunkState.AMBIGUOUS:
         return journal is None
     return chunk.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.OTHER_KEY and is_other_key
@@ -168,7 +168,7 @@ def _act(
 
 
 def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:
-    # It is looked at again from time to time: the journal may get the answer, or the right key may be set again.
+    # It is looked up again from time to time: the journal may get the answer, or the right key may be set again.
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 

@@ -3,7 +3,7 @@
 Rule 1: the intent is committed before the POST, and at most one POST is ever issued for it: only the worker whose
         compare-and-set took the chunk to SUBMITTING sends, and it sends once.
 Rule 2: intent and answer are also kept in the work folder, by the rules of `create_journal`.
-Rule 3: whatever is not known to be a refusal is ambiguous, and so is a crash.
+Rule 3: an answer that is not known to be a refusal is ambiguous; so is a crash.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from orchestrator.job_files import create_journal, records, request_files
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
 
-POLL_FIRST_S: Final = 1.0  # a quick look, in case the batch is refused or done at once
+POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done at once
 
 
 def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
@@ -58,7 +58,7 @@ def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provi
 
 
 def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
-    """Return what is sent of a chunk under this token; it is the same every time."""
+    """Return the submission of a chunk under this token; it is the same every time."""
     return Submission(
         token=token,
         request_count=chunk.request_count,
@@ -92,7 +92,7 @@ def _upload(
 
 
 def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
-    """Treat a file that was not taken as a create that was refused; but no attempt has begun, and none is closed."""
+    """Handle a refused file like a refused create; but no attempt has begun, so none is closed."""
     tries = chunk.tries + 1
     after = _after_refusal(chunk, error, tries=tries, ledger=ledger, clock=clock)
     stays = isinstance(after.event, SubmissionRefused)
@@ -141,7 +141,7 @@ def _send(
     provider: Provider,
     clock: Clock,
 ) -> None:
-    """Issue the one POST of this attempt and record what is known of its effect."""
+    """Send the one POST of this attempt and record what is known of its effect."""
     token = required(chunk.token, "token")
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
@@ -163,7 +163,7 @@ def _send(
 
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
-    """Keep the intent beside the ledger's. Raises StorageError: nothing was sent, and the chunk is as it was."""
+    """Write the intent to the work folder. Raises StorageError: nothing was sent, and the chunk is unchanged."""
     token = required(chunk.token, "token")
     intent = create_journal.Intent(
         token=token,

@@ -1,4 +1,4 @@
-"""An audit as text: zero differences, or each one by name."""
+"""Prints an audit: its totals, and each difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orchestrator worker | beat | fleet | gateway`: thin over `orchestrator.fleet` and `orchestrator.gateway`."""
+"""`orchestrator worker | beat | fleet | gateway`: thin wrappers of `orchestrator.fleet` and `orchestrator.gateway`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     help="Steps at a time in one process. Default: 8; 2 with plan or collect.",
 )
 def worker(queues: str, threads: int | None) -> None:
-    """Serve a fleet's queues until told to stop.
+    """Serve a fleet's queues until stopped.
 
     On Ctrl-C or SIGTERM, running steps are finished first.
     """
@@ -77,7 +77,7 @@ def gateway(arguments: tuple[str, ...]) -> None:
 
 
 def _end_on_signals() -> None:
-    """End at once on a signal that comes before anything has begun that must be finished."""
+    """Exit at once on a signal that arrives before the first step starts."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
 

@@ -1,7 +1,7 @@
 """The commands for jobs. JOB is a job file, or the id of a job in the work folder.
 
-Rule: a command imports what it needs when it runs, so that help, a version and a wrong job file cost no more than
-they must (tests/test_startup.py says what each may import).
+Rule: a command imports what it needs when it runs, so that help, the version and an error in a job file appear fast
+(tests/test_startup.py lists what each command may import).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run(job: str, work: str | None, as_json: bool) -> None:
             result = commands.run(described, progress=watch.look)
         else:
             result = _find(job, work).resume(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -93,7 +93,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
         return
     with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
         result = handle.wait(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -101,7 +101,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
 @work_option
 @json_option
 def status(job: str | None, work: str | None, as_json: bool) -> None:
-    """Print how one job stands, or, without JOB, all of them."""
+    """Print the status of one job, or, without JOB, of all jobs."""
     from orchestrator.api import commands
     from orchestrator.cli import status_text
 
@@ -170,7 +170,7 @@ def retry(job: str, work: str | None, as_json: bool) -> None:
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(progress=watch.look)
-    _tell(result, as_json)
+    _print_result(result, as_json)
 
 
 @click.command
@@ -196,7 +196,7 @@ def resolve(
             raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
-        show(f"{chunks} can go on with the new key. Next: orchestrator run {handle.job_id}")
+        show(f"{chunks} can continue with the new key. Next: orchestrator run {handle.job_id}")
         return
     if chunk is None:
         found = handle.unresolved()
@@ -274,7 +274,7 @@ def _find(job: str, work: str | None) -> JobHandle:
     return commands.open_job(job, work=work)
 
 
-def _tell(result: Result, as_json: bool) -> None:
+def _print_result(result: Result, as_json: bool) -> None:
     if as_json:
         errors = dict(result.errors())
         show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))

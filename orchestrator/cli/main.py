@@ -1,4 +1,4 @@
-"""The command line, thin over the API: `orchestrator plan|run|submit|status|…` and `worker|beat|fleet|gateway`.
+"""The command line, a thin wrapper of the API: `orchestrator plan|run|submit|…` and `worker|beat|fleet|gateway`.
 
 Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 the job waits for a person
 (unresolved chunks, a refused account, a stopped job) or has no result yet · 130 interrupted; running again resumes.
@@ -20,7 +20,6 @@ from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted
 from orchestrator.engine import process_memory
 from orchestrator.log import say
 
-DONE: Final = 0
 FAILED: Final = 1
 WRONG: Final = 2
 WAITING: Final = 3
@@ -34,11 +33,11 @@ def main() -> None:
         log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
         app(prog_name="orchestrator")
     except OrchestratorError as error:
-        sys.exit(_told(error))
+        sys.exit(_print_error(error))
 
 
-def _told(error: OrchestratorError) -> int:
-    """Print what went wrong, and return the exit code."""
+def _print_error(error: OrchestratorError) -> int:
+    """Print the error, and return the exit code."""
     if isinstance(error, ConfigError | DatasetError):
         say(f"error: {error}")
         return WRONG
@@ -50,7 +49,7 @@ def _told(error: OrchestratorError) -> int:
 
 
 def _quit(_number: int, _frame: object) -> None:
-    """Take Ctrl-C while nothing is under way that would have to be recorded."""
+    """Handle Ctrl-C while no step is running whose work must be recorded."""
     say("interrupted; run the same command again to resume")
     sys.exit(INTERRUPTED)
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from orchestrator.domain.progress import Progress
 
 INTERRUPTED: Final = 130  # the exit code
-PLAIN_EVERY: Final = 10  # a plain line for every so many looks: about five seconds
+PLAIN_EVERY: Final = 10  # without a terminal, one line for so many updates: about every five seconds
 
 
 def show(text: str) -> None:
-    """Print what was asked for on standard output. What it quotes may be a stranger's: a terminal only shows it."""
+    """Print a result on standard output, with terminal control characters escaped: it may quote untrusted text."""
     click.echo(printable(text))
 
 
@@ -49,7 +49,7 @@ class Watch:
             self._bar.stop()
 
     def look(self, now: Progress) -> None:
-        """Show how the job stands; called about twice a second."""
+        """Show the job's progress; called about twice a second."""
         from orchestrator.cli import text
 
         self._look_for_trouble(now)
@@ -66,7 +66,7 @@ class Watch:
         self._looks += 1
 
     def _look_for_trouble(self, now: Progress) -> None:
-        """Say what keeps failing, once for each new reason, so that a job that waits does not seem to hang."""
+        """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
         if self._quiet or not now.trouble or now.trouble == self._trouble:
             return
         self._trouble = now.trouble

@@ -1,4 +1,4 @@
-"""What a recovery did, as text, and what is left for a person."""
+"""Prints the result of a recovery, and the next commands to type."""
 
 from __future__ import annotations
 

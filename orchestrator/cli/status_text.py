@@ -1,4 +1,4 @@
-"""How a job stands, as text: what `status`, `submit`, `cancel` and `resolve` print."""
+"""Prints a job's status: the output of `status`, `submit`, `cancel` and `resolve`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def status(found: Status) -> str:
-    """Return how a job stands: its state and counts, then what it waits for."""
+    """Return a job's status: its state and counts, then what it waits for."""
     now = found.progress
     lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
     if found.reason:
@@ -35,7 +35,7 @@ def status(found: Status) -> str:
 
 
 def submitted(found: Status, work: str) -> str:
-    """Return what `submit` prints: what to type next, and whether anybody will do the work."""
+    """Return what `submit` prints: the next command, and a warning if no worker or beat is running."""
     lines = [f"{found.job_id}: submitted", f"  orchestrator status {found.job_id} --work {work}"]
     if not found.workers_alive:
         lines.append("  no worker is running on this ledger. Start one: orchestrator worker")
@@ -45,7 +45,7 @@ def submitted(found: Status, work: str) -> str:
 
 
 def unresolved(job_id: str, found: Sequence[UnresolvedChunk]) -> str:
-    """Return the creates that only a person can settle, and how to settle them."""
+    """Return the unresolved creates, and the commands that resolve them."""
     if not found:
         return f"{job_id}: no chunk is unresolved"
     lines = [f"{job_id}: look for the batches of these creates at the provider, then type what you found:"]

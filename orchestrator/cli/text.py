@@ -1,4 +1,4 @@
-"""A job as text: the report at its end, the line of its progress, what `plan` prints."""
+"""Formats a job as text: its final report, its progress line, the output of `plan`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def usd(amount: Decimal) -> str:
-    """Return an amount as people read it."""
+    """Return an amount formatted for people."""
     return f"{amount:.6f} USD" if amount < 1 else f"{amount:,.2f} USD"
 
 

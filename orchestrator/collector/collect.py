@@ -1,10 +1,10 @@
-"""The step that collects results: archive the bytes, then read them, then give each row its answer.
+"""The step that collects results: it archives the bytes, parses them, and assigns each answer to its row.
 
-Rule 1: what the provider sent is in place, whole and unread, before anything parses it: a mistake in reading can be
-        fixed later without paying again.
-Rule 2: results are looked for however a batch ended: what an expired or cancelled one answered is paid for.
-Rule 3: rows whose answers the provider made and then lost have failed and are not sent again by themselves: they were
-        paid for. Results that the present key's account does not find are looked for again until the right key is set.
+Rule 1: the provider's bytes are archived whole before they are parsed: an error of the parser can be fixed later
+        without paying again.
+Rule 2: results are fetched whatever the batch's outcome: the answers of an expired or cancelled batch are paid for.
+Rule 3: rows whose answers the provider made and then lost have failed and are not sent again automatically: they were
+        paid for. Results that the present key's account does not find are requested again until the right key is set.
         Where the provider has them and refuses to give them, the chunk becomes unresolved.
 """
 
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
 _LOG: Final = logging.getLogger(__name__)
-TRIES_MAX: Final = 8  # to find results where the provider said they would be
-SHORT_TRIES_MAX: Final = 3  # to find as many lines as the provider says there are
+TRIES_MAX: Final = 8  # tries to find results at the announced place
+SHORT_TRIES_MAX: Final = 3  # tries to get as many lines as the provider counted
 
 
 class ResultsShort(Unavailable):
-    """A result file holds fewer lines than the provider counted answers: perhaps it was cut on its way."""
+    """A result file holds fewer lines than the provider counted: perhaps the download was cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collecting:
-    """What results are read with."""
+    """What is needed to read results."""
 
     job_digest: str
     price: Price | None
@@ -75,7 +75,7 @@ def collect(
     clock: Clock,
     checkpoint: Checkpoint = never_interrupted,
 ) -> None:
-    """Collect an ended batch, or come back later for what is not there yet."""
+    """Collect an ended batch, or postpone the step if its results are not there yet."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.ENDED:
         return
@@ -99,7 +99,7 @@ def collect(
 
 
 def _delete_input(chunk: Chunk, provider: Provider) -> None:
-    """Delete the input file of a collected batch, which takes up room at the provider. Nothing depends on it."""
+    """Delete the input file of a collected batch, to free space at the provider. Nothing depends on it."""
     if chunk.file_id is None or provider.files is None or is_other(chunk.key_mark, provider.traits.key_mark):
         return  # to another account the same id may be another file
     try:
@@ -109,7 +109,7 @@ def _delete_input(chunk: Chunk, provider: Provider) -> None:
 
 
 def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, checkpoint: Checkpoint) -> Iterator[str]:
-    """Put every result file of the batch in place; yield its name once it is there. Raises ProviderError."""
+    """Archive every result file of the batch; yield the name of each once it is in place. Raises ProviderError."""
     where, batch_id = results_at.from_text(chunk.results), required(chunk.batch_id, "batch id")
     if chunk.tries:  # a URL may have expired, or there was none yet
         where = provider.status(batch_id).results or where
@@ -125,7 +125,7 @@ def _archive(chunk: Chunk, *, job_files: JobFiles, provider: Provider, checkpoin
 
 
 def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, checkpoint: Checkpoint) -> None:
-    """Archive one file; a file with fewer lines than answers were counted is refused a few times before it is kept."""
+    """Archive one file; a file with fewer lines than the provider counted is kept only after a few tries."""
     line_count, ends_open = 0, False
     with request_files.archive(job_files, name) as writer:
         for block in file.blocks:
@@ -176,7 +176,7 @@ def _is_of_another_account(chunk: Chunk, provider: Provider) -> bool:
 def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
     words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
     wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
-    # Not counted as a try, and no try is forgotten: workers with the right key may be at it, too.
+    # It does not count as a try and resets no count: workers with the right key may be trying as well.
     return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=clock.now() + wait)
 
 
@@ -246,7 +246,7 @@ def _keep_record(
     *,
     job_files: JobFiles,
 ) -> None:
-    """Keep beside the part what the ledger is about to be told."""
+    """Write, beside the part, the record of what the ledger gets next."""
     records.keep_collected(
         job_files,
         records.Collected(

@@ -1,7 +1,7 @@
-"""The step that finishes a shard: its source rows, read again, with their answers beside them, as output parts.
+"""The step that finishes a shard: it reads the source rows again and writes them with their answers as output parts.
 
 Rule 1: one output part for each slice; the part and its record are in place before the ledger counts it.
-Rule 2: a source that is not the one that was planned stops the job: an answer never lands on another row.
+Rule 2: a source that has changed since it was planned stops the job: an answer is never written beside another row.
 Rule 3: a part is digested while it is written; only a part that an interrupted step left without a record is read.
 """
 
@@ -37,7 +37,7 @@ ROW_GROUP_ROWS: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finishing:
-    """What output is made with. It goes to `folder` in `output`, later revisions to folders beside it."""
+    """What is needed to write output. It goes to `folder` in `output`, later revisions to folders beside it."""
 
     source: Source
     fingerprint: str  # of the dataset as planned
@@ -82,12 +82,12 @@ def finish(
 
 
 def slice_count(row_count: int, slice_rows: int) -> int:
-    """Return into how many output parts a shard goes; an empty one is a part, too."""
+    """Return how many output parts a shard has; an empty shard has one part."""
     return max(1, -(-row_count // slice_rows))
 
 
 def part_file(folder: str, shard_no: int, slice_no: int, slices: int) -> str:
-    """Return an output part's name; in the order of names, parts are in the order of rows."""
+    """Return an output part's name; sorted by name, parts are in the order of rows."""
     number = f"part-{shard_no:05d}" if slices == 1 else f"part-{shard_no:05d}-{slice_no:05d}"
     return f"{folder}/{number}.parquet"
 
@@ -153,7 +153,7 @@ def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) 
 
 
 def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> OutputPart:
-    """Put an output part in place, and return what is in the file that is in place."""
+    """Put an output part in place, and return the record of the file in place."""
     rows = 0
     was_there = finishing.output.exists(name)  # a step that was interrupted put it there, perhaps another version's
     with finishing.output.create(name) as file:

@@ -1,8 +1,8 @@
-"""Source rows and parsed results to output rows: each source row once, in source order, with its one answer or reason.
+"""Joins source rows with parsed results: each source row once, in source order, with one answer or failure reason.
 
 Rule 1: a row's record is the first success in the order of the parts, else the last failure, else its gap's reason.
-Rule 2: a row that has none of these stops the join: the output would not be what it claims to be.
-Rule 3: no loop runs over rows but the one that spells the ids; batches may be cut anywhere, the output is the same.
+Rule 2: a row that has none of these stops the join: the output would be incomplete.
+Rule 3: only one loop runs over rows, the one that formats the ids; the output does not depend on the batches' sizes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.job_files.result_parts import COST, PART_SCHEMA, PartCursor
 
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
-COPIED: Final = ("finish_reason", "input_tokens", "output_tokens", "cost_usd")  # as they are called in a part
+COPIED: Final = ("finish_reason", "input_tokens", "output_tokens", "cost_usd")  # their names in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
 
 
@@ -41,7 +41,7 @@ class Gap:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What the output holds so far."""
+    """The counts of the output so far."""
 
     succeeded: int = 0
     failed: int = 0
@@ -49,7 +49,7 @@ class Counts:
 
 
 def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
-    """Return the schema of the columns that stand after the source's.
+    """Return the schema of the result columns, which follow the source's.
 
     Args:
         vector_type: the type of the column of vectors; None where answers are texts.
@@ -75,7 +75,7 @@ def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
 
 
 def output_schema(source: Any, options: OutputOptions, *, vector_type: Any = None) -> Any:
-    """Return the source's columns and then the result's. Raises ConfigError where a name would stand twice."""
+    """Return the source's columns and then the result columns. Raises ConfigError for a duplicate name."""
     results = result_fields(options, vector_type=vector_type)
     for position, name in enumerate(results.names):
         setting = "output.custom_id" if position == 0 else "output.prefix"
@@ -87,10 +87,10 @@ def output_schema(source: Any, options: OutputOptions, *, vector_type: Any = Non
 
 
 def _kept(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
-    """Return the source's metadata without what is not true of the output.
+    """Return the source's metadata without the entries that do not hold for the output.
 
-    pandas' part restores its dtypes and its index (a range of another length it leaves out by itself). But a column
-    index of numbers or tuples would be applied to the names of the result columns too, which are neither.
+    The pandas entry restores dtypes and the index (pandas itself ignores a range of another length). But a column index
+    of numbers or tuples would also be applied to the names of the result columns, which are neither.
     """
     if not metadata or b"pandas" not in metadata:
         return metadata
@@ -105,7 +105,7 @@ def _kept(metadata: dict[bytes, bytes] | None) -> dict[bytes, bytes] | None:
 
 
 class Join:
-    """A shard's output, made one source batch after another, in order."""
+    """Makes a shard's output, one source batch after another, in order."""
 
     def __init__(
         self,
@@ -133,9 +133,9 @@ class Join:
     def add(self, batch: Any, *, row_start: int) -> Any:
         """Return the batch with its result columns; `row_start` is the number of its first row in the shard.
 
-        The first batch may start anywhere, each further one where the one before it ended.
+        The first batch may start at any row; each further batch starts where the previous one ended.
 
-        Raises OutputError where a row has neither answer nor reason, or the batch is not of the source's columns.
+        Raises OutputError where a row has neither answer nor reason, or the batch has other columns than the source.
         """
         if (batch.schema.names, batch.schema.types) != (self._source_schema.names, self._source_schema.types):
             raise OutputError("the source has other columns than when it was planned")
@@ -161,7 +161,7 @@ class Join:
             rows = table["row"].to_numpy() - row_start
             succeeded = table["succeeded"].to_numpy()
             positions = np.arange(end - table.num_rows, end)
-            success[rows[succeeded]] = positions[succeeded]  # backwards, so that the first part has the last word
+            success[rows[succeeded]] = positions[succeeded]  # backwards, so that the first part takes precedence
             last = ~succeeded & (failure[rows] < 0)
             failure[rows[last]] = positions[last]
         chosen = np.where(success >= 0, success, failure)
@@ -215,7 +215,7 @@ class Join:
 
 
 def _records_of(gaps: Sequence[Gap]) -> Any:
-    """Return one record for each gap, spelled as a failure in a part."""
+    """Return one record for each gap, in the form of a failure in a part."""
     absent = {name: [None] * len(gaps) for name in PART_SCHEMA.names}
     given: dict[str, list[Any]] = {
         "shard": [0] * len(gaps),

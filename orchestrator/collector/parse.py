@@ -1,8 +1,8 @@
-"""Result bytes to answers: every line is given to its row, counted, or quarantined; none of them can stop the file.
+"""Parses result bytes into answers: every line is assigned to its row, counted, or quarantined; no line stops the file.
 
-Rule 1: lines end at b"\\n" and nowhere else; U+2028 and similar characters are legal inside a JSON string.
-Rule 2: no bytes raise an exception. A line that names no row is counted as unreadable and quarantined.
-Rule 3: memory holds one line at most, and of an over-long line only its beginning. A line with a huge number of tiny
+Rule 1: lines end at b"\\n" only; U+2028 and similar characters are legal inside a JSON string.
+Rule 2: no input raises an exception. A line that names no row is counted as unreadable and quarantined.
+Rule 3: at most one line is in memory, and only the beginning of an over-long one. A line with a huge number of tiny
     values is not decoded: it would be many times as large in memory.
 Rule 4: the dialect decodes a line (`ReadLine`); this module knows no dialect.
 """
@@ -17,7 +17,7 @@ from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.providers.result_lines import UnreadableLine
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
-VALUES_MAX: Final = 4_000_000  # of a line: an empty list is three bytes there, and seventy in memory
+VALUES_MAX: Final = 4_000_000  # of a line: an empty list takes three bytes in a line, and seventy in memory
 QUARANTINED_BYTES_MAX: Final = 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -40,13 +40,13 @@ class Quarantined:
 
 
 class CutLine(bytes):
-    """The beginning of a line that is too long to hold."""
+    """The beginning of a line that is too long to keep."""
 
 
 def read_answers(
     blocks: Iterable[bytes], reconciliation: Reconciliation, read_line: ReadLine, *, keep_raw: bool
 ) -> Iterator[Quarantined]:
-    """Give every line of a result file to its row; yield unreadable and foreign lines, and duplicates that differ.
+    """Assign every line of a result file to its row; yield unreadable and foreign lines, and duplicates that differ.
 
     A repetition of the same bytes is a duplicate: counted, and not quarantined.
     """

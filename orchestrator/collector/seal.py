@@ -1,7 +1,7 @@
-"""The step that ends a job: it checks the row counts, writes the manifest, and `_SUCCESS` last of all.
+"""The step that ends a job: it checks the row counts, writes the manifest, and last the file `_SUCCESS`.
 
-Rule 1: nothing is sealed that does not add up: rows = succeeded + failed, and the output parts hold exactly those rows.
-Rule 2: no output part is read: the records that finishing kept say what is in each of them.
+Rule 1: a job is sealed only if rows = succeeded + failed, and the output parts hold exactly those rows.
+Rule 2: no output part is read: the records written by the finish step say what each part holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUCCESS = "_SUCCESS"
 
 
 def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
-    """Publish the job's output, or stop the job where the output is incomplete or its counts do not add up."""
+    """Publish the job's output, or stop the job where the output is incomplete or its counts are inconsistent."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.SEAL:
         return
@@ -65,7 +65,7 @@ def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, 
         for slice_no in range(slices):
             name = part_file(folder, shard.shard_no, slice_no, slices)
             if name not in in_place:
-                raise OutputError(f"the output part {name} is missing: it was finished, and somebody removed it")
+                raise OutputError(f"the output part {name} is missing: it was written, and has been removed since")
             parts.append(_part(job, name, job_files=job_files, finishing=finishing))
     rows = sum(part.rows for part in parts)
     if rows != totals.rows:
@@ -83,5 +83,5 @@ def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, 
 
 
 def _part(job: Job, name: str, *, job_files: JobFiles, finishing: Finishing) -> OutputPart:
-    """Return what is in an output part. It is read only where a recovered ledger counts a part that has no record."""
+    """Return the record of an output part. The part is read only where a recovered ledger has no record of it."""
     return recorded_part(job_files, job.revision, base_name(name)) or read_output_part(finishing.output, name)

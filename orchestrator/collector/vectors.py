@@ -1,4 +1,4 @@
-"""Jobs whose answers are vectors: how long a vector is, for all rows of a job, and what an answer of another length is.
+"""The vector length of an embeddings job: one length for all rows; an answer of another length is a failure.
 
 Rule 1: the length is what the request asks for (`dimensions`), else that of the first answer of the job. The first
     chunk that is collected writes it into a file, which is created once and never changed; the others read it.
@@ -28,7 +28,7 @@ WRONG_LENGTH: Final = "vector_length"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vectors:
-    """How long the vectors of a job are; None: as long as that of its first answer."""
+    """The length of a job's vectors; None: that of its first answer."""
 
     length: int | None = None
 
@@ -58,7 +58,7 @@ class Vectors:
         return pa.list_(pa.float32()) if length is None else pa.list_(pa.float32(), length)
 
     def checking(self, read_line: ReadLine, job_files: JobFiles, job_digest: str) -> ReadLine:
-        """Return a decoder that makes a failure of an answer with a vector of another length."""
+        """Return a decoder that turns an answer with a vector of another length into a failure."""
         length = self.known(job_files)
 
         def read(line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:

@@ -1,8 +1,9 @@
-"""The content of Arrow arrays, for digests: values, not memory.
+"""Digests the content of Arrow arrays: their values, not their memory.
 
-The same values can lie in memory in many ways: cut from a longer array, with anything under a null, with a dictionary
-in any order, with other bits behind the last. Arrow's own serialisation does not hide it: a slice is padded with the
-bytes of the rows that follow. So each type is written down to its values, with the lengths that keep neighbours apart.
+The same values can be in memory in many ways: sliced from a longer array, with any bytes under a null, with a
+dictionary in any order, with other bits after the last value. Arrow's own serialisation keeps these differences: a
+slice is padded with the bytes of the following rows. So each type is digested value by value, with lengths as
+separators.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def absorb(digest: xxhash.xxh3_128, values: Any) -> None:
     elif pat.is_primitive(kind) or pat.is_decimal(kind) or pat.is_fixed_size_binary(kind):
         _absorb_fixed(digest, values)
     else:
-        digest.update(repr(values.to_pylist()).encode())  # maps and rarer: slow, but values
+        digest.update(repr(values.to_pylist()).encode())  # maps and rarer types: slow, but correct
 
 
 def _absorb_fixed(digest: xxhash.xxh3_128, values: Any) -> None:

@@ -1,8 +1,8 @@
 """CSV: text columns, read as a stream.
 
 Every column is a string, exactly as written: `007` stays `007`, an empty field is the empty string, not a null.
-Types inferred from the first block would break on a later row (`n/a` after a million numbers), and would have made
-`007` a 7 by then. Blank lines are passed over; a header row is required; UTF-8, with or without a BOM.
+Types inferred from the first block would fail on a later row (`n/a` after a million numbers), and would turn `007`
+into 7. Blank lines are skipped; a header row is required; UTF-8, with or without a BOM.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def inspect_csv(file: SourceFile) -> FileFacts:
 
 
 def read_csv(file: SourceFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows, of `names` the columns there are."""
+    """Yield the rows, with those columns of `names` that exist."""
     header = _header(file)
     present = [name for name in header if name in set(names)]
     with translated(f"{file.name} cannot be opened"):
@@ -52,9 +52,9 @@ def read_csv(file: SourceFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 class _WithEndRow:
-    """A stream with one row more at its end: a quote left open swallows that row, and is found out by it."""
+    """A stream with one more row at its end: an unclosed quote swallows that row, which reveals the error."""
 
-    closed = False  # asked for by pyarrow
+    closed = False  # required by pyarrow
 
     def __init__(self, source: Any, field_count: int) -> None:
         self._source = source
@@ -74,12 +74,12 @@ def _parsed(file: SourceFile, source: Any, header: Sequence[str], present: Seque
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(_WithEndRow(source, len(header)), mode="r"),
-            # One thread, or the parser does not know row numbers to complain with.
+            # One thread: otherwise the parser has no row numbers for its errors.
             read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pacsv.ParseOptions(newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()),
-                include_columns=list(present) or [header[0]],  # none would mean all; the rows still count
+                include_columns=list(present) or [header[0]],  # an empty list would mean all columns
             ),
         )
         waiting: pa.RecordBatch | None = None

@@ -1,8 +1,8 @@
-"""The dataset reader: any table of rows, cut into shards by metadata and read as Arrow batches.
+"""The dataset reader: a table of rows, cut into shards by metadata and read as Arrow batches.
 
-Rule 1: opening reads no rows of Parquet and Arrow; of CSV the header, of JSON lines what types are inferred from.
+Rule 1: opening reads no rows of Parquet and Arrow files, the header of CSV, the sample for types of JSON lines.
 Rule 2: reading is lazy, in source order, in batches of at most READ_ROWS_MAX rows; memory does not grow with the data.
-Rule 3: the fingerprint is that of the content: a copied folder is the same dataset.
+Rule 3: the fingerprint is of the content: a copied folder is the same dataset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A table that can be read again at any row; nothing is held open between reads."""
+    """A table that can be read again from any row; no file is open between reads."""
 
     location: str
     schema: pa.Schema
@@ -40,7 +40,7 @@ class Dataset:
     def batches(
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the shard's rows from `row_start` on, with the asked columns in the asked order; all where None."""
+        """Yield the shard's rows from `row_start` on, with the given columns in that order; None: all columns."""
         return self._rows(shard, self._selected(columns), row_start)
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
@@ -83,10 +83,10 @@ class Dataset:
 
 
 def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> Dataset:
-    """Look at the files of `location` (a file, a folder, a glob) and cut them into shards.
+    """Inspect the files of `location` (a file, a folder, a glob) and cut them into shards.
 
     Shards are runs of whole row groups or record batches (or of whole CSV and JSON lines files, which have none),
-    closed when the next would pass `shard_rows` rows or `shard_bytes` bytes (unpacked where metadata knows).
+    closed when the next would exceed `shard_rows` rows or `shard_bytes` bytes (uncompressed, if metadata tells).
     """
     if shard_rows < 1 or shard_bytes < 1:
         raise ConfigError(f"shard_rows ({shard_rows}) and shard_bytes ({shard_bytes}) must be at least 1")
@@ -110,7 +110,7 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
 
 
 def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
-    """Return pandas' notes on the first file's types, where those are the types of all."""
+    """Return the first file's pandas metadata, where its types are those of all files."""
     is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first))
     notes = (first.metadata or {}).get(b"pandas")
     return {b"pandas": notes} if notes is not None and is_same else None

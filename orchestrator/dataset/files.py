@@ -1,9 +1,9 @@
-"""Where a dataset's files are: find them, name them, open them, sample them.
+"""Finds, names, opens and samples the files of a dataset.
 
-Rule 1: this is the one module of the reader that touches file systems: this machine's, or an object store's.
+Rule 1: this is the only module of the reader that accesses file systems: this machine's, or an object store's.
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
-Rule 3: a folder or a glob holds one format. What starts with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`) is
-        passed over; anything else that cannot be read is refused, because rows left out in silence are rows lost.
+Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`)
+        are skipped; any other unreadable file is refused, so that no rows are left out silently.
 """
 
 from __future__ import annotations
@@ -60,19 +60,19 @@ class SourceFile:
     name: str  # relative to the dataset's root, with forward slashes
     path: str  # or the URL
     size_bytes: int
-    changed_at_ns: int = 0  # when it was listed; no part of what the dataset is
+    changed_at_ns: int = 0  # when it was listed; not part of the fingerprint
     compression: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def is_far(self) -> bool:
-        """Say whether each read is a request over the network."""
+        """Return whether each read is a request over the network."""
         return is_url(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What is known of a file without reading its rows."""
+    """Metadata of a file, known without reading its rows."""
 
     schema: pa.Schema
     digest: bytes  # of the footer, or of a sample of the content
@@ -82,7 +82,7 @@ class FileFacts:
 def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
     """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none.
 
-    A URL that is none of an object store's, and one that bears credentials, is a ConfigError.
+    A URL that is not an object store's, or that contains credentials, is a ConfigError.
     """
     place = locate(location)
     with translated(f"{location} cannot be listed", message=_message(place)):
@@ -105,22 +105,22 @@ def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
 
 @contextmanager
 def translated(complaint: str, *, message: str = "") -> Iterator[None]:
-    """Turn what pyarrow and the system raise into a DatasetError that says `complaint`, its code and `message`."""
+    """Convert errors of pyarrow and the system into a DatasetError with `complaint`, the error code and `message`."""
     try:
         yield
     except (ObjectStoreError, StorageError) as exc:
         raise DatasetError(f"{complaint} ({exc}){message}") from None
     except (pa.ArrowException, OSError, EOFError) as exc:
-        # The library's own words stay in the cause: some of them quote rows.
+        # The library's own message stays in the cause: it may quote rows.
         raise DatasetError(f"{complaint}{message}") from exc
 
 
 def refuse_changed(file: SourceFile) -> None:
-    """Raise DatasetError where a file is not the one that was listed: its rows may be others by now."""
-    with translated(f"{file.name} cannot be looked at"):
+    """Raise DatasetError where a file has changed since it was listed: its rows may be different."""
+    with translated(f"{file.name} cannot be inspected"):
         info = _info(file.path)
     if info.type == pafs.FileType.NotFound:
-        return  # opening it says so
+        return  # opening it reports that
     if (info.size, info.mtime_ns or 0) != (file.size_bytes, file.changed_at_ns):
         raise DatasetError(
             f"{file.name} has changed since the dataset was opened: put the original back and run again; "
@@ -129,20 +129,20 @@ def refuse_changed(file: SourceFile) -> None:
 
 
 def open_random(file: SourceFile) -> Any:
-    """Open a file for reads at any place (Parquet, Arrow)."""
+    """Open a file for random access (Parquet, Arrow)."""
     store, path = filesystem_of(file.path)
     return store.open_input_file(path)
 
 
 def open_stream(file: SourceFile) -> Any:
-    """Open a file for reading from the start, unpacked."""
+    """Open a file for sequential reading, decompressed."""
     store, path = filesystem_of(file.path)
     buffer_bytes = FETCH_BYTES if file.is_far else None
     return store.open_input_stream(path, compression=file.compression, buffer_size=buffer_bytes)
 
 
 def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> None:
-    """Raise DatasetError where the first bytes are those of another format than the name promises."""
+    """Raise DatasetError where the first bytes belong to another format than the file's name."""
     for magic, meaning in MAGIC_OF.items():
         if head.startswith(magic):
             raise DatasetError(f"{file.name}: named as {expected}, but its content is {meaning}")

@@ -1,7 +1,7 @@
-"""A table that has no file of its own, kept as one: a DataFrame, a pyarrow Table, Dataset or reader.
+"""Writes an in-memory table to a file: a DataFrame, a pyarrow Table, Dataset or reader.
 
 Rule 1: the file's name is the digest of the content: equal tables, however chunked, make one file.
-Rule 2: a table is streamed, a row group at a time; a file that is there is left alone.
+Rule 2: a table is streamed, a row group at a time; an existing file is kept.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ COPY_BYTES: Final = 8 * 2**20
 
 
 def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader, folder: Path) -> Path:
-    """Write a table that has no file of its own to `folder/<digest>.parquet`, and return that path.
+    """Write an in-memory table to `folder/<digest>.parquet`, and return that path.
 
-    The digest is of the content: equal tables, however chunked, make one file, and an existing file is left alone.
+    The digest is of the content: equal tables, however chunked, make one file, and an existing file is kept.
     A DataFrame's plain RangeIndex is dropped; any other index, or one with a name, becomes columns.
-    Datasets and readers are streamed. Raises DatasetError for column names that are no strings or stand twice.
+    Datasets and readers are streamed. Raises DatasetError for column names that are not strings, or duplicate.
     """
     reader = _reader(table)
     refuse_duplicates("the table", reader.schema.names)
@@ -70,7 +70,7 @@ def keep_table_in(
 ) -> str:
     """Put a table's file into a store as `folder/<digest>.parquet`, and return that name.
 
-    It is written to a disk of this machine first: only then is its digest, and so its name, known.
+    It is written to a local disk first: its name is its digest, which is known only then.
     """
     with _storing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="orchestrator-") as here:
         path = keep_table(table, Path(here))
@@ -92,13 +92,13 @@ def _storing(path: Path) -> Iterator[None]:
 def _reader(table: Any) -> Any:
     if isinstance(table, pa.RecordBatchReader):
         return table
-    datasets = sys.modules.get("pyarrow.dataset")  # imports pandas, so only where the caller has
+    datasets = sys.modules.get("pyarrow.dataset")  # imports pandas, so only if the caller has done so
     if datasets is not None and isinstance(table, datasets.Dataset):
         # The scanner's default read-ahead holds 16 batches of 131,072 rows.
         return table.scanner(batch_size=READ_ROWS_MAX, batch_readahead=4, fragment_readahead=1).to_reader()
     if isinstance(table, pa.Table):
         return table.to_reader()
-    pandas = sys.modules.get("pandas")  # who has a DataFrame has imported it; everybody else need not wait for it
+    pandas = sys.modules.get("pandas")  # a caller with a DataFrame has imported pandas
     if pandas is None or not isinstance(table, pandas.DataFrame):
         raise DatasetError(f"a {type(table).__name__} is no table: give a DataFrame, a Table, a Dataset or a reader")
     return _table_of_frame(table).to_reader()
@@ -115,7 +115,7 @@ def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
         # from None: the message quotes the value.
         column = re.search(r"Conversion failed for column (.+) with type", str(exc))
         where = f"column {column[1]!r}" if column else "a column"
-        raise DatasetError(f"{where} of the DataFrame holds values of types that do not go together") from None
+        raise DatasetError(f"{where} of the DataFrame holds values of types that cannot be in one column") from None
 
 
 def _write_rows(reader: Any, sink: Any) -> str:
@@ -123,7 +123,7 @@ def _write_rows(reader: Any, sink: Any) -> str:
     digest = xxhash.xxh3_128(schema_text(schema).encode())
     group: list[pa.RecordBatch] = []
     try:
-        # With pandas' notes on its types, which are no content: the output gets them back.
+        # With the pandas metadata, which is not part of the digest: the output gets it back.
         noted = schema.with_metadata(reader.schema.metadata)
         with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
             for rows in _in_fixed_batches(reader, schema):

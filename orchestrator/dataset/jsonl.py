@@ -1,8 +1,8 @@
 """JSON lines: one object a line, read as a stream under a schema inferred once.
 
-Rule 1: the schema comes from the first 256 MiB of the files (unpacked), joined over pieces: integers and floats make
-        floats, objects make structs of all their fields. Text is text: a string that looks like a date stays one.
-Rule 2: a line is a row. Blank lines are passed over; a missing field is null.
+Rule 1: the schema comes from the first 256 MiB of the files (uncompressed), merged over pieces: integers and floats
+        become floats, objects become structs of all their fields. A string that looks like a date stays a string.
+Rule 2: a line is a row. Blank lines are skipped; a missing field is null.
 Rule 3: a later line that does not fit is refused with its file and number, never its content.
 """
 
@@ -57,9 +57,9 @@ def inspect_jsonl(files: Sequence[SourceFile]) -> list[FileFacts]:
 
 
 def read_jsonl(file: SourceFile, schema: pa.Schema, names: Sequence[str], skip_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows, checked against the whole `schema`, of `names` the columns there are.
+    """Yield the rows, checked against the whole `schema`, with those columns of `names` that exist.
 
-    The caller will drop the first `skip_rows` rows: pieces that lie in them come as bare row counts, unparsed.
+    The caller drops the first `skip_rows` rows: pieces entirely within them come as batches without columns, unparsed.
     """
     present = [name for name in schema.names if name in set(names)]
     for lines in _pieces(file):
@@ -78,7 +78,7 @@ def read_jsonl(file: SourceFile, schema: pa.Schema, names: Sequence[str], skip_r
 
 
 def _widened(file: SourceFile, schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema:
-    """Return `schema` with what these lines add to it."""
+    """Return `schema` extended by these lines."""
     widened = _joined(schema, lines)
     if widened is None:
         _refuse(file, lines, lambda some: _joined(schema, some))
@@ -116,7 +116,7 @@ def _parse(lines: Sequence[Line], schema: pa.Schema | None) -> pa.Table | None:
 def _refuse(
     file: SourceFile, lines: Sequence[Line], schema_of: Callable[[Sequence[Line]], pa.Schema | None]
 ) -> NoReturn:
-    """Raise the DatasetError of the first line with which `lines` do not fit: have no `schema_of`."""
+    """Raise the DatasetError of the first of `lines` that does not fit the lines before it."""
     good, bad = 0, len(lines)  # the longest prefix known to fit, the shortest known not to
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -144,7 +144,7 @@ def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None
             return f"field {name!r} is a JSON {_json_type(value)} that does not fit its column, {declared}"
         near = ", ".join(by_likeness(name, before.names)[:10])
         return f"field {name!r} is in none of the lines the schema was inferred from; its columns: {near}"
-    return "its fields cannot be read together (does one stand twice?)"
+    return "its fields cannot be read together (is one of them duplicate?)"
 
 
 def _json_type(value: object) -> str:
@@ -153,7 +153,7 @@ def _json_type(value: object) -> str:
 
 
 def _text_stays_text(kind: pa.DataType) -> pa.DataType:
-    """Undo the inference of timestamps: they would be written back in another form than they were read in."""
+    """Undo the inference of timestamps: they would be written in another form than they were read."""
     if pat.is_timestamp(kind) or pat.is_date(kind) or pat.is_time(kind):
         return pa.string()
     if pat.is_list(kind):

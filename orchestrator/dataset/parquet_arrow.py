@@ -1,9 +1,9 @@
-"""Parquet and Arrow IPC files: they know their rows and types without being read.
+"""Parquet and Arrow IPC files: their metadata gives row counts and types without reading rows.
 
-Rule 1: looking costs a footer (and, in Arrow, the head of each record batch), never a column.
-Rule 2: one row group or record batch is read at a time, so memory is that of a few pages (Parquet) or of one record
-        batch (Arrow), however long the file.
-Rule 3: no memory map: a file cut short by somebody else would kill the process with SIGBUS, not with an error.
+Rule 1: inspecting a file reads its footer (and, in Arrow, the header of each record batch), never a column.
+Rule 2: one row group or record batch is read at a time, so memory holds a few pages (Parquet) or one record batch
+        (Arrow), however long the file.
+Rule 3: no memory map: if another process truncated the file, SIGBUS would kill this one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestrator.domain.errors import DatasetError
 
 READ_ROWS_MAX: Final = 5_000
 PAGE_BUFFER_BYTES: Final = 2**20
-FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size in a few requests, and held
+FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size it is read whole
 _ARROW_MAGIC: Final = b"ARROW1"
 _PARQUET_TAIL_BYTES: Final = 8  # the footer's length, little-endian, and the magic
 
@@ -53,9 +53,9 @@ def inspect_parquet(file: SourceFile) -> FileFacts:
 def read_parquet(
     file: SourceFile, groups: tuple[int, int] | None, names: Sequence[str], skip_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield row groups [first, end), of `names` the columns there are.
+    """Yield row groups [first, end), with those columns of `names` that exist.
 
-    The caller will drop the first `skip_rows` rows: row groups that lie in them come as bare row counts, unread.
+    The caller drops the first `skip_rows` rows: row groups entirely within them come without columns, unread.
     """
     with translated(f"{file.name} cannot be opened"):
         source = open_random(file)

@@ -1,9 +1,10 @@
-"""One schema for many files, and batches that keep to it.
+"""One schema for many files, and batches conformed to it.
 
-Rule 1: the first file is the reference; a column of nothing but nulls takes the type of the next file that knows it.
-Rule 2: a missing column is nulls; a lossless difference of type is cast; anything else is refused by name.
-Rule 3: metadata (Parquet field ids) is dropped and every field may be null: they differ between files of one writer,
-        and would make equal schemas unequal. Pandas' notes are put back by the reader, once the schemas are one.
+Rule 1: the first file is the reference; a column of only nulls takes the type of the next file that has one.
+Rule 2: a missing column becomes nulls; a type that can be cast without loss is cast; any other difference is an error
+        that names the column.
+Rule 3: metadata (Parquet field ids) is dropped and every field is nullable: both differ between files of one writer,
+        and would make equal schemas unequal. The reader restores the pandas metadata after the schemas are merged.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
-    """Raise DatasetError where a column name stands twice."""
+    """Raise DatasetError for a duplicate column name."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DatasetError(f"{where}: more than one column is named {', '.join(map(repr, twice))}")
 
 
 def by_likeness(name: str, names: Iterable[str]) -> list[str]:
-    """Return `names`, the one most like `name` first."""
+    """Return `names`, the one most similar to `name` first."""
     folded = name.casefold()
     return sorted(names, key=lambda other: -SequenceMatcher(None, folded, other.casefold()).ratio())
 
@@ -49,15 +50,15 @@ def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str
     seen = {first}
     for name, schema in schemas[1:]:
         if schema in seen:
-            continue  # thousands of files of one writer: the comparison by field is not repeated
+            continue  # with thousands of files of one writer, the comparison by field is not repeated
         seen.add(schema)
         for field in plain_schema(schema):
             if field.name not in types:
                 if field.name in partition_keys:
                     continue
                 raise DatasetError(
-                    f"{name} has a column {field.name!r} that {first_name} has not; "
-                    "the first file (by name) says which columns there are"
+                    f"{name} has a column {field.name!r} that {first_name} does not have; "
+                    "the first file (by name) defines the columns"
                 )
             declared = types[field.name]
             if pat.is_null(declared):

@@ -1,4 +1,4 @@
-"""A shard's rows, as they come from a source, cut again where slices end."""
+"""Re-batches a shard's rows so that batches end where slices end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Slices:
-    """Batches from row `row` on; `row` is always the number of the next one. `checkpoint` is called before each."""
+    """Batches from row `row` on; `row` is the number of the next row. `checkpoint` is called before each batch."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], row: int, checkpoint: Checkpoint = never_interrupted) -> None:
         self._batches = batches
@@ -21,7 +21,7 @@ class Slices:
         self.row = row
 
     def until(self, end: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield (number of the first row, batch) up to row `end`, or as far as there are rows."""
+        """Yield (number of the first row, batch) up to row `end` or the last row."""
         while self.row < end and (rest := self._next()) is not None:
             self._checkpoint()
             start, head = self.row, rest.slice(0, end - self.row)
@@ -30,11 +30,11 @@ class Slices:
             yield start, head
 
     def exhausted(self) -> bool:
-        """Say whether no row is left; reads ahead to find out."""
+        """Return whether no row is left; reads ahead to find out."""
         return self._next() is None
 
     def _next(self) -> pa.RecordBatch | None:
-        """Return the rows at hand, at least one; None where there are no more."""
+        """Return the next rows, at least one; None where there are no more."""
         while self._rest is None or self._rest.num_rows == 0:
             self._rest = next(self._batches, None)
             if self._rest is None:

@@ -1,1 +1,1 @@
-"""Pure rules: values and functions of values. No clock, chance, network, disk or thread."""
+"""Pure rules: values and functions of values. No clock, randomness, network, disk or threads."""

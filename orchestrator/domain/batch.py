@@ -14,7 +14,7 @@ from orchestrator.domain.results_at import ResultsAt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineEnvelope:
-    """How a request line is written around its `custom_id` and its body, without the newline that ends it."""
+    """The constant parts of a request line, around its `custom_id` and its body, without the final newline."""
 
     before_id: bytes = b'{"custom_id":"'
     before_body: bytes = b'","params":'
@@ -23,16 +23,16 @@ class LineEnvelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a provider is like, as far as the steps must know. A dialect knows all of it but the mark of the key."""
+    """The properties of a provider that steps depend on. A dialect knows all of them except the mark of the key."""
 
     name: str
     recovery: Recovery
-    key_mark: str = ""  # of the credential: tells keys apart, and cannot be turned back into one; "": not known
+    key_mark: str = ""  # a fingerprint of the credential, not reversible; "": not known
     settle_s: float = 120.0  # the total deadline of a create, and a margin
     lag_s: float = 0.0  # how long a new batch may be missing from the list
-    window_s: float = 86_400.0  # within which a batch is over, by the provider's own word
-    late_s: float = 3_600.0  # class B2: how long after it was begun a create may still make its batch
-    key_s: float = 0.0  # class A: how long the provider surely knows a create's token again
+    window_s: float = 86_400.0  # within which the provider promises to end a batch
+    late_s: float = 3_600.0  # class B2: how long after its start a create may still make its batch
+    key_s: float = 0.0  # class A: how long the provider is sure to recognise a create's token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +44,21 @@ class Submission:
     size_bytes: int  # of all lines, newlines included
     blocks: Callable[[], Iterator[bytes]]  # the lines' bytes, from the start, in blocks of any size
     file_id: FileId | None = None
-    label: str = ""  # the chunk's id, for people who look at the provider's own pages
+    label: str = ""  # the chunk's id, shown on the provider's own pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatus:
-    """How a batch stands; `outcome` is None while it runs."""
+    """The status of a batch; `outcome` is None while it runs."""
 
     outcome: Outcome | None
     results: ResultsAt | None = None  # where the results are; None where there are none
     done_count: int = 0
     failed_count: int = 0
     fees_usd: Decimal | None = None
-    error: str = ""  # what the provider says for machines; quotes no row
+    error: str = ""  # the machine-readable error; quotes no row
     provider_message: str = field(default="", repr=False)  # its message for people: it may quote one
-    rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again as it is
+    rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again unchanged
 
     @property
     def is_running(self) -> bool:

@@ -1,7 +1,7 @@
-"""What a step may ask the ledger to write; all changes of one call are written together or not at all.
+"""The changes that a step can ask the ledger to write; all changes of one call are written in one transaction.
 
-Rule: a change names the version it was decided on. Where that is no longer the present one the ledger refuses the
-change (LeaseLost): a decision on stale facts changes nothing.
+Rule: a change names the version it was decided on. If that is no longer the present version, the ledger refuses the
+change (LeaseLost): a decision based on stale data changes nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Unit = TypeVar("Unit", Job, Shard, Chunk)
 
 
 def written(unit: Unit) -> Unit:
-    """Return `unit` as it stands once the ledger has taken it: one version on."""
+    """Return `unit` as the ledger stores it: with the next version."""
     return replace(unit, version=unit.version + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkMoved:
-    """`before` became `after`; look at it again at `due_at` (None: never by itself)."""
+    """`before` became `after`; its next step is due at `due_at` (None: never automatically)."""
 
     before: Chunk
     after: Chunk
@@ -33,7 +33,7 @@ class ChunkMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardMoved:
-    """`before` became `after`; look at it again at `due_at` (None: when its rows are settled)."""
+    """`before` became `after`; its next step is due at `due_at` (None: when its rows are settled)."""
 
     before: Shard
     after: Shard
@@ -51,7 +51,7 @@ class JobMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkAdded:
-    """A new chunk, and how many of its rows lie in which shard."""
+    """A new chunk, and its number of rows by shard."""
 
     chunk: Chunk
     rows_by_shard: Mapping[int, int]
@@ -60,7 +60,7 @@ class ChunkAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOpened:
-    """The intent to create; refused (BudgetExhausted) where it could pass `budget_usd`."""
+    """The intent to create; refused (BudgetExhausted) where it could exceed `budget_usd`."""
 
     attempt: Attempt
     budget_usd: Decimal | None
@@ -68,7 +68,7 @@ class AttemptOpened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptClosed:
-    """What became of a create; `cost_usd` replaces its reservation once it is known."""
+    """The outcome of a create; `cost_usd` replaces its reservation once it is known."""
 
     token: AttemptToken
     state: AttemptState
@@ -78,9 +78,9 @@ class AttemptClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsSettled:
-    """Rows of a chunk that have succeeded or failed for good, by shard; `failed` are those of them that failed.
+    """Rows of a chunk that have succeeded or failed permanently, by shard; `failed` counts the failed ones.
 
-    A chunk that is given up or cancelled unsent needs none: the ledger settles all its rows with the move.
+    A chunk that failed or was cancelled unsent needs none: the ledger settles all its rows with the move.
     """
 
     chunk_id: ChunkId
@@ -107,7 +107,7 @@ class PollsPaused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """An event for the timeline that is no change of state; ids and counts only."""
+    """An event for the timeline without a change of state; ids and counts only."""
 
     name: str
     details: Mapping[str, str | int] = field(default_factory=dict)

@@ -1,9 +1,9 @@
-"""A row's name at the provider: `<8 hex of the job's digest>-<shard hex>-<row hex>`. It is spelled nowhere else.
+"""A row's id at the provider: `<8 hex of the job's digest>-<shard hex>-<row hex>`. Only this module formats it.
 
-It is the only key by which an answer finds its row. The alphabet and the length (at most 26 characters) meet the
-strictest rule known, `^[a-zA-Z0-9_-]{1,64}$`. The job's digest in front shows which ids are not ours.
+Answers are joined to rows by this id alone. Its alphabet and length (at most 26 characters) meet the strictest rule
+known, `^[a-zA-Z0-9_-]{1,64}$`. The job's digest in front shows which ids are not ours.
 
-A custom_id is `prefix` and then `number`; whoever writes many puts the two together itself.
+A custom_id is `prefix` followed by `number`; code that writes many ids concatenates the two itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FORM: Final = re.compile(f"([0-9a-f]{{8}})-{_NUMBER}-{_NUMBER}")
 
 
 def prefix(job_digest: str, shard_no: int) -> str:
-    """Return what stands before the row's number in every `custom_id` of a shard."""
+    """Return the common beginning of every `custom_id` of a shard."""
     return f"{job_digest[:DIGEST_LENGTH]}-{shard_no:x}-"
 
 
@@ -30,7 +30,7 @@ def custom_id(job_digest: str, shard_no: int, row: int) -> str:
 
 
 def number(row: int) -> str:
-    """Return what stands after the prefix."""
+    """Return the part after the prefix."""
     return f"{row:x}"
 
 
@@ -46,7 +46,7 @@ def custom_ids(job_digest: str, shard_no: int, row_start: int, row_count: int) -
 
 
 def parse(value: str, job_digest: str) -> tuple[int, int] | None:
-    """Return (shard_no, row), or None where `value` is no id of this job, or not spelled as we spell it."""
+    """Return (shard_no, row), or None where `value` is not an id of this job in our own spelling."""
     form = _FORM.fullmatch(value)
     if form is None or form[1] != job_digest[:DIGEST_LENGTH]:
         return None

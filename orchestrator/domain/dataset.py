@@ -1,7 +1,7 @@
-"""How a dataset is cut before any of its rows is read: files, segments of files, shards of segments.
+"""How a dataset is cut before its rows are read: files, segments of files, shards of segments.
 
 Rule 1: a shard is fixed by file metadata and the spec alone; its number never changes afterwards.
-Rule 2: a row is known by (shard_no, row): its 0-based position in the shard, in source order.
+Rule 2: a row is identified by (shard_no, row): its 0-based position in the shard, in source order.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A part of one file that lies in one shard."""
+    """A part of one file that belongs to one shard."""
 
     file: str  # relative to the dataset's root, with forward slashes
     groups: tuple[int, int] | None  # row groups (Parquet) or record batches (Arrow) [first, end); None: the whole file
-    row_count: int | None  # None where only reading the file can tell (CSV, JSONL)
+    row_count: int | None  # None where the file must be read to know it (CSV, JSONL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,6 @@ class ShardSpec:
 
     @property
     def row_count(self) -> int | None:
-        """Rows in the shard, or None where a segment does not know."""
+        """Rows in the shard, or None where a segment's count is not known."""
         counts = [segment.row_count for segment in self.segments]
         return None if None in counts else sum(count for count in counts if count is not None)

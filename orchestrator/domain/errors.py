@@ -1,35 +1,35 @@
-"""Every error the orchestrator raises, and the one question each answers: is another try worth it?
+"""The tree of errors that the orchestrator raises; the class of an error says whether to retry.
 
 OrchestratorError
 ├── ConfigError              the operator must change something; never retried
-│   └── LedgerBusy           others are at work on this ledger
+│   └── LedgerBusy           other processes work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
-├── JobNotFinished           a job has no complete result; running it again goes on where it was
-│   ├── JobStopped           it cannot go on by itself; the message says why and what to do
-│   ├── JobUnresolved        a person must say what became of some creates: `orchestrator resolve`
-│   ├── JobInterrupted       this process was asked to stop; what is recorded stays
-│   └── JobTimeout           the time that `wait` was given is over; the job goes on. A TimeoutError, too
-├── ProviderError            a call to the provider failed; keeps the provider's own words apart from its message
+├── JobNotFinished           a job has no complete result; running it again resumes it
+│   ├── JobStopped           it cannot continue without a person; the message says why and what to do
+│   ├── JobUnresolved        a person must find out whether some creates made batches: `orchestrator resolve`
+│   ├── JobInterrupted       this process was asked to stop; everything recorded is kept
+│   └── JobTimeout           the timeout of `wait` has passed; the job continues. Also a TimeoutError
+├── ProviderError            a call to the provider failed; keeps the provider's message apart from its own
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
 │   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
-├── CreateRefused            a create that is *known* to have made nothing; bears the ProviderError that says so
-├── CreateAmbiguous          a create that may have made a batch; never repeated, always reconciled
+├── CreateRefused            a create that is *known* to have made nothing; holds the ProviderError that proves it
+├── CreateAmbiguous          a create that may have made a batch; never repeated, always looked up
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
 │                            LedgerTooNew, LedgerAway (another try may succeed)
-├── OutputError              a finished file would not be what it claims to be
-└── Interrupted              a step was told to stop; nothing half done was recorded, and its unit is due again
+├── OutputError              the output would be incomplete or wrong
+└── Interrupted              a step was asked to stop; it recorded nothing, and its unit is due again
 """
 
 from __future__ import annotations
 
 
 class OrchestratorError(Exception):
-    """The root; catching it catches everything this package raises on purpose."""
+    """The base class of every error that this package raises on purpose."""
 
 
 def public_message(error: BaseException) -> str:
-    """Return what may be shown and kept of an error: our own words, or another's kind, as its words may quote a row."""
+    """Return the message of our own error, and only the type of any other: its message may quote a row."""
     return str(error) if isinstance(error, OrchestratorError) else type(error).__name__
 
 
@@ -38,7 +38,7 @@ class ConfigError(OrchestratorError):
 
 
 class LedgerBusy(ConfigError):
-    """Others are at work on this ledger; the message says who, and what to do."""
+    """Other processes work on this ledger; the message names them and says what to do."""
 
 
 class DatasetError(OrchestratorError):
@@ -46,29 +46,29 @@ class DatasetError(OrchestratorError):
 
 
 class JobNotFinished(OrchestratorError):
-    """The job has no complete result. Running it again goes on where it was, and sends nothing twice."""
+    """The job has no complete result. Running it again resumes it, and sends nothing twice."""
 
 
 class JobStopped(JobNotFinished):
-    """The job cannot go on by itself; the message says why and what to do. Running it again resumes it."""
+    """The job cannot continue without a person; the message says why and what to do. Running it again resumes it."""
 
 
 class JobUnresolved(JobNotFinished):
-    """Only a person can tell what became of some creates: see `JobHandle.unresolved` or `orchestrator resolve`."""
+    """A person must resolve some ambiguous creates: see `JobHandle.unresolved` or `orchestrator resolve`."""
 
 
 class JobInterrupted(JobNotFinished):
-    """This process was asked to stop. Running the job again goes on where it was."""
+    """This process was asked to stop. Running the job again resumes it."""
 
 
 class JobTimeout(JobNotFinished, TimeoutError):
-    """The job has not ended in the time that `wait` was given; it goes on."""
+    """The job has not ended within the timeout of `wait`; it continues."""
 
 
 class ProviderError(OrchestratorError):
-    """A provider answered with an error, or did not answer. Its message never bears request contents.
+    """A provider answered with an error, or did not answer. The error's message never quotes a request.
 
-    `provider_message` is the provider's own text: it may quote a row, and goes into a private file or nowhere.
+    `provider_message` is the provider's own text. It may quote a row: it is written to a private file only.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Unavailable(TransientError):
 
 
 class PermanentError(ProviderError):
-    """The same call will fail the same way."""
+    """The same call would fail again."""
 
 
 class BadRequest(PermanentError):
@@ -113,7 +113,7 @@ class BadRequest(PermanentError):
 
 
 class NotAuthorized(PermanentError):
-    """401, 402, 403: the credential, the credits or the permission. Concerns the account, not one chunk."""
+    """401, 402, 403: the credential, the credits or the permission. It concerns the account, not one chunk."""
 
 
 class TooLarge(PermanentError):
@@ -121,11 +121,11 @@ class TooLarge(PermanentError):
 
 
 class Gone(PermanentError):
-    """The batch or its result file is no longer there (403, 404 or 410 on something we know existed)."""
+    """The batch or its result file no longer exists (403, 404 or 410 for an object that did exist)."""
 
 
 class CreateRefused(OrchestratorError):
-    """Nothing was created, and that is certain; `error` says why."""
+    """The provider certainly created nothing; `error` says why."""
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(str(error))
@@ -133,7 +133,7 @@ class CreateRefused(OrchestratorError):
 
 
 class CreateAmbiguous(OrchestratorError):
-    """A batch may or may not exist. The only lawful next move is to find out. `provider_message`: see ProviderError."""
+    """The create may or may not have made a batch: look it up. `provider_message`: see ProviderError."""
 
     def __init__(self, message: str, *, provider_message: str = "") -> None:
         super().__init__(message)
@@ -145,32 +145,32 @@ class StorageError(OrchestratorError):
 
 
 class LedgerError(OrchestratorError):
-    """The ledger refuses."""
+    """The ledger refuses an operation."""
 
 
 class LeaseLost(LedgerError):
-    """Somebody else moved this unit meanwhile. Stop quietly: nothing was written."""
+    """Another worker has changed this unit. Stop quietly: nothing was written."""
 
 
 class IllegalTransition(LedgerError):
-    """A move that the lifecycle does not know. A bug: stop loudly."""
+    """A transition that the lifecycle does not have: a bug, so the step fails loudly."""
 
 
 class LedgerAway(LedgerError):
-    """The ledger cannot be reached, or is locked by others, at present."""
+    """The ledger cannot be reached at present, or is locked."""
 
 
 class LedgerTooNew(LedgerError):
-    """A newer version of the program wrote this ledger; upgrade this one."""
+    """A newer version of the program wrote this ledger; upgrade this installation."""
 
 
 class BudgetExhausted(LedgerError):
-    """The next batch could take the job over its budget; nothing was reserved."""
+    """The next batch could exceed the job's budget; nothing was reserved."""
 
 
 class OutputError(OrchestratorError):
-    """What would be published does not add up, or the source changed since it was planned."""
+    """The output's row counts are inconsistent, or the source has changed since it was planned."""
 
 
 class Interrupted(OrchestratorError):
-    """The process was told to stop. The step ends without recording anything, and gives its unit back."""
+    """The process was asked to stop. The step records nothing and releases its unit."""

@@ -1,4 +1,4 @@
-"""A small table for notebooks: the text of `_repr_html_`. Every value is escaped."""
+"""A small HTML table for `_repr_html_` in notebooks. Every value is escaped."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The life of a chunk: every state, every event, and the only moves there are.
+"""The life of a chunk: every state, every event, and all transitions.
 
 Rule 1: a chunk's state changes here and nowhere else.
-Rule 2: this module uses no clock, network or disk; what happened arrives as an event.
-Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that says that nothing was created.
+Rule 2: this module uses no clock, network or disk; its input is an event.
+Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that proves that nothing was created.
 
     PLANNED --begun--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
 
-`TRANSITIONS` holds every move; a test compares the table in `docs/glossary.md` with it.
+`TRANSITIONS` holds every transition; a test compares the table in `docs/glossary.md` with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class InputUploaded:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionBegun:
-    """The intent stands in the ledger; the one POST of this attempt may now be sent."""
+    """The intent is in the ledger; the one POST of this attempt may now be sent."""
 
     token: AttemptToken
     at: datetime
@@ -42,14 +42,14 @@ class SubmissionBegun:
 
 @dataclass(frozen=True, slots=True)
 class BatchCreated:
-    """The provider has the batch: its answer says so, or its list, or a person."""
+    """The provider has the batch, by its answer, by its list, or by a person's statement."""
 
     batch_id: BatchId
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRefused:
-    """It is certain that nothing was created; the same chunk may be sent again."""
+    """Certainly nothing was created; the same chunk may be sent again."""
 
     error_code: str
     error: str
@@ -57,26 +57,26 @@ class SubmissionRefused:
 
 @dataclass(frozen=True, slots=True)
 class FoundTooLarge:
-    """Nothing was created because the batch, or its input file, is larger than the provider takes."""
+    """Nothing was created because the batch, or its input file, is larger than the provider allows."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLost:
-    """Nobody knows whether a batch was created."""
+    """It is not known whether a batch was created."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProvedAbsent:
-    """This attempt made no batch: that is proved, or a person said so, or the policy accepts the possible duplicate."""
+    """This attempt made no batch: proved, stated by a person, or assumed under a policy that accepts a duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class BecameUnresolved:
-    """Nobody but a person can find out what became of the create, or of the batch; they decide."""
+    """A person must find out the outcome of the create, or of the batch, and decide."""
 
     error: str
     error_code: str = ""
@@ -84,12 +84,12 @@ class BecameUnresolved:
 
 @dataclass(frozen=True, slots=True)
 class KeyReturned:
-    """It was unresolved because another account's key was set; the present key can ask the provider."""
+    """It was unresolved because another account's key was set; with the present key the provider can be asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """No batch was found at this time, and a create still on its way can no longer succeed: its input file is gone, or
+    """No batch was found at this time, and a create in flight can no longer succeed: its input file is deleted, or
     too much time has passed.
     """
 
@@ -107,7 +107,7 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class BatchRejected:
-    """The provider accepted the batch and then refused all of it before any request ran (a full queue)."""
+    """The provider accepted the batch and then rejected all of it before any request ran (a full queue)."""
 
     error: str
 
@@ -122,7 +122,7 @@ class ResultsCollected:
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """Two smaller chunks carry these requests now."""
+    """The requests are now in two smaller chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class CancelledUnsent:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """Nothing more can be tried; its rows have failed."""
+    """No more tries are possible; its rows have failed."""
 
     error_code: str
     error: str
@@ -191,7 +191,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
 
 
 def advance(chunk: Chunk, event: Event) -> Chunk:
-    """Return `chunk` after `event`; raise IllegalTransition where the table has no such row."""
+    """Return `chunk` after `event`; raise IllegalTransition where the table has no such transition."""
     state = TRANSITIONS.get((chunk.state, type(event)))
     if state is None:
         raise IllegalTransition(f"{chunk.id}: {type(event).__name__} while {chunk.state}")

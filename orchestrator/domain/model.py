@@ -1,8 +1,8 @@
-"""What the ledger records: jobs, shards, chunks, attempts, and the claims on them.
+"""The records of the ledger: jobs, shards, chunks, attempts, and claims.
 
-Rule 1: values only. They are replaced, never changed; nothing here reads a clock, a disk or a network.
-Rule 2: `version` rises with every write of a unit, and every later write is compared with it; `token` (in a claim)
-        rises whenever the unit is claimed. Correctness depends on the version; the token only saves effort.
+Rule 1: immutable values only; nothing here reads a clock, a disk or a network.
+Rule 2: `version` increases with every write of a unit, and every later write is compared with it; `token` (in a claim)
+        increases whenever the unit is claimed. Correctness depends on the version; the token only saves work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AttemptToken = NewType("AttemptToken", str)  # ours, random, one per create
 
 
 class JobState(StrEnum):
-    """A job's life: RUNNING until it is FINISHED; STOPPED when a person must act first; both may run again."""
+    """A job's state: RUNNING until it is FINISHED; STOPPED until a person acts. A job may run again from both."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -38,7 +38,7 @@ ENDED_JOBS = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a re
 
 
 class ShardState(StrEnum):
-    """PLANNING until every row has a chunk or a reason not to; FINISHED when its output part is in place."""
+    """PLANNING until every row is in a chunk or refused; FINISHED when its output part is in place."""
 
     PLANNING = "planning"
     PLANNED = "planned"
@@ -46,7 +46,7 @@ class ShardState(StrEnum):
 
 
 class ChunkState(StrEnum):
-    """See `lifecycle` for the only moves there are."""
+    """See `lifecycle` for the transitions."""
 
     PLANNED = "planned"
     UPLOADED = "uploaded"
@@ -71,7 +71,7 @@ IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.U
 
 
 class Outcome(StrEnum):
-    """How a batch ended, in our words; what rows it answered is another question."""
+    """How a batch ended, in our terms, independent of which rows it answered."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -97,7 +97,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a user asked for, and how far it is."""
+    """A job: its settings and its progress."""
 
     id: JobId
     name: str
@@ -107,7 +107,7 @@ class Job:
     state: JobState = JobState.RUNNING
     due: Step = Step.REVIEW
     reason: str = ""  # why it is STOPPED
-    revision: int = 1  # of the output; rises with every retry of a job that had ended
+    revision: int = 1  # of the output; increases with every retry of an ended job
     rounds_max: int = 3  # how often a row may be sent
     retry_count: int = 0  # retry chunks made so far
     version: int = 0
@@ -123,15 +123,15 @@ class Shard:
     row_count: int = 0  # rows planned so far; all of them once PLANNED
     chunk_count: int = 0
     slice_count: int = 0
-    refused_count: int = 0  # rows that never became a request
-    settled_count: int = 0  # rows that have succeeded or failed for good; the ledger adds to it as chunks settle
+    refused_count: int = 0  # rows that could not become a request
+    settled_count: int = 0  # rows that have succeeded or failed permanently; the ledger adds to it as chunks settle
     finished_slice_count: int = 0
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of a chunk's requests: succeeded + failed + waiting + resent, once it has ended.
+    """The outcome of a chunk's requests: succeeded + failed + waiting + resent, once it has ended.
 
     The rest counts its result files: lines = rows answered + duplicates + foreign + unreadable.
     """
@@ -139,8 +139,8 @@ class Tally:
     succeeded: int = 0
     failed: int = 0
     waiting: int = 0  # failed, to be sent again
-    resent: int = 0  # failed, travelling in another chunk now
-    missing: int = 0  # of the failed: rows that no line answered
+    resent: int = 0  # failed, now in another chunk
+    missing: int = 0  # of the failed: rows without a result line
     lines: int = 0
     duplicates: int = 0
     foreign: int = 0
@@ -177,11 +177,11 @@ class Chunk:
     cancel_sent: bool = False
     done_count: int = 0  # requests answered, by the provider's own count
     failed_count: int = 0  # requests failed, by the same
-    fees_usd: Decimal | None = None  # what the provider says the batch cost
+    fees_usd: Decimal | None = None  # the cost of the batch, as the provider reports it
     error_code: str = ""
     error: str = ""
     part: str = ""  # name of the parsed results
-    regather: bool = False  # its failed rows, too, are to be sent again
+    regather: bool = False  # its failed rows are to be sent again as well
     tally: Tally = field(default_factory=Tally)
     version: int = 0
 
@@ -196,18 +196,18 @@ class Chunk:
 
 
 class AttemptState(StrEnum):
-    """What became of one create. OPEN covers "we do not know yet"."""
+    """The outcome of one create. OPEN includes "not known yet"."""
 
     OPEN = "open"
     CREATED = "created"
     REFUSED = "refused"
-    ABSENT = "absent"  # it created nothing: proved, or a person said so
+    ABSENT = "absent"  # it created nothing: proved, or stated by a person
     ABANDONED = "abandoned"  # it may have made a batch; the policy accepts a duplicate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One create: at most one POST is ever issued for it."""
+    """One create: at most one POST is ever sent for it."""
 
     token: AttemptToken
     chunk_id: ChunkId
@@ -218,12 +218,12 @@ class Attempt:
     cost_usd: Decimal | None = None
     batch_id: BatchId | None = None
     digest: str = ""  # of the bytes sent
-    key_mark: str = ""  # of the credential it was begun with; "": not known
+    key_mark: str = ""  # of the credential that it was sent with; "": not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What a step moves: a job, one of its shards, or one of its chunks."""
+    """The unit that a step works on: a job, one of its shards, or one of its chunks."""
 
     job_id: JobId
     shard_no: int | None = None
@@ -245,5 +245,5 @@ class Claim:
 
     @property
     def fields(self) -> dict[str, str]:
-        """What a log says of it."""
+        """The claim as fields of a log event."""
         return {"job": self.unit.job_id, "step": self.step.value, "unit": str(self.unit)}

@@ -1,4 +1,4 @@
-"""Money in `Decimal`, never float; USD throughout, to nine places as OneRouter's `fees` have them."""
+"""Money in `Decimal`, never float; always USD, to nine places like OneRouter's `fees`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.domain.policy import Price
 
 PLACES: Final = Decimal("0.000000001")
 MILLION: Final = Decimal(1_000_000)
-AMOUNT_MAX: Final = Decimal(1_000_000_000)  # beyond it no amount is meant, and the ledger's integers would not hold it
+AMOUNT_MAX: Final = Decimal(1_000_000_000)  # a larger number would overflow the ledger's integers
 OUTPUT_TOKENS_ASSUMED: Final = 1_024  # where a request sets no max_tokens
 
 
@@ -21,7 +21,7 @@ def quantize(amount: Decimal) -> Decimal:
 
 
 def parse(text: str) -> Decimal | None:
-    """Read a provider's amount; None where it is no number from 0 to AMOUNT_MAX."""
+    """Parse a provider's amount; None where it is not a number from 0 to AMOUNT_MAX."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
@@ -37,9 +37,9 @@ def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal 
 
 
 def apportion(total: Decimal, weights: Sequence[int]) -> list[Decimal]:
-    """Share `total` out by `weights`, each share to nine places, the shares adding up to `total` exactly.
+    """Split `total` by `weights` into shares of nine places that add up to `total` exactly.
 
-    What rounding leaves goes to the first shares, one unit each, so that the same input gives the same shares.
+    The remainder of rounding goes to the first shares, one unit each, so that the same input gives the same shares.
     """
     whole = sum(weights)
     if whole == 0:

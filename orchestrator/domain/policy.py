@@ -1,19 +1,19 @@
-"""What a user may decide about how a job runs; none of it is part of the job's identity.
+"""The user's settings for how a job runs; they are not part of the job's identity.
 
-Rule: every field has its default here and nowhere else; sizes, counts and seconds carry their unit in the name.
+Rule: every default is defined only here; sizes, counts and seconds have their unit in the name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 
 class OnAmbiguous(StrEnum):
-    """What to do about a create that may or may not have made a batch."""
+    """What to do about an ambiguous create."""
 
-    RECONCILE = "reconcile"  # ask the provider; where it cannot be asked, a person decides
+    RECONCILE = "reconcile"  # ask the provider; if it cannot tell, a person decides
     HOLD = "hold"  # send nothing more for these rows until a person decides
     RESUBMIT = "resubmit"  # send again, up to `max_duplicate_usd` of possible double payment
 
@@ -30,7 +30,7 @@ class NullPolicy(StrEnum):
 class Policy:
     """How a job is run. Changing it and running again resumes the same job under the new rules."""
 
-    attempts_max: int = 3  # how often a row is sent before it has failed
+    attempts_max: int = 3  # how often a row is sent before it counts as failed
     on_ambiguous: OnAmbiguous = OnAmbiguous.RECONCILE
     max_duplicate_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
@@ -44,15 +44,12 @@ class Policy:
     poll_s_max: float = 300.0
     polls_per_minute_max: int | None = None  # of the account; None: as many as are due
     creates_per_minute_max: int | None = None  # the same; an upload of an input file counts, too
-    retry_gather_s: float = 600.0  # failed rows wait this long for others to be sent with, unless nothing is under way
-
-
-POLICY_FIELDS = tuple(f.name for f in fields(Policy))
+    retry_gather_s: float = 600.0  # failed rows wait this long for others, unless nothing else is under way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one batch may hold, all bounds inclusive."""
+    """The limits of one batch, all inclusive."""
 
     requests_max: int
     bytes_max: int
@@ -61,7 +58,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """USD per million tokens, as charged by the batch route."""
+    """USD per million tokens, at the price of the batch API."""
 
     input_usd: Decimal
     output_usd: Decimal
@@ -69,7 +66,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """What the result columns are called, and whether the provider's own JSON is among them."""
+    """The names of the result columns, and whether the provider's JSON is one of them."""
 
     prefix: str = "llm_"
     custom_id: str = "custom_id"

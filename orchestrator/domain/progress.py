@@ -1,7 +1,7 @@
-"""A job as a whole: its numbers, what a callback is told of them, and what the job needs next.
+"""A job as a whole: its totals, its progress for callbacks, and its next job-wide step.
 
-Rule: rows in = succeeded + failed before anything is sealed; until then something is always under way, waiting to be
-retried together with others, or waiting for a person.
+Rule: rows in = succeeded + failed before a job is sealed; until then some rows are under way, waiting to be retried
+together with others, or waiting for a person.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobState, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """A job in numbers, as the ledger has them."""
+    """The totals of a job, from the ledger."""
 
     shards: int
     shards_planning: int
-    shards_finished: int
     rows: int  # planned so far
     settled: int
-    refused: int  # failed at planning, and never sent
+    refused: int  # failed while planning; never sent
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     succeeded: int = 0
     failed: int = 0  # of rows that were sent, and are not being sent again
@@ -42,11 +41,11 @@ class Totals:
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
     possibly_double_paid_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
-    trouble: str = ""  # the last error of a call to the provider that is being tried again
+    trouble: str = ""  # the last error of a call to the provider that is being retried
 
     @property
     def live_chunks(self) -> int:
-        """Chunks that may still bring answers or failures."""
+        """Chunks that are not in a final state."""
         return sum(count for state, count in self.chunks.items() if state not in TERMINAL)
 
     @property
@@ -57,7 +56,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is: what a progress callback is given, about twice a second."""
+    """A job's progress: the argument of a progress callback, called about twice a second."""
 
     job_id: str
     state: JobState
@@ -69,13 +68,13 @@ class Progress:
     in_flight: int  # rows in batches that the provider has
     in_flight_answered: int  # of those, by the provider's own progress
     batches_in_flight: int
-    creates_unanswered: int  # chunks sent, of which it is not known yet whether they made a batch
+    creates_unanswered: int  # chunks sent whose create is not known yet to have made a batch
     unresolved_chunks: int  # chunks that wait for a person
     overdue_batches: int  # batches that should have ended long ago
     overdue_batch: str  # one of them
     cost_usd: Decimal  # settled
     reserved_usd: Decimal  # of batches that are not settled yet, at most
-    trouble: str  # what a call to the provider last failed with that is tried again
+    trouble: str  # the last error of a call to the provider that is being retried
 
     @classmethod
     def of(cls, job_id: str, state: JobState, totals: Totals) -> Progress:
@@ -108,7 +107,7 @@ class Progress:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the job is over and has its output."""
+        """Whether the job has ended and has its output."""
         return self.state in (JobState.FINISHED, JobState.CANCELLED)
 
 
@@ -117,16 +116,16 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What a job's next step depends on."""
+    """The counts that a job's next step depends on."""
 
     waiting: int  # rows to be sent again, in chunks of their own
     waiting_since: datetime | None
-    moving: bool  # a shard is being planned, or a chunk is under way that does not wait for a person
+    moving: bool  # a shard is being planned, or a chunk is under way without waiting for a person
     finished: bool  # every shard has its output
 
 
 def next_step(job: Job, outlook: Outlook, *, now: datetime) -> Step | None:
-    """Return the job-wide step that is due, or None while shards and chunks have work of their own."""
+    """Return the job-wide step that is due, or None while shards and chunks have steps of their own."""
     if outlook.waiting and _waited_enough(job, outlook, now):
         return Step.RETRY
     if outlook.finished:

@@ -1,6 +1,6 @@
-"""Which steps may delay each other: four queues, so that a long download never delays a poll.
+"""Four queues of steps; a long download in one queue never delays a poll in another.
 
-A fleet has a broker queue for each; the local runner has threads for the light ones and for the heavy ones.
+A fleet has a broker queue for each; the local runner has separate threads for light and for heavy steps.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from orchestrator.domain.model import Step
 class Queue(StrEnum):
     """A kind of work."""
 
-    CONTROL = "control"  # short questions to the ledger or the provider
-    TRANSFER = "transfer"  # requests on their way to the provider: as long as a create may last
+    CONTROL = "control"  # short calls to the ledger or the provider
+    TRANSFER = "transfer"  # sending requests to the provider: as long as a create may take
     PLAN = "plan"  # rows to request files: holds a slice of rows in memory
     COLLECT = "collect"  # results to Parquet: holds a chunk's rows in memory
 

@@ -1,4 +1,4 @@
-"""How many calls of a kind an account may make now: permits come at a steady rate, within a limit per minute.
+"""Rate limits: an account gets permits for a kind of call at a steady rate, within a limit per minute.
 
 Rule: in any sixty seconds there are at most as many permits as the limit allows. Unused permits expire after a few
 seconds, so that a caller that looks every few seconds still gets all of them.
@@ -14,13 +14,13 @@ KEPT_S: Final = 6.0  # how long unused permits are kept: a little longer than th
 
 
 def permits(used_until: datetime, now: datetime, per_minute_max: int) -> int:
-    """Return how many permits there are now, given until when they have been used."""
+    """Return how many permits are available now, given the time up to which permits are used."""
     free = now - _counted_from(used_until, now, per_minute_max)
     return max(0, free // _spacing(per_minute_max))
 
 
 def used(used_until: datetime, now: datetime, per_minute_max: int, taken: int) -> datetime:
-    """Return until when permits are used once `taken` more have been taken."""
+    """Return the time up to which permits are used once `taken` more have been taken."""
     return _counted_from(used_until, now, per_minute_max) + taken * _spacing(per_minute_max)
 
 

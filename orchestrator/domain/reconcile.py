@@ -1,8 +1,8 @@
-"""Joins result lines to the rows they answer: by `custom_id` alone, whatever order the lines come in.
+"""Joins result lines to their rows by `custom_id` alone, in whatever order the lines come.
 
-Rule 1: every expected row ends with exactly one answer; a row that no line names gets the failure given for it.
-Rule 2: a success beats a failure; of two of a kind the one with the smaller digest is kept, so that no order of the
-        same lines gives another output.
+Rule 1: every expected row gets exactly one answer; a row without a line gets the failure given for it.
+Rule 2: a success takes precedence over a failure; of two of a kind the one with the smaller digest is kept, so that the
+        output does not depend on the order of the lines.
 Rule 3: everything else is counted: lines = rows answered + duplicates + foreign + unreadable.
 """
 
@@ -20,9 +20,9 @@ RowKey = tuple[int, int]  # (shard_no, row)
 
 
 class Answer(NamedTuple):
-    """What one line said of one row.
+    """The answer of one line to one row.
 
-    A named tuple and not a frozen dataclass, which takes five times as long to make: there is one for every row.
+    A named tuple, because making a frozen dataclass takes five times as long and there is one for every row.
     """
 
     succeeded: bool
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Placed(StrEnum):
-    """What became of a line."""
+    """The result of joining a line."""
 
     KEPT = "kept"
     DUPLICATE = "duplicate"
@@ -56,7 +56,7 @@ UNANSWERED = {
 
 
 def unanswered(outcome: Outcome, detail: str = "") -> Answer:
-    """Return the failure of a row that no line answered in a batch that ended so; it may be sent again."""
+    """Return the failure of a row without a line in a batch with this outcome; it may be sent again."""
     code, message = UNANSWERED[outcome]
     return Answer(
         succeeded=False, retryable=True, error_code=code, error_message=f"{message}: {detail}" if detail else message
@@ -72,7 +72,7 @@ class Reconciliation:
         self._kept = self._duplicates = self._foreign = self._unreadable = 0
 
     def place(self, name: str, answer: Answer) -> Placed:
-        """Give `answer` to the row that `name` names."""
+        """Assign `answer` to the row that `name` names."""
         key = self._keys.get(name)
         if key is None:
             self._foreign += 1
@@ -92,11 +92,11 @@ class Reconciliation:
         self._unreadable += 1
 
     def close(self, absent: Answer, *, may_send_again: bool) -> tuple[Tally, Iterator[tuple[RowKey, Answer]]]:
-        """Return the counts, and every row with its answer in (shard_no, row) order; `absent` answers the rest.
+        """Return the counts, and every row with its answer in (shard_no, row) order; `absent` is for rows without one.
 
         Args:
-            may_send_again: False once rows of this chunk have been sent as often as the policy allows; then what
-                failed has failed for good.
+            may_send_again: False once rows of this chunk have been sent as often as the policy allows; then failures
+                are permanent.
         """
         succeeded = failed = waiting = missing = 0
         for answer in self._answers.values():

@@ -1,17 +1,18 @@
-"""What to do about a create whose answer was lost: decided from what the provider can be asked.
+"""Decides what to do about a create whose answer was lost, by what the provider can tell.
 
-Rule 1: nothing here sends another create. Only an idempotent provider (A) gets the same one again, which makes nothing
-        new. A chunk goes back to PLANNED when no batch is proved, or when the user has agreed to the possible cost.
-Rule 2: what the create journal holds is the provider's own answer, and settles it.
+Rule 1: no decision sends another create. Only an idempotent provider (A) gets the same create again, which makes no
+        second batch. A chunk goes back to PLANNED when the absence of a batch is proved, or when the user has accepted
+        the possible cost.
+Rule 2: an answer in the create journal is the provider's own and decides.
 Rule 3: another key may belong to another account, where a missing batch proves nothing. A batch found under our token
-        is ours; but nothing is fenced, repeated or given up while such a key is set. The chunk is unresolved until the
-        key that the create was sent with is back, or one that is shown to be of the same account.
-Rule 4: two looks, a whole wait apart, prove that there is no batch: one wait may be cut short by a changed clock.
+        is ours; but no create is fenced, repeated or abandoned while such a key is set. The chunk is unresolved until
+        the key of the create is set again, or a key that is shown to belong to the same account.
+Rule 4: two lookups, a whole wait apart, prove that there is no batch: a changed clock may cut one wait short.
 
-    A   idempotent: the provider knows our token; send the same create again, for as long as it surely knows it.
-    B1  recoverable and fenced: list; found -> adopt. Else delete the input file (a create still on its way must fail
-        now), wait for the list to catch up, list again, twice; still nothing -> it made no batch.
-    B2  recoverable by waiting: wait until no create can be on its way, list; wait as long, list again; nothing -> none.
+    A   idempotent: the provider recognises our token; send the same create again while it is sure to recognise it.
+    B1  recoverable and fenced: list; found -> adopt. Else delete the input file (a create in flight must then fail),
+        wait for the list to catch up, list again, twice; still nothing -> it made no batch.
+    B2  recoverable by waiting: wait until no create can be in flight, list; wait as long, list again; nothing -> none.
     C   not confirmable: a person decides, or it is sent again within `max_duplicate_usd`.
 
 Source: RELIABILITY §3.4; "list, delete, list" had no double payment in 2,000 seeds, "list at once" in 425 of 1,000.
@@ -31,7 +32,7 @@ from orchestrator.domain.policy import OnAmbiguous, Policy
 
 
 class Recovery(StrEnum):
-    """What a provider can be asked after a create whose answer was lost."""
+    """What a provider can tell about a create whose answer was lost."""
 
     KEYED = "A"
     FENCED = "B1"
@@ -46,12 +47,12 @@ GUARANTEE = {
     "deleted before anything is sent again",
     Recovery.SETTLED: "no batch is paid for twice, unless a create takes effect later than the provider allows: a "
     "create whose answer was lost is looked up once that time is over",
-    Recovery.UNKNOWABLE: "no batch is paid for twice by itself: this provider cannot be asked about a create whose "
-    "answer was lost, so its rows wait until `orchestrator resolve` says what happened",
+    Recovery.UNKNOWABLE: "no batch is paid for twice unless you decide so: this provider cannot be asked about a "
+    "create whose answer was lost, so its rows wait until `orchestrator resolve` says what happened",
 }
 
 
-OTHER_KEY = "other_key"  # the error code of an unresolved chunk that goes on by itself once the key is back
+OTHER_KEY = "other_key"  # the error code of an unresolved chunk that continues automatically once the key is set again
 FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its idempotency key"
 UNASKED = "the answer to the create was lost, and this provider cannot be asked whether it made a batch"
 
@@ -66,12 +67,12 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """The create has run out of time: its answer counts as lost."""
+    """The create has exceeded its deadline: its answer counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Too early to tell."""
+    """Too early to decide: wait."""
 
     until: datetime
 
@@ -83,7 +84,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """No batch was found, and no create can be on its way: one more look, a whole wait later, settles it."""
+    """No batch was found, and no create can be in flight: one more lookup, a whole wait later, decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +94,26 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The attempt made no batch; `abandoned`: that is not proved, and the user accepts a possible duplicate."""
+    """The attempt made no batch; `abandoned`: this is not proved, and the user accepts a possible duplicate."""
 
     abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsPerson:
-    """Only a person can tell."""
+    """A person must decide."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsKey:
-    """The present key cannot tell: wait for the one that the create was sent with."""
+    """The present key proves nothing: wait for the key that the create was sent with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """The key is back: the chunk is ambiguous again, and the provider can be asked."""
+    """The key is set again: the chunk is ambiguous again, and the provider can be asked."""
 
 
 Decision = Adopt | Ambiguous | Wait | Fence | LookAgain | Repeat | Absent | NeedsPerson | NeedsKey | Reopen
@@ -120,27 +121,27 @@ Decision = Adopt | Ambiguous | Wait | Fence | LookAgain | Repeat | Absent | Need
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How long things may take at a provider, seconds; see `Traits`."""
+    """Time limits at a provider, seconds; see `Traits`."""
 
     settle_s: float  # a create
     lag_s: float  # a new batch, to be listed
-    late_s: float = 0.0  # a create that nobody waits for any more, to make its batch
+    late_s: float = 0.0  # for a create without a client to make its batch
     key_s: float = 0.0  # to forget a create's token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known at the time of the decision."""
+    """The facts at the time of the decision."""
 
     now: datetime
-    journal: BatchId | None  # what the create journal holds
-    listed: Sequence[BatchId]  # batches that bear the attempt's mark, oldest first; empty where none can be listed
-    possibly_double_paid_usd: Decimal  # what attempts abandoned so far may cost twice
-    is_other_key: bool = False  # the key is not the attempt's, and is not shown to be of the same account
+    journal: BatchId | None  # the batch in the create journal
+    listed: Sequence[BatchId]  # batches with the attempt's mark, oldest first; empty where the provider has no list
+    possibly_double_paid_usd: Decimal  # the possible double payment of attempts abandoned so far
+    is_other_key: bool = False  # the key is not the attempt's, and is not shown to belong to the same account
 
 
 def is_other(sent_with: str, present: str) -> bool:
-    """Say whether two marks are of two keys; a mark that is not known tells nothing."""
+    """Return whether two marks belong to different keys; an unknown mark proves nothing."""
     return bool(sent_with and present) and sent_with != present
 
 
@@ -149,7 +150,7 @@ def other_key_words(what: str, account: str) -> str:
     variable = account.rpartition("/")[2]
     return (
         f"{what} with another API key than {variable} holds now, and the account of the present key does not know it: "
-        f"set {variable} to the earlier key, and the job goes on by itself"
+        f"set {variable} to the earlier key, and the job continues automatically"
     )
 
 
@@ -159,7 +160,7 @@ def decide(chunk: Chunk, evidence: Evidence, *, recovery: Recovery, policy: Poli
     if chunk.state not in RECOVERABLE or sent_at is None:
         raise IllegalTransition(f"chunk {chunk.id} is {chunk.state}: no create of it can be ambiguous")
     if evidence.journal is not None and not (chunk.state is ChunkState.UNRESOLVED and evidence.is_other_key):
-        return Adopt(evidence.journal)  # else: the present key's account does not know this batch, and cannot be polled
+        return Adopt(evidence.journal)  # else: the present key's account cannot poll this batch
     settled_at = sent_at + timedelta(seconds=bounds.settle_s)
     if chunk.state is ChunkState.SUBMITTING:
         return Ambiguous() if evidence.now >= settled_at else Wait(settled_at)

@@ -1,4 +1,4 @@
-"""What must be there by the rules of the lifecycle, although its type allows None."""
+"""Checks that a value is set where the lifecycle guarantees it and its type allows None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def required(value: T | None, what: str) -> T:
-    """Return `value`. Raises LedgerError where it is None: then the ledger holds what no step ever writes."""
+    """Return `value`. Raises LedgerError where it is None: no step writes such a state."""
     if value is None:
-        raise LedgerError(f"the ledger gives no {what} where there must be one: it was changed by something else")
+        raise LedgerError(f"the ledger has no {what} where there must be one: another program has changed it")
     return value

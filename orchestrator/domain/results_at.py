@@ -1,4 +1,4 @@
-"""Where the results of a batch are: a value that `status` gives, the ledger keeps as text, and `results` takes.
+"""The location of a batch's results: `status` returns it, the ledger stores it as text, and `results` takes it.
 
 Files    result files, by their ids
 Urls     result files, by their URLs
@@ -14,7 +14,7 @@ from typing import Final
 
 from orchestrator.domain.errors import LedgerError
 
-ALL_RESULTS: Final = "results"  # the name of a result file that holds every line of its batch
+ALL_RESULTS: Final = "results"  # the name of the result file of a batch that has only one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class ResultRef:
 
     name: str
     at: str
-    line_count: int | None = None  # how many lines the provider says it has; None: it does not say
+    line_count: int | None = None  # its number of lines by the provider's count; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Urls:
 class Inline:
     """The results are in the answer to the GET of the batch itself.
 
-    `content` is what a dialect already has of them. It is not kept in the ledger: without it, `results` asks again.
+    `content` holds results already received. It is not stored in the ledger: without it, `results` asks again.
     """
 
     content: bytes | None = field(default=None, repr=False, compare=False)
@@ -62,7 +62,7 @@ ResultsAt = Files | Urls | Inline | Prefix
 
 
 def to_text(where: ResultsAt | None) -> str:
-    """Return the text that the ledger keeps; "" for None."""
+    """Return the text that the ledger stores; "" for None."""
     match where:
         case None:
             return ""

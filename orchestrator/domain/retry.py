@@ -1,7 +1,7 @@
-"""When to try again, and when to stop: decisions as values; chance comes in as an argument.
+"""When to retry and when to stop: decisions as values; random numbers are arguments.
 
 Delays are "full jitter": a uniform draw below a ceiling that doubles (AWS Architecture Blog, "Exponential Backoff And
-Jitter", 2015), never below what the provider asked for.
+Jitter", 2015), never below the provider's Retry-After.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from orchestrator.domain.policy import Policy
 DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 ACCOUNT_PAUSE_S: Final = 300.0
-POLLS_PAUSE_S: Final = 5.0  # after a 429 that names no time: its limit is most likely one of calls a minute
-POLLS_PAUSE_S_MAX: Final = 3_600.0  # one answer must not stop an account's polls for a day
+POLLS_PAUSE_S: Final = 5.0  # after a 429 without Retry-After: its limit is most likely one of calls per minute
+POLLS_PAUSE_S_MAX: Final = 3_600.0  # a single answer must not stop an account's polls for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
-REFUSALS_MAX: Final = 64  # of one call in a row; with the waits between them, two to three hours
-REFUSALS_UNCOUNTED: Final = 8  # the most that is kept of the count when the kind of failure changes
-# Nothing at this address accepts batches, or not for this account: it is the same for every chunk.
+REFUSALS_MAX: Final = 64  # consecutive failures of one call; with the waits between them, two to three hours
+REFUSALS_UNCOUNTED: Final = 8  # the upper bound of the count when the kind of failure changes
+# This address accepts no batches, or not for this account: that holds for every chunk.
 MISPLACED: Final = frozenset({404, 405, 410})
 RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
 RETRYABLE_CODES: Final = frozenset(
@@ -52,7 +52,7 @@ RETRYABLE_CODES: Final = frozenset(
 
 
 def is_retryable(status: int | None, code: str) -> bool:
-    """Say whether a row that failed so may be sent again: 408, 409, 429, 5xx, overloaded, expired, cancelled."""
+    """Return whether a row with this failure may be sent again: 408, 409, 429, 5xx, overloaded, expired, cancelled."""
     if status is not None and status >= 400:
         return status in RETRYABLE_STATUS or status >= 500
     return code.lower() in RETRYABLE_CODES
@@ -65,15 +65,15 @@ def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float
 
 
 def is_refusal(error: ProviderError) -> bool:
-    """Say whether the provider refuses because of what is asked, not because of who asks or when."""
+    """Return whether the provider refuses the request itself, and not the account or the time."""
     return isinstance(error, PermanentError) and not isinstance(error, NotAuthorized | Gone)
 
 
 def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> tuple[int, bool]:
     """Count one more failure of a call; return the count, and whether these are refusals.
 
-    Where the kind of failure changes, the count starts again at a few at most, so that the waits stay long: a provider
-    that was away for hours and then refuses once has not refused for hours.
+    Where the kind of failure changes, the count restarts at a few at most: a provider that was unavailable for hours
+    and then refuses once has not refused for hours. The waits stay long.
 
     Args:
         tries: failures in a row, so far.
@@ -84,19 +84,19 @@ def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> t
 
 
 def polls_pause_s(wait_s: float) -> float:
-    """Return how long no batch of the account is asked about, after a 429 that puts one of them off for `wait_s`."""
+    """Return how long no batch of the account is polled, after a 429 that postpones one of them by `wait_s`."""
     return min(wait_s, POLLS_PAUSE_S_MAX)
 
 
 def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:
-    """Return how long to leave a running batch alone, given its age; a tenth is left to chance, against herds."""
+    """Return the wait before the next poll of a running batch, given its age; a tenth is random, against herds."""
     calm_s = min(policy.poll_s_max, max(policy.poll_s_min, age_s * POLL_AGE_FRACTION))
     return calm_s * (0.95 + 0.1 * draw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AfterRefusal:
-    """What follows a create that is known to have made nothing."""
+    """The next move after a create that is known to have made nothing."""
 
     event: SubmissionRefused | FoundTooLarge | GaveUp
     delay_s: float = 0.0
@@ -107,12 +107,12 @@ class AfterRefusal:
 def after_refusal(
     error: ProviderError, *, tries: int, request_count: int, ever_created: bool, draw: float
 ) -> AfterRefusal:
-    """Decide what follows refusal number `tries` (1-based) of a chunk.
+    """Decide the next move after refusal number `tries` (1-based) of a chunk.
 
     Args:
-        ever_created: whether any batch of this job was ever accepted. A 400 on the very first one is a mistake in
-            the job, to be fixed before the rest is sent; later it concerns this chunk alone. An answer that says
-            that there is nothing at this address is never a chunk's fault.
+        ever_created: whether any batch of this job was ever accepted. A 400 on the first one is a mistake in the job,
+            to be fixed before the rest is sent; later it concerns this chunk alone. An answer that nothing is at this
+            address is never caused by a chunk.
     """
     code = str(error.status or "refused")
     refused = SubmissionRefused(code, str(error))
@@ -124,8 +124,9 @@ def after_refusal(
         case BadRequest() if not ever_created:
             return AfterRefusal(event=refused, stops_job=f"the provider refused the first batch: {error}")
         case BadRequest(status=status) if status in MISPLACED:
-            why = "the address, the model or the account is not what it was; no row is at fault, and none is given up"
-            return AfterRefusal(event=refused, stops_job=f"the provider takes no batches there: {error} ({why})")
+            why = "the address, the model or the account has changed; no row is at fault, and none has failed"
+            what = "the provider accepts no batches at this address"
+            return AfterRefusal(event=refused, stops_job=f"{what}: {error} ({why})")
         case TransientError(retry_after_s=floor_s):
             return AfterRefusal(event=refused, delay_s=backoff_s(tries, draw=draw, floor_s=floor_s))
         case _:

@@ -1,4 +1,4 @@
-"""A job as the ledger holds it, whole: what an audit reads, and what a recovery writes back."""
+"""A job's complete state in the ledger: an audit reads it, a recovery writes it back."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from orchestrator.domain.model import Attempt, Chunk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A chunk with everything that hangs on it, of one moment."""
+    """A chunk with its attempts and rows by shard, read in one transaction."""
 
     chunk: Chunk
     attempts: tuple[Attempt, ...]  # in order
     rows_by_shard: Mapping[int, int]
-    failed: int  # rows, by what is kept for each shard
+    failed: int  # rows of each shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """A job's row counts at one moment; `rows` must equal the sum of what became of them."""
+    """A job's row counts at one moment; `rows` must equal the sum of succeeded, failed and unfinished rows."""
 
     rows: int
     refused: int
@@ -32,7 +32,7 @@ class RowCounts:
     live: int  # requests of chunks that are not in a final state
     retried: int  # requests of retry chunks
     planning: int  # shards that are being planned
-    duplicate_batches: int  # batches that were found to be second ones of their create
+    duplicate_batches: int  # duplicate batches that were found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

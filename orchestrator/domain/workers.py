@@ -1,4 +1,4 @@
-"""The processes at work on a ledger. For people, and for refusals at start; no guarantee depends on it."""
+"""The processes that work on a ledger: for reports, and for checks at the start; no guarantee depends on it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from orchestrator.domain.queues import Queue
 
 
 class Kind(StrEnum):
-    """What a process does."""
+    """The kind of a process."""
 
     WORKER = "worker"
     BEAT = "beat"
-    RUNNER = "runner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerProcess:
-    """A process at work on the ledger."""
+    """A process that works on the ledger."""
 
     id: str
     host: str

@@ -1,1 +1,1 @@
-"""Which concrete thing stands behind each port, and each step bound to what it needs. Nobody else names adapters."""
+"""Chooses the adapter behind each port, and gives each step its dependencies. No other package names adapters."""

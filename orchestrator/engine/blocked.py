@@ -1,6 +1,6 @@
-"""Why a job cannot go on by itself: unresolved creates, an account that the provider refuses, or no free capacity.
+"""Why a job cannot continue by itself: unresolved creates, an account that the provider refuses, or no capacity.
 
-`batches_in_flight_max` bounds the batches of an account, whichever job they belong to.
+`batches_in_flight_max` limits the batches of an account, whichever job they belong to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from orchestrator.engine.workspace import Workspace
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
-    """Say whether the job can only go on after a person has done something."""
+    """Return whether the job can only continue after a person has acted."""
     totals, job = workspace.ledger.totals(job_id), workspace.ledger.job(job_id)
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
         return True  # even while shards are still to be planned: nothing can be sent
@@ -23,14 +23,14 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
 
 
 def is_idle(totals: Totals) -> bool:
-    """Say whether every live chunk of the job is unsent or unresolved: no step of it can end by itself."""
+    """Return whether every live chunk of the job is unsent or unresolved, so that no step can complete by itself."""
     return totals.live_chunks == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
 
 
 def at_capacity(workspace: Workspace, job: Job, totals: Totals) -> list[JobId] | None:
-    """Return the other jobs whose unresolved creates, with this job's own, use up the account's capacity.
+    """Return the other jobs whose unresolved creates, together with this job's, use up the account's capacity.
 
-    None where there is capacity, or will be when batches end.
+    None where there is capacity, or will be once batches end.
     """
     room = job.policy.batches_in_flight_max - totals.unresolved_chunks
     if room > 0 and not (totals.shards_planning or any(totals.chunks.get(state) for state in UNSENT)):

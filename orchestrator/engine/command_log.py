@@ -1,4 +1,4 @@
-"""What people command of a job and report about its creates, recorded in the work folder beside the ledger.
+"""Records people's commands, and their resolutions of creates, in the work folder beside the ledger.
 
 Rule: a command is recorded right after the ledger has it. A crash between the two costs one repeated command, and only
 where the ledger is lost as well.
@@ -16,7 +16,7 @@ CANCELLED = frozenset({JobState.CANCELLING, JobState.CANCELLED})
 
 
 def record_command(workspace: Workspace, job_id: JobId) -> None:
-    """Record how the job is to be run now: its spec, its policy, its revision, whether it is cancelled."""
+    """Record how the job is to be run: its spec, its policy, its revision, whether it is cancelled."""
     job = workspace.ledger.job(job_id)
     command = records.Command(
         spec=job.spec,
@@ -32,7 +32,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
 
 
 def record_resolution(workspace: Workspace, chunk: Chunk, batch_id: BatchId | None) -> None:
-    """Record how a person resolved the chunk's last create: it made `batch_id`, or nothing (None)."""
+    """Record how a person resolved the chunk's last create: it made `batch_id`, or no batch (None)."""
 
     token, job_files = required(chunk.token, "token"), workspace.context(chunk.job_id).job_files
     if batch_id is not None:

@@ -1,9 +1,9 @@
-"""The heartbeat of a process: it renews the lease of every claim that the process is working on.
+"""The heartbeat of a process: it renews the lease of every claim that the process works on.
 
-Rule 1: steps know nothing of leases. Whoever runs a step adds its claim before and removes it after, however it ends.
-Rule 2: a ledger that is away or busy ends nothing: it is logged, and the next beat tries again.
-Rule 3: a claim that turns out to be somebody else's is never renewed again, and its step is told at its next
-        checkpoint. Until then it does no harm: what it records is refused.
+Rule 1: steps do not handle leases. The runner of a step adds its claim before the step and removes it afterwards.
+Rule 2: an unreachable or busy ledger stops nothing: it is logged, and the next beat tries again.
+Rule 3: a claim that another worker has taken is never renewed again, and its step is stopped at its next checkpoint.
+        Until then it does no harm: the ledger refuses its changes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from orchestrator.log import LEDGER_LOST, EventLog
 from orchestrator.ports import Clock, Ledger
 
 BEATS_PER_LEASE: Final = 4
-LEAVE_S: Final = 1.0  # how long to wait for a beat under way: it may itself wait for a ledger that is away
+LEAVE_S: Final = 1.0  # how long to wait for a running beat, which may itself wait for an unreachable ledger
 _log: Final = EventLog(__name__)
 
 
 class Stopping(Protocol):
-    """Says whether the process was told to stop: a `threading.Event`, for one."""
+    """Says whether the process was asked to stop, such as a `threading.Event`."""
 
     def is_set(self) -> bool:
         """Say so."""
@@ -34,7 +34,7 @@ class Stopping(Protocol):
 
 @dataclass(slots=True)
 class _Lease:
-    """How long one claim is kept at each beat, and until when it stands as far as this process knows."""
+    """The lease of one claim: its length at each renewal, and its end as far as this process knows."""
 
     length: timedelta
     until: datetime
@@ -43,7 +43,7 @@ class _Lease:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Keeps claims for as long as the work on them takes: as a context manager, on a thread of its own."""
+    """Keeps claims while their steps run: a context manager with a thread of its own."""
 
     ledger: Ledger
     clock: Clock
@@ -65,46 +65,46 @@ class Heartbeat:
             self._thread.join(LEAVE_S)
 
     def add(self, claim: Claim, *, since: datetime, lease_s: float | None = None) -> None:
-        """Keep a claim from now on.
+        """Start to renew a claim.
 
         Args:
             since: when it was handed out, or taken over.
-            lease_s: for how long, then and at each beat; by default the heartbeat's own.
+            lease_s: the length of the lease, then and at each beat; by default the heartbeat's own.
         """
         length = timedelta(seconds=self.lease_s if lease_s is None else lease_s)
         with self._lock:
             self._leases[claim] = _Lease(length, since + length)
 
     def remove(self, claim: Claim) -> None:
-        """Keep a claim no longer: the work on it is over."""
+        """Stop to renew a claim: its step has ended."""
         with self._lock:
             self._leases.pop(claim, None)
 
     def check(self, claim: Claim, *stopping: Stopping) -> None:
-        """Be the checkpoint of a step. Raises Interrupted where the process stops, LeaseLost where it is gone."""
+        """The checkpoint of a step. Raises Interrupted where the process stops, LeaseLost where the claim is lost."""
         if any(one.is_set() for one in stopping):
-            raise Interrupted(f"{claim.step} of {claim.unit}: told to stop")
+            raise Interrupted(f"{claim.step} of {claim.unit}: asked to stop")
         lease = self._leases.get(claim)
         if lease is not None and lease.is_lost:
-            raise LeaseLost(f"{claim.unit}: somebody else has it by now")
+            raise LeaseLost(f"{claim.unit}: another worker has claimed it")
 
     def beat(self) -> None:
-        """Renew every claim that is being worked on. Raises LedgerError."""
+        """Renew every claim. Raises LedgerError."""
         now = self.clock.now()
         with self._lock:
             wanted = {claim: now + lease.length for claim, lease in self._leases.items() if not lease.is_lost}
         standing = self.ledger.renew(wanted)
         with self._lock:
             for claim, until in wanted.items():
-                lease = self._leases.get(claim)  # None: its step has ended meanwhile, and let go of it
+                lease = self._leases.get(claim)  # None: its step has ended meanwhile and released it
                 if lease is not None:
                     lease.until = max(lease.until, until)
                     lease.is_lost = claim not in standing
 
     def catch_up(self, now: datetime) -> None:
-        """Renew where a lease would be over at `now`: the machine slept, or the ledger was away. Raises LedgerError.
+        """Renew leases that would end at `now`: the machine slept, or the ledger was unreachable. Raises LedgerError.
 
-        Whoever then claims what is free at `now` gets no unit that this process is working on.
+        A claim of units that are free at `now` then gets no unit that this process works on.
         """
         with self._lock:
             is_late = any(lease.until <= now for lease in self._leases.values() if not lease.is_lost)

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM while a run is under way: the first one asks for a stop, the second leaves at once.
+"""Ctrl-C and SIGTERM during a run: the first one asks for a stop, the second exits at once.
 
-Rule 1: handlers stand for the length of the run only; then those that were there before stand again.
-Rule 2: only the main thread may set handlers. Elsewhere, and where a signal is ignored or handled outside of Python,
-        nothing is changed: whoever runs a job there sets its `stop` event.
+Rule 1: the handlers are set during the run only; afterwards the previous handlers are restored.
+Rule 2: only the main thread may set handlers. In other threads, and where a signal is ignored or handled outside of
+        Python, nothing is changed: the caller stops the job by its `stop` event.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def say_stopping(why: str) -> None:
-    """Print, on standard error, that the run stops and what it waits for: whoever pressed a key waits for an answer."""
-    with suppress(OSError, ValueError, RuntimeError):  # there is nobody to read it
+    """Print, on standard error, that the run stops and what it waits for."""
+    with suppress(OSError, ValueError, RuntimeError):  # standard error is closed
         sys.stderr.write(
-            f"\n{why}: finishing the steps under way, so that no answer is lost. Once more ends at once "
-            "(what is recorded stays)\n"
+            f"\n{why}: finishing the steps under way, so that no answer is lost. A second signal exits at once "
+            "(everything recorded is kept)\n"
         )
         sys.stderr.flush()
 
 
 @contextmanager
 def signals_stop(stop: threading.Event, *, tell: Callable[[str], None] = say_stopping) -> Iterator[None]:
-    """Set `stop` on the first SIGINT or SIGTERM within the block; hand the second to the handler that was there.
+    """Set `stop` on the first SIGINT or SIGTERM within the block; pass the second to the previous handler.
 
     Args:
         tell: called with the name of the first signal.

@@ -1,4 +1,4 @@
-"""What the steps of one job work with: its provider, files, dataset, and the rules that its spec sets."""
+"""The dependencies of one job's steps: its provider, files, dataset, and the settings of its spec."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OUTPUT: Final = "output"
 
 
 def _not_connected(settings: ProviderSettings) -> Provider:
-    raise ConfigError(f"provider {settings.name!r} is not connected here: this only plans or reads")
+    raise ConfigError(f"provider {settings.name!r} is not connected: this command only plans or reads")
 
 
 @dataclass
 class JobContext:
-    """What the steps of one job work with; each is made when it is first needed."""
+    """The dependencies of one job's steps; each is made when it is first needed."""
 
     spec: Spec
     work: str
@@ -68,7 +68,7 @@ class JobContext:
 
     @cached_property
     def dialect(self) -> Dialect:
-        """How the provider spells requests and results; needs no key."""
+        """The provider's dialect; needs no key."""
         return dialect_of(self.spec.provider)
 
     @cached_property
@@ -80,13 +80,13 @@ class JobContext:
 
     @property
     def costing(self) -> Costing:
-        """What requests may cost."""
+        """The prices of requests."""
         tokens_max = 0 if self.dialect.gives_vectors else self.spec.output_tokens_max
         return Costing(price=self.spec.price, output_tokens_max=tokens_max)
 
     @property
     def finishing(self) -> Finishing:
-        """What output is made with."""
+        """What is needed to write output."""
         parent, name = parent_and_name(self.output_folder)
         return Finishing(
             source=self.source,
@@ -101,7 +101,7 @@ class JobContext:
 
     @property
     def collecting(self) -> Collecting:
-        """What results are read with."""
+        """What is needed to read results."""
         return Collecting(
             job_digest=self.spec.digest,
             price=self.spec.price,
@@ -112,18 +112,18 @@ class JobContext:
 
     @property
     def vectors(self) -> Vectors | None:
-        """How long the vectors are, where answers are vectors."""
+        """The vector length, where answers are vectors."""
         if not self.dialect.gives_vectors:
             return None
         dimensions = (self.spec.body or {}).get("dimensions")
         return Vectors(length=dimensions if isinstance(dimensions, int) else None)
 
     def require_provider(self) -> Provider:
-        """Return the provider. Raises ConfigError where its key is missing: called before a job is entered."""
+        """Return the provider. Raises ConfigError where its key is missing: called before a job is added."""
         return self.provider
 
     def renderer(self, shard_no: int, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Renderer:
-        """Return what makes request lines of a shard's rows."""
+        """Return the renderer of a shard's rows."""
         dialect = self.dialect
         id_prefix = custom_id.prefix(self.spec.digest, shard_no).encode()
 
@@ -154,7 +154,7 @@ class JobContext:
         if not self.spec.render_path:
             raise ConfigError(
                 f"job {self.spec.job_id} renders its rows with a Python function, which only your program has: "
-                "call orchestrator.run(...) there to go on with it"
+                "call orchestrator.run(...) there to resume it"
             )
         function = imported_function(self.spec.render_path)
         if render_mark(function) != self.spec.render:
@@ -166,7 +166,7 @@ class JobContext:
 
 
 def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Planning:
-    """Return what a plan is made from."""
+    """Return what is needed to plan."""
     return Planning(
         source=context.source,
         renderer=lambda shard_no: context.renderer(shard_no, policy, checkpoint),
@@ -177,7 +177,7 @@ def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = ne
 
 
 def limits_of(policy: Policy) -> Limits:
-    """Return what one batch may hold."""
+    """Return the limits of one batch."""
     return Limits(
         requests_max=policy.chunk_requests_max,
         bytes_max=policy.chunk_bytes_max,

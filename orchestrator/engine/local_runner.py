@@ -1,14 +1,14 @@
 """The local runner: the claim loop and the steps, on threads of this process. The same steps as a fleet's, no broker.
 
-Rule 1: one process at a time drives a work folder (a lock says so); that is how it may break the leases of a dead one.
-Rule 2: a run leaves no step behind, however it ends: by Ctrl-C (a KeyboardInterrupt), SIGTERM, the `stop` event, or an
-        error. It hands out nothing more, tells the steps under way to stop at their next checkpoint, and waits for
-        them. A create has no checkpoint: its answer is recorded. Only a second interrupt leaves at once.
-Rule 3: an error that no step expects ends the run with that error; everything it had recorded stays.
-Rule 4: no unit that a thread is working on is claimed a second time, however long its step takes (see `heartbeat`).
-Rule 5: batches that another job of the account has in flight count against the limit that this job needs, and perhaps
-        no other process polls them: a run polls and collects them, too. It sends nothing for other jobs, and their
-        errors do not end it.
+Rule 1: one process at a time runs the jobs of a work folder, guarded by a lock; so it may end the leases of a process
+        that has died.
+Rule 2: when a run ends by Ctrl-C (a KeyboardInterrupt), SIGTERM, the `stop` event, or an error, no step is left
+        running. It starts no further steps, asks the running ones to stop at their next checkpoint, and waits for
+        them. A create has no checkpoint: its answer is recorded. Only a second interrupt exits at once.
+Rule 3: an error that no step expects ends the run with that error; everything it had recorded is kept.
+Rule 4: no unit that a thread works on is claimed a second time, however long its step takes (see `heartbeat`).
+Rule 5: a run also polls and collects batches in flight of other jobs of its account: they count against the account's
+        limit, and perhaps no other process polls them. It sends nothing for other jobs, and their errors do not end it.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ from orchestrator.engine.workspace import Workspace
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, EventLog
 from orchestrator.storage import permissions
 
-# Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it once needed.
+# Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it has used.
 HEAVY_MAX: Final = 2
-# Those who look for lost creates wait for the provider's list together: the more of them, the fewer times it is read.
+# Steps that look up lost creates share one reading of the provider's list: more threads mean fewer readings.
 LOOKING: Final = frozenset({Step.RECOVER})
 LOOKING_MAX: Final = 32
-# Creates have threads of their own, too: eight that hang must not keep the batches under way from being looked at.
+# Creates have threads of their own: eight creates that hang must not block the polls.
 STEPS_OF: Final = (steps_of(*queues.HEAVY), steps_of(Queue.TRANSFER), LOOKING, steps_of(Queue.CONTROL) - LOOKING)
-# What frees the account's room: the steps that are done for other jobs.
+# The steps that are done for other jobs: they free the account's capacity.
 DRAIN: Final = frozenset({Step.POLL, Step.CANCEL, Step.RECOVER, Step.COLLECT})
-OTHERS_S: Final = 5.0  # how often to look for those
-LOOK_S: Final = 0.2  # how often to look for due work when nothing ends meanwhile
+OTHERS_S: Final = 5.0  # how often to look for them
+LOOK_S: Final = 0.2  # how often to look for due work while no step ends
 REPORT_S: Final = 0.5
-IDLE_LOOKS: Final = 5  # every so many looks, ask whether only a person can move the job on
+IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 _log: Final = EventLog(__name__)
 
 
 @contextmanager
 def only_runner(lock: Path) -> Iterator[None]:
-    """Hold an SQLite ledger for this process. Raises LedgerBusy where another one has it."""
+    """Lock an SQLite ledger for this process alone. Raises LedgerBusy where another process has a lock."""
     with _open(lock) as file:
         if not _locked(file, fcntl.LOCK_EX):
             raise LedgerBusy(_holder(file, lock))
         with _writing(lock):
             file.truncate(0)
-            os.write(file.fileno(), str(os.getpid()).encode())  # nothing is left over for the file's end
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
 @contextmanager
 def one_of_many(lock: Path) -> Iterator[None]:
-    """Hold an SQLite ledger together with the other processes of a fleet. Raises LedgerBusy where a run has it."""
+    """Lock an SQLite ledger together with the other processes of a fleet. Raises LedgerBusy where a run has it."""
     with _open(lock) as file:
         if not _locked(file, fcntl.LOCK_SH):
             raise LedgerBusy(_holder(file, lock))
@@ -100,7 +100,7 @@ def _locked(file: TextIO, kind: int) -> bool:
 def _holder(file: TextIO, lock: Path) -> str:
     if _locked(file, fcntl.LOCK_SH):
         return (
-            f"a fleet's workers are at work in {lock.parent}: give them the job (orchestrator submit), stop them, "
+            f"a fleet's workers are running in {lock.parent}: give them the job (orchestrator submit), stop them, "
             "or use another work folder (--work)"
         )
     file.seek(0)
@@ -121,7 +121,7 @@ class _ThreadPool:
 
 @dataclass(slots=True)
 class LocalRunner:
-    """Drives one job to its end, or as far as it will go."""
+    """Runs one job to its end, or as far as it can."""
 
     workspace: Workspace
     job_id: JobId
@@ -141,11 +141,11 @@ class LocalRunner:
         self._pools = tuple(self._pool(steps) for steps in STEPS_OF)
 
     def run(self, progress: OnProgress | None = None) -> Job:
-        """Run steps until the job has ended or stopped, nothing more can happen by itself, or a stop is asked for.
+        """Run steps until the job has ended or stopped, it waits for a person, or a stop is requested.
 
         Raises:
-            KeyboardInterrupt: the second one; the first is a stop that is asked for.
-            Exception: whatever a step, or `progress`, raised that is not expected.
+            KeyboardInterrupt: the second one; the first requests a stop.
+            Exception: any unexpected error of a step, or of `progress`.
         """
         for pool in self._pools:
             for _ in range(pool.size):
@@ -167,7 +167,7 @@ class LocalRunner:
         return _ThreadPool(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
 
     def _drive(self, progress: OnProgress | None) -> None:
-        """Hand out steps until it is over, and wait for those under way: see rule 2."""
+        """Start steps until the run ends, then wait for the running ones: see rule 2."""
         try:
             self._hand_out_until_over(progress)
         except KeyboardInterrupt as interrupt:
@@ -179,14 +179,14 @@ class LocalRunner:
         self._drain()
 
     def _take(self, interrupt: KeyboardInterrupt) -> None:
-        """Take an interrupt for a stop that is asked for; raise it again where it is the second."""
+        """Treat the first interrupt as a request to stop; raise the second again."""
         if self.stop.is_set():
             raise interrupt
         self.stop.set()
         say_stopping("interrupted")
 
     def _hand_out_until_over(self, progress: OnProgress | None) -> None:
-        """Return when a stop is asked for, the job has ended, or it needs a person. Raises what a step raised."""
+        """Return when a stop is requested, the job has ended, or it waits for a person. Raises a step's error."""
         reported_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
@@ -202,7 +202,7 @@ class LocalRunner:
             self._await_steps()
 
     def _drain(self) -> None:
-        """Wait until no step is under way. What one raises now is only logged: the run ends for another reason."""
+        """Wait until no step is running. Their errors are only logged: the run ends for another reason."""
         while self._running:
             try:
                 self._await_steps()
@@ -235,7 +235,7 @@ class LocalRunner:
                 pool.claims.put(claim)
 
     def _await_steps(self) -> None:
-        """Wait until a step ends or it is time to look again. Raises what one raised that nobody expects."""
+        """Wait until a step ends or it is time to look for due steps again. Raises a step's unexpected error."""
         failure: BaseException | None = None
         wait_s = LOOK_S
         while True:
@@ -250,7 +250,7 @@ class LocalRunner:
             raise failure
 
     def _failure(self, claim: Claim, error: BaseException | None) -> BaseException | None:
-        """Return what is to end the run, of what a step raised; note what concerns another job."""
+        """Return a step's error if it must end the run; log it if it concerns another job."""
         if error is None:
             return None
         if isinstance(error, LeaseLost | Interrupted):
@@ -275,9 +275,9 @@ class LocalRunner:
 
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
-    """Be the one process at work on the ledger. Raises LedgerBusy where there are others, or may be."""
+    """Run a block as the only process that works on the ledger. Raises LedgerBusy where there may be others."""
     if workspace.lock is None:
-        raise LedgerBusy("the ledger is one that workers of several machines share: they do what is asked for")
+        raise LedgerBusy("workers of several machines share this ledger: they carry out the command")
     with only_runner(workspace.lock):
         workspace.admin.break_leases(now=workspace.clock.now())
         yield

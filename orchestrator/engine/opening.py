@@ -1,4 +1,4 @@
-"""Opening a work folder: its ledger, whether it is the folder that all see, whether its store can be relied on."""
+"""Opens a work folder: its ledger, and the checks that all machines see the same folder and that its store is safe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LEDGER: Final = "ledger.db"
 LOCK: Final = "runner.lock"
-MARK: Final = "_ledger"  # in a work folder: which ledger's files it holds
+MARK: Final = "_ledger"  # a file in the work folder: the id of its ledger
 WORK_MARK: Final = "work_mark"
 SQLITE: Final = "sqlite:///"
 
@@ -45,9 +45,9 @@ def open_workspace(work: str, ledger_url: str, environment: Mapping[str, str]) -
 
 
 def _bind(workspace: Workspace) -> None:
-    """Make sure that the work folder is the one that this ledger's files are in. Raises ConfigError.
+    """Check that the work folder is the one with this ledger's files. Raises ConfigError.
 
-    A ledger that lies elsewhere could be opened with any folder: an empty one, or one that only this machine sees.
+    A ledger outside of the folder could be opened with a wrong one: an empty one, or one that only this machine sees.
     """
     job_files, candidate = work_files(workspace.work), workspace.clock.token()
     with job_files.create(MARK) as file:
@@ -67,18 +67,18 @@ def _bind(workspace: Workspace) -> None:
 
 
 def work_files(work: str) -> JobFiles:
-    """Return the files of a work folder, once it is known that its store can be relied on. Raises ConfigError."""
+    """Return the files of a work folder after a check that its store is safe. Raises ConfigError."""
     check_place(work)
     return open_job_files(work)
 
 
 def files_at(location: str) -> JobFiles:
-    """Return the files of a location, to be read."""
+    """Return the files of a location, for reading."""
     return open_job_files(location)
 
 
 def check_places(context: JobContext) -> None:
-    """Raise ConfigError where the store of the work folder or of the output cannot be relied on."""
+    """Raise ConfigError where the store of the work folder or of the output is not safe to use."""
     for location in sorted({context.work, parent_and_name(context.output_folder)[0]}):
         check_place(location)
 

@@ -1,4 +1,4 @@
-"""How this process gets memory: for a long run with a flat peak, not for the last few per cent of speed.
+"""Tunes this process's memory allocation for a low peak in long runs, at the cost of a few per cent of speed.
 
 Measured on a job of 300,000 rows (benchmarks/whole_job.py): 307 MB at the peak against 411.
 """
@@ -17,15 +17,15 @@ M_ARENA_MAX: Final = -8
 
 
 def give_back() -> None:
-    """Make freed memory go back to the system: few arenas for many threads, large blocks mapped one by one.
+    """Return freed memory to the system: few arenas for many threads, large blocks mapped one by one.
 
-    For a process of our own only: it is global, and nothing that a library may do to its host.
+    For our own processes only: the setting is global, so a library must not make it in its host process.
     """
-    # A chunk's answers are tens of thousands of young objects, none of them in a cycle: the collector's defaults look
-    # through all of them, and through every imported module, again and again (a third of the time of a collect).
+    # A chunk's answers are tens of thousands of young objects, none of them in a cycle: with its defaults the garbage
+    # collector scans them and every imported module again and again (a third of the time of a collect).
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    # pyarrow's own pool keeps what it once needed. It reads this when it is imported, which may be later, or never.
+    # pyarrow's own pool never shrinks. pyarrow reads this variable when it is imported, later or never.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not every C library has it

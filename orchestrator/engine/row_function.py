@@ -1,4 +1,4 @@
-"""A row function given by its name, "package.module:function": any process that can import it can render the job."""
+"""Imports a row function by its name, "package.module:function", so that any process with the module can render."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z
 
 
 def imported_function(path: str) -> RowFunction:
-    """Import and return the function. Raises ConfigError: no such form, cannot be imported, not callable.
+    """Import and return the function. Raises ConfigError: malformed name, cannot be imported, not callable.
 
     The current folder is importable, as it is for `python -m`: an installed command does not have it on its path.
     """

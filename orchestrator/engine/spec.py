@@ -1,8 +1,8 @@
-"""What makes a job this job and no other, and everything needed to go on with it: the content of `job.json`.
+"""The identity of a job, and everything needed to resume it: the content of `job.json`.
 
-Rule 1: the digest covers what changes an answer or who gives it (the dataset, the body, the dialect, the address, the
-        shards), and nothing else: not policy, not the names of keys, not paths.
-Rule 2: no secret is in it: a key is known by the name of its environment variable.
+Rule 1: the digest covers only what changes an answer or its source: the dataset, the body, the dialect, the address,
+        the shards. It does not cover policy, names of keys, or paths.
+Rule 2: it holds no secret: a key is given by the name of its environment variable.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A job, as kept."""
+    """A job, as stored."""
 
     name: str
-    dataset: str  # where it lies
+    dataset: str  # its location
     fingerprint: str
     model: str
-    body: Mapping[str, Any] | None = None  # None: a function makes it
-    render: str = ""  # what tells that function from another
-    render_path: str = ""  # "package.module:function", where any process can import it
+    body: Mapping[str, Any] | None = None  # None: a function renders it
+    render: str = ""  # the identity of that function
+    render_path: str = ""  # "package.module:function", if any process can import it
     provider: ProviderSettings
     shard_rows: int
     shard_bytes: int
@@ -70,32 +70,32 @@ class Spec:
 
     @property
     def price(self) -> Price | None:
-        """What the model costs, where that is known."""
+        """The model's price, where it is known."""
         return self.provider.prices.get(self.model)
 
     @property
     def output_tokens_max(self) -> int:
-        """How long an answer may be, for estimates."""
+        """The most tokens of an answer, for estimates."""
         body = self.body or {}
         wanted = body.get("max_tokens", body.get("max_completion_tokens", body.get("max_output_tokens")))
         return wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
 
     def to_json(self) -> str:
         """Return the spec as JSON text."""
-        body = None if self.body is None else json.loads(_canonical(self.body))  # as the digest spells it
+        body = None if self.body is None else json.loads(_canonical(self.body))  # in the form that the digest uses
         kept = {"format": FORMAT, "job_id": self.job_id} | codec.plain(replace(self, body=None)) | {"body": body}
         return json.dumps(kept, indent=2)
 
 
 def from_json(text: str) -> Spec:
-    """Return the spec that `to_json` wrote; what another version added is ignored. Raises StorageError."""
+    """Return the spec that `to_json` wrote; fields of other versions are ignored. Raises StorageError."""
     return codec.decode(text, Spec, name="job.json")
 
 
 def render_mark(function: Callable[..., Any]) -> str:
-    """Return what tells one row function from another: its name, its text (or code), and the values it was given.
+    """Return the identity of a row function: its name, its source (or code), and the values it uses.
 
-    Raises ConfigError for a function that holds a value which cannot be told apart so; two jobs must not pass for one.
+    Raises ConfigError for a function that uses a value without such an identity: two jobs must not look like one.
     """
     if isinstance(function, partial):
         given = f"{_value_text(function.args)}{_value_text(function.keywords)}"
@@ -112,7 +112,7 @@ def render_mark(function: Callable[..., Any]) -> str:
 
 
 def _value_text(value: object) -> str:
-    """Return a value that a function holds, spelled the same in every process. Raises ConfigError."""
+    """Return a text of a value that a function uses, the same in every process. Raises ConfigError."""
     if value is None or isinstance(value, str | bytes | int | float | Decimal | Path):
         return repr(value)
     if isinstance(value, list | tuple):
@@ -126,13 +126,13 @@ def _value_text(value: object) -> str:
     if callable(value):
         return render_mark(value)
     raise ConfigError(
-        f"render holds a {type(value).__name__}, which cannot be told from another one in a later run: "
-        "make what it needs a module-level name, or give it as text, numbers, lists or dicts"
+        f"render uses a {type(value).__name__}, which a later run cannot tell from another one: "
+        "make it a module-level name, or use text, numbers, lists or dicts instead"
     )
 
 
 def _code_text(code: CodeType) -> str:
-    """Return what a function does, spelled the same in every process: no addresses, no order of a set."""
+    """Return a text of a function's code, the same in every process: no addresses, no order of a set."""
     constants = []
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

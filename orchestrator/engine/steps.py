@@ -1,4 +1,4 @@
-"""Every step bound to what it takes. Imported when the first step runs: with it come pyarrow and the HTTP client."""
+"""Calls each step with its arguments. Imported when the first step runs, as it imports pyarrow and the HTTP client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_step(
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """Everything that any step of one job takes, under the job's present policy."""
+    """All arguments that steps of one job take, under the job's present policy."""
 
     context: JobContext
     policy: Policy
@@ -48,16 +48,16 @@ class StepContext:
 
     @property
     def planning(self) -> Planning:
-        """What a plan is made from."""
+        """What is needed to plan."""
         return planning_of(self.context, self.policy, self.checkpoint)
 
     @property
     def gathering(self) -> Gathering:
-        """What retry chunks are made with."""
+        """What is needed to make retry chunks."""
         return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
 
 
-# Each step, and the names of what it takes; `StepContext` has them all.
+# Each step and the names of its arguments, which are attributes of `StepContext`.
 STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
     Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),

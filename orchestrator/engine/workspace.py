@@ -1,7 +1,7 @@
 """An open work folder: its ledger, and the context of each of its jobs.
 
-Rule: what only a step needs (pyarrow, a provider's client) is imported when the first step runs: who asks how a job
-stands should not wait for it.
+Rule: modules that only steps need (pyarrow, a provider's client) are imported when the first step runs, so that
+`status` is fast.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.spec import Spec
     from orchestrator.settings import ProviderSettings
 
-CONTEXTS_MAX: Final = 64  # jobs whose contexts are kept; a fleet's worker may meet many in its life
+CONTEXTS_MAX: Final = 64  # jobs whose contexts are cached; a fleet's worker may run steps of many
 _log: Final = EventLog(__name__)
 
 
@@ -48,7 +48,7 @@ class Workspace:
     work: str  # a location
     database: Database
     environment: Mapping[str, str] = field(repr=False)
-    lock: Path | None = None  # what the processes at work on an SQLite ledger hold
+    lock: Path | None = None  # the lock file of an SQLite ledger
     _contexts: dict[JobId, JobContext] = field(default_factory=dict)
     _providers: dict[tuple[object, ...], Provider] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -70,7 +70,7 @@ class Workspace:
 
     @property
     def snapshot(self) -> SqlSnapshot:
-        """The ledger, for who reads it whole."""
+        """The ledger, for reading and writing whole jobs."""
         return SqlSnapshot(self.database)
 
     @property
@@ -79,27 +79,27 @@ class Workspace:
         return SqlAdmin(self.database)
 
     def context(self, job_id: JobId) -> JobContext:
-        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
+        """Return the context of a job, made from its spec in the ledger unless a newer one was given."""
         return self.context_of(self.ledger.job(job_id))
 
     def context_of(self, job: Job) -> JobContext:
-        """Return the context of a job, made from its spec in the ledger where nobody has given a newer one."""
+        """Return the context of a job, made from its spec in the ledger unless a newer one was given."""
         from orchestrator.engine import spec as specs
         from orchestrator.engine.job_context import JobContext
 
         with self._lock:
             known = self._contexts.pop(job.id, None)
-            if known is None or known.text != job.spec:  # opened again, perhaps at another place or price
+            if known is None or known.text != job.spec:  # the job was opened again, perhaps with another path or price
                 spec = specs.from_json(job.spec)
                 render = known.render if known is not None else None
                 known = JobContext(spec=spec, text=job.spec, work=self.work, connect=self.provider, render=render)
-            self._contexts[job.id] = known  # the one used last stands last
+            self._contexts[job.id] = known  # the most recently used is last
             while len(self._contexts) > CONTEXTS_MAX:
                 del self._contexts[next(iter(self._contexts))]
             return known
 
     def equip(self, spec: Spec, *, render: RowFunction | None = None, source: Dataset | None = None) -> JobContext:
-        """Make the context of a job from what its user has just given."""
+        """Make the context of a job from the user's present settings."""
         from orchestrator.engine.job_context import JobContext
 
         context = JobContext(
@@ -125,7 +125,7 @@ class Workspace:
         return clock_skew_s(self.database)
 
     def register(self, kind: Kind, host: str, queues: Sequence[Queue]) -> str:
-        """Enter this process among those at work on the ledger, and return its id there."""
+        """Register this process with the ledger, and return its id there."""
         now, worker_id = self.clock.now(), self.clock.token()
         member = WorkerProcess(
             id=worker_id,
@@ -143,7 +143,7 @@ class Workspace:
     def perform(self, claim: Claim, checkpoint: Checkpoint = never_interrupted) -> None:
         """Run the step that was claimed.
 
-        One that lost a race, or was told to stop, gives its unit back: it is due again at once.
+        A step that lost a race, or was asked to stop, releases its unit, which is due again at once.
         """
         from orchestrator.engine.steps import run_step
 
@@ -159,13 +159,13 @@ class Workspace:
                 checkpoint=checkpoint,
             )
         except (LeaseLost, Interrupted):
-            with suppress(LeaseLost):  # it was the claim itself that was lost
+            with suppress(LeaseLost):  # the claim itself was lost
                 self.give_back(claim)
             raise
         _log.debug(STEP_ENDED, **claim.fields, seconds=round(time.monotonic() - began_s, 3))
 
     def give_back(self, claim: Claim) -> None:
-        """Let go of a claim and leave its unit as it is. Raises LeaseLost, LedgerError."""
+        """Release a claim without changing its unit. Raises LeaseLost, LedgerError."""
         self.ledger.record(claim, now=self.clock.now())
 
     def close(self) -> None:

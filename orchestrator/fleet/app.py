@@ -1,9 +1,9 @@
-"""The Celery application: how the fleet's task messages travel. The ledger alone knows what is due.
+"""The Celery application: the transport of the fleet's task messages. Only the ledger knows what is due.
 
-Rule 1: no result backend, no delayed message, no canvas, nothing but JSON: a message says which step of which unit
-        may be run. A message that is lost, doubled or forged changes nothing that the ledger does not allow.
-Rule 2: every wait for the broker has a timeout. Without `socket_timeout`, a worker never notices that its connection
-        has died; these settings were measured together.
+Rule 1: no result backend, no delayed messages, no canvas, JSON only: a message names a step of a unit to run. A
+        message that is lost, duplicated or forged changes nothing that the ledger does not allow.
+Rule 2: every wait for the broker has a timeout. Without `socket_timeout`, a worker never notices a dead connection;
+        these settings were measured together.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _BROKER: Final[dict[str, Any]] = {
     "broker_transport_options": {
         "visibility_timeout": 300,  # the message of a worker that died is delivered again; by then it has expired
         "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,  # the default looks only every tenth time
+        "unacked_restore_throttle": 1,  # the default checks only every tenth time
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -65,7 +65,7 @@ _BROKER: Final[dict[str, Any]] = {
 _TASKS: Final[dict[str, Any]] = {
     "include": ["orchestrator.fleet.tasks"],
     "task_acks_late": True,
-    "task_reject_on_worker_lost": False,  # the lease runs out, and the ledger hands the step out again
+    "task_reject_on_worker_lost": False,  # the lease expires, and the ledger hands the step out again
     "task_ignore_result": True,
     "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_max": 0.5},
     "task_serializer": "json",
@@ -84,7 +84,7 @@ _WORKER: Final[dict[str, Any]] = {
     "worker_prefetch_multiplier": 0,
     "worker_disable_prefetch": True,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    "worker_enable_remote_control": False,  # whoever reaches the broker could stop workers with it
+    "worker_enable_remote_control": False,  # with it, anyone with access to the broker could stop workers
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
 }

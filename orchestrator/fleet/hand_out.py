@@ -1,6 +1,6 @@
-"""Claim what is due in the ledger, commit, then send messages. Any process may do so at any time; nothing is doubled.
+"""Claims due steps in the ledger, commits, then sends their messages. Any process may do so at any time.
 
-Rule 1: a queue is kept short: what waits in it is claimed, so no other process can work on it meanwhile.
+Rule 1: a queue is kept short: its messages hold claims, so no other process can work on their units meanwhile.
 Rule 2: a claim whose message was not sent or was lost is free again after EXPIRES_S.
 """
 
@@ -15,14 +15,14 @@ from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.fleet.broker import EXPIRES_S
 from orchestrator.ports import Clock, Ledger
 
-# Not more than a few processes work off well before the messages expire.
+# No more than a few processes can handle well before the messages expire.
 LENGTH_MAX: Final[Mapping[Queue, int]] = MappingProxyType(
     {Queue.CONTROL: 64, Queue.TRANSFER: 8, Queue.PLAN: 4, Queue.COLLECT: 8}
 )
 
 
 class Outlet(Protocol):
-    """Where messages go: `orchestrator.fleet.broker.Queues`."""
+    """The queues of messages: `orchestrator.fleet.broker.Queues`."""
 
     def lengths(self) -> Mapping[Queue, int]:
         """Return how many messages wait in each queue."""
@@ -34,7 +34,7 @@ class Outlet(Protocol):
 
 
 def hand_out(ledger: Ledger, clock: Clock, broker: Outlet, served: Collection[Queue]) -> int:
-    """Fill up every queue that is half empty with due steps; return how many were sent.
+    """Fill every queue that is half empty with due steps; return how many were sent.
 
     Args:
         served: queues that a running worker serves. Other work stays in the ledger, where an autoscaler sees it.

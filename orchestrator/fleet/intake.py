@@ -1,8 +1,7 @@
-"""How a message becomes a task: a message that cannot be decoded is dropped, and the worker goes on.
+"""Receives messages as tasks: a message that cannot be decoded is dropped, and the worker continues.
 
-Celery 5.7.0 answers a body that is JSON, but not its own three parts, by ending the worker; the message is then
-delivered again, to the next one. Celery also registers tasks of its own, which anybody at the broker
-could call.
+Celery 5.7.0 ends the worker on a body that is JSON but not Celery's three parts; the message is then delivered to the
+next worker. Celery also registers tasks of its own, which anyone with access to the broker could call.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ BROKEN: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticE
 
 
 def close_to_strangers(app: Celery) -> None:
-    """Unregister every task but ours, so that no message can call another."""
+    """Unregister every task except ours, so that no message can call another."""
     app.finalize()
     for name in [name for name in app.tasks if name.startswith("celery.")]:
         app.tasks.unregister(name)
 
 
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return Celery's handler of a task's messages, made safe against messages that break it."""
+    """Return Celery's handler of a task's messages, protected against malformed messages."""
     handle = default(task, app, consumer, **options)
 
     def guarded(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **further: Any) -> Any:

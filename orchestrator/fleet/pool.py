@@ -1,8 +1,8 @@
-"""A worker's processes beside each other, and a whole fleet on one machine, with a broker of its own.
+"""Runs a worker's processes, or a whole fleet on one machine with a broker of its own.
 
-Exit codes: 0 told to stop · 1 it ended by itself, or would not end in time · 2 refused to start, and said why.
+Exit codes: 0 asked to stop · 1 it ended by itself, or did not end in time · 2 refused to start, with a message.
 
-Rule: nothing here imports the Celery app before the broker's address is known: the app reads it once.
+Rule: the Celery app is imported only after the broker's address is known: the app reads it once.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from orchestrator.domain.queues import Queue
 from orchestrator.fleet.supervise import Supervisor
 from orchestrator.log import say
 
-# One process for each: neither a create that hangs nor a long download keeps batches from being polled.
+# One process for each: neither a create that hangs nor a long download blocks the polls.
 POOLS: Final = ((Queue.CONTROL,), (Queue.TRANSFER,), (Queue.PLAN, Queue.COLLECT))
 FAILED: Final = 1
 WRONG: Final = 2
 
 
 def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Run a worker until told to stop: one process for these queues, or, without queues, one for each of POOLS."""
+    """Run a worker until stopped: one process for these queues, or, without queues, one for each of POOLS."""
     if queues:
         return exit_code_of(partial(_one_worker, queues, threads))
     return _worker_pool(threads)
 
 
 def run_beat() -> int:
-    """Run a beat until told to stop."""
+    """Run a beat until stopped."""
     return exit_code_of(_one_beat)
 
 
 def run_fleet(workers: int, beats: int) -> int:
-    """Run workers and beats until told to stop; with a broker, unless ORCHESTRATOR_BROKER_URL names one."""
+    """Run workers and beats until stopped; with a broker, unless ORCHESTRATOR_BROKER_URL names one."""
     with tempfile.TemporaryDirectory(prefix="broker-") as folder:
         broker = None
         if "ORCHESTRATOR_BROKER_URL" not in os.environ:
@@ -61,13 +61,13 @@ def run_fleet(workers: int, beats: int) -> int:
 
 
 def exit_code_of(act: Callable[[], int]) -> int:
-    """Do it, and return the exit code; an error of ours is printed as a sentence."""
+    """Run `act`, and return the exit code; one of our errors is printed as a message."""
     try:
         return act()
     except (ConfigError, LedgerTooNew) as error:
         say(f"error: {error}")
         return WRONG
-    except OrchestratorError as error:  # of a start; once at work, a process goes on whatever happens
+    except OrchestratorError as error:  # at the start; a running process continues after such errors
         say(f"error: {error}")
         return FAILED
 

@@ -1,8 +1,8 @@
-"""Signs of life of a process: a file for a health probe, a row in the ledger, a mark on the broker.
+"""Shows that a process is alive: a file for a health probe, a row in the ledger, a mark on the broker.
 
 Rule 1: the file is touched only while the process's main loop runs, or waits for an unreachable broker: a process
         whose loop hangs should be restarted, one that waits should not.
-Rule 2: none of this may stop a process: what fails now is tried again at the next interval.
+Rule 2: a failure here never stops the process: it is tried again at the next interval.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.fleet.broker import UNREACHABLE, Broker
 from orchestrator.log import BROKER_LOST, BROKER_SHARED, LEDGER_LOST, EventLog
 
 PULSE_S: Final = 5.0
-LOOP_S_MAX: Final = 60.0  # a loop that has not run for so long hangs
+LOOP_S_MAX: Final = 60.0  # a loop that has not run for so long counts as hung
 _log: Final = EventLog(__name__)
 
 
@@ -33,17 +33,17 @@ class Loop:
     waits_for_broker: Callable[[], bool] = lambda: False
 
     def turn(self) -> None:
-        """Note that it has run once more."""
+        """Record that the loop has run once more."""
         self.turned_at = time.monotonic()
 
     def is_well(self) -> bool:
-        """Say whether it runs, or waits for the broker."""
+        """Return whether it runs, or waits for the broker."""
         return time.monotonic() - self.turned_at < LOOP_S_MAX or self.waits_for_broker()
 
 
 @dataclass(slots=True)
 class Pulse:
-    """Shows others, every few seconds, that this process is alive."""
+    """Shows, every few seconds, that this process is alive."""
 
     workspace: Workspace
     broker: Broker
@@ -74,7 +74,7 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._over.wait(PULSE_S):
-            with suppress(OSError):  # the disk is full: the probe will notice
+            with suppress(OSError):  # the disk is full: the probe then fails
                 self._touch()
             try:
                 if not self.workspace.fleet.seen(self._id, now=self.workspace.clock.now()):

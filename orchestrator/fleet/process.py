@@ -1,4 +1,4 @@
-"""One process of the fleet: its ledger, its heartbeat, and what it does with a task message."""
+"""One process of the fleet: its ledger, its heartbeat, and how it handles task messages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from orchestrator.settings import Settings
 JOB_STEPS: Final = frozenset({Step.REVIEW, Step.RETRY, Step.SEAL})
 SHARD_STEPS: Final = frozenset({Step.PLAN, Step.FINISH})
 CHUNK_STEPS: Final = frozenset(Step) - JOB_STEPS - SHARD_STEPS
-SERVED_S: Final = 2.0  # how long to believe who is at work
-STARTS_MAX: Final = 5  # of a step that never comes to an end, before its job is stopped
+SERVED_S: Final = 2.0  # how long to cache the list of running processes
+STARTS_MAX: Final = 5  # of a step that never ends, before its job is stopped
 _log: Final = EventLog(__name__)
 
 
 def claim_of(message: Sequence[object]) -> Claim:
-    """Return the claim that a message names. Raises ValueError for what is none: anybody at the broker may send."""
+    """Return the claim that a message names. Raises ValueError for a malformed message: senders are not trusted."""
     match message:
         case (str(step), str(job_id), None, str(chunk_id), int(token)) if chunk_id.startswith(f"{job_id}/"):
             unit, steps = Unit(job_id=JobId(job_id), chunk_id=ChunkId(chunk_id)), CHUNK_STEPS
@@ -47,7 +47,7 @@ def claim_of(message: Sequence[object]) -> Claim:
 
 @dataclass(slots=True)
 class FleetProcess:
-    """A process at work in the fleet."""
+    """A running process of the fleet."""
 
     workspace: Workspace
     settings: Settings
@@ -59,9 +59,9 @@ class FleetProcess:
     _left: deque[Claim] = field(default_factory=deque)
 
     def perform(self, claim: Claim) -> None:
-        """Take the claim over for as long as the step takes, and run it.
+        """Take over the claim while the step runs, and run it.
 
-        Raises LeaseLost at once where the message is stale, doubled or forged: its token is not the ledger's.
+        Raises LeaseLost at once where the message is stale, duplicated or forged: its token is not the ledger's.
         """
         workspace = self.workspace
         now, lease_s, draw = workspace.clock.now(), self.settings.lease_s, workspace.clock.draw()
@@ -81,7 +81,7 @@ class FleetProcess:
             self.heartbeat.remove(claim)
 
     def _never_ended(self, claim: Claim, times: int) -> None:
-        """Stop the job of a step that has killed every worker that took it: the next one must not be killed, too."""
+        """Stop the job of a step that has killed every worker that ran it, before it kills another."""
         words = (
             f"{claim.step.value} of {claim.unit} was started {times} times and never ended: "
             "each time its worker was killed (out of memory?) or lost the ledger"
@@ -90,7 +90,7 @@ class FleetProcess:
         self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
-        """Send what is due, if the ledger and the broker can be reached; the next tick tries again."""
+        """Hand out due steps, if the ledger and the broker can be reached; the next tick tries again."""
         try:
             self._give_back()
             hand_out(self.workspace.ledger, self.workspace.clock, self.queues, self._queues_served())
@@ -100,7 +100,7 @@ class FleetProcess:
             _log.warning(BROKER_LOST, error=type(error).__name__)
 
     def _give_back(self) -> None:
-        """Give back the claims of steps that ended while the ledger was away, so that nobody waits for their leases."""
+        """Release the claims of steps that ended while the ledger was unreachable, before their leases expire."""
         with suppress(IndexError):  # other threads do the same
             while True:
                 claim = self._left.popleft()
@@ -120,7 +120,7 @@ class FleetProcess:
         return self._served
 
     def note_failure(self, claim: Claim, words: str, *, failures_max: int | None) -> None:
-        """Note in the ledger that a step failed, and stop its job where it goes on failing."""
+        """Record in the ledger that a step failed, and stop its job where it keeps failing."""
         fleet, now = self.workspace.fleet, self.workspace.clock.now()
         try:
             count = fleet.step_failed(claim, words, now=now)
@@ -134,10 +134,10 @@ _PRESENT: list[FleetProcess] = []
 
 
 def this_process() -> FleetProcess:
-    """Return what this process is in the fleet; `start` has made it so."""
+    """Return this process's object; `start` has set it."""
     return _PRESENT[0]
 
 
 def become(process: FleetProcess) -> None:
-    """Make this process that of the fleet."""
+    """Set this process's object."""
     _PRESENT[:] = [process]

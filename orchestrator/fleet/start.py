@@ -1,4 +1,4 @@
-"""How a process joins the fleet: its setup is checked, its ledger opened, and it says that it is there."""
+"""How a process joins the fleet: it checks its setup, opens the ledger, and registers itself."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, ref
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become, this_process
+from orchestrator.fleet.supervise import REFUSED
 from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
 from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
 LEDGER_AGAIN_S: Final = 2.0
-# What Celery imports when a worker is made: where several are forked from one process, it is to have them before.
+# Modules that Celery imports when a worker is made: where several are forked, the parent imports them first.
 WORKER_PARTS: Final = (
     "celery.apps.worker",
     "celery.concurrency.thread",
@@ -43,16 +44,15 @@ WORKER_PARTS: Final = (
     "orchestrator.engine.steps",
     "orchestrator.fleet.tasks",
 )
-REFUSED: Final = 2  # the exit code of a process whose setup is wrong
-STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not
+STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not in time
 _log: Final = EventLog(__name__)
 
 
 @contextmanager
 def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings]:
-    """Be of the fleet for the length of a block. Raises ConfigError or LedgerError where this setup must not be.
+    """Join the fleet for the length of a block. Raises ConfigError or LedgerError where the setup is unsafe.
 
-    A ledger that cannot be reached is waited for, for a while; the broker's is waited for as long as it takes.
+    It waits a limited time for an unreachable ledger, and without limit for the broker.
     """
     settings = configuration.load(os.environ)
     refuse_open(settings.broker_url, insecure_allowed=settings.broker_insecure)
@@ -102,7 +102,7 @@ def _lock_of(workspace: Workspace) -> Iterator[None]:
 
 
 def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
-    """Refuse what would lose work or time in silence; return the ledger's own name."""
+    """Refuse a setup that would silently lose work or time; return the ledger's own id."""
     here, now, place = checks.host(), workspace.clock.now(), place_of(settings.broker_url)
     checks.refuse_skew(workspace.skew_s())
     if workspace.lock is not None:
@@ -118,25 +118,25 @@ def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
 
 
 class LoopTurns(bootsteps.StartStopStep):
-    """Notes, from within the worker's loop, that it turns."""
+    """Records, from within the worker's loop, that the loop runs."""
 
     requires = ("celery.worker.components:Timer",)
     loop = Loop()
 
     def start(self, parent: Any) -> None:
-        """Note it every few seconds."""
+        """Start to record it every few seconds."""
         self.loop.waits_for_broker = lambda: parent.consumer is not None and parent.consumer.connection is None
         self._entry = parent.timer.call_repeatedly(PULSE_S, self.loop.turn)
 
     def stop(self, _parent: Any) -> None:
-        """Note it no longer."""
+        """Stop recording."""
         self._entry.cancel()
 
 
 def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Serve these queues until told to stop, and return the exit code."""
+    """Serve these queues until stopped, and return the exit code."""
     is_heavy = not HEAVY.isdisjoint(queues)
-    # Celery warns root because a pickled message can run any program; here only JSON is taken.
+    # Celery warns root because a pickled message can run any program; here only JSON is accepted.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
     with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
         worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
@@ -157,7 +157,7 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
 
 
 def serve_celery_commands() -> None:
-    """Let `celery worker` and `celery beat` join the fleet, as `orchestrator worker` and `orchestrator beat` do."""
+    """Make `celery worker` and `celery beat` join the fleet, as `orchestrator worker` and `orchestrator beat` do."""
     close_to_strangers(app)
     app.steps["worker"].add(LoopTurns)
     celeryd_after_setup.connect(_celery_worker_joins, weak=False)
@@ -171,7 +171,7 @@ def _celery_worker_joins(instance: Any, **_options: object) -> None:
 
 
 def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
-    """Join the fleet until this process exits. A refusal ends the process: Celery would only log an exception."""
+    """Join the fleet until this process exits. On a refusal, exit: Celery would only log an exception."""
     stack = ExitStack()
     try:
         settings = stack.enter_context(joined(kind, queues, loop))
@@ -183,7 +183,7 @@ def _join_for_life(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Settings:
 
 
 def _stop(limit_s: float) -> None:
-    """Tell the steps under way to stop, and end the process where one takes longer: what they did is recorded."""
+    """Ask the running steps to stop, and end the process if one takes too long: its recorded work is kept."""
     this_process().stopping.set()
 
     def end() -> None:
@@ -196,13 +196,13 @@ def _stop(limit_s: float) -> None:
 
 
 def preload() -> None:
-    """Import what every worker needs, once for all that are forked from this process."""
+    """Import every worker's modules once, before workers are forked from this process."""
     for name in WORKER_PARTS:
         importlib.import_module(name)
 
 
 def run_beat() -> int:
-    """Send ticks until told to stop, and return the exit code."""
+    """Send ticks until stopped, and return the exit code."""
     with joined(Kind.BEAT, (), beat.LOOP):
         app.Beat(loglevel="WARNING", quiet=True).run()
     return 0

@@ -1,10 +1,10 @@
-"""Several processes as one: started together, told to stop together, and none left behind.
+"""Supervises several processes: starts and stops them together, and leaves none running.
 
 Rule 1: Ctrl-C and SIGTERM are passed on once, and every process may finish its running steps; a second one ends all.
-Rule 2: a process that ends by itself is started again: it was killed, or Celery has given up on a broker that answers
-        with errors (out of memory, read-only). One that was refused at its start ends all: a restart would not help.
-Rule 3: they are forks of this one, which has imported what they need: a process more costs no second start. So nothing
-        here may open a connection or a file for them, or start a thread.
+Rule 2: a process that ends by itself is restarted: it was killed, or Celery has given up on a broker that answers
+        with errors (out of memory, read-only). A process that refuses to start ends all: a restart would not help.
+Rule 3: the processes are forks of this one, which has imported their modules, so that a further process starts fast.
+        So this process must not open connections or files for them, or start threads, before it forks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from orchestrator.log import WORKER_ENDED, EventLog
 LOOK_S: Final = 0.2
 FAILED: Final = 1
 REFUSED: Final = 2  # the exit code of a process whose setup is wrong
-AGAIN_S: Final = 1.0  # before a process that ended by itself is started again
+AGAIN_S: Final = 1.0  # before a process that ended by itself is restarted
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _PR_SET_NAME: Final = 15
 _log: Final = EventLog(__name__)
-Act = Callable[[], int]  # what a process does; returns its exit code
+Act = Callable[[], int]  # the main function of a process; returns its exit code
 
 
 @dataclass(slots=True)
@@ -51,17 +51,17 @@ class _Child:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs processes beside each other. Use it in the main thread."""
+    """Runs several processes. Use it in the main thread."""
 
     stopping: threading.Event = field(default_factory=threading.Event)
     _children: list[_Child] = field(default_factory=list)
 
     def start(self, name: str, act: Act) -> None:
-        """Start one more; `name` is what lists of processes show."""
+        """Start one more; `name` is shown in process lists."""
         self._children.append(_Child(name, act, _fork(name, act)))
 
     def run(self) -> int:
-        """Wait until a signal comes and all have ended; return the exit code: 0, or REFUSED where one was refused."""
+        """Wait for a signal, then until all have ended; return the exit code: 0, or REFUSED where one was refused."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         code = 0
@@ -86,7 +86,7 @@ class Supervisor:
                 child.again_at = time.monotonic() + AGAIN_S
             elif time.monotonic() > child.again_at:
                 child.pid, child.code, child.again_at = _fork(child.name, child.act), None, 0.0
-                if self.stopping.is_set():  # meanwhile, and the new process was not told
+                if self.stopping.is_set():  # a stop came meanwhile, and the new process did not get it
                     os.kill(child.pid, signal.SIGTERM)
         return True
 
@@ -95,19 +95,19 @@ class Supervisor:
         self.stopping.set()
         for child in self._children:
             if child.code is None:
-                with suppress(ProcessLookupError):  # it has ended this moment
+                with suppress(ProcessLookupError):  # it has just ended
                     os.kill(child.pid, how)
 
 
 def _fork(name: str, act: Act) -> int:
     parent = os.getpid()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # or both would print what is left
+        stream.flush()  # or both processes would print the buffered output
     # A signal that comes before the child has its own handlers must not run the supervisor's in it.
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     pid = os.fork()
     if pid == 0:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until somebody takes it who has something to finish
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until code that has work to finish sets its own handler
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         _live(name, act, parent)
@@ -116,7 +116,7 @@ def _fork(name: str, act: Act) -> int:
 
 
 def _live(name: str, act: Act, parent: int) -> NoReturn:
-    """Run the process to its end, and exit: what is further up the stack belongs to the parent."""
+    """Run the process to its end, and exit: the callers on the stack belong to the parent."""
     code = FAILED
     try:
         os.setsid()  # Ctrl-C reaches it through the parent, once
@@ -134,7 +134,7 @@ def _live(name: str, act: Act, parent: int) -> NoReturn:
 
 
 def _tie(name: str, parent: int) -> None:
-    """Give this process its name, and let it be told to stop when its parent ends (on Linux)."""
+    """Set this process's name, and have it stopped when its parent ends (on Linux)."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What the messages call: look for work that is due; run one step of it."""
+"""The tasks that messages call: hand out due steps; run one step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tick() -> None:
 
 @app.task(name=ADVANCE, Strategy=INTAKE)
 def advance(*message: object) -> None:
-    """Run the step that was handed out, and hand out what has become due by it."""
+    """Run the step that was handed out, and hand out steps that have become due."""
     try:
         claim = claim_of(message)
     except ValueError as error:
@@ -34,12 +34,12 @@ def advance(*message: object) -> None:
 
 
 def _perform(process: FleetProcess, claim: Claim) -> None:
-    """Run a step; whatever it raises is noted in the ledger, where people look, and never stops the worker."""
+    """Run a step; an error is recorded in the ledger, for people to see, and never stops the worker."""
     try:
         process.perform(claim)
     except (LeaseLost, Interrupted):
         _log.debug(STEP_YIELDED, **claim.fields)
-    except LedgerError as error:  # nowhere to note it; the lease runs out, and the step is handed out again
+    except LedgerError as error:  # it cannot be recorded; the lease expires, and the step is handed out again
         _log.warning(LEDGER_LOST, **claim.fields, error=str(error))
     except Exception as error:  # noqa: BLE001 - one bad step must not end a worker that serves many jobs
         words = public_message(error)

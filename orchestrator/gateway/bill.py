@@ -1,8 +1,8 @@
 """The operator's view of both dialects: the bill (answers, cost, answers paid twice) and the list of all batches.
 
-A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* when the fault plan took
-every answer but the last away: its line was missing, unreadable or under another id, or the result file of its batch
-was withheld or cut and never handed out whole. A lost answer to a create excuses nothing: the client must find out
+A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* if the fault plan removed
+every answer but the last: its line was missing, unreadable or under another id, or the result file of its batch was
+withheld or cut and never delivered completely. A lost answer to a create excuses nothing: the client must find out
 whether the batch exists before it creates another one.
 """
 

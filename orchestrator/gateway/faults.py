@@ -1,4 +1,4 @@
-"""The fault plan: everything the server can be told to do wrong, and when.
+"""The fault plan: which faults the server injects, and when.
 
 A plan is a TOML file (`--faults`) or a JSON object (`PUT /admin/faults`); a key it does not know is refused. Most
 faults take a `Times`, which says how often:

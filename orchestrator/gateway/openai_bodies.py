@@ -153,7 +153,7 @@ def _likeliest(branches: list[list[_Fault]], depth: int) -> list[_Fault]:
 
 
 def _mismatch(fault: _Fault, depth: int) -> int:
-    """Return how far off the alternative of a fault is: the smaller, the farther."""
+    """Return the distance of a fault's alternative: the smaller, the farther."""
     if isinstance(fault.kind, Kind.Type) and len(fault.path) == depth:
         return OTHER_JSON_TYPE
     if isinstance(fault.kind, Kind.Constant | Kind.Enum):
@@ -188,7 +188,7 @@ def _worded(faults: list[_Fault], body: Mapping[str, Any], endpoint: str) -> Ref
 
 
 def _unknown(names: list[str], body: Mapping[str, Any], endpoint: str) -> Refusal:
-    """Return the refusal of keys nobody knows; the older models' chat endpoint has a wording of its own."""
+    """Return the refusal of unknown keys; the older models' chat endpoint has its own wording."""
     if "." not in names[0] and endpoint != RESPONSES and not _is_reasoning(body):
         plural = "s" if len(names) > 1 else ""
         return Refusal(

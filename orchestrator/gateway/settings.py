@@ -1,4 +1,4 @@
-"""What the server is told once, at its start: its settings and its clock."""
+"""The server's settings and its clock, fixed at its start."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The types of all answers, for the OpenAPI document.
 
-They repeat what `envelopes`, `openai_wire` and `bill` build, on purpose: if a key is added, renamed or given another
-type there, the answer no longer fits its description and tests/fuzz/test_openapi.py fails.
+They intentionally repeat what `envelopes`, `openai_wire` and `bill` build: if a key is added, renamed or given another
+type there, the answer no longer matches its description and tests/fuzz/test_openapi.py fails.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The creates of a job, kept beside the ledger: that one may be sent, and what the provider answered.
+"""Records a job's creates beside the ledger: the intent to send one, and the provider's answer.
 
-Rule 1: the intent is in place after the ledger has it and before the POST, and is taken away once nothing was created:
-        whoever has lost the ledger sees here which creates may have been sent.
-Rule 2: the provider's answer is in place, fsynced, before the ledger has it: from then on nobody can lose it.
+Rule 1: the intent is in place after the ledger has it and before the POST, and is removed once it is known that
+        nothing was created: if the ledger is lost, the intents show which creates may have been sent.
+Rule 2: the provider's answer is in place, fsynced, before the ledger has it, so that a crash cannot lose it.
 
     intents/<token>.json      a create that may have been sent
     journal/<token>.json      the batch that it made
@@ -37,24 +37,24 @@ class Intent:
     sent_at: datetime
     reserved_usd: Decimal
     file_id: FileId | None = None
-    key_mark: str = ""  # of the credential it was begun with; "": not known
+    key_mark: str = ""  # of the credential that it was sent with; "": not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """The batch that a create made, by the provider's own answer or by a person's word."""
+    """The batch that a create made, by the provider's answer or by a person's statement."""
 
     token: AttemptToken
     batch_id: BatchId
 
 
 def intent_name(token: AttemptToken) -> str:
-    """Return where an intent lies."""
+    """Return the name of an intent's file."""
     return f"{INTENTS}/{token}.json"
 
 
 def journal_name(token: AttemptToken) -> str:
-    """Return where the provider's answer to a create lies."""
+    """Return the name of the file with the provider's answer to a create."""
     return f"{JOURNAL}/{token}.json"
 
 
@@ -80,19 +80,19 @@ def read_intent(job_files: JobFiles, name: str) -> Intent:
 
 
 def write_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
-    """Keep the provider's answer to a create, durably."""
+    """Store the provider's answer to a create, durably."""
     with job_files.create(journal_name(token)) as file:
         file.write(codec.encode(Created(token=token, batch_id=batch_id)))
 
 
 def replace_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
-    """Keep a person's word in place of an answer that may name a batch the provider no longer knows."""
+    """Replace an answer, which may name a batch the provider no longer knows, by a person's statement."""
     job_files.remove(journal_name(token))
     write_journal(job_files, token, batch_id)
 
 
 def read_journal(job_files: JobFiles, token: AttemptToken) -> BatchId | None:
-    """Return the batch that a create is known to have made; None where no answer was kept. Raises StorageError."""
+    """Return the batch that a create is known to have made; None where no answer is stored. Raises StorageError."""
     name = journal_name(token)
     return read_journal_file(job_files, name).batch_id if job_files.exists(name) else None
 

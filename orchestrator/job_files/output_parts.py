@@ -1,7 +1,7 @@
-"""The records of finished output parts: rows, bytes and digest of each, so that sealing reads no output again.
+"""The records of finished output parts: rows, bytes and digest of each, so that sealing need not read the output.
 
-Rule 1: a record says what is in the file in place. It is written after the file and before the ledger counts the part.
-Rule 2: where a crash left a file without its record, the record is made by reading that file.
+Rule 1: a record describes the file in place. It is written after the file and before the ledger counts the part.
+Rule 2: if a crash leaves a file without a record, the record is made by reading that file.
 
     finished/r1/part-00000.json            the first output's part-00000.parquet; r2: of the second revision
 """
@@ -52,7 +52,7 @@ def recorded_part(job_files: JobFiles, revision: int, file_name: str) -> OutputP
 
 
 def read_output_part(output: JobFiles, name: str) -> OutputPart:
-    """Return what is in an output part by reading the whole file. Raises OutputError where it is no Parquet file."""
+    """Return the record of an output part by reading the whole file. Raises OutputError where it is no Parquet file."""
     with output.open(name) as file:
         try:
             rows = pq.read_metadata(file).num_rows

@@ -1,16 +1,16 @@
-"""What the work folder says of a job: small files, written once, from which a lost ledger can be made again.
+"""The records of a job in its folder: small files, written once, from which a lost ledger can be rebuilt.
 
-Rule 1: a record is in place before the ledger has what it says (an intent comes after: see `create_journal`).
+Rule 1: a record is in place before the ledger has its content (an intent comes after: see `create_journal`).
 Rule 2: a record holds ids, counts, times and amounts; no row, no answer, no secret.
-Rule 3: where two tries at one thing may differ, the file's name holds a digest of its content.
+Rule 3: if two tries of one step may differ, the file's name holds a digest of its content.
 Rule 4: records are read by `codec`: a field that another version added is ignored.
 
-    commands/<time>-<random>.json          what a person asked of the job; the last one counts
+    commands/<time>-<random>.json          a person's command; the last one counts
     plans/s00000/00000.<digest>.json       a slice of a shard: its rows, its chunks
-    plans/retries/00001.<digest>.json      retry chunks, and which chunks their rows came from
+    plans/retries/00001.<digest>.json      retry chunks, and the chunks that their rows came from
     plans/splits/<chunk>.json              the two halves of a chunk that was too large
-    given_up/<chunk>.json                  a chunk that the provider will not take, and why
-    collected/<name of the part>.json      what a batch gave, and the digests of the files that hold it
+    given_up/<chunk>.json                  a chunk that the provider does not accept, and why
+    collected/<name of the part>.json      the results of a batch, and the digests of its files
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GIVEN_UP: Final = "given_up"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedChunk:
-    """A chunk as it was planned, and how many of its rows lie in which shard."""
+    """A chunk as it was planned, and its number of rows by shard."""
 
     name: str
     shard_no: int | None = None
@@ -62,7 +62,7 @@ class PlannedChunk:
         return cls(**{name: getattr(chunk, name) for name in _PLANNED}, rows_by_shard=rows_by_shard)
 
     def chunk(self, job_id: JobId) -> Chunk:
-        """Return the chunk of this job, before anything of it was sent."""
+        """Return the chunk of this job, before it was sent."""
         values = {name: getattr(self, name) for name in _PLANNED if name != "name"}
         return Chunk(id=ChunkId(f"{job_id}/{self.name}"), job_id=job_id, **values)
 
@@ -93,7 +93,7 @@ class RetryPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitPlan:
-    """A chunk, and the two that carry its requests now."""
+    """A chunk, and the two chunks that have its requests now."""
 
     chunk: str
     chunks: tuple[PlannedChunk, ...]
@@ -101,7 +101,7 @@ class SplitPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """A chunk that the provider will not take: why its rows have failed."""
+    """A chunk that the provider does not accept: why its rows have failed."""
 
     chunk: str
     attempt: int
@@ -111,7 +111,7 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What a batch gave, and the digests of the files that hold it, as they are stored."""
+    """The results of a batch, and the digests of its files, as they are stored."""
 
     chunk: str
     attempt: int
@@ -124,13 +124,13 @@ class Collected:
     part_digest: str
     raw: Mapping[str, str] = field(default_factory=dict)  # a file's name: its digest
     tally: Tally
-    settled: Mapping[int, int] = field(default_factory=dict)  # by shard: rows that succeeded or failed for good
+    settled: Mapping[int, int] = field(default_factory=dict)  # by shard: rows that succeeded or failed permanently
     failed: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What a person asked of the job, as the ledger had it then."""
+    """A person's command, with the job's state in the ledger at that time."""
 
     spec: str
     policy: str  # JSON, as in the ledger
@@ -156,7 +156,7 @@ def keep_split(job_files: JobFiles, plan: SplitPlan) -> None:
 
 
 def keep_collected(job_files: JobFiles, collected: Collected) -> None:
-    """Put the record of what a batch gave in place."""
+    """Put the record of a batch's results in place."""
     _put(job_files, collected_name(collected.part), codec.encode(collected))
 
 
@@ -167,7 +167,7 @@ def keep_given_up(job_files: JobFiles, chunk: Chunk) -> None:
 
 
 def record_command(job_files: JobFiles, command: Command, *, at: datetime, mark: str) -> None:
-    """Record a command, unless it is what the last one said."""
+    """Record a command, unless it equals the last one."""
     names = job_files.names(COMMANDS)
     if names and read_command(job_files, names[-1]) == command:
         return
@@ -175,22 +175,22 @@ def record_command(job_files: JobFiles, command: Command, *, at: datetime, mark:
 
 
 def slices_folder(shard_no: int) -> str:
-    """Return where the records of a shard's slices lie."""
+    """Return the folder of the records of a shard's slices."""
     return f"plans/s{shard_no:05d}"
 
 
 def collected_name(part: str) -> str:
-    """Return where the record of a part lies."""
+    """Return the name of the record of a part."""
     return f"{COLLECTED}/{part.rpartition('/')[2].removesuffix('.parquet')}.json"
 
 
 def read_slices(job_files: JobFiles, shard_no: int) -> Iterator[SlicePlan]:
-    """Read the slices of a shard, in order; one that was planned twice comes twice."""
+    """Read the slices of a shard, in order; a slice that was planned twice comes twice."""
     return _read_all(job_files, slices_folder(shard_no), SlicePlan)
 
 
 def read_retries(job_files: JobFiles) -> Iterator[RetryPlan]:
-    """Read the records of retry chunks, in order; what was gathered twice comes twice."""
+    """Read the records of retry chunks, in order; a chunk that was gathered twice comes twice."""
     return _read_all(job_files, RETRIES, RetryPlan)
 
 
@@ -200,13 +200,13 @@ def read_splits(job_files: JobFiles) -> Iterator[SplitPlan]:
 
 
 def read_given_up(job_files: JobFiles, chunk: str) -> GivenUp | None:
-    """Read why a chunk was given up; None where it was not. Raises StorageError."""
+    """Read why a chunk has failed; None where it has not. Raises StorageError."""
     name = f"{GIVEN_UP}/{chunk}.json"
     return read(job_files, name, GivenUp) if job_files.exists(name) else None
 
 
 def read_collected(job_files: JobFiles, name: str) -> Collected:
-    """Read what a batch gave. Raises StorageError."""
+    """Read the results of a batch. Raises StorageError."""
     return read(job_files, name, Collected)
 
 

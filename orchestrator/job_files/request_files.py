@@ -1,8 +1,8 @@
-"""A job's files of requests and raw results: their names, and how lines are kept in them (zstd, one line a newline).
+"""A job's files of requests and raw results: their names, and their format (zstd, one request or result per line).
 
-Rule 1: the name of a request file holds a digest of its content: a plan that was interrupted and made again finds its
-        own files or makes others, and never takes one for another.
-Rule 2: which rows a chunk's requests are of is known without reading them: by the chunk's range, or by a list of
+Rule 1: the name of a request file holds a digest of its content: a plan that is repeated after an interruption finds
+        its own files or makes others, and never confuses two files.
+Rule 2: the rows of a chunk's requests are known without reading the requests: by the chunk's range, or by a list of
         rows beside the request file (`<same name>.rows.zst`), which is in place first.
 """
 
@@ -30,21 +30,21 @@ BLOCK_BYTES: Final = 1 << 20
 
 
 def raw_name(chunk: Chunk, file: str) -> str:
-    """Return where a result file is archived."""
+    """Return the name of an archived result file."""
     return f"raw/{chunk.name}.a{chunk.attempt}.{file}.jsonl.zst"
 
 
 def part_name(chunk: Chunk, *, may_send_again: bool, is_empty: bool) -> str:
-    """Return where a chunk's parsed results are kept: a name for each thing they can say.
+    """Return the name of a chunk's parsed results: a different one for each different content.
 
-    Which failures are final is part of it, and so is that there were no results to be had: whoever found none must
-    not leave its part in the place of somebody's who did.
+    The name includes whether failures are final, and whether there were no results: a step that found none must not
+    write its part under the name that a step with results uses.
     """
     return f"parts/{chunk.name}.a{chunk.attempt}{'' if may_send_again else '.final'}{'.empty' * is_empty}.parquet"
 
 
 def quarantine_name(chunk: Chunk) -> str:
-    """Return where the lines are kept that no row could be given."""
+    """Return the name of the file of lines that belong to no row."""
     return f"quarantine/{chunk.name}.a{chunk.attempt}.jsonl"
 
 
@@ -54,7 +54,7 @@ def content_digest(name: str) -> str:
 
 
 def refusals_folder(shard_no: int) -> str:
-    """Return where the rows of a shard are kept that never became a request."""
+    """Return the name of the file of a shard's rows that could not become a request."""
     return f"refused/s{shard_no:05d}"
 
 
@@ -68,7 +68,7 @@ class Written:
 
 
 class LinesDraft:
-    """Lines on their way into a request file; holds no more than their compressed bytes and one block."""
+    """Collects the lines of a request file; holds their compressed bytes and one block in memory."""
 
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
@@ -92,7 +92,7 @@ class LinesDraft:
 
     @property
     def rows_by_shard(self) -> dict[int, int]:
-        """How many lines are of which shard's rows."""
+        """The number of lines by shard."""
         counts: dict[int, int] = {}
         for shard_no, row_start, row_end in self._runs:
             counts[shard_no] = counts.get(shard_no, 0) + row_end - row_start
@@ -115,7 +115,7 @@ class LinesDraft:
     def write(self, job_files: JobFiles, chunk_name: str, *, is_retry: bool = False) -> Written:
         """Put the lines in place under the chunk's name and their digest, after the list of their rows.
 
-        A chunk of consecutive rows of one shard needs no such list: it knows its range.
+        A chunk of consecutive rows of one shard needs no such list: it has a range.
         """
         self._flush()
         self._done.append(self._compressor.flush())
@@ -206,7 +206,7 @@ def archive(job_files: JobFiles, name: str) -> Iterator[zstandard.ZstdCompressio
 
 
 def count_by_shard(keys: Iterable[RowKey]) -> dict[int, int]:
-    """Return how many of these rows lie in which shard."""
+    """Return the number of these rows by shard."""
     counts: dict[int, int] = {}
     for shard_no, _row in keys:
         counts[shard_no] = counts.get(shard_no, 0) + 1

@@ -1,7 +1,7 @@
 """The parsed results of one chunk, as Parquet: written once, read back shard by shard in the order of the rows.
 
-Rule 1: rows are in (shard, row) order, each once; a reader refuses a part in which they are not.
-Rule 2: memory is bounded by a slice, in writing and in reading, however large the part is.
+Rule 1: rows are in (shard, row) order, each once; a reader refuses any other part.
+Rule 2: memory is bounded by a slice, for writing and for reading, however large the part is.
 Rule 3: the same answers give the same bytes.
 """
 
@@ -25,7 +25,7 @@ from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import Answer, RowKey
 
 COST: Final = pa.decimal128(18, 9)
-COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: what the type holds, and far more than a batch can cost
+COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
 GROUP_ROWS_MAX: Final = 10_000
 GROUP_LENGTH_MAX: Final = 64 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
 READ_ROWS: Final = 5_000
@@ -36,7 +36,7 @@ PART_SCHEMA: Final = pa.schema(
         pa.field("row", pa.int64(), nullable=False),
         pa.field("succeeded", pa.bool_(), nullable=False),
         pa.field("retryable", pa.bool_(), nullable=False),
-        pa.field("text", pa.large_string()),  # large: a slice of long answers must not end at 2 GiB
+        pa.field("text", pa.large_string()),  # large: a slice of long answers may exceed 2 GiB
         pa.field("finish_reason", pa.string()),
         pa.field("input_tokens", pa.int64()),
         pa.field("output_tokens", pa.int64()),
@@ -69,9 +69,9 @@ def write_part(
     fees_usd: Decimal | None,
     price: Price | None,
 ) -> Decimal | None:
-    """Write the rows, which come in (shard, row) order; return what the chunk cost, None where that is not known.
+    """Write the rows, which come in (shard, row) order; return the chunk's cost, None where it is not known.
 
-    Without `fees_usd` the cost is known if a price is and every succeeded row says what it used.
+    Without `fees_usd` the cost is known if the price is and every succeeded row has its usage.
 
     Args:
         fees_usd: the provider's own total, to be shared out over the rows.
@@ -103,7 +103,7 @@ def _uses(answer: Answer) -> bool:
 
 
 def _by_share(rows: Sequence[tuple[RowKey, Answer]], fees_usd: Decimal, price: Price | None) -> Iterator[_Priced]:
-    """Share the fees out by price-weighted tokens; where nothing weighs, equally over the rows that succeeded."""
+    """Share the fees by price-weighted tokens; if all weights are zero, equally over the rows that succeeded."""
     per_input, per_output = (1, 1) if price is None else (_units(price.input_usd), _units(price.output_usd))
     weights = [(answer.input_tokens or 0) * per_input + (answer.output_tokens or 0) * per_output for _, answer in rows]
     if not any(weights):
@@ -161,7 +161,7 @@ def _vectors(given: Sequence[bytes | None]) -> Any:
 
 
 class Failed(StrEnum):
-    """Which of the failed rows: those that were to be sent again, those that were not, or both."""
+    """Which failed rows: those to be sent again, the others, or both."""
 
     RETRYABLE = "retryable"
     FAILED = "failed"
@@ -185,9 +185,9 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
 
 
 class PartCursor:
-    """One shard's rows in a part, read forwards once. The caller closes the file.
+    """One shard's rows in a part, read once in order. The caller closes the file.
 
-    It keeps rows of one row group only: a shard's output is made from many parts, most of which are not being read.
+    It holds rows of one row group only: a shard's output is made from many parts, most of which are idle.
     """
 
     def __init__(self, part: BinaryIO, *, shard_no: int) -> None:
@@ -202,13 +202,13 @@ class PartCursor:
         self._held: Any = None  # the rest of the batch read last
 
     def skip(self, row_start: int) -> None:
-        """Leave out the rows below `row_start`; whole row groups of them are not read."""
+        """Skip the rows below `row_start`; row groups entirely below it are not read."""
         self._row_start = max(self._row_start, row_start)
 
     def take(self, row_end: int) -> Any:
         """Return the shard's rows below `row_end` that were not yet taken, in order.
 
-        Raises OutputError where a row stands twice or out of order, StorageError where the part cannot be read.
+        Raises OutputError for a duplicate or misplaced row, StorageError where the part cannot be read.
         """
         taken = []
         while self._held is not None or self._advance(row_end):
@@ -222,7 +222,7 @@ class PartCursor:
         return pa.Table.from_batches(taken, PART_SCHEMA)
 
     def _advance(self, row_end: int) -> bool:
-        """Hold the next batch with rows of the shard; False where the part has none below `row_end`."""
+        """Load the next batch with rows of the shard; False where the part has none below `row_end`."""
         while True:
             with _reading():
                 batch = next(self._batches, None)
@@ -265,7 +265,7 @@ def _bounds(file: Any, number: int) -> _Group:
 
 
 def _opened(part: BinaryIO) -> Any:
-    file = pq.ParquetFile(part, pre_buffer=False)  # pre-buffering would hold the whole part
+    file = pq.ParquetFile(part, pre_buffer=False)  # pre-buffering would load the whole part
     if not file.schema_arrow.equals(PART_SCHEMA):
         raise StorageError("a file of parsed results has other columns than it should")
     return file

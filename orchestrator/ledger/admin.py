@@ -1,4 +1,4 @@
-"""Commands and reports for people: open, resume, cancel, retry, resolve, list. Each is one transaction."""
+"""Operator commands and reports: open, resume, cancel, retry, resolve, list. Each is one transaction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LedgerEvent:
 
 
 class SqlAdmin:
-    """The ledger, for people."""
+    """The operator's commands on the ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,11 +61,11 @@ class SqlAdmin:
         """Insert a new job with its shards, or return the existing one, with the policy and the spec of `job`."""
         with self._database.write() as tx:
             add_new(tx, accounts, {"name": job.account})
-            # Of two that open it at once, one inserts it and the other finds it.
+            # Of two processes that open it at once, one inserts it and the other finds it.
             if not add_new(tx, jobs, rows.job_values(job) | {"created_at": now, "due_at": now}):
                 known = _job(tx, job.id)
                 more = job.policy.attempts_max - known.policy.attempts_max
-                # The same job, but perhaps at another place, at another price, or opened by another version.
+                # The same job, but perhaps with another path or price, or opened by another version.
                 spec = codec.keep_unknown(known.spec, job.spec)
                 present = replace(known, policy=job.policy, spec=spec, rounds_max=known.rounds_max + more)
                 values = {
@@ -83,7 +83,7 @@ class SqlAdmin:
         return job
 
     def resume(self, job_id: JobId, *, now: datetime) -> None:
-        """Let a stopped job go on, and end the pause of its account."""
+        """Resume a stopped job, and end the pause of its account."""
         with self._database.write() as tx:
             account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
             lock_accounts(tx, () if account is None else (account,))
@@ -93,14 +93,14 @@ class SqlAdmin:
                 tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
                 note(tx, job_id, "job.resumed", "", now)
             tx.execute(_look_now(job_id, now))
-            # A step that killed its workers may be tried again: whoever resumes may have given it more memory.
+            # A step that killed its workers may run again: the operator may have given it more memory.
             for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
                 begun = sa.update(table).where(of_job == job_id, table.c.starts > 0, table.c.lease_until <= now)
                 tx.execute(begun.values(starts=0, due_at=now))
             tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
 
     def break_leases(self, *, now: datetime) -> None:
-        """End every lease. Only for a process that knows that no other is at work on this ledger."""
+        """End every lease. Only for a process that knows that no other works on this ledger."""
         with self._database.write() as tx:
             tx.execute(sa.select(J.id).order_by(J.id).with_for_update())
             for table in (jobs, shards, chunks):
@@ -109,14 +109,14 @@ class SqlAdmin:
             tx.execute(sa.update(chunks).where(sending).values(due_at=now))
 
     def cancel(self, job_id: JobId, *, now: datetime) -> Job:
-        """Let everything unsent be dropped and everything sent be cancelled."""
+        """Cancel a job: its unsent chunks will be dropped and its batches in flight cancelled."""
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
             values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
-            # A create under way keeps its version, so that its answer is still recorded; it is cancelled right after.
+            # A running create keeps its version, so that its answer can be recorded; it is cancelled right after.
             # One statement for both kinds: between two statements a chunk could change its kind and be missed.
             sending = C.state == ChunkState.SUBMITTING
             wanted = {
@@ -131,9 +131,9 @@ class SqlAdmin:
             return _job(tx, job_id)
 
     def retry(self, job_id: JobId, *, now: datetime) -> int:
-        """Let the failed rows of an ended job be sent again, for a new revision of its output; return how many.
+        """Schedule the failed rows of an ended job to be sent again, for a new revision of its output; return how many.
 
-        Rows that never became a request (too large, skipped) stay failed.
+        Rows that could not become a request (too large, skipped) stay failed.
         """
         with self._database.write() as tx:
             job = _job(tx, job_id)
@@ -165,7 +165,7 @@ class SqlAdmin:
             return failed_count
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
-        """Settle an unresolved create: it made `batch_id`, or (None) it made nothing and its chunk is sent again."""
+        """Resolve a create: it made `batch_id`, or (None) it made no batch and its chunk is sent again."""
         with self._database.write() as tx:
             job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
             if job_id is None:
@@ -191,7 +191,7 @@ class SqlAdmin:
     def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
         """Record that all creates of a job were sent from this key's account; return how many chunks waited for it.
 
-        No version rises: a decision on an older mark meanwhile is only more careful.
+        No version changes: a concurrent decision based on the older mark is only more careful.
         """
         with self._database.write() as tx:
             _job(tx, job_id)
@@ -262,13 +262,13 @@ class SqlAdmin:
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:
-    """Return the update that makes chunks due that wait for another key: it may be set again."""
+    """Return the update that makes chunks due that wait for another key, which may be set now."""
     waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code == OTHER_KEY)
     return sa.update(chunks).where(*waiting).values(due_at=now)
 
 
 def _job(tx: sa.Connection, job_id: JobId) -> Job:
-    """Return the job, and keep others from changing it until the transaction ends."""
+    """Return the job, and lock it until the transaction ends."""
     row = tx.execute(sa.select(jobs).where(J.id == job_id).with_for_update()).mappings().one_or_none()
     if row is None:
         raise LedgerError(f"the ledger knows no job {job_id}")
@@ -285,13 +285,13 @@ def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
 
 
 def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
-    """Return the chunks without requests that stand for rows which were not planned when the job was cancelled."""
+    """Return the chunks without requests that represent the rows not planned when the job was cancelled."""
     query = sa.select(C.id, C.job_id, C.shard_no, C.row_start, C.request_count)
     return tx.execute(query.where(C.job_id == job_id, C.requests == "")).mappings().all()
 
 
 def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
-    """Delete such a chunk, and let planning go on where it was."""
+    """Delete such a chunk, and resume planning."""
     for table, key in ((chunk_shards, chunk_shards.c.chunk_id), (chunks, C.id)):
         tx.execute(sa.delete(table).where(key == row["id"]))
     where = (shards.c.job_id == row["job_id"], shards.c.shard_no == row["shard_no"])
@@ -309,7 +309,7 @@ def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
 
 
 def _revive_shards(job_id: JobId) -> sa.Update:
-    """Return the update that takes failed rows out of the settled ones, and lets every shard be finished again."""
+    """Return the update that subtracts failed rows from the settled ones, and makes every shard be finished again."""
     failed = (
         sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.failed), 0))
         .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)

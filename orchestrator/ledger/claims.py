@@ -1,11 +1,11 @@
-"""Which steps are due, and claiming them: one transaction picks units, raises their tokens, sets leases, commits.
+"""Finds due steps and claims them: one transaction picks units, raises their tokens, sets leases, commits.
 
-Rule 1: whether a step is due depends on the unit's own row, its job's state and its account's room, and nothing else.
-Rule 2: creates are claimed only while the account has room: batches in flight and creates already claimed count
-        against the job's `batches_in_flight_max`. Counting holds the account's lock, so that two claims at the same
-        time do not both take the last place.
-Rule 3: polls and creates are claimed only within the account's rate limits (`rate_limits`), those due longest first:
-        with many batches in flight each is polled less often, and none is left out.
+Rule 1: whether a step is due depends only on the unit's own row, its job's state and its account's capacity.
+Rule 2: creates are claimed only while the account has capacity: batches in flight and creates already claimed count
+        against the job's `batches_in_flight_max`. Counting holds the account's lock, so that two concurrent claims
+        do not both take the last place.
+Rule 3: polls and creates are claimed only within the account's rate limits (`rate_limits`), the longest due first:
+        with many batches in flight each is polled less often, and none is skipped for ever.
 Rule 4: picking waits for no lock: units that another transaction has locked are skipped, and stay due.
 """
 
@@ -70,17 +70,17 @@ SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
     }
 )
 _RATE_LIMITED: Final[Mapping[Step, Call]] = MappingProxyType({Step.SUBMIT: Call.CREATE, Step.POLL: Call.POLL})
-_BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # claimed only as far as there is room
+_BOUNDED: Final = frozenset({Step.SUBMIT, Step.PLAN})  # claimed only while there is capacity
 JOB_STEPS: Final = (Step.SEAL, Step.RETRY, Step.REVIEW)
 
-# The statements are made once: to build one anew takes SQLAlchemy longer than SQLite takes to answer it, and a runner
-# asks several times a second whether anything is due.
+# The statements are built once: building one takes SQLAlchemy longer than SQLite takes to answer it, and a runner asks
+# several times a second whether anything is due.
 _NOW: Final = sa.bindparam("now", type_=Utc())
 _OF_JOB: Final = sa.or_(sa.bindparam("job_id", type_=sa.Text()).is_(None), J.id == sa.bindparam("job_id"))
 _UNITS: Final = sa.func.count().label("units")
 _LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
-# Jobs with room: the due units of the others must not fill the limit.
-_ROOMY: Final[sa.BindParameter[Any]] = sa.bindparam("roomy", expanding=True)
+# Only jobs with capacity: the due units of the others must not fill the limit.
+_WITH_CAPACITY: Final[sa.BindParameter[Any]] = sa.bindparam("with_capacity", expanding=True)
 
 
 def _free(table: sa.Table, now: sa.ColumnElement[Any] = _NOW) -> sa.ColumnElement[bool]:
@@ -94,7 +94,7 @@ def _exists(step: Step, table: sa.Table, condition: sa.ColumnElement[bool]) -> s
     )
 
 
-# Ten thousand batches may be due at once, or a hundred thousand shards: one of each kind is looked for, not all read.
+# Ten thousand batches, or a hundred thousand shards, may be due at once: the query stops at one unit of each kind.
 _DUE: Final = sa.union_all(
     sa.select(J.due).where(_free(jobs), _OF_JOB, _MOVING_JOB).distinct(),
     *(_exists(step, chunks, condition) for step, condition in CHUNK_STEPS.items()),
@@ -103,7 +103,7 @@ _DUE: Final = sa.union_all(
 _CHUNKS: Final = {
     step: sa.select(C.id, C.job_id, C.account, C.token)
     .join(jobs, J.id == C.job_id)
-    .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_ROOMY) if step is Step.SUBMIT else sa.true())
+    .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_WITH_CAPACITY) if step is Step.SUBMIT else sa.true())
     .order_by(C.due_at, C.id)
     .limit(_LIMIT)
     .with_for_update(of=chunks, skip_locked=True)
@@ -117,7 +117,7 @@ _SHARDS: Final = {
         _free(shards),
         _OF_JOB,
         condition,
-        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_ROOMY)) if step is Step.PLAN else sa.true(),
+        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_WITH_CAPACITY)) if step is Step.PLAN else sa.true(),
     )
     .order_by(S.due_at, S.job_id, S.shard_no)
     .limit(_LIMIT)
@@ -157,9 +157,9 @@ class Claims:
         self._rate_limits: dict[Step, RateLimits] = {}
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
-        """Claim up to `limit` due steps; those that collect results come before those that send more."""
+        """Claim up to `limit` due steps; steps that collect results come before steps that send more."""
         if _BOUNDED.intersection(steps) and has_row_locks(self._tx):
-            # Before anything is picked: a transaction that waits here must hold no lock that another waits for.
+            # Before anything is picked: a transaction that waits here must hold no lock that another one waits for.
             names = self._tx.execute(sa.select(J.account).where(_RUNNING, self._of_job).distinct()).scalars()
             lock_accounts(self._tx, names.all())
         for step, call in _RATE_LIMITED.items():
@@ -182,9 +182,9 @@ class Claims:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
         permits = self._rate_limits[Step.SUBMIT].permits(limit)
-        room = self._room_to_send(taken, permits)
+        room = self._capacity_to_send(taken, permits)
         picked = []
-        for row in self._rows(_CHUNKS[step], limit, roomy=list(room)):
+        for row in self._rows(_CHUNKS[step], limit, with_capacity=list(room)):
             account = row["account"]
             if taken[account] < room[row["job_id"]] and permits[account]:
                 taken[account] += 1
@@ -195,7 +195,7 @@ class Claims:
         return self._lease(chunks, step, picked)
 
     def _polls(self, limit: int) -> list[sa.RowMapping]:
-        """Pick polls, of each account as many as it has permits."""
+        """Pick polls, for each account as many as it has permits."""
         permits = self._rate_limits[Step.POLL].permits(limit)
         waiting = [account for account, count in permits.items() if not count]
         if len(waiting) == len(permits):
@@ -218,9 +218,9 @@ class Claims:
     def _shards(self, step: Step, limit: int) -> list[Claim]:
         if step is not Step.PLAN:
             return self._lease(shards, step, self._rows(_SHARDS[step], limit))
-        room = self._room_to_plan()
+        room = self._capacity_to_plan()
         picked = []
-        for row in self._rows(_SHARDS[step], limit, roomy=list(room)):
+        for row in self._rows(_SHARDS[step], limit, with_capacity=list(room)):
             if (job_id := row["job_id"]) in room:
                 if room[job_id] <= 0:
                     continue
@@ -238,8 +238,8 @@ class Claims:
             self._tx.execute(_LEASES[table.name], leases)
         return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
 
-    def _room_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
-        """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets what counts against it."""
+    def _capacity_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
+        """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets the count against it."""
         room: dict[str, int] = {}
         for job in (
             self._tx.execute(sa.select(J.id, J.account, J.policy).where(_RUNNING, self._of_job)).mappings().all()
@@ -252,8 +252,8 @@ class Claims:
                 room[job["id"]] = in_flight_max
         return room
 
-    def _room_to_plan(self) -> dict[str, int]:
-        """Return the running jobs that may plan, with how many shards of each; a shard gives a chunk or more."""
+    def _capacity_to_plan(self) -> dict[str, int]:
+        """Return the running jobs that may plan, with the number of shards for each; a shard gives a chunk or more."""
         room: dict[str, int] = {}
         for job in self._tx.execute(sa.select(J.id, J.policy).where(_RUNNING, self._of_job)).mappings().all():
             busy = sa.select(sa.func.count()).where(
@@ -291,7 +291,7 @@ def backlog(tx: sa.Connection, job_id: JobId) -> int:
 
 
 def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.CompoundSelect[Any]:
-    """Return the query that counts due and free units by step, whether or not their accounts have room."""
+    """Return the query that counts due and free units by step, whether or not their accounts have capacity."""
     return sa.union_all(
         sa.select(J.due.label("step"), _UNITS).where(_free(jobs, now), _MOVING_JOB).group_by(J.due),
         *(_counted(step, chunks, condition, now) for step, condition in CHUNK_STEPS.items()),

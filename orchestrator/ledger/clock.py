@@ -1,8 +1,8 @@
-"""The time that due times and leases are compared with: the ledger's own, whatever this machine's clock says.
+"""The ledger's clock: due times and leases are compared with the database's time, not with this machine's.
 
-Rule 1: all programs at one ledger use its database's time: they measure it now and then, and go on from there by a
+Rule 1: all programs at one ledger use its database's time: they measure it from time to time, and extrapolate by a
         monotonic clock.
-Rule 2: a measurement is wrong by half its round trip at most; of several the quickest is kept.
+Rule 2: the error of a measurement is at most half its round trip; of several the quickest is kept.
 Rule 3: while the database cannot be reached, the last measurement is used.
 """
 
@@ -23,9 +23,9 @@ from orchestrator.ledger.db.database import Database
 
 REFRESH_S: Final = 30.0
 RETRY_S: Final = 5.0  # after a measurement that failed
-QUICK_S: Final = 0.05  # a round trip that needs no second try
+QUICK_S: Final = 0.05  # a shorter round trip needs no second try
 TRIES_MAX: Final = 3
-# Goes on while the machine sleeps, which CLOCK_MONOTONIC does not; macOS has only the latter.
+# It counts the time while the machine sleeps, which CLOCK_MONOTONIC does not; macOS has only the latter.
 _STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TIME: Final[sa.Select[Any]] = sa.select(sa.literal_column("clock_timestamp()"))
 
@@ -83,13 +83,13 @@ def measure(database: Database) -> Reading:
     """Ask a PostgreSQL ledger for its time. Raises LedgerError."""
     best: Reading | None = None
     with database.read() as connection:
-        connection.execute(_TIME)  # connects and begins: neither is part of the round trip
+        connection.execute(_TIME)  # connect and begin first: neither is part of the round trip
         for _ in range(TRIES_MAX):
             begun_s = time.clock_gettime(_STEADY)
-            told: datetime = connection.execute(_TIME).scalar_one()
+            answer: datetime = connection.execute(_TIME).scalar_one()
             error_s = (time.clock_gettime(_STEADY) - begun_s) / 2
             if best is None or error_s < best.error_s:
-                best = Reading(at=told.astimezone(UTC), steady_s=begun_s + error_s, error_s=error_s)
+                best = Reading(at=answer.astimezone(UTC), steady_s=begun_s + error_s, error_s=error_s)
             if best.error_s < QUICK_S:
                 break
     if best is None:

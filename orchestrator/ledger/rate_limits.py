@@ -1,7 +1,7 @@
-"""Until when each account's permits to poll and to create are used: written by claims, and by a 429 that says to wait.
+"""The used permits of each account's polls and creates: written by claims, and by a 429 with Retry-After.
 
-Rule 1: it is kept in `meta`, a row for each account and kind of call that ever had a limit. No guarantee depends on
-        it: where it is lost, a few calls too many are made.
+Rule 1: it is stored in `meta`, one row for each account and kind of call that ever had a limit. No guarantee depends
+        on it: if it is lost, a few calls too many are made.
 Rule 2: on PostgreSQL its row is locked after the account's and before the job's (see `locks`).
 """
 
@@ -32,7 +32,7 @@ _KNOWN: Final = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("mine")
 
 
 class Call(StrEnum):
-    """A kind of call that an account may make so often in a minute."""
+    """A kind of call with a limit per minute."""
 
     POLL = "polls"
     CREATE = "creates"
@@ -46,14 +46,14 @@ class RateLimit:
     per_minute_max: int | None = None
 
     def permits(self, now: datetime, limit: int) -> int:
-        """Return how many may be made now, up to `limit`."""
+        """Return how many calls may be made now, up to `limit`."""
         if self.per_minute_max is None:
             return 0 if self.used_until > now else limit
         return min(limit, rate_limit.permits(self.used_until, now, self.per_minute_max))
 
 
 class RateLimits:
-    """The rate limits of all accounts that have a job, for calls of one kind; those with a limit are locked."""
+    """The rate limits of all accounts with a job, for calls of one kind; rows with a limit are locked."""
 
     def __init__(self, tx: sa.Connection, call: Call, now: datetime) -> None:
         self._tx, self._call, self._now = tx, call, now
@@ -61,7 +61,7 @@ class RateLimits:
         limited = [account for account, known in self._of.items() if known.per_minute_max is not None]
         if limited:
             lock_rate_limits(tx, call, limited)
-            if has_row_locks(tx):  # another may have used what was read before the lock
+            if has_row_locks(tx):  # another transaction may have used permits before the lock
                 self._of = _read(tx, call)
 
     def permits(self, limit: int) -> dict[str, int]:
@@ -69,7 +69,7 @@ class RateLimits:
         return {account: known.permits(self._now, limit) for account, known in self._of.items()}
 
     def take(self, account: str, count: int) -> None:
-        """Use so many permits of an account."""
+        """Use this many permits of an account."""
         known = self._of[account]
         if count and known.per_minute_max is not None:
             use_until(
@@ -78,7 +78,7 @@ class RateLimits:
 
 
 def lock_rate_limits(tx: sa.Connection, call: Call, accounts: Collection[str]) -> None:
-    """Make the accounts' rows exist, and keep others off them until the transaction ends."""
+    """Insert the accounts' rows where missing, and lock them until the transaction ends."""
     keys = [_key(call, account) for account in sorted(accounts)]
     for key in keys:
         add_new(tx, meta, {"key": key, "value": "0"})
@@ -87,7 +87,7 @@ def lock_rate_limits(tx: sa.Connection, call: Call, accounts: Collection[str]) -
 
 
 def use_until(tx: sa.Connection, call: Call, account: str, used_until: datetime) -> None:
-    """Write until when an account's permits are used, unless a later time is known; its row is locked."""
+    """Write the time up to which an account's permits are used, unless a later one is stored; its row is locked."""
     key = _key(call, account)
     if _moment(tx.execute(_KNOWN, {"mine": key}).scalar_one()) < used_until:
         value = str((used_until - EPOCH) // _MICROSECOND)
@@ -120,6 +120,6 @@ def _limit(policy: str, call: Call) -> int | None:
     return found.polls_per_minute_max if call is Call.POLL else found.creates_per_minute_max
 
 
-@lru_cache(maxsize=256)  # a policy is read by each claim, and seldom changes
+@lru_cache(maxsize=256)  # each claim reads the policy, which seldom changes
 def _policy(text: str) -> Policy:
     return rows.policy_of(text)

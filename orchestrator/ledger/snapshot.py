@@ -1,8 +1,8 @@
-"""Whole jobs: read from the ledger, to be compared with files and provider, and written back into a lost one.
+"""Whole jobs: read from the ledger for an audit, and written back into it by a recovery.
 
-Rule 1: a job is read page by page, each page of one moment: memory is that of one page, however many chunks it has.
+Rule 1: a job is read page by page, each page in one transaction: one page is in memory, however many chunks it has.
 Rule 2: a job is written back in one transaction, which stays open while files are read: half a job in the ledger would
-        be sent twice. Whoever calls `restore` is alone at the ledger.
+        be sent twice. The caller of `restore` must be the only process that works on the ledger.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class SqlSnapshot:
             return RowCounts(**found, duplicate_batches=int(connection.execute(duplicate_batches).scalar_one()))
 
     def uneven_shards(self, job_id: JobId) -> list[UnevenShard]:
-        """Return shards whose rows are not their refused rows and those of their chunks."""
+        """Return shards whose row count is not the sum of their refused rows and their chunks' rows."""
         covered = (
             sa.select(C.shard_no, _sum(C.request_count).label("covered"))
             .where(C.job_id == job_id, C.shard_no.is_not(None), _HERE)
@@ -142,14 +142,14 @@ class SqlSnapshot:
             ]
 
     def shard_count(self, job_id: JobId) -> int:
-        """Return into how many shards the job's dataset is cut."""
+        """Return the number of shards of the job's dataset."""
         with self._database.read() as connection:
             return int(connection.execute(sa.select(sa.func.count()).where(S.job_id == job_id)).scalar_one())
 
     def restore(
         self, job: Job, units: Iterable[Restored], shards_of: Iterable[Shard], *, now: datetime, replace: bool
     ) -> None:
-        """Write a job; `replace` takes an older state of it away first.
+        """Write a job; `replace` deletes an older state of it first.
 
         Args:
             units: its chunks; read to their end before `shards_of`, whose counts follow from them.

@@ -1,10 +1,10 @@
 """The `Ledger` port over SQL: claims, reads, and guarded writes.
 
-Rule 1: every write of a unit is compared with the version it was decided on; a mismatch is LeaseLost and nothing is
-        written. Correctness depends on this alone; the token and the lease only save effort.
-Rule 2: what one step records is one transaction.
-Rule 3: whoever compares money with a limit holds the job's lock (see `locks`), so that two amounts that fit one by
-        one, but not together, do not both pass.
+Rule 1: every write of a unit is compared with the version it was decided on; a mismatch raises LeaseLost and nothing is
+        written. Correctness depends on this alone; the token and the lease only save work.
+Rule 2: all changes of one step are written in one transaction.
+Rule 3: a comparison of money with a limit holds the job's lock (see `locks`), so that two amounts that fit only
+        separately do not both pass.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class SqlLedger:
             return frozenset(claim for claim, until in leases.items() if _renew(tx, claim, until))
 
     def record(self, claim: Claim, *changes: Change, now: datetime, keep: bool = False) -> None:
-        """Write all changes in one transaction, and let go of the claim unless `keep`."""
+        """Write all changes in one transaction, and release the claim unless `keep`."""
         table, keys = keys_of(claim.unit)
         bound = keys | {"the_token": claim.token}
         with self._database.write() as tx:
@@ -116,7 +116,7 @@ class SqlLedger:
                     added.append(change)
                 else:
                     _apply(tx, claim.unit.job_id, change, now)
-            # Last: a step that lost a race has got LeaseLost by then. One by one they would take many times as long.
+            # Last: a step that lost a race has raised LeaseLost by then. Single inserts would take many times as long.
             if added:
                 add_chunks(tx, claim.unit.job_id, added)
 
@@ -139,7 +139,7 @@ class SqlLedger:
             return totals.totals(connection, job_id)
 
     def outlook(self, job_id: JobId) -> Outlook:
-        """Return what the job's next step hangs on."""
+        """Return what the job's next step depends on."""
         with self._database.read() as connection:
             return totals.outlook(connection, job_id)
 
@@ -149,7 +149,7 @@ class SqlLedger:
             return claims.backlog(connection, job_id)
 
     def ever_created(self, job_id: JobId) -> bool:
-        """Say whether the provider ever accepted a batch of this job."""
+        """Return whether the provider ever accepted a batch of this job."""
         with self._database.read() as connection:
             return totals.ever_created(connection, job_id)
 
@@ -188,7 +188,7 @@ def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: o
 
 
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
-    """Take the locks that these changes need beside their unit's own row, in the one order (see `locks`)."""
+    """Take the locks that these changes need besides their unit's own row, in the fixed order (see `locks`)."""
     lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
     lock_rate_limits(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
     if any(_reaches_beyond(change, unit) for change in changes):
@@ -196,7 +196,7 @@ def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
 
 
 def _reaches_beyond(change: Change, unit: Unit) -> bool:
-    """Say whether a change needs the job's lock: it writes another unit, or depends on what others write."""
+    """Return whether a change needs the job's lock: it writes another unit, or depends on other units' data."""
     match change:
         case ChunkMoved():
             return change.before.id != unit.chunk_id or _concerns_job(change)
@@ -235,7 +235,7 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
 
 
 def _concerns_job(change: Change) -> bool:
-    """Say whether the job may have a next step because of this."""
+    """Return whether the job may have a next step because of this change."""
     if isinstance(change, ChunkMoved):
         return change.after.state in TERMINAL or change.after.state is ChunkState.UNRESOLVED
     return isinstance(change, RowsSettled | ShardMoved)
@@ -267,7 +267,7 @@ def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> No
 
 
 def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
-    """Write what became of a create. Raises LeaseLost: it was never opened, or no duplicate is affordable any more."""
+    """Write the outcome of a create. Raises LeaseLost: it was never opened, or a duplicate now exceeds the limit."""
     if change.state is AttemptState.ABANDONED:
         _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
@@ -280,7 +280,7 @@ def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> N
 
 
 def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
-    """Raise LeaseLost where the possible duplicate was within `max_duplicate_usd` when decided on, and no longer is."""
+    """Raise LeaseLost where the possible duplicate no longer fits `max_duplicate_usd`, as it did when decided on."""
     policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
     possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
     query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
@@ -315,10 +315,10 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
 
 
 def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
-    """Stop a job, whatever else of it has changed since it was read; an earlier stop or cancel stays.
+    """Stop a job, even if it has changed since it was read; an earlier stop or cancel is kept.
 
-    Steps of chunks and shards stop a job, several at once, beside a review of it. Losing a race against one of those
-    must not undo what else the step has to record, such as the refusal of a create.
+    Several steps of chunks and shards may stop a job at once, beside a review of it. Losing a race against one of them
+    must not discard the step's other changes, such as the refusal of a create.
     """
     before, after = change.before, change.after
     values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
@@ -350,7 +350,7 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
 
 
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:
-    """Insert chunks of a job, and what they cover."""
+    """Insert chunks of a job, and their rows by shard."""
     job = tx.execute(sa.select(jobs.c.account, jobs.c.state).where(jobs.c.id == job_id)).one()
     is_cancelled = job.state == JobState.CANCELLING  # the cancel may have come before the chunk
     new = (rows.new_chunk(change, job.account, cancel_requested=is_cancelled) for change in changes)
@@ -370,7 +370,7 @@ def settle(
 
 
 def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
-    """Claim no create on this account, whose row is locked, before `until`."""
+    """Pause creates on this account, whose row is locked, until `until`."""
     values = {"paused_until": until, "pause_reason": reason}
     tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
 

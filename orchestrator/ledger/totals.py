@@ -28,7 +28,7 @@ _MOVING: Final = tuple(state for state in ChunkState if state not in TERMINAL an
 
 
 def totals(connection: sa.Connection, job_id: JobId) -> Totals:
-    """Return the job in numbers, all of one moment."""
+    """Return the job's totals, read in one transaction."""
     shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
     states = connection.execute(sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state))
     counts = {ChunkState(row[0]): int(row[1]) for row in states}
@@ -53,12 +53,12 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
 
 
 def outlook(connection: sa.Connection, job_id: JobId) -> Outlook:
-    """Return what the job's next step hangs on."""
+    """Return what the job's next step depends on."""
     return Outlook(**connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one())
 
 
 def ever_created(connection: sa.Connection, job_id: JobId) -> bool:
-    """Say whether the provider ever accepted a batch of this job."""
+    """Return whether the provider ever accepted a batch of this job."""
     query = sa.select(A.token).where(A.job_id == job_id, A.batch_id.is_not(None)).limit(1)
     return connection.execute(query).first() is not None
 
@@ -97,7 +97,7 @@ def _when(condition: sa.ColumnElement[bool], value: Any, name: str) -> sa.Label[
     return _sum(sa.case((condition, value), else_=0), name)
 
 
-# Each part is answered by an index on what is left to do, so that a review costs the same however much is done.
+# Each part is answered by an index on unfinished units, so that the cost of a review does not grow with finished ones.
 _OUTLOOK: Final = sa.select(
     sa.select(_sum(C.waiting, "waiting")).where(C.job_id == _JOB_ID, HAS_WAITING).scalar_subquery().label("waiting"),
     sa.select(sa.func.min(C.waiting_since, type_=C.waiting_since.type))
@@ -114,12 +114,11 @@ _OUTLOOK: Final = sa.select(
 )
 
 
-@lru_cache(maxsize=64)  # to put the query together takes longer than to run it
+@lru_cache(maxsize=64)  # building the query takes longer than running it
 def _shard_sums(job_id: JobId) -> sa.Select[Any]:
     return sa.select(
         sa.func.count().label("shards"),
         _when(S.state == ShardState.PLANNING, 1, "shards_planning"),
-        _when(S.state == ShardState.FINISHED, 1, "shards_finished"),
         _sum(S.row_count, "rows"),
         _sum(S.settled_count, "settled"),
         _sum(S.refused_count, "refused"),
@@ -145,7 +144,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
 @lru_cache(maxsize=64)
 def _trouble(job_id: JobId) -> sa.Select[Any]:
     tried_again = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTED, ChunkState.ENDED))
-    # A batch that ended badly says so in `error`, too; that is its outcome, and no trouble yet.
+    # A batch with a bad outcome has an `error` too; that is no failing call.
     failed = sa.and_(C.error != "", sa.or_(C.state != ChunkState.ENDED, C.tries > 0))
     return sa.select(C.error).where(C.job_id == job_id, tried_again, failed).order_by(C.due_at.desc(), C.id).limit(1)
 

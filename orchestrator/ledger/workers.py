@@ -1,7 +1,7 @@
-"""The processes at work on a ledger, what is due for them, and steps that failed unexpectedly.
+"""The processes that work on a ledger, the due units of their queues, and unexpected failures of steps.
 
-Rule: the list of processes is for people and for refusals at start. No guarantee depends on it; a process may be gone
-without having said so.
+Rule: the list of processes is for reports and for checks at the start. No guarantee depends on it; a process may have
+died without removing itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orchestrator.ledger.steps import note
 W = workers.c
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 COUNTED: Final = timedelta(hours=1)
-GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is looked at again, and not begun
+GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is due again (and then not begun)
 LEDGER_ID: Final = "ledger_id"
 
 
@@ -38,7 +38,7 @@ class SqlWorkers:
         self._database = database
 
     def register(self, member: WorkerProcess, now: datetime) -> None:
-        """Add a process, seen now; one that has not been seen for a day is removed."""
+        """Add a process, seen now; processes that have not been seen for a day are removed."""
         values = {
             "host": member.host,
             "pid": member.pid,
@@ -55,7 +55,7 @@ class SqlWorkers:
                 tx.execute(sa.update(workers).where(W.id == member.id).values(**values))
 
     def seen(self, worker_id: str, now: datetime) -> bool:
-        """Record that a process is alive; False where it is not on the list (any more) and must register."""
+        """Record that a process is alive; False where it is not (or no longer) on the list and must register."""
         with self._database.write() as tx:
             return tx.execute(sa.update(workers).where(W.id == worker_id).values(seen_at=now)).rowcount == 1
 
@@ -72,11 +72,11 @@ class SqlWorkers:
         return [_member(row) for row in found]
 
     def ledger_id(self) -> str:
-        """Return the ledger's own random name, made when it is first asked for."""
+        """Return the ledger's own random id, made when it is first needed."""
         return self.remember(LEDGER_ID, secrets.token_hex(16))
 
     def remember(self, key: str, value: str) -> str:
-        """Keep `value` under `key`, unless there is one already; return the one that is kept."""
+        """Store `value` under `key`, unless there is one already; return the stored one."""
         query = sa.select(meta.c.value).where(meta.c.key == key)
         with self._database.read() as connection:
             found = connection.execute(query).scalar()
@@ -87,7 +87,7 @@ class SqlWorkers:
         return str(found)
 
     def due(self, now: datetime) -> dict[Queue, int]:
-        """Return how many units are due and free in each queue; creates whether or not their account has room."""
+        """Return how many units are due and free in each queue; creates whether or not their account has capacity."""
         counts = dict.fromkeys(Queue, 0)
         with self._database.read() as connection:
             for step, units in connection.execute(claims.DUE_COUNTS, {"now": now}):
@@ -95,7 +95,7 @@ class SqlWorkers:
         return counts
 
     def step_started(self, claim: Claim, *, now: datetime, lease_s: float, draw: float) -> int:
-        """Take a claim over for `lease_s` seconds, and count it: a step that kills its worker cannot report it later.
+        """Take over a claim for `lease_s` seconds, and count the start: a step that kills its worker cannot report it.
 
         Returns how often a step of the unit was begun, this time included, since one last ended or raised an error.
         From the second time on a random time is added to the lease, so that units whose workers died together are not
@@ -134,7 +134,7 @@ class SqlWorkers:
         return failures
 
     def step_given_up(self, claim: Claim, reason: str, now: datetime) -> None:
-        """Stop the job of a step that kills its workers, and let no worker begin it until the job is resumed.
+        """Stop the job of a step that kills its workers; no worker begins the step until the job is resumed.
 
         The batches of a stopped job are still collected, so the step stays due; its count of starts is kept.
         """
@@ -162,7 +162,7 @@ def _member(row: sa.RowMapping) -> WorkerProcess:
 
 
 def _unit_name(unit: Unit) -> str:
-    """Return the unit as events name it."""
+    """Return the unit as fields of an event."""
     if unit.chunk_id is not None:
         return ChunkId(unit.chunk_id).rpartition("/")[2]
     return "" if unit.shard_no is None else str(unit.shard_no)

@@ -1,1 +1,1 @@
-"""Dataset to chunks: the planner's steps and what only they need."""
+"""Dataset to chunks: the planner's steps and their helpers."""

@@ -1,4 +1,4 @@
-"""A request file becomes a chunk, with what it may cost at most."""
+"""Makes a chunk of a request file, with its estimated maximum cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.job_files.request_files import Written
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costing:
-    """What is known of prices; `output_tokens_max` is per request."""
+    """The model's prices, as far as known; `output_tokens_max` is per request."""
 
     price: Price | None
     output_tokens_max: int

@@ -1,4 +1,4 @@
-"""What a job would send and cost, found by rendering its rows without keeping them. Nothing is written or sent."""
+"""Estimates a job's requests and cost by rendering its rows. Nothing is written or sent."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SAMPLES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A plan in numbers. Where not `exact`, everything but `rows` is scaled up from the rows that were read."""
+    """A plan in numbers. Unless `exact`, all numbers except `rows` are scaled up from the rows that were read."""
 
-    rows: int | None  # None: only reading the whole dataset could tell
+    rows: int | None  # None: the whole dataset would have to be read
     requests: int
     refused: int
     chunks: int
@@ -92,7 +92,7 @@ def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
 
 
 def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
-    """Render a shard's rows as planning would, adding to `seen`; yields after each batch."""
+    """Render a shard's rows as planning would, and add them to `seen`; yields after each batch."""
     renderer = planning.renderer(spec.shard_no)
     rows = Slices(planning.source.batches(spec, columns=renderer.columns), 0)
     while not rows.exhausted():

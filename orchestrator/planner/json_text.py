@@ -1,7 +1,7 @@
-r"""Arrow columns as text, escaped for a JSON string: bytes in, bytes out, no `str` on the fast road.
+r"""Arrow columns as text, escaped for a JSON string: bytes in, bytes out, no `str` on the fast path.
 
 Rule 1: the bytes are those that `orjson.dumps(text)[1:-1]` would give, for every text; a test compares them.
-Rule 2: text that is not UTF-8, or a value that has no text (a time stamp of the year 20000), costs its own row.
+Rule 2: text that is not UTF-8, or a value without a text (a time stamp of the year 20000), fails its own row only.
 Rule 3: one form per type. Strings as they are; integers in decimal; floats as Python writes them, shortest that reads
         back the same (`1.0`, `1e-07`, `nan`, `inf`); decimals without exponent; `true`, `false`; dates, times and time
         stamps in ISO 8601, with the offset where they have a zone; durations in ISO 8601 (`PT93784.5S`, seconds only);
@@ -152,4 +152,4 @@ def _inside_nested(value: object) -> str:
         return value.isoformat()
     if isinstance(value, dt.timedelta):
         return _duration(round(value / dt.timedelta(microseconds=1)), 10**6).decode()
-    return str(value)  # a UUID: the rest is either JSON or has no text, which the template was refused for
+    return str(value)  # a UUID: other types are JSON, or have no text and were refused with the template

@@ -1,8 +1,8 @@
-"""The step that plans: a shard's rows become request lines, lines become chunks, chunks wait to be sent.
+"""The step that plans: it renders a shard's rows as request lines and packs them into chunks, ready to be sent.
 
-Rule 1: a slice of rows is planned whole or not at all: its files are in place before the ledger names them.
-Rule 2: same rows, same rules, same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
-Rule 3: what cannot be a request (too large, null, unrenderable) is a failed row with a reason, not a failed batch.
+Rule 1: a slice of rows is planned completely or not at all: its files are in place before the ledger names them.
+Rule 2: the same rows give the same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
+Rule 3: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
 SLICE_ROWS: Final = 100_000
-STEP_S_MAX: Final = 30.0  # then the rest of a long shard is another step's
+STEP_S_MAX: Final = 30.0  # then the rest of a long shard is left to another step
 TOO_LARGE: Final = "request_too_large"
 TOO_LARGE_WORDS: Final = "the request is {} bytes, over the limit of a whole batch"
-BACKLOG_S: Final = 1.0  # how long to leave planning alone while enough is waiting to be sent
+BACKLOG_S: Final = 1.0  # how long to pause planning while enough is waiting to be sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """What a plan is made from."""
+    """What is needed to plan."""
 
     source: Source
     renderer: Callable[[int], Renderer]  # of a shard
@@ -113,7 +113,7 @@ def _plan(
 
 
 def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
-    """Render and pack a slice, and write its request files. Nothing in the ledger names its files yet."""
+    """Render and pack a slice, and write its request files. The ledger does not name them yet."""
     planned, packer = _Slice(), Packer(planning.limits)
     draft = request_files.LinesDraft()
     for start, batch in rows.until(shard.row_count + planning.slice_rows):
@@ -156,10 +156,10 @@ def _failed(code: str, message: str) -> Answer:
 
 def _write_refused(job_files: JobFiles, shard: Shard, refused: list[tuple[RowKey, Answer]]) -> None:
     refused.sort(key=lambda pair: pair[0])
-    told = repr([(key, answer.error_code) for key, answer in refused]).encode()
-    # Named by content: what a plan left that was never recorded is harmless, for an answer beats a refusal.
+    content = repr([(key, answer.error_code) for key, answer in refused]).encode()
+    # Named by content: a file of a plan that was never recorded is harmless, because an answer replaces a refusal.
     folder = request_files.refusals_folder(shard.shard_no)
-    name = f"{folder}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(told)}.parquet"
+    name = f"{folder}/{shard.slice_count:05d}.{xxhash.xxh3_64_hexdigest(content)}.parquet"
     with job_files.create(name) as file:
         result_parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
 
@@ -180,7 +180,7 @@ def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], job_files
 
 
 def _set_aside(claim: Claim, shard: Shard, *, ledger: Ledger, planning: Planning, clock: Clock) -> None:
-    """Account for the rows that a cancel found unplanned: a chunk without requests stands for them."""
+    """Represent the rows that were not planned when the job was cancelled by a chunk without requests."""
     spec = planning.source.shards[shard.shard_no]
     total = spec.row_count
     if total is None:

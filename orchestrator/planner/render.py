@@ -1,6 +1,6 @@
-"""Rows to request lines: a batch of rows in; for each row one line of bytes out, or the reason why there is none.
+"""Renders rows as request lines: for each row of a batch one line of bytes, or the reason why there is none.
 
-Rule 1: a line is whole and well formed, or it is None and the row is refused.
+Rule 1: a line is complete and well formed, or it is None and the row is refused.
 Rule 2: a custom_id depends only on the row's number in its shard.
 Rule 3: errors name rows, columns and types of exceptions, never the values of a row.
 
@@ -34,7 +34,7 @@ _ROWS_NAMED_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRefused:
-    """A row that became no request."""
+    """A row that could not become a request."""
 
     offset: int  # in the batch
     code: str  # NULL_SKIPPED or RENDER_FAILED
@@ -50,7 +50,7 @@ class Rendered:
 
 
 class Renderer(Protocol):
-    """Makes request lines of rows."""
+    """Renders rows as request lines."""
 
     @property
     def columns(self) -> tuple[str, ...] | None:
@@ -149,7 +149,7 @@ class CallableRenderer:
     checkpoint: Checkpoint = never_interrupted
 
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
-        """Render `batch`; raise DatasetError where the function raises, or returns what cannot be a request.
+        """Render `batch`; raise DatasetError where the function raises, or returns no valid request.
 
         The checkpoint is called before each row: a user's function may take seconds for one.
         """
@@ -211,7 +211,7 @@ def _row(batch: pa.RecordBatch) -> dict[str, object] | None:
 
 
 def _holds_no_number(value: object) -> bool:
-    """Whether a NaN or an infinity is in there: orjson writes both as null, and reports nothing."""
+    """Whether a value contains NaN or infinity: orjson writes both as null without an error."""
     match value:
         case float():
             return not math.isfinite(value)

@@ -1,8 +1,8 @@
-"""The step that gives failed rows another chance: rows of many chunks, gathered into full retry chunks.
+"""The step that retries failed rows: it gathers rows of many chunks into full retry chunks.
 
 Rule 1: a row is sent again only once its last batch has ended and its results are collected.
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
-Rule 3: the bytes sent again are the bytes that were planned, read from the request files.
+Rule 3: the bytes sent again are the planned bytes, read from the request files.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathering:
-    """What retry chunks are made with."""
+    """What is needed to make retry chunks."""
 
     limits: Limits
     costing: Costing
 
 
 def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathering, clock: Clock) -> None:
-    """Gather waiting rows of the lowest round into retry chunks; where the job is being cancelled, they have failed."""
+    """Gather waiting rows of the lowest round into retry chunks; if the job is being cancelled, they fail instead."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.RETRY:
         return
@@ -81,7 +81,7 @@ def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
     if not chunk.part:
         return None
     which = Failed.RETRYABLE
-    if chunk.regather:  # all its failed rows, but for those that another chunk carries
+    if chunk.regather:  # all its failed rows except those in another chunk
         which = Failed.FAILED if chunk.tally.resent else Failed.ALL
     with job_files.open(chunk.part) as part:
         return set(result_parts.read_failed(part, which))

@@ -1,4 +1,4 @@
-"""The step that looks at a job as a whole and says which job-wide step is due."""
+"""The step that reviews a job as a whole and makes the job-wide step due that it needs next."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from orchestrator.domain.model import ACTIVE_JOBS, Claim, Step
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, Ledger
 
-REVIEW_S: Final = 2.0  # at the latest: what happens to shards and chunks calls for a review sooner
+REVIEW_S: Final = 2.0  # at the latest: changes of shards and chunks make a review due sooner
 
 
 def review(claim: Claim, *, ledger: Ledger, clock: Clock) -> None:
-    """Make the job's next step due, or look again soon."""
+    """Make the job's next step due, or review it again soon."""
     job = ledger.job(claim.unit.job_id)
     if job.state not in ACTIVE_JOBS or job.due is not Step.REVIEW:
         return

@@ -1,4 +1,4 @@
-"""The step that cuts a chunk in two which the provider finds too large."""
+"""The step that cuts a chunk in two if the provider finds it too large."""
 
 from __future__ import annotations
 

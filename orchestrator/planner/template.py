@@ -1,10 +1,10 @@
 """A request template: a JSON body with `{column}` placeholders, compiled once into constant bytes and fields.
 
-Rule 1: a placeholder stands inside a string value, anywhere in the body, never in a key. Its whole text is the name of
-        a column: no attributes, no indices, no formats. Values of rows are never interpreted.
-Rule 2: `{{` and `}}` are literal braces; a lone brace is refused with its place in the body.
-Rule 3: a string that is nothing but a placeholder stays a string: `"{temperature}"` becomes `"0.5"`, never `0.5`.
-Rule 4: keys keep the order they were written in; the JSON is compact UTF-8. The same body is always the same bytes.
+Rule 1: a placeholder may be in any string value of the body, never in a key. It is the plain name of a column: no
+        attributes, no indices, no formats. Values of rows are never interpreted.
+Rule 2: `{{` and `}}` are literal braces; a single brace is refused with its place in the body.
+Rule 3: a string that is only a placeholder stays a string: `"{temperature}"` becomes `"0.5"`, never `0.5`.
+Rule 4: keys keep their order; the JSON is compact UTF-8. The same body always gives the same bytes.
 
     {"content": "Classify: {title}"}  ->  b'{"content":"Classify: '  Field("title")  b'"}'
 """
@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledBody:
-    """The body as pieces in order: constant JSON, and fields. No two constants stand side by side."""
+    """The body as pieces in order: constant JSON, and fields. Two constants never follow each other."""
 
     segments: tuple[bytes | Field, ...]
 
@@ -79,7 +79,7 @@ def placeholders(body: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def compile_body(body: Mapping[str, object], schema: pa.Schema) -> CompiledBody:
-    """Compile `body` for rows of `schema`; raise ConfigError for a name that is no column, or one without a text."""
+    """Compile `body` for rows of `schema`; raise ConfigError for an unknown column, or one without a text form."""
     segments: list[bytes | Field] = []
     for piece, place in _json_pieces(body, ""):
         if isinstance(piece, Field):
@@ -165,7 +165,7 @@ def _check_column(name: str, place: str, schema: pa.Schema) -> None:
 
 
 def _has_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa  # a job file is read, and refused, without it
+    import pyarrow as pa  # not needed to read, and refuse, a job file
     import pyarrow.types as pat
 
     if isinstance(kind, pa.UuidType):

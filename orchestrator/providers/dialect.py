@@ -1,9 +1,9 @@
-"""What a dialect is: pure code that knows how one family of providers spells requests, states, results and errors.
+"""A dialect is pure code for one family of providers: its format of requests, states, results and errors.
 
-Rule 1: no I/O. A dialect turns a request into a body, a result line into an answer, and names the provider's traits;
-    the `Provider` that it makes does the exchanges.
+Rule 1: no I/O. A dialect converts a request into a body and a result line into an answer, and names the provider's
+    traits; the `Provider` that it makes does the exchanges.
 Rule 2: a request that the provider or the model would refuse is refused here, before anything is sent: the error names
-    the key, the model and the way out.
+    the key, the model and the fix.
 Rule 3: the module of a dialect does not import its HTTP side at the top: checking a job needs no HTTP client.
 Rule 4: `request_body` of a body that it made returns the same body: a user's function may return either form.
 
@@ -52,7 +52,7 @@ class Dialect(ABC):
     @property
     @abstractmethod
     def traits(self) -> Traits:
-        """What the provider is like; the mark of the key is not known here."""
+        """The provider's traits; the mark of the key is not known here."""
 
     @abstractmethod
     def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Dialect(ABC):
         """Return the provider behind an HTTP client."""
 
     def auth(self, key: Secret) -> Auth:
-        """Return how a request shows its key."""
+        """Return how a request is authenticated."""
         from orchestrator.providers.http.auth import Bearer
 
         return Bearer(key)

@@ -1,9 +1,9 @@
-"""A provider whose messages for people are kept in a file of the job, and nowhere else.
+"""A provider wrapper that keeps the provider's messages for people in private files of the job only.
 
 Rule 1: a provider's message for people may quote a row. It goes into a private file; the error, which goes into the
     ledger and the log, names that file.
-Rule 2: a message that cannot be kept does not stop anything: the error goes on without it.
-Rule 3: the same message is one file, however often it comes; the number of files is limited.
+Rule 2: if a message cannot be written, the error is raised without it.
+Rule 3: equal messages are one file; the number of files is limited.
 
 See docs/decisions/0022-provider-messages-in-a-private-file.md.
 """
@@ -36,7 +36,7 @@ class PrivateErrors:
     """A provider as one job sees it; see the port `Provider`."""
 
     def __init__(self, provider: Provider, job_files: Callable[[], JobFiles], folder: str) -> None:
-        """Keep messages in `job_files`, the files of the job's own `folder`: errors name that folder."""
+        """Write messages to `job_files`, the files of the job's `folder`, which errors name."""
         self._provider = provider
         self._job_files = job_files
         self._folder = folder
@@ -98,7 +98,7 @@ class PrivateErrors:
         error.provider_message = ""
 
     def _pointing(self, message: str, provider_message: str) -> str:
-        """Return the error with the file of the provider's message; as it is, where that message adds nothing."""
+        """Return the error with the name of the message's file; unchanged, if the message adds nothing."""
         name = self._kept(provider_message) if provider_message and provider_message != message else ""
         if not name:
             return message
@@ -123,7 +123,7 @@ _Keeping = Callable[[], AbstractContextManager[None]]
 
 
 class _Files:
-    """Input files, with messages kept as those of the provider are."""
+    """The provider's input files, with the same handling of messages."""
 
     def __init__(self, files: HasFiles, keeping: _Keeping) -> None:
         self._files = files
@@ -141,7 +141,7 @@ class _Files:
 
 
 class _List:
-    """The list of batches, with messages kept as those of the provider are."""
+    """The provider's list of batches, with the same handling of messages."""
 
     def __init__(self, batch_list: HasList, keeping: _Keeping) -> None:
         self._list = batch_list

@@ -23,7 +23,7 @@ _REGISTERED: Final[dict[str, type[Dialect]]] = {}
 
 
 def register(name: str, kind: type[Dialect]) -> None:
-    """Make a dialect known in this process alone, before any installed one of that name: for tests and scripts."""
+    """Register a dialect in this process only; it takes precedence over an installed one. For tests and scripts."""
     _REGISTERED[name] = kind
 
 
@@ -88,7 +88,7 @@ def _kind(name: str, where: str) -> type[Dialect]:
 
 @cache
 def _ours() -> dict[str, list[EntryPoint]]:
-    """Return the dialects of this package: to read all packages' entry points takes a tenth of a second."""
+    """Return the dialects of this package: reading all packages' entry points takes a tenth of a second."""
     return _by_name(distribution("batch-orchestrator").entry_points.select(group=GROUP))
 
 

@@ -23,7 +23,7 @@ _DATA_URL: Final = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuser:
-    """Makes the error for a field that cannot be sent: which, to which model, why, and what to do."""
+    """Makes the error for a field that cannot be sent: the field, the model, the reason, the fix."""
 
     api: str  # "OpenAI's chat completions"
     model: str
@@ -52,7 +52,7 @@ def messages_of(request: Fields, refuser: Refuser) -> list[dict[str, Any]]:
 
 
 def openai_tools(tools: Any, refuser: Refuser) -> list[dict[str, Any]]:
-    """Return tools as `{type: "function", function: {name, description, parameters}}`; others as they are."""
+    """Return tools as `{type: "function", function: {name, description, parameters}}`; others unchanged."""
     return [
         {"type": "function", "function": _function(tool, refuser)} if _is_function(tool) else dict(tool)
         for tool in _objects(tools, "tools", refuser)
@@ -70,7 +70,7 @@ def responses_tools(tools: Any, refuser: Refuser) -> list[dict[str, Any]]:
 
 
 def anthropic_tools(tools: Any, refuser: Refuser) -> list[dict[str, Any]]:
-    """Return tools as `{name, description, input_schema}`; others as they are."""
+    """Return tools as `{name, description, input_schema}`; others unchanged."""
     return [
         _renamed(_function(tool, refuser), "parameters", "input_schema") if "function" in tool else dict(tool)
         for tool in _objects(tools, "tools", refuser)

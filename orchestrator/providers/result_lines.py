@@ -1,8 +1,8 @@
-"""Readers of result lines, for dialects to choose from: bytes in, the `custom_id` and the row's answer out.
+"""Parsers of result lines, for dialects to choose from: bytes in, the `custom_id` and the row's answer out.
 
-A dialect makes one `ResultReader` of the shapes that its provider documents. No reader tries a shape it was not given.
+A dialect makes one `ResultReader` of the shapes that its provider documents. A reader tries no other shapes.
 
-Rule 1: every field admits any JSON, so that a wrong type costs that field and never the line.
+Rule 1: every field accepts any JSON, so that a wrong type invalidates that field and never the line.
 Rule 2: `UnreadableLine` is the only exception raised, and it quotes nothing.
 
     {"custom_id", "response": {"status_code", "request_id", "body"}, "error"}     OpenAI and many others
@@ -40,7 +40,7 @@ class UnreadableLine(ValueError):
     """The line names no row, or no shape is known for it; the message says which."""
 
 
-# What a field may be that should be an object and is not. Structs have gc=False: they are trees, and never cycles.
+# For fields that should be objects and may be anything else. Structs have gc=False: they are trees, without cycles.
 _Plain = list[Any] | str | int | float | bool | None
 _PlainOrObject = dict[str, Any] | str | int | float | bool | None
 
@@ -217,9 +217,9 @@ def _has_two_names(line: bytes) -> bool:
 
 
 def _repaired(line: bytes) -> bytes:
-    """Return the line with U+FFFD for lone surrogates, and null for NaN and for numbers beyond any sense.
+    """Return the line with U+FFFD for lone surrogates, and null for NaN and for huge numbers.
 
-    Python's reader accepts those, msgspec and Arrow do not. Raises ValueError where it is no JSON even so.
+    Python's parser accepts those, msgspec and Arrow do not. Raises ValueError where it is still no JSON.
     """
     value = json.loads(line.decode(), parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
     return SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
@@ -258,13 +258,13 @@ def _status(value: Any) -> int | None:
 
 
 def _has_failed(exchange: _Exchange) -> bool:
-    """Say whether the line is a failure; status 0 is what a request gets that was never answered."""
+    """Return whether the line is a failure; a request that was never answered has status 0."""
     status = exchange.status
     return bool(exchange.error) or (status is not None and (status >= 400 or status <= 0)) or bool(_inner(exchange))
 
 
 def _inner(exchange: _Exchange) -> Any:
-    """Return the error inside the body: gateways answer 200 and put the error there."""
+    """Return the error inside the body: some gateways put errors in a 200."""
     body = exchange.body
     if type(body) is not _Body:
         return None
@@ -274,7 +274,7 @@ def _inner(exchange: _Exchange) -> Any:
 
 
 def _failure(exchange: _Exchange) -> tuple[str, str, bool]:
-    """Return (code, message, retryable) of an exchange that gave no answer."""
+    """Return (code, message, retryable) of an exchange without an answer."""
     status, body = exchange.status, exchange.body
     error = exchange.error or _inner(exchange)
     if not error and type(body) is _Body:
@@ -304,7 +304,7 @@ def _details(error: Any) -> tuple[str, str]:
 
 
 def _clipped(value: Any, length_max: int = CODE_LENGTH_MAX) -> str:
-    """Return a string or a whole number as text; anything else is no code."""
+    """Return a string or a whole number as text, for use as a code; None for anything else."""
     return str(value)[:length_max] if type(value) in (str, int) else ""
 
 
@@ -386,7 +386,7 @@ def _count(value: Any) -> int | None:
 
 
 def _request_id(exchange: _Exchange) -> str | None:
-    """Return what support would ask for; OpenAI often leaves `request_id` empty, and then the body's id serves."""
+    """Return the request id, for support; OpenAI often leaves `request_id` empty, then the body's id is used."""
     if type(exchange.request_id) is str and exchange.request_id:
         return exchange.request_id[:CODE_LENGTH_MAX]
     body = exchange.body

@@ -1,1 +1,1 @@
-"""Rebuilds a lost ledger from the files of the work folder. Sends nothing; unknown creates are left to a person."""
+"""Rebuilds a lost ledger from the files of the work folder. It sends nothing; a person decides on unknown creates."""

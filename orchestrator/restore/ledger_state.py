@@ -1,8 +1,8 @@
-"""The chunks and shards of a job, rebuilt from their plans and the records of their creates.
+"""Rebuilds the chunks and shards of a job from their plans and the records of their creates.
 
 Rule 1: a chunk with collected results is collected; one with a batch is submitted; one that may have been sent is
-        ambiguous; any other is planned. The ordinary steps go on from there.
-Rule 2: chunks come first, one after another; the counts of the shards follow from them.
+        ambiguous; any other is planned. The ordinary steps continue from there.
+Rule 2: chunks are rebuilt first, one by one; the counts of the shards are computed from them.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ LOST: Final = "the ledger was lost while this create was under way"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What of the job as a whole decides about its chunks."""
+    """The facts about the whole job that decide the states of its chunks."""
 
-    is_cancelled: bool  # and sealed: rows that waited have failed, unsent chunks are cancelled
-    revive_rounds: int  # failed rows of these rounds wait again: a retry was asked for and is not sealed
+    is_cancelled: bool  # and sealed: waiting rows have failed, unsent chunks are cancelled
+    revive_rounds: int  # failed rows of these rounds wait again: a retry was commanded and is not sealed
     now: datetime
 
 
@@ -89,7 +89,7 @@ class Units:
                 yield from self._restored(planned)
 
     def shards(self) -> Iterator[Shard]:
-        """Return all shards, once all chunks have been seen."""
+        """Return all shards; call it after all chunks have been read."""
         for shard_no, sums in self._sums.items():
             settled = sums.refused_count + self._settled[shard_no]
             parts = self.output_parts.get(shard_no, 0) if sums.is_planned and settled == sums.row_count else 0
@@ -152,13 +152,13 @@ class Units:
         )
         return replace(_plain(after, planned), attempts=self._attempts(self._chunk(planned), number, intents, None))
 
-    def _collected(self, planned: PlannedChunk, told: Collected, attempts: tuple[Attempt, ...]) -> Restored:
-        """A chunk whose results are there; what became of its failed rows since follows from the retry chunks."""
-        tally, covered = told.tally, planned.rows_by_shard
+    def _collected(self, planned: PlannedChunk, record: Collected, attempts: tuple[Attempt, ...]) -> Restored:
+        """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
+        tally, covered = record.tally, planned.rows_by_shard
         moved = self._resent[planned.name]
         from_waiting = min(moved, tally.waiting)
         waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
-        settled, failed_by_shard = Counter(told.settled), Counter(told.failed)
+        settled, failed_by_shard = Counter(record.settled), Counter(record.failed)
         if moved > from_waiting:
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
         regather = bool(failed and planned.round <= self.rules.revive_rounds)
@@ -173,13 +173,13 @@ class Units:
         after = replace(
             self._chunk(planned),
             state=ChunkState.COLLECTED,
-            attempt=told.attempt,
-            token=told.token,
+            attempt=record.attempt,
+            token=record.token,
             sent_at=attempts[-1].sent_at,
-            batch_id=told.batch_id,
-            outcome=told.outcome,
-            fees_usd=told.fees_usd,
-            part=told.part,
+            batch_id=record.batch_id,
+            outcome=record.outcome,
+            fees_usd=record.fees_usd,
+            part=record.part,
             regather=regather,
             tally=replace(tally, waiting=waiting, failed=failed, resent=moved),
         )
@@ -192,7 +192,7 @@ class Units:
         return replace(self._failed(planned, ChunkState.FAILED, given_up.error_code, given_up.error), attempts=attempts)
 
     def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
-        """A chunk that no batch was made of; its rows have failed, or were gathered into a retry chunk."""
+        """A chunk without a batch; its rows have failed, or were gathered into a retry chunk."""
         count = planned.request_count
         moved = self._resent[planned.name]
         revived = not moved and planned.round <= self.rules.revive_rounds
@@ -212,7 +212,7 @@ class Units:
         *,
         over: bool = False,
     ) -> tuple[Attempt, ...]:
-        """Return the creates 1 to `count`; one that left no trace is known to have made nothing."""
+        """Return the creates 1 to `count`; a create without a record is known to have made nothing."""
         return tuple(
             self._attempt(chunk, number, intents.get(number), collected, over=over or number < count)
             for number in range(1, count + 1)

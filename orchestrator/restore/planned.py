@@ -1,8 +1,8 @@
-"""Which chunks a job had, from the records of its plans.
+"""Finds the chunks of a job in the records of its plans.
 
 Rule 1: a shard's slices follow each other without a gap; of two that begin at one row the one that was sent counts.
-Rule 2: retry chunks of which nothing was sent are left out: their rows wait again, and are gathered anew.
-Rule 3: a chunk that was cut in two is there as its halves.
+Rule 2: retry chunks that were not sent are omitted: their rows wait again, and are gathered again.
+Rule 3: a chunk that was cut in two is represented by its halves.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """The plans of a job that hold."""
+    """The valid plans of a job."""
 
     job_files: JobFiles
     sent: Sent
     halves: Mapping[str, tuple[PlannedChunk, ...]]  # of chunks that were cut in two
     retries: tuple[RetryPlan, ...]
-    retry_count: int  # the highest number of a retry chunk, those left out included
+    retry_count: int  # the highest number of a retry chunk, including omitted ones
 
     def slices(self, shard_no: int) -> Iterator[SlicePlan]:
-        """Return the slices of a shard that hold, in order."""
+        """Return the valid slices of a shard, in order."""
         by_start: dict[int, list[SlicePlan]] = {}
         for found in records.read_slices(self.job_files, shard_no):
             by_start.setdefault(found.row_start, []).append(found)
@@ -43,7 +43,7 @@ class Plans:
             row = best.row_end
 
     def is_sent(self, plan: SlicePlan | RetryPlan) -> bool:
-        """Say whether requests of this plan may have been sent."""
+        """Return whether requests of this plan may have been sent."""
         return any(self.sent.is_sent(one.requests) for planned in plan.chunks for one in self.leaves(planned))
 
     def leaves(self, planned: PlannedChunk) -> Iterator[PlannedChunk]:

@@ -1,8 +1,8 @@
-"""Recovery of a work folder: each job whose ledger is gone, or older than its files, written back from them.
+"""Recovers a work folder: writes each job back whose ledger is lost, or older than its files.
 
-Rule 1: the provider is not called; ambiguous creates are left to the ordinary steps.
-Rule 2: it has the ledger to itself, and a job is written back whole or not at all.
-Rule 3: a job that the ledger has, with every create that its files know, is left as it is.
+Rule 1: the provider is not called; the ordinary steps resolve ambiguous creates.
+Rule 2: no other process may work on the ledger, and a job is written back in one transaction.
+Rule 3: a job that the ledger has, with every create that its files record, is not changed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _PART: Final = re.compile(r"part-(\d+)(?:-\d+)?\.parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """A job written back, or why it was not."""
+    """A recovered job, or the reason why it was not recovered."""
 
     job_id: str
-    state: str = ""  # "" where it was left as it is
+    state: str = ""  # "" where it was not changed
     chunks: Counter[str] = field(default_factory=Counter)
     reason: str = ""
     unexplained: tuple[str, ...] = ()  # batches whose chunk is unknown
@@ -73,7 +73,7 @@ def _refuse_others(workspace: Workspace) -> None:
     alive = workspace.fleet.alive(now=workspace.clock.now())
     if alive:
         who = ", ".join(f"{member.kind} {member.pid} on {member.host}" for member in alive[:5])
-        raise LedgerBusy(f"others are at work on this ledger ({who}): stop them first, then recover")
+        raise LedgerBusy(f"other processes work on this ledger ({who}): stop them first, then recover")
 
 
 def _recover_all(workspace: Workspace) -> list[Recovered]:
@@ -86,8 +86,8 @@ def _recover_all(workspace: Workspace) -> list[Recovered]:
     if not found:
         raise ConfigError(f"{workspace.work} holds no job (no folder with a {SPEC}): name the work folder with --work")
     if not any(one.state for one in found):
-        told = "; ".join(f"{one.job_id}: {one.reason}" for one in found)
-        raise ConfigError(f"nothing is to be recovered in {workspace.work}: {told}")
+        reasons = "; ".join(f"{one.job_id}: {one.reason}" for one in found)
+        raise ConfigError(f"there is nothing to recover in {workspace.work}: {reasons}")
     return found
 
 
@@ -96,7 +96,7 @@ def _folders(work: str) -> list[str]:
     try:
         entries = store.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     except (pa.ArrowException, OSError) as error:
-        # from None: in an object store the library's words may hold signed URLs.
+        # from None: in an object store the library's message may hold signed URLs.
         raise StorageError(f"{work} cannot be listed ({type(error).__name__})") from None
     return sorted(entry.base_name for entry in entries if entry.type == pafs.FileType.Directory)
 
@@ -111,12 +111,12 @@ def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovere
     command = records.read_command(job_files, commands[-1])
     spec = specs.from_json(command.spec)
     if spec.job_id != job_id:
-        return Recovered(job_id=job_id, reason=f"its order is of another job, {spec.job_id}: files were mixed up")
+        return Recovered(job_id=job_id, reason=f"its command is of another job, {spec.job_id}: files were mixed up")
     return _rebuild(workspace, job_id, command, job_files, replace=is_known)
 
 
 def _lacks_creates(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
-    """Say whether the folder knows a create that the ledger does not: then the ledger is older than the folder."""
+    """Return whether the folder has a create that the ledger lacks: then the ledger is older than the folder."""
     names = [*job_files.names(create_journal.JOURNAL), *job_files.names(create_journal.INTENTS)]
     return not {create_journal.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
 

@@ -1,6 +1,6 @@
-"""What the work folder knows of a job's creates: which may have been sent, what they made, what their batches gave.
+"""The records of a job's creates in its folder: which may have been sent, their batches, their results.
 
-Rule: a create that was begun after another of the same chunk tells that the other was over: none is begun before.
+Rule: if a chunk has a later create, the earlier one had ended: no create is begun before the previous one ends.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Sent:
 
     intents: Mapping[str, Mapping[int, Intent]]  # a chunk's name: a create's number: what was to be sent
     batches: Mapping[AttemptToken, BatchId]  # what was answered
-    collected: Mapping[str, Collected]  # a chunk's name: what its last batch gave
+    collected: Mapping[str, Collected]  # a chunk's name: the results of its last batch
     request_files: frozenset[str] = field(default_factory=frozenset)
     unexplained: tuple[str, ...] = ()  # batches whose chunk is unknown
 
     def is_sent(self, requests: str) -> bool:
-        """Say whether this very file of requests may have been sent."""
+        """Return whether this file of requests may have been sent."""
         return requests in self.request_files
 
 

@@ -1,1 +1,1 @@
-"""The work folder: create-only, whole-or-absent files."""
+"""The work folder: files that are created once, and are complete or absent."""

@@ -1,8 +1,8 @@
-"""The file systems through which pyarrow reads tables: this machine's, and object stores by the job files' client.
+"""The file systems through which pyarrow reads tables: this machine's, and object stores through our own client.
 
-Rule 1: one client for everything in an object store: the same environment, credentials, retries and timeouts.
-Rule 2: an object store is only read here; what is written goes through `object_store`, which never replaces a file.
-Rule 3: an error has the store's status and code, never its words, which may hold signed URLs.
+Rule 1: all access to an object store uses one client: the same environment, credentials, retries and timeouts.
+Rule 2: object stores are read-only here; writes go through `object_store`, which never replaces a file.
+Rule 3: an error has the store's status and code, never its message, which may hold signed URLs.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _HERE: Final = pafs.LocalFileSystem()
 
 
 class ObjectStoreError(OSError):
-    """A store refused, or did not answer; the message is the reason and nothing else."""
+    """A store refused, or did not answer; the message is only the reason."""
 
 
 def filesystem_of(location: str) -> tuple[Any, str]:
-    """Return the file system a location is in, and what the location is called there. Raises ConfigError."""
+    """Return the file system of a location, and the location's path in it. Raises ConfigError."""
     if not is_url(location):
         return _HERE, location
     place = bucket_place(location)
@@ -49,7 +49,7 @@ def _of_bucket(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...])
 
 
 class _Bucket(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types
-    """One bucket, to be read. A path is `bucket/key`; a folder is what keys have in common up to a slash."""
+    """One bucket, read-only. A path is `bucket/key`; a folder is a common prefix of keys up to a slash."""
 
     def __init__(self, store: ObjectStore, bucket: str) -> None:
         self._store = store
@@ -115,7 +115,7 @@ class _Bucket(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no t
         yield from (self._file(entry) for entry in found["objects"] if entry["path"] not in folders)
 
     def _below(self, folder: str) -> Iterator[Any]:
-        """Yield the files below a folder. An empty object with no ending in its name marks a folder, and is none."""
+        """Yield the files below a folder. An empty object without an extension in its name marks a folder: skip it."""
         import obstore
 
         with _reason_only():
@@ -140,7 +140,7 @@ class _Bucket(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no t
 
 @contextmanager
 def _reason_only() -> Iterator[None]:
-    """Turn what the client raises into an ObjectStoreError with the reason alone; a missing file stays one."""
+    """Convert the client's errors into an ObjectStoreError with the reason alone; FileNotFoundError passes."""
     from orchestrator.storage.object_store import CLIENT_ERRORS, reason_of
 
     try:

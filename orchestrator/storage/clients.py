@@ -1,9 +1,9 @@
 """The clients of object stores: one for each bucket and process, shared by its threads.
 
-obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are given to it: it
-knows fewer of their variables.
+obstore reads keys, tokens and roles from the environment by itself; the endpoint and the region are passed to it,
+because it knows fewer of their variables.
 
-Rule: obstore's threads do not survive a fork, and a call in the child would wait for ever: it is refused.
+Rule: obstore's threads do not survive a fork, so a call in the child would hang: it is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def client(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...], *, 
     """Return the client of a bucket. Raises ConfigError.
 
     Args:
-        variables: what the environment says of object stores; a client is of one set of them.
+        variables: the environment's settings for object stores; each client belongs to one set of them.
         is_hasty: give up after seconds.
     """
     if _user.setdefault("pid", os.getpid()) != os.getpid():
@@ -65,5 +65,5 @@ def _client(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...], is
             timeouts["allow_http"] = True
         return S3Store(bucket, config=config, client_options=timeouts, retry_config=retries)
     except (BaseError, ValueError, OSError):
-        # from None: the client's words may hold what it was given.
+        # from None: the client's message may quote credentials.
         raise ConfigError(f"{scheme}://{bucket} cannot be opened: {advice(scheme)}") from None

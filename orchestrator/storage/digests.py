@@ -24,21 +24,21 @@ class HashedReader:
         return block
 
     def finish(self) -> str:
-        """Read what nobody has read yet, and return the digest of the whole file."""
+        """Read the rest of the file, and return the digest of the whole file."""
         while self.read(BLOCK_BYTES):
             pass
         return self._digest.hexdigest()
 
 
 class HashedWriter(io.BufferedIOBase):
-    """A file whose bytes are digested as they are written. Closing it leaves the file behind it open."""
+    """A file whose bytes are digested as they are written. Closing it leaves the underlying file open."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = xxhash.xxh3_128()
 
     def writable(self) -> bool:
-        """Say that it can be written."""
+        """Return True: the file is writable."""
         return True
 
     def tell(self) -> int:
@@ -53,7 +53,7 @@ class HashedWriter(io.BufferedIOBase):
         return len(block)
 
     def hexdigest(self) -> str:
-        """Return the digest of what was written so far."""
+        """Return the digest of the bytes written so far."""
         return self._digest.hexdigest()
 
 

@@ -1,10 +1,10 @@
 """The `JobFiles` port on a local disk.
 
 A file is written under a temporary name in its own folder, fsynced, put in place by a hard link (which refuses to
-replace), and its folder is fsynced: after a power loss it is there whole or not at all.
+replace), and its folder is fsynced: after a power loss it is complete or absent.
 
-What a work folder holds is its owner's, or its group's (`permissions`); a folder that the user named for the output is
-written to as any program would, by the umask.
+Files in a work folder are private to its owner or its group (`permissions`); files in an output folder that the user
+named have the umask's permissions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LocalJobFiles:
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
-            with suppress(OSError):  # gone already; or the disk fails, and says more than this could
+            with suppress(OSError):  # already gone; or the disk fails, and its own error is more useful
                 temporary.unlink()
 
     @contextmanager
@@ -64,12 +64,12 @@ class LocalJobFiles:
             yield file
 
     def exists(self, name: str) -> bool:
-        """Say whether a file is in place, and will be after a power loss."""
+        """Return whether a file is in place, also after a power loss."""
         path = self._path(name)
         if not path.is_file():
             return False
         try:
-            permissions.sync_folder(path.parent)  # whoever put it there may not have come so far
+            permissions.sync_folder(path.parent)  # the process that wrote it may have died before this
         except OSError as error:
             raise StorageError(f"{path}: its folder cannot be synced: {error.strerror}") from error
         return True
@@ -87,7 +87,7 @@ class LocalJobFiles:
         return sorted(f"{folder}/{name}" for name in found)
 
     def remove(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         path = self._path(name)
         try:
             path.unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A disk without hard links: the check and the rename are two steps, but never a torn file.
+        # A disk without hard links: the check and the rename are not atomic, but the file is never torn.
         if not path.exists():
             temporary.rename(path)
     permissions.sync_folder(path.parent)

@@ -1,10 +1,10 @@
-"""The `JobFiles` port in an object store: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
+"""The `JobFiles` port in an object store: S3 and compatible ones, Google Cloud Storage, Azure Blob Storage.
 
-Rule 1: an object in place was put there by a request that refuses to replace: of many writers the first one stays.
-Rule 2: a small file is one such request. A large one is streamed, part by part, to a hidden name beside it, and
-        copied to its own by such a request: the clients cannot both stream and refuse to replace.
-Rule 3: memory is that of a few parts in writing, of one window in reading, however large the file is.
-Rule 4: what a service answers is told by its status and code alone: its words may hold signed URLs.
+Rule 1: an object is put in place by a request that refuses to replace: of several writers the first one wins.
+Rule 2: a small file is written by one such request. A large one is streamed, part by part, to a hidden name beside it,
+        and copied to its own name by such a request: the clients cannot both stream and refuse to replace.
+Rule 3: memory is bounded by a few parts for writing, by one window for reading, however large the file is.
+Rule 4: errors have a service's status and code only: its message may hold signed URLs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from orchestrator.storage.names import TEMPORARY, parts_of
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-PART_BYTES: Final = 8 * 2**20  # S3 takes no more than 10,000 parts, and none below 5 MiB but the last
+PART_BYTES: Final = 8 * 2**20  # S3 allows at most 10,000 parts, all but the last of at least 5 MiB
 PARTS_AT_ONCE: Final = 3
 COPY_BYTES_MAX: Final = 5 * 2**30  # of one copy request on S3
 WINDOW_BYTES_MIN: Final = 256 * 2**10  # the tail of a Parquet file
@@ -43,7 +43,7 @@ class ObjectJobFiles:
     """A job's files under one prefix of a bucket."""
 
     def __init__(self, store: ObjectStore, root: str, *, prefix: str = "") -> None:
-        """Keep files under `prefix`; `root` is what messages call that place."""
+        """Store files under `prefix`; `root` is its name in messages."""
         self._store = store
         self._root = root
         self._prefix = prefix
@@ -69,7 +69,7 @@ class ObjectJobFiles:
             yield file
 
     def exists(self, name: str) -> bool:
-        """Say whether a file is in place."""
+        """Return whether a file is in place."""
         key = self._key(name)
         with _translated(f"{self._called(name)} cannot be looked for"):
             try:
@@ -87,7 +87,7 @@ class ObjectJobFiles:
         return sorted(f"{folder}/{name}" for name in found if not name.startswith(TEMPORARY))
 
     def remove(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         key = self._key(name)
         with _translated(f"{self._called(name)} cannot be removed"), suppress(FileNotFoundError):
             obstore.delete(self._store, key)
@@ -154,24 +154,24 @@ class _Draft(io.BufferedIOBase):
                 self._remove_temporary()
 
     def drop(self) -> None:
-        """Leave nothing behind."""
+        """Discard what was written."""
         if self._upload is not None:
             with suppress(*CLIENT_ERRORS):
-                self._upload.__exit__(StorageError, None, None)  # told of an error, it aborts the upload
+                self._upload.__exit__(StorageError, None, None)  # with an error, it aborts the upload
             self._remove_temporary()
 
     def _remove_temporary(self) -> None:
-        with suppress(*CLIENT_ERRORS):  # a hidden name, in nobody's way
+        with suppress(*CLIENT_ERRORS):  # a hidden name; it does no harm
             obstore.delete(self._store, self._temporary)
 
 
 def open_reader(store: ObjectStore, key: str, called: str) -> io.BufferedReader:
-    """Open an object for reading at any place. Raises what the client raises where it is not there."""
+    """Open an object for random access. Raises the client's error if it does not exist."""
     return _Reader(_Windows(store, key, called, obstore.head(store, key)["size"]), BUFFER_BYTES)
 
 
 class _Reader(io.BufferedReader):
-    """Reads large pieces in one request each, past the window: pyarrow asks for whole columns at a time."""
+    """Reads large pieces in one request each, without the window: pyarrow asks for whole columns at a time."""
 
     def read(self, size: int | None = -1, /) -> Any:
         windows = cast("_Windows", self.raw)
@@ -187,7 +187,7 @@ class _Reader(io.BufferedReader):
 
 
 class _Windows(io.RawIOBase):
-    """An object read through a window, which grows while reading goes straight on, and is let go at its end."""
+    """An object read through a window, which grows during sequential reading and is freed at its end."""
 
     def __init__(self, store: ObjectStore, key: str, called: str, size_bytes: int) -> None:
         self._store = store
@@ -197,7 +197,7 @@ class _Windows(io.RawIOBase):
         self._place = 0
         self._window = memoryview(b"")
         self._window_start = 0
-        self._window_bytes = 0  # how large it was, when it is let go
+        self._window_bytes = 0  # its size when it was freed
 
     def readable(self) -> bool:
         return True
@@ -227,7 +227,7 @@ class _Windows(io.RawIOBase):
         target[: len(found)] = found
         self._place += len(found)
         if start + len(found) == len(self._window):
-            self._window = memoryview(b"")  # a shard's output is made from many files, most of them waiting
+            self._window = memoryview(b"")  # a shard's output is made from many files, most of them idle
         return len(found)
 
     def fetch(self, start: int, end: int) -> memoryview:
@@ -248,12 +248,12 @@ def _translated(complaint: str) -> Iterator[None]:
     try:
         yield
     except CLIENT_ERRORS as error:
-        # from None: the client's words may hold signed URLs.
+        # from None: the client's message may hold signed URLs.
         raise StorageError(f"{complaint}: {reason_of(error)}") from None
 
 
 def reason_of(error: Exception) -> str:
-    """Say why a store refused, in its codes."""
+    """Return a store's reason for an error, by its codes."""
     words = str(error)
     status = re.search(r"status code: (\d{3} [A-Za-z ]+)", words)
     code = re.search(r"<Code>(\w{1,60})</Code>", words)

@@ -1,8 +1,8 @@
-"""What a URL of an object store names, and what the environment says of its service. Pure; nothing is opened here.
+"""Parses URLs of object stores, and their services' environment variables. Pure: no I/O.
 
-Rule 1: a URL is `s3://bucket/key`, `gs://bucket/key` or `az://container/key`; the key is taken as it is written.
-Rule 2: a URL bears no secrets; one that may is refused, and never shown. Credentials are the environment's.
-Rule 3: requests go out unencrypted to this machine only, or where AWS_ALLOW_HTTP says so.
+Rule 1: a URL is `s3://bucket/key`, `gs://bucket/key` or `az://container/key`; the key is not decoded.
+Rule 2: a URL holds no secrets; one that may is refused, and never shown. Credentials come from the environment.
+Rule 3: unencrypted requests are sent to this machine only, unless AWS_ALLOW_HTTP allows others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from orchestrator.domain.errors import ConfigError
 
 SCHEMES: Final = ("s3", "gs", "az")
-REGION: Final = "us-east-1"  # what S3-compatible servers take for their own; AWS answers with the right one
+REGION: Final = "us-east-1"  # the usual region of S3-compatible servers; AWS answers with the right one
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OF_SERVICES: Final = ("AWS_", "AZURE_", "GOOGLE_")
 _YES: Final = frozenset({"1", "true", "yes", "on"})
@@ -37,19 +37,19 @@ class BucketPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Service:
-    """Which S3 to talk to: Amazon's where `endpoint` is empty."""
+    """An S3 service: Amazon's where `endpoint` is empty."""
 
     endpoint: str  # a URL without a path, or ""
     region: str
 
     @property
     def is_plain(self) -> bool:
-        """Say whether requests go out unencrypted."""
+        """Return whether requests are unencrypted."""
         return self.endpoint.startswith("http://")
 
 
 def bucket_place(url: str) -> BucketPlace:
-    """Return what a URL names. Raises ConfigError, which shows nothing that could be a secret."""
+    """Parse a URL. Raises ConfigError, which shows nothing that could be a secret."""
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
         kinds = ", ".join(f"{known}://" for known in SCHEMES)
@@ -70,7 +70,7 @@ def bucket_place(url: str) -> BucketPlace:
 
 
 def s3_service(environment: Mapping[str, str]) -> S3Service:
-    """Return what the usual variables say of S3. Raises ConfigError for an endpoint that is not a URL of a host."""
+    """Return the S3 service of the usual variables. Raises ConfigError for an endpoint that is not a URL of a host."""
     given = [name for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT") if environment.get(name)]
     endpoint = environment[given[0]].rstrip("/") if given else ""
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or REGION
@@ -80,12 +80,12 @@ def s3_service(environment: Mapping[str, str]) -> S3Service:
 
 
 def service_variables(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return all that the environment says of object stores: two that agree in it may share a client."""
+    """Return the environment's settings for object stores: equal ones may share a client."""
     return tuple(sorted((name, value) for name, value in environment.items() if name.startswith(_OF_SERVICES)))
 
 
 def advice(scheme: str) -> str:
-    """Say what to look at where a store refuses or does not answer."""
+    """Return what to check where a store refuses or does not answer."""
     return f"check that the bucket exists, and {_variables(scheme)} in the environment"
 
 

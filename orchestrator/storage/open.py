@@ -1,4 +1,4 @@
-"""Which store a location is in, and whether that store may be relied on."""
+"""Opens the store of a location, and checks that the store is safe to use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from orchestrator.storage.object_url import BucketPlace, advice, bucket_place, s
 
 
 def open_job_files(location: str, *, is_private: bool = True) -> JobFiles:
-    """Return the files under a location. Raises ConfigError for a store that is not known.
+    """Return the files under a location. Raises ConfigError for an unknown kind of store.
 
     Args:
-        is_private: on a disk, keep what is written from everybody but its owner, and the group of a shared folder.
+        is_private: on a disk, make new files readable only by their owner, and the group of a shared folder.
     """
     if not is_url(location):
         return LocalJobFiles(Path(location), is_private=is_private)
@@ -34,9 +34,9 @@ def open_job_files(location: str, *, is_private: bool = True) -> JobFiles:
 def check_place(location: str) -> None:
     """Write, read and remove a small file in an object store. Raises ConfigError that says what to change.
 
-    It is also seen whether the store refuses to replace a file: one that takes no notice would lose the results of
-    the first of two writers. Takes seconds, not minutes, where nobody answers.
-    A place that passed is not asked again by this process; folders of this machine pass.
+    It also checks that the store refuses to replace a file: otherwise the results of the first of two writers would
+    be lost. If the store does not answer, it takes seconds, not minutes.
+    A location is checked once per process; folders of this machine are not checked.
     """
     if is_url(location):
         _check_once(bucket_place(location), service_variables(os.environ))
@@ -53,7 +53,7 @@ def _check_once(place: BucketPlace, variables: tuple[tuple[str, str], ...]) -> N
 
 @contextmanager
 def package_needed() -> Iterator[None]:
-    """Say which package is missing, where the import in the block fails for want of it. Raises ConfigError."""
+    """Name the missing package if an import in the block fails. Raises ConfigError."""
     try:
         yield
     except ModuleNotFoundError as error:

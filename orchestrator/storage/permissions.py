@@ -1,12 +1,12 @@
-"""Who may read what lies in a work folder on a disk: its owner, and nobody else, unless a group shares the folder.
+"""Permissions in a work folder on a disk: only its owner can read it, unless a group shares the folder.
 
-Folders made here outlive a power loss, too.
+Folders made here survive a power loss.
 
-Rule: in a folder with the setgid bit (`chmod g+s`, the mark of a folder that a group shares) a new file or folder gives
-      the group what its folder gives it, whatever the umask. In any other folder a new file is 0600, a new folder 0700.
+Rule: in a folder with the setgid bit (`chmod g+s`, the mark of a folder that a group shares) a new file or folder has
+      its folder's group permissions, whatever the umask. In any other folder a new file is 0600, a new folder 0700.
 
-The umask decides neither: it belongs to the whole process, which may be the user's own program, and the usual 022 would
-show rows to everybody on the machine and still keep a second member of the group from going on with a job.
+The umask is not used: it belongs to the whole process, which may be the user's own program, and the usual 022 would
+show rows to every user of the machine and still prevent a second member of the group from resuming a job.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ _kept: Final[set[Path]] = set()  # folders that this process has synced
 
 
 def make_folder(folder: Path, *, is_private: bool = True) -> None:
-    """Make a folder, and those above it that are missing, so that they outlive a power loss. Raises OSError.
+    """Make a folder and its missing parents, so that they survive a power loss. Raises OSError.
 
-    An existing one may be from a process that died before it was synced: it is synced, too, once by each process.
+    An existing folder may be from a process that died before it was synced, so each process syncs it once.
 
     Args:
-        is_private: keep it from everybody but its owner, and the group of a shared folder; else the umask decides.
+        is_private: only its owner, and the group of a shared folder, may read it; otherwise the umask decides.
     """
     if folder in _kept and folder.is_dir():
         return
     if not folder.is_dir():
         if folder.parent != folder:
             make_folder(folder.parent, is_private=is_private)
-        with suppress(FileExistsError):  # somebody else has just made it
+        with suppress(FileExistsError):  # another process has just made it
             folder.mkdir(_FOLDER if is_private else _ANY)
             if is_private:
                 _give(folder, _FOLDER | _rights_of_group(folder.parent))
     if not folder.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
-    with suppress(PermissionError):  # a folder that we may not list: somebody else's, and no doubt an old one
+    with suppress(PermissionError):  # a folder that we may not list: another user's, and surely an old one
         sync_folder(folder.parent)
     _kept.add(folder)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power loss. Raises OSError."""
+    """Sync a folder, so that the names in it survive a power loss. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,7 +58,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Make a file and open it for writing; a link in its place is not followed. Raises OSError."""
+    """Create a file and open it for writing; an existing link is not followed. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, _FILE)
     share_file(descriptor, path.parent)
@@ -66,13 +66,13 @@ def open_new(path: Path) -> BinaryIO:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, unless there is one. Raises OSError."""
+    """Create an empty file, unless it exists. Raises OSError."""
     with suppress(FileExistsError):
         open_new(path).close()
 
 
 def share_file(file: int | Path, folder: Path) -> None:
-    """Give the group of a shared folder its rights on a file in it."""
+    """Set the group permissions of a file in a shared folder."""
     rights = _rights_of_group(folder) & ~stat.S_IXGRP
     if rights:
         _give(file, _FILE | rights)
@@ -84,5 +84,5 @@ def _rights_of_group(folder: Path) -> int:
 
 
 def _give(file: int | Path, mode: int) -> None:
-    with suppress(OSError):  # a disk that knows no modes
+    with suppress(OSError):  # a disk without modes
         os.chmod(file, mode | stat.S_IMODE(os.stat(file).st_mode) & stat.S_ISGID)  # noqa: PTH101, PTH116

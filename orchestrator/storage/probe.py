@@ -1,4 +1,4 @@
-"""Whether a bucket can be used as a work folder: write, be refused, read, remove."""
+"""Checks whether a bucket can be used as a work folder: write, be refused, read, remove."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTENT: Final = b"probe"
 
 
 def probe(store: ObjectStore, root: str, *, prefix: str, advice: str) -> None:
-    """Raise ConfigError where a place in a bucket cannot be relied on."""
+    """Raise ConfigError where a location in a bucket is not safe to use."""
     key = f"{prefix}/{TEMPORARY}{secrets.token_hex(8)}".lstrip("/")
     doing = "written"
     refuses = True
@@ -37,10 +37,10 @@ def probe(store: ObjectStore, root: str, *, prefix: str, advice: str) -> None:
         doing = "removed from"
         obstore.delete(store, key)
     except _ERRORS as error:
-        # from None: the client's words may hold signed URLs.
+        # from None: the client's message may hold signed URLs.
         raise ConfigError(f"{root} cannot be {doing}: {reason_of(error)}; {advice}") from None
     if not refuses:
         raise ConfigError(
-            f"{root} is in a store that replaces what it should keep (it ignores If-None-Match: *): "
+            f"{root} is in a store that overwrites existing files (it ignores If-None-Match: *): "
             "two workers could lose each other's results there. Use another store, or another work folder"
         )

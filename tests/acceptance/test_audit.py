@@ -360,7 +360,9 @@ def test_a_revision_beside_the_first_is_audited_too(gateway: GatewayProcess, tmp
 
 
 @pytest.mark.usefixtures("key")
-def test_a_create_sent_again_on_a_wager_is_named_with_its_price(gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_a_create_sent_again_despite_a_possible_duplicate_is_named_with_its_price(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
     """on_ambiguous = "resubmit": what may have been paid twice, in dollars."""
     gateway.set_faults({"create": {"lost": 1}})
     job_id = run(gateway, tmp_path / "work", 20, on_ambiguous="resubmit", max_duplicate_usd="1").job_id
@@ -374,7 +376,7 @@ def test_a_create_sent_again_on_a_wager_is_named_with_its_price(gateway: Gateway
 
 
 @pytest.mark.usefixtures("key")
-def test_a_held_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_an_unresolved_create_is_under_way(gateway: GatewayProcess, tmp_path: Path) -> None:
     """It waits for a person, and nothing differs."""
     gateway.set_faults({"create": {"lost": 1}})
     with pytest.raises(JobUnresolved):

@@ -99,7 +99,7 @@ def test_chunks_that_are_too_large_are_split_until_they_fit(cli: CommandLine, tm
         assert max(batch["total"] for batch in gateway.batches()) <= 15
 
 
-def test_dead_rows_are_sent_again_by_retry_into_a_new_revision(
+def test_failed_rows_are_sent_again_by_retry_into_a_new_revision(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:
     """What succeeded stays and is not paid again; the first output can still be read as it was."""

@@ -150,7 +150,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp
 
 
 @pytest.mark.parametrize("scene", sampled(AMBIGUOUS, quick=QUICK_AMBIGUOUS, name=by_name))
-def test_a_create_that_may_have_happened_is_held_until_a_person_looks(scene: Scene, tmp_path: Path) -> None:
+def test_a_create_that_may_have_happened_is_unresolved_until_a_person_decides(scene: Scene, tmp_path: Path) -> None:
     """Its rows are not sent again, all others are finished, and after `resolve` nothing was paid twice."""
     outcome = play(scene, tmp_path)
 

@@ -77,7 +77,7 @@ def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     stopped = ended(program)
 
     assert stopped.code == 0, stopped
-    assert "run it again to go on" in stopped.out
+    assert "run it again to resume" in stopped.out
     assert "handlers restored: True" in stopped.out
     assert f"{sign.name}: finishing the steps under way" in stopped.err
     [job] = jobs(work=tmp_path / "work")
@@ -154,7 +154,7 @@ def test_a_stop_in_a_long_render_ends_it_at_the_next_row_and_nothing_is_sent(
     stop = threading.Event()
     USER.before_row = lambda count: stop.set() if count == SAMPLE_ROWS + 3 else None
 
-    with pytest.raises(JobInterrupted, match="run it again to go on"):
+    with pytest.raises(JobInterrupted, match="run it again to resume"):
         run(gateway, tmp_path / "work", stop=stop)
 
     assert len(USER.rows) == SAMPLE_ROWS + 3

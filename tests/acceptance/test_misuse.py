@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import structlog
 
 from orchestrator.cli.main import main
 from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill
@@ -77,8 +78,10 @@ def here(
         said = capsys.readouterr()
         return Ended(code=int(ended_by.value.code or 0), out=said.out, err=said.err)
 
+    root, package = logging.getLogger(), logging.getLogger("orchestrator")
+    before = list(root.handlers), root.level, package.level, sys.excepthook, threading.excepthook
     yield run
-    structlog.reset_defaults()
+    root.handlers[:], root.level, package.level, sys.excepthook, threading.excepthook = before
 
 
 def check_refused(found: Ended) -> str:

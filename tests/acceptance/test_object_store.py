@@ -79,7 +79,7 @@ def test_a_table_in_memory_is_kept_in_the_store_and_the_job_is_resumed_from_ther
 
 
 @pytest.mark.usefixtures("key")
-def test_dead_rows_are_found_in_the_store(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
+def test_failed_rows_are_found_in_the_store(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
     source = marked(ROWS).set_column(1, "text", [[None if n % 100 == 0 else f"{mark(n)} x" for n in range(ROWS)]])
     s3.put(bucket, "x.parquet", as_parquet(source))
 

@@ -38,7 +38,7 @@ def listed(gateway: GatewayProcess) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_twins_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
+def test_duplicate_batches_are_cancelled_and_the_oldest_is_adopted(tmp_path: Path) -> None:
     """A proxy that repeats a create makes two batches of one attempt."""
     cli = command_line(tmp_path / "user", key=None, OPENAI_API_KEY=API_KEY)
     with running_gateway(tmp_path / "gateway", "--duration-s", "30") as gateway:

@@ -96,7 +96,7 @@ def test_a_finished_job_comes_back_as_it_was(gateway: GatewayProcess, tmp_path: 
 
 
 @pytest.mark.usefixtures("key")
-def test_dead_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProcess, tmp_path: Path) -> None:
     """What a person may do with a job does not hang on whose ledger it is."""
     gateway.set_faults({"rows": {"fail": {"400": 2}, "times": 1}})
     work = tmp_path / "work"
@@ -180,7 +180,7 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("key")
-def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
+def test_a_create_under_way_when_the_ledger_was_lost_is_unresolved(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     """OneRouter has no list: nothing is sent again before somebody has looked."""
@@ -209,7 +209,7 @@ def test_a_create_under_way_when_the_ledger_died_is_held_for_a_person(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("key")
-def test_held_creates_that_take_all_the_room_end_the_run(
+def test_unresolved_creates_that_use_up_the_capacity_end_the_run(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     """Nothing else can be sent before a person has looked: the run says so, and does not wait for ever."""

@@ -45,7 +45,7 @@ def check_all(cli: CommandLine, gateway: GatewayProcess, *names: str) -> None:
     assert (bill["creates"], bill["paid_twice"]) == (len(names) * ROWS // 20, 0)
 
 
-def test_batches_of_a_job_that_was_interrupted_are_brought_home_by_the_next_run_of_another(
+def test_batches_of_an_interrupted_job_are_collected_by_the_next_run_of_another(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     """Ctrl-C, another prompt, run: the first job's batches fill the account, and nobody else would see them end."""
@@ -66,7 +66,7 @@ def test_batches_of_a_job_that_was_interrupted_are_brought_home_by_the_next_run_
 
 
 @pytest.mark.slow
-def test_held_creates_of_another_job_that_take_all_the_room_are_named(
+def test_unresolved_creates_of_another_job_that_use_up_the_capacity_are_named(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     """The run ends and says whose they are; once a person has looked, it goes on."""

@@ -205,7 +205,7 @@ def test_a_create_is_refused_by_a_4xx_but_408_and_409(status: int) -> None:
 
 
 @pytest.mark.parametrize("content", [an_error(None), an_error("invalid"), an_error(503), an_error(7)])
-def test_a_200_with_an_error_that_is_no_plain_refusal_leaves_it_in_doubt(content: object) -> None:
+def test_a_200_with_an_error_that_is_no_plain_refusal_leaves_it_ambiguous(content: object) -> None:
     assert type(create_failure(a_problem(200, content))) is CreateAmbiguous
 
 

@@ -197,7 +197,7 @@ def test_a_create_is_refused_only_where_nothing_can_have_been_sent(error_class: 
     assert len(transport.requests) == 1
 
 
-def test_an_httpx_exception_nobody_knows_yet_leaves_a_create_in_doubt() -> None:
+def test_an_unknown_httpx_exception_leaves_a_create_ambiguous() -> None:
     class Novel(httpx.TransportError):
         pass
 
@@ -257,7 +257,7 @@ def test_a_name_that_does_not_exist_refuses_the_create() -> None:
     ],
     ids=["nothing", "a status line", "half a header", "garbage"],
 )
-def test_a_lost_answer_leaves_the_create_in_doubt_and_is_not_asked_for_again(provider_message: bytes) -> None:
+def test_a_lost_answer_leaves_the_create_ambiguous_and_is_not_asked_for_again(provider_message: bytes) -> None:
     with client_and_server(saying_last(provider_message)) as (client, server):
         with pytest.raises(CreateAmbiguous):
             create(client)
@@ -316,7 +316,7 @@ def test_requests_that_cannot_be_read_at_all_refuse_the_create_before_there_is_a
         assert server.connection_count == 0
 
 
-def test_requests_that_break_off_leave_the_create_in_doubt() -> None:
+def test_requests_that_break_off_leave_the_create_ambiguous() -> None:
     def breaking() -> Iterator[bytes]:
         yield b'{"requests":['
         raise StorageError("requests/c0.jsonl.zst is cut")
@@ -329,7 +329,7 @@ def test_requests_that_break_off_leave_the_create_in_doubt() -> None:
         assert server.requests == []
 
 
-def test_a_length_that_was_misjudged_leaves_the_create_in_doubt() -> None:
+def test_a_length_that_was_misjudged_leaves_the_create_ambiguous() -> None:
     with client_and_server(saying(answer(200))) as (client, _), pytest.raises(CreateAmbiguous):
         client.create("/batches", iter([b"12345"]), size_bytes=4)
 
@@ -365,12 +365,12 @@ def test_a_server_that_drips_is_left_at_the_deadline(act: Callable[[HttpClient],
 
 
 @pytest.mark.parametrize("play", [drip_headers, say_nothing])
-def test_a_create_ends_at_its_deadline_in_doubt(play: Play) -> None:
+def test_a_create_that_ends_at_its_deadline_is_ambiguous(play: Play) -> None:
     with client_and_server(play, timeouts=HURRIED) as (client, _), pytest.raises(CreateAmbiguous, match="deadline"):
         create(client)
 
 
-def test_a_create_whose_body_nobody_takes_ends_at_its_deadline_in_doubt() -> None:
+def test_a_create_whose_body_is_not_received_ends_at_its_deadline_and_is_ambiguous() -> None:
     with (
         serving(say_nothing, reads_body=False) as server,
         client_of(server.url, timeouts=HURRIED) as client,

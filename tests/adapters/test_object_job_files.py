@@ -356,7 +356,7 @@ def test_a_store_that_replaces_what_it_should_keep_is_no_work_folder(
     with in_front_of(s3, lambda _request: False) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
 
-        with pytest.raises(ConfigError, match="replaces what it should keep"):
+        with pytest.raises(ConfigError, match="overwrites existing files"):
             check_place(f"s3://{bucket}/work")
 
     assert s3.keys(bucket) == []

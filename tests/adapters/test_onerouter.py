@@ -246,7 +246,7 @@ NO_PROVIDER = "There is no available model provider that meets your routing requ
         (504, b""),
     ],
 )
-def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
+def test_an_answer_that_is_no_certain_refusal_is_ambiguous(status: int, content: object) -> None:
     assert type(created(status, content)) is CreateAmbiguous
 
 
@@ -294,7 +294,7 @@ def test_a_refusal_says_why(status: int, message: str, expected: type[ProviderEr
         assert failure.error.retry_after_s == 9.0
 
 
-def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
+def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
     with serving(saying_last(b"")) as server, a_provider(server.url) as provider:
         with pytest.raises(CreateAmbiguous):
             provider.create(a_submission())

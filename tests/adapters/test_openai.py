@@ -241,7 +241,7 @@ def test_a_refusal_is_certain(status: int) -> None:
         (500, error(f"No such File object: {FILE}", code="invalid_input_file")),
     ],
 )
-def test_whatever_is_no_certain_refusal_is_in_doubt(status: int, content: object) -> None:
+def test_an_answer_that_is_no_certain_refusal_is_ambiguous(status: int, content: object) -> None:
     """Also a 503 that names routing: what another dialect documents proves nothing here."""
     assert type(created(status, content)) is CreateAmbiguous
 
@@ -290,7 +290,7 @@ def test_a_batch_object_that_bears_an_error_is_still_the_batch() -> None:
         provider.cancel(BATCH)
 
 
-def test_a_lost_answer_leaves_a_doubt_and_one_request() -> None:
+def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
     with serving(saying_last(b"")) as server, an_openai(server.url) as provider:
         with pytest.raises(CreateAmbiguous):
             provider.create(a_submission())

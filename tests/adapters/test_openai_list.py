@@ -64,7 +64,7 @@ def test_a_batch_is_found_by_its_mark_on_whatever_page_it_stands() -> None:
     ]
 
 
-def test_twins_come_oldest_first() -> None:
+def test_duplicate_batches_come_oldest_first() -> None:
     batches = [a_batch(number, **(MARK if number in (3, 120, 7) else {})) for number in range(130)]
 
     assert found(Account(batches)) == ["batch_120", "batch_7", "batch_3"]

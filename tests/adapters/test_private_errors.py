@@ -116,7 +116,7 @@ def test_a_refused_create_and_its_error_say_the_same() -> None:
     assert caught.value.error.retry_after_s == 3.0
 
 
-def test_a_doubt_stays_one_and_names_the_file() -> None:
+def test_an_ambiguous_create_stays_ambiguous_and_names_the_file() -> None:
     job_files = MemorySpool()
 
     with pytest.raises(CreateAmbiguous) as caught:

@@ -23,7 +23,7 @@ def job_of(dataset: Any, **fields: Any) -> Job:
     return Job(dataset=dataset, **{"model": "any", "name": "mood", "prompt": f"{CANARY} {{text}}"} | fields)
 
 
-TOTALS = Totals(shards=1, shards_planning=0, shards_finished=1, rows=1_200, settled=1_200, refused=3, succeeded=1_190)
+TOTALS = Totals(shards=1, shards_planning=0, rows=1_200, settled=1_200, refused=3, succeeded=1_190)
 STATUS = Status(job_id="mood-1", state=JobState.FINISHED, reason="", totals=TOTALS)
 RESULT = Result(status=STATUS, path="w/mood-1/output", options=OutputOptions())
 ESTIMATE = Estimate(

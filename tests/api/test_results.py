@@ -52,7 +52,7 @@ def output(tmp_path: Path) -> Path:
 
 def result_of(folder: Path) -> Result:
     rows = PARTS * GROUPS * GROUP_ROWS
-    totals = Totals(shards=1, shards_planning=0, shards_finished=1, rows=rows, settled=rows, refused=0)
+    totals = Totals(shards=1, shards_planning=0, rows=rows, settled=rows, refused=0)
     status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=totals)
     return Result(status=status, path=str(folder), options=OutputOptions())
 

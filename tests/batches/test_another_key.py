@@ -26,7 +26,7 @@ LISTED: Final = [Listed(batch_id=BATCH, created_at=after(3))]
 VARIABLE: Final = ACCOUNT.rpartition("/")[2]
 PUT_BACK: Final = (
     f"with another API key than {VARIABLE} holds now, and the account of the present key does not know it: "
-    f"set {VARIABLE} to the earlier key, and the job goes on by itself"
+    f"set {VARIABLE} to the earlier key, and the job continues automatically"
 )
 HOUR_S: Final = 3_600
 
@@ -63,7 +63,7 @@ def with_its_own_key(traits: Traits) -> Traits:
 
 
 @pytest.mark.parametrize("traits", [B1, B2], ids=lambda traits: traits.name)
-def test_a_create_that_another_key_does_not_find_is_held_and_nothing_is_deleted(traits: Traits) -> None:
+def test_a_create_that_another_key_does_not_find_is_unresolved_and_nothing_is_deleted(traits: Traits) -> None:
     """In another account's list there is nothing of ours, and there is no file of ours to delete there."""
     stage, before = chunk_of_another_key("ambiguous", traits, at_s=5_000)
 
@@ -105,7 +105,7 @@ def test_a_mark_that_is_not_known_tells_nothing(sent_with: str, present: str) ->
     assert stage.provider.calls[0] == ("find", TOKEN, NOW.replace(day=21, hour=10), FILE)
 
 
-def test_what_is_held_for_a_key_waits_while_the_other_one_sees_nothing() -> None:
+def test_a_chunk_that_waits_for_a_key_waits_while_the_other_one_sees_nothing() -> None:
     stage, before = chunk_of_another_key("unresolved")
 
     chunk = look(stage, before)
@@ -114,7 +114,7 @@ def test_what_is_held_for_a_key_waits_while_the_other_one_sees_nothing() -> None
     assert [name for name, *_ in stage.provider.calls] == ["find"]
 
 
-def test_what_is_held_for_a_key_is_in_doubt_again_when_the_key_is_back() -> None:
+def test_a_chunk_that_waits_for_a_key_is_ambiguous_again_when_the_key_is_back() -> None:
     """Nobody need be asked for that."""
     stage, before = chunk_of_another_key("unresolved", with_its_own_key(B1))
 
@@ -124,21 +124,21 @@ def test_what_is_held_for_a_key_is_in_doubt_again_when_the_key_is_back() -> None
     assert stage.provider.calls == []
 
 
-def test_what_is_held_for_a_key_goes_on_under_a_rotated_one_that_sees_its_file() -> None:
+def test_a_chunk_that_waits_for_a_key_goes_on_under_a_rotated_one_that_sees_its_file() -> None:
     stage, before = chunk_of_another_key("unresolved")
     stage.provider.tell([])
 
     assert look(stage, before).state is ChunkState.AMBIGUOUS
 
 
-def test_what_is_held_for_a_key_goes_on_under_a_rotated_one_that_sees_its_batch() -> None:
+def test_a_chunk_that_waits_for_a_key_goes_on_under_a_rotated_one_that_sees_its_batch() -> None:
     stage, before = chunk_of_another_key("unresolved")
     stage.provider.tell(LISTED)
 
     assert look(stage, before).state is ChunkState.SUBMITTED
 
 
-def test_what_is_held_for_another_reason_is_a_persons_to_settle() -> None:
+def test_a_chunk_that_is_unresolved_for_another_reason_waits_for_a_person() -> None:
     stage, before = chunk_of_another_key("unresolved", error_code="")
 
     chunk = look(stage, before)
@@ -147,7 +147,7 @@ def test_what_is_held_for_another_reason_is_a_persons_to_settle() -> None:
 
 
 @pytest.mark.parametrize("seen", [None, []])
-def test_a_known_batch_that_is_held_for_its_key_waits_for_it(seen: list[Listed] | None) -> None:
+def test_a_known_batch_that_is_unresolved_for_its_key_waits_for_it(seen: list[Listed] | None) -> None:
     """The journal has its name; asked under a key that does not see it, it would only be held again."""
     stage, before = chunk_of_another_key("unresolved")
     write_journal(stage.job_files, TOKEN, BATCH)
@@ -158,7 +158,7 @@ def test_a_known_batch_that_is_held_for_its_key_waits_for_it(seen: list[Listed] 
     assert (chunk.state, stage.due_s(chunk)) == (ChunkState.UNRESOLVED, 300)
 
 
-def test_a_known_batch_that_is_held_for_its_key_goes_on_when_the_key_is_back() -> None:
+def test_a_known_batch_that_is_unresolved_for_its_key_goes_on_when_the_key_is_back() -> None:
     stage, before = chunk_of_another_key("unresolved", with_its_own_key(B1))
     write_journal(stage.job_files, TOKEN, BATCH)
 
@@ -167,7 +167,7 @@ def test_a_known_batch_that_is_held_for_its_key_goes_on_when_the_key_is_back() -
     assert (chunk.state, chunk.batch_id) == (ChunkState.SUBMITTED, BATCH)
 
 
-def test_a_batch_that_another_key_does_not_know_is_held_and_looked_at_again_in_a_minute() -> None:
+def test_a_batch_that_another_key_does_not_know_is_unresolved_and_looked_at_again_in_a_minute() -> None:
     stage, before = chunk_of_another_key("submitted", at_s=HOUR_S + 1)
 
     chunk = ask(stage, before, Gone("no such batch", status=404))

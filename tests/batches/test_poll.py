@@ -101,7 +101,7 @@ def test_a_credential_that_is_not_taken_pauses_the_account_in_the_providers_word
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(3_600, ChunkState.SUBMITTED), (3_600.001, ChunkState.UNRESOLVED)])
-def test_a_batch_that_is_unknown_after_an_hour_is_held_for_a_person(age_s: float, state: ChunkState) -> None:
+def test_a_batch_that_is_unknown_after_an_hour_is_unresolved(age_s: float, state: ChunkState) -> None:
     """It may have run, and been charged."""
     stage = Stage()
     stage.after(age_s)
@@ -114,7 +114,7 @@ def test_a_batch_that_is_unknown_after_an_hour_is_held_for_a_person(age_s: float
         assert (chunk.error, stage.due_s(chunk)) == (f"the provider no longer knows batch {BATCH}: no such batch", None)
 
 
-def test_an_old_batch_whose_poll_fails_for_another_reason_is_not_held() -> None:
+def test_an_old_batch_whose_poll_fails_for_another_reason_is_not_unresolved() -> None:
     stage = Stage()
     stage.after(100_000)
     stage.provider.tell(Unavailable("away"))

@@ -77,7 +77,7 @@ def has_intent(stage: Stage) -> bool:
 
 
 @pytest.mark.parametrize("state", ["planned", "submitted", "ended", "splitting"])
-def test_what_is_not_in_doubt_is_left_alone(state: str) -> None:
+def test_a_chunk_that_is_not_ambiguous_is_left_alone(state: str) -> None:
     stage = Stage(B1)
     before = stage.put(state)
 
@@ -90,7 +90,7 @@ def test_what_is_not_in_doubt_is_left_alone(state: str) -> None:
 @pytest.mark.parametrize(
     ("at_s", "state", "due_s"), [(99, ChunkState.SUBMITTING, 100), (100, ChunkState.AMBIGUOUS, 100)]
 )
-def test_a_create_under_way_is_in_doubt_once_its_time_is_up(at_s: float, state: ChunkState, due_s: float) -> None:
+def test_a_running_create_is_ambiguous_once_its_time_is_up(at_s: float, state: ChunkState, due_s: float) -> None:
     """Nobody is asked about it before: whoever sends may still be sending."""
     stage, before = in_doubt(B1, at_s=at_s, state="submitting")
 
@@ -147,7 +147,7 @@ def test_of_several_batches_the_oldest_is_adopted_and_the_others_are_cancelled()
 @pytest.mark.parametrize(
     ("traits", "state"), [(A, "ambiguous"), (C, "ambiguous"), (B1, "unresolved"), (B2, "unresolved")]
 )
-def test_a_list_is_asked_only_where_there_is_one_and_while_it_is_in_doubt(traits: Traits, state: str) -> None:
+def test_a_list_is_read_only_where_there_is_one_and_while_the_create_is_ambiguous(traits: Traits, state: str) -> None:
     stage, before = in_doubt(traits, state=state)
     stage.provider.tell(CreateAmbiguous("again"))
 
@@ -249,7 +249,7 @@ def test_in_class_a_a_repeat_that_fails_says_nothing_of_the_first_and_comes_agai
     assert has_intent(stage)
 
 
-def test_in_class_a_what_the_provider_may_have_forgotten_is_held() -> None:
+def test_in_class_a_a_create_that_the_provider_may_have_forgotten_is_unresolved() -> None:
     stage, before = in_doubt(A, at_s=1_000)
 
     chunk = run(stage, before)
@@ -278,7 +278,7 @@ def test_a_provider_that_wants_to_be_left_alone_is_but_not_for_a_day(asked_s: fl
 
 
 @pytest.mark.parametrize(("at_s", "wait_s"), [(200, 16.5), (1_000, 62.5), (3_600, 225.0), (90_000, 300.0)])
-def test_the_older_a_doubt_the_rarer_it_is_asked_about(at_s: float, wait_s: float) -> None:
+def test_the_older_an_ambiguous_create_the_rarer_it_is_looked_up(at_s: float, wait_s: float) -> None:
     """One that can only be settled once a batch has ended, a day later, is no reason to ask every quarter minute."""
     stage, before = in_doubt(B1, at_s=at_s)
     stage.provider.tell(Unavailable("a batch that may be the one is still at work"))
@@ -288,7 +288,7 @@ def test_the_older_a_doubt_the_rarer_it_is_asked_about(at_s: float, wait_s: floa
     assert stage.due_s(chunk) == at_s + wait_s
 
 
-def test_in_class_c_it_is_held_for_a_person_and_looked_at_again_in_a_minute() -> None:
+def test_in_class_c_it_is_unresolved_and_looked_up_again_in_a_minute() -> None:
     stage, before = in_doubt(C)
 
     chunk = run(stage, before)
@@ -312,7 +312,7 @@ def test_in_class_c_under_resubmit_the_attempt_is_abandoned_and_its_intent_stays
     assert (stage.provider.calls, has_intent(stage)) == ([], True)
 
 
-def test_in_class_c_what_was_wagered_before_counts() -> None:
+def test_in_class_c_earlier_possible_duplicates_count() -> None:
     stage = Stage(C, wagering("0.50"))
     earlier = stage.put("ambiguous", cost_usd_max=Decimal("0.30"))
     possibly_double_paid(stage, Decimal("0.30"))

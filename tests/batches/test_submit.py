@@ -132,7 +132,7 @@ def test_what_was_submitted_already_is_not_sent_again() -> None:
     assert stage.provider.calls == []
 
 
-def test_an_answer_that_is_lost_leaves_the_chunk_in_doubt_and_is_looked_into_at_once() -> None:
+def test_a_lost_answer_leaves_the_chunk_ambiguous_and_is_looked_up_at_once() -> None:
     stage = Stage(WITHOUT)
     stage.provider.tell(CreateAmbiguous("timed out"))
 

@@ -54,7 +54,7 @@ def test_an_over_long_line_comes_cut_and_the_next_one_whole() -> None:
     assert [type(line) is CutLine for _, line in found] == [True, False, True]
 
 
-def test_no_more_than_the_cap_is_held_of_an_endless_line() -> None:
+def test_no_more_than_the_cap_is_kept_of_an_endless_line() -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(3_000):
             yield bytes(10_000)  # a new block each time, 30 MB in all

@@ -229,7 +229,7 @@ def hold(books: Books, name: str = "c00000-00000", token: str = "token-1") -> Ch
     return chunk
 
 
-def test_held_chunks_are_listed_with_the_create_nobody_has_an_answer_to(books: Books) -> None:
+def test_unresolved_chunks_are_listed_with_the_create_whose_answer_was_lost(books: Books) -> None:
     books.open()
     chunk = hold(books)
     books.add(a_chunk("c00000-00001", state=S.AMBIGUOUS))
@@ -237,7 +237,7 @@ def test_held_chunks_are_listed_with_the_create_nobody_has_an_answer_to(books: B
     assert books.admin.unresolved(JOB) == [(chunk, an_attempt("token-1", chunk, reserved_usd=Decimal(1)))]
 
 
-def test_a_person_may_say_which_batch_a_held_create_made(books: Books) -> None:
+def test_a_person_may_say_which_batch_an_unresolved_create_made(books: Books) -> None:
     books.open()
     chunk = hold(books)
 
@@ -252,7 +252,7 @@ def test_a_person_may_say_which_batch_a_held_create_made(books: Books) -> None:
     assert books.admin.unresolved(JOB) == []
 
 
-def test_a_person_may_say_that_a_held_create_made_nothing(books: Books) -> None:
+def test_a_person_may_say_that_an_unresolved_create_made_nothing(books: Books) -> None:
     books.open()
     chunk = hold(books)
 
@@ -267,7 +267,7 @@ def test_a_person_may_say_that_a_held_create_made_nothing(books: Books) -> None:
 
 
 @pytest.mark.parametrize("state", [state for state in ChunkState if state is not S.UNRESOLVED])
-def test_what_is_not_held_cannot_be_resolved(books: Books, state: ChunkState) -> None:
+def test_a_chunk_that_is_not_unresolved_cannot_be_resolved(books: Books, state: ChunkState) -> None:
     books.open()
     books.add(a_chunk(state=state))
 
@@ -286,7 +286,7 @@ def test_what_does_not_exist_cannot_be_resolved_cancelled_resumed_or_retried(boo
             ask(nobody, now=NOW)
 
 
-def test_a_held_create_cannot_be_given_a_batch_that_is_another_chunks(books: Books) -> None:
+def test_an_unresolved_create_cannot_be_given_a_batch_that_is_another_chunks(books: Books) -> None:
     """Promise 4: its answers are of other rows. The message says whose it is, and nothing changes."""
     books.open()
     first, second = hold(books), hold(books, "c00000-00001", "token-2")

@@ -61,7 +61,7 @@ def an_ended_job(books: Books, state: JobState = JobState.FINISHED) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.FINISHED, JobState.CANCELLED])
-def test_a_retry_sends_dead_rows_again_in_a_new_revision(books: Books, state: JobState) -> None:
+def test_a_retry_sends_failed_rows_again_in_a_new_revision(books: Books, state: JobState) -> None:
     """Three of twenty rows are dead and were requests: they wait; the refused one stays dead and settled."""
     an_ended_job(books, state)
     before = books.ledger.totals(JOB)
@@ -87,7 +87,7 @@ def test_a_retry_sends_dead_rows_again_in_a_new_revision(books: Books, state: Jo
     assert [claim.step for claim in books.claim(*Step, now=LATER)] == [Step.REVIEW]
 
 
-def test_a_second_retry_counts_only_what_is_dead_by_then(books: Books) -> None:
+def test_a_second_retry_counts_only_rows_that_have_failed_by_then(books: Books) -> None:
     an_ended_job(books)
     books.admin.retry(JOB, now=LATER)
     for chunk in books.ledger.waiting(JOB, limit=10):
@@ -105,7 +105,7 @@ def test_a_second_retry_counts_only_what_is_dead_by_then(books: Books) -> None:
     assert (books.ledger.job(JOB).revision, books.ledger.job(JOB).rounds_max) == (3, 7)
 
 
-def test_retrying_a_finished_job_without_dead_rows_changes_nothing(books: Books) -> None:
+def test_retrying_a_finished_job_without_failed_rows_changes_nothing(books: Books) -> None:
     books.open(shards=0)
     job = books.put_job(JobState.FINISHED)
 

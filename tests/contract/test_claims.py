@@ -370,7 +370,7 @@ def test_a_shard_and_a_chunk_of_a_job_are_claimed_apart(books: Books) -> None:
     assert names(books.claim(*Step)) == ["c00000-00000", "shard 0", "shard 1"]
 
 
-def test_breaking_leases_makes_everything_due_that_a_dead_process_had(books: Books) -> None:
+def test_breaking_leases_makes_everything_due_that_a_process_that_died_had(books: Books) -> None:
     books.open()
     books.add(a_chunk(), a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(-1))
     books.move(a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(500))

@@ -98,7 +98,7 @@ def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_r
         assert postgres.ledger.totals(job_id).reserved_usd == Decimal("0.8")
 
 
-def test_of_two_wagers_that_fit_one_by_one_but_not_together_one_is_decided_anew(postgres: Books) -> None:
+def test_of_two_possible_duplicates_that_fit_only_separately_one_is_decided_again(postgres: Books) -> None:
     """`max_duplicate_usd` is what may be paid twice in all, whoever decides at the same time."""
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")

@@ -43,7 +43,7 @@ def test_what_the_provider_said_is_kept_apart_from_the_words_that_are_shown(
     assert "a row" not in str(error) + repr(error) + public_message(error)
 
 
-def test_a_doubt_of_which_nothing_was_said_has_no_words_of_the_provider() -> None:
+def test_an_ambiguous_create_without_an_answer_has_no_provider_message() -> None:
     assert CreateAmbiguous("no answer").provider_message == ""
 
 

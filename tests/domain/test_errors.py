@@ -57,7 +57,7 @@ def test_a_timeout_of_a_job_is_pythons_own_timeout_too() -> None:
     assert issubclass(errors.JobTimeout, TimeoutError)
 
 
-def test_a_doubt_is_neither_a_refusal_nor_an_error_of_the_provider() -> None:
+def test_an_ambiguous_create_is_neither_a_refusal_nor_an_error_of_the_provider() -> None:
     """Whoever catches a refusal to send again must not catch a doubt with it."""
     assert not issubclass(errors.CreateAmbiguous, errors.CreateRefused | errors.ProviderError)
 

@@ -13,7 +13,7 @@ from tests.builders import NOW, a_job, after
 
 def totals(**fields: Any) -> Totals:
     """Return a job of two planned shards, none finished."""
-    known = {"shards": 2, "shards_planning": 0, "shards_finished": 0, "rows": 20, "settled": 0, "refused": 0}
+    known = {"shards": 2, "shards_planning": 0, "rows": 20, "settled": 0, "refused": 0}
     return Totals(**{**known, **fields})
 
 
@@ -23,7 +23,7 @@ def outlook(**fields: Any) -> Outlook:
     return Outlook(**{**known, **fields})
 
 
-def test_a_job_without_chunks_has_none_that_lives_or_is_held() -> None:
+def test_a_job_without_chunks_has_none_that_is_live_or_unresolved() -> None:
     assert (totals().live_chunks, totals().unresolved_chunks) == (0, 0)
 
 

@@ -142,7 +142,7 @@ def test_once_rows_may_not_be_sent_again_nothing_waits(lines: list[Line], expect
     assert not any(answer.retryable for _, answer in answers if not answer.succeeded)
 
 
-def test_a_failure_at_the_last_send_is_dead_and_keeps_its_words() -> None:
+def test_a_failure_at_the_last_send_is_final_and_keeps_its_message() -> None:
     failed = no(1)._replace(error_message="it broke")
 
     tally, answers = reconcile([(row(0), failed)], [(0, 0), (0, 1)], may_send_again=False)

@@ -204,7 +204,7 @@ def test_a_lost_create_is_decided_so(case: Case, decision: Decision | str) -> No
         fenced_s=st.none() | st.floats(0, 10_000),
     )
 )
-def test_without_the_users_wager_only_a_fence_and_the_lag_prove_a_create_absent(case: Case) -> None:
+def test_without_an_accepted_duplicate_only_a_fence_and_the_lag_prove_a_create_absent(case: Case) -> None:
     """Rule 1: there is no other way back to PLANNED."""
     if isinstance(case.decide(), Absent):
         assert case.state == "ambiguous"

@@ -45,7 +45,7 @@ class MemorySpool:
             yield file
 
     def exists(self, name: str) -> bool:
-        """Say whether a file is in place."""
+        """Return whether a file is in place."""
         refuse_outside(name)
         return name in self.files
 
@@ -55,7 +55,7 @@ class MemorySpool:
         return sorted(name for name in self.files if name.rpartition("/")[0] == folder)
 
     def remove(self, name: str) -> None:
-        """Take a file away, if it is there."""
+        """Remove a file, if it exists."""
         refuse_outside(name)
         self.files.pop(name, None)
 

@@ -93,7 +93,7 @@ class BookedProvider(Capabilities):
 
     @property
     def traits(self) -> Traits:
-        """What the provider is like."""
+        """The provider's traits."""
         return Traits(name="booked", recovery=self.recovery, settle_s=30.0)
 
     def upload(self, submission: Submission) -> FileId:

@@ -211,7 +211,7 @@ def test_row_groups_of_large_rows_are_shorter(tmp_path: Path, monkeypatch: pytes
         (pa.Table.from_arrays([pa.array([1])] * 2, names=["b", "b"]), "more than one column is named 'b'"),
         (
             pd.DataFrame({"a": [1, "secret"]}),
-            "column 'a' of the DataFrame holds values of types that do not go together",
+            "column 'a' of the DataFrame holds values of types that cannot be in one column",
         ),
         ([{"a": 1}], "a list is no table: give a DataFrame"),
     ],

@@ -139,7 +139,7 @@ def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_
     assert sum(shard.row_count for shard in shards) == 14
 
 
-def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_dead_letters_with_their_reasons(tmp_path: Path) -> None:
+def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_failed_rows_with_their_reasons(tmp_path: Path) -> None:
     """They are settled at once, kept with their codes, and cost their neighbours nothing."""
     pq.write_table(pa.table({"text": ["short", "x" * 5_000, None, "short"]}), tmp_path / "rows.parquet")
     books, job_files = planned(

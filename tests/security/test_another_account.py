@@ -128,7 +128,7 @@ def test_a_person_may_say_that_a_new_key_is_of_the_same_account(scene: Scene) ->
     assert scene.run(THEIRS, "resolve", scene.job, "c00000-00000", "--same-account").code == 2
     said = scene.run(THEIRS, "resolve", scene.job, "--same-account")
     assert said.code == 0, said
-    assert "1 chunk can go on with the new key" in said.out
+    assert "1 chunk can continue with the new key" in said.out
 
     finished = scene.run(THEIRS)
 

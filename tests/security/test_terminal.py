@@ -100,7 +100,7 @@ def test_an_event_is_one_line_whatever_it_quotes(writer: str, written: Callable[
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_line_of_a_library_is_held_to_the_same(writer: str, written: Callable[..., str]) -> None:
+def test_a_line_of_a_library_is_treated_the_same(writer: str, written: Callable[..., str]) -> None:
     """Celery quotes what it was sent; a traceback quotes what was read."""
 
     def act() -> None:

@@ -36,7 +36,7 @@ NEVER_HEARD_OF_IT: Final = (404, b'{"error": {"message": "no such batch"}}')
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(60, ChunkState.SUBMITTED), (2 * 3_600, ChunkState.UNRESOLVED)])
-def test_a_batch_that_the_account_does_not_know_is_held_and_never_sent_again(
+def test_a_batch_that_the_account_does_not_know_is_unresolved_and_never_sent_again(
     age_s: int, state: ChunkState, tmp_path: Path
 ) -> None:
     """Not at once: a young batch may not be listed yet. After an hour a person is asked."""

@@ -28,7 +28,7 @@ class FlawedAdapter(Capabilities):
 
     @property
     def traits(self) -> Any:
-        """What the provider is like."""
+        """The provider's traits."""
         return self._provider.traits
 
 

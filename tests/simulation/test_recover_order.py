@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.batches.recover import TOLD_S_MAX, recover
+from orchestrator.batches.recover import RETRY_AFTER_S_MAX, recover
 from orchestrator.domain.batch import Listed
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import RateLimited
@@ -40,7 +40,7 @@ class SleepyProvider(SimulatedProvider):
 class BusyProvider(SimulatedProvider):
     """Has no time for lists."""
 
-    told_s: float = 0.0
+    retry_after_s: float = 0.0
 
     def find(
         self,
@@ -51,7 +51,7 @@ class BusyProvider(SimulatedProvider):
         is_other_key: bool = False,  # noqa: ARG002
     ) -> Sequence[Listed]:
         """Ask to be left alone."""
-        raise RateLimited("too many lists", status=429, retry_after_s=self.told_s)
+        raise RateLimited("too many lists", status=429, retry_after_s=self.retry_after_s)
 
 
 class Scene:
@@ -103,12 +103,14 @@ def test_a_list_proves_absence_only_for_the_time_at_which_it_was_asked_for() -> 
     assert scene.ledger.chunk(scene.chunk.id).state is ChunkState.AMBIGUOUS
 
 
-@pytest.mark.parametrize(("told_s", "waits_s"), [(300.0, 300.0), (86_400.0, TOLD_S_MAX)])
-def test_a_provider_that_wants_to_be_left_alone_is_for_so_long_but_not_for_a_day(told_s: float, waits_s: float) -> None:
+@pytest.mark.parametrize(("retry_after_s", "waits_s"), [(300.0, 300.0), (86_400.0, RETRY_AFTER_S_MAX)])
+def test_a_provider_that_wants_to_be_left_alone_is_for_so_long_but_not_for_a_day(
+    retry_after_s: float, waits_s: float
+) -> None:
     """`Retry-After` of the list holds for who looks for a lost create, as it does for polls."""
     scene = Scene()
 
-    scene.recover(BusyProvider, told_s=told_s)
+    scene.recover(BusyProvider, retry_after_s=retry_after_s)
 
     assert scene.looks_due(waits_s - 1.0) == []
     assert len(scene.looks_due(waits_s + 1.0)) == 1

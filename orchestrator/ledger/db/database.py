@@ -1,6 +1,6 @@
 """The ledger's database: opened, checked, and written to one whole transaction at a time.
 
-Rule 1: no transaction is open across a network call, another file's fsync, or a wait; callers get one inside a
+Rule 1: no transaction is open during a network call, another file's fsync, or a wait; callers get one inside a
         `with` block and do nothing else there.
 Rule 2: SQLite has one writer at a time; PostgreSQL has many, and `locks` defines the order of their locks.
 Rule 3: no error shows a password or a statement's parameters.
@@ -26,7 +26,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine, *, one_connection: bool = False) -> None:
         self._engine = engine
-        self.place = ""  # what errors call it, once it is open
+        self.place = ""  # its name in errors, once it is open
         lock: AbstractContextManager[Any] = threading.Lock()
         # SQLite does not queue its writers; a lock in this process does, at little cost.
         self._writer = nullcontext() if self.is_shared else lock
@@ -59,7 +59,7 @@ class Database:
 
 @contextmanager
 def translated(place: str = "") -> Iterator[None]:
-    """Turn the driver's errors into ours; `place` says which ledger it is."""
+    """Convert the driver's errors into ours; `place` names the ledger."""
     try:
         yield
     except exc.SQLAlchemyError as error:
@@ -72,7 +72,7 @@ def translated(place: str = "") -> Iterator[None]:
 def _cause(error: exc.SQLAlchemyError) -> str:
     if not isinstance(error, exc.DBAPIError):
         return error.__class__.__name__
-    # What a server adds to its first sentence (DETAIL) quotes whole rows.
+    # The text after a server's first sentence (DETAIL) quotes whole rows.
     provider_message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
     return str(provider_message or error.orig)
 
@@ -81,8 +81,8 @@ def open_ledger(url: str) -> Database:
     """Open, or make, the ledger that a URL names: postgresql://user:password@host/database or sqlite:////a/file.
 
     Raises:
-        ConfigError: a URL that cannot be read, or a driver that is not installed.
-        LedgerError: a server that cannot be reached, a schema from the future.
+        ConfigError: a malformed URL, or a driver that is not installed.
+        LedgerError: a server that cannot be reached, a schema of a newer version.
     """
     if url.startswith("sqlite:///"):
         return open_sqlite(Path(url.removeprefix("sqlite:///")))
@@ -105,7 +105,7 @@ def open_ledger(url: str) -> Database:
 def open_sqlite(path: Path | None) -> Database:
     """Open, or make, the ledger in the file `path`; None keeps it in memory.
 
-    Raises LedgerError: a network disk, a schema from the future, a damaged or unreadable file.
+    Raises LedgerError: a network disk, a schema of a newer version, a damaged or unreadable file.
     """
     database = Database(sqlite.sqlite_engine(path), one_connection=path is None)
     try:

@@ -22,12 +22,12 @@ from orchestrator.ledger.db.schema import accounts, jobs
 
 
 def has_row_locks(tx: sa.Connection) -> bool:
-    """Say whether others may write while this transaction does."""
+    """Return whether other transactions can write at the same time."""
     return tx.dialect.name != "sqlite"
 
 
 def lock_accounts(tx: sa.Connection, names: Collection[str]) -> None:
-    """Make the accounts' rows exist, and keep others off them until the transaction ends."""
+    """Insert the accounts' rows where missing, and lock them until the transaction ends."""
     for name in sorted(names):
         add_new(tx, accounts, {"name": name})
     if has_row_locks(tx) and names:
@@ -36,13 +36,13 @@ def lock_accounts(tx: sa.Connection, names: Collection[str]) -> None:
 
 
 def lock_job(tx: sa.Connection, job_id: JobId) -> None:
-    """Keep others from changing the job, and from what needs its lock, until the transaction ends."""
+    """Lock the job's row until the transaction ends."""
     if has_row_locks(tx):
         tx.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
 
 
 def add_new(tx: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
-    """Insert a row unless there is one of its key; say whether it is ours. Waits for another who is inserting it."""
+    """Insert a row unless its key exists; return whether it was inserted. Waits for a concurrent insert of the key."""
     insert = sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
     new = insert.values(**values).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return tx.execute(new).rowcount == 1

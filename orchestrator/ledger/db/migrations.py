@@ -1,11 +1,11 @@
-"""The ledger's schema: numbered migrations, each a text that never changes once it has been released.
+"""The ledger's schema: numbered migrations, each a text that never changes after its release.
 
 Rule 1: a released migration is frozen text, one file for each kind of database (`sql/0001_sqlite.sql`,
-        `sql/0001_postgresql.sql`). It never compiles code of today: a table or a claim condition that changes later
-        must not change what an older migration does.
-Rule 2: a change of `schema.py`, or of the claim conditions, comes with a migration of its own. Tests compare what all
-        migrations make with what the code says now. Until the first release there is one migration, and it is edited.
-Rule 3: a schema that is newer than this program is refused; nothing is taken back.
+        `sql/0001_postgresql.sql`). It is never generated from present code: a later change of a table or a claim
+        condition must not change an older migration.
+Rule 2: a change of `schema.py`, or of the claim conditions, comes with a migration. Tests compare the result of all
+        migrations with the present code. Until the first release there is one migration, and it is edited.
+Rule 3: a schema that is newer than this program is refused; there are no downgrades.
 """
 
 from __future__ import annotations

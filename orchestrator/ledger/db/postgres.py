@@ -1,8 +1,8 @@
 """PostgreSQL as the ledger's database: many machines, many writers.
 
 Rule 1: every wait is limited: for a connection, a lock, a statement, a session left open.
-Rule 2: a migration waits for a lock for less time than the server takes to look for a deadlock, and then tries again:
-        where a worker and a migration block each other, it is never the worker that fails.
+Rule 2: a migration waits for a lock for less time than the server's deadlock timeout, and then tries again: where a
+        worker and a migration block each other, the worker never fails.
 Rule 3: a commit waits for the disk, whatever the server's own default is.
 """
 
@@ -19,8 +19,8 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.ledger.db import migrations
 
 SCHEMES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
-# A transaction does nothing but talk to the server: one that is silent for long belongs to a process that is stopped
-# or disconnected. The server ends it before those who wait for its locks give up.
+# A transaction only talks to the server: one that is idle for long belongs to a process that is stopped or
+# disconnected. The server ends it before the transactions that wait for its locks time out.
 SESSION: Final = {
     "statement_timeout": "30s",
     "lock_timeout": "15s",
@@ -53,7 +53,7 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 def place_of(url: str) -> sa.URL:
-    """Return the parts of a URL. Raises ConfigError, which does not show it: what is wrong may be the password."""
+    """Return the parts of a URL. Raises ConfigError, which does not show the URL: it may hold a password."""
     rest = url.partition("://")[2]
     authority = rest.partition("/")[0].partition("?")[0]
     if rest.count("@") > 1 or ("@" in rest and "@" not in authority):
@@ -80,7 +80,7 @@ def shown(place: sa.URL) -> str:
 
 
 def without_password(text: str, place: sa.URL) -> str:
-    """Return a text without the password, should the driver quote it."""
+    """Remove the password from a text, in case the driver quotes it."""
     for secret in (place.password, place.query.get("password")):
         if secret:
             text = text.replace(str(secret), "***")
@@ -102,7 +102,7 @@ def postgres_engine(place: sa.URL) -> sa.Engine:
 
 
 def migrate_beside_others(engine: sa.Engine) -> None:
-    """Bring the schema up to date: one process at a time, while others work."""
+    """Bring the schema up to date: one process at a time, while other processes work."""
     with engine.connect() as connection:
         if migrations.present_schema(connection) == migrations.SCHEMA:
             return

@@ -1,4 +1,4 @@
-"""Ledger rows to domain values, and back. Columns bear the names of the fields they hold."""
+"""Converts ledger rows to domain values and back. Columns have the names of their fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
 
-# A chunk's columns without those that are written elsewhere: a cancel may come at any moment.
+# A chunk's columns except those that other code writes: a cancel may come at any moment.
 _OF_CHUNK: Final = tuple(name for name in _CHUNK if name != "cancel_requested")
 _WRITTEN: Final = (*_OF_CHUNK, "token_sent", *TALLY)
 _VALUES_OF_CHUNK: Final = attrgetter(*_OF_CHUNK, "token")
@@ -42,7 +42,7 @@ NEW_CHUNK_SHARD: Final = ("chunk_id", "job_id", "shard_no", "row_count", "failed
 
 
 def chunk_values(chunk: Chunk) -> dict[str, Any]:
-    """Return the chunk's columns, without those that are written elsewhere."""
+    """Return the chunk's columns, except those that other code writes."""
     return dict(zip(_WRITTEN, (*_VALUES_OF_CHUNK(chunk), *_VALUES_OF_TALLY(chunk.tally)), strict=True))
 
 
@@ -54,14 +54,14 @@ def new_chunk(change: ChunkAdded, account: str, *, cancel_requested: bool) -> tu
 
 
 def new_chunk_shards(change: ChunkAdded) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows that say what a new chunk covers, in the order of NEW_CHUNK_SHARD."""
+    """Yield a new chunk's rows by shard, in the order of NEW_CHUNK_SHARD."""
     chunk = change.chunk
     for shard_no, count in change.rows_by_shard.items():
         yield chunk.id, chunk.job_id, shard_no, count, 0
 
 
 def chunk_of(row: sa.RowMapping) -> Chunk:
-    """Return the chunk that a row holds; without its `key_mark`, where the row was not read with one."""
+    """Return the chunk in a row; without its `key_mark`, if the row was read without it."""
     values = {name: row[name] for name in _CHUNK} | {
         "state": ChunkState(row["state"]),
         "outcome": None if row["outcome"] is None else Outcome(row["outcome"]),
@@ -74,7 +74,7 @@ def chunk_of(row: sa.RowMapping) -> Chunk:
 
 
 def shard_values(shard: Shard) -> dict[str, Any]:
-    """Return the shard's columns, but for the counter that chunks add to."""
+    """Return the shard's columns, except the counter that chunks add to."""
     return {name: getattr(shard, name) for name in _SHARD}
 
 
@@ -108,7 +108,7 @@ def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
 
 
 def policy_text(policy: Policy) -> str:
-    """Return the policy as the ledger keeps it."""
+    """Return the policy as the ledger stores it."""
     return codec.encode(policy).decode()
 
 

@@ -1,9 +1,9 @@
 """The ledger's tables.
 
-Rule 1: times are UTC microseconds, money is integer billionths of a USD: both compare and add up exactly in SQL.
-Rule 2: what must never happen is made impossible here where SQL can: a second live attempt of a chunk, a batch that
-        belongs to two attempts.
-Rule 3: these tables are those of the newest schema; `migrations` makes them, and a test compares the two.
+Rule 1: times are UTC microseconds, money is integer billionths of a USD: SQL compares and adds both exactly.
+Rule 2: constraints forbid invalid states where SQL can: a second open attempt of a chunk, a batch that belongs to two
+        attempts.
+Rule 3: these tables are the newest schema; `migrations` creates them, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Utc(sa.types.TypeDecorator[datetime]):
-    """An aware UTC datetime, kept as microseconds since 1970."""
+    """An aware UTC datetime, stored as microseconds since 1970."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -35,7 +35,7 @@ class Utc(sa.types.TypeDecorator[datetime]):
 
 
 class Usd(sa.types.TypeDecorator[Decimal]):
-    """An amount in USD, kept as billionths."""
+    """An amount in USD, stored as billionths."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -61,13 +61,13 @@ def _text(name: str) -> sa.Column[str]:
 
 
 def _claimable() -> list[sa.Column[object]]:
-    """Return what makes a row a unit of work: when it is due, who has it until when, and its counters."""
+    """Return the columns of a unit of work: its due time, its lease, and its counters."""
     return [
         sa.Column("due_at", Utc),
         sa.Column("lease_until", Utc, nullable=False, default=EPOCH),
         sa.Column("token", sa.BigInteger, nullable=False, default=0),
         sa.Column("version", sa.BigInteger, nullable=False, default=0),
-        # How often a worker began a step of it since one last recorded anything, or said that it failed.
+        # How often a worker began a step of it since a step last recorded a change or a failure.
         sa.Column("starts", sa.BigInteger, nullable=False, default=0),
     ]
 
@@ -154,7 +154,7 @@ sa.Index("chunks_by_step", *_BY_STEP)
 sa.Index(
     "chunks_to_cancel",
     *_BY_STEP,
-    sqlite_where=sa.text("cancel_requested = 1"),  # SQLite has no booleans: this is how it spells the query's condition
+    sqlite_where=sa.text("cancel_requested = 1"),  # SQLite has no booleans: the query's condition has this form there
     postgresql_where=chunks.c.cancel_requested,
 )
 sa.Index("chunks_by_job", chunks.c.job_id, chunks.c.state)
@@ -206,7 +206,7 @@ events = sa.Table(
     _text("details"),
 )
 sa.Index("events_by_job", events.c.job_id, events.c.id)
-# What a step raised that no step expects: counted by unit. The name is a constant in the index, so also in the query.
+# Unexpected errors of steps, counted by unit. The event's name is a constant in the index, so also in the query.
 STEP_FAILED: Final = sa.literal_column("'step.failed'", sa.Text)
 _FAILED: Final = events.c.name == STEP_FAILED
 sa.Index(

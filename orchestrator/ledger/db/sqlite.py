@@ -1,6 +1,6 @@
 """SQLite as the ledger's database: one machine, nothing to install, one writer at a time.
 
-Rule: a commit waits for the disk, and a file system where locks may not work is refused.
+Rule: a commit waits for the disk, and a file system without reliable locks is refused.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def sqlite_engine(path: Path | None) -> sa.Engine:
         engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         refuse_network_disk(path)
-        with suppress(OSError):  # SQLite says it better
-            permissions.make_file(path)  # before SQLite does, which would ask the umask; its WAL gets the same mode
+        with suppress(OSError):  # SQLite's own error is better
+            permissions.make_file(path)  # before SQLite creates it with the umask's mode; its WAL gets the same mode
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
@@ -38,7 +38,7 @@ def sqlite_engine(path: Path | None) -> sa.Engine:
 
 
 def _prepare(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions of its own, and late
+    connection.isolation_level = None  # the driver would begin transactions by itself, and late
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     # FULL, not NORMAL: a committed intent that a power loss rolls back is a second payment (RELIABILITY §4).

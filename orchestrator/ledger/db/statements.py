@@ -1,6 +1,6 @@
-"""The statements of every step, built once: building one takes SQLAlchemy longer than the database takes to answer.
+"""The statements of steps, built once: building one takes SQLAlchemy longer than the database takes to answer.
 
-A unit is found by its keys, bound as `the_<key>`; what is written is given as parameters named for the columns.
+A unit is found by its keys, bound as `the_<key>`; the values to write are parameters with the names of their columns.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ def _keys(table: sa.Table) -> list[sa.ColumnElement[bool]]:
     return [key == sa.bindparam(f"the_{key.name}") for key in table.primary_key]
 
 
-# A chunk is read with the key's mark of its last create. Only the attempt keeps it, so that `confirm_same_account`
-# changes one table and no version.
+# A chunk is read with the key's mark of its last create. It is stored with the attempt only, so that
+# `confirm_same_account` changes one table and no version.
 _KEY_MARK: Final = sa.select(attempts.c.key_mark).where(attempts.c.token == chunks.c.token_sent).scalar_subquery()
 _READABLE: Final[dict[str, sa.Select[Any]]] = {table.name: sa.select(table) for table in _UNITS} | {
     chunks.name: sa.select(chunks, _KEY_MARK.label("key_mark"))
 }
 READ: Final = {table.name: _READABLE[table.name].where(*_keys(table)) for table in _UNITS}
-# Set what is given, where nothing has changed the unit since it was read.
+# Set the given columns, if the unit's version is unchanged since it was read.
 SWAP: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.version == sa.bindparam("the_version"))
     for table in _UNITS
 }
-# Whether this changes a row says whether the claim is still valid. A step that records has not killed its worker.
+# It changes a row only if the claim is still valid. A step that records has not killed its worker.
 STILL_CLAIMED: Final = {
     table.name: sa.update(table).where(*_keys(table), table.c.token == sa.bindparam("the_token")).values(starts=0)
     for table in _UNITS
 }
-# Extend a lease. A unit that was let go of keeps its token until it is claimed again, and must not be leased again.
+# Extend a lease. A released unit keeps its token until it is claimed again, and must not be leased again.
 _UNTIL: Final = sa.bindparam("until", type_=Utc())
 RENEW: Final = {
     table.name: sa.update(table)
@@ -52,7 +52,7 @@ LET_GO: Final = {
     .values(lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
-# Begin a step. Units whose workers died together get different leases: then it shows which of them killed the worker.
+# Begin a step. Units whose workers died together get different leases, which shows which of them killed the worker.
 START: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"))
@@ -63,14 +63,14 @@ START: Final = {
     .returning(table.c.starts)
     for table in _UNITS
 }
-# Postpone a unit while the claim is valid; a step that has released it has set its due time already.
+# Postpone a unit while the claim is valid; a step that has released it has already set its due time.
 PUT_OFF: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
     .values(due_at=sa.bindparam("later"), lease_until=EPOCH, starts=0)
     for table in _UNITS
 }
-# The same, but keep the count of starts: no other worker is to begin it either.
+# The same, but keep the count of starts: no other worker should begin it either.
 GIVE_UP: Final = {
     table.name: sa.update(table)
     .where(*_keys(table), table.c.token == sa.bindparam("the_token"), table.c.lease_until > EPOCH)
@@ -93,7 +93,7 @@ ADD: Final = {table.name: sa.insert(table) for table in (attempts, events)}
 
 
 def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
-    """Return where a unit stands: its table, and the keys that find it."""
+    """Return a unit's table, and the keys that find its row."""
     if unit.chunk_id is not None:
         return chunks, {"the_id": unit.chunk_id}
     if unit.shard_no is not None:
@@ -102,12 +102,12 @@ def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
 
 
 def insert_rows(tx: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
-    """Insert many rows at once, without what SQLAlchemy does for each row and each value of it.
+    """Insert many rows at once, without SQLAlchemy's work for each row and value.
 
-    Times and amounts are converted by the types of their columns, as anywhere else; every value is a parameter.
+    Times and amounts are converted by the types of their columns, as usual; every value is a parameter.
 
     Args:
-        columns: the order in which each row's values stand; columns that are not named stay NULL.
+        columns: the order of each row's values; columns that are not named stay NULL.
     """
     converted = [
         (position, column.type)

@@ -1,4 +1,4 @@
-"""How a request shows its key. A dialect chooses one; the client adds it to requests for the provider's own address."""
+"""Authentication of requests. A dialect chooses a scheme; the client applies it at the provider's own address only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bearer(httpx.Auth):
 
 
 class Header(httpx.Auth):
-    """The key by itself in a header of its own, such as `x-api-key`."""
+    """The key in a header of its own, such as `x-api-key`."""
 
     def __init__(self, name: str, key: Secret) -> None:
         self._name = name

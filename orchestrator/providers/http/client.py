@@ -1,11 +1,12 @@
-"""One account's HTTP client: every exchange with a provider goes through it, and every error comes out as ours.
+"""One account's HTTP client: every exchange with a provider goes through it, and it raises only our own errors.
 
-Rule 1: no request is repeated, no redirect is followed, TLS is always verified, the environment is not consulted.
-Rule 2: every exchange has a deadline for the whole of it. httpx's own timeouts are for one read or one write, and a
-    server that sends a byte a second never exceeds them; so the socket itself is timed (`TimedTransport`).
-Rule 3: a create goes out on a fresh connection: a server that closes an idle one is the commonest ambiguous create.
-Rule 4: an httpx error carries the request, and the request the key: ours is raised outside the `except` block, so that
-    it has no reference to httpx's.
+Rule 1: no request is repeated, no redirect is followed, TLS is always verified, the environment is not read.
+Rule 2: every exchange has a deadline as a whole. httpx's own timeouts are for one read or one write, and a server that
+    sends a byte a second never exceeds them; so the socket operations are timed (`TimedTransport`).
+Rule 3: a create is sent on a fresh connection: the commonest cause of an ambiguous create is a server that closes an
+    idle connection.
+Rule 4: an httpx error refers to the request, and the request to the key: our error is raised outside the `except`
+    block, so that it has no reference to httpx's.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ _PHRASES: Final[Mapping[type[Exception], str]] = {
 
 
 class HttpClient:
-    """One account's way to its provider. May be shared by threads, and survives a fork."""
+    """One account's client. It may be shared by threads, and survives a fork."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class HttpClient:
         Args:
             auth: how requests show the key; the default is a bearer token.
             ca_file: certificates to trust instead of the common ones.
-            transport: for tests, takes the place of the network, the name server included.
+            transport: for tests, replaces the network, including the name server.
         """
         try:
             self._base = url_policy.parse(base_url)
@@ -107,12 +108,12 @@ class HttpClient:
 
     @property
     def origin(self) -> Origin:
-        """The only place that the key is sent to."""
+        """The only origin that the key is sent to."""
         return self._base.origin
 
     @property
     def key_mark(self) -> str:
-        """What tells this key, at this place, from another; see `Secret.mark`."""
+        """A fingerprint of this key at this origin; see `Secret.mark`."""
         base = self._base
         return self.key.mark(f"{base.origin.scheme}://{base.origin.host}:{base.origin.port}{base.target.rstrip('/')}")
 
@@ -121,7 +122,7 @@ class HttpClient:
         return self.head(method, path, size_max=ANSWER_BYTES_MAX, enough=lambda _: False)
 
     def head(self, method: str, path: str, *, size_max: int, enough: Callable[[bytes], bool]) -> Answer:
-        """Read the beginning of an answer, until `enough` says so or `size_max` bytes are in; then hang up."""
+        """Read the beginning of an answer, until `enough` is true or `size_max` bytes are read; then disconnect."""
         ends_at = time.monotonic() + self.timeouts.call_s
         with self._exchange(self._pooled(), self._request(method, self._at(path)), ends_at) as response:
             return self._beginning(response, ends_at, size_max, enough, may_break=not response.is_success)
@@ -136,12 +137,12 @@ class HttpClient:
         ends_at = time.monotonic() + self.timeouts.create_s
         refused: Unavailable | None = None
         try:
-            first = next(blocks)  # before there is a connection: a file that cannot be read is a certain refusal
+            first = next(blocks)  # before connecting: a file that cannot be read is a certain refusal
         except StorageError as error:
             refused = Unavailable(redacted(f"the requests cannot be read: {error}", self.key))
         if refused is None:
             try:
-                # While the requests of a create are being taken in, a provider may well be silent for minutes.
+                # A provider may be silent for minutes while it receives the requests of a create.
                 body = Body(blocks=chain((first,), blocks), size_bytes=size_bytes)
                 request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.create_s)
                 with self._fresh() as client, self._exchange(client, request, ends_at) as response:
@@ -172,7 +173,7 @@ class HttpClient:
 
     @contextmanager
     def download(self, path: str) -> Generator[Download]:
-        """Read a long answer of the configured place, with the key."""
+        """Read a long answer from the configured origin, with the key."""
         with self._download(self._request("GET", self._at(path)), None) as download:
             yield download
 
@@ -188,7 +189,7 @@ class HttpClient:
             yield download
 
     def close(self) -> None:
-        """Let go of idle connections."""
+        """Close idle connections."""
         with self._lock:
             shared, self._shared = self._shared, None
         if shared is not None and shared[0] == os.getpid():

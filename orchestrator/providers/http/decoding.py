@@ -1,7 +1,7 @@
-"""From the bytes on the wire to the bytes of the file: no bomb bursts in memory, and no cut passes for an end.
+"""Decodes an HTTP body: limits decompression bombs, and detects truncated downloads.
 
-Rule 1: pieces are bounded, whatever the compression; what comes out is bounded by what came in.
-Rule 2: a stream that ends too early raises Unavailable at its end, after its last byte; it never just stops.
+Rule 1: the size of pieces is bounded, whatever the compression; the output is bounded in proportion to the input.
+Rule 2: a stream that ends too early raises Unavailable after its last byte; it never ends silently.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import orjson
 from orchestrator.domain.errors import Unavailable
 
 PIECE_BYTES_MAX: Final = 1 << 20
-# Text of the same sentence over and over deflates by some 100:1; deflate itself ends at 1032:1, which is a bomb's.
+# A repeated sentence deflates by about 100:1; deflate's maximum is 1032:1, which only a bomb reaches.
 RATIO_MAX: Final = 200
-MEMBERS_FREE: Final = 1_000  # of gzip, one after the other; each costs some work, even where it holds nothing
-MEMBER_BYTES_MIN: Final = 1_000  # that further ones must hold, on average; real writers put 64 KB into one
-FREE_BYTES: Final = 16 << 20  # below this the ratio says nothing
+MEMBERS_FREE: Final = 1_000  # consecutive gzip members; each costs some work, even if empty
+MEMBER_BYTES_MIN: Final = 1_000  # the average size that further members must have; real writers use 64 KB
+FREE_BYTES: Final = 16 << 20  # below this size the ratio is not checked
 _LINE_BYTES_MAX: Final = 16 << 20
 _GZIP_OR_ZLIB: Final = 47
 
 
 def decoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Undo a content encoding; only gzip and deflate, which some servers send although identity was asked for."""
+    """Decode a content encoding; only gzip and deflate, which some servers send although identity was requested."""
     match encoding.strip().lower():
         case "" | "identity":
             return iter(blocks)
@@ -54,17 +54,17 @@ def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
             left = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             out_count += len(piece)
             if out_count > max(FREE_BYTES, RATIO_MAX * in_count):
-                raise Unavailable(f"the compressed answer swells to more than {RATIO_MAX} times its size; refused")
+                raise Unavailable(f"the compressed answer expands to more than {RATIO_MAX} times its size; refused")
             if piece:
                 yield piece
     if in_count and not inflater.eof:
-        raise Unavailable("the compressed answer ends before its end: the download was cut")
+        raise Unavailable("the compressed answer is incomplete: the download was cut")
 
 
 def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Pass JSON lines on; raise Unavailable at the end if the last one was cut.
+    """Pass JSON lines through; raise Unavailable at the end if the last one was cut.
 
-    For answers that end when the connection does, with neither a length nor chunks: there a cut looks like an end.
+    For answers that end with the connection, without a length or chunks: there a cut looks like a regular end.
     """
     last_line = b""
     for block in blocks:

@@ -1,10 +1,10 @@
-"""What an HTTP answer means, as one of our errors.
+"""Maps HTTP answers to our errors.
 
-Rule 1: a create counts as refused only where that is certain, else as ambiguous: decided here for all dialects.
+Rule 1: a create counts as refused only if that is certain, otherwise as ambiguous: decided here for all dialects.
 Rule 2: an error may come in a 200: `{"error": {"code", "message"}}`, or `{"code": 4xx, "message"}`.
 Rule 3: a message has the status and the machine-readable part of the provider's error: code, type, parameter. Its text
-    for people may quote what we sent, and is kept apart in `provider_message`, shortened and cleaned. That of a 401 or
-    402 stays in the message: it is about the key or money, and quotes no row.
+    for people may quote our request, and goes into `provider_message`, shortened and cleaned. The text of a 401 or 402
+    stays in the message: it is about the key or money, and quotes no row.
 
 Source: DESIGN §8; docs.onerouter.pro/api-reference/errors for the envelope.
 """
@@ -54,13 +54,13 @@ _ENDED_ALREADY: Final = re.compile(
     re.IGNORECASE,
 )
 _ID_HEADERS: Final = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id", "cf-ray")
-# With bounds: a page of nothing but opening tags would else take seconds.
+# Bounded: otherwise a page of only opening tags would take seconds.
 _TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An HTTP answer; `body` may be its beginning only, and does not print: it can hold results."""
+    """An HTTP answer; `body` may be only its beginning, and is not in the repr: it can hold results."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
@@ -86,7 +86,7 @@ class Problem:
 
     http_status: int
     status: int | None
-    in_envelope: bool  # the provider itself says so, not some proxy before it
+    in_envelope: bool  # it comes from the provider itself, not from a proxy
     message: str  # fit for a log
     provider_message: str = field(repr=False)  # status and the provider's text for people: for a private file
     code: int | None = None  # the envelope's
@@ -94,13 +94,13 @@ class Problem:
     retry_after_s: float | None = None
     request_id: str = ""
 
-    def says(self, pattern: re.Pattern[str]) -> bool:
+    def matches(self, pattern: re.Pattern[str]) -> bool:
         """Whether the provider's error matches."""
         return pattern.search(self.kind) is not None or pattern.search(self.provider_message) is not None
 
 
 def problem_of(answer: Answer, key: Secret) -> Problem | None:
-    """Return the error an answer is; None where it is none."""
+    """Return the error in an answer; None where there is none."""
     content = answer.json()
     envelope = _envelope(content, is_success=answer.is_success)
     if answer.is_success and envelope is None:
@@ -126,7 +126,7 @@ def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
     """Return the error to raise.
 
     Args:
-        gone: statuses that mean here: it existed, and exists no more.
+        gone: statuses that mean here that an object existed and no longer does.
     """
     status, message, request_id, provider_message = (
         problem.status,
@@ -137,7 +137,7 @@ def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
     permanent = _permanent_class(problem, gone)
     if permanent is not None:
         return permanent(message, status=status, request_id=request_id, provider_message=provider_message)
-    transient = RateLimited if status == 429 or problem.says(QUEUE_FULL) else Unavailable
+    transient = RateLimited if status == 429 or problem.matches(QUEUE_FULL) else Unavailable
     return transient(
         message,
         status=status,
@@ -153,27 +153,27 @@ def _permanent_class(
     status = problem.status
     if status in gone:
         return Gone
-    if status in (401, 402, 403) or (status == 429 and problem.says(_OUT_OF_CREDIT)):
+    if status in (401, 402, 403) or (status == 429 and problem.matches(_OUT_OF_CREDIT)):
         return NotAuthorized
     if status == 413:
         return TooLarge
-    if not _is_refusal(status) or status == 429 or problem.says(QUEUE_FULL):
+    if not _is_refusal(status) or status == 429 or problem.matches(QUEUE_FULL):
         return None
     return BadRequest
 
 
 def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateRefused | CreateAmbiguous:
-    """Return what an error in answer to a create means: refused where that is certain, ambiguous otherwise.
+    """Classify an error in answer to a create: refused where that is certain, ambiguous otherwise.
 
     Args:
         proves_absence: the dialect documents, beyond the plain refusals, that this answer means nothing was created.
     """
-    # A refusal whose own envelope speaks of a timeout or a fault behind it proves nothing.
+    # A refusal whose envelope mentions a timeout or an upstream error proves nothing.
     contradicts = problem.code is not None and 400 <= problem.code < 600 and not _is_refusal(problem.code)
     if not proves_absence and (contradicts or not _is_refusal(problem.status)):
         return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
     error = error_of(problem)
-    if isinstance(error, BadRequest) and problem.says(_TOO_LARGE):
+    if isinstance(error, BadRequest) and problem.matches(_TOO_LARGE):
         error = TooLarge(
             problem.message,
             status=problem.status,
@@ -184,12 +184,12 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
 
 
 def is_ended_already(problem: Problem) -> bool:
-    """Whether an error in answer to a cancel means that there is nothing left to be cancelled."""
-    return problem.status == 409 or (problem.status == 400 and problem.says(_ENDED_ALREADY))
+    """Whether an error in answer to a cancel means that nothing is left to cancel."""
+    return problem.status == 409 or (problem.status == 400 and problem.matches(_ENDED_ALREADY))
 
 
 def _is_refusal(status: int | None) -> bool:
-    """A 4xx, but for 408 (it may have been done all the same) and 409 (something is there already)."""
+    """A 4xx, except 408 (the request may have been carried out) and 409 (something already exists)."""
     return status is not None and 400 <= status < 500 and status not in (408, 409)
 
 
@@ -201,7 +201,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     until, said_at = _date(text), _date(headers.get("date", ""))
     if until is None:
         return None
-    # By the server's own clock where it tells it: ours may be off.
+    # By the server's Date header, if there is one: our clock may be off.
     return min(max((until - (said_at or now)).total_seconds(), 0.0), RETRY_AFTER_S_MAX)
 
 
@@ -214,7 +214,7 @@ def _date(text: str) -> datetime | None:
 
 
 def for_machines(error: Mapping[str, Any], *, status: int | None = None) -> str:
-    """Return an error's code, its type and the parameter it is about, each only where it looks like a name.
+    """Return an error's code, type and parameter, each only if it looks like a name.
 
     Args:
         status: of the HTTP answer, which some repeat as the code.

@@ -1,4 +1,4 @@
-"""What every exchange is held to: how long it may last, what it may carry, and which addresses it may dial."""
+"""The limits of an exchange: its deadline, its body, and the addresses it may connect to."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from orchestrator.providers.http.url_policy import Origin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long to wait, seconds. The first three are for one operation, the others for a whole exchange."""
+    """Timeouts, seconds. The first three are for one operation, the others for a whole exchange."""
 
     connect_s: float = 10.0
     read_s: float = 60.0
     write_s: float = 60.0
     call_s: float = 60.0
-    create_s: float = 240.0  # long: a create that runs out of time is one that a person may have to look into
-    upload_s: float = 3_600.0  # of an input file, which can be sent again for nothing
+    create_s: float = 240.0  # long: after a timeout of a create a person may have to resolve it
+    upload_s: float = 3_600.0  # of an input file, which can be sent again for free
     download_s: float = 3_600.0
 
 
@@ -41,7 +41,7 @@ class Body:
     content_type: str = "application/json"
 
     def measured(self) -> Iterator[bytes]:
-        """Yield the blocks, and no more or less than was said. Raises Unavailable."""
+        """Yield the blocks, of exactly the announced size. Raises Unavailable."""
         left = self.size_bytes
         for block in self.blocks:
             left -= len(block)
@@ -49,36 +49,36 @@ class Body:
                 break
             yield block
         if left != 0:
-            raise Unavailable("the requests are not as long as they were said to be")
+            raise Unavailable("the requests do not have the announced length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """An answer to be read as it comes; `blocks` raises Unavailable where it is cut or too slow."""
+    """A streamed answer; `blocks` raises Unavailable where it is cut or too slow."""
 
     status: int
     headers: Mapping[str, str]
-    has_key: bool  # whether it was asked for with the key
+    has_key: bool  # whether the request had the key
     blocks: Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinned:
-    """A host, and the only addresses to dial for it."""
+    """A host, and the only addresses to connect to for it."""
 
     host: str
     addresses: Sequence[str]
 
 
 class Rules(threading.local):
-    """What holds for the socket operations of the exchange that this thread is in."""
+    """The limits of the socket operations of this thread's present exchange."""
 
     ends_at: float = math.inf
     pinned: Pinned | None = None
 
     @contextmanager
     def holding(self, ends_at: float, pinned: Pinned | None = None) -> Generator[None]:
-        """Let these hold until the block ends."""
+        """Set these limits until the block ends."""
         self.ends_at, self.pinned = ends_at, pinned
         try:
             yield

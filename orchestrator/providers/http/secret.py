@@ -1,4 +1,4 @@
-"""A credential, and how to keep it out of whatever is written down."""
+"""A credential that cannot be logged, printed or stored by accident."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from orchestrator.domain.errors import ConfigError
 
 MESSAGE_LENGTH_MAX: Final = 300
 MARK_LENGTH: Final = 12
-# Never change it: every mark in a ledger would become that of another key.
+# Never change it: every mark in a ledger would no longer match its key.
 _MARKING: Final = b"batch-orchestrator: which key was it? 1\n"
-_SENDABLE: Final = re.compile(r"[!-~]+")  # what may stand in a header: anything else would be quoted in an error
+_SENDABLE: Final = re.compile(r"[!-~]+")  # the characters allowed in a header: others would be quoted in an error
 
 
 class Secret:
-    """A key that shows itself only when told to: it prints as ***, and cannot be pickled or copied into JSON."""
+    """A key that is shown only by `reveal`: it prints as ***, and cannot be pickled or copied into JSON."""
 
     __slots__ = ("_value",)
 
@@ -33,10 +33,10 @@ class Secret:
         return self._value
 
     def mark(self, place: str) -> str:
-        """Return what tells this key from another at the same place, and cannot be turned back into it.
+        """Return a fingerprint that distinguishes this key from others at the same place, and is not reversible.
 
-        Twelve digits of an HMAC: nobody finds a key by them, as keys are long and random; two keys share a mark once
-        in 2^48 pairs. The place goes in so that one key at two places has two marks.
+        Twelve digits of an HMAC: a key cannot be found from them, as keys are long and random; two keys share a mark
+        once in 2^48 pairs. The place is included so that one key at two places has two marks.
         """
         return hmac.new(_MARKING + place.encode(), self._value.encode(), "sha256").hexdigest()[:MARK_LENGTH]
 
@@ -50,7 +50,7 @@ class Secret:
 def redacted(text: str, key: Secret) -> str:
     """Return a provider's text fit for a log: one line, the key replaced, 300 characters at most."""
     text = text.replace(key.reveal(), "***")
-    # Category C: control characters, terminal escapes, marks that reverse the direction of writing.
+    # Category C: control characters, terminal escapes, marks that change the direction of writing.
     text = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text[:20_000])
     text = log.without_secrets(" ".join(text.split()))
     return text if len(text) <= MESSAGE_LENGTH_MAX else text[: MESSAGE_LENGTH_MAX - 1] + "…"

@@ -1,7 +1,7 @@
-"""The sockets under httpx: a transport whose every operation ends when its exchange must.
+"""The sockets under httpx: a transport whose operations all end by the exchange's deadline.
 
-httpx has no way to hand its own transport a network backend, and httpcore has: so this transport speaks to httpcore
-directly. It maps httpcore's errors to httpx's, which is all that httpx's own transport does besides.
+httpx cannot pass a network backend to its own transport, but httpcore accepts one: so this transport calls httpcore
+directly. It maps httpcore's errors to httpx's, as httpx's own transport does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] =
 
 
 class TimedTransport(httpx.BaseTransport):
-    """A pool of connections under the rules of the exchange that uses them."""
+    """A pool of connections under the limits of the exchange that uses them."""
 
     def __init__(self, rules: Rules, ssl_context: ssl.SSLContext) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -100,7 +100,7 @@ def _as_httpx_errors() -> Generator[None]:
 
 
 class _TimedBackend(httpcore.NetworkBackend):
-    """Sockets under the rules of the exchange they are used in."""
+    """Sockets under the limits of the exchange that uses them."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -114,7 +114,7 @@ class _TimedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect; only to the checked addresses, where the exchange has such."""
+        """Connect; only to the checked addresses, if the exchange has any."""
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in self._rules.dialled(host):
             left_s = self._rules.left_s(timeout, httpcore.ConnectTimeout)
@@ -128,7 +128,7 @@ class _TimedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A socket whose every operation ends when the exchange must."""
+    """A socket whose operations all end by the exchange's deadline."""
 
     def __init__(self, inner: httpcore.NetworkStream, rules: Rules) -> None:
         self._inner = inner

@@ -1,10 +1,10 @@
-"""Where a request may go, and who may see the key.
+"""Which URLs a request may go to, and which of them get the key.
 
 Rule 1: the key goes to the configured scheme, host and port, and nowhere else.
-Rule 2: a URL that a provider sends us is not trusted: https, no credentials in it, and a public address, unless
-    the operator's own base URL is of the same private kind. A host name is resolved once, checked, and dialled by the
-    address that was checked, so that a second answer of the name server cannot lead elsewhere.
-Rule 3: a URL goes out as it came; decoding and encoding again would turn `%2F` into another path.
+Rule 2: a URL from a provider is not trusted: it must be https, without credentials, and lead to a public address,
+    unless the operator's own base URL is of the same private kind. A host name is resolved once and checked, and the
+    connection goes to the checked address, so that a second answer of the name server cannot lead elsewhere.
+Rule 3: a URL is sent unchanged; decoding and encoding it again would turn `%2F` into another path.
 
 Source: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 """
@@ -30,7 +30,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Reach(StrEnum):
-    """Who can be at an address."""
+    """The kind of network that an address belongs to."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -49,21 +49,21 @@ class Origin:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it names this machine, told from the name alone."""
+        """Whether it names this machine, judged by the name alone."""
         address = _literal(self.host)
         return self.host == "localhost" or (address is not None and reach(address) is Reach.LOOPBACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A URL taken apart: whom to call, and the path and query exactly as they stood."""
+    """A parsed URL: its origin, and its path and query unchanged."""
 
     origin: Origin
     target: str
 
 
 def parse(url: str) -> Destination:
-    """Take an http or https URL apart. Raises BadRequest, which names what is wrong, never the URL."""
+    """Parse an http or https URL. Raises BadRequest, which names the mistake, never the URL."""
     if _PRINTABLE.fullmatch(url) is None or "\\" in url:
         raise BadRequest("unusable URL: it holds characters that no URL has")
     try:
@@ -84,13 +84,13 @@ def parse(url: str) -> Destination:
 
 
 def check_scheme(place: Origin, base: Origin) -> None:
-    """Refuse plain http, but to the configured origin itself, or where that is http on this machine."""
+    """Refuse plain http, except to the configured origin itself, or where that is http on this machine."""
     if place.scheme == "http" and place != base and not (base.scheme == "http" and base.is_loopback):
         raise BadRequest(f"the result URL is plain http, on {place.host}; only https is fetched")
 
 
 def check_addresses(host: str, addresses: Sequence[str], base_reaches: Collection[Reach]) -> None:
-    """Refuse a host that leads into a network the operator did not point us to.
+    """Refuse a host in a network that the operator has not configured.
 
     Args:
         addresses: all that the name server gave for `host`.
@@ -103,12 +103,12 @@ def check_addresses(host: str, addresses: Sequence[str], base_reaches: Collectio
 
 
 def address_of(text: str) -> Address:
-    """Read an address as the name server gives it, perhaps with the name of an interface behind it."""
+    """Parse an address of the name server, which may end with the name of an interface."""
     return ipaddress.ip_address(text.partition("%")[0])
 
 
 def reach(address: Address) -> Reach:
-    """Say who can be at an address; one that is wrapped in IPv6 counts as what is inside."""
+    """Return the kind of an address; an IPv4 address wrapped in IPv6 counts as IPv4."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:

@@ -1,4 +1,4 @@
-"""The OneRouter dialect: "standard Messages API parameters", in requests that travel inside the create.
+"""The OneRouter dialect: "standard Messages API parameters", in requests that are part of the create.
 
 Source: infron.ai/docs/batch-apis/llm-batch-api/create-new-batch, read 2026-11: the fields of `params`. Whether the
 service takes others is not documented; `accepts` lets them through.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 # Neutral fields that are not among the documented parameters.
 UNDOCUMENTED: Final = ("response_format", "reasoning_effort", "seed", "dimensions", "stream", "n")
-# Result lines are documented nowhere: every shape that its documents hint at is read.
+# Result lines are not documented: every shape that the documents hint at is accepted.
 READER: Final = ResultReader(bodies=(chat, responses, messages), result_lines=True)
 
 
@@ -53,7 +53,7 @@ class OneRouterDialect(Dialect):
 
     @property
     def traits(self) -> Traits:
-        """Nothing lists batches or marks them: an ambiguous create needs a person."""
+        """Batches cannot be listed or marked: a person must resolve an ambiguous create."""
         return Traits(
             name=self.settings.name,
             recovery=Recovery.UNKNOWABLE,

@@ -1,8 +1,8 @@
 """OneRouter (also called Infron): batches made by one inline POST; a lost batch cannot be found again.
 
-Rule 1: the keys of an answer tell what it is, never its count of lines: the documents describe two forms of the same
-    GET, a status object and the results themselves, and either may come on one line.
-Rule 2: a poll reads the beginning of an answer and hangs up; `results` reads the results as a stream.
+Rule 1: an answer is classified by its keys, never by its number of lines: the documents describe two forms of the same
+    GET, a status object and the results themselves, and either may be on one line.
+Rule 2: a poll reads the beginning of an answer and disconnects; `results` reads the results as a stream.
 
     POST /batches               {"requests": [line, line, …]}  ->  {"batch_id", "batch": {"id", …}, …}
     GET  /batches/{id}          status object, with `result_url` once it has ended; or the result lines
@@ -42,7 +42,7 @@ HEAD_BYTES_MAX: Final = 256 << 10
 _OPEN: Final = b'{"requests":['
 _CLOSE: Final = b"]}"
 _BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
-# Not simply "no … provider": "no response from provider" is an upstream that may have begun.
+# Not simply "no … provider": after "no response from provider" the upstream may have begun.
 _NO_PROVIDER: Final = re.compile(
     r"routing requirement"
     r"|\bno (?:available |suitable |model )*providers? (?:is |are |that |which )?(?:meets?|available|found|match)",
@@ -115,7 +115,7 @@ class OneRouter:
             raise error_of(problem, gone=_MISSING)
 
     def _check_no_other(self, answer: Answer, *, may_be_empty: bool) -> None:
-        """Refuse what is clearly not results. Whatever else is there was paid for, and is archived and parsed."""
+        """Refuse an answer that is clearly not results. Anything else was paid for, and is archived and parsed."""
         text = answer.body.removeprefix(BOM).lstrip()
         if not text and not may_be_empty:
             raise Unavailable("an empty answer where the results should be")
@@ -135,10 +135,10 @@ class OneRouter:
 
 
 def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Turn request lines into the body of a create: commas for newlines, which JSON never holds raw.
+    """Convert request lines into the body of a create: newlines, which JSON never contains raw, become commas.
 
-    The first of it comes only when the first block is there: a file that cannot be read must fail before there is a
-    connection. Raises StorageError where the lines do not end in a newline.
+    It yields only after the first block was read: a file that cannot be read must fail before there is a connection.
+    Raises StorageError where the lines do not end in a newline.
     """
     held = _OPEN
     for block in blocks:
@@ -160,7 +160,7 @@ def _created_id(content: object) -> str:
 
 
 def _is_no_provider(problem: Problem) -> bool:
-    return problem.status == 503 and problem.in_envelope and problem.says(_NO_PROVIDER)
+    return problem.status == 503 and problem.in_envelope and problem.matches(_NO_PROVIDER)
 
 
 def _path(batch_id: BatchId) -> str:
@@ -170,7 +170,7 @@ def _path(batch_id: BatchId) -> str:
 
 
 def _beginning(download: Download) -> Answer:
-    """Read until it is clear what this is; what was read is the answer's `body`, the rest is left in the download."""
+    """Read until the answer can be classified; the bytes read are its `body`, the rest is left in the download."""
     head, is_whole, is_success = b"", False, 200 <= download.status < 300
     try:
         for block in download.blocks:

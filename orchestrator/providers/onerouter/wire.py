@@ -1,9 +1,9 @@
-"""What OneRouter's GET of a batch says: how the batch stands, or the results themselves.
+"""Parses OneRouter's answer to the GET of a batch: the status of the batch, or the results themselves.
 
 Rule 1: keys decide. An object with `custom_id` is a result line, one with a status word is a status; others are
     neither.
-Rule 2: a status word that is not known counts as running: a running batch is asked again, and one that is given up
-    too early is lost.
+Rule 2: an unknown status word counts as running: a running batch is polled again; a batch that counts as ended too
+    early would be lost.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.[0-9]*)?%")
 
 
 def holds_results(head: bytes) -> bool:
-    """Whether this, or what it is the beginning of, is result lines. A broken line does not hide the sound ones."""
+    """Whether these are result lines, or their beginning. A broken line does not hide valid ones."""
     return any("custom_id" in content for content in _objects(head.removeprefix(BOM).split(b"\n")))
 
 
 def may_be_result(head: bytes) -> bool:
-    """Whether a head in which nothing can be read looks like a result line: one that is broken, or longer than it."""
+    """Whether a head without readable JSON looks like a result line that is broken, or longer than the head."""
     text = head.removeprefix(BOM).lstrip()
     return text.startswith(b"{") and b'"custom_id"' in text
 
 
 def status_of(content: object, key: Secret) -> BatchStatus | None:
-    """Read a status object, in any of its three spellings; None where it is none."""
+    """Parse a status object, in any of its three forms; None where it is none."""
     if not isinstance(content, dict) or not _is_status(content):
         return None
     fields = _flat(content)
@@ -88,13 +88,13 @@ def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 def _is_status(content: dict[str, Any]) -> bool:
     has_word = any(isinstance(content.get(name), str) for name in ("status", "processing_status", "task_status"))
-    # {"status": "error", "error": {…}} tells of the call, not of a batch.
+    # {"status": "error", "error": {…}} is about the call, not about a batch.
     is_error = isinstance(content.get("error"), dict) and content["error"] and not {"batch_id", "id"} & content.keys()
     return "custom_id" not in content and (has_word or isinstance(content.get("batch"), dict)) and not is_error
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Lay the object that a create answers with, {"batch": {…}, "task_status"}, out like the others."""
+    """Convert the answer of a create, {"batch": {…}, "task_status"}, to the form of the others."""
     inner = content.get("batch")
     fields = {**inner, **content} if isinstance(inner, dict) else dict(content)
     counts = fields.get("request_counts")
@@ -140,7 +140,7 @@ def _fees(fees: object) -> Decimal | None:
 
 
 def _named(error: object) -> str:
-    """Find what an error says for machines: text is for people."""
+    """Return the machine-readable part of an error."""
     match error:
         case {"data": [first, *_]}:
             return _named(first)
@@ -150,7 +150,7 @@ def _named(error: object) -> str:
 
 
 def _provider_message(error: object) -> str:
-    """Find the words of an error: text, an object, or OpenAI's {"data": [{"code", "message"}, …]}."""
+    """Return the text of an error: a string, an object, or OpenAI's {"data": [{"code", "message"}, …]}."""
     match error:
         case str():
             return error.strip()

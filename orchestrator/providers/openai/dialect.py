@@ -58,7 +58,7 @@ class OpenAIDialect(Dialect):
 
     @property
     def traits(self) -> Traits:
-        """A batch bears its attempt's mark and is made from its own file: an ambiguous create can be looked up."""
+        """A batch has its attempt's mark and its own input file, so an ambiguous create can be looked up."""
         return Traits(
             name=self.settings.name,
             recovery=Recovery.FENCED,

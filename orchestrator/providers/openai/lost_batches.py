@@ -1,8 +1,8 @@
-"""Finding lost batches: one reading of the list serves all threads that asked before it began.
+"""Finds lost batches: one reading of the list serves all threads that asked before it began.
 
 Rule 1: only a list that was read after the question proves that a batch is absent. So no thread joins a reading that
         has begun: it waits for the next one.
-Rule 2: a reading that fails is an error for all threads that it was for.
+Rule 2: a reading that fails is an error for all its threads.
 Rule 3: a reading keeps only batches with a mark that a thread asked for: memory grows with the threads, not the list.
 
 See docs/decisions/0017-one-list-read-for-many-ambiguous-creates.md.
@@ -27,7 +27,7 @@ from orchestrator.providers.openai.wire import Page, created_at, file_of, token_
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    """What one thread is looking for, and what was found of it."""
+    """The search of one thread, and its results."""
 
     token: str
     since: datetime
@@ -63,15 +63,15 @@ class SharedSearch:
             is_ours = not walk.is_over
             self._is_walking |= is_ours
             if is_ours and walk is self._next:
-                self._next = _Walk()  # it begins: nobody joins any more
+                self._next = _Walk()  # it begins: no thread may join any more
         if is_ours:
             self._lead(walk)
         if walk.error is not None:
-            raise copy.copy(walk.error)  # each thread hangs a traceback of its own on it
+            raise copy.copy(walk.error)  # each thread adds its own traceback to the error
         return sorted(search.found.values(), key=lambda batch: (batch.created_at, batch.batch_id))
 
     def _lead(self, walk: _Walk) -> None:
-        """Read the list for all. Any error but a ProviderError is this thread's alone: another thread reads again."""
+        """Read the list for all threads. An error other than a ProviderError is this thread's: another reads again."""
         is_over = False
         try:
             walk.error = _run(walk, self._http)

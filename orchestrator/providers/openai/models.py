@@ -1,7 +1,7 @@
-"""What OpenAI's models cannot take, by the beginning of a model's name. `accepts` in `[provider]` overrides it.
+"""The request fields that OpenAI's models refuse, by the prefix of a model's name. `accepts` overrides it.
 
-A name is compared without a vendor before it ("openai/gpt-5") and without "ft:". A name that is not here is treated
-as a classic model: nothing is refused that its API has.
+A name is compared without its vendor ("openai/gpt-5") and without "ft:". An unknown name is treated as a classic model:
+every field of the API is accepted.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _LEAVE_OUT: Final = "Leave it out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRule:
-    """What the models of one family take."""
+    """The request fields that a family of models accepts."""
 
     prefixes: tuple[str, ...] = ()
-    counts_reasoning: bool = False  # max_completion_tokens in the place of max_tokens
+    counts_reasoning: bool = False  # max_completion_tokens instead of max_tokens
     sampling: bool = True  # temperature and top_p; False: only with a reasoning effort of "none"
     refuses: Mapping[str, str] = field(default_factory=dict)  # key -> what to do instead
     source: str = ""
@@ -51,7 +51,7 @@ RULES: Final = (
 
 @lru_cache(maxsize=64)
 def rule_of(model: str) -> ModelRule:
-    """Return what a model takes."""
+    """Return the family of a model."""
     name = model.rpartition("/")[2].removeprefix("ft:").lower()
     for rule in RULES:
         for prefix in rule.prefixes:

@@ -1,9 +1,9 @@
 """OpenAI's Batch API: an input file, a batch made from it, an output file and an error file.
 
-Rule 1: a batch has its attempt's token in its metadata, and is made from a file of that attempt alone: two marks, and
-    either is enough to find it again.
+Rule 1: a batch has its attempt's token in its metadata, and is made from a file of that attempt alone: two marks, each
+    of which is enough to find it again.
 Rule 2: a batch created from a deleted input file is refused, or fails unbilled: deleting the file stops a late create.
-Rule 3: both result files are read, in whatever way the batch has ended.
+Rule 3: both result files are read, whatever the batch's outcome.
 
     POST   /files (multipart)        purpose=batch, the lines          ->  {"id", "bytes", …}
     POST   /batches                  {"input_file_id", "metadata", …}  ->  the batch object
@@ -58,7 +58,7 @@ from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, USABLE_ID, 
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
 _MISSING: Final = (404, 410)
-# The file has expired (after 30 days), was deleted, or is not ready yet: a fresh one will do.
+# The file has expired (after 30 days), was deleted, or is not ready yet: a new upload helps.
 _INPUT_MISSING: Final = re.compile(
     r"no such file|\bfile\b.{0,250}\b(not found|not exist|deleted|expired|not (?:yet )?(?:ready|processed))",
     re.IGNORECASE,
@@ -86,7 +86,7 @@ class OpenAI:
         return self
 
     def upload(self, submission: Submission) -> FileId:
-        """See the port. A file that was not kept whole is not used."""
+        """See the port. A file that was not stored completely is not used."""
         answer = self._http.upload("/files", _form(submission))
         problem = problem_of(answer, self._http.key)
         if problem is not None:
@@ -101,7 +101,7 @@ class OpenAI:
         return FileId(file_id)
 
     def create(self, submission: Submission) -> BatchId:
-        """See the port. A refusal for want of the input file is certain too, and cured by another upload."""
+        """See the port. A refusal because the input file is missing is certain too; another upload helps."""
         if submission.file_id is None:
             raise CreateRefused(BadRequest("the requests were not uploaded: there is no input file"))
         metadata = {TOKEN_KEY: submission.token, LABEL_KEY: submission.label[:LABEL_LENGTH_MAX]}
@@ -123,14 +123,14 @@ class OpenAI:
             raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
         failure = create_failure(problem)
         is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
-        if is_refused and problem.says(_INPUT_MISSING):
+        if is_refused and problem.matches(_INPUT_MISSING):
             raise CreateRefused(
                 Unavailable(problem.message, status=problem.status, provider_message=problem.provider_message)
             )
         raise failure
 
     def status(self, batch_id: BatchId) -> BatchStatus:
-        """See the port. Where many batches are under way, the answer is from a list that is seconds old."""
+        """See the port. With many batches in flight, the answer is from a list that is seconds old."""
         path = _path("batches", batch_id)
         status = self._board.look(batch_id)
         if status is None:
@@ -171,9 +171,9 @@ class OpenAI:
     def find(
         self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
     ) -> Sequence[Listed] | None:
-        """See the port. Every page is read that has a batch of that time on it; a page that cannot be is an error."""
+        """See the port. Every page with a batch of that time is read; an unreadable page is an error."""
         is_ours = not is_other_key or self._has_file(file_id, submission_token)
-        # The ids of two accounts may be the same; a token is found in one alone.
+        # Two accounts may have the same ids; a token is in one only.
         found = self._search.find(submission_token, since, file_id if is_ours else None)
         return found if found or is_ours else None
 
@@ -194,7 +194,7 @@ class OpenAI:
         return False
 
     def delete(self, file_id: FileId) -> None:
-        """See the port. A file is deleted only when the provider says so, or says that there is none."""
+        """See the port. A file counts as deleted only if the provider confirms it, or says that there is none."""
         answer = self._http.call("DELETE", _path("files", file_id))
         problem = problem_of(answer, self._http.key)
         if problem is not None and problem.http_status in _MISSING:
@@ -204,10 +204,10 @@ class OpenAI:
         match answer.json():
             case {"deleted": True}:
                 return
-        raise self._unexpected(answer, "the file is not said to be deleted")
+        raise self._unexpected(answer, "the provider did not confirm that the file is deleted")
 
     def _beginning(self, download: Download) -> bytes:
-        """Return the first block of a result file; refuse what is clearly none."""
+        """Return the first block of a result file; refuse an answer that is clearly none."""
         is_success = 200 <= download.status < 300
         head = b""
         try:
@@ -234,7 +234,7 @@ class OpenAI:
 
 
 def _form(submission: Submission) -> Body:
-    """Frame the lines as a multipart form, to be read as they are sent. The random token is the boundary, too."""
+    """Wrap the lines in a multipart form, streamed. The random token is also the boundary."""
     boundary = f"orchestrator-{submission.token}"
     opening = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
@@ -250,7 +250,7 @@ def _form(submission: Submission) -> Body:
 
 
 def _refusal_of_file(problem: Problem) -> ProviderError:
-    """Say what is wrong with an upload: as with a create, "too large" comes in several forms."""
+    """Classify the error of an upload: as with a create, "too large" has several forms."""
     failure = create_failure(problem)
     return failure.error if isinstance(failure, CreateRefused) else error_of(problem)
 

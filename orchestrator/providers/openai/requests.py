@@ -1,4 +1,4 @@
-"""Neutral fields to the bodies of OpenAI's three endpoints. Each function returns a body that it made unchanged.
+"""Translates neutral fields to the bodies of OpenAI's three endpoints. Translating a body again does not change it.
 
 Source: the types of openai 3.57.0 (chat/completion_create_params, responses/response_create_params,
 embedding_create_params), read 2026-11-30. What a model refuses is in `models`.
@@ -27,7 +27,7 @@ Body = dict[str, Any]
 
 _LEAVE_OUT: Final = "Leave it out"
 _MODEL_FIELDS: Final = frozenset({"temperature", "top_p", "stop", "stop_sequences", "reasoning_effort", "reasoning"})
-# A request of these keys alone, with texts for contents, to a classic model is a chat completion as it stands.
+# A request with only these keys, and strings for contents, to a classic model is already a chat completion.
 _PLAIN: Final = frozenset(
     {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "metadata", "response_format", "user"}
 )
@@ -51,7 +51,7 @@ def chat_body(request: Request, accepts: Collection[str]) -> Body:
 
 
 def _chat_field(key: str, value: Any, request: Request, refuser: Refuser) -> Body:
-    """Return what a neutral field is in a chat completion; the API's own fields stay as they are."""
+    """Translate a neutral field for a chat completion; the API's own fields are unchanged."""
     match key:
         case "system":
             return {}
@@ -87,7 +87,7 @@ def responses_body(request: Request, accepts: Collection[str]) -> Body:
 
 
 def _responses_field(key: str, value: Any, request: Request, refuser: Refuser) -> Body:
-    """Return what a neutral field is in a call of the Responses API; the API's own fields stay as they are."""
+    """Translate a neutral field for the Responses API; the API's own fields are unchanged."""
     match key:
         case "prompt" if not isinstance(value, str):  # the API's own: a stored prompt
             return {key: value}
@@ -149,7 +149,7 @@ BODIES: Final[Mapping[str, Callable[[Request, Collection[str]], Body]]] = {
 def _check(
     request: Request, refuser: Refuser, accepts: Collection[str], *, unknown: tuple[str, ...], effort: Any
 ) -> None:
-    """Refuse what the API does not have, what a batch cannot give, and what the model does not take."""
+    """Refuse fields that the API does not have, a batch cannot serve, or the model does not accept."""
     rule = rule_of(refuser.model)
     for key in unknown:
         if key == "thinking" and key in request and key not in accepts:

@@ -1,9 +1,9 @@
 """The list of an account's batches, read page by page: to find a lost batch, and to poll many batches at once.
 
-Rule 1: a page that cannot be read is an error: an incomplete list must never be taken for a complete one.
-Rule 2: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So however
-    many batches are under way, the list costs at most one call in `CALL_EVERY_S` seconds.
-Rule 3: the board is a cache. A batch that it does not show is polled by itself; an end is reported from it once.
+Rule 1: an unreadable page is an error: an incomplete list must never be treated as complete.
+Rule 2: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So with any
+    number of batches in flight, the list costs at most one call in `CALL_EVERY_S` seconds.
+Rule 3: the board is a cache. A batch that is not on it is polled by itself; an outcome is reported from it once.
 
 See docs/decisions/0015-polls-are-answered-from-the-list.md.
 """
@@ -23,20 +23,20 @@ from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.error_mapping import error_of, problem_of
 from orchestrator.providers.openai.wire import Fields, Page, created_at, page_of, status_of
 
-PAGE_LENGTH: Final = 100  # the most there is
+PAGE_LENGTH: Final = 100  # the API's maximum
 PAGE_BYTES_MAX: Final = 8 << 20
 PAGES_MAX: Final = 50  # of a walk for the board
 WALK_S_MAX: Final = 60.0
-LIST_FROM: Final = 10  # fewer batches than this are asked for one by one
+LIST_FROM: Final = 10  # fewer batches than this are polled one by one
 FRESH_S_MIN: Final = 5.0
 CALL_EVERY_S: Final = 2.0
-ASKED_S: Final = 900.0  # a batch nobody has asked about for so long is no longer looked for
-UNLISTED_S: Final = 60.0  # so long after a walk that did not find it, a batch is not looked for either
-AGE_MAX: Final = timedelta(hours=30)  # of a batch under way: its window is 24 hours, and some take longer to end
+ASKED_S: Final = 900.0  # a batch that was not asked about for so long is no longer searched for
+UNLISTED_S: Final = 60.0  # for so long after a reading that did not find it, a batch is not searched for either
+AGE_MAX: Final = timedelta(hours=30)  # of a batch in flight: its window is 24 hours, and some take longer to end
 
 
 def pages(http: HttpClient) -> Iterator[Page]:
-    """Walk the list, newest first, to its end. Raises ProviderError wherever it cannot be read on."""
+    """Read the list, newest first, to its end. Raises ProviderError where a page cannot be read."""
     after, seen = "", set[str]()
     while True:
         query = f"?limit={PAGE_LENGTH}" + (f"&after={after}" if after else "")
@@ -52,18 +52,18 @@ def pages(http: HttpClient) -> Iterator[Page]:
         if page.has_more is False or (page.has_more is None and (not after or after in seen)):
             return
         if not after or after in seen:
-            raise Unavailable("the list of batches does not go on, although it says that there is more")
+            raise Unavailable("the list of batches ends, although it announces more")
         seen.add(after)
 
 
 class StatusBoard:
-    """How the account's batches stand, for all threads of a process; read again when it has grown old."""
+    """The statuses of the account's batches, for all threads of a process; read again when outdated."""
 
     def __init__(self, http: HttpClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._http = http
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._walking = threading.Lock()  # one walk at a time; who waits finds what it brought
+        self._walking = threading.Lock()  # one reading at a time; waiting threads use its result
         self._asked: dict[BatchId, float] = {}
         self._unlisted: dict[BatchId, float] = {}  # until when
         self._shown: dict[BatchId, BatchStatus] = {}
@@ -72,7 +72,7 @@ class StatusBoard:
         self._has_walked = False
 
     def look(self, batch_id: BatchId) -> BatchStatus | None:
-        """Return how a batch stands; None where it is to be asked for by itself. Raises ProviderError."""
+        """Return the status of a batch; None where it must be polled by itself. Raises ProviderError."""
         now = self._monotonic()
         with self._lock:
             self._asked[batch_id] = now
@@ -85,7 +85,7 @@ class StatusBoard:
                 return self._shown.get(batch_id)
 
     def ended(self, batch_id: BatchId) -> None:
-        """Forget a batch: who asks again, as where its results are not there yet, is to hear the latest."""
+        """Remove a batch, so that the next poll (such as when its results are not there yet) gets the latest status."""
         with self._lock:
             for known in (self._asked, self._unlisted, self._shown):
                 known.pop(batch_id, None)
@@ -97,13 +97,13 @@ class StatusBoard:
         try:
             self._walk()
         except RateLimited as error:
-            # The others who are about to ask need not be told the same one by one.
+            # Threads that ask next get the same error without a call.
             self._limited = (now + max(error.retry_after_s or 0.0, FRESH_S_MIN), str(error))
             raise
         except NotAuthorized:
             raise
         except ProviderError:
-            self._off_until = now + UNLISTED_S  # a list that is broken, or not there, must not stop the polls
+            self._off_until = now + UNLISTED_S  # a broken or missing list must not stop the polls
 
     def _walk(self) -> None:
         now, shown, page_count = self._monotonic(), dict[BatchId, BatchStatus](), 0
@@ -115,7 +115,7 @@ class StatusBoard:
                 status = status_of(batch, self._http.key)
                 if status is not None:
                     shown[BatchId(batch["id"])] = status
-            # The first walk of a process goes all the way: who has just started is about to ask for every batch.
+            # The first reading of a process is complete: a process that has just started will poll every batch.
             is_enough = self._has_walked and wanted <= shown.keys()
             is_spent = page_count >= PAGES_MAX or self._monotonic() - now > WALK_S_MAX
             is_past = bool(page.batches) and all(_is_older(batch, too_old) for batch in page.batches)

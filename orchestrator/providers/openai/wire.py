@@ -1,9 +1,9 @@
-"""Reads OpenAI's answers: the batch object, a page of the list, the two result files.
+"""Parses OpenAI's answers: the batch object, a page of the list, the two result files.
 
-Rule 1: a field that is absent, null or empty means the same; times may be seconds or ISO 8601, words in any case:
-    providers with the same API (Azure, Groq, gateways) differ in just that.
-Rule 2: a status that is not known counts as running.
-Rule 3: an id goes into a path only if it cannot be another path.
+Rule 1: absent, null and empty fields mean the same; times may be seconds or ISO 8601, words may be in any case:
+    providers with the same API (Azure, Groq, gateways) differ in these points.
+Rule 2: an unknown status counts as running.
+Rule 3: an id is put into a path only if it cannot change the path.
 
     {"id", "object": "batch", "status", "errors": {"data": [{"code", "line", "message"}]}, "input_file_id",
      "output_file_id", "error_file_id", "created_at", "request_counts": {"total", "completed", "failed"}, "metadata"}
@@ -35,7 +35,7 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "canceled": Outcome.CANCELLED,
 }
 _FILES: Final = ("output", "error")
-_ERRORS_SAID_MAX: Final = 3
+_ERRORS_SHOWN_MAX: Final = 3
 
 Fields = Mapping[str, Any]
 
@@ -57,14 +57,14 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
     errors = list(_errors(content.get("errors")))
     provider_message = [text for text in map(_words, errors) if text]
-    named = [text for text in map(_name, errors[:_ERRORS_SAID_MAX]) if text]
+    named = [text for text in map(_name, errors[:_ERRORS_SHOWN_MAX]) if text]
     return BatchStatus(
         outcome=outcome,
         results=_results(content, (done_count, failed_count)) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
         error=redacted("; ".join(named), key),
-        provider_message=redacted("; ".join(provider_message[:_ERRORS_SAID_MAX]), key),
+        provider_message=redacted("; ".join(provider_message[:_ERRORS_SHOWN_MAX]), key),
         rejected=outcome is Outcome.FAILED
         and not (done_count or failed_count)
         and any(QUEUE_FULL.search(text) is not None for text in provider_message),
@@ -84,13 +84,13 @@ def page_of(content: object) -> Page | None:
 
 
 def token_of(batch: Fields) -> str:
-    """Return the token of the attempt that a batch is marked with; "" where it bears none."""
+    """Return the attempt's token in a batch's metadata; "" where it has none."""
     metadata = batch.get("metadata")
     return _text(metadata.get(TOKEN_KEY)) if isinstance(metadata, dict) else ""
 
 
 def file_of(batch: Fields) -> str:
-    """Return the id of the input file that a batch was made from; "" where it is not said."""
+    """Return the id of the input file that a batch was made from; "" where it is absent."""
     return _text(batch.get("input_file_id"))
 
 
@@ -109,7 +109,7 @@ def created_at(batch: Fields) -> datetime | None:
 
 
 def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:
-    """Return the result files: the output first, it is what was paid for."""
+    """Return the result files: the output file first, which was paid for."""
     refs = []
     for name, line_count in zip(_FILES, line_counts, strict=True):
         file_id = _text(content.get(f"{name}_file_id"))
@@ -126,13 +126,13 @@ def _errors(errors: object) -> Iterator[Fields]:
 
 
 def _words(error: Fields) -> str:
-    """Return an error in the provider's words: its line, its code, its message."""
+    """Return a provider's error: its line, its code, its message."""
     parts = (_line(error), error.get("code"), error.get("message"))
     return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part)
 
 
 def _name(error: Fields) -> str:
-    """Return an error without what may quote a row."""
+    """Return an error without the text that may quote a row."""
     return ": ".join(part for part in (_line(error), for_machines(error)) if part)
 
 
