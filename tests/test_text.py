@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from orchestrator.api.status import Status
+from orchestrator import settings as configuration
+from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.progress import Progress, Totals
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
+DEFAULT_WORK = configuration.load({}).work
+UNRESOLVED = UnresolvedChunk(
+    chunk="c0-1",
+    requests=9,
+    sent_at=datetime(2026, 1, 1, tzinfo=UTC),
+    attempt=1,
+    cost_usd_max=Decimal(1),
+    reason="sent with another key",
+)
 
 
 def totals(**fields: Any) -> Totals:
@@ -72,7 +83,23 @@ def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], l
     of_totals = {name: value for name, value in fields.items() if name not in of_status}
     found = Status(job_id="job-1", state=JobState.RUNNING, totals=totals(**of_totals), **({"reason": ""} | of_status))
 
-    first, *lines = status_text.status(found).splitlines()
+    first, *lines = status_text.status(found, DEFAULT_WORK).splitlines()
 
     assert first.startswith("job-1: running. 0 of 1,200 rows done")
     assert lines == [line]
+
+
+def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> None:
+    waiting = Status(
+        job_id="job-1", state=JobState.RUNNING, reason="", totals=totals(chunks={ChunkState.UNRESOLVED: 1})
+    )
+
+    listed = status_text.unresolved("job-1", [UNRESOLVED], "s3://bucket/work").splitlines()
+
+    assert status_text.status(waiting, "/my work").endswith("orchestrator resolve job-1 --work '/my work'")
+    assert [line.partition("  the ")[0].partition("  it ")[0].strip() for line in listed[2:]] == [
+        "orchestrator resolve job-1 CHUNK --batch ID --work s3://bucket/work",
+        "orchestrator resolve job-1 CHUNK --absent --work s3://bucket/work",
+        "orchestrator resolve job-1 --same-account --work s3://bucket/work",
+    ]
+    assert "--work" not in status_text.unresolved("job-1", [UNRESOLVED], DEFAULT_WORK)

@@ -111,8 +111,8 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
         shown = [one.as_dict() for one in found]
         show(json.dumps(shown[0] if job else shown))
         return
-    for one in found:
-        show(status_text.status(one))
+    for handle, one in zip(handles, found, strict=True):
+        show(status_text.status(one, handle.work))
     if not found:
         show("no jobs yet")
 
@@ -153,7 +153,7 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
     handle = _find(job, work)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look)
-    show(json.dumps(found.as_dict()) if as_json else status_text.status(found))
+    show(json.dumps(found.as_dict()) if as_json else status_text.status(found, handle.work))
 
 
 @click.command
@@ -196,11 +196,11 @@ def resolve(
             raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
-        show(f"{chunks} can continue with the new key. Next: orchestrator run {handle.job_id}")
+        show(f"{chunks} can continue with the new key. Next: {status_text.command('run', handle.work, handle.job_id)}")
         return
     if chunk is None:
         found = handle.unresolved()
-        as_text = status_text.unresolved(handle.job_id, found)
+        as_text = status_text.unresolved(handle.job_id, found, handle.work)
         show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
         return
     if (batch is None) != absent:
@@ -211,7 +211,7 @@ def resolve(
     else:
         handle.resolve_absent(chunk)
         done = "will be sent again"
-    show(f"{chunk} {done}. Next: orchestrator run {handle.job_id}")
+    show(f"{chunk} {done}. Next: {status_text.command('run', handle.work, handle.job_id)}")
 
 
 @click.command

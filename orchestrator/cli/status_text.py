@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
+from orchestrator import settings as configuration
 from orchestrator.cli import text
 
 if TYPE_CHECKING:
@@ -12,7 +15,13 @@ if TYPE_CHECKING:
     from orchestrator.api.status import Status, UnresolvedChunk
 
 
-def status(found: Status) -> str:
+def command(name: str, work: str, *given: str) -> str:
+    """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
+    is_default = work == configuration.load(os.environ).work
+    return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(work)))))
+
+
+def status(found: Status, work: str) -> str:
     """Return a job's status: its state and counts, then what it waits for."""
     now = found.progress
     lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
@@ -29,14 +38,14 @@ def status(found: Status) -> str:
         chunks = text.counted(now.unresolved_chunks, "chunk", "chunks")
         lines.append(
             f"  {chunks} unresolved: their creates may or may not have made a batch. "
-            f"Next: orchestrator resolve {found.job_id}"
+            f"Next: {command('resolve', work, found.job_id)}"
         )
     return "\n".join(lines)
 
 
 def submitted(found: Status, work: str) -> str:
     """Return what `submit` prints: the next command, and a warning if no worker or beat is running."""
-    lines = [f"{found.job_id}: submitted", f"  orchestrator status {found.job_id} --work {work}"]
+    lines = [f"{found.job_id}: submitted", f"  {command('status', work, found.job_id)}"]
     if not found.workers_alive:
         lines.append("  no worker is running on this ledger. Start one: orchestrator worker")
     if not found.beats_alive:
@@ -44,7 +53,7 @@ def submitted(found: Status, work: str) -> str:
     return "\n".join(lines)
 
 
-def unresolved(job_id: str, found: Sequence[UnresolvedChunk]) -> str:
+def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:
     """Return the unresolved creates, and the commands that resolve them."""
     if not found:
         return f"{job_id}: no chunk is unresolved"
@@ -52,10 +61,14 @@ def unresolved(job_id: str, found: Sequence[UnresolvedChunk]) -> str:
     lines += [
         f"  {one.chunk}  {one.requests:,} requests, sent {one.sent_at.isoformat()}: {one.reason}" for one in found
     ]
-    lines.append(f"  orchestrator resolve {job_id} CHUNK --batch ID     the provider has the batch")
-    lines.append(f"  orchestrator resolve {job_id} CHUNK --absent       it does not: send the rows again")
+    ways = [
+        (command("resolve", work, job_id, "CHUNK", "--batch", "ID"), "the provider has the batch"),
+        (command("resolve", work, job_id, "CHUNK", "--absent"), "it does not: send the rows again"),
+    ]
     if any("another key" in one.reason for one in found):
-        lines.append(
-            f"  orchestrator resolve {job_id} --same-account       the key is new, the account (project) the same"
+        ways.append(
+            (command("resolve", work, job_id, "--same-account"), "the key is new, the account (project) the same")
         )
+    width = max(len(typed) for typed, _ in ways)
+    lines += [f"  {typed:<{width}}  {meaning}" for typed, meaning in ways]
     return "\n".join(lines)
