@@ -7,11 +7,12 @@ Rule 2: `version` increases with every write of a unit, and every later write is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.policy import Policy
@@ -21,6 +22,8 @@ ChunkId = NewType("ChunkId", str)  # "<job_id>/<name>", e.g. "sotu-9f86d081/c000
 BatchId = NewType("BatchId", str)  # the provider's
 FileId = NewType("FileId", str)  # the provider's, where it has input files
 AttemptToken = NewType("AttemptToken", str)  # ours, random, one per create
+# An id of a batch or a file that may go into a path: dots alone would be another path.
+USABLE_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")
 
 
 class JobState(StrEnum):

@@ -19,6 +19,7 @@ from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
 from orchestrator.domain.model import (
     IN_FLIGHT,
     TERMINAL,
+    USABLE_ID,
     Attempt,
     AttemptState,
     BatchId,
@@ -166,6 +167,8 @@ class SqlAdmin:
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
         """Resolve a create: it made `batch_id`, or (None) it made no batch and its chunk is sent again."""
+        if batch_id is not None and USABLE_ID.fullmatch(batch_id) is None:
+            raise LedgerError(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
         with self._database.write() as tx:
             job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
             if job_id is None:

@@ -252,6 +252,17 @@ def test_a_person_may_say_which_batch_an_unresolved_create_made(books: Books) ->
     assert books.admin.unresolved(JOB) == []
 
 
+@pytest.mark.parametrize("typed", ["", "batch 1", "batch_1 ", "../batches", ".."])
+def test_what_cannot_be_the_id_of_a_batch_resolves_nothing(books: Books, typed: str) -> None:
+    books.open()
+    chunk = hold(books)
+
+    with pytest.raises(LedgerError, match="cannot be the id of a batch"):
+        books.admin.resolve(chunk.id, BatchId(typed), now=LATER)
+
+    assert [found.id for found, _ in books.admin.unresolved(JOB)] == [chunk.id]
+
+
 def test_a_person_may_say_that_an_unresolved_create_made_nothing(books: Books) -> None:
     books.open()
     chunk = hold(books)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import Job
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, StorageError
-from orchestrator.providers.onerouter.provider import _BATCH_ID
+from orchestrator.domain.model import USABLE_ID
 from orchestrator.storage.local import LocalJobFiles
 from orchestrator.storage.names import parts_of
 
@@ -113,6 +113,6 @@ def test_a_result_s_custom_id_is_one_of_ours_or_a_stranger_s(text: str) -> None:
 @example("a?b=c")
 @example("a%2f..")
 def test_a_batch_id_is_one_part_of_a_path(text: str) -> None:
-    if _BATCH_ID.fullmatch(text):
+    if USABLE_ID.fullmatch(text):
         assert set(text) <= set(string.ascii_letters + string.digits + "_.:-")
         assert text.strip(".")

@@ -22,7 +22,7 @@ from typing import Final
 
 from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
 from orchestrator.domain.errors import BadRequest, CreateAmbiguous, ProviderError, StorageError, Unavailable
-from orchestrator.domain.model import BatchId, Outcome
+from orchestrator.domain.model import USABLE_ID, BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
 from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import HttpClient
@@ -41,7 +41,6 @@ from orchestrator.providers.onerouter.wire import holds_results, may_be_result, 
 HEAD_BYTES_MAX: Final = 256 << 10
 _OPEN: Final = b'{"requests":['
 _CLOSE: Final = b"]}"
-_BATCH_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
 # Not simply "no … provider": after "no response from provider" the upstream may have begun.
 _NO_PROVIDER: Final = re.compile(
     r"routing requirement"
@@ -67,7 +66,7 @@ class OneRouter:
         answer = self._http.create("/batches", enveloped(submission.blocks()), size_bytes=size_bytes)
         batch_id = _created_id(answer.json()) if answer.is_success else ""
         if batch_id:
-            if _BATCH_ID.fullmatch(batch_id) is None:
+            if USABLE_ID.fullmatch(batch_id) is None:
                 raise CreateAmbiguous("the create was answered with an unusable batch id")
             return BatchId(batch_id)
         problem = problem_of(answer, self._http.key)
@@ -164,7 +163,7 @@ def _is_no_provider(problem: Problem) -> bool:
 
 
 def _path(batch_id: BatchId) -> str:
-    if _BATCH_ID.fullmatch(batch_id) is None:
+    if USABLE_ID.fullmatch(batch_id) is None:
         raise BadRequest("unusable batch id")
     return f"/batches/{batch_id}"
 

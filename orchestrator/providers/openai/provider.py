@@ -38,7 +38,7 @@ from orchestrator.domain.errors import (
     ProviderError,
     Unavailable,
 )
-from orchestrator.domain.model import BatchId, FileId
+from orchestrator.domain.model import USABLE_ID, BatchId, FileId
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import ANSWER_BYTES_MAX, HttpClient
@@ -54,7 +54,7 @@ from orchestrator.providers.http.error_mapping import (
 from orchestrator.providers.http.exchange import Body, Download
 from orchestrator.providers.openai.lost_batches import SharedSearch
 from orchestrator.providers.openai.status_list import StatusBoard
-from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, USABLE_ID, status_of
+from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
 _MISSING: Final = (404, 410)

@@ -11,7 +11,6 @@ Rule 3: an id is put into a path only if it cannot change the path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +18,13 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
-from orchestrator.domain.model import Outcome
+from orchestrator.domain.model import USABLE_ID, Outcome
 from orchestrator.domain.results_at import Files, ResultRef
 from orchestrator.providers.http.error_mapping import QUEUE_FULL, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
 LABEL_KEY: Final = "orchestrator_chunk"
-USABLE_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")  # dots alone would be another path
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "completed": Outcome.COMPLETED,
     "failed": Outcome.FAILED,
