@@ -216,9 +216,23 @@ def _check_kinds(job: Job) -> None:
     messages = () if job.messages is None else job.messages
     if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
         raise ConfigError("request.messages must be a list of tables, each with a role and a content")
-    tokens = job.max_tokens
-    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1):
-        raise ConfigError("request.max_tokens must be a whole number, 1 or more")
+    _check_numbers(job)
+
+
+def _check_numbers(job: Job) -> None:
+    """Raise ConfigError for a number of a wrong type: a provider would refuse every row for it, one by one."""
+    for name, kinds, kind in (
+        ("max_tokens", int, "a whole number, 1 or more"),
+        ("temperature", int | float, "a number"),
+        ("top_p", int | float, "a number"),
+        ("top_k", int, "a whole number"),
+        ("seed", int, "a whole number"),
+    ):
+        given = getattr(job, name)
+        if given is None:
+            continue
+        if not isinstance(given, kinds) or isinstance(given, bool) or (name == "max_tokens" and given < 1):
+            raise ConfigError(f"request.{name} must be {kind}")
 
 
 TABLES: Final = {
