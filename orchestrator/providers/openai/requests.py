@@ -42,6 +42,9 @@ def chat_body(request: Request, accepts: Collection[str]) -> Body:
     refuser = Refuser(api="OpenAI's chat completions", model=model)
     effort = request.get("reasoning_effort")
     _check(request, refuser, accepts, unknown=("top_k", "thinking", "dimensions"), effort=effort)
+    for neutral, own in (("max_tokens", "max_completion_tokens"), ("stop_sequences", "stop")):
+        if neutral in request:
+            _refuse_both(request, refuser, neutral, own)
     body = Body()
     for key, value in request.items():
         body |= {key: value} if key in accepts else _chat_field(key, value, request, refuser)
@@ -98,6 +101,7 @@ def _responses_field(key: str, value: Any, request: Request, refuser: Refuser) -
             _refuse_both(request, refuser, key, "instructions")
             return {"instructions": _instructions(value, refuser)}
         case "max_tokens":
+            _refuse_both(request, refuser, key, "max_output_tokens")
             return {"max_output_tokens": value}
         case "reasoning_effort":
             return {"reasoning": _table(request, "reasoning") | {"effort": value}}
