@@ -4,7 +4,7 @@
     python examples/data/make_state_of_the_union.py package
 
 Rule 1: the same package gives the same rows, in the order of year, then file name, then paragraph.
-Rule 2: words are the package's own; only what no reader sees is mended (entities, control characters, whitespace).
+Rule 2: words are the package's own; only what no reader sees is repaired (entities, control characters, whitespace).
 
 The package keeps no paragraph breaks: an address is one line. A paragraph here is therefore a run of whole sentences
 that reaches a target length; a sentence is never cut.
