@@ -172,7 +172,9 @@ class LocalRunner:
             self._hand_out_until_over(progress)
         except KeyboardInterrupt as interrupt:
             self._take(interrupt)
-        except Exception:
+        except (
+            BaseException
+        ):  # also a SystemExit, from `progress`: a thread that is left behind loses a create's answer
             self._failed.set()
             self._drain()
             raise

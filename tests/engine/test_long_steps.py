@@ -16,6 +16,7 @@ from orchestrator.domain.changes import JobMoved, ShardMoved
 from orchestrator.domain.errors import Interrupted
 from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import ChunkState, Claim, ShardState, Step
+from orchestrator.domain.progress import Progress
 from orchestrator.engine.local_runner import LocalRunner
 from orchestrator.ledger.clock import LedgerClock
 from orchestrator.ledger.db.database import open_sqlite
@@ -215,3 +216,27 @@ def test_a_second_interrupt_leaves_at_once(books: Books) -> None:
     with pytest.raises(KeyboardInterrupt):
         runner.run(progress)
     never.set()
+
+
+def test_a_program_that_leaves_from_its_progress_callback_loses_no_answer(books: Books) -> None:
+    """A SystemExit is no Exception; the step under way is waited for all the same."""
+    make_due(books, Step.SUBMIT)
+    ledger, begun, recorded = SqlLedger(books.database), threading.Event(), list[Claim]()
+
+    def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
+        begun.set()
+        assert leaving.wait(PATIENCE_S)
+        ledger.record(claim, now=datetime.now(UTC))
+        recorded.append(claim)
+
+    def leave(_progress: Progress) -> None:
+        assert begun.wait(PATIENCE_S)
+        threading.Timer(LEASE_S, leaving.set).start()  # some time after the program has left
+        raise SystemExit(7)
+
+    leaving = threading.Event()
+
+    with pytest.raises(SystemExit):
+        a_runner(books, ledger, perform).run(leave)
+
+    assert Step.SUBMIT in {claim.step for claim in recorded}
