@@ -7,6 +7,7 @@ names of the output's columns, the price where there is a budget, the folder of 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from orchestrator.engine.opening import check_places, work_files
 from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.engine.workspace import Workspace
+from orchestrator.job_files import create_journal
 from orchestrator.planner.render import Renderer
 from orchestrator.settings import Settings
 from orchestrator.storage.location import is_url, join, locate
@@ -121,9 +123,12 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
         rounds_max=policy.attempts_max,
     )
     check_places(context)
+    opened_with = _known_spec(workspace, spec.job_id)
+    if opened_with is None:
+        _refuse_lost_ledger(workspace, context)
     with context.job_files.create("job.json") as file:
         file.write(spec.to_json().encode() + b"\n")
-    _claim_output(context, _known_spec(workspace, spec.job_id))
+    _claim_output(context, opened_with)
     known = workspace.admin.open(record, len(prepared.source.shards), now=now)
     context.text = known.spec  # with fields that another version has added
     workspace.admin.resume(spec.job_id, now=now)
@@ -161,6 +166,18 @@ def _known_spec(workspace: Workspace, job_id: JobId) -> Spec | None:
     """Return the spec that a job was opened with; None for a new one."""
     known = [job for job in workspace.admin.jobs() if job.id == job_id]
     return specs.from_json(known[0].spec) if known else None
+
+
+def _refuse_lost_ledger(workspace: Workspace, context: JobContext) -> None:
+    """Raise ConfigError where the job's folder knows of creates and the ledger does not: they would be paid twice."""
+    creates = len(context.job_files.names(create_journal.INTENTS))
+    if creates:
+        raise ConfigError(
+            f"the ledger does not know job {context.spec.job_id}, and its folder in {workspace.work} says that "
+            f"creates were sent ({creates:,}): to run it would pay for them again. If the ledger was lost, type "
+            f"`orchestrator recover --work {shlex.quote(workspace.work)}` and run the job again; if another ledger has "
+            "the job, set ORCHESTRATOR_LEDGER_URL to that one"
+        )
 
 
 def _claim_output(context: JobContext, known: Spec | None) -> None:

@@ -115,6 +115,23 @@ def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProc
     assert sums(handle(work)) == before
 
 
+@pytest.mark.usefixtures("key")
+def test_a_job_that_the_ledger_has_lost_is_not_sent_again_before_it_is_recovered(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    done = run(gateway, work, 60)
+    creates = gateway.bill()["creates"]
+    lose_the_ledger(work)
+
+    with pytest.raises(orchestrator.ConfigError, match=f"orchestrator recover --work {work}"):
+        run(gateway, work, 60)
+
+    orchestrator.recover(work=work)
+    assert run(gateway, work, 60).counts == done.counts
+    assert gateway.bill()["creates"] == creates
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("batches", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 9))])
