@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.gateway", description="A local server of Batch APIs.")
+    parser = argparse.ArgumentParser(prog="orchestrator gateway", description="A local server of Batch APIs.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8899, help="0 = any free port")
     parser.add_argument(
