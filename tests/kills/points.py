@@ -107,7 +107,7 @@ def _survey(fork_server: Nursery, workspace: Bench) -> tuple[Mapping[str, int], 
 def _record_line(lines: Mapping[str, int]) -> str:
     """Return the first line after the POST: where the answer is about to be kept."""
     source = (SmallJob.root() / SENT).read_text().splitlines()
-    [number] = [place for place, text in enumerate(source, 1) if "write_journal(job_files, chunk" in text]
+    [number] = [place for place, text in enumerate(source, 1) if "create_journal.write_journal(" in text]
     line = f"{SENT}:{number}"
     assert line in lines, line
     return line
