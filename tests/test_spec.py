@@ -252,5 +252,5 @@ def test_functions_that_hold_other_values_are_other_functions() -> None:
 def test_a_function_that_holds_what_cannot_be_compared_is_refused() -> None:
     held = object()
 
-    with pytest.raises(ConfigError, match="render holds a object"):
+    with pytest.raises(ConfigError, match="render uses a object"):
         render_mark(lambda row: {"unresolved": held, **row})

@@ -345,6 +345,7 @@ def test_the_command_says_each_difference_and_ends_with_1(cli: CommandLine, whol
     assert [one["what"] for one in json.loads(listed.out)["differences"]] == ["parsed results"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_revision_beside_the_first_is_audited_too(gateway: GatewayProcess, tmp_path: Path) -> None:
     """After a retry both outputs are digested, and the last one is compared with the parts."""

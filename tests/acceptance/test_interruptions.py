@@ -136,6 +136,7 @@ def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
         check_whole(cli, gateway, 200, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_work_folder_is_run_by_one_process_at_a_time(cli: CommandLine, tmp_path: Path) -> None:
     """A second `run` is refused while the first is under way, names its pid, and sends nothing."""

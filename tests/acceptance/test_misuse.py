@@ -208,6 +208,7 @@ def test_without_credit_the_job_waits_and_goes_on_when_there_is_some(
     finished(cli, job, gateway)
 
 
+@pytest.mark.slow
 def test_a_budget_stops_the_job_cleanly_and_a_larger_one_lets_it_go_on(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:

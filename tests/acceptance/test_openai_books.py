@@ -15,6 +15,8 @@ from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, run_job
 from tests.acceptance.test_recover import batch_count, handle, lose_the_ledger
 from tests.gateway_process import API_KEY, GatewayProcess
 
+pytestmark = pytest.mark.slow
+
 TABLES: Final[dict[str, Any]] = {"job": {"provider": "openai"}, "request": {"model": MODEL}, "provider": PROVIDER}
 BATCHES: Final = 3
 

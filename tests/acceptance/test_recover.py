@@ -95,6 +95,7 @@ def test_a_finished_job_comes_back_as_it_was(gateway: GatewayProcess, tmp_path: 
     assert gateway.bill()["fees_usd"] == str(again.cost_usd)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProcess, tmp_path: Path) -> None:
     """What a person may do with a job does not hang on whose ledger it is."""
@@ -263,6 +264,7 @@ def test_what_a_person_said_before_is_not_asked_again(gateway: GatewayProcess, t
     assert (gateway.bill()["paid_twice"], gateway.bill()["creates"]) == (0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_an_old_ledger_is_told_what_it_has_forgotten(cli: CommandLine, tmp_path: Path) -> None:
     """Restored from before most creates: audit names their journal files, recover brings them in, none is repeated."""

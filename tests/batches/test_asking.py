@@ -29,6 +29,8 @@ from tests.fakes.dialects import onerouter
 from tests.fakes.job_files import MemorySpool
 from tests.tiers import sampled
 
+pytestmark = pytest.mark.slow
+
 RUNNING: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "IN_PROGRESS", "total_requests": 10}')
 ENDED: Final = (200, b'{"batch_id": "batch_1", "task_id": 1, "status": "SUCCESS", "total_requests": 10}')
 BUSY: Final = (503, b'{"error": {"message": "busy"}}')

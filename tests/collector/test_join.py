@@ -165,11 +165,11 @@ def test_a_join_may_start_in_the_middle_of_its_shard() -> None:
     assert output["custom_id"].to_pylist() == [name_of(row, 0xAB) for row in (200, 201, 202)]
 
 
-def test_a_batch_that_does_not_follow_the_last_one_is_our_mistake() -> None:
+def test_a_batch_that_does_not_follow_the_last_one_stops_the_join() -> None:
     join = a_join({row: an_answer() for row in range(9)})
     join.add(a_source(3), row_start=0)
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(OutputError, match="row 4 after row 3"):
         join.add(a_source(3, 4), row_start=4)
 
 

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.collector.collect import Collecting, collect
-from orchestrator.domain import custom_id
+from orchestrator.domain import custom_id, results_at
 from orchestrator.domain.batch import ResultFile
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.model import Chunk, ChunkState, Outcome, Step
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import RowKey
+from orchestrator.domain.results_at import Inline
 from orchestrator.job_files import request_files
 from orchestrator.job_files.request_files import LinesDraft, requests_of, row_keys
 from orchestrator.providers.onerouter.dialect import READER
@@ -110,7 +111,7 @@ def test_a_request_file_of_another_number_of_lines_is_an_error(row_end: int, whi
 def test_results_are_collected_without_a_look_at_the_requests() -> None:
     """Unpacking them took longer than parsing the answers, for nothing but the rows' numbers."""
     stage = Stage()
-    chunk = stage.put(ChunkState.ENDED, outcome=Outcome.COMPLETED, results="results")
+    chunk = stage.put(ChunkState.ENDED, outcome=Outcome.COMPLETED, results=results_at.to_text(Inline()))
     ids = [custom_id.custom_id(DIGEST, 0, row) for row in range(2)]
     body = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}
     answers = [{"custom_id": name, "response": {"status_code": 200, "body": body}} for name in ids]

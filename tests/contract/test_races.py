@@ -30,6 +30,8 @@ from tests.builders import ACCOUNT, NOW, a_chunk, a_job, added, after, an_attemp
 from tests.contract.books import Books
 from tests.contract.threads import at_once
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROUNDS: Final = 8
 S = ChunkState

@@ -194,6 +194,7 @@ def test_a_lost_create_is_found_and_adopted(gateway: GatewayProcess, client: ope
     assert len(lines_of(client, ended(client, *found).output_file_id)) == 3
 
 
+@pytest.mark.slow
 def test_a_fenced_late_create_never_arrives(gateway: GatewayProcess, client: openai.OpenAI) -> None:
     file_id = upload(client, 3)
     gateway.set_faults({"create": {"late": 1, "late_s": 3.0}})

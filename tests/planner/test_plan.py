@@ -104,6 +104,7 @@ def test_the_same_files_give_the_same_plan_whatever_the_order_they_were_written_
     assert fingerprint_of_a_plan(one) == fingerprint_of_a_plan(two)
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_plan_in_every_process(tmp_path: Path) -> None:
     """No order of a set or of a dict of hashes gets into a plan."""
     folder = write(tmp_path / "rows", ["a.parquet", "b.parquet"])

@@ -327,7 +327,7 @@ def test_a_missing_column_is_nulls_and_an_extra_one_is_refused(tmp_path: Path) -
     assert rows_of(dataset, ["a"]) == [{"a": 1}, {"a": None}]
 
     a_parquet(tmp_path / "3.parquet", {"c": [3]})
-    assert refusal(tmp_path).startswith("3.parquet has a column 'c' that 1.parquet has not")
+    assert refusal(tmp_path).startswith("3.parquet has a column 'c' that 1.parquet does not have")
 
 
 def test_a_missing_column_of_a_later_csv_is_nulls(tmp_path: Path) -> None:

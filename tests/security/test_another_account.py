@@ -19,6 +19,8 @@ from tests.acceptance.openai_jobs import MODEL, PROVIDER
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 from tests.servers.accounts import door
 
+pytestmark = pytest.mark.slow
+
 ROWS: Final = 20  # one chunk
 OURS: Final = "sk-canary-project-one"
 ROTATED: Final = "sk-canary-project-one-new"  # of the same project

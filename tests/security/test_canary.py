@@ -174,6 +174,7 @@ def errors_in(work: Path) -> str:
     return "\n".join(text for (text,) in found)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed(scene: Scene, dataset: Path, tmp_path: Path) -> None:
     """What kill -9 leaves: half-written files, the WAL, the journal."""
     with running_gateway(tmp_path / "gateway", "--duration-s", "30", "--api-key", KEY) as gateway:

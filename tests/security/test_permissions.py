@@ -70,6 +70,7 @@ def test_a_whole_job_leaves_nothing_that_others_may_read(tmp_path: Path, monkeyp
     assert {"requests", "raw", "parts", "output", "journal", "quarantine", "job.json"} <= tops
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("usual_umask")
 def test_a_group_shares_a_folder_by_its_setgid_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`chmod 2770`: who else is of the group can go on with the job, whatever this user's umask; others see nothing."""
@@ -85,6 +86,7 @@ def test_a_group_shares_a_folder_by_its_setgid_bit(tmp_path: Path, monkeypatch: 
     assert {mode for name, mode in found.items() if not (work / name).is_dir()} == {"0o660"}, found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("usual_umask")
 def test_an_output_that_the_user_named_is_written_as_any_program_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

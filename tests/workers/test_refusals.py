@@ -92,6 +92,7 @@ def test_an_sqlite_ledger_of_another_machine(beat: Callable[..., str], tmp_path:
     assert "a worker on there uses it" in beat()
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_newer_than_the_program(beat: Callable[..., str], tmp_path: Path) -> None:
     with sqlite3.connect(a_ledger(tmp_path / "work")) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
