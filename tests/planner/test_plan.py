@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from orchestrator.dataset.dataset import open_dataset
 from orchestrator.domain import custom_id
