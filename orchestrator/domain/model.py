@@ -23,7 +23,7 @@ BatchId = NewType("BatchId", str)  # the provider's
 FileId = NewType("FileId", str)  # the provider's, where it has input files
 AttemptToken = NewType("AttemptToken", str)  # ours, random, one per create
 # An id of a batch or a file that may go into a path: dots alone would be another path.
-USABLE_ID: Final = re.compile(r"(?=.*[^.])[A-Za-z0-9_.:-]{1,200}")
+USABLE_ID: Final = re.compile(r"(?!\.{1,200}\Z)[A-Za-z0-9_.:-]{1,200}")
 
 
 class JobState(StrEnum):
