@@ -198,11 +198,11 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text):
         return min(float(text), RETRY_AFTER_S_MAX)
-    until, said_at = _date(text), _date(headers.get("date", ""))
+    until, sent_at = _date(text), _date(headers.get("date", ""))
     if until is None:
         return None
     # By the server's Date header, if there is one: our clock may be off.
-    return min(max((until - (said_at or now)).total_seconds(), 0.0), RETRY_AFTER_S_MAX)
+    return min(max((until - (sent_at or now)).total_seconds(), 0.0), RETRY_AFTER_S_MAX)
 
 
 def _date(text: str) -> datetime | None:
