@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-all lint chaos torture plan run submit status cancel retry audit recover worker beat gateway lock sbom clean job-is-named
+.PHONY: help setup demo fleet test test-all lint chaos torture plan run submit status cancel retry approve audit recover worker beat gateway lock sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ cancel: job-is-named $(INSTALLED) ## Stop a job; what is paid for is still colle
 
 retry: job-is-named $(INSTALLED) ## Try a job's failed rows once more (JOB=)
 	@$(BIN)/orchestrator retry '$(JOB)' --work '$(WORK)' $(ARGS)
+
+approve: job-is-named $(INSTALLED) ## Let a job go on that waits for your decision (JOB=)
+	@$(BIN)/orchestrator approve '$(JOB)' --work '$(WORK)' $(ARGS)
 
 audit: job-is-named $(INSTALLED) ## Compare the ledger with the files and the bill, and name every difference (JOB=)
 	@$(BIN)/orchestrator audit '$(JOB)' --work '$(WORK)' $(ARGS)

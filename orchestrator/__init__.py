@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.errors import ConfigError as ConfigError
     from orchestrator.domain.errors import DatasetError as DatasetError
     from orchestrator.domain.errors import JobInterrupted as JobInterrupted
+    from orchestrator.domain.errors import JobNeedsDecision as JobNeedsDecision
     from orchestrator.domain.errors import JobNotFinished as JobNotFinished
     from orchestrator.domain.errors import JobStopped as JobStopped
     from orchestrator.domain.errors import JobTimeout as JobTimeout
@@ -52,6 +53,7 @@ _PUBLIC: Final = {
     "Job": "api.job",
     "JobHandle": "api.handle",
     "JobInterrupted": "domain.errors",
+    "JobNeedsDecision": "domain.errors",
     "JobNotFinished": "domain.errors",
     "JobStopped": "domain.errors",
     "JobTimeout": "domain.errors",

@@ -62,6 +62,13 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
     ("fields", "line"),
     [
         ({"reason": "the budget is used up"}, "  stopped: the budget is used up"),
+        (
+            {"reason": "all rows failed", "decision": "canary"},
+            """  stopped: all rows failed
+  It waits for your decision:
+    orchestrator approve job-1  to go on
+    orchestrator cancel job-1  to end it, and keep what was answered""",
+        ),
         ({"pause_reason": "401: no"}, "  sending is paused, the provider refuses the account: 401: no"),
         ({"trouble": "503"}, "  being retried after: 503"),
         (
@@ -86,7 +93,7 @@ def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], l
     first, *lines = status_text.status(found, DEFAULT_WORK).splitlines()
 
     assert first.startswith("job-1: running. 0 of 1,200 rows done")
-    assert lines == [line]
+    assert lines == line.splitlines()
 
 
 def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> None:

@@ -88,6 +88,7 @@ def run(
         JobUnresolved: some chunks wait for `resolve_created` or `resolve_absent`; the rest is done.
         JobInterrupted: `stop`, Ctrl-C or SIGTERM ended the run.
         JobStopped: the job cannot continue without a person.
+        JobNeedsDecision: it is stopped until a person approves it: `JobHandle.approve`.
     """
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
@@ -116,7 +117,9 @@ def submit(job: Any, /, **fields: Any) -> JobHandle:
     `submit(df, prompt="… {text}", model="…")` is short for `submit(Job(dataset=df, prompt=…, model=…))`.
     The workers need the provider's key; this process does not.
 
-    Raises ConfigError, DatasetError: nothing was added.
+    Raises:
+        ConfigError, DatasetError: nothing was added.
+        JobNeedsDecision: the job is known, and stopped until a person approves it: `JobHandle.approve`.
     """
     from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
+from orchestrator.api.decision import command, refuse_undecided
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
@@ -62,7 +63,7 @@ class JobHandle:
             if job.state not in WHOLE:
                 raise JobNotFinished(
                     f"job {self.job_id} is {job.state}: it has no result yet. "
-                    f"`{_command(workspace, 'status', self.job_id)}` shows what it waits for"
+                    f"`{command(workspace, 'status', self.job_id)}` shows what it waits for"
                 )
             return _result(workspace, job)
 
@@ -82,7 +83,7 @@ class JobHandle:
 
         Raises:
             JobTimeout: the time is up; the job continues. It is also a TimeoutError.
-            JobUnresolved, JobStopped: the job cannot continue without a person.
+            JobUnresolved, JobStopped, JobNeedsDecision: the job cannot continue without a person.
             JobInterrupted: `stop` was set.
         """
         with opened_workspace(self.work) as workspace:
@@ -117,8 +118,18 @@ class JobHandle:
         now = workspace.clock.now()
         if again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
             workspace.admin.retry(self.job_id, now=now)
-        workspace.admin.resume(self.job_id, now=now)
+        job = workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
+        refuse_undecided(workspace, job)
+
+    def approve(self) -> None:
+        """Let the job go on that is stopped for a decision (`status().decision`); running it again resumes it.
+
+        Workers of a fleet go on at once. Raises LedgerError where the job waits for no decision.
+        """
+        with opened_workspace(self.work) as workspace:
+            workspace.admin.approve(self.job_id, now=workspace.clock.now())
+            record_command(workspace, self.job_id)
 
     def cancel(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Status:
         """Drop unsent rows, cancel batches in flight and collect their answers, unless other processes do so."""
@@ -225,6 +236,7 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
     job = workspace.ledger.job(job_id)
     if job.state in WHOLE:
         return _result(workspace, job)
+    refuse_undecided(workspace, job)
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
@@ -234,26 +246,20 @@ def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) 
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
         raise JobUnresolved(
             f"job {job_id}: {chunks} unresolved: a person must find out whether the provider made a batch. "
-            f"`{_command(workspace, 'resolve', job_id)}` lists what was sent and what to do"
+            f"`{command(workspace, 'resolve', job_id)}` lists what was sent and what to do"
         )
     crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
             f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
             "(policy.batches_in_flight_max), and unresolved chunks of other jobs use up that limit. "
-            f"`{_command(workspace, 'resolve', crowd[0])}` lists them and what to do"
+            f"`{command(workspace, 'resolve', crowd[0])}` lists them and what to do"
         )
     reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
     raise JobStopped(
         f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}. "
         "Correct the key or the account, then run the job again"
     )
-
-
-def _command(workspace: Workspace, name: str, job_id: JobId) -> str:
-    """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
-    is_default = workspace.work == configuration.load(os.environ).work
-    return f"orchestrator {name} {job_id}" + ("" if is_default else f" --work {workspace.work}")
 
 
 def status_of(workspace: Workspace, job_id: JobId) -> Status:
@@ -264,6 +270,7 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         job_id=job_id,
         state=job.state,
         reason=job.reason,
+        decision=job.decision,
         totals=workspace.ledger.totals(job_id),
         pause_reason=workspace.admin.pause_reason(job.account, now=now),
         workers_alive=kinds.count(Kind.WORKER),

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from orchestrator import settings as configuration
+from orchestrator.api.decision import refuse_undecided
 from orchestrator.api.job import Job
 from orchestrator.collector.join import output_schema
 from orchestrator.dataset.dataset import Dataset, open_dataset
@@ -111,7 +112,7 @@ def _check_sample(renderer: Renderer, source: Dataset) -> None:
 
 
 def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
-    """Add the job to the ledger; a job that is already there resumes."""
+    """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     record = JobRecord(
@@ -131,10 +132,11 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     _claim_output(context, opened_with)
     known = workspace.admin.open(record, len(prepared.source.shards), now=now)
     context.text = known.spec  # with fields that another version has added
-    workspace.admin.resume(spec.job_id, now=now)
+    present = workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
         workspace.admin.retry(spec.job_id, now=now)
     record_command(workspace, spec.job_id)
+    refuse_undecided(workspace, present)
 
 
 def refuse_function(job: Job) -> None:

@@ -19,6 +19,7 @@ class Status:
     state: JobState
     reason: str  # why it is stopped
     totals: Totals  # the ledger's own sums
+    decision: str = ""  # what a person must approve (`JobHandle.approve`) before it goes on
     pause_reason: str = ""  # why its account may not send at present
     workers_alive: int = 0  # running processes of the fleet of its ledger
     beats_alive: int = 0
@@ -41,6 +42,7 @@ class Status:
         ]
         notes = [
             ("stopped", self.reason),
+            ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
             ("tried again after", totals.trouble),
             ("unresolved chunks", totals.unresolved_chunks),
@@ -64,6 +66,7 @@ class Status:
             "job_id": self.job_id,
             "state": self.state.value,
             "reason": self.reason,
+            "decision": self.decision,
             "account_paused": self.pause_reason,
             "trouble": totals.trouble,
             "rows": totals.rows,

@@ -175,6 +175,23 @@ def retry(job: str, work: str | None, as_json: bool) -> None:
 
 @click.command
 @job_argument
+@work_option
+@json_option
+def approve(job: str, work: str | None, as_json: bool) -> None:
+    """Let a job go on that waits for your decision.
+
+    `orchestrator status JOB` shows what it waits for, and why.
+    """
+    from orchestrator.cli import status_text
+
+    handle = _find(job, work)
+    handle.approve()
+    found = handle.status()
+    show(json.dumps(found.as_dict()) if as_json else status_text.approved(found, handle.work))
+
+
+@click.command
+@job_argument
 @click.argument("chunk", required=False)
 @click.option("--batch", metavar="ID", help="The provider's id of the batch that the create made.")
 @click.option("--absent", is_flag=True, help="The create made no batch: send the rows again.")
@@ -285,4 +302,4 @@ def _print_result(result: Result, as_json: bool) -> None:
     show(f"  output      {result.path}")
 
 
-COMMANDS = (plan, run, submit, status, results, cancel, retry, resolve, audit, recover)
+COMMANDS = (plan, run, submit, status, results, cancel, retry, approve, resolve, audit, recover)

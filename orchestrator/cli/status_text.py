@@ -27,6 +27,10 @@ def status(found: Status, work: str) -> str:
     lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
     if found.reason:
         lines.append(f"  stopped: {found.reason}")
+    if found.decision:
+        lines.append("  It waits for your decision:")
+        lines.append(f"    {command('approve', work, found.job_id)}  to go on")
+        lines.append(f"    {command('cancel', work, found.job_id)}  to end it, and keep what was answered")
     if found.pause_reason:
         lines.append(f"  sending is paused, the provider refuses the account: {found.pause_reason}")
     if now.trouble:
@@ -51,6 +55,13 @@ def submitted(found: Status, work: str) -> str:
     if not found.beats_alive:
         lines.append("  no beat is running on this ledger. Start one: orchestrator beat")
     return "\n".join(lines)
+
+
+def approved(found: Status, work: str) -> str:
+    """Return what `approve` prints: who goes on with the job."""
+    if found.workers_alive:
+        return f"{found.job_id}: approved. Its fleet's workers go on; {command('status', work, found.job_id)}"
+    return f"{found.job_id}: approved. Next: {command('run', work, found.job_id)}"
 
 
 def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:

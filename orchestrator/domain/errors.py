@@ -6,6 +6,7 @@ OrchestratorError
 ├── DatasetError             the input cannot be read as declared; never retried
 ├── JobNotFinished           a job has no complete result; running it again resumes it
 │   ├── JobStopped           it cannot continue without a person; the message says why and what to do
+│   │   └── JobNeedsDecision it goes on only once a person has approved it: `orchestrator approve`
 │   ├── JobUnresolved        a person must find out whether some creates made batches: `orchestrator resolve`
 │   ├── JobInterrupted       this process was asked to stop; everything recorded is kept
 │   └── JobTimeout           the timeout of `wait` has passed; the job continues. Also a TimeoutError
@@ -51,6 +52,10 @@ class JobNotFinished(OrchestratorError):
 
 class JobStopped(JobNotFinished):
     """The job cannot continue without a person; the message says why and what to do. Running it again resumes it."""
+
+
+class JobNeedsDecision(JobStopped):
+    """The job goes on only once a person has approved it: see `JobHandle.approve` or `orchestrator approve`."""
 
 
 class JobUnresolved(JobNotFinished):

@@ -27,7 +27,10 @@ USABLE_ID: Final = re.compile(r"(?!\.{1,200}\Z)[A-Za-z0-9_.:-]{1,200}")
 
 
 class JobState(StrEnum):
-    """A job's state: RUNNING until it is FINISHED; STOPPED until a person acts. A job may run again from both."""
+    """A job's state: RUNNING until it is FINISHED; STOPPED until a person acts. A job may run again from both.
+
+    A job that is STOPPED with a `decision` goes on only once a person has approved it.
+    """
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -110,6 +113,7 @@ class Job:
     state: JobState = JobState.RUNNING
     due: Step = Step.REVIEW
     reason: str = ""  # why it is STOPPED
+    decision: str = ""  # what a person must approve before it goes on, in one word; "": running it again is enough
     revision: int = 1  # of the output; increases with every retry of an ended job
     rounds_max: int = 3  # how often a row may be sent
     retry_count: int = 0  # retry chunks made so far

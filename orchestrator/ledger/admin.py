@@ -1,4 +1,4 @@
-"""Operator commands and reports: open, resume, cancel, retry, resolve, list. Each is one transaction."""
+"""Operator commands and reports: open, resume, approve, cancel, retry, resolve, list. Each is one transaction."""
 
 from __future__ import annotations
 
@@ -83,22 +83,31 @@ class SqlAdmin:
             note(tx, job.id, "job.opened", "", now, shards=shard_count)
         return job
 
-    def resume(self, job_id: JobId, *, now: datetime) -> None:
-        """Resume a stopped job, and end the pause of its account."""
+    def resume(self, job_id: JobId, *, now: datetime) -> Job:
+        """Resume a stopped job, and end the pause of its account; a job that needs a decision is not changed."""
         with self._database.write() as tx:
-            account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
-            lock_accounts(tx, () if account is None else (account,))
-            job = _job(tx, job_id)
+            job = _job_and_account(tx, job_id)
+            if job.decision:
+                return job
             if job.state is JobState.STOPPED:
-                values = {"state": JobState.RUNNING, "reason": "", "due": Step.REVIEW, "due_at": now}
-                tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+                _set_running(tx, job_id, now)
                 note(tx, job_id, "job.resumed", "", now)
-            tx.execute(_look_now(job_id, now))
-            # A step that killed its workers may run again: the operator may have given it more memory.
-            for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
-                begun = sa.update(table).where(of_job == job_id, table.c.starts > 0, table.c.lease_until <= now)
-                tx.execute(begun.values(starts=0, due_at=now))
-            tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
+            _try_again(tx, job, now)
+            return _job(tx, job_id)
+
+    def approve(self, job_id: JobId, *, now: datetime) -> str:
+        """Let a job go on that is stopped for a person's decision, and return which decision it was.
+
+        Raises LedgerError where it waits for none.
+        """
+        with self._database.write() as tx:
+            job = _job_and_account(tx, job_id)
+            if not job.decision:
+                raise LedgerError(f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve")
+            _set_running(tx, job_id, now)
+            note(tx, job_id, "job.approved", "", now, decision=job.decision)
+            _try_again(tx, job, now)
+            return job.decision
 
     def break_leases(self, *, now: datetime) -> None:
         """End every lease. Only for a process that knows that no other works on this ledger."""
@@ -115,8 +124,8 @@ class SqlAdmin:
             job = _job(tx, job_id)
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
-            values = {"state": JobState.CANCELLING, "due": Step.REVIEW, "due_at": now, "version": J.version + 1}
-            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
+            values = {"state": JobState.CANCELLING, "decision": "", "due": Step.REVIEW, "due_at": now}
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
             # A running create keeps its version, so that its answer can be recorded; it is cancelled right after.
             # One statement for both kinds: between two statements a chunk could change its kind and be missed.
             sending = C.state == ChunkState.SUBMITTING
@@ -262,6 +271,28 @@ class SqlAdmin:
                 )
                 for row in connection.execute(query.limit(limit)).mappings()
             ]
+
+
+def _job_and_account(tx: sa.Connection, job_id: JobId) -> Job:
+    """Return the job, and lock it and its account until the transaction ends."""
+    account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
+    lock_accounts(tx, () if account is None else (account,))
+    return _job(tx, job_id)
+
+
+def _set_running(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
+    values = {"state": JobState.RUNNING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
+    tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+
+
+def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
+    """End the pause of the job's account, and make due what waited for another key or for more memory."""
+    tx.execute(_look_now(job.id, now))
+    # A step that killed its workers may run again: the operator may have given it more memory.
+    for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
+        begun = sa.update(table).where(of_job == job.id, table.c.starts > 0, table.c.lease_until <= now)
+        tx.execute(begun.values(starts=0, due_at=now))
+    tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:

@@ -317,12 +317,18 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
 def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     """Stop a job, even if it has changed since it was read; an earlier stop or cancel is kept.
 
+    But a stop that needs a decision replaces one that needs none: the job must not go on without the decision.
+
     Several steps of chunks and shards may stop a job at once, beside a review of it. Losing a race against one of them
     must not discard the step's other changes, such as the refusal of a create.
     """
     before, after = change.before, change.after
-    values = {"state": after.state, "reason": after.reason, "due": after.due, "due_at": change.due_at, "ended_at": now}
-    stop = sa.update(jobs).where(jobs.c.id == before.id, jobs.c.state == before.state)
+    why = {"reason": after.reason, "decision": after.decision}
+    values = why | {"state": after.state, "due": after.due, "due_at": change.due_at, "ended_at": now}
+    kept = jobs.c.state == before.state
+    if after.decision:
+        kept = sa.or_(kept, sa.and_(jobs.c.state == JobState.STOPPED, jobs.c.decision == ""))
+    stop = sa.update(jobs).where(jobs.c.id == before.id, kept)
     if tx.execute(stop.values(**values, version=jobs.c.version + 1)).rowcount:
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.changes import ChunkMoved, JobMoved
+from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.model import Job, JobState, Step
 from tests.builders import JOB, NOW, a_chunk, after
 from tests.contract.books import Books
 
 
-def stopped(job: Job, reason: str) -> JobMoved:
-    return JobMoved(before=job, after=replace(job, state=JobState.STOPPED, reason=reason), due_at=NOW)
+def stopped(job: Job, reason: str, decision: str = "") -> JobMoved:
+    after = replace(job, state=JobState.STOPPED, reason=reason, decision=decision)
+    return JobMoved(before=job, after=after, due_at=NOW)
 
 
 def test_a_stop_decided_before_a_review_moved_the_job_is_taken_with_all_that_comes_with_it(books: Books) -> None:
@@ -47,3 +49,56 @@ def test_what_came_first_stands(books: Books, first: JobState) -> None:
 
     found = books.ledger.job(JOB)
     assert (found.state, found.reason) == (first, "" if first is JobState.CANCELLING else "the first reason")
+
+
+def test_a_job_that_needs_a_decision_goes_on_only_once_it_is_approved(books: Books) -> None:
+    """To run it again, by whatever way, is no decision."""
+    job = books.open()
+    books.add(a_chunk())
+    books.write(stopped(job, "all rows failed alike", "canary"))
+
+    still = books.admin.resume(JOB, now=NOW)
+    none = books.claim(Step.SUBMIT)
+    approved = books.admin.approve(JOB, now=after(5))
+
+    assert (still.state, still.reason, still.decision) == (JobState.STOPPED, "all rows failed alike", "canary")
+    assert none == []
+    assert approved == "canary"
+    found = books.ledger.job(JOB)
+    assert (found.state, found.reason, found.decision) == (JobState.RUNNING, "", "")
+    assert [claim.step for claim in books.claim(Step.SUBMIT, now=after(5))] == [Step.SUBMIT]
+    [(_, event)] = [one for one in books.admin.events(JOB) if one[1].name == "job.approved"]
+    assert event.details == {"decision": "canary"}
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_approving_a_job_that_waits_for_no_decision_says_so(books: Books, state: JobState) -> None:
+    """Also a stopped one: it may need something else, as a larger budget."""
+    books.open()
+    before = books.put_job(state)
+
+    with pytest.raises(LedgerError, match=f"job {JOB} is {state} and waits for no decision"):
+        books.admin.approve(JOB, now=NOW)
+
+    assert books.ledger.job(JOB) == before
+
+
+def test_a_cancel_ends_the_wait_for_a_decision(books: Books) -> None:
+    books.write(stopped(books.open(), "all rows failed alike", "canary"))
+
+    found = books.admin.cancel(JOB, now=NOW)
+
+    assert (found.state, found.decision) == (JobState.CANCELLING, "")
+
+
+@pytest.mark.parametrize(("first", "last"), [("", "canary"), ("canary", "canary"), ("unreadable", "unreadable")])
+def test_of_two_stops_the_one_that_needs_a_decision_stands(books: Books, first: str, last: str) -> None:
+    """A job that is stopped for its budget and for a decision must not go on with a larger budget alone."""
+    job = books.open()
+    [claim] = books.claim(Step.PLAN)
+    books.write(stopped(job, "the first reason", first))
+
+    books.ledger.record(claim, stopped(job, "a later reason", "canary"), now=NOW)
+
+    found = books.ledger.job(JOB)
+    assert (found.reason, found.decision) == ("the first reason" if first else "a later reason", last)

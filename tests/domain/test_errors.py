@@ -17,6 +17,7 @@ PARENTS = {  # by hand
     "DatasetError": "OrchestratorError",
     "JobNotFinished": "OrchestratorError",
     "JobStopped": "JobNotFinished",
+    "JobNeedsDecision": "JobStopped",
     "JobUnresolved": "JobNotFinished",
     "JobInterrupted": "JobNotFinished",
     "JobTimeout": "JobNotFinished",

@@ -93,6 +93,7 @@ jobs = sa.Table(
     _text("state"),
     _text("due"),
     _text("reason"),
+    _text("decision"),
     _count("revision"),
     _count("rounds_max"),
     _count("retry_count"),

@@ -105,6 +105,7 @@ CREATE TABLE jobs (
     state TEXT NOT NULL,
     due TEXT NOT NULL,
     reason TEXT NOT NULL,
+    decision TEXT NOT NULL,
     revision BIGINT NOT NULL,
     rounds_max BIGINT NOT NULL,
     retry_count BIGINT NOT NULL,
