@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+    from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
     from orchestrator.domain.changes import Change
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
@@ -133,6 +133,10 @@ class Ledger(Protocol):
         """Return whether the provider ever accepted a batch of this job."""
         ...
 
+    def batches_since(self, sent_at: datetime) -> frozenset[BatchId]:
+        """Return the batches of all jobs' creates that were sent at this time or later."""
+        ...
+
     def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
         """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
         ...
@@ -164,20 +168,13 @@ class HasFiles(Protocol):
 class HasList(Protocol):
     """A provider that lists its batches. Its `status` may be answered from the list as well."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
-        """List batches of this attempt, oldest first. Raises ProviderError.
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
+        """List the batches of this create, oldest first. Raises ProviderError, also where a batch may be of this
+        create and cannot be told from others yet: an empty list proves that there is none.
 
-        None, only where `is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
-        attempt's own key. That proves nothing: the list of another account has none of our batches.
-
-        Args:
-            submission_token: the mark that the create put on its batch.
-            since: older batches need not be listed.
-            file_id: the attempt's input file: a second mark, where a provider drops the first.
-            is_other_key: the attempt was sent with another key. Only the provider can show that both keys belong to
-                one account: by a batch with the token, or by the attempt's own input file.
+        None, only where `lost.is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
+        create's own key. That proves nothing: the list of another account has none of our batches. Only the provider
+        can show that both keys belong to one account: by a batch with the token, or by the create's own input file.
         """
         ...
 

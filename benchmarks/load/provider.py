@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, RateLimited, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
@@ -179,20 +179,13 @@ class MadeUpProvider:
         """Not asked for here."""
         raise NotImplementedError(batch_id)
 
-    def find(
-        self,
-        submission_token: str,
-        since: datetime,  # noqa: ARG002 - part of the port
-        file_id: FileId | None = None,  # noqa: ARG002 - part of the port
-        *,
-        is_other_key: bool = False,  # noqa: ARG002 - there is one key
-    ) -> Sequence[Listed]:
+    def find(self, lost: LostCreate) -> Sequence[Listed]:
         """List the batches of an attempt."""
         self._call()
         return [
             Listed(batch_id=batch_id, created_at=batch.created_at)
             for batch_id, batch in self._batches.items()
-            if batch.token == submission_token
+            if batch.token == lost.token
         ]
 
     def delete(self, file_id: FileId) -> None:

@@ -10,10 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.audit.chunk_files import damage
-from orchestrator.batches.recover import LISTING, LOOK_BACK_S
+from orchestrator.batches.recover import CLOCK_ERROR_S_MAX
+from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import AttemptState
-from orchestrator.domain.recovery import is_other
+from orchestrator.domain.recovery import Recovery, is_other
 from orchestrator.job_files import create_journal
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class ProviderCheck:
     job_files: JobFiles
 
     def __post_init__(self) -> None:
-        if self.provider is not None and (
-            self.provider.batch_list is None or self.provider.traits.recovery not in LISTING
-        ):
-            self.audit.notes.append(f"{self.provider.traits.name} has no list of batches: it was not asked")
+        if self.provider is not None and self.provider.traits.recovery is not Recovery.FENCED:
+            has_list = self.provider.traits.recovery is Recovery.SETTLED
+            what = "has no marks of ours in its list of batches" if has_list else "has no list of batches"
+            self.audit.notes.append(f"{self.provider.traits.name} {what}: it was not asked")
             self.provider = None
 
     def check(self, entry: Entry) -> None:
@@ -55,12 +56,19 @@ class ProviderCheck:
 
     def _check(self, chunk: Chunk, attempt: Attempt, provider: Provider, batch_list: HasList) -> None:
         unit = f"{chunk.name} create {attempt.number}"
-        since, file_id = attempt.sent_at - timedelta(seconds=LOOK_BACK_S), None
+        clock_error, file_id = timedelta(seconds=CLOCK_ERROR_S_MAX), None
         with damage(self.audit, unit, "intent"):
             file_id = self._file_of(chunk, attempt)
         try:
-            is_other_key = is_other(attempt.key_mark, provider.traits.key_mark)
-            found = batch_list.find(attempt.token, since, file_id, is_other_key=is_other_key)
+            found = batch_list.find(
+                LostCreate(
+                    token=attempt.token,
+                    since=attempt.sent_at - clock_error,
+                    until=attempt.sent_at + clock_error,
+                    file_id=file_id,
+                    is_other_key=is_other(attempt.key_mark, provider.traits.key_mark),
+                )
+            )
         except ProviderError as error:
             self.audit.notes.append(f"the provider could not be asked any further: {error}")
             self.provider = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.batches.submit import POLL_FIRST_S, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
+from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import (
     BadRequest,
@@ -22,6 +23,7 @@ from orchestrator.domain.errors import (
     ProviderError,
     TooLarge,
     TransientError,
+    Unidentified,
 )
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, KeyReturned, ProvedAbsent
 from orchestrator.domain.model import RECOVERABLE, AttemptState, BatchId, Chunk, ChunkState, Claim, Job
@@ -43,14 +45,15 @@ from orchestrator.domain.recovery import (
     Wait,
 )
 from orchestrator.domain.required import required
+from orchestrator.job_files import request_files
 from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
-# How far our clock may have been ahead of the provider's at the create. If the list starts too late, the batch is not
+# How far our clock may have been from the provider's at the create. If the list starts too late, the batch is not
 # found and its chunk is sent again. A clock may be a day off (a wrong date); listing a day more costs few calls.
-LOOK_BACK_S: Final = 26 * 3_600.0
+CLOCK_ERROR_S_MAX: Final = 26 * 3_600.0
 RETRY_AFTER_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
 AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
@@ -72,10 +75,18 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
             write_journal(job_files, token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # a refused repeat proves nothing about the first
         decision = None
-        changes = [ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))]
+        changes = [_not_found_out(chunk, error, provider=provider, clock=clock)]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
         drop_intent(job_files, token)
+
+
+def _not_found_out(chunk: Chunk, error: Exception, *, provider: Provider, clock: Clock) -> ChunkMoved:
+    """Ask again later; leave it to a person where the provider cannot show what it made, however long we wait."""
+    late_at = required(chunk.sent_at, "time of its create") + timedelta(seconds=provider.traits.late_s)
+    if isinstance(error, Unidentified) and chunk.state is ChunkState.AMBIGUOUS and clock.now() >= late_at:
+        return _leave_unresolved(chunk, BecameUnresolved(str(error)), clock)
+    return ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
@@ -94,15 +105,14 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
 def _decide(
     chunk: Chunk, job: Job, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> Decision:
-    token, sent_at = required(chunk.token, "token"), required(chunk.sent_at, "time of its create")
+    token = required(chunk.token, "token")
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: a list proves nothing about batches made after it was read
     journal = read_journal(job_files, token)
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     batch_list = provider.batch_list if traits.recovery in LISTING else None
     if batch_list is not None and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):
-        since = sent_at - timedelta(seconds=LOOK_BACK_S)
-        found = batch_list.find(token, since, chunk.file_id, is_other_key=is_other_key)
+        found = batch_list.find(_lost(chunk, ledger=ledger, job_files=job_files, is_other_key=is_other_key))
         is_other_key = found is None or (is_other_key and journal is not None)
         listed = [batch.batch_id for batch in sorted(found or (), key=lambda one: (one.created_at, one.batch_id))]
     resubmits = traits.recovery is Recovery.UNKNOWABLE and job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
@@ -122,6 +132,20 @@ def _decide(
         recovery=traits.recovery,
         policy=job.policy,
         bounds=Bounds(settle_s=traits.settle_s, lag_s=traits.lag_s, late_s=traits.late_s, key_s=traits.key_s),
+    )
+
+
+def _lost(chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, is_other_key: bool) -> LostCreate:
+    sent_at, clock_error = required(chunk.sent_at, "time of its create"), timedelta(seconds=CLOCK_ERROR_S_MAX)
+    return LostCreate(
+        token=required(chunk.token, "token"),
+        since=sent_at - clock_error,
+        until=sent_at + clock_error,
+        file_id=chunk.file_id,
+        is_other_key=is_other_key,
+        request_count=chunk.request_count,
+        custom_ids=lambda: request_files.custom_ids(job_files, chunk.requests),
+        known=lambda: ledger.batches_since(sent_at - 2 * clock_error),
     )
 
 

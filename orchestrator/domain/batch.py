@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -67,8 +67,25 @@ class BatchStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LostCreate:
+    """A create whose answer was lost, with all by which a provider's list may show its batch.
+
+    `custom_ids` and `known` are called only by a provider whose list shows no marks: they read files and the ledger.
+    """
+
+    token: AttemptToken  # the mark that the create put on its batch, where the provider takes one
+    since: datetime  # older batches need not be listed
+    until: datetime  # nor do later ones
+    file_id: FileId | None = None  # its input file: a second mark, where a provider drops the first
+    is_other_key: bool = False  # it was sent with another key than the present one
+    request_count: int = 0
+    custom_ids: Callable[[], Collection[str]] = frozenset  # of its requests
+    known: Callable[[], Collection[BatchId]] = frozenset  # the batches of other creates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A batch found by its mark."""
+    """A batch found to be a lost create's."""
 
     batch_id: BatchId
     created_at: datetime

@@ -12,7 +12,8 @@ OrchestratorError
 │   └── JobTimeout           the timeout of `wait` has passed; the job continues. Also a TimeoutError
 ├── ProviderError            a call to the provider failed; keeps the provider's message apart from its own
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
-│   └── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
+│   ├── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
+│   └── Unidentified         a batch may be a lost create's, and the provider shows nothing that tells
 ├── CreateRefused            a create that is *known* to have made nothing; holds the ProviderError that proves it
 ├── CreateAmbiguous          a create that may have made a batch; never repeated, always looked up
 ├── StorageError             the work folder cannot be read or written
@@ -127,6 +128,10 @@ class TooLarge(PermanentError):
 
 class Gone(PermanentError):
     """The batch or its result file no longer exists (403, 404 or 410 for an object that did exist)."""
+
+
+class Unidentified(ProviderError):
+    """A batch at the provider may be that of a lost create, and nothing there will ever tell whether it is."""
 
 
 class CreateRefused(OrchestratorError):

@@ -165,6 +165,19 @@ def requests_of(job_files: JobFiles, chunk: Chunk) -> Iterator[tuple[RowKey, byt
         raise StorageError(f"{chunk.requests} is damaged: it holds more than {chunk.request_count} requests")
 
 
+class _Named(msgspec.Struct):
+    custom_id: str
+
+
+def custom_ids(job_files: JobFiles, name: str) -> frozenset[str]:
+    """Return the custom_ids of a request file. Raises StorageError."""
+    read = msgspec.json.Decoder(_Named).decode
+    try:
+        return frozenset(read(line).custom_id for line in lines(job_files, name))
+    except (zstandard.ZstdError, msgspec.DecodeError):
+        raise StorageError(f"{name} is damaged: a line of it is no request") from None
+
+
 def _rows_name(requests: str) -> str:
     return f"{requests.removesuffix('.jsonl.zst')}.rows.zst"
 

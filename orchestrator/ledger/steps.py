@@ -35,6 +35,7 @@ from orchestrator.domain.model import (
     TERMINAL,
     AttemptState,
     AttemptToken,
+    BatchId,
     Chunk,
     ChunkId,
     ChunkState,
@@ -152,6 +153,12 @@ class SqlLedger:
         """Return whether the provider ever accepted a batch of this job."""
         with self._database.read() as connection:
             return totals.ever_created(connection, job_id)
+
+    def batches_since(self, sent_at: datetime) -> frozenset[BatchId]:
+        """Return the batches of all jobs' creates that were sent at this time or later."""
+        made = sa.select(A.batch_id).where(A.sent_at >= sent_at, A.batch_id.is_not(None))
+        with self._database.read() as connection:
+            return frozenset(map(BatchId, connection.execute(made).scalars()))
 
     def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
         """Return the ended chunks with rows of this shard."""

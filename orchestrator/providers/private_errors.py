@@ -21,9 +21,7 @@ from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, ProviderE
 from orchestrator.storage.location import join
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+    from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
     from orchestrator.domain.model import BatchId, FileId
     from orchestrator.domain.results_at import ResultsAt
     from orchestrator.ports import HasFiles, HasList, JobFiles, Provider
@@ -147,9 +145,7 @@ class _List:
         self._list = batch_list
         self._keeping = keeping
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """See the port."""
         with self._keeping():
-            return self._list.find(submission_token, since, file_id, is_other_key=is_other_key)
+            return self._list.find(lost)

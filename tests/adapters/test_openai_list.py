@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from orchestrator.domain import retry
+from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.policy import Policy
@@ -37,16 +38,23 @@ PAGE_COUNT: Final = 10  # of a thousand batches: a walk that began in one minute
 NOW_S: Final = int(datetime.now(UTC).timestamp())
 
 
+def lost(since: datetime, file_id: str | None, *, is_other_key: bool = False) -> LostCreate:
+    file = FileId(file_id) if file_id else None
+    return LostCreate(
+        token=TOKEN, since=since, until=since + timedelta(days=2), file_id=file, is_other_key=is_other_key
+    )
+
+
 def found(account: httpx.BaseTransport, since: datetime = SINCE, file_id: str | None = None) -> list[str]:
     with an_openai(transport=account) as provider:
-        batches = provider.find(TOKEN, since, FileId(file_id) if file_id else None)
+        batches = provider.find(lost(since, file_id))
     assert batches is not None
     return [batch.batch_id for batch in batches]
 
 
 def found_by_another_key(account: httpx.BaseTransport, file_id: str | None = "file-0") -> list[str] | None:
     with an_openai(transport=account) as provider:
-        batches = provider.find(TOKEN, SINCE, FileId(file_id) if file_id else None, is_other_key=True)
+        batches = provider.find(lost(SINCE, file_id, is_other_key=True))
     return None if batches is None else [batch.batch_id for batch in batches]
 
 

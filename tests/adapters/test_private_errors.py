@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, StorageError, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
@@ -23,13 +23,14 @@ SAID = "HTTP 400: invalid value: 'a row'"
 BATCH = BatchId("b-1")
 SUBMISSION = Submission(token=AttemptToken("t"), request_count=1, size_bytes=1, blocks=lambda: iter(()))
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LOST = LostCreate(token=AttemptToken("t"), since=NOON, until=NOON, file_id=FileId("f"), is_other_key=True)
 CALLS: dict[str, Any] = {
     "upload": lambda provider: provider.files.upload(SUBMISSION),
     "create": lambda provider: provider.create(SUBMISSION),
     "status": lambda provider: provider.status(BATCH),
     "results": lambda provider: list(provider.results(BATCH, Inline())),
     "cancel": lambda provider: provider.cancel(BATCH),
-    "find": lambda provider: provider.batch_list.find("t", NOON, FileId("f"), is_other_key=True),
+    "find": lambda provider: provider.batch_list.find(LOST),
     "delete": lambda provider: provider.files.delete(FileId("f")),
 }
 
@@ -65,10 +66,8 @@ class Saying(Capabilities):
     def cancel(self, batch_id: BatchId) -> None:
         self._say(batch_id)
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
-        found: Sequence[Listed] = self._say(submission_token, since, file_id, is_other_key)
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
+        found: Sequence[Listed] = self._say(lost)
         return found
 
     def delete(self, file_id: FileId) -> None:
@@ -180,7 +179,7 @@ def test_the_same_words_are_one_file_and_the_files_have_a_limit() -> None:
 
 
 def test_what_is_asked_and_what_is_answered_pass_unchanged() -> None:
-    asked = {"upload": (SUBMISSION,), "create": (SUBMISSION,), "find": ("t", NOON, FileId("f"), True)}
+    asked = {"upload": (SUBMISSION,), "create": (SUBMISSION,), "find": (LOST,)}
     for call in ("upload", "create", "find"):
         inner = Saying("answer")
         provider = PrivateErrors(inner, MemorySpool, FOLDER)

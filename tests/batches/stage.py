@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import Attempt, AttemptToken, BatchId, Chunk, ChunkState, Claim, FileId, Job, Step
 from orchestrator.domain.recovery import Recovery
@@ -66,6 +66,7 @@ class ToldProvider(Capabilities):
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
         self.calls: list[tuple[Any, ...]] = []
+        self.lost: list[LostCreate] = []  # what was searched for
         self._told: deque[Any] = deque()
 
     def tell(self, *answers: Any) -> None:
@@ -105,19 +106,13 @@ class ToldProvider(Capabilities):
         """Take a cancel."""
         self._answer("cancel", batch_id)
 
-    def find(
-        self,
-        submission_token: str,
-        since: datetime,
-        file_id: FileId | None = None,
-        *,
-        is_other_key: bool = False,
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List batches; another key sees nothing, unless it is told to."""
+        self.lost.append(lost)
         found: Sequence[Listed] | None = self._answer(
-            "find", submission_token, since, file_id, *(["other key"] if is_other_key else [])
+            "find", lost.token, lost.since, lost.file_id, *(["other key"] if lost.is_other_key else [])
         )
-        return found if is_other_key else found or []
+        return found if lost.is_other_key else found or []
 
     def delete(self, file_id: FileId) -> None:
         """Delete a file."""

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.batches.recover import recover
 from orchestrator.domain.batch import Listed, Traits
-from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -21,8 +21,9 @@ from orchestrator.domain.errors import (
     RateLimited,
     TooLarge,
     Unavailable,
+    Unidentified,
 )
-from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, Claim
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
 from orchestrator.job_files import create_journal
@@ -200,6 +201,35 @@ def test_in_class_b2_an_absence_takes_two_looks_an_hour_apart_and_nothing_is_fen
 
     assert absent.state is ChunkState.PLANNED
     assert {name for name, *_ in stage.provider.calls} == {"find"}
+
+
+def test_a_batch_that_will_never_tell_whose_it_is_needs_a_person_once_no_create_can_be_late() -> None:
+    """Neither adopted nor taken for absent: both would be guesses."""
+    stage, before = in_doubt(B2, at_s=599)
+    stage.provider.tell(Unidentified("batch x is of that time, and its results are gone"))
+    waits = run(stage, before)
+    assert (waits.state, waits.fenced_at) == (ChunkState.AMBIGUOUS, None)
+
+    stage.after(700)
+    stage.provider.tell(Unidentified("batch x is of that time, and its results are gone"))
+    chunk = run(stage, waits)
+
+    assert chunk.state is ChunkState.UNRESOLVED
+    assert chunk.error == "batch x is of that time, and its results are gone"
+    assert has_intent(stage)
+
+
+def test_what_tells_a_batch_without_a_mark_is_passed_on() -> None:
+    """Its custom_ids, how many there are, and the batches of all other creates of that time."""
+    stage, before = in_doubt(B2)
+    stage.books.write(AttemptOpened(attempt=an_attempt("other", a_chunk("c00000-00009")), budget_usd=None))
+    stage.books.write(AttemptClosed(token=AttemptToken("other"), state=AttemptState.CREATED, batch_id=TWIN))
+
+    run(stage, before)
+
+    [lost] = stage.provider.lost
+    assert (lost.request_count, lost.until - lost.since) == (2, timedelta(seconds=2 * DAY_AND_TWO_HOURS_S))
+    assert (lost.custom_ids(), lost.known()) == ({"9f86d081-0-0", "9f86d081-0-1"}, {TWIN})
 
 
 def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> None:

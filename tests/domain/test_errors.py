@@ -30,6 +30,7 @@ PARENTS = {  # by hand
     "NotAuthorized": "PermanentError",
     "TooLarge": "PermanentError",
     "Gone": "PermanentError",
+    "Unidentified": "ProviderError",
     "CreateRefused": "OrchestratorError",
     "CreateAmbiguous": "OrchestratorError",
     "StorageError": "OrchestratorError",

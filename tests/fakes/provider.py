@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -264,9 +264,7 @@ class SimulatedProvider(Capabilities):
             batch.rejected = False
             batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List batches that bear the mark and are visible by now; refuse where one that may be meant shows no mark yet.
 
         A mark that stands in results only is read from those of ended batches: as long as a batch of that time is at
@@ -278,16 +276,17 @@ class SimulatedProvider(Capabilities):
             return []
         now = self._clock.now()
         mine = (batch for batch in self.batches.values() if batch.account == self.account)
-        visible = [batch for batch in mine if since <= batch.created_at and batch.visible_at <= now]
+        visible = [batch for batch in mine if lost.since <= batch.created_at and batch.visible_at <= now]
         if self._kind.lists is Lists.AT_END and not all(batch.ended for batch in visible):
             raise Unavailable("a batch that may be the one is still at work")
         found = [
             Listed(batch_id=batch.id, created_at=batch.created_at)
             for batch in visible
-            if batch.token == submission_token or (file_id is not None and batch.file_id == file_id)
+            if batch.token == lost.token or (lost.file_id is not None and batch.file_id == lost.file_id)
         ]
+        file_id = lost.file_id
         has_file = self._owns(file_id) and file_id is not None and self.stored[file_id] is not None
-        return None if is_other_key and not found and not has_file else found
+        return None if lost.is_other_key and not found and not has_file else found
 
     def delete(self, file_id: FileId) -> None:
         """Delete an input file; a batch that was just made from it may fail, uncharged."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -168,14 +168,7 @@ class BookedProvider(Capabilities):
             self.batches[batch_id].outcome = Outcome.CANCELLED
         self._after()
 
-    def find(
-        self,
-        submission_token: str,
-        since: datetime,
-        file_id: FileId | None = None,
-        *,
-        is_other_key: bool = False,  # noqa: ARG002 - there is one key
-    ) -> Sequence[Listed]:
+    def find(self, lost: LostCreate) -> Sequence[Listed]:
         """List the batches of an attempt."""
         self._before()
         if self.recovery is Recovery.UNKNOWABLE:
@@ -183,7 +176,8 @@ class BookedProvider(Capabilities):
         return [
             Listed(batch_id=batch.id, created_at=batch.created_at)
             for batch in self.batches.values()
-            if since <= batch.created_at and (batch.token == submission_token or (file_id and batch.file_id == file_id))
+            if lost.since <= batch.created_at
+            and (batch.token == lost.token or (lost.file_id and batch.file_id == lost.file_id))
         ]
 
     def delete(self, file_id: FileId) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Unavailable
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import ResultsAt
@@ -102,49 +101,43 @@ class ImpatientAdapter(FlawedAdapter):
 class BlindAdapter(FlawedAdapter):
     """Finds nothing, because it asks for the wrong mark."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """Look for another mark."""
-        other_file = file_id and FileId(f"not {file_id}")
-        return self._provider.find(f"not {submission_token}", since, other_file, is_other_key=is_other_key)
+        other_file = lost.file_id and FileId(f"not {lost.file_id}")
+        return self._provider.find(replace(lost, token=AttemptToken(f"not {lost.token}"), file_id=other_file))
 
 
 class FirstPageAdapter(FlawedAdapter):
     """Reads the first page of the list, which holds the newest batches of the account."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """Look at a few batches."""
         page = list(self._provider.batches)[-PAGE:]
-        found = self._provider.find(submission_token, since, file_id, is_other_key=is_other_key)
+        found = self._provider.find(lost)
         return found and [batch for batch in found if batch.batch_id in page]
 
 
 class EndedOnlyAdapter(FlawedAdapter):
     """Passes over batches that do not show yet whose they are."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """Look at batches that have ended."""
-        del file_id, is_other_key
         batches = self._provider.batches.values()
-        mine = [batch for batch in batches if batch.ended and batch.token == submission_token]
-        return [Listed(batch_id=batch.id, created_at=batch.created_at) for batch in mine if since <= batch.created_at]
+        mine = [batch for batch in batches if batch.ended and batch.token == lost.token]
+        return [
+            Listed(batch_id=batch.id, created_at=batch.created_at) for batch in mine if lost.since <= batch.created_at
+        ]
 
 
 class GuessingAdapter(FlawedAdapter):
     """Takes any batch of about that time for ours."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """Look at the newest batch."""
-        del submission_token, file_id, is_other_key
         newest = list(self._provider.batches.values())[-1:]
-        return [Listed(batch_id=batch.id, created_at=batch.created_at) for batch in newest if since <= batch.created_at]
+        return [
+            Listed(batch_id=batch.id, created_at=batch.created_at) for batch in newest if lost.since <= batch.created_at
+        ]
 
 
 class AnswersOnlyAdapter(FlawedAdapter):

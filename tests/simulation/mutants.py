@@ -85,7 +85,7 @@ MUTANTS: Final = tuple(
             "b1",
             9,
             "no looking back",
-            {"weather": weather.clocks_are_set, "altered": altered((recover, "LOOK_BACK_S", 0.0))},
+            {"weather": weather.clocks_are_set, "altered": altered((recover, "CLOCK_ERROR_S_MAX", 0.0))},
         ),
         (
             "b1",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from orchestrator.batches.recover import RETRY_AFTER_S_MAX, recover
-from orchestrator.domain.batch import Listed
+from orchestrator.domain.batch import Listed, LostCreate
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import RateLimited
 from orchestrator.domain.model import AttemptToken, ChunkState, Claim, FileId, Step
@@ -28,11 +28,9 @@ from tests.simulation.context import an_empty_ledger
 class SleepyProvider(SimulatedProvider):
     """Answers at once; whoever asked gets to read it much later."""
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List what is visible now, and then let time pass."""
-        found = super().find(submission_token, since, file_id, is_other_key=is_other_key)
+        found = super().find(lost)
         self._clock.advance(10 * LAG_S)
         return found
 
@@ -42,14 +40,7 @@ class BusyProvider(SimulatedProvider):
 
     retry_after_s: float = 0.0
 
-    def find(
-        self,
-        submission_token: str,  # noqa: ARG002 - part of the port
-        since: datetime,  # noqa: ARG002
-        file_id: FileId | None = None,  # noqa: ARG002
-        *,
-        is_other_key: bool = False,  # noqa: ARG002
-    ) -> Sequence[Listed]:
+    def find(self, lost: LostCreate) -> Sequence[Listed]:  # noqa: ARG002 - part of the port
         """Ask to be left alone."""
         raise RateLimited("too many lists", status=429, retry_after_s=self.retry_after_s)
 

@@ -22,13 +22,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import chain
 from typing import Final
 
 import orjson
 
-from orchestrator.domain.batch import BatchStatus, Listed, ResultFile, Submission, Traits
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -168,13 +167,11 @@ class OpenAI:
         if problem is not None and not is_ended_already(problem):
             raise error_of(problem, gone=_MISSING)
 
-    def find(
-        self, submission_token: str, since: datetime, file_id: FileId | None = None, *, is_other_key: bool = False
-    ) -> Sequence[Listed] | None:
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """See the port. Every page with a batch of that time is read; an unreadable page is an error."""
-        is_ours = not is_other_key or self._has_file(file_id, submission_token)
+        is_ours = not lost.is_other_key or self._has_file(lost.file_id, lost.token)
         # Two accounts may have the same ids; a token is in one only.
-        found = self._search.find(submission_token, since, file_id if is_ours else None)
+        found = self._search.find(lost.token, lost.since, lost.file_id if is_ours else None)
         return found if found or is_ours else None
 
     def _has_file(self, file_id: FileId | None, token: str) -> bool:
