@@ -6,16 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.s3 import S3Server, s3_server
 from tests.servers.shared import FOLDER
-from tests.tiers import QUICK, QUICK_EXPRESSION, is_slow_file
+from tests.tiers import QUICK, QUICK_EXPRESSION, examples, is_slow_file
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the test modules, before they are imported, which tier is run."""
+    """Tell the test modules, before they are imported, which tier is run, and Hypothesis how many cases to draw."""
     if config.option.markexpr == QUICK_EXPRESSION:
         os.environ[QUICK] = "1"
+    config.option.randomly_reset_seed = False  # tests seed what they draw; before each of 5,000 it took seconds
+    settings.register_profile("tier", max_examples=examples(100), deadline=None, database=None)
+    settings.load_profile("tier")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

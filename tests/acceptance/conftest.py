@@ -28,10 +28,9 @@ def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """A command line with the right key; bytecode is kept for the session."""
-    bytecode = tmp_path_factory.getbasetemp() / "bytecode"
-    return command_line(tmp_path / "user", PYTHONPYCACHEPREFIX=str(bytecode))
+def cli(tmp_path: Path) -> CommandLine:
+    """A command line with the right key."""
+    return command_line(tmp_path / "user")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from itertools import product
 from typing import Any, Final, get_args
 
 import pytest
@@ -96,16 +95,17 @@ def changed(before: Chunk, now: Chunk) -> dict[str, Any]:
     return {name: getattr(now, name) for name in names if getattr(now, name) != getattr(before, name)}
 
 
-@pytest.mark.parametrize(("state", "event"), list(product([s.value for s in ChunkState], EVENTS)))
-def test_only_the_twenty_six_legal_moves_exist(state: str, event: str) -> None:
-    """All 192 pairs of state and event: 26 move the chunk, 166 are refused."""
+@pytest.mark.parametrize("state", [state.value for state in ChunkState])
+def test_only_the_legal_moves_exist(state: str) -> None:
+    """Every pair of state and event: a few move the chunk, all others are refused."""
     chunk = a_chunk(state=state)
 
-    if (state, event) in LEGAL:
-        assert lifecycle.advance(chunk, EVENTS[event]).state == LEGAL[state, event]
-    else:
-        with pytest.raises(IllegalTransition, match=chunk.id):
-            lifecycle.advance(chunk, EVENTS[event])
+    for event in EVENTS:
+        if (state, event) in LEGAL:
+            assert lifecycle.advance(chunk, EVENTS[event]).state == LEGAL[state, event], event
+        else:
+            with pytest.raises(IllegalTransition, match=chunk.id):
+                lifecycle.advance(chunk, EVENTS[event])
 
 
 def test_the_tests_know_every_event() -> None:
@@ -218,13 +218,6 @@ def test_a_chunk_that_may_have_a_batch_is_never_begun_again(state: str) -> None:
     """Promise 2: there is no second create while a first one may have succeeded."""
     with pytest.raises(IllegalTransition):
         lifecycle.advance(a_chunk(state=state), EVENTS["begun"])
-
-
-@pytest.mark.parametrize("state", sorted(state.value for state in TERMINAL))
-@pytest.mark.parametrize("event", EVENTS)
-def test_what_is_over_stays_over(state: str, event: str) -> None:
-    with pytest.raises(IllegalTransition):
-        lifecycle.advance(a_chunk(state=state), EVENTS[event])
 
 
 def test_a_chunk_is_known_by_the_last_part_of_its_id() -> None:
