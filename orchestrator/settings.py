@@ -21,6 +21,7 @@ from orchestrator.storage.location import locate
 
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
+_TEXT_TABLES: Final = ("headers", "headers_env", "query")
 POLLED_BY_LIST: Final = frozenset({"openai"})  # dialects: see docs/decisions/0015
 
 
@@ -64,6 +65,12 @@ class ProviderSettings:
     creates_per_minute_max: int | None = None
     create_s_max: float = 300.0
     list_lag_s: float = 60.0
+    auth: str = ""  # "": as the dialect does it; "bearer"; "header:NAME"
+    proxy: str = ""  # "": as the environment says; "direct"; the URL of one
+    ca_file: str = ""  # certificates to trust instead of the common ones
+    headers: Mapping[str, str] = field(default_factory=dict)
+    headers_env: Mapping[str, str] = field(default_factory=dict)  # name -> the environment variable with its value
+    query: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # the keys that only this dialect has
 
@@ -130,6 +137,10 @@ def provider(
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides
     _refuse_missing(values, ("dialect", "base_url", "api_key_env"), f"{path}: [{name}]")
+    for key in _TEXT_TABLES:
+        _check_texts(values.get(key, {}), key)
+    if isinstance(values.get("ca_file"), str) and values["ca_file"]:
+        values["ca_file"] = str(Path(values["ca_file"]).expanduser().absolute())
     values["options"] = {key: values.pop(key) for key in own if key in values}
     if not isinstance(values.get("prices", {}), Mapping):
         raise ConfigError("[provider]: prices must be a table of models")
@@ -141,6 +152,14 @@ def provider(
     if not 0 <= settings.list_lag_s < math.inf:
         raise ConfigError("[provider]: list_lag_s must be a number of seconds, not below 0")
     return settings
+
+
+def _check_texts(table: Any, name: str) -> None:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f'[provider]: {name} must be a table: {name} = {{ "NAME" = "VALUE" }}')
+    for key, value in table.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"[provider]: {name}.{key} must be text, not {type(value).__name__}")
 
 
 def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given: Policy | None = None) -> Policy:
@@ -257,7 +276,7 @@ def check_types(value: Any, where: str) -> None:
         wanted = (int, float) if message is float else getattr(message, "__args__", None) or message
         if getattr(message, "__origin__", None) is not None and not hasattr(message, "__args__"):
             continue
-        if name in ("prices", "options"):
+        if name in ("prices", "options", *_TEXT_TABLES):
             continue
         if isinstance(found, bool) and message is not bool:
             raise ConfigError(f"{where}: {name} must be {_called(message)}, not true or false")

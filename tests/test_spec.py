@@ -62,6 +62,7 @@ ANOTHER_JOB: Final[dict[str, dict[str, Any]]] = {  # by hand
     "another function": {"body": None, "render": "g"},
     "another dialect": {"dialect": "openai"},
     "another address, such as a rehearsal's": {"base_url": "http://127.0.0.1:8080/v1"},
+    "another query in the address": {"query": {"deployment": "b"}},
     "another length of shards": {"shard_rows": 99_999},
     "another size of shards": {"shard_bytes": 1},
 }
@@ -74,6 +75,9 @@ THE_SAME_JOB: Final[dict[str, dict[str, Any]]] = {
     "other limits": {"requests_max": 1, "bytes_max": 1, "tokens_max": 1, "batches_in_flight_max": 1},
     "other manners": {"poll_s_min": 1.0, "poll_s_max": 2.0, "create_s_max": 3.0},
     "other prices": {"prices": {}},
+    "another way there": {"proxy": "http://p:3128", "ca_file": "/ca.pem", "auth": "header:api-key"},
+    "other headers": {"headers": {"X-Team": "t"}, "headers_env": {"X-Project": "V"}},
+    "another version of the API": {"query": {"api-version": "2026-01-01"}},
     "keys in another order": {"body": dict(reversed(BODY.items()))},
 }
 

@@ -24,7 +24,7 @@ def show(text: str) -> None:
 
 
 class Watch:
-    """Shows a job's progress."""
+    """Shows a job's progress. Until there is some, nothing is printed: an error stands alone."""
 
     def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
         self._job_id = job_id
@@ -33,15 +33,12 @@ class Watch:
         self._looks = 0
         self._last = ""
         self._trouble = ""
+        self._is_started = False
         self._bar = _bar() if sys.stderr.isatty() and not plain else None
         if self._bar is not None:
             self._task = self._bar.add_task(job_id, total=None, money="")
 
     def __enter__(self) -> Watch:
-        if not self._quiet:
-            say(f"{self._job_id}: {self._guarantee}")
-        if self._bar is not None:
-            self._bar.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -52,6 +49,8 @@ class Watch:
         """Show the job's progress; called about twice a second."""
         from orchestrator.cli import text
 
+        if not self._is_started:
+            self._start()
         self._look_for_trouble(now)
         if self._bar is not None:
             total = None if now.planning else now.rows
@@ -64,6 +63,13 @@ class Watch:
             say(f"{self._job_id}: {line}")
             self._last = line
         self._looks += 1
+
+    def _start(self) -> None:
+        self._is_started = True
+        if not self._quiet:
+            say(f"{self._job_id}: {self._guarantee}")
+        if self._bar is not None:
+            self._bar.start()
 
     def _look_for_trouble(self, now: Progress) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""

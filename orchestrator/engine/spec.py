@@ -27,6 +27,7 @@ from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.settings import ProviderSettings
 
 FORMAT: Final = 1
+API_VERSION: Final = ("api-version", "api_version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,10 @@ class Spec:
         }
         if self.provider.options:
             identity["options"] = self.provider.options
+        # A part of the address; but another version of the API gives the same answers to the same requests.
+        query = {name: value for name, value in self.provider.query.items() if name not in API_VERSION}
+        if query:
+            identity["query"] = query
         return hashlib.sha256(_canonical(identity).encode()).hexdigest()
 
     @property

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from orchestrator.settings import ProviderSettings
 
 CONTEXTS_MAX: Final = 64  # jobs whose contexts are cached; a fleet's worker may run steps of many
+# The settings that a client is made from: jobs with the same ones share it.
+CONNECTED_BY: Final = (
+    *("name", "dialect", "base_url", "api_key_env", "create_s_max", "list_lag_s", "options"),
+    *("auth", "proxy", "ca_file", "headers", "headers_env", "query"),
+)
 _log: Final = EventLog(__name__)
 
 
@@ -50,7 +55,7 @@ class Workspace:
     environment: Mapping[str, str] = field(repr=False)
     lock: Path | None = None  # the lock file of an SQLite ledger
     _contexts: dict[JobId, JobContext] = field(default_factory=dict)
-    _providers: dict[tuple[object, ...], Provider] = field(default_factory=dict)
+    _providers: dict[tuple[str, ...], Provider] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property
@@ -113,8 +118,7 @@ class Workspace:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
         from orchestrator.providers.registry import connect
 
-        own = (settings.name, settings.dialect, settings.base_url, settings.api_key_env)
-        key = (*own, settings.create_s_max, settings.list_lag_s, repr(sorted(settings.options.items())))
+        key = tuple(repr(getattr(settings, name)) for name in CONNECTED_BY)
         with self._lock:
             if key not in self._providers:
                 self._providers[key] = connect(settings, self.environment)

@@ -16,6 +16,7 @@ from orchestrator.providers.dialect import Dialect
 
 if TYPE_CHECKING:
     from orchestrator.ports import Provider
+    from orchestrator.providers.http.secret import Secret
     from orchestrator.settings import ProviderSettings
 
 GROUP: Final = "batch_orchestrator.dialects"
@@ -29,8 +30,11 @@ def register(name: str, kind: type[Dialect]) -> None:
 
 def provider_settings(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
     """Return a provider's table with a job's overrides, the options of its dialect included. Raises ConfigError."""
+    from orchestrator.providers.http import connection
+
     settings = configuration.provider(name, overrides, folder, option_names=_option_names)
     dialect_of(settings)
+    connection.check(settings)
     return settings
 
 
@@ -44,19 +48,25 @@ def dialect_of(settings: ProviderSettings) -> Dialect:
 def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:
     """Return the provider behind a table of settings. Raises ConfigError: unknown dialect, missing key."""
     from orchestrator.providers.http.client import HttpClient
+    from orchestrator.providers.http.connection import Connection, auth_of
     from orchestrator.providers.http.exchange import Timeouts
-    from orchestrator.providers.http.secret import Secret
 
-    dialect = dialect_of(settings)
-    text = environment.get(settings.api_key_env, "")
-    if not text:
-        raise ConfigError(
-            f"the environment variable {settings.api_key_env} is not set: "
-            f"it must hold the API key of provider {settings.name!r} ({settings.base_url})"
-        )
-    key = Secret(text)
-    timeouts = Timeouts(create_s=settings.create_s_max)
-    return dialect.connect(HttpClient(settings.base_url, key, timeouts=timeouts, auth=dialect.auth(key)))
+    dialect, key = dialect_of(settings), key_of(settings, environment)
+    http = HttpClient(
+        settings.base_url,
+        key,
+        timeouts=Timeouts(create_s=settings.create_s_max),
+        auth=auth_of(settings, key) or dialect.auth(key),
+        connection=Connection.of(settings, environment),
+    )
+    return dialect.connect(http)
+
+
+def key_of(settings: ProviderSettings, environment: Mapping[str, str]) -> Secret:
+    """Return the key of a provider. Raises ConfigError that names the environment variable and what to do."""
+    from orchestrator.providers.http import secret
+
+    return secret.key_of(environment, settings.api_key_env, f"provider {settings.name!r} ({settings.base_url})")
 
 
 def _option_names(dialect: str) -> tuple[str, ...]:

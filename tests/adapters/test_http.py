@@ -28,6 +28,7 @@ from orchestrator.domain.errors import (
     StorageError,
     Unavailable,
 )
+from orchestrator.providers.http import connection
 from orchestrator.providers.http.auth import Header
 from orchestrator.providers.http.client import HTTPX_ERRORS, HttpClient
 from orchestrator.providers.http.exchange import NotConnected, Pinned, Timeouts
@@ -556,7 +557,9 @@ def test_a_certificate_nobody_vouches_for_refuses_the_create(certificate: Path) 
 def test_a_certificate_for_another_name_refuses_the_create(certificate: Path) -> None:
     with (
         serving(saying(answer(200)), context=server_context(certificate)) as server,
-        client_of(f"https://localhost:{server.port}", ca_file=certificate) as client,
+        client_of(
+            f"https://localhost:{server.port}", connection=connection.Connection(ca_file=str(certificate))
+        ) as client,
         pytest.raises(CreateRefused, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         create(client)
@@ -565,7 +568,7 @@ def test_a_certificate_for_another_name_refuses_the_create(certificate: Path) ->
 def test_a_certificate_one_was_told_to_trust_is_trusted(certificate: Path) -> None:
     with (
         serving(saying(answer(200, b"{}")), context=server_context(certificate)) as server,
-        client_of(server.url, ca_file=certificate) as client,
+        client_of(server.url, connection=connection.Connection(ca_file=str(certificate))) as client,
     ):
         assert create(client).body == b"{}"
 
@@ -581,4 +584,6 @@ def test_a_server_that_speaks_no_tls_refuses_the_create() -> None:
 
 def test_a_ca_file_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ca\.pem"):
-        HttpClient("https://api.example", Secret(KEY), ca_file=tmp_path / "ca.pem")
+        HttpClient(
+            "https://api.example", Secret(KEY), connection=connection.Connection(ca_file=str(tmp_path / "ca.pem"))
+        )

@@ -18,6 +18,7 @@ from orchestrator.domain.errors import CreateRefused
 from orchestrator.fleet.app import make_app
 from orchestrator.fleet.broker import Broker
 from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.connection import Connection
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
 from tests.adapters.wire import answer, saying, serving
@@ -101,7 +102,12 @@ def context_of(certificates: Path, name: str) -> ssl.SSLContext:
 def test_a_good_certificate_is_taken(certificates: Path) -> None:
     """Else the refusals below would prove nothing."""
     with serving(saying(answer(200, b"{}")), context=context_of(certificates, "good")) as server:
-        client = HttpClient(f"{server.url}/v1", Secret(KEY), ca_file=certificates / "ca.pem", timeouts=PATIENT)
+        client = HttpClient(
+            f"{server.url}/v1",
+            Secret(KEY),
+            connection=Connection(ca_file=str(certificates / "ca.pem")),
+            timeouts=PATIENT,
+        )
         assert client.create("/batches", iter([b"{}"]), size_bytes=2).body == b"{}"
         client.close()
 
@@ -110,7 +116,12 @@ def test_a_good_certificate_is_taken(certificates: Path) -> None:
 def test_a_provider_with_a_bad_certificate_is_told_nothing(name: str, certificates: Path) -> None:
     """Neither the key nor a row: the create is refused before a byte of it is sent."""
     with serving(saying(answer(200, b"{}")), context=context_of(certificates, name)) as server:
-        client = HttpClient(f"{server.url}/v1", Secret(KEY), ca_file=certificates / "ca.pem", timeouts=PATIENT)
+        client = HttpClient(
+            f"{server.url}/v1",
+            Secret(KEY),
+            connection=Connection(ca_file=str(certificates / "ca.pem")),
+            timeouts=PATIENT,
+        )
         with pytest.raises(CreateRefused, match="CERTIFICATE_VERIFY_FAILED"):
             client.create("/batches", iter([b"{}"]), size_bytes=2)
         client.close()
@@ -118,8 +129,8 @@ def test_a_provider_with_a_bad_certificate_is_told_nothing(name: str, certificat
         assert server.requests == []
 
 
-def test_the_environment_cannot_make_a_stranger_trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SSL_CERT_FILE is for those who ask for the environment; a proxy of the environment is, too."""
+def test_no_library_reads_the_environment_behind_our_back(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates and proxies of the environment come in by `Connection.of` alone, which checks and names them."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with serving(saying(answer(200, b"{}")), context=context_of(certificates, "good")) as server:

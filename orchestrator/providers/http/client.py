@@ -1,6 +1,7 @@
 """One account's HTTP client: every exchange with a provider goes through it, and it raises only our own errors.
 
-Rule 1: no request is repeated, no redirect is followed, TLS is always verified, the environment is not read.
+Rule 1: no request is repeated, no redirect is followed, TLS is always verified; the environment is not read here: what
+    it says of proxies and certificates is in `Connection`.
 Rule 2: every exchange has a deadline as a whole. httpx's own timeouts are for one read or one write, and a server that
     sends a byte a second never exceeds them; so the socket operations are timed (`TimedTransport`).
 Rule 3: a create is sent on a fresh connection: the commonest cause of an ambiguous create is a server that closes an
@@ -22,7 +23,6 @@ from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import metadata
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -37,9 +37,21 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.providers.http import url_policy
 from orchestrator.providers.http.auth import Auth, Bearer
+from orchestrator.providers.http.connection import Connection
 from orchestrator.providers.http.decoding import decoded, whole_lines
 from orchestrator.providers.http.error_mapping import Answer
-from orchestrator.providers.http.exchange import Body, Download, NotConnected, Pinned, Rules, Timeouts, pin
+from orchestrator.providers.http.exchange import (
+    Body,
+    Download,
+    NotConnected,
+    Pinned,
+    Rules,
+    Sent,
+    Timeouts,
+    check_behind_proxy,
+    pin,
+)
+from orchestrator.providers.http.proxies import Proxy
 from orchestrator.providers.http.secret import Secret, redacted
 from orchestrator.providers.http.transport import TimedTransport
 from orchestrator.providers.http.url_policy import Destination, Origin
@@ -59,6 +71,11 @@ NEVER_CONNECTED: Final = (
     httpx.PoolTimeout,
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
+)
+PROXY_AUTHENTICATION: Final = 407  # an answer of the proxy alone
+_OWN_CA: Final = (
+    "Where a proxy or the provider has a certificate of a CA of its own, name that CA's file: ca_file in "
+    "[provider], or SSL_CERT_FILE"
 )
 _PHRASES: Final[Mapping[type[Exception], str]] = {
     httpx.ConnectTimeout: "no connection in time",
@@ -81,14 +98,14 @@ class HttpClient:
         *,
         timeouts: Timeouts | None = None,
         auth: Auth | None = None,
-        ca_file: Path | None = None,
+        connection: Connection | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Check the settings; nothing is connected yet. Raises ConfigError.
 
         Args:
             auth: how requests show the key; the default is a bearer token.
-            ca_file: certificates to trust instead of the common ones.
+            connection: proxies, certificates, further headers and query parameters; the default is none of them.
             transport: for tests, replaces the network, including the name server.
         """
         try:
@@ -96,11 +113,17 @@ class HttpClient:
         except BadRequest as error:
             raise ConfigError(f"base_url: {error}") from None
         if "?" in base_url or "#" in base_url:
-            raise ConfigError("base_url: a query or a fragment has no place in it")
+            raise ConfigError(
+                "base_url: a query or a fragment has no place in it. Parameters of each call are a table of their own: "
+                'query = { "api-version" = "…" }'
+            )
         self.key = key
         self.timeouts = timeouts or Timeouts()
         self._auth = auth or Bearer(key)
-        self._ssl_context = _ssl_context(ca_file)
+        self._connection = connection or Connection()
+        self._ssl_context = _ssl_context(
+            self._connection.ca_file, self._connection.ca_folder, self._connection.ca_named_by
+        )
         self._transport = transport
         self._rules = Rules()
         self._lock = threading.Lock()
@@ -143,13 +166,16 @@ class HttpClient:
         if refused is None:
             try:
                 # A provider may be silent for minutes while it receives the requests of a create.
-                body = Body(blocks=chain((first,), blocks), size_bytes=size_bytes)
+                sent = Sent(chain((first,), blocks))
+                body = Body(blocks=sent, size_bytes=size_bytes)
                 request = self._request("POST", self._at(path), body=body, read_s=self.timeouts.create_s)
                 with self._fresh() as client, self._exchange(client, request, ends_at) as response:
                     return self._beginning(response, ends_at, ANSWER_BYTES_MAX, lambda _: False, may_break=True)
             except NotConnected as error:
                 refused = error
             except (Unavailable, StorageError) as error:
+                if isinstance(error, Unavailable) and self._stayed_at_proxy(sent):
+                    refused = error
                 ambiguous = redacted(f"the create may have succeeded: {error}", self.key)
                 provider_message = error.provider_message if isinstance(error, Unavailable) else ""
         if refused is not None:
@@ -183,8 +209,12 @@ class HttpClient:
         place = url_policy.parse(url)
         url_policy.check_scheme(place.origin, self.origin)
         offline = self._transport is not None
-        is_ours = place.origin.host == self.origin.host
-        pinned = None if is_ours else pin(place.origin, self.origin, offline=offline)
+        pinned = None
+        if place.origin.host != self.origin.host:
+            if self.proxy_of(place.origin) is None:
+                pinned = pin(place.origin, self.origin, offline=offline)
+            else:
+                check_behind_proxy(place.origin, self.origin)
         with self._download(self._request("GET", place), pinned) as download:
             yield download
 
@@ -195,8 +225,19 @@ class HttpClient:
         if shared is not None and shared[0] == os.getpid():
             shared[1].close()
 
+    def proxy_of(self, place: Origin) -> Proxy | None:
+        """Return the proxy that requests to `place` go through; None: none."""
+        return self._connection.proxies.between(place)
+
+    def _stayed_at_proxy(self, sent: Sent) -> bool:
+        """Whether a create failed while a proxy was asked for a tunnel: then its body was not begun."""
+        return self.origin.scheme == "https" and self.proxy_of(self.origin) is not None and not sent.is_begun
+
     def _at(self, path: str) -> Destination:
-        return Destination(origin=self.origin, target=self._base.target.rstrip("/") + path)
+        target, query = self._base.target.rstrip("/") + path, self._connection.query
+        return Destination(
+            origin=self.origin, target=f"{target}{'&' if '?' in target else '?'}{query}" if query else target
+        )
 
     def _request(
         self, method: str, place: Destination, *, body: Body | None = None, read_s: float | None = None
@@ -207,6 +248,8 @@ class HttpClient:
         if body is not None:
             headers.update({"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)})
         where = place.origin
+        if where == self.origin:
+            headers.update(self._connection.headers)
         return httpx.Request(
             method,
             httpx.URL(scheme=where.scheme, host=where.host, port=where.port, path="/"),
@@ -216,6 +259,7 @@ class HttpClient:
                 "timeout": timeout | {"read": read_s or times.read_s},
                 "target": place.target.encode("ascii"),
                 "has_key": where == self.origin,
+                "proxy": self.proxy_of(where),
             },
         )
 
@@ -224,12 +268,16 @@ class HttpClient:
         self, client: httpx.Client, request: httpx.Request, ends_at: float, pinned: Pinned | None = None
     ) -> Generator[httpx.Response]:
         failure: Unavailable | None = None
+        proxy: Proxy | None = request.extensions["proxy"]
         try:
             with self._rules.holding(ends_at, pinned):
                 auth = self._auth if request.extensions["has_key"] else None
                 response = client.send(request, stream=True, auth=auth, follow_redirects=False)
         except HTTPX_ERRORS as error:
-            failure = self._unavailable(error, ends_at)
+            failure = self._unavailable(error, ends_at, proxy)
+        if failure is None and proxy is not None and response.status_code == PROXY_AUTHENTICATION:
+            response.close()
+            failure = NotConnected(f"{PROXY_AUTHENTICATION} {_proxy_refuses(proxy)}")
         if failure is not None:
             raise failure
         try:
@@ -292,12 +340,18 @@ class HttpClient:
             has_key: bool = request.extensions["has_key"]
             yield Download(status=response.status_code, headers=_lower(response), has_key=has_key, blocks=blocks)
 
-    def _unavailable(self, error: Exception, ends_at: float) -> Unavailable:
+    def _unavailable(self, error: Exception, ends_at: float, proxy: Proxy | None = None) -> Unavailable:
         phrase = _PHRASES.get(type(error), "the exchange broke")
         if time.monotonic() >= ends_at:
             phrase = "the deadline of the whole exchange passed"
         kind = NotConnected if isinstance(error, NEVER_CONNECTED) else Unavailable
+        if proxy is not None:
+            phrase += f", by way of the proxy {proxy.place}"
         provider_message = redacted(f"{phrase} ({type(error).__name__}: {error})", self.key)
+        if isinstance(error, httpx.ProxyError) and str(error).startswith(str(PROXY_AUTHENTICATION)) and proxy:
+            return kind(f"{PROXY_AUTHENTICATION} {_proxy_refuses(proxy)}")
+        if "CERTIFICATE_VERIFY_FAILED" in provider_message:
+            return kind(f"{provider_message}. {_OWN_CA}")
         if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
             return kind(f"{phrase} ({type(error).__name__})", provider_message=provider_message)
         return kind(provider_message)
@@ -321,14 +375,21 @@ def _lower(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
+def _proxy_refuses(proxy: Proxy) -> str:
+    return (
+        f"of the proxy {proxy.place}: it wants a user name and a password (http://user:password@…) in {proxy.named_by}"
+    )
+
+
 @cache
-def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
-    if ca_file is None:
+def _ssl_context(ca_file: str, ca_folder: str, named_by: str) -> ssl.SSLContext:
+    if not ca_file and not ca_folder:
         context = httpx.create_ssl_context(trust_env=False)
     else:
         try:
-            context = ssl.create_default_context(cafile=ca_file)
+            context = ssl.create_default_context(cafile=ca_file or None, capath=ca_folder or None)
         except OSError as error:
-            raise ConfigError(f"the CA file {ca_file} cannot be used: {error.strerror}") from None
+            place = ca_file or ca_folder
+            raise ConfigError(f"{named_by}: the certificates in {place} cannot be used: {error.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -52,6 +52,18 @@ class Body:
             raise Unavailable("the requests do not have the announced length")
 
 
+class Sent:
+    """The blocks of a body, and whether the first was asked for."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self.is_begun = False
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.is_begun = True
+        return iter(self._blocks)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
     """A streamed answer; `blocks` raises Unavailable where it is cut or too slow."""
@@ -112,6 +124,17 @@ def pin(place: Origin, base: Origin, *, offline: bool) -> Pinned | None:
     reaches = {url_policy.reach(url_policy.address_of(address)) for address in _addresses(base, offline=offline)}
     url_policy.check_addresses(place.host, addresses, reaches)
     return Pinned(host=place.host, addresses=addresses)
+
+
+def check_behind_proxy(place: Origin, base: Origin) -> None:
+    """Check a host that is not ours, and that a proxy connects to. Raises BadRequest.
+
+    The proxy resolves the name again, and this machine may not be able to: so the name itself is judged, and the
+    addresses as far as they are known here. Where the proxy connects in the end is the proxy's rule.
+    """
+    url_policy.check_name(place.host, base.host)
+    reaches = {url_policy.reach(url_policy.address_of(address)) for address in _addresses(base, offline=False)}
+    url_policy.check_addresses(place.host, _addresses(place, offline=False), reaches)
 
 
 def _addresses(origin: Origin, *, offline: bool) -> list[str]:

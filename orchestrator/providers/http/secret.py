@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Final, Never
 
 from orchestrator import log
@@ -14,7 +15,50 @@ MESSAGE_LENGTH_MAX: Final = 300
 MARK_LENGTH: Final = 12
 # Never change it: every mark in a ledger would no longer match its key.
 _MARKING: Final = b"batch-orchestrator: which key was it? 1\n"
+_QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 _SENDABLE: Final = re.compile(r"[!-~]+")  # the characters allowed in a header: others would be quoted in an error
+
+
+def key_of(environment: Mapping[str, str], variable: str, owner: str) -> Secret:
+    """Return the key in an environment variable. Raises ConfigError that names the variable and what to do.
+
+    Args:
+        owner: whose key it is, for the message.
+    """
+    value = environment.get(variable)
+    if value is None:
+        raise ConfigError(
+            f"the environment variable {variable} is not set: it must hold the API key of {owner}. Type "
+            f"`export {variable}=YOUR_KEY`"
+        )
+    check_secret(value, variable)
+    return Secret(value)
+
+
+def check_secret(value: str, variable: str, *, what: str = "the API key") -> None:
+    """Raise ConfigError for a value that was copied together with something else. The message never shows it."""
+    if not value.strip():
+        raise ConfigError(f"the environment variable {variable} is empty: it must hold {what}")
+    bare = value.strip()
+    around = {
+        "a line end": value != value.rstrip("\r\n") or value != value.lstrip("\r\n"),
+        "a space": value != bare,
+        "quotes": bare[0] in _QUOTES or bare[-1] in _QUOTES,
+    }
+    for called, is_there in around.items():
+        if is_there:
+            raise ConfigError(
+                f"the environment variable {variable}: {what} has {called} before or after it. Type "
+                f"""`export {variable}="$(printf %s "${variable}" | tr -d '[:space:]"'"\\047")"`, or set it anew"""
+            )
+    if bare[:7].lower() == "bearer ":
+        raise ConfigError(f'the environment variable {variable}: leave out "Bearer", it is added to each request')
+    odd = next((found for found in enumerate(bare, 1) if not "!" <= found[1] <= "~"), None)
+    if odd is not None:
+        raise ConfigError(
+            f"the environment variable {variable}: {what} holds a character that none has (U+{ord(odd[1]):04X}, the "
+            f"{odd[0]}. of {len(bare)}): copy it again from the provider's page"
+        )
 
 
 class Secret:

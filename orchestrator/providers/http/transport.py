@@ -7,6 +7,7 @@ directly. It maps httpcore's errors to httpx's, as httpx's own transport does.
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,6 +16,7 @@ import httpcore
 import httpx
 
 from orchestrator.providers.http.exchange import Rules
+from orchestrator.providers.http.proxies import Proxy
 
 _WRITE_BYTES_MAX: Final = 1 << 16  # of one socket write: httpcore's own loop is quadratic in what it is given
 _CONNECTIONS_MAX: Final = 64
@@ -40,28 +42,27 @@ _ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] =
 
 
 class TimedTransport(httpx.BaseTransport):
-    """A pool of connections under the limits of the exchange that uses them."""
+    """Pools of connections, one for each proxy, under the limits of the exchange that uses them."""
 
     def __init__(self, rules: Rules, ssl_context: ssl.SSLContext) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=_CONNECTIONS_MAX,
-            max_keepalive_connections=_IDLE_CONNECTIONS_MAX,
-            keepalive_expiry=_IDLE_S_MAX,
-            network_backend=_TimedBackend(rules),
-        )
+        self._backend = _TimedBackend(rules)
+        self._ssl_context = ssl_context
+        self._pools: dict[Proxy | None, httpcore.ConnectionPool] = {}
+        self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, whose body is read as it is asked for."""
-        url = request.url
+        url, extensions = request.url, dict(request.extensions)
+        # httpcore would use an extension "target" for what it says to the proxy as well.
+        target = extensions.pop("target", url.raw_path)
         with _as_httpx_errors():
-            response = self._pool.handle_request(
+            response = self._pool(extensions.pop("proxy", None)).handle_request(
                 httpcore.Request(
                     method=request.method,
-                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
                     headers=request.headers.raw,
                     content=request.stream,
-                    extensions=request.extensions,
+                    extensions=extensions,
                 )
             )
         return httpx.Response(
@@ -73,7 +74,32 @@ class TimedTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, proxy: Proxy | None) -> httpcore.ConnectionPool:
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._new_pool(proxy)
+            return self._pools[proxy]
+
+    def _new_pool(self, proxy: Proxy | None) -> httpcore.ConnectionPool:
+        limits: dict[str, Any] = {
+            "ssl_context": self._ssl_context,
+            "max_connections": _CONNECTIONS_MAX,
+            "max_keepalive_connections": _IDLE_CONNECTIONS_MAX,
+            "keepalive_expiry": _IDLE_S_MAX,
+            "network_backend": self._backend,
+        }
+        if proxy is None:
+            return httpcore.ConnectionPool(**limits)
+        user, _, password = proxy.credentials.partition(b":")
+        return httpcore.HTTPProxy(
+            proxy_url=proxy.place,
+            proxy_auth=(user, password) if proxy.credentials else None,
+            proxy_ssl_context=self._ssl_context if proxy.scheme == "https" else None,
+            **limits,
+        )
 
 
 class _ResponseStream(httpx.SyncByteStream):

@@ -3,7 +3,8 @@
 Rule 1: the key goes to the configured scheme, host and port, and nowhere else.
 Rule 2: a URL from a provider is not trusted: it must be https, without credentials, and lead to a public address,
     unless the operator's own base URL is of the same private kind. A host name is resolved once and checked, and the
-    connection goes to the checked address, so that a second answer of the name server cannot lead elsewhere.
+    connection goes to the checked address, so that a second answer of the name server cannot lead elsewhere. Behind a
+    proxy, which resolves names itself, the name and the addresses known here are checked (`check_behind_proxy`).
 Rule 3: a URL is sent unchanged; decoding and encoding it again would turn `%2F` into another path.
 
 Source: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
@@ -24,6 +25,10 @@ from orchestrator.domain.errors import BadRequest
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+# RFC 6762, 6761, the reservation of .internal (ICANN, 2024), and what routers use.
+_PRIVATE_DOMAINS: Final = frozenset(
+    {"local", "localhost", "internal", "intranet", "lan", "corp", "home", "localdomain"}
+)
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -100,6 +105,19 @@ def check_addresses(host: str, addresses: Sequence[str], base_reaches: Collectio
         found = reach(address_of(address))
         if found is Reach.UNUSABLE or (found is not Reach.PUBLIC and found not in base_reaches):
             raise BadRequest(f"the result URL leads to a {found} address, by way of {host}; refused")
+
+
+def check_name(host: str, base_host: str) -> None:
+    """Refuse a host name that only a private network has, unless the configured one is such a name, too."""
+    if _is_private_name(host) and not _is_private_name(base_host):
+        raise BadRequest(f"the result URL leads to {host}, a name of a private network; refused")
+
+
+def _is_private_name(host: str) -> bool:
+    name = host.lower().rstrip(".")
+    if _literal(name) is not None:
+        return False  # judged by its address
+    return "." not in name or name.rpartition(".")[2] in _PRIVATE_DOMAINS or name.endswith(".home.arpa")
 
 
 def address_of(text: str) -> Address:
