@@ -11,7 +11,7 @@ OrchestratorError
 │   ├── JobInterrupted       this process was asked to stop; everything recorded is kept
 │   └── JobTimeout           the timeout of `wait` has passed; the job continues. Also a TimeoutError
 ├── ProviderError            a call to the provider failed; keeps the provider's message apart from its own
-│   ├── TransientError       the same call may succeed later: RateLimited, Unavailable
+│   ├── TransientError       the same call may succeed later: RateLimited, Unavailable (UploadUnusable)
 │   ├── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
 │   └── Unidentified         a batch may be a lost create's, and the provider shows nothing that tells
 ├── CreateRefused            a create that is *known* to have made nothing; holds the ProviderError that proves it
@@ -110,6 +110,10 @@ class Unavailable(TransientError):
     """No connection, a timeout, a 5xx, an unreadable answer."""
 
 
+class UploadUnusable(Unavailable):
+    """An upload succeeded, but what the provider says it has cannot be used; after a few tries a person must look."""
+
+
 class PermanentError(ProviderError):
     """The same call would fail again."""
 
@@ -143,11 +147,16 @@ class CreateRefused(OrchestratorError):
 
 
 class CreateAmbiguous(OrchestratorError):
-    """The create may or may not have made a batch: look it up. `provider_message`: see ProviderError."""
+    """The create may or may not have made a batch: look it up. `provider_message`: see ProviderError.
 
-    def __init__(self, message: str, *, provider_message: str = "") -> None:
+    `answer` is what a create was answered with that succeeded and was not understood; None where that is not so. It is
+    written to a private file only.
+    """
+
+    def __init__(self, message: str, *, provider_message: str = "", answer: bytes | None = None) -> None:
         super().__init__(message)
         self.provider_message = provider_message
+        self.answer = answer
 
 
 class StorageError(OrchestratorError):

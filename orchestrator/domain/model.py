@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NewType
+from urllib.parse import unquote
 
 from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.policy import Policy
@@ -22,8 +23,18 @@ ChunkId = NewType("ChunkId", str)  # "<job_id>/<name>", e.g. "sotu-9f86d081/c000
 BatchId = NewType("BatchId", str)  # the provider's
 FileId = NewType("FileId", str)  # the provider's, where it has input files
 AttemptToken = NewType("AttemptToken", str)  # ours, random, one per create
-# An id of a batch or a file that may go into a path: dots alone would be another path.
-USABLE_ID: Final = re.compile(r"(?!\.{1,200}\Z)[A-Za-z0-9_.:-]{1,200}")
+ID_BYTES_MAX: Final = 1_024
+
+
+def is_usable_id(text: str) -> bool:
+    """Return whether a provider's id can be kept and, percent-encoded, be one part of a path.
+
+    Any printable text of up to 1,024 bytes is; not where a part of it is only dots: a server that decodes it early
+    would take another path.
+    """
+    if not text.isprintable() or text != text.strip() or not text.strip("/\\") or len(text.encode()) > ID_BYTES_MAX:
+        return False
+    return all(part.strip(".") for part in re.split(r"[/\\]", unquote(text)) if part)
 
 
 class JobState(StrEnum):

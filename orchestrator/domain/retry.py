@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     ProviderError,
     TooLarge,
     TransientError,
+    UploadUnusable,
 )
 from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
 from orchestrator.domain.policy import Policy
@@ -28,6 +29,7 @@ POLLS_PAUSE_S: Final = 5.0  # after a 429 without Retry-After: its limit is most
 POLLS_PAUSE_S_MAX: Final = 3_600.0  # a single answer must not stop an account's polls for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 REFUSALS_MAX: Final = 64  # consecutive failures of one call; with the waits between them, two to three hours
+UPLOADS_MAX: Final = 4  # of a file that the provider takes, but not as it was sent
 REFUSALS_UNCOUNTED: Final = 8  # the upper bound of the count when the kind of failure changes
 # This address accepts no batches, or not for this account: that holds for every chunk.
 MISPLACED: Final = frozenset({404, 405, 410})
@@ -127,6 +129,9 @@ def after_refusal(
             why = "the address, the model or the account has changed; no row is at fault, and none has failed"
             what = "the provider accepts no batches at this address"
             return AfterRefusal(event=refused, stops_job=f"{what}: {error} ({why})")
+        case UploadUnusable() if tries >= UPLOADS_MAX:
+            again = "run the job again to try further"
+            return AfterRefusal(event=refused, stops_job=f"{tries} uploads in a row came to nothing: {error}; {again}")
         case TransientError(retry_after_s=floor_s):
             return AfterRefusal(event=refused, delay_s=backoff_s(tries, draw=draw, floor_s=floor_s))
         case _:

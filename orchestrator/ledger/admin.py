@@ -19,7 +19,6 @@ from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
 from orchestrator.domain.model import (
     IN_FLIGHT,
     TERMINAL,
-    USABLE_ID,
     Attempt,
     AttemptState,
     BatchId,
@@ -31,6 +30,7 @@ from orchestrator.domain.model import (
     JobState,
     ShardState,
     Step,
+    is_usable_id,
 )
 from orchestrator.domain.recovery import OTHER_KEY
 from orchestrator.ledger.db import rows
@@ -176,7 +176,7 @@ class SqlAdmin:
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
         """Resolve a create: it made `batch_id`, or (None) it made no batch and its chunk is sent again."""
-        if batch_id is not None and USABLE_ID.fullmatch(batch_id) is None:
+        if batch_id is not None and not is_usable_id(batch_id):
             raise LedgerError(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
         with self._database.write() as tx:
             job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()

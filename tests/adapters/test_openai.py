@@ -23,6 +23,7 @@ from orchestrator.domain.errors import (
     StorageError,
     TooLarge,
     Unavailable,
+    UploadUnusable,
 )
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
@@ -172,9 +173,10 @@ def test_an_upload_is_read_as_it_is_sent() -> None:
         (429, error("You exceeded your current quota", code="insufficient_quota"), NotAuthorized),
         (500, error("The server had an error"), Unavailable),
         (408, b"", Unavailable),
-        (200, b"<html>", Unavailable),
-        (200, {"id": "../batches", "bytes": 28}, Unavailable),
-        (200, {"id": FILE, "bytes": 27}, Unavailable),
+        (200, b"<html>", BadRequest),
+        (200, {"id": "../batches", "bytes": 28}, UploadUnusable),
+        (200, {"id": FILE, "bytes": 27}, UploadUnusable),
+        (200, {"id": FILE, "bytes": "1"}, UploadUnusable),
         (200, error("in a 200", code="server_error"), Unavailable),
     ],
 )
@@ -184,6 +186,13 @@ def test_an_upload_that_fails_says_why(status: int, content: object, expected: t
         uploaded(status, content)
 
     assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize("told", [{}, {"bytes": 0}, {"bytes": None}, {"bytes": "0"}, {"bytes": "all"}, {"bytes": 28}])
+def test_a_size_that_is_not_told_is_no_other_size(told: dict[str, object]) -> None:
+    """A gateway in front of another store says 0 of every file (BerriAI/litellm#36388)."""
+    assert a_submission().size_bytes == 28
+    assert uploaded(200, {"id": FILE} | told) == FILE
 
 
 def test_requests_that_cannot_be_read_are_no_upload() -> None:
@@ -230,7 +239,8 @@ def test_a_refusal_is_certain(status: int) -> None:
         (200, {"id": "../files"}),
         (200, error("no")),
         (204, b""),
-        (307, b""),
+        (302, b""),
+        (303, b""),
         (408, error("no")),
         (409, error("no")),
         (500, error("no")),
@@ -545,7 +555,9 @@ def test_the_fence_is_not_up_before_the_provider_says_so(status: int, content: b
         provider.delete(FILE)
 
 
-@pytest.mark.parametrize("name", ["../files", "..", "b 1", "b/1", "b?1", "b\n", "é", "b" * 201])
+@pytest.mark.parametrize(
+    "name", ["../files", "..", "a/../b", "%2e%2e/x", " b", "b\n", "b\x7f", "\u202eb", "/", "b" * 1_025]
+)
 def test_an_id_that_would_be_another_path_is_not_used(name: str) -> None:
     transport = Answers((200, b"{}"))
     with an_openai(transport=transport) as provider:
@@ -553,7 +565,7 @@ def test_an_id_that_would_be_another_path_is_not_used(name: str) -> None:
             lambda: provider.status(BatchId(name)),
             lambda: provider.cancel(BatchId(name)),
             lambda: provider.delete(FileId(name)),
-            lambda: collected(provider, in_files(output=f"{name}/x")),
+            lambda: collected(provider, in_files(output=name)),
         ):
             with pytest.raises(BadRequest, match="unusable id"):
                 act()

@@ -252,7 +252,7 @@ def test_a_person_may_say_which_batch_an_unresolved_create_made(books: Books) ->
     assert books.admin.unresolved(JOB) == []
 
 
-@pytest.mark.parametrize("typed", ["", "batch 1", "batch_1 ", "../batches", ".."])
+@pytest.mark.parametrize("typed", ["", "batch_1 ", "batch\n1", "../batches", "..", "b" * 1_025])
 def test_what_cannot_be_the_id_of_a_batch_resolves_nothing(books: Books, typed: str) -> None:
     books.open()
     chunk = hold(books)

@@ -23,6 +23,7 @@ PARENTS = {  # by hand
     "TransientError": "ProviderError",
     "RateLimited": "TransientError",
     "Unavailable": "TransientError",
+    "UploadUnusable": "Unavailable",
     "PermanentError": "ProviderError",
     "BadRequest": "PermanentError",
     "NotAuthorized": "PermanentError",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
 import string
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+from urllib.parse import unquote
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator import Job
 from orchestrator.domain import custom_id
-from orchestrator.domain.errors import ConfigError, StorageError
-from orchestrator.domain.model import USABLE_ID
+from orchestrator.domain.errors import BadRequest, ConfigError, StorageError
+from orchestrator.providers.http.exchange import path_of
 from orchestrator.storage.local import LocalJobFiles
 from orchestrator.storage.names import parts_of
 
@@ -112,7 +114,17 @@ def test_a_result_s_custom_id_is_one_of_ours_or_a_stranger_s(text: str) -> None:
 @example("..")
 @example("a?b=c")
 @example("a%2f..")
+@example("a/b")
+@example("%2e%2e/x")
+@example("\u202eid")
 def test_a_batch_id_is_one_part_of_a_path(text: str) -> None:
-    if USABLE_ID.fullmatch(text):
-        assert set(text) <= set(string.ascii_letters + string.digits + "_.:-")
-        assert text.strip(".")
+    """It is encoded whole, and even a server that decodes it before it takes the path apart stays below the folder."""
+    try:
+        path = path_of("batches", text)
+    except BadRequest:
+        return
+
+    assert set(path.removeprefix("/batches/")) <= set(string.ascii_letters + string.digits + "_.-~:%")
+    assert unquote(path) == f"/batches/{text}"
+    assert posixpath.normpath(f"/v1{unquote(path)}").startswith("/v1/batches/")
+    assert text.isprintable()

@@ -326,8 +326,13 @@ class HttpClient:
         except Unavailable:
             if not may_break:
                 raise
-        headers = _lower(response)
-        return Answer(status=response.status_code, headers=headers, body=body[:size_max], is_whole=is_whole)
+        return Answer(
+            status=response.status_code,
+            headers=_lower(response),
+            body=body[:size_max],
+            is_whole=is_whole,
+            asked=_asked(response.request),
+        )
 
     @contextmanager
     def _download(self, request: httpx.Request, pinned: Pinned | None) -> Generator[Download]:
@@ -369,6 +374,12 @@ class HttpClient:
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
+
+
+def _asked(request: httpx.Request) -> str:
+    """Return the method and the URL of a request, without the query."""
+    path = request.extensions["target"].decode("ascii").partition("?")[0]
+    return f"{request.method} {str(request.url).rstrip('/')}{path}"
 
 
 def _lower(response: httpx.Response) -> dict[str, str]:

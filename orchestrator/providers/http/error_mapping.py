@@ -66,11 +66,17 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
     body: bytes = field(default=b"", repr=False)
     is_whole: bool = True
+    asked: str = ""  # method and URL, without the query
 
     @property
     def is_success(self) -> bool:
         """Whether the status is a 2xx."""
         return 200 <= self.status < 300
+
+    @property
+    def is_web_page(self) -> bool:
+        """Whether the body is HTML or XML."""
+        return self.body.removeprefix(BOM).lstrip().startswith(b"<")
 
     def json(self) -> object:
         """Return the body's value; None where it is not JSON, or not all there."""

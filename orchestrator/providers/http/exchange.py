@@ -9,8 +9,10 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import BadRequest, Unavailable
+from orchestrator.domain.model import is_usable_id
 from orchestrator.providers.http import url_policy
 from orchestrator.providers.http.url_policy import Origin
 
@@ -108,6 +110,13 @@ class Rules(threading.local):
         if self.pinned is None:
             return (host,)
         return self.pinned.addresses if host == self.pinned.host else ()
+
+
+def path_of(*parts: str) -> str:
+    """Return a path of names and of ids, which are percent-encoded. Raises BadRequest for an id that is none."""
+    if not all(map(is_usable_id, parts)):
+        raise BadRequest("unusable id of a batch or a file")
+    return "".join(f"/{quote(part, safe=':')}" for part in parts)
 
 
 def pin(place: Origin, base: Origin, *, offline: bool) -> Pinned | None:

@@ -21,21 +21,21 @@ from itertools import chain
 from typing import Final
 
 from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
-from orchestrator.domain.errors import BadRequest, CreateAmbiguous, ProviderError, StorageError, Unavailable
-from orchestrator.domain.model import USABLE_ID, BatchId, Outcome
+from orchestrator.domain.errors import BadRequest, ProviderError, StorageError, Unavailable
+from orchestrator.domain.model import BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
 from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.creates import batch_or_problem, failed_create
 from orchestrator.providers.http.error_mapping import (
     BOM,
     Answer,
     Problem,
-    create_failure,
     error_of,
     is_ended_already,
     problem_of,
 )
-from orchestrator.providers.http.exchange import Download
+from orchestrator.providers.http.exchange import Download, path_of
 from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
 
 HEAD_BYTES_MAX: Final = 256 << 10
@@ -64,19 +64,14 @@ class OneRouter:
         """See the port. A 503 that names routing is documented as "nothing was started"; any other is ambiguous."""
         size_bytes = len(_OPEN) + submission.size_bytes - 1 + len(_CLOSE)
         answer = self._http.create("/batches", enveloped(submission.blocks()), size_bytes=size_bytes)
-        batch_id = _created_id(answer.json()) if answer.is_success else ""
-        if batch_id:
-            if USABLE_ID.fullmatch(batch_id) is None:
-                raise CreateAmbiguous("the create was answered with an unusable batch id")
-            return BatchId(batch_id)
-        problem = problem_of(answer, self._http.key)
-        if problem is None:
-            raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
-        raise create_failure(problem, proves_absence=_is_no_provider(problem))
+        problem = batch_or_problem(answer, self._http.key)
+        if not isinstance(problem, Problem):
+            return problem
+        raise failed_create(answer, problem, self._http.key, proves_absence=_is_no_provider(problem))
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port. Where the answer is the results themselves, the batch has ended, and they are `Inline`."""
-        answer = self._http.head("GET", _path(batch_id), size_max=HEAD_BYTES_MAX, enough=holds_results)
+        answer = self._http.head("GET", path_of("batches", batch_id), size_max=HEAD_BYTES_MAX, enough=holds_results)
         if answer.is_success and holds_results(answer.body):
             return BatchStatus(outcome=Outcome.COMPLETED, results=Inline())
         content = answer.json()
@@ -91,7 +86,7 @@ class OneRouter:
         """See the port. A file's blocks can be read until the next file is asked for."""
         match where:
             case Inline(line_count=line_count):
-                opened = self._http.download(_path(batch_id))
+                opened = self._http.download(path_of("batches", batch_id))
             case Urls(refs=(ResultRef(at=url, line_count=line_count),)):
                 opened = self._http.fetch(url)
             case _:
@@ -108,7 +103,7 @@ class OneRouter:
 
     def cancel(self, batch_id: BatchId) -> None:
         """See the port."""
-        answer = self._http.call("POST", f"{_path(batch_id)}/cancel")
+        answer = self._http.call("POST", path_of("batches", batch_id, "cancel"))
         problem = problem_of(answer, self._http.key)
         if problem is not None and not is_ended_already(problem):
             raise error_of(problem, gone=_MISSING)
@@ -149,23 +144,8 @@ def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield held[:-1] + _CLOSE
 
 
-def _created_id(content: object) -> str:
-    match content:
-        case {"batch_id": str() as batch_id} if batch_id:
-            return batch_id
-        case {"batch": {"id": str() as batch_id}}:
-            return batch_id
-    return ""
-
-
 def _is_no_provider(problem: Problem) -> bool:
     return problem.status == 503 and problem.in_envelope and problem.matches(_NO_PROVIDER)
-
-
-def _path(batch_id: BatchId) -> str:
-    if USABLE_ID.fullmatch(batch_id) is None:
-        raise BadRequest("unusable batch id")
-    return f"/batches/{batch_id}"
 
 
 def _beginning(download: Download) -> Answer:

@@ -30,27 +30,33 @@ import orjson
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import (
     BadRequest,
-    CreateAmbiguous,
     CreateRefused,
     Gone,
     PermanentError,
     ProviderError,
     Unavailable,
+    UploadUnusable,
 )
-from orchestrator.domain.model import USABLE_ID, BatchId, FileId
+from orchestrator.domain.model import BatchId, FileId, is_usable_id
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.ports import HasFiles, HasList
 from orchestrator.providers.http.client import ANSWER_BYTES_MAX, HttpClient
+from orchestrator.providers.http.creates import (
+    batch_or_problem,
+    failed_create,
+    misplaced,
+    refusal_of_upload,
+)
 from orchestrator.providers.http.error_mapping import (
     BOM,
     Answer,
     Problem,
-    create_failure,
     error_of,
     is_ended_already,
+    number,
     problem_of,
 )
-from orchestrator.providers.http.exchange import Body, Download
+from orchestrator.providers.http.exchange import Body, Download, path_of
 from orchestrator.providers.openai.lost_batches import SharedSearch
 from orchestrator.providers.openai.status_list import StatusBoard
 from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
@@ -89,14 +95,19 @@ class OpenAI:
         answer = self._http.upload("/files", _form(submission))
         problem = problem_of(answer, self._http.key)
         if problem is not None:
-            raise _refusal_of_file(problem)
+            raise refusal_of_upload(answer, problem, self._http.key)
         match answer.json():
-            case {"id": str() as file_id, **others} if USABLE_ID.fullmatch(file_id):
-                kept_bytes = others.get("bytes")
+            case {"id": str() as file_id, **others} if is_usable_id(file_id):
+                kept_bytes = number(others.get("bytes")) or submission.size_bytes  # 0: not told
             case _:
-                raise Unavailable(f"HTTP {answer.status}, but no usable file id in the answer to the upload")
-        if isinstance(kept_bytes, int) and kept_bytes != submission.size_bytes:
-            raise Unavailable(f"the provider kept {kept_bytes} of {submission.size_bytes} bytes of the input file")
+                raise misplaced(answer, self._http.key) or UploadUnusable(
+                    f"{answer.asked} was answered with HTTP {answer.status}, but with no usable file id"
+                )
+        if kept_bytes != submission.size_bytes:
+            raise UploadUnusable(
+                f"the provider says that it has {kept_bytes:,} bytes of the input file, and {submission.size_bytes:,} "
+                f"were sent ({answer.asked})"
+            )
         return FileId(file_id)
 
     def create(self, submission: Submission) -> BatchId:
@@ -112,15 +123,10 @@ class OpenAI:
         }
         body = orjson.dumps(content)
         answer = self._http.create("/batches", iter((body,)), size_bytes=len(body))
-        match answer.json() if answer.is_success else None:
-            case {"id": str() as batch_id} if batch_id:
-                if USABLE_ID.fullmatch(batch_id) is None:
-                    raise CreateAmbiguous("the create was answered with an unusable batch id")
-                return BatchId(batch_id)
-        problem = problem_of(answer, self._http.key)
-        if problem is None:
-            raise CreateAmbiguous(f"HTTP {answer.status}, but no batch id in the answer to the create")
-        failure = create_failure(problem)
+        problem = batch_or_problem(answer, self._http.key)
+        if not isinstance(problem, Problem):
+            return problem
+        failure = failed_create(answer, problem, self._http.key)
         is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
         if is_refused and problem.matches(_INPUT_MISSING):
             raise CreateRefused(
@@ -130,7 +136,7 @@ class OpenAI:
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port. With many batches in flight, the answer is from a list that is seconds old."""
-        path = _path("batches", batch_id)
+        path = path_of("batches", batch_id)
         status = self._board.look(batch_id)
         if status is None:
             answer = self._http.call("GET", path)
@@ -150,7 +156,7 @@ class OpenAI:
             raise BadRequest("OpenAI's results are in files")
         gone: Gone | None = None
         for ref in where.refs:
-            with self._http.download(f"{_path('files', ref.at)}/content") as download:
+            with self._http.download(f"{path_of('files', ref.at)}/content") as download:
                 try:
                     head = self._beginning(download)
                 except Gone as error:
@@ -162,7 +168,7 @@ class OpenAI:
 
     def cancel(self, batch_id: BatchId) -> None:
         """See the port."""
-        answer = self._http.call("POST", f"{_path('batches', batch_id)}/cancel")
+        answer = self._http.call("POST", f"{path_of('batches', batch_id)}/cancel")
         problem = problem_of(answer, self._http.key) if not answer.is_success else None
         if problem is not None and not is_ended_already(problem):
             raise error_of(problem, gone=_MISSING)
@@ -178,7 +184,7 @@ class OpenAI:
         """Whether this key can see the attempt's input file, known by its id and by the token in its name."""
         if file_id is None:
             return False
-        answer = self._http.call("GET", _path("files", file_id))
+        answer = self._http.call("GET", path_of("files", file_id))
         problem = problem_of(answer, self._http.key)
         error = error_of(problem, gone=_MISSING) if problem is not None else None
         if isinstance(error, PermanentError):
@@ -192,7 +198,7 @@ class OpenAI:
 
     def delete(self, file_id: FileId) -> None:
         """See the port. A file counts as deleted only if the provider confirms it, or says that there is none."""
-        answer = self._http.call("DELETE", _path("files", file_id))
+        answer = self._http.call("DELETE", path_of("files", file_id))
         problem = problem_of(answer, self._http.key)
         if problem is not None and problem.http_status in _MISSING:
             return
@@ -244,15 +250,3 @@ def _form(submission: Submission) -> Body:
         size_bytes=len(opening) + submission.size_bytes + len(closing),
         content_type=f"multipart/form-data; boundary={boundary}",
     )
-
-
-def _refusal_of_file(problem: Problem) -> ProviderError:
-    """Classify the error of an upload: as with a create, "too large" has several forms."""
-    failure = create_failure(problem)
-    return failure.error if isinstance(failure, CreateRefused) else error_of(problem)
-
-
-def _path(kind: str, name: str) -> str:
-    if USABLE_ID.fullmatch(name) is None:
-        raise BadRequest("unusable id of a batch or a file")
-    return f"/{kind}/{name}"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import quote
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
@@ -39,7 +40,7 @@ def pages(http: HttpClient) -> Iterator[Page]:
     """Read the list, newest first, to its end. Raises ProviderError where a page cannot be read."""
     after, seen = "", set[str]()
     while True:
-        query = f"?limit={PAGE_LENGTH}" + (f"&after={after}" if after else "")
+        query = f"?limit={PAGE_LENGTH}" + (f"&after={quote(after, safe='')}" if after else "")
         answer = http.head("GET", f"/batches{query}", size_max=PAGE_BYTES_MAX, enough=lambda _: False)
         problem = problem_of(answer, http.key)
         if problem is not None:

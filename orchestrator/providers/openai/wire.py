@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
-from orchestrator.domain.model import USABLE_ID, Outcome
+from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import Files, ResultRef
 from orchestrator.providers.http.error_mapping import QUEUE_FULL, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
@@ -76,7 +76,7 @@ def page_of(content: object) -> Page | None:
             has_more = others.get("has_more")
         case _:
             return None
-    if not all(isinstance(batch, dict) and USABLE_ID.fullmatch(_text(batch.get("id"))) for batch in batches):
+    if not all(isinstance(batch, dict) and is_usable_id(_text(batch.get("id"))) for batch in batches):
         return None
     return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
 
@@ -111,7 +111,7 @@ def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:
     refs = []
     for name, line_count in zip(_FILES, line_counts, strict=True):
         file_id = _text(content.get(f"{name}_file_id"))
-        if file_id and USABLE_ID.fullmatch(file_id) is None:
+        if file_id and not is_usable_id(file_id):
             raise Unavailable("the batch names a result file by an unusable id")
         if file_id:
             refs.append(ResultRef(name=name, at=file_id, line_count=line_count or None))
