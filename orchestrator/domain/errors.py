@@ -25,6 +25,10 @@ OrchestratorError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from orchestrator.domain.faults import MISPLACED, Fault
+
 
 class OrchestratorError(Exception):
     """The base class of every error that this package raises on purpose."""
@@ -75,15 +79,25 @@ class ProviderError(OrchestratorError):
     """A provider answered with an error, or did not answer. The error's message never quotes a request.
 
     `provider_message` is the provider's own text. It may quote a row: it is written to a private file only.
+    `fault` says who must act for the same call to succeed.
     """
 
+    usual_fault: ClassVar[Fault] = Fault.TRANSIENT
+
     def __init__(
-        self, message: str, *, status: int | None = None, request_id: str = "", provider_message: str = ""
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str = "",
+        provider_message: str = "",
+        fault: Fault | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
         self.provider_message = provider_message
+        self.fault = fault or self.usual_fault
 
 
 class TransientError(ProviderError):
@@ -96,9 +110,10 @@ class TransientError(ProviderError):
         status: int | None = None,
         request_id: str = "",
         provider_message: str = "",
+        fault: Fault | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message)
+        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message, fault=fault)
         self.retry_after_s = retry_after_s
 
 
@@ -117,21 +132,41 @@ class UploadUnusable(Unavailable):
 class PermanentError(ProviderError):
     """The same call would fail again."""
 
+    usual_fault = Fault.ROW
+
 
 class BadRequest(PermanentError):
     """The provider refuses the request itself (400, 404, 422 …)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str = "",
+        provider_message: str = "",
+        fault: Fault | None = None,
+    ) -> None:
+        fault = fault or (Fault.JOB if status in MISPLACED else None)
+        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message, fault=fault)
 
 
 class NotAuthorized(PermanentError):
     """401, 402, 403: the credential, the credits or the permission. It concerns the account, not one chunk."""
 
+    usual_fault = Fault.ACCOUNT
+
 
 class TooLarge(PermanentError):
     """413, or "too many requests in one batch": the chunk must be cut in two."""
 
+    usual_fault = Fault.SIZE
+
 
 class Gone(PermanentError):
     """The batch or its result file no longer exists (403, 404 or 410 for an object that did exist)."""
+
+    usual_fault = Fault.PLATFORM
 
 
 class Unidentified(ProviderError):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import OutputError
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import Outcome, Tally
 
 RowKey = tuple[int, int]  # (shard_no, row)
@@ -34,6 +35,7 @@ class Answer(NamedTuple):
     error_code: str | None = None
     error_message: str | None = None
     retryable: bool = False
+    fault: Fault | None = None  # whose failure it is
     digest: int = 0  # of the line; settles which of two lines is kept
     raw: str | None = None  # the body, where the job asks for it
     embedding: bytes | None = None  # a vector: little-endian 32-bit floats
@@ -59,7 +61,11 @@ def unanswered(outcome: Outcome, detail: str = "") -> Answer:
     """Return the failure of a row without a line in a batch with this outcome; it may be sent again."""
     code, message = UNANSWERED[outcome]
     return Answer(
-        succeeded=False, retryable=True, error_code=code, error_message=f"{message}: {detail}" if detail else message
+        succeeded=False,
+        retryable=True,
+        fault=Fault.TRANSIENT,
+        error_code=code,
+        error_message=f"{message}: {detail}" if detail else message,
     )
 
 

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import (
     TransientError,
     UploadUnusable,
 )
+from orchestrator.domain.faults import MISPLACED
 from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
 from orchestrator.domain.policy import Policy
 
@@ -31,33 +32,6 @@ POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its
 REFUSALS_MAX: Final = 64  # consecutive failures of one call; with the waits between them, two to three hours
 UPLOADS_MAX: Final = 4  # of a file that the provider takes, but not as it was sent
 REFUSALS_UNCOUNTED: Final = 8  # the upper bound of the count when the kind of failure changes
-# This address accepts no batches, or not for this account: that holds for every chunk.
-MISPLACED: Final = frozenset({404, 405, 410})
-RETRYABLE_STATUS: Final = frozenset({408, 409, 429})
-RETRYABLE_CODES: Final = frozenset(
-    {
-        "batch_expired",
-        "batch_cancelled",
-        "expired",
-        "canceled",
-        "cancelled",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        "timeout_error",
-        "api_error",
-        "overloaded_error",
-        "overloaded",
-        "server_error",
-        "internal_server_error",
-    }
-)
-
-
-def is_retryable(status: int | None, code: str) -> bool:
-    """Return whether a row with this failure may be sent again: 408, 409, 429, 5xx, overloaded, expired, cancelled."""
-    if status is not None and status >= 400:
-        return status in RETRYABLE_STATUS or status >= 500
-    return code.lower() in RETRYABLE_CODES
 
 
 def backoff_s(tries: int, *, draw: float, floor_s: float | None = None) -> float:

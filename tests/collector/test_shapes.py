@@ -144,7 +144,7 @@ FAILED = {
         "m",
         True,
     ),
-    "an error that is a string": (a_line(error="boom"), "error", "boom", False),
+    "an error that is a string": (a_line(error="boom"), "error", "boom", True),
     "Anthropic, errored": (a_result(type="errored", error=OVERLOADED), "overloaded_error", "busy", True),
     "Anthropic, single nesting": (
         a_result(type="errored", error={"type": "invalid_request_error", "message": "no"}),
@@ -154,7 +154,7 @@ FAILED = {
     ),
     "Anthropic, canceled": (a_result(type="canceled"), "canceled", "", True),
     "Anthropic, expired": (a_result(type="expired"), "expired", "", True),
-    "Anthropic, errored without an error": (a_result(type="errored"), "errored", "", False),
+    "Anthropic, errored without an error": (a_result(type="errored"), "errored", "", True),
 }
 
 

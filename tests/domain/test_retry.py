@@ -15,54 +15,6 @@ from orchestrator.domain.policy import Policy
 DRAWS = st.floats(0, 1, exclude_max=True)
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "retryable"),
-    [
-        (400, "", False),
-        (400, "overloaded", False),  # the status is more certain than the word
-        (401, "", False),
-        (403, "", False),
-        (404, "", False),
-        (408, "", True),
-        (409, "", True),
-        (413, "", False),
-        (422, "", False),
-        (429, "", True),
-        (429, "invalid_request_error", True),
-        (499, "", False),
-        (500, "", True),
-        (502, "", True),
-        (503, "", True),
-        (504, "", True),
-        (529, "", True),
-        (200, "", False),
-        (200, "overloaded_error", True),
-        (None, "", False),
-        (None, "batch_expired", True),
-        (None, "batch_cancelled", True),
-        (None, "expired", True),
-        (None, "canceled", True),
-        (None, "cancelled", True),
-        (None, "CANCELED", True),
-        (None, "rate_limit_error", True),
-        (None, "rate_limit_exceeded", True),
-        (None, "overloaded", True),
-        (None, "api_error", True),
-        (None, "timeout_error", True),
-        (None, "server_error", True),
-        (None, "internal_server_error", True),
-        (None, "invalid_request_error", False),
-        (None, "content_filter", False),
-        (None, "content_policy_violation", False),
-        (None, "context_length_exceeded", False),
-        (None, "insufficient_quota", False),
-    ],
-)
-def test_a_failed_row_may_be_sent_again(status: int | None, code: str, *, retryable: bool) -> None:
-    """408, 409, 429, 5xx, overloaded, expired and cancelled; not other 4xx, not content refusals."""
-    assert retry.is_retryable(status, code) is retryable
-
-
 @given(st.integers(1, 10_000), DRAWS)
 def test_a_delay_is_between_half_a_second_and_five_minutes_and_a_half_second(tries: int, draw: float) -> None:
     assert 0.5 <= retry.backoff_s(tries, draw=draw) <= 300.5

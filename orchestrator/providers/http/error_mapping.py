@@ -3,8 +3,10 @@
 Rule 1: a create counts as refused only if that is certain, otherwise as ambiguous: decided here for all dialects.
 Rule 2: an error may come in a 200: `{"error": {"code", "message"}}`, or `{"code": 4xx, "message"}`.
 Rule 3: a message has the status and the machine-readable part of the provider's error: code, type, parameter. Its text
-    for people may quote our request, and goes into `provider_message`, shortened and cleaned. The text of a 401 or 402
-    stays in the message: it is about the key or money, and quotes no row.
+    for people may quote our request, and goes into `provider_message`, shortened and cleaned. Of a failure that the
+    table knows as the account's, the known phrase stays in the message: it is about the key or money, and quotes no
+    row. So does the text of a 401 or 402.
+Rule 4: whose fault an error is, `domain.faults` says.
 
 Source: DESIGN §8; docs.onerouter.pro/api-reference/errors for the envelope.
 """
@@ -27,11 +29,13 @@ from orchestrator.domain.errors import (
     CreateRefused,
     Gone,
     NotAuthorized,
+    PermanentError,
     ProviderError,
     RateLimited,
     TooLarge,
     Unavailable,
 )
+from orchestrator.domain.faults import At, Fault, fault_of, known_phrase
 from orchestrator.providers.http.secret import Secret, redacted
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
@@ -39,16 +43,6 @@ BOM: Final = b"\xef\xbb\xbf"
 QUOTES_NO_ROW: Final = frozenset({401, 402})
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,6}")
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,63}")
-QUEUE_FULL: Final = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
-_OUT_OF_CREDIT: Final = re.compile(r"insufficient_quota", re.IGNORECASE)
-# Not simply "too large": "max_tokens is too large" is one request's fault, and no smaller batch cures it.
-_TOO_LARGE: Final = re.compile(
-    r"too many (requests|items|lines|entries|records|rows)\b"
-    r"|\b(batch|file|body|payload|entity|request)(?:_| (?:size |file )?(?:is |are )?)too[ _](large|big)"
-    r"|\b(batch|file|body|payload|number of requests|requests)\b[^.]{0,40}\b(exceed\w*|over) (the )?(max|limit|size)"
-    r"|\bmaximum (number of (requests|items|lines)|(batch|file|body|payload|request) size)",
-    re.IGNORECASE,
-)
 _ENDED_ALREADY: Final = re.compile(
     r"\b(already|ended|finished|completed|terminal|cancelled|canceled|expired|not cancell?able|cannot be cancell?ed)\b",
     re.IGNORECASE,
@@ -95,14 +89,16 @@ class Problem:
     in_envelope: bool  # it comes from the provider itself, not from a proxy
     message: str  # fit for a log
     provider_message: str = field(repr=False)  # status and the provider's text for people: for a private file
+    text: str = field(default="", repr=False)  # the same text, alone
     code: int | None = None  # the envelope's
-    kind: str = ""  # its type and code
+    words: tuple[str, ...] = ()  # its code, type and status, where they are words
     retry_after_s: float | None = None
     request_id: str = ""
 
-    def matches(self, pattern: re.Pattern[str]) -> bool:
-        """Whether the provider's error matches."""
-        return pattern.search(self.kind) is not None or pattern.search(self.provider_message) is not None
+    @property
+    def fault(self) -> Fault:
+        """Whose fault it is, where it is the answer to a call."""
+        return fault_of(At.CALL, status=self.status, codes=self.words, message=self.text)
 
 
 def problem_of(answer: Answer, key: Secret) -> Problem | None:
@@ -111,18 +107,19 @@ def problem_of(answer: Answer, key: Secret) -> Problem | None:
     envelope = _envelope(content, is_success=answer.is_success)
     if answer.is_success and envelope is None:
         return None
-    code, kind, provider_message = envelope or (None, "", _loose_words(answer, content))
+    code, words, text = envelope or (None, (), _loose_words(answer, content))
     status = code if answer.is_success else answer.status
     label = f"HTTP {answer.status}" + (f", error {code}" if answer.is_success and code is not None else "")
-    named = provider_message if status in QUOTES_NO_ROW else for_machines(_fields(content), status=status)
+    named = text if status in QUOTES_NO_ROW else known_phrase(text) or for_machines(_fields(content), status=status)
     return Problem(
         http_status=answer.status,
         status=status,
         in_envelope=envelope is not None,
         message=redacted(f"{label}: {named}" if named else label, key),
-        provider_message=redacted(f"{label}: {provider_message}", key) if provider_message else "",
+        provider_message=redacted(f"{label}: {text}", key) if text else "",
+        text=redacted(text, key),
         code=code,
-        kind=redacted(kind, key),
+        words=words,
         retry_after_s=retry_after_s(answer.headers, datetime.now(UTC)),
         request_id=next((redacted(answer.headers[name], key) for name in _ID_HEADERS if name in answer.headers), ""),
     )
@@ -134,38 +131,33 @@ def error_of(problem: Problem, *, gone: Collection[int] = ()) -> ProviderError:
     Args:
         gone: statuses that mean here that an object existed and no longer does.
     """
-    status, message, request_id, provider_message = (
-        problem.status,
-        problem.message,
-        problem.request_id,
-        problem.provider_message,
-    )
-    permanent = _permanent_class(problem, gone)
+    fault, message, status = problem.fault, problem.message, problem.status
+    request_id, provider_message = problem.request_id, problem.provider_message
+    permanent = _permanent_class(problem, fault, gone)
     if permanent is not None:
-        return permanent(message, status=status, request_id=request_id, provider_message=provider_message)
-    transient = RateLimited if status == 429 or problem.matches(QUEUE_FULL) else Unavailable
+        told = None if permanent is Gone else fault
+        return permanent(message, status=status, request_id=request_id, provider_message=provider_message, fault=told)
+    transient = RateLimited if status == 429 or fault is Fault.QUEUE else Unavailable
     return transient(
         message,
         status=status,
         request_id=request_id,
         provider_message=provider_message,
+        fault=fault,
         retry_after_s=problem.retry_after_s,
     )
 
 
-def _permanent_class(
-    problem: Problem, gone: Collection[int]
-) -> type[Gone] | type[NotAuthorized] | type[TooLarge] | type[BadRequest] | None:
-    status = problem.status
-    if status in gone:
+def _permanent_class(problem: Problem, fault: Fault, gone: Collection[int]) -> type[PermanentError] | None:
+    if problem.status in gone:
         return Gone
-    if status in (401, 402, 403) or (status == 429 and problem.matches(_OUT_OF_CREDIT)):
+    if fault is Fault.ACCOUNT:
         return NotAuthorized
-    if status == 413:
-        return TooLarge
-    if not _is_refusal(status) or status == 429 or problem.matches(QUEUE_FULL):
+    if not _is_refusal(problem.status):
         return None
-    return BadRequest
+    if problem.status == 413:
+        return TooLarge
+    return BadRequest if fault in (Fault.ROW, Fault.JOB, Fault.SIZE) else None
 
 
 def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateRefused | CreateAmbiguous:
@@ -179,7 +171,7 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     if not proves_absence and (contradicts or not _is_refusal(problem.status)):
         return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
     error = error_of(problem)
-    if isinstance(error, BadRequest) and problem.matches(_TOO_LARGE):
+    if error.fault is Fault.SIZE:
         error = TooLarge(
             problem.message,
             status=problem.status,
@@ -191,7 +183,7 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
 
 def is_ended_already(problem: Problem) -> bool:
     """Whether an error in answer to a cancel means that nothing is left to cancel."""
-    return problem.status == 409 or (problem.status == 400 and problem.matches(_ENDED_ALREADY))
+    return problem.status == 409 or (problem.status == 400 and _ENDED_ALREADY.search(problem.text) is not None)
 
 
 def _is_refusal(status: int | None) -> bool:
@@ -243,8 +235,8 @@ def _fields(content: object) -> Mapping[str, Any]:
     return {}
 
 
-def _envelope(content: object, *, is_success: bool) -> tuple[int | None, str, str] | None:
-    """Return the error's number, its type and code, its text for people; None where there is no envelope."""
+def _envelope(content: object, *, is_success: bool) -> tuple[int | None, tuple[str, ...], str] | None:
+    """Return the error's number, its words for machines, its text for people; None where there is no envelope."""
     if not isinstance(content, dict):
         return None
     match content:
@@ -252,13 +244,13 @@ def _envelope(content: object, *, is_success: bool) -> tuple[int | None, str, st
             provider_message = error.get("message") or error.get("detail") or error.get("code") or error.get("type")
             return (
                 number(error.get("code")),
-                f"{_text(error.get('code'))} {_text(error.get('type'))}",
+                tuple(filter(None, (_text(error.get(name)) for name in ("code", "type", "status")))),
                 _text(provider_message),
             )
         case {"error": str() as provider_message} if provider_message and not is_success:
-            return None, "", provider_message
+            return None, (), provider_message
         case {"code": code} if (number(code) or 0) >= 400:
-            return number(code), "", _text(content.get("message") or content.get("msg"))
+            return number(code), (), _text(content.get("message") or content.get("msg"))
     return None
 
 

@@ -145,7 +145,7 @@ def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _is_no_provider(problem: Problem) -> bool:
-    return problem.status == 503 and problem.in_envelope and problem.matches(_NO_PROVIDER)
+    return problem.status == 503 and problem.in_envelope and _NO_PROVIDER.search(problem.text) is not None
 
 
 def _beginning(download: Download) -> Answer:

@@ -17,9 +17,10 @@ import orjson
 
 from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.faults import At, Fault, fault_of
 from orchestrator.domain.model import Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, Urls
-from orchestrator.providers.http.error_mapping import BOM, QUEUE_FULL, for_machines, number
+from orchestrator.providers.http.error_mapping import BOM, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
@@ -60,7 +61,7 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     rejected = (
         outcome is Outcome.FAILED
         and not (done_count or failed_count)
-        and any(QUEUE_FULL.search(text) is not None for text in provider_message)
+        and any(fault_of(At.BATCH, codes=(text,), message=text) is Fault.QUEUE for text in provider_message)
     )
     if outcome is None:
         done_count = done_count or _done_by_percent(fields)

@@ -19,7 +19,6 @@ Source: the types of openai 3.54.0, openapi.yaml of 2026-08-21 and the guide "Ba
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -63,11 +62,6 @@ from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
 _MISSING: Final = (404, 410)
-# The file has expired (after 30 days), was deleted, or is not ready yet: a new upload helps.
-_INPUT_MISSING: Final = re.compile(
-    r"no such file|\bfile\b.{0,250}\b(not found|not exist|deleted|expired|not (?:yet )?(?:ready|processed))",
-    re.IGNORECASE,
-)
 
 
 class OpenAI:
@@ -126,13 +120,7 @@ class OpenAI:
         problem = batch_or_problem(answer, self._http.key)
         if not isinstance(problem, Problem):
             return problem
-        failure = failed_create(answer, problem, self._http.key)
-        is_refused = isinstance(failure, CreateRefused) and isinstance(failure.error, BadRequest)
-        if is_refused and problem.matches(_INPUT_MISSING):
-            raise CreateRefused(
-                Unavailable(problem.message, status=problem.status, provider_message=problem.provider_message)
-            )
-        raise failure
+        raise failed_create(answer, problem, self._http.key)
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port. With many batches in flight, the answer is from a list that is seconds old."""

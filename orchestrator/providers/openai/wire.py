@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.faults import At, Fault, fault_of
 from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import Files, ResultRef
-from orchestrator.providers.http.error_mapping import QUEUE_FULL, for_machines, number
+from orchestrator.providers.http.error_mapping import for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
@@ -65,7 +66,7 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         provider_message=redacted("; ".join(provider_message[:_ERRORS_SHOWN_MAX]), key),
         rejected=outcome is Outcome.FAILED
         and not (done_count or failed_count)
-        and any(QUEUE_FULL.search(text) is not None for text in provider_message),
+        and any(_fault(error) is Fault.QUEUE for error in errors),
     )
 
 
@@ -121,6 +122,10 @@ def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:
 def _errors(errors: object) -> Iterator[Fields]:
     found = errors.get("data") if isinstance(errors, dict) else errors
     yield from (error for error in (found if isinstance(found, list) else ()) if isinstance(error, dict))
+
+
+def _fault(error: Fields) -> Fault:
+    return fault_of(At.BATCH, codes=(_text(error.get("code")),), message=_text(error.get("message")))
 
 
 def _words(error: Fields) -> str:

@@ -1,44 +1,51 @@
-"""The failures in result lines: the code, the message, and whether the row may be sent again."""
+"""The failures in result lines: the code, the message, and whose fault it is."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from orchestrator.domain.retry import is_retryable
+from orchestrator.domain.faults import At, Fault, fault_of
 from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, Body
 from orchestrator.providers.result_lines.envelopes import Exchange, inner_error
 
 MESSAGE_LENGTH_MAX: Final = 500
 
 
-def failure(exchange: Exchange) -> tuple[str, str, bool]:
-    """Return (code, message, retryable) of an exchange without an answer."""
+def failure(exchange: Exchange) -> tuple[str, str, Fault]:
+    """Return (code, message, fault) of an exchange without an answer."""
     status, body = exchange.status, exchange.body
     error = exchange.error or inner_error(exchange)
     if not error and type(body) is Body:
         error = {"code": body.code, "message": body.message}
-    code, message = _details(error or (body if type(body) is str else None))
+    words, message = _details(error or (body if type(body) is str else None))
+    code = words[0] if words else ""
     if not code and status is not None and (status >= 400 or status <= 0):
         code = str(status)
     if not code and not message:
-        return "unreadable_body", "the line holds no answer that could be read, and no error", True
+        return "unreadable_body", "the line holds no answer that could be read, and no error", Fault.UNREADABLE
     if status is None or 0 < status < 400:
         status = int(code) if code.isdecimal() and len(code) == 3 else None
     elif status <= 0:  # never answered: treated as unavailable
         status = 503
-    return code or "error", message, is_retryable(status, code)
+    return code or "error", message, fault_of(At.LINE, status=status, codes=words, message=message)
 
 
-def _details(error: Any) -> tuple[str, str]:
-    """Return (code, message); Anthropic and vLLM wrap the error in another."""
+def _details(error: Any) -> tuple[tuple[str, ...], str]:
+    """Return the error's machine-readable words, its code first, and its message.
+
+    Anthropic and vLLM wrap the error in another.
+    """
     for _ in range(3):
         if type(error) is dict and error.get("error"):
             error = error["error"]
+    if type(error) is str:
+        return (), _clipped(error, MESSAGE_LENGTH_MAX)
     if type(error) is not dict:
-        return ("", _clipped(error, MESSAGE_LENGTH_MAX)) if type(error) is str else (_clipped(error), "")
-    code = _clipped(error.get("code")) or _clipped(error.get("type"))
+        word = _clipped(error)
+        return (word,) if word else (), ""
+    words = tuple(filter(None, (_clipped(error.get(name)) for name in ("code", "type", "status"))))
     message = error.get("message")
-    return code, _clipped(message, MESSAGE_LENGTH_MAX) if type(message) is str else ""
+    return words, _clipped(message, MESSAGE_LENGTH_MAX) if type(message) is str else ""
 
 
 def _clipped(value: Any, length_max: int = CODE_LENGTH_MAX) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from orchestrator.domain.faults import SENT_AGAIN
 from orchestrator.domain.reconcile import Answer
 from orchestrator.providers.result_lines import envelopes
 from orchestrator.providers.result_lines.bodies import Body, BodyShape, Content, Plain, tokens
@@ -33,7 +34,7 @@ class ResultReader:
         exchange = envelopes.exchange_of(decoded, result_lines=self.result_lines)
         content = None if envelopes.has_failed(exchange) else self._content(exchange.body)
         text, finish_reason, embedding = content or (None, None, None)
-        code, message, retryable = (None, None, False) if content else failure(exchange)
+        code, message, fault = (None, None, None) if content else failure(exchange)
         input_tokens, output_tokens = tokens(exchange.body)
         return name, Answer(
             succeeded=content is not None,
@@ -44,7 +45,8 @@ class ResultReader:
             request_id=envelopes.request_id(exchange),
             error_code=code,
             error_message=message,
-            retryable=retryable,
+            retryable=fault in SENT_AGAIN,
+            fault=fault,
             digest=xxhash.xxh3_64_intdigest(line),
             raw=envelopes.raw_of(sound) if keep_raw else None,
             embedding=embedding,
