@@ -183,7 +183,7 @@ def test_every_toml_block_is_a_job_or_a_fault_plan(path: Path, code: str, tmp_pa
     file.write_text(code, encoding="utf-8")
 
     if "job" in tomllib.loads(code):
-        assert read_job(file).provider_settings.dialect in ("onerouter", "openai")
+        assert read_job(file).provider_settings.dialect in ("onerouter", "openai", "anthropic")
     else:
         assert path == DOCS / "gateway.md"
         assert read_plan(file) != FaultPlan()

@@ -70,6 +70,11 @@ class Dialect(ABC):
     def connect(self, http: HttpClient) -> Provider:
         """Return the provider behind an HTTP client."""
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of every request, beside the key's; the table's `headers` replace those of the same name."""
+        return {}
+
     def auth(self, key: Secret) -> Auth:
         """Return how a request is authenticated."""
         from orchestrator.providers.http.auth import Bearer

@@ -57,7 +57,7 @@ def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provi
         key,
         timeouts=Timeouts(create_s=settings.create_s_max),
         auth=auth_of(settings, key) or dialect.auth(key),
-        connection=Connection.of(settings, environment),
+        connection=Connection.of(settings, environment, dialect.headers),
     )
     return dialect.connect(http)
 

@@ -10,7 +10,7 @@ Strings may be templates with `{column}` placeholders: they are moved and concat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,41 @@ def messages_of(request: Fields, refuser: Refuser) -> list[dict[str, Any]]:
     if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
         raise refuser.error("messages", "it is not a list of messages", 'Write [{"role": "user", "content": "…"}]')
     return [dict(message) for message in messages]
+
+
+def messages_params(request: Fields, refuser: Refuser, accepts: Collection[str]) -> dict[str, Any]:
+    """Return the parameters of the Messages API: a leading system message, stop and tools in its form, others as given.
+
+    A field in `accepts` is not translated.
+    """
+    system, messages = _leading_system(messages_of(request, refuser))
+    if system is not None and "system" in request:
+        raise refuser.error("system", "messages begin with a system message, too", "Give one of them")
+    if {"stop", "stop_sequences"} <= request.keys() - set(accepts):
+        raise refuser.error("stop", "stop_sequences is given, too, and becomes the same field", "Give one of them")
+    body: dict[str, Any] = {}
+    for key, value in request.items():
+        match key:
+            case "prompt" | "messages":
+                body |= {"messages": messages} | ({} if system is None else {"system": system})
+            case "stop" if key not in accepts:
+                body["stop_sequences"] = [value] if isinstance(value, str) else value
+            case "tools":
+                body["tools"] = anthropic_tools(value, refuser)
+            case "tool_choice":
+                body["tool_choice"] = anthropic_tool_choice(value)
+            case _:
+                body[key] = value
+    return body
+
+
+def _leading_system(given: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Return a leading system message by itself, which the Messages API has as a parameter, and the other messages."""
+    translated = [message | {"content": anthropic_content(message.get("content"))} for message in given]
+    first = translated[0] if translated else {}
+    if first.get("role") == "system" and isinstance(first["content"], str):
+        return first["content"], translated[1:]
+    return None, translated
 
 
 def openai_tools(tools: Any, refuser: Refuser) -> list[dict[str, Any]]:

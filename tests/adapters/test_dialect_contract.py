@@ -63,6 +63,18 @@ class Sample:
         return orjson.dumps({"custom_id": NAME, "response": response, "error": error})
 
 
+class AnthropicSample(Sample):
+    """A provider whose result lines are `{"custom_id", "result": {"type", …}}`."""
+
+    def line(self, body: Mapping[str, Any] | None, *, status: int = 200, error: Any = None) -> bytes:
+        result: dict[str, Any] = {"type": "succeeded", "message": body}
+        if error is not None or status >= 400:
+            failed = error or (body or {})["error"]
+            inner = {"type": failed["code"], "message": failed["message"]}
+            result = {"type": "errored", "error": {"type": "error", "error": inner, "request_id": "r-1"}}
+        return orjson.dumps({"custom_id": NAME, "result": result})
+
+
 OPENAI: Final[dict[str, Any]] = {
     "name": "openai",
     "created": {"id": BATCH, "object": "batch", "status": "validating"},
@@ -91,6 +103,21 @@ SAMPLES: Final = [
         options={"endpoint": "/v1/embeddings"},
         model="text-embedding-3-small",
         body=VECTOR,
+        other_body=CHAT,
+    ),
+    AnthropicSample(
+        name="anthropic",
+        model="claude-haiku-5-5",
+        request={"prompt": "{text} of {place}", "max_tokens": 100},
+        created={"id": BATCH, "type": "message_batch", "processing_status": "in_progress"},
+        ended={
+            "id": BATCH,
+            "type": "message_batch",
+            "processing_status": "ended",
+            "request_counts": {"processing": 0, "succeeded": 1, "errored": 1, "canceled": 0, "expired": 0},
+            "results_url": f"/v1/messages/batches/{BATCH}/results",
+        },
+        body={"type": "message", "content": [{"type": "text", "text": "good"}], "stop_reason": "end_turn"},
         other_body=CHAT,
     ),
 ]

@@ -35,7 +35,8 @@ from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import Timeouts
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.onerouter.provider import HEAD_BYTES_MAX, OneRouter, enveloped
+from orchestrator.providers.inline_create import enveloped
+from orchestrator.providers.onerouter.provider import HEAD_BYTES_MAX, OneRouter
 from tests.adapters.wire import (
     Answers,
     Connection,

@@ -21,14 +21,8 @@ from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.policy import Policy
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
-from orchestrator.providers.openai.status_list import (
-    CALL_EVERY_S,
-    LIST_FROM,
-    PAGE_BYTES_MAX,
-    PAGES_MAX,
-    WALK_S_MAX,
-    StatusBoard,
-)
+from orchestrator.providers.listing import PAGE_BYTES_MAX
+from orchestrator.providers.openai.status_list import CALL_EVERY_S, LIST_FROM, PAGES_MAX, WALK_S_MAX, StatusBoard
 from tests.adapters.openai_wire import ADDRESS, COMPLETED, KEY, MADE_AT, TIMEOUTS, TOKEN, Account, a_batch, an_openai
 from tests.adapters.wire import Answers
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.providers.anthropic.dialect import AnthropicDialect
+from orchestrator.providers.anthropic.provider import Anthropic
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.onerouter.dialect import OneRouterDialect
@@ -29,4 +31,11 @@ def openai(http: HttpClient, **options: Any) -> OpenAI:
     """Return a provider that speaks as OpenAI does."""
     dialect = a_dialect("openai", create_s_max=http.timeouts.create_s, **options)
     assert isinstance(dialect, OpenAIDialect)
+    return dialect.connect(http)
+
+
+def anthropic(http: HttpClient, **options: Any) -> Anthropic:
+    """Return a provider that speaks as Anthropic does."""
+    dialect = a_dialect("anthropic", create_s_max=http.timeouts.create_s, **options)
+    assert isinstance(dialect, AnthropicDialect)
     return dialect.connect(http)

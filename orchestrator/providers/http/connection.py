@@ -49,10 +49,14 @@ class Connection:
     proxies: Proxies = field(default_factory=Proxies)
 
     @classmethod
-    def of(cls, settings: ProviderSettings, environment: Mapping[str, str]) -> Connection:
-        """Return what a provider's table and the environment say together. Raises ConfigError."""
+    def of(
+        cls, settings: ProviderSettings, environment: Mapping[str, str], dialect_headers: Mapping[str, str]
+    ) -> Connection:
+        """Return what a provider's dialect, its table and the environment say together. Raises ConfigError."""
         check(settings)
-        headers = dict(settings.headers)
+        given = {name.lower() for name in (*settings.headers, *settings.headers_env)}
+        headers = {name: value for name, value in dialect_headers.items() if name.lower() not in given}
+        headers |= settings.headers
         for name, variable in settings.headers_env.items():
             headers[name] = _secret_header(name, variable, environment)
         named_by = {"ca_file in [provider]": (settings.ca_file, "")} if settings.ca_file else _ca_of(environment)

@@ -14,14 +14,7 @@ from orchestrator.domain.batch import Traits
 from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.dialect import Dialect
-from orchestrator.providers.request_fields import (
-    Refuser,
-    accepted_names,
-    anthropic_content,
-    anthropic_tool_choice,
-    anthropic_tools,
-    messages_of,
-)
+from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, chat, messages, responses
 
 if TYPE_CHECKING:
@@ -66,27 +59,7 @@ class OneRouterDialect(Dialect):
         for key in UNDOCUMENTED:
             if key in request and key not in self.options.accepts:
                 raise refuser.unknown(key)
-        body: dict[str, Any] = {}
-        for key, value in request.items():
-            match key:
-                case "prompt" | "messages":
-                    system, body["messages"] = _messages(messages_of(request, refuser))
-                    if system is not None and "system" in request:
-                        why = "messages begin with a system message, too"
-                        raise refuser.error("system", why, "Give one of them")
-                    if system is not None:
-                        body["system"] = system
-                case "stop" if "stop" not in self.options.accepts:
-                    body["stop_sequences"] = [value] if isinstance(value, str) else value
-                case "tools":
-                    body["tools"] = anthropic_tools(value, refuser)
-                case "tool_choice":
-                    body["tool_choice"] = anthropic_tool_choice(value)
-                case _:
-                    body[key] = value
-        if "messages" not in body:
-            messages_of(request, refuser)
-        return body
+        return messages_params(request, refuser, self.options.accepts)
 
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
         """Read a line in any of the shapes that are possible."""
@@ -97,12 +70,3 @@ class OneRouterDialect(Dialect):
         from orchestrator.providers.onerouter.provider import OneRouter
 
         return OneRouter(http, self.traits)
-
-
-def _messages(given: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
-    """Return a leading system message by itself, which this API has as a parameter, and the other messages."""
-    translated = [message | {"content": anthropic_content(message.get("content"))} for message in given]
-    first = translated[0] if translated else {}
-    if first.get("role") == "system" and isinstance(first["content"], str):
-        return first["content"], translated[1:]
-    return None, translated

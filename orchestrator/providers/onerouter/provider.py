@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Final
 
 from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
-from orchestrator.domain.errors import BadRequest, ProviderError, StorageError, Unavailable
+from orchestrator.domain.errors import BadRequest, ProviderError, Unavailable
 from orchestrator.domain.model import BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
 from orchestrator.ports import HasFiles, HasList
@@ -36,11 +36,10 @@ from orchestrator.providers.http.error_mapping import (
     problem_of,
 )
 from orchestrator.providers.http.exchange import Download, path_of
+from orchestrator.providers.inline_create import inline_create
 from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
 
 HEAD_BYTES_MAX: Final = 256 << 10
-_OPEN: Final = b'{"requests":['
-_CLOSE: Final = b"]}"
 # Not simply "no … provider": after "no response from provider" the upstream may have begun.
 _NO_PROVIDER: Final = re.compile(
     r"routing requirement"
@@ -62,8 +61,7 @@ class OneRouter:
 
     def create(self, submission: Submission) -> BatchId:
         """See the port. A 503 that names routing is documented as "nothing was started"; any other is ambiguous."""
-        size_bytes = len(_OPEN) + submission.size_bytes - 1 + len(_CLOSE)
-        answer = self._http.create("/batches", enveloped(submission.blocks()), size_bytes=size_bytes)
+        answer = inline_create(self._http, "/batches", submission)
         problem = batch_or_problem(answer, self._http.key)
         if not isinstance(problem, Problem):
             return problem
@@ -126,22 +124,6 @@ class OneRouter:
         if problem is None:
             return Unavailable(f"HTTP {answer.status}, with neither a status nor results in it", status=answer.status)
         return error_of(problem, gone=gone)
-
-
-def enveloped(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Convert request lines into the body of a create: newlines, which JSON never contains raw, become commas.
-
-    It yields only after the first block was read: a file that cannot be read must fail before there is a connection.
-    Raises StorageError where the lines do not end in a newline.
-    """
-    held = _OPEN
-    for block in blocks:
-        if block:
-            yield held
-            held = block.replace(b"\n", b",")
-    if not held.endswith(b","):
-        raise StorageError("the file of requests is empty, or its last line has no end")
-    yield held[:-1] + _CLOSE
 
 
 def _is_no_provider(problem: Problem) -> bool:

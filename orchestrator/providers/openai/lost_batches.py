@@ -21,8 +21,8 @@ from orchestrator.domain.batch import Listed
 from orchestrator.domain.errors import ProviderError
 from orchestrator.domain.model import BatchId, FileId
 from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.openai.status_list import pages
-from orchestrator.providers.openai.wire import Page, created_at, file_of, token_of
+from orchestrator.providers.listing import Page, created_at, pages
+from orchestrator.providers.openai.wire import file_of, token_of
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
         if search.file_id is not None:
             by_file[search.file_id].append(search)
     try:
-        for page in pages(http):
+        for page in pages(http, "/batches"):
             if _take(page, by_token, by_file, since):
                 break
     except ProviderError as error:

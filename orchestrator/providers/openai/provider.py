@@ -39,7 +39,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.model import BatchId, FileId, is_usable_id
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.ports import HasFiles, HasList
-from orchestrator.providers.http.client import ANSWER_BYTES_MAX, HttpClient
+from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.creates import (
     batch_or_problem,
     failed_create,
@@ -47,7 +47,6 @@ from orchestrator.providers.http.creates import (
     refusal_of_upload,
 )
 from orchestrator.providers.http.error_mapping import (
-    BOM,
     Answer,
     Problem,
     error_of,
@@ -55,7 +54,8 @@ from orchestrator.providers.http.error_mapping import (
     number,
     problem_of,
 )
-from orchestrator.providers.http.exchange import Body, Download, path_of
+from orchestrator.providers.http.exchange import Body, path_of
+from orchestrator.providers.http.result_download import beginning
 from orchestrator.providers.openai.lost_batches import SharedSearch
 from orchestrator.providers.openai.status_list import StatusBoard
 from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
@@ -146,7 +146,7 @@ class OpenAI:
         for ref in where.refs:
             with self._http.download(f"{path_of('files', ref.at)}/content") as download:
                 try:
-                    head = self._beginning(download)
+                    head = beginning(download, self._http.key)
                 except Gone as error:
                     gone = gone or error
                     continue
@@ -196,28 +196,6 @@ class OpenAI:
             case {"deleted": True}:
                 return
         raise self._unexpected(answer, "the provider did not confirm that the file is deleted")
-
-    def _beginning(self, download: Download) -> bytes:
-        """Return the first block of a result file; refuse an answer that is clearly none."""
-        is_success = 200 <= download.status < 300
-        head = b""
-        try:
-            for block in download.blocks:
-                head += block
-                if head and (is_success or len(head) > ANSWER_BYTES_MAX):
-                    break
-        except Unavailable:
-            if is_success:
-                raise
-        if b'"custom_id"' in head and is_success:
-            return head
-        answer = Answer(status=download.status, headers=download.headers, body=head)
-        problem = problem_of(answer, self._http.key)
-        if problem is not None:
-            raise error_of(problem, gone=_MISSING)
-        if head.removeprefix(BOM).lstrip().startswith(b"<"):
-            raise Unavailable("a web page where the results should be")
-        return head
 
     def _unexpected(self, answer: Answer, what: str) -> ProviderError:
         problem = problem_of(answer, self._http.key)

@@ -1,9 +1,8 @@
-"""The list of an account's batches, read page by page: to find a lost batch, and to poll many batches at once.
+"""The statuses of an account's batches, from its list: many batches are polled at once.
 
-Rule 1: an unreadable page is an error: an incomplete list must never be treated as complete.
-Rule 2: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So with any
+Rule 1: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So with any
     number of batches in flight, the list costs at most one call in `CALL_EVERY_S` seconds.
-Rule 3: the board is a cache. A batch that is not on it is polled by itself; an outcome is reported from it once.
+Rule 2: the board is a cache. A batch that is not on it is polled by itself; an outcome is reported from it once.
 
 See docs/decisions/0015-polls-are-answered-from-the-list.md.
 """
@@ -12,20 +11,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import quote
 
 from orchestrator.domain.batch import BatchStatus
-from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
+from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited
 from orchestrator.domain.model import BatchId
 from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.http.error_mapping import error_of, problem_of
-from orchestrator.providers.openai.wire import Fields, Page, created_at, page_of, status_of
+from orchestrator.providers.listing import Fields, created_at, pages
+from orchestrator.providers.openai.wire import status_of
 
-PAGE_LENGTH: Final = 100  # the API's maximum
-PAGE_BYTES_MAX: Final = 8 << 20
 PAGES_MAX: Final = 50  # of a walk for the board
 WALK_S_MAX: Final = 60.0
 LIST_FROM: Final = 10  # fewer batches than this are polled one by one
@@ -34,27 +30,6 @@ CALL_EVERY_S: Final = 2.0
 ASKED_S: Final = 900.0  # a batch that was not asked about for so long is no longer searched for
 UNLISTED_S: Final = 60.0  # for so long after a reading that did not find it, a batch is not searched for either
 AGE_MAX: Final = timedelta(hours=30)  # of a batch in flight: its window is 24 hours, and some take longer to end
-
-
-def pages(http: HttpClient) -> Iterator[Page]:
-    """Read the list, newest first, to its end. Raises ProviderError where a page cannot be read."""
-    after, seen = "", set[str]()
-    while True:
-        query = f"?limit={PAGE_LENGTH}" + (f"&after={quote(after, safe='')}" if after else "")
-        answer = http.head("GET", f"/batches{query}", size_max=PAGE_BYTES_MAX, enough=lambda _: False)
-        problem = problem_of(answer, http.key)
-        if problem is not None:
-            raise error_of(problem)
-        page = page_of(answer.json())
-        if page is None:
-            raise Unavailable("the list of batches cannot be read")
-        yield page
-        after = str(page.batches[-1]["id"]) if page.batches else ""
-        if page.has_more is False or (page.has_more is None and (not after or after in seen)):
-            return
-        if not after or after in seen:
-            raise Unavailable("the list of batches ends, although it announces more")
-        seen.add(after)
 
 
 class StatusBoard:
@@ -110,7 +85,7 @@ class StatusBoard:
         now, shown, page_count = self._monotonic(), dict[BatchId, BatchStatus](), 0
         wanted = self._wanted(now)
         too_old = datetime.now(UTC) - AGE_MAX
-        for page in pages(self._http):
+        for page in pages(self._http, "/batches"):
             page_count += 1
             for batch in page.batches:
                 status = status_of(batch, self._http.key)

@@ -12,8 +12,6 @@ Rule 3: an id is put into a path only if it cannot change the path.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
@@ -39,14 +37,6 @@ _ERRORS_SHOWN_MAX: Final = 3
 Fields = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of the list, newest first."""
-
-    batches: Sequence[Fields]
-    has_more: bool | None  # None: the provider does not say
-
-
 def status_of(content: object, key: Secret) -> BatchStatus | None:
     """Read a batch object; None where it is none. Raises Unavailable for a file id that cannot be one."""
     if not isinstance(content, dict) or not isinstance(content.get("status"), str) or not _text(content.get("id")):
@@ -70,18 +60,6 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     )
 
 
-def page_of(content: object) -> Page | None:
-    """Read a page of the list; None where it is none, or where one of its batches has no id that can be used."""
-    match content:
-        case {"data": list() as batches, **others}:
-            has_more = others.get("has_more")
-        case _:
-            return None
-    if not all(isinstance(batch, dict) and is_usable_id(_text(batch.get("id"))) for batch in batches):
-        return None
-    return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
-
-
 def token_of(batch: Fields) -> str:
     """Return the attempt's token in a batch's metadata; "" where it has none."""
     metadata = batch.get("metadata")
@@ -91,20 +69,6 @@ def token_of(batch: Fields) -> str:
 def file_of(batch: Fields) -> str:
     """Return the id of the input file that a batch was made from; "" where it is absent."""
     return _text(batch.get("input_file_id"))
-
-
-def created_at(batch: Fields) -> datetime | None:
-    """Return when a batch was made; None where that cannot be read."""
-    value = batch.get("created_at")
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
 
 
 def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:

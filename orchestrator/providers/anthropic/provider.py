@@ -1,0 +1,95 @@
+"""Anthropic's Message Batches: batches made by one inline POST, and listed without any mark of ours.
+
+    POST   /messages/batches                     {"requests": [line, line, …]}  ->  the batch object
+    GET    /messages/batches/{id}                the batch object, with `results_url` once it has ended
+    GET    /messages/batches?limit=&after_id=    {"data": [batch object, …], "has_more"}, newest first
+    POST   /messages/batches/{id}/cancel         no body
+
+Source: the types of anthropic 2.14.0 and the bytes it sends, seen 2026-11-30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
+from orchestrator.domain.errors import BadRequest, Unavailable
+from orchestrator.domain.model import BatchId
+from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, ResultsAt, Urls
+from orchestrator.ports import HasFiles, HasList
+from orchestrator.providers.anthropic.wire import PATH, counts_of, status_of
+from orchestrator.providers.http.client import HttpClient
+from orchestrator.providers.http.creates import batch_or_problem, failed_create
+from orchestrator.providers.http.error_mapping import Problem, error_of, is_ended_already, problem_of
+from orchestrator.providers.http.exchange import path_of
+from orchestrator.providers.http.result_download import GONE, beginning
+from orchestrator.providers.inline_create import inline_create
+from orchestrator.providers.listing import pages
+from orchestrator.providers.unmarked_batches import UnmarkedBatches
+
+PAGE_LENGTH: Final = 1_000  # the API's maximum
+
+
+class Anthropic:
+    """One workspace at Anthropic; see the port `Provider`. It has no input files."""
+
+    files: HasFiles | None = None
+
+    def __init__(self, http: HttpClient, traits: Traits) -> None:
+        self._http = http
+        self._search = UnmarkedBatches(
+            pages=lambda: pages(http, PATH, limit=PAGE_LENGTH, cursor="after_id"),
+            status_of=lambda batch: status_of(batch, http.base_url),
+            count_of=lambda batch: counts_of(batch).total(),
+            results=self.results,
+        )
+        self.traits = replace(traits, key_mark=http.key_mark)
+
+    @property
+    def batch_list(self) -> HasList:
+        """The list of the workspace's batches."""
+        return self
+
+    def create(self, submission: Submission) -> BatchId:
+        """See the port."""
+        answer = inline_create(self._http, PATH, submission)
+        problem = batch_or_problem(answer, self._http.key)
+        if not isinstance(problem, Problem):
+            return problem
+        raise failed_create(answer, problem, self._http.key)
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """See the port."""
+        answer = self._http.call("GET", path_of("messages", "batches", batch_id))
+        problem = problem_of(answer, self._http.key) if not answer.is_success else None
+        if problem is not None:
+            raise error_of(problem, gone=GONE)
+        status = status_of(answer.json(), self._http.base_url)
+        if status is None:
+            raise Unavailable(f"HTTP {answer.status}, but no batch object in the answer to a poll")
+        return status
+
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Generator[ResultFile]:  # noqa: ARG002 - of the port
+        """See the port."""
+        match where:
+            case Urls(refs=(ResultRef(at=url, line_count=line_count),)):
+                opened = self._http.fetch(url)
+            case _:
+                raise BadRequest("Anthropic's results are at one URL")
+        with opened as download:
+            blocks = chain((beginning(download, self._http.key),), download.blocks)
+            yield ResultFile(name=ALL_RESULTS, blocks=blocks, line_count=line_count)
+
+    def cancel(self, batch_id: BatchId) -> None:
+        """See the port."""
+        answer = self._http.call("POST", path_of("messages", "batches", batch_id, "cancel"))
+        problem = problem_of(answer, self._http.key) if not answer.is_success else None
+        if problem is not None and not is_ended_already(problem):
+            raise error_of(problem, gone=GONE)
+
+    def find(self, lost: LostCreate) -> Sequence[Listed] | None:
+        """See the port. That nothing is found under another key proves nothing: nothing shows whose list it is."""
+        return self._search.find(lost) or (None if lost.is_other_key else [])
