@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-all lint chaos torture plan run submit status cancel retry approve audit recover worker beat gateway lock sbom clean job-is-named
+.PHONY: help setup demo fleet test test-all lint chaos torture plan run submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,9 @@ gateway: $(INSTALLED) ## Serve the Batches API on this machine
 
 lock: $(INSTALLED) ## Make the image's locks anew, after dependencies have changed (needs uv)
 	@config/deploy/lock
+
+prices: $(INSTALLED) ## Write config/prices.json anew from the newest genai-prices (needs the network)
+	@$(BIN)/python -m pip install --quiet --upgrade 'genai-prices>=0.2,<1' && $(BIN)/python config/make_prices.py
 
 sbom: $(INSTALLED) ## Write the list of what the image installs to dist/sbom.cdx.json (needs uv)
 	@mkdir -p dist && uv tool run --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements config/deploy/requirements.lock --pyproject pyproject.toml --of JSON -o dist/sbom.cdx.json

@@ -141,7 +141,7 @@ def _run(trial: Trial, cli: CommandLine, gateway: GatewayProcess, folder: Path) 
         dataset,
         gateway.url,
         job={"provider": "openai"},
-        request={"model": "gpt-4o-mini"},
+        request={"model": "gpt-6-luna"},
         provider=PROVIDER,
         policy={"chunk_requests_max": CHUNK, "retry_gather_s": 0.2},
     )

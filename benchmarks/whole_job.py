@@ -48,7 +48,7 @@ JOB = """\
 name = "bench"
 dataset = "{dataset}"
 [request]
-model = "gpt-4o-mini-batch"
+model = "openai/gpt-6-luna-batch"
 prompt = "Classify this review: {{title}}\\n{{body}}"
 max_tokens = 32
 [policy]

@@ -31,7 +31,7 @@ dataset = "{dataset}"
 provider = "onerouter"
 
 [request]
-model = "gpt-4o-mini-batch"
+model = "openai/gpt-6-luna-batch"
 system = "You summarise speeches. Answer with one sentence."
 prompt = "{{president}} said in {{year}}: {{text}}\\n\\nWhat is the point, in one sentence?"
 max_tokens = 64

@@ -224,12 +224,12 @@ def _price(model: str, table: Any) -> Price:
     if isinstance(table, Price):
         return table
     where = f'prices."{model}"'
-    if not isinstance(table, Mapping) or set(table) != {"input_usd", "output_usd"}:
-        raise ConfigError(f"{where} must have input_usd and output_usd: USD per million tokens, as strings")
-    return Price(
-        input_usd=_decimal(table["input_usd"], f"{where}.input_usd"),
-        output_usd=_decimal(table["output_usd"], f"{where}.output_usd"),
-    )
+    if not isinstance(table, Mapping) or set(table) - {"cached_usd"} != {"input_usd", "output_usd"}:
+        raise ConfigError(
+            f"{where} must have input_usd and output_usd, and may have cached_usd: USD per million tokens, as strings"
+        )
+    amounts: dict[str, Any] = {name: _decimal(amount, f"{where}.{name}") for name, amount in table.items()}
+    return Price(**amounts)
 
 
 def _decimal(value: Any, where: str) -> Decimal:

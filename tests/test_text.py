@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,9 @@ from orchestrator import settings as configuration
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
+from orchestrator.domain.policy import Price
 from orchestrator.domain.progress import Progress, Totals
+from orchestrator.planner.estimate import Estimate
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
 DEFAULT_WORK = configuration.load({}).work
@@ -110,3 +113,34 @@ def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> N
         "orchestrator resolve job-1 --same-account --work s3://bucket/work",
     ]
     assert "--work" not in status_text.unresolved("job-1", [UNRESOLVED], DEFAULT_WORK)
+
+
+def test_a_plan_says_the_price_its_source_and_what_to_know_before_anything_is_sent() -> None:
+    """Expected and at most; an unknown cost is called so, and is not 0."""
+    price = Price(input_usd=Decimal("0.05"), output_usd=Decimal("0.25"), source="a list", read="2026-12-01")
+    known = Estimate(
+        rows=3,
+        requests=3,
+        refused=0,
+        chunks=1,
+        request_bytes=300,
+        tokens_in=100,
+        tokens_out_max=30,
+        cost_usd_max=Decimal("0.002"),
+        cost_usd_expected=Decimal("0.001"),
+        price=price,
+        notes=("openai ends m in 45 days, on 2027-01-14",),
+        exact=True,
+        rows_read=3,
+        samples=(),
+    )
+    shown = text.plan_text("job-1", known)
+    own = text.plan_text("job-1", replace(known, price=replace(price, source="")))
+    unknown = text.plan_text("job-1", replace(known, price=None, cost_usd_max=None, cost_usd_expected=None))
+
+    assert "at most 0.002000 USD; about 0.001000 USD if answers are half as long" in shown
+    assert "0.05 in, 0.25 out, USD per million tokens (a list, read 2026-12-01)" in shown
+    assert "note        openai ends m in 45 days, on 2027-01-14" in shown
+    assert "(your settings)" in own
+    assert "cost        unknown: no price of this model is known" in unknown
+    assert "0.000" not in unknown

@@ -164,7 +164,7 @@ def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[t
     result = orchestrator.run(
         dataset,
         prompt="Say {text}",
-        model="gpt-4o-mini",
+        model="gpt-6-luna",
         work=work,
         provider="echo",
         provider_options={"dialect": "echo", "base_url": "http://127.0.0.1:9/v1", "api_key_env": KEY},

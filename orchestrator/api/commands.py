@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.api.job import Table
     from orchestrator.api.result import Result
     from orchestrator.audit.findings import Audit
+    from orchestrator.domain.policy import Price
     from orchestrator.planner.estimate import Estimate
+    from orchestrator.providers.catalogue import Sold
     from orchestrator.restore.restore import Recovered
 
 
@@ -49,7 +53,21 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
-    return estimate(planning_of(context, described.resolved_policy))
+    found = estimate(planning_of(context, described.resolved_policy))
+    return replace(found, notes=(*_notes(described.model, context.sold_as, found.price), *found.notes))
+
+
+def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
+    from orchestrator.providers.catalogue import end_of
+
+    end = end_of(sold)
+    if end is not None:
+        yield end.told(sold, datetime.now(UTC).date())
+    if price is None:
+        yield (
+            f'for a cost, give the price of a million tokens: [provider.prices."{model}"] input_usd = "0.10" '
+            'output_usd = "0.40"'
+        )
 
 
 def identify(job: Job) -> JobId:
@@ -139,7 +157,7 @@ def _job_of(job: Any, fields: dict[str, Any]) -> Job:
         return job
     refuse_unknown(fields, JobFields.__annotations__, "job")
     if "model" not in fields:
-        raise ConfigError('model is missing: name it as the provider calls it, as in model="gpt-4o-mini-batch"')
+        raise ConfigError('model is missing: name it as the provider calls it, as in model="openai/gpt-6-luna-batch"')
     return Job(dataset=job, **fields)
 
 

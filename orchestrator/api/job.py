@@ -79,7 +79,7 @@ class Job:
     Args:
         dataset: a path (file, folder or glob of Parquet, CSV, JSON lines or Arrow files), a pandas DataFrame, or a
             pyarrow Table, Dataset or RecordBatchReader.
-        model: as the provider calls it, such as "gpt-4o-mini-batch".
+        model: as the provider calls it, such as "openai/gpt-6-luna-batch".
         prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
         render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
             own body; or its name, "package.module:function", which a fleet's workers import.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,9 @@ from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal
 from orchestrator.planner.render import Renderer
-from orchestrator.settings import Settings
+from orchestrator.providers.catalogue import price_of
+from orchestrator.providers.registry import dialect_of
+from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
@@ -62,7 +65,7 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     if not isinstance(location, str | Path):
         location = _kept(location, work)
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
-    table = job.provider_settings
+    table = _priced(job.provider_settings, job.model)
     function = imported_function(job.render) if isinstance(job.render, str) else job.render
     spec = Spec(
         name=job.name,
@@ -80,6 +83,14 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     )
     _check(spec, job, source, function)
     return Prepared(job, spec, source, function)
+
+
+def _priced(table: ProviderSettings, model: str) -> ProviderSettings:
+    """Return the provider's table with today's price of the model, unless it has one of its own."""
+    if model in table.prices:
+        return table
+    found = price_of(dialect_of(table).sold_as(model), datetime.now(UTC).date())
+    return table if found is None else replace(table, prices={**table.prices, model: found})
 
 
 def _kept(table: Any, work: str) -> str | Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.progress import Progress, Totals
 
 if TYPE_CHECKING:
+    from orchestrator.domain.policy import Price
     from orchestrator.planner.estimate import Estimate
 
 
@@ -71,14 +72,20 @@ def counted(count: int, one: str, more: str) -> str:
     return f"{count:,} {one if count == 1 else more}"
 
 
+def _price(price: Price) -> str:
+    """Return a price with its source."""
+    source = f"{price.source}, read {price.read}" if price.source else "your settings"
+    return f"{price.input_usd} in, {price.output_usd} out, USD per million tokens ({source})"
+
+
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
     batches = about + counted(plan.chunks, "batch", "batches")
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
-    cost = "unknown: no price for this model in config/providers.toml"
-    if plan.cost_usd_max is not None:
-        cost = f"at most {usd(plan.cost_usd_max)}"
+    cost = "unknown: no price of this model is known"
+    if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
+        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)} if answers are half as long"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
@@ -87,6 +94,9 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",
     ]
+    if plan.price is not None:
+        lines.append(f"  price       {_price(plan.price)}")
+    lines += [f"  note        {note}" for note in plan.notes]
     if not plan.exact:
         lines.append(f"  judged by   the first {plan.rows_read:,} rows")
     lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]

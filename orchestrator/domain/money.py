@@ -36,6 +36,28 @@ def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal 
     return quantize((price.input_usd * input_tokens + price.output_usd * output_tokens) / MILLION)
 
 
+def request_cost(price: Price | None, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> Decimal | None:
+    """Return what one request costs: by the length of its prompt, and what of it the provider had read before."""
+    if price is None:
+        return None
+    is_long = price.long is not None and input_tokens > price.long.over_tokens
+    rate = price.long if is_long and price.long is not None else price
+    cached_tokens = min(cached_tokens, input_tokens) if rate.cached_usd is not None else 0
+    cached_usd = (rate.cached_usd or 0) * cached_tokens
+    return quantize(
+        (cached_usd + rate.input_usd * (input_tokens - cached_tokens) + rate.output_usd * output_tokens) / MILLION
+    )
+
+
+def cost_max(price: Price | None, input_tokens: int, output_tokens: int, *, longest_tokens: int) -> Decimal | None:
+    """Return the most that many requests can cost together, of which the longest prompt has so many tokens."""
+    if price is not None and price.long is not None and longest_tokens > price.long.over_tokens:
+        return cost(
+            Price(input_usd=price.long.input_usd, output_usd=price.long.output_usd), input_tokens, output_tokens
+        )
+    return cost(price, input_tokens, output_tokens)
+
+
 def apportion(total: Decimal, weights: Sequence[int]) -> list[Decimal]:
     """Split `total` by `weights` into shares of nine places that add up to `total` exactly.
 

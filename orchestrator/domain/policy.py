@@ -57,11 +57,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LongPrompt:
+    """The prices of all tokens of a request whose prompt has more tokens than this."""
+
+    over_tokens: int
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """USD per million tokens, at the price of the batch API."""
 
     input_usd: Decimal
     output_usd: Decimal
+    cached_usd: Decimal | None = None  # input that the provider has read before; None: as other input
+    long: LongPrompt | None = None  # None: prompts of any length cost the same
+    source: str = ""  # "": the user's own settings
+    read: str = ""  # the day on which the source was read
+    until: str = ""  # the day from which another price holds; "": none is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

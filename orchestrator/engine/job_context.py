@@ -21,6 +21,7 @@ from orchestrator.planner.plan import SLICE_ROWS, Planning
 from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
 from orchestrator.planner.template import compile_body
 from orchestrator.ports import Checkpoint, JobFiles, Provider, Source, never_interrupted
+from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.private_errors import PrivateErrors
 from orchestrator.providers.registry import dialect_of
@@ -70,6 +71,11 @@ class JobContext:
     def dialect(self) -> Dialect:
         """The provider's dialect; needs no key."""
         return dialect_of(self.spec.provider)
+
+    @property
+    def sold_as(self) -> Sold:
+        """The model as its vendor calls it."""
+        return self.dialect.sold_as(self.spec.model)
 
     @cached_property
     def source(self) -> Source:

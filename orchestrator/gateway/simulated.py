@@ -29,6 +29,7 @@ DECIMALS: Final = 8  # of a number in a vector
 # 0.000497000); the others are half of the vendor's list prices (https://openai.com/api/pricing).
 PRICES_NANO_USD: Final = {
     "gpt-4o-mini": (75, 300),
+    "gpt-6-luna": (50, 250),
     "gpt-4o": (1_250, 5_000),
     "text-embedding-3-small": (10, 0),
     "text-embedding-3-large": (65, 0),

@@ -65,6 +65,7 @@ class Written:
     name: str
     line_count: int
     size_bytes: int  # uncompressed
+    longest_bytes: int  # of the longest line
 
 
 class LinesDraft:
@@ -79,6 +80,7 @@ class LinesDraft:
         self._runs: list[list[int]] = []  # [shard_no, first row, one past the last row], in the order of the lines
         self.line_count = 0
         self.size_bytes = 0
+        self.longest_bytes = 0
 
     @property
     def row_start(self) -> int:
@@ -109,6 +111,7 @@ class LinesDraft:
         self._pending_bytes += len(line)
         self.line_count += 1
         self.size_bytes += len(line)
+        self.longest_bytes = max(self.longest_bytes, len(line))
         if self._pending_bytes >= BLOCK_BYTES:
             self._flush()
 
@@ -125,7 +128,9 @@ class LinesDraft:
                 file.write(zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.json.encode(self._runs)))
         with job_files.create(name) as file:
             file.writelines(self._done)
-        return Written(name=name, line_count=self.line_count, size_bytes=self.size_bytes)
+        return Written(
+            name=name, line_count=self.line_count, size_bytes=self.size_bytes, longest_bytes=self.longest_bytes
+        )
 
     def _flush(self) -> None:
         block = b"".join(self._pending)

@@ -94,7 +94,9 @@ def write_part(
 
 def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:
     for key, answer in rows:
-        cost_usd = money.cost(price, answer.input_tokens or 0, answer.output_tokens or 0) if _uses(answer) else None
+        cost_usd = (
+            money.request_cost(price, answer.input_tokens or 0, answer.output_tokens or 0) if _uses(answer) else None
+        )
         yield _Priced(key, answer, cost_usd if cost_usd is None or cost_usd < COST_USD_MAX else None)
 
 

@@ -31,5 +31,10 @@ class Costing:
             request_bytes=file.size_bytes,
             requests=file.name,
             tokens_in=tokens_in,
-            cost_usd_max=money.cost(self.price, tokens_in, file.line_count * self.output_tokens_max),
+            cost_usd_max=money.cost_max(
+                self.price,
+                tokens_in,
+                file.line_count * self.output_tokens_max,
+                longest_tokens=tokens_of(file.longest_bytes),
+            ),
         )

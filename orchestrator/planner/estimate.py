@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from orchestrator import codec
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain import money
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.packing import Packer, tokens_of
+from orchestrator.domain.policy import Price
 from orchestrator.planner.plan import Planning
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is estimated from its first rows
 SAMPLES: Final = 3
+BYTES_PER_TOKEN_EXPECTED: Final = 4  # of English text
+COSTS: Final = ("cost_usd_max", "cost_usd_expected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,9 @@ class Estimate:
     tokens_in: int
     tokens_out_max: int
     cost_usd_max: Decimal | None
+    cost_usd_expected: Decimal | None  # if answers are half as long as they may be
+    price: Price | None
+    notes: tuple[str, ...] = ()  # what to know before it is sent: the model's end, another price, long prompts
     exact: bool
     rows_read: int
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
@@ -39,14 +46,16 @@ class Estimate:
     def _repr_html_(self) -> str:
         """Show the numbers in a notebook, without the samples."""
         shown = self.as_dict()
-        del shown["samples"]
+        for name in ("samples", "price", "notes"):
+            del shown[name]
         return html_table("Estimate", ((name.replace("_", " "), value) for name, value in shown.items()))
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
         shown = {one.name: getattr(self, one.name) for one in fields(self)}
-        cost, samples = shown["cost_usd_max"], shown["samples"]
-        return shown | {"cost_usd_max": None if cost is None else str(cost), "samples": list(samples)}
+        costs = {name: None if shown[name] is None else str(shown[name]) for name in COSTS}
+        price = None if self.price is None else codec.plain(self.price)
+        return shown | costs | {"price": price, "notes": list(self.notes), "samples": list(self.samples)}
 
 
 @dataclass(slots=True)
@@ -56,6 +65,7 @@ class _Seen:
     refused: int = 0
     chunks: int = 0
     request_bytes: int = 0
+    longest_bytes: int = 0
     samples: list[str] = field(default_factory=list)
 
 
@@ -76,6 +86,7 @@ def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
     scale = 1 if complete or rows is None else rows / max(1, seen.rows)
     requests, size = round(seen.requests * scale), round(seen.request_bytes * scale)
     tokens_in, tokens_out = tokens_of(size), requests * planning.costing.output_tokens_max
+    price, longest = planning.costing.price, tokens_of(seen.longest_bytes)
     return Estimate(
         rows=rows,
         requests=requests,
@@ -84,11 +95,24 @@ def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
         request_bytes=size,
         tokens_in=tokens_in,
         tokens_out_max=tokens_out,
-        cost_usd_max=money.cost(planning.costing.price, tokens_in, tokens_out),
+        cost_usd_max=money.cost_max(price, tokens_in, tokens_out, longest_tokens=longest),
+        cost_usd_expected=money.cost(price, size // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2),
+        price=price,
+        notes=tuple(_notes(price, longest)),
         exact=complete,
         rows_read=seen.rows,
         samples=tuple(seen.samples),
     )
+
+
+def _notes(price: Price | None, longest_tokens: int) -> Iterator[str]:
+    if price is not None and price.long is not None and longest_tokens > price.long.over_tokens:
+        yield (
+            f"the longest request may have {longest_tokens:,} tokens: over {price.long.over_tokens:,}, all of them "
+            f"cost {price.long.input_usd} in, {price.long.output_usd} out, USD per million"
+        )
+    if price is not None and price.until:
+        yield f"this price holds until {price.until}; from then on another one does"
 
 
 def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
@@ -111,6 +135,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
                 first = False
                 seen.requests += 1
                 seen.request_bytes += len(line)
+                seen.longest_bytes = max(seen.longest_bytes, len(line))
                 if len(seen.samples) < SAMPLES:
                     seen.samples.append(line.decode().rstrip("\n"))
             yield

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.batch import LineEnvelope
+from orchestrator.providers.catalogue import Sold
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import Traits
@@ -69,6 +70,10 @@ class Dialect(ABC):
     @abstractmethod
     def connect(self, http: HttpClient) -> Provider:
         """Return the provider behind an HTTP client."""
+
+    def sold_as(self, model: str) -> Sold:
+        """Return who sells a model, and under which name: for prices and the days on which models end."""
+        return Sold(vendor=self.settings.dialect, model=model)
 
     @property
     def headers(self) -> Mapping[str, str]:

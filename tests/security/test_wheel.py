@@ -63,7 +63,8 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel: Path)
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
 
     ours = {str(path) for path in tracked() if path.parts[0] == PACKAGE}
-    assert names == ours | {"orchestrator/config/defaults.toml", "orchestrator/config/providers.toml"}
+    config = {"defaults.toml", "providers.toml", "prices.json", "model_ends.toml"}
+    assert names == ours | {f"orchestrator/config/{name}" for name in config}
 
 
 def test_the_wheel_works_where_there_is_no_clone(wheel: Path, tmp_path: Path) -> None:

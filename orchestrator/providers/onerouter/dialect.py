@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.domain.batch import Traits
 from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, chat, messages, responses
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.http.client import HttpClient
     from orchestrator.providers.onerouter.provider import OneRouter
 
+VENDORS: Final = {"gpt-": "openai", "o3": "openai", "o4": "openai", "claude-": "anthropic", "gemini-": "google"}
 SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 # Neutral fields that are not among the documented parameters.
 UNDOCUMENTED: Final = ("response_format", "reasoning_effort", "seed", "dimensions", "stream", "n")
@@ -60,6 +62,18 @@ class OneRouterDialect(Dialect):
             if key in request and key not in self.options.accepts:
                 raise refuser.unknown(key)
         return messages_params(request, refuser, self.options.accepts)
+
+    def sold_as(self, model: str) -> Sold:
+        """Return the vendor's model behind `openai/gpt-6-luna-batch` or `gpt-6-luna-batch`.
+
+        "All usage is charged at 50% of the standard API prices" (infronai.gitbook.io/docs/batch-apis/overview, read
+        2026-11-22), and so are the vendors' own batches.
+        """
+        vendor, _, name = model.rpartition("/")
+        name = name.removesuffix("-batch")
+        if not vendor:
+            vendor = next((vendor for prefix, vendor in VENDORS.items() if name.startswith(prefix)), "")
+        return Sold(vendor=vendor, model=name, assumption="OneRouter charges half of the vendor's standard price")
 
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
         """Read a line in any of the shapes that are possible."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from orchestrator.domain.batch import LineEnvelope, Traits
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
+from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.openai.requests import BODIES
 from orchestrator.providers.request_fields import accepted_names
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.openai.provider import OpenAI
 
 SETTLE_MARGIN: Final = 0.2  # of the time a create may take
+VENDORS: Final = {"api.groq.com": "groq", "api.mistral.ai": "mistral", "api.x.ai": "x-ai"}
 EMBEDDINGS: Final = "/v1/embeddings"
 READERS: Final[Mapping[str, ResultReader]] = {
     "/v1/chat/completions": ResultReader(bodies=(chat,)),
@@ -69,6 +72,11 @@ class OpenAIDialect(Dialect):
     def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body for the endpoint. Raises ConfigError."""
         return self._body(request, self.options.accepts)
+
+    def sold_as(self, model: str) -> Sold:
+        """By the address: services with the same API have prices of their own."""
+        host = urlsplit(self.settings.base_url).hostname or ""
+        return Sold(vendor=VENDORS.get(host, "openai"), model=model)
 
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
         """Read a line of an output or an error file."""
