@@ -29,6 +29,7 @@ from orchestrator.domain.errors import ConfigError
 
 STEP_ENDED: Final = "step.ended"
 STEP_FAILED: Final = "step.failed"
+LOOKUP_FAILED: Final = "lookup.failed"
 STEP_YIELDED: Final = "step.yielded"
 MESSAGE_REFUSED: Final = "message.refused"
 LEDGER_LOST: Final = "ledger.lost"

@@ -15,10 +15,12 @@ from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.policy import Price
-from orchestrator.domain.progress import Progress, Totals
+from orchestrator.domain.progress import Progress, Totals, Trouble
 from orchestrator.planner.estimate import Estimate
+from tests.builders import NOW, after
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
+RETRIED = Trouble(reason="503", chunks=1, since=NOW, next_at=after(90))
 DEFAULT_WORK = configuration.load({}).work
 UNRESOLVED = UnresolvedChunk(
     chunk="c0-1",
@@ -73,7 +75,16 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
     orchestrator cancel job-1  to end it, and keep what was answered""",
         ),
         ({"pause_reason": "401: no"}, "  sending is paused, the provider refuses the account: 401: no"),
-        ({"trouble": "503"}, "  being retried after: 503"),
+        (
+            {
+                "troubles": (
+                    Trouble(reason="503", chunks=1, since=NOW, next_at=after(90)),
+                    Trouble(reason="x", chunks=7),
+                )
+            },
+            """  1 chunk being retried (since 2026-11-22 12:00:00 UTC, next 2026-11-22 12:01:30 UTC), after: 503
+  7 chunks being retried, after: x""",
+        ),
         (
             {"overdue": 1, "overdue_batch": "batch_7"},
             "  overdue: batch batch_7 should have ended more than a day ago",
@@ -83,8 +94,12 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
             "  overdue: batch batch_7, and 1,234 more, should have ended more than a day ago",
         ),
         (
-            {"chunks": {ChunkState.UNRESOLVED: 2}},
-            "  2 chunks unresolved: their creates may or may not have made a batch. Next: orchestrator resolve job-1",
+            {
+                "chunks": {ChunkState.UNRESOLVED: 2},
+                "troubles": (Trouble(reason="HTTP 403", chunks=2, is_unresolved=True),),
+            },
+            """  2 chunks unresolved: their creates may or may not have made a batch. Next: orchestrator resolve job-1
+    2 chunks: HTTP 403""",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import JobState
-from orchestrator.domain.progress import Progress, Totals
+from orchestrator.domain.progress import Progress, Totals, Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -44,7 +44,7 @@ class Status:
             ("stopped", self.reason),
             ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
-            ("tried again after", totals.trouble),
+            ("tried again after", "; ".join(one.reason for one in totals.troubles if not one.is_unresolved)),
             ("unresolved chunks", totals.unresolved_chunks),
         ]
         return html_table(f"Status of {self.job_id}", rows + [note for note in notes if note[1]])
@@ -68,7 +68,8 @@ class Status:
             "reason": self.reason,
             "decision": self.decision,
             "account_paused": self.pause_reason,
-            "trouble": totals.trouble,
+            "trouble": self.progress.trouble,
+            "troubles": [_trouble(one) for one in totals.troubles],
             "rows": totals.rows,
             "planning": totals.shards_planning > 0,
             "succeeded": totals.succeeded,
@@ -91,6 +92,12 @@ class Status:
             "workers_alive": self.workers_alive,
             "beats_alive": self.beats_alive,
         }
+
+
+def _trouble(one: Trouble) -> dict[str, object]:
+    since, next_at = (None if at is None else at.isoformat() for at in (one.since, one.next_at))
+    found = {"reason": one.reason, "chunks": one.chunks, "is_unresolved": one.is_unresolved}
+    return found | {"since": since, "next_at": next_at}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

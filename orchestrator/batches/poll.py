@@ -54,7 +54,7 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
     overdue = status.outcome is None and _age_s(chunk, clock) > OVERDUE_WINDOWS * window_s
     counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
     code = OVERDUE if overdue else ""
-    seen = replace(counted, fees_usd=status.fees_usd, tries=0, error_code=code, error="")
+    seen = replace(counted, fees_usd=status.fees_usd, tries=0, error_code=code, error="", failing_since=None)
     if status.outcome is None:
         wait = timedelta(seconds=retry.poll_s(_age_s(chunk, clock), job.policy, draw=clock.draw()))
         late = [Noted(name="batch.overdue", details={"chunk": chunk.name, "batch": str(chunk.batch_id)})]
@@ -84,7 +84,8 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
             chunk, BecameUnresolved(f"the provider does not say how batch {chunk.batch_id} is: {error}")
         )
         return [ChunkMoved(before=chunk, after=unresolved, due_at=None)]
-    later = replace(chunk, tries=tries, error_code=REFUSED if refused else "", error=str(error))
+    counted = replace(chunk, tries=tries, error_code=REFUSED if refused else "")
+    later = lifecycle.failing(counted, str(error), now=now)
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     if isinstance(error, RateLimited) and floor_s is None:
         floor_s = retry.POLLS_PAUSE_S

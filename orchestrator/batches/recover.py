@@ -2,7 +2,10 @@
 
 To an idempotent provider it may send the same create again, with the same token: the answer is the existing batch.
 
-Rule: it asks the provider, decides (`domain.recovery`), then acts; one run makes at most one change at the provider.
+Rule 1: it asks the provider, decides (`domain.recovery`), then acts; one run makes at most one change at the provider.
+Rule 2: no question is asked for ever in silence. A question that fails is kept with the chunk as its error; where it
+        has failed for too long, the chunk is unresolved, and it is reopened once the question is answered.
+Rule 3: a chunk whose creates make nothing is sent again at ever longer intervals; after hours of that, the job stops.
 """
 
 from __future__ import annotations
@@ -15,18 +18,19 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches.submit import POLL_FIRST_S, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
-from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
+from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
     CreateRefused,
+    PermanentError,
     ProviderError,
     TooLarge,
     TransientError,
     Unidentified,
 )
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, KeyReturned, ProvedAbsent
-from orchestrator.domain.model import RECOVERABLE, AttemptState, BatchId, Chunk, ChunkState, Claim, Job
+from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, ProvedAbsent, Reopened
+from orchestrator.domain.model import RECOVERABLE, AttemptState, BatchId, Chunk, ChunkState, Claim, Job, JobState
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import (
     Absent,
@@ -47,6 +51,7 @@ from orchestrator.domain.recovery import (
 from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
 from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
+from orchestrator.log import LOOKUP_FAILED, EventLog
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
@@ -58,6 +63,12 @@ RETRY_AFTER_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
 AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
+REFUSED_S_MAX: Final = 900.0  # a key gets a missing permission from a person, not from waiting
+FAILING_S_MAX: Final = 172_800.0  # of any other failure: longer than a batch takes to end
+ABSENT_S_MAX: Final = 10_800.0  # after which creates that make nothing stop the job
+ABSENT_WAIT_S_MAX: Final = 1_800.0
+_LOOKUP: Final = "; whether it made a batch cannot be found out: "  # after what the create was answered with
+_log: Final = EventLog(__name__)
 LISTING: Final = frozenset({Recovery.FENCED, Recovery.SETTLED})
 
 
@@ -68,25 +79,49 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
         return
     token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
     decision: Decision | None = None
+    asked = replace(chunk, error=_answered(chunk))
+    if chunk.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.LOOKUP_FAILED:
+        reopened = lifecycle.advance(chunk, Reopened())  # recorded only if the question is answered now
+        asked = replace(reopened, error=asked.error)
     try:
-        decision = _decide(chunk, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
-        changes = _act(chunk, decision, job.account, job_files=job_files, provider=provider, clock=clock)
+        decision = _decide(asked, job, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
+        changes = _act(asked, decision, job, job_files=job_files, provider=provider, clock=clock)
         if isinstance(decision, Adopt):  # kept durably, even if the ledger is lost
             write_journal(job_files, token, decision.batch_id)
     except (ProviderError, CreateRefused, CreateAmbiguous) as error:  # a refused repeat proves nothing about the first
         decision = None
-        changes = [_not_found_out(chunk, error, provider=provider, clock=clock)]
+        failed = _not_found_out(chunk, error, provider=provider, clock=clock)
+        if failed.after.error != chunk.error:
+            _log.info(LOOKUP_FAILED, **claim.fields, error=str(error))
+        changes = [failed]
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
         drop_intent(job_files, token)
 
 
 def _not_found_out(chunk: Chunk, error: Exception, *, provider: Provider, clock: Clock) -> ChunkMoved:
-    """Ask again later; leave it to a person where the provider cannot show what it made, however long we wait."""
-    late_at = required(chunk.sent_at, "time of its create") + timedelta(seconds=provider.traits.late_s)
-    if isinstance(error, Unidentified) and chunk.state is ChunkState.AMBIGUOUS and clock.now() >= late_at:
-        return _leave_unresolved(chunk, BecameUnresolved(str(error)), clock)
-    return ChunkMoved(before=chunk, after=chunk, due_at=clock.now() + _wait_after(error, chunk, clock))
+    """Ask again later, and leave it to a person where that has not helped for long.
+
+    A person is needed sooner where the provider refuses the question, or cannot show what it made.
+    """
+    now = clock.now()
+    wait = _wait_after(error, chunk, clock)
+    failed = lifecycle.failing(chunk, f"{_answered(chunk)}{_LOOKUP}{error}", now=now)
+    since = required(failed.failing_since, "time of the first failure")
+    if isinstance(error, Unidentified):
+        is_hopeless = now >= required(chunk.sent_at, "time of its create") + timedelta(seconds=provider.traits.late_s)
+    else:
+        limit_s = REFUSED_S_MAX if isinstance(error, PermanentError) else FAILING_S_MAX
+        is_hopeless = now >= since + timedelta(seconds=limit_s)
+    if is_hopeless and chunk.state is ChunkState.AMBIGUOUS:
+        event = BecameUnresolved(failed.error, recovery.LOOKUP_FAILED)
+        return _leave_unresolved(failed, event, clock)
+    return ChunkMoved(before=chunk, after=failed, due_at=now + wait)
+
+
+def _answered(chunk: Chunk) -> str:
+    """Return what is known of the answer to the create, without what came of looking for its batch."""
+    return chunk.error.partition(_LOOKUP)[0]
 
 
 def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
@@ -157,7 +192,7 @@ def _is_to_be_listed(chunk: Chunk, journal: BatchId | None, *, is_other_key: boo
 
 
 def _act(
-    chunk: Chunk, decision: Decision, account: str, *, job_files: JobFiles, provider: Provider, clock: Clock
+    chunk: Chunk, decision: Decision, job: Job, *, job_files: JobFiles, provider: Provider, clock: Clock
 ) -> list[Change]:
     now = clock.now()
     match decision:
@@ -177,18 +212,43 @@ def _act(
             return [ChunkMoved(before=chunk, after=looked, due_at=now)]
         case Repeat():
             return _repeat(chunk, job_files=job_files, provider=provider, clock=clock)
-        case Absent(abandoned):
-            state = AttemptState.ABANDONED if abandoned else AttemptState.ABSENT
+        case Absent(abandoned=True):
             absent = lifecycle.advance(chunk, ProvedAbsent())
-            closed = AttemptClosed(token=required(chunk.token, "token"), state=state)
+            closed = AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.ABANDONED)
             return [ChunkMoved(before=chunk, after=absent, due_at=now), closed]
+        case Absent():
+            return _send_again(chunk, job, clock=clock)
         case NeedsPerson(reason):
-            return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
+            why = f"{reason}: {chunk.error}" if chunk.error else reason
+            code = chunk.error_code if chunk.error_code == recovery.NOT_UNDERSTOOD else ""
+            return [_leave_unresolved(chunk, BecameUnresolved(why, code), clock)]
         case NeedsKey():
-            words = recovery.other_key_words("the create whose answer was lost was sent", account)
+            words = recovery.other_key_words("the create whose answer was lost was sent", job.account)
             return [_leave_unresolved(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
         case Reopen():
-            return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, KeyReturned()), due_at=now)]
+            return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Reopened()), due_at=now)]
+
+
+def _send_again(chunk: Chunk, job: Job, *, clock: Clock) -> list[Change]:
+    """Plan a chunk again whose create made nothing: at once after the first one, then as late as it has got nowhere."""
+    now = clock.now()
+    failed = lifecycle.failing(chunk, chunk.error, now=required(chunk.sent_at, "time of its create"))
+    since = required(failed.failing_since, "time of the first failure")
+    age_s = (now - since).total_seconds()
+    wait_s = 0.0 if chunk.attempt == 1 else min(age_s, ABSENT_WAIT_S_MAX) * (0.8 + 0.4 * clock.draw())
+    error = f"{chunk.error}; the create made no batch" if chunk.error else ""
+    absent = lifecycle.advance(failed, ProvedAbsent(error))
+    changes: list[Change] = [
+        ChunkMoved(before=chunk, after=absent, due_at=now + timedelta(seconds=wait_s)),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.ABSENT),
+    ]
+    if age_s > ABSENT_S_MAX and job.state is JobState.RUNNING:
+        reason = (
+            f"the creates of chunk {chunk.name} have made nothing since {since:%Y-%m-%d %H:%M} UTC: {chunk.error}. "
+            "Look at the model and the provider's status page, then run the job again"
+        )
+        changes.append(JobMoved(before=job, after=replace(job, state=JobState.STOPPED, reason=reason), due_at=now))
+    return changes
 
 
 def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> ChunkMoved:

@@ -96,7 +96,8 @@ def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: 
     tries = chunk.tries + 1
     after = _after_refusal(chunk, error, tries=tries, ledger=ledger, clock=clock)
     stays = isinstance(after.event, SubmissionRefused)
-    moved = replace(chunk, tries=tries, error=str(error)) if stays else lifecycle.advance(chunk, after.event)
+    counted = lifecycle.failing(replace(chunk, tries=tries), str(error), now=clock.now())
+    moved = counted if stays else lifecycle.advance(chunk, after.event)
     due_at = clock.now() + timedelta(seconds=after.delay_s)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=due_at),
@@ -150,7 +151,9 @@ def _send(
         create_journal.drop_intent(job_files, token)
         changes = _refused(chunk, refusal.error, ledger=ledger, clock=clock)
     except CreateAmbiguous as ambiguous:
-        lost = lifecycle.advance(chunk, AnswerLost(str(ambiguous)))
+        lost = lifecycle.failing(
+            lifecycle.advance(chunk, AnswerLost(str(ambiguous))), str(ambiguous), now=required(chunk.sent_at, "time")
+        )
         changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
     else:
         create_journal.write_journal(job_files, token, batch_id)
@@ -194,7 +197,7 @@ def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
     # Every attempt so far was refused.
     after = _after_refusal(chunk, error, tries=chunk.attempt, ledger=ledger, clock=clock)
-    moved = lifecycle.advance(chunk, after.event)
+    moved = lifecycle.failing(lifecycle.advance(chunk, after.event), str(error), now=clock.now())
     return [
         ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),

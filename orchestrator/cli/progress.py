@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.progress import Progress
 
 INTERRUPTED: Final = 130  # the exit code
+TROUBLES_MAX: Final = 1_000  # reasons that are remembered as printed
 PLAIN_EVERY: Final = 10  # without a terminal, one line for so many updates: about every five seconds
 
 
@@ -32,7 +33,7 @@ class Watch:
         self._quiet = plain
         self._looks = 0
         self._last = ""
-        self._trouble = ""
+        self._troubles = set[str]()
         self._is_started = False
         self._bar = _bar() if sys.stderr.isatty() and not plain else None
         if self._bar is not None:
@@ -73,10 +74,12 @@ class Watch:
 
     def _look_for_trouble(self, now: Progress) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
-        if self._quiet or not now.trouble or now.trouble == self._trouble:
+        if self._quiet or not now.trouble or now.trouble in self._troubles:
             return
-        self._trouble = now.trouble
-        line = f"{self._job_id}: retrying after: {now.trouble}"
+        if len(self._troubles) < TROUBLES_MAX:
+            self._troubles.add(now.trouble)
+        count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
+        line = f"{self._job_id}: retrying{count} after: {now.trouble}"
         if self._bar is None:
             say(line)
         else:

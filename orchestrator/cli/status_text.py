@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.api.status import Status, UnresolvedChunk
+    from orchestrator.domain.progress import Trouble
 
 
 def command(name: str, work: str, *given: str) -> str:
@@ -33,8 +34,7 @@ def status(found: Status, work: str) -> str:
         lines.append(f"    {command('cancel', work, found.job_id)}  to end it, and keep what was answered")
     if found.pause_reason:
         lines.append(f"  sending is paused, the provider refuses the account: {found.pause_reason}")
-    if now.trouble:
-        lines.append(f"  being retried after: {now.trouble}")
+    lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
     if now.overdue_batches:
         others = f", and {now.overdue_batches - 1:,} more," if now.overdue_batches > 1 else ""
         lines.append(f"  overdue: batch {now.overdue_batch}{others} should have ended more than a day ago")
@@ -44,7 +44,16 @@ def status(found: Status, work: str) -> str:
             f"  {chunks} unresolved: their creates may or may not have made a batch. "
             f"Next: {command('resolve', work, found.job_id)}"
         )
+        unresolved = [one for one in found.totals.troubles if one.is_unresolved]
+        lines += [f"    {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
     return "\n".join(lines)
+
+
+def _trouble(one: Trouble) -> str:
+    """Return why chunks are tried again, since when, and when next."""
+    times = [f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in (("since", one.since), ("next", one.next_at)) if at]
+    when = f" ({', '.join(times)})" if times else ""
+    return f"  {text.counted(one.chunks, 'chunk', 'chunks')} being retried{when}, after: {one.reason}"
 
 
 def submitted(found: Status, work: str) -> str:

@@ -12,7 +12,7 @@ OrchestratorError
 │   └── JobTimeout           the timeout of `wait` has passed; the job continues. Also a TimeoutError
 ├── ProviderError            a call to the provider failed; keeps the provider's message apart from its own
 │   ├── TransientError       the same call may succeed later: RateLimited, Unavailable (UploadUnusable)
-│   ├── PermanentError       it will not: BadRequest, NotAuthorized, TooLarge, Gone
+│   ├── PermanentError       it will not: BadRequest (Misplaced), NotAuthorized, TooLarge, Gone
 │   └── Unidentified         a batch may be a lost create's, and the provider shows nothing that tells
 ├── CreateRefused            a create that is *known* to have made nothing; holds the ProviderError that proves it
 ├── CreateAmbiguous          a create that may have made a batch; never repeated, always looked up
@@ -149,6 +149,10 @@ class BadRequest(PermanentError):
     ) -> None:
         fault = fault or (Fault.JOB if status in MISPLACED else None)
         super().__init__(message, status=status, request_id=request_id, provider_message=provider_message, fault=fault)
+
+
+class Misplaced(BadRequest):
+    """No such API is at the address: a 404, a redirect, a web page. No request is at fault."""
 
 
 class NotAuthorized(PermanentError):

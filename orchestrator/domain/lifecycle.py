@@ -67,11 +67,17 @@ class AnswerLost:
     """It is not known whether a batch was created."""
 
     error: str
+    error_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvedAbsent:
-    """This attempt made no batch: proved, stated by a person, or assumed under a policy that accepts a duplicate."""
+    """This attempt made no batch: proved, stated by a person, or assumed under a policy that accepts a duplicate.
+
+    `error` is what was answered to it, where the next create may be answered alike.
+    """
+
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,8 @@ class BecameUnresolved:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyReturned:
-    """It was unresolved because another account's key was set; with the present key the provider can be asked."""
+class Reopened:
+    """It was unresolved because the provider could not be asked; now it can be: the right key or permission is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ Event = (
     | AnswerLost
     | ProvedAbsent
     | BecameUnresolved
-    | KeyReturned
+    | Reopened
     | Fenced
     | BatchEnded
     | BatchRejected
@@ -177,7 +183,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.AMBIGUOUS, BecameUnresolved): S.UNRESOLVED,
         (S.UNRESOLVED, BatchCreated): S.SUBMITTED,
         (S.UNRESOLVED, ProvedAbsent): S.PLANNED,
-        (S.UNRESOLVED, KeyReturned): S.AMBIGUOUS,
+        (S.UNRESOLVED, Reopened): S.AMBIGUOUS,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
         (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
@@ -199,6 +205,11 @@ def advance(chunk: Chunk, event: Event) -> Chunk:
     return moved if state is chunk.state else replace(moved, tries=0)
 
 
+def failing(chunk: Chunk, error: str, *, now: datetime) -> Chunk:
+    """Return `chunk` with why its present call failed. Since when it has got nowhere is kept until a batch answers."""
+    return replace(chunk, error=error, failing_since=chunk.failing_since or now)
+
+
 def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
     match event:
         case InputUploaded(token, file_id):
@@ -207,9 +218,10 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
             begun = replace(chunk, state=state, token=token, key_mark=key_mark, sent_at=at, attempt=chunk.attempt + 1)
             return replace(begun, fenced_at=None, error_code="", error="")
         case BatchCreated(batch_id):
-            return replace(chunk, state=state, batch_id=batch_id, error="")
+            return replace(chunk, state=state, batch_id=batch_id, error_code="", error="", failing_since=None)
         case BatchEnded(outcome, results, error):
-            return replace(chunk, state=state, outcome=outcome, results=results, error=error)
+            ended = replace(chunk, state=state, outcome=outcome, results=results, error=error)
+            return replace(ended, failing_since=None)
         case ResultsCollected(part, tally):
             return replace(chunk, state=state, part=part, tally=tally)
         case Fenced(at):
@@ -231,18 +243,14 @@ def _given_up(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) 
 
 def _without_batch(
     chunk: Chunk,
-    event: SubmissionRefused
-    | FoundTooLarge
-    | AnswerLost
-    | BecameUnresolved
-    | KeyReturned
-    | BatchRejected
-    | ProvedAbsent,
+    event: SubmissionRefused | FoundTooLarge | AnswerLost | BecameUnresolved | Reopened | BatchRejected | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
-    error = "" if isinstance(event, ProvedAbsent | KeyReturned) else event.error
-    error_code = event.error_code if isinstance(event, SubmissionRefused | BecameUnresolved) else chunk.error_code
-    if isinstance(event, KeyReturned):
+    error = "" if isinstance(event, Reopened) else event.error
+    error_code = chunk.error_code
+    if isinstance(event, SubmissionRefused | BecameUnresolved | AnswerLost):
+        error_code = event.error_code
+    elif isinstance(event, Reopened | ProvedAbsent):
         error_code = ""
     # An input file belongs to one attempt. While the create is ambiguous the file can still be deleted to fence it, and
     # an unresolved chunk may become ambiguous again.

@@ -198,6 +198,7 @@ class Chunk:
     fees_usd: Decimal | None = None  # the cost of the batch, as the provider reports it
     error_code: str = ""
     error: str = ""
+    failing_since: datetime | None = None  # since when its creates and calls have got nowhere
     part: str = ""  # name of the parsed results
     regather: bool = False  # its failed rows are to be sent again as well
     tally: Tally = field(default_factory=Tally)

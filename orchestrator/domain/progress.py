@@ -15,6 +15,17 @@ from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobState, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why chunks get nowhere at present: one reason, and the chunks that have it."""
+
+    reason: str
+    chunks: int
+    is_unresolved: bool = False  # they wait for a person
+    since: datetime | None = None
+    next_at: datetime | None = None  # when the next of them is tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """The totals of a job, from the ledger."""
 
@@ -41,7 +52,12 @@ class Totals:
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
     possibly_double_paid_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
-    trouble: str = ""  # the last error of a call to the provider that is being retried
+    troubles: tuple[Trouble, ...] = ()  # those of most chunks first; a few
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """The commonest reason for which something is tried again."""
+        return next((trouble for trouble in self.troubles if not trouble.is_unresolved), None)
 
     @property
     def live_chunks(self) -> int:
@@ -74,12 +90,13 @@ class Progress:
     overdue_batch: str  # one of them
     cost_usd: Decimal  # settled
     reserved_usd: Decimal  # of batches that are not settled yet, at most
-    trouble: str  # the last error of a call to the provider that is being retried
+    trouble: str  # the commonest error of calls to the provider that are being retried
+    trouble_chunks: int  # how many chunks have it
 
     @classmethod
     def of(cls, job_id: str, state: JobState, totals: Totals) -> Progress:
         """Return the progress of a job from the ledger's sums."""
-        chunks = totals.chunks
+        chunks, trouble = totals.chunks, totals.trouble
         return cls(
             job_id=job_id,
             state=state,
@@ -97,7 +114,8 @@ class Progress:
             overdue_batch=totals.overdue_batch,
             cost_usd=totals.cost_usd,
             reserved_usd=totals.reserved_usd,
-            trouble=totals.trouble,
+            trouble="" if trouble is None else trouble.reason,
+            trouble_chunks=0 if trouble is None else trouble.chunks,
         )
 
     @property

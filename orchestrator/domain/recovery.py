@@ -52,7 +52,11 @@ GUARANTEE = {
 }
 
 
-OTHER_KEY = "other_key"  # the error code of an unresolved chunk that continues automatically once the key is set again
+# The error codes of unresolved chunks that continue automatically once the provider can be asked again.
+OTHER_KEY = "other_key"
+LOOKUP_FAILED = "lookup_failed"
+# That of a create which succeeded, and whose answer was not understood: there most likely is a batch.
+NOT_UNDERSTOOD = "not_understood"
 FORGOTTEN = "the answer to the create was lost, and the provider may no longer know its idempotency key"
 UNASKED = "the answer to the create was lost, and this provider cannot be asked whether it made a batch"
 
@@ -113,7 +117,7 @@ class NeedsKey:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """The key is set again: the chunk is ambiguous again, and the provider can be asked."""
+    """The provider can be asked again: the chunk is ambiguous again."""
 
 
 Decision = Adopt | Ambiguous | Wait | Fence | LookAgain | Repeat | Absent | NeedsPerson | NeedsKey | Reopen
@@ -198,6 +202,8 @@ def _prove(chunk: Chunk, sent_at: datetime, evidence: Evidence, recovery: Recove
 
 
 def _resubmit(chunk: Chunk, evidence: Evidence, policy: Policy) -> NeedsPerson | Absent:
+    if chunk.error_code == NOT_UNDERSTOOD:
+        return NeedsPerson("there most likely is a batch, and this provider cannot be asked for it")
     if policy.on_ambiguous is not OnAmbiguous.RESUBMIT:
         return NeedsPerson(UNASKED)
     if chunk.cost_usd_max is None:

@@ -12,6 +12,7 @@ from typing import Final
 from orchestrator.domain.errors import (
     BadRequest,
     Gone,
+    Misplaced,
     NotAuthorized,
     PermanentError,
     ProviderError,
@@ -99,7 +100,7 @@ def after_refusal(
             return AfterRefusal(event=FoundTooLarge(str(error)))
         case BadRequest() if not ever_created:
             return AfterRefusal(event=refused, stops_job=f"the provider refused the first batch: {error}")
-        case BadRequest(status=status) if status in MISPLACED:
+        case BadRequest(status=status) if isinstance(error, Misplaced) or status in MISPLACED:
             why = "the address, the model or the account has changed; no row is at fault, and none has failed"
             what = "the provider accepts no batches at this address"
             return AfterRefusal(event=refused, stops_job=f"{what}: {error} ({why})")

@@ -32,7 +32,7 @@ from orchestrator.domain.model import (
     Step,
     is_usable_id,
 )
-from orchestrator.domain.recovery import OTHER_KEY
+from orchestrator.domain.recovery import LOOKUP_FAILED, OTHER_KEY
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
@@ -288,6 +288,9 @@ def _set_running(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
 def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
     """End the pause of the job's account, and make due what waited for another key or for more memory."""
     tx.execute(_look_now(job.id, now))
+    # A person has acted: what has got nowhere for hours is given as long again.
+    failing = (C.job_id == job.id, C.failing_since.is_not(None))
+    tx.execute(sa.update(chunks).where(*failing).values(failing_since=None))
     # A step that killed its workers may run again: the operator may have given it more memory.
     for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
         begun = sa.update(table).where(of_job == job.id, table.c.starts > 0, table.c.lease_until <= now)
@@ -296,8 +299,8 @@ def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:
-    """Return the update that makes chunks due that wait for another key, which may be set now."""
-    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code == OTHER_KEY)
+    """Return the update that makes chunks due that wait for another key or permission, which may be set now."""
+    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code.in_((OTHER_KEY, LOOKUP_FAILED)))
     return sa.update(chunks).where(*waiting).values(due_at=now)
 
 

@@ -17,13 +17,14 @@ from orchestrator.domain.model import (
     Shard,
     ShardState,
 )
-from orchestrator.domain.progress import Outlook, Totals
+from orchestrator.domain.progress import Outlook, Totals, Trouble
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, shards
 from orchestrator.ports import Contribution
 
 C, S, A = chunks.c, shards.c, attempts.c
 _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
+TROUBLES_MAX: Final = 8
 _MOVING: Final = tuple(state for state in ChunkState if state not in TERMINAL and state is not ChunkState.UNRESOLVED)
 
 
@@ -48,7 +49,7 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
         cost_usd=int(money["cost"]) * NANO,
         reserved_usd=int(money["reserved"]) * NANO,
         possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
-        trouble=connection.execute(_trouble(job_id)).scalar() or "",
+        troubles=tuple(Trouble(**row) for row in connection.execute(_troubles(job_id)).mappings()),
     )
 
 
@@ -142,11 +143,23 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=64)
-def _trouble(job_id: JobId) -> sa.Select[Any]:
-    tried_again = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTED, ChunkState.ENDED))
+def _troubles(job_id: JobId) -> sa.Select[Any]:
+    live = C.state.in_([state for state in ChunkState if state not in TERMINAL and state is not ChunkState.SPLITTING])
     # A batch with a bad outcome has an `error` too; that is no failing call.
     failed = sa.and_(C.error != "", sa.or_(C.state != ChunkState.ENDED, C.tries > 0))
-    return sa.select(C.error).where(C.job_id == job_id, tried_again, failed).order_by(C.due_at.desc(), C.id).limit(1)
+    is_unresolved = (C.state == ChunkState.UNRESOLVED).label("is_unresolved")
+    count = sa.func.count().label("chunks")
+    since, next_at = (
+        sa.func.min(column, type_=column.type).label(name)
+        for column, name in ((C.failing_since, "since"), (C.due_at, "next_at"))
+    )
+    return (
+        sa.select(C.error.label("reason"), is_unresolved, count, since, next_at)
+        .where(C.job_id == job_id, live, failed)
+        .group_by(C.error, is_unresolved)
+        .order_by(count.desc(), C.error)
+        .limit(TROUBLES_MAX)
+    )
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, OrchestratorError, ProviderError
+from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Misplaced, OrchestratorError, ProviderError
 from orchestrator.domain.model import BatchId
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
@@ -126,7 +126,7 @@ def test_a_place_without_the_api_is_named(account: Account, status: int) -> None
         failure = created(account, status, content)
 
         assert isinstance(failure, CreateRefused)
-        assert isinstance(failure.error, BadRequest)
+        assert isinstance(failure.error, Misplaced)
         assert failure.error.status == status
         assert f"POST {ADDRESS}/v1/batches was answered with HTTP {status}" in str(failure)
         assert "Is base_url right?" in str(failure)
@@ -148,7 +148,7 @@ def test_a_place_without_the_api_is_named(account: Account, status: int) -> None
 def test_an_upload_to_a_place_without_the_api_is_a_refusal_that_names_it(
     status: int, content: bytes, headers: dict[str, str]
 ) -> None:
-    with an_openai(transport=Answers((status, content, headers))) as provider, pytest.raises(BadRequest) as caught:
+    with an_openai(transport=Answers((status, content, headers))) as provider, pytest.raises(Misplaced) as caught:
         provider.upload(a_submission())
 
     assert f"POST {ADDRESS}/v1/files was answered with HTTP {status}" in str(caught.value)

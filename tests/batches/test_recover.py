@@ -18,12 +18,14 @@ from orchestrator.domain.errors import (
     CreateAmbiguous,
     CreateRefused,
     LeaseLost,
+    NotAuthorized,
+    ProviderError,
     RateLimited,
     TooLarge,
     Unavailable,
     Unidentified,
 )
-from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
 from orchestrator.job_files import create_journal
@@ -35,6 +37,9 @@ A: Final = Traits(name="a", recovery=Recovery.KEYED, settle_s=100.0, key_s=1_000
 B1: Final = Traits(name="b1", recovery=Recovery.FENCED, settle_s=100.0, lag_s=60.0)
 B2: Final = Traits(name="b2", recovery=Recovery.SETTLED, settle_s=100.0, lag_s=60.0, late_s=600.0)
 C: Final = Traits(name="c", recovery=Recovery.UNKNOWABLE, settle_s=100.0)
+NOT_FOUND_OUT: Final = "; whether it made a batch cannot be found out: "
+FORBIDDEN: Final = NotAuthorized("HTTP 403, missing_scope", status=403)
+NO_LIST: Final = BadRequest("HTTP 405", status=405)
 DAY_AND_TWO_HOURS_S: Final = 93_600.0
 TWIN: Final = BatchId("batch-2")
 
@@ -205,7 +210,7 @@ def test_in_class_b2_an_absence_takes_two_looks_an_hour_apart_and_nothing_is_fen
 
 def test_a_batch_that_will_never_tell_whose_it_is_needs_a_person_once_no_create_can_be_late() -> None:
     """Neither adopted nor taken for absent: both would be guesses."""
-    stage, before = in_doubt(B2, at_s=599)
+    stage, before = in_doubt(B2, at_s=599, error="HTTP 500")
     stage.provider.tell(Unidentified("batch x is of that time, and its results are gone"))
     waits = run(stage, before)
     assert (waits.state, waits.fenced_at) == (ChunkState.AMBIGUOUS, None)
@@ -215,7 +220,7 @@ def test_a_batch_that_will_never_tell_whose_it_is_needs_a_person_once_no_create_
     chunk = run(stage, waits)
 
     assert chunk.state is ChunkState.UNRESOLVED
-    assert chunk.error == "batch x is of that time, and its results are gone"
+    assert chunk.error == f"HTTP 500{NOT_FOUND_OUT}batch x is of that time, and its results are gone"
     assert has_intent(stage)
 
 
@@ -275,7 +280,8 @@ def test_in_class_a_a_repeat_that_fails_says_nothing_of_the_first_and_comes_agai
 
     chunk = run(stage, before)
 
-    assert (replace(chunk, version=0), stage.due_s(chunk)) == (replace(before, version=0), 216.5)
+    assert (chunk.state, chunk.token, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, before.token, 216.5)
+    assert chunk.error == f"{NOT_FOUND_OUT}{error}"
     assert has_intent(stage)
 
 
@@ -294,7 +300,8 @@ def test_a_provider_that_cannot_be_asked_at_present_is_asked_again_later() -> No
 
     chunk = run(stage, before)
 
-    assert (replace(chunk, version=0), stage.due_s(chunk)) == (replace(before, version=0), 216.5)
+    assert (chunk.state, chunk.file_id, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, FILE, 216.5)
+    assert (chunk.error, chunk.failing_since) == (f"{NOT_FOUND_OUT}away", after(200))
 
 
 @pytest.mark.parametrize(("asked_s", "due_s"), [(None, 216.5), (300.0, 500.0), (900.0, 1_100.0), (86_400.0, 1_100.0)])
@@ -316,6 +323,93 @@ def test_the_older_an_ambiguous_create_the_rarer_it_is_looked_up(at_s: float, wa
     chunk = run(stage, before)
 
     assert stage.due_s(chunk) == at_s + wait_s
+
+
+@pytest.mark.parametrize(
+    ("error", "limit_s"),
+    [(FORBIDDEN, 900), (NO_LIST, 900), (Unavailable("no page", status=502), 172_800)],
+)
+@pytest.mark.parametrize("what", ["find", "delete"])
+def test_a_question_that_is_not_answered_says_so_at_once_and_comes_before_a_person_in_time(
+    what: str, error: ProviderError, limit_s: float
+) -> None:
+    """The list or the deletion of a file may be forbidden; what the create was answered with is kept beside it."""
+    stage, chunk = in_doubt(B1, error="HTTP 500")
+    answers = [[], error] if what == "delete" else [error]
+
+    for at_s in (200.0, 300.0, 199.0 + limit_s):
+        stage.provider.tell(*answers)
+        stage.after(at_s)
+        chunk = run(stage, chunk)
+        assert (chunk.state, chunk.failing_since) == (ChunkState.AMBIGUOUS, after(200))
+        assert chunk.error == f"HTTP 500{NOT_FOUND_OUT}{error}"
+    stage.provider.tell(*answers)
+    stage.after(900.0 + limit_s)
+    chunk = run(stage, chunk)
+
+    assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, "lookup_failed")
+    assert (chunk.error, chunk.file_id) == (f"HTTP 500{NOT_FOUND_OUT}{error}", FILE)
+    [trouble] = stage.books.ledger.totals(JOB).troubles
+    assert (trouble.reason, trouble.chunks, trouble.is_unresolved, trouble.since) == (chunk.error, 1, True, after(200))
+
+
+def test_a_question_that_a_person_has_made_possible_is_asked_again_and_the_job_goes_on() -> None:
+    """The scope was added to the key: running the job again asks at once, and nothing need be resolved by hand."""
+    stage, before = in_doubt(B1, state="unresolved", error_code="lookup_failed", error="HTTP 403")
+    stage.provider.tell(FORBIDDEN)
+    still = run(stage, before)
+    assert (still.state, still.error_code) == (ChunkState.UNRESOLVED, "lookup_failed")
+
+    stage.books.admin.resume(JOB, now=stage.clock.at)
+    still = stage.chunk(before)
+    assert (still.failing_since, stage.due_s(still)) == (None, 200)
+    stage.provider.tell(listed((BATCH, 3)))
+    chunk = run(stage, still)
+
+    assert (chunk.state, chunk.batch_id, chunk.error, chunk.error_code) == (ChunkState.SUBMITTED, BATCH, "", "")
+
+
+def test_an_unresolved_create_that_can_be_asked_about_again_and_is_not_listed_is_fenced_as_ever() -> None:
+    stage, before = in_doubt(B1, state="unresolved", error_code="lookup_failed", error="HTTP 403")
+
+    chunk = run(stage, before)
+
+    assert stage.provider.calls[1:] == [("delete", FILE)]
+    assert (chunk.state, chunk.fenced_at, chunk.error_code) == (ChunkState.AMBIGUOUS, after(200), "")
+
+
+def absent(*, attempts: int, failing_s: float | None, at_s: float) -> tuple[Stage, Chunk]:
+    """Return a chunk whose last create is proved to have made nothing, as one of several in a row."""
+    since = None if failing_s is None else after(failing_s)
+    stage, before = in_doubt(
+        B1, at_s=at_s, attempts=attempts, error="HTTP 500", failing_since=since, fenced_at=after(at_s - 60), tries=1
+    )
+    return stage, run(stage, before)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "failing_s", "wait_s"),
+    [(1, 0, 0), (2, 0, 200), (3, -400, 600), (9, -1_400, 1_600), (12, -9_000, 1_800), (2, None, 200)],
+)
+def test_creates_that_make_nothing_follow_each_other_ever_more_slowly(
+    attempts: int, failing_s: float | None, wait_s: float
+) -> None:
+    """A create that is always answered 500 took 46 uploads in two minutes; the first is made good at once."""
+    stage, chunk = absent(attempts=attempts, failing_s=failing_s, at_s=200)
+
+    assert (chunk.state, stage.due_s(chunk)) == (ChunkState.PLANNED, 200 + wait_s)
+    assert chunk.error == "HTTP 500; the create made no batch"
+    assert chunk.failing_since == after(failing_s or 0)
+    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+
+
+def test_after_hours_of_creates_that_make_nothing_the_job_stops_and_says_why() -> None:
+    stage, chunk = absent(attempts=14, failing_s=-10_700, at_s=200)
+
+    job = stage.books.ledger.job(JOB)
+    assert (chunk.state, job.state, job.decision) == (ChunkState.PLANNED, JobState.STOPPED, "")
+    assert "made nothing since 2026-11-22 09:01 UTC: HTTP 500. " in job.reason
+    assert "run the job again" in job.reason
 
 
 def test_in_class_c_it_is_unresolved_and_looked_up_again_in_a_minute() -> None:

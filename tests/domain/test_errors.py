@@ -26,6 +26,7 @@ PARENTS = {  # by hand
     "UploadUnusable": "Unavailable",
     "PermanentError": "ProviderError",
     "BadRequest": "PermanentError",
+    "Misplaced": "BadRequest",
     "NotAuthorized": "PermanentError",
     "TooLarge": "PermanentError",
     "Gone": "PermanentError",

@@ -126,6 +126,25 @@ def test_where_nothing_takes_batches_the_job_stops_however_many_were_taken_befor
     assert "no row is at fault" in found.stops_job
 
 
+@pytest.mark.parametrize("status", [200, 302, 307, 404])
+def test_an_answer_of_another_server_stops_the_job_and_costs_no_row(status: int) -> None:
+    """A web page in place of an answer, a redirect: base_url is wrong, or something stands before the provider."""
+    found = after(errors.Misplaced("POST https://x.example/files was answered with a web page", status=status))
+
+    assert isinstance(found.event, SubmissionRefused)
+    assert "https://x.example/files" in found.stops_job
+
+
+def test_an_upload_that_is_taken_but_not_as_it_was_sent_stops_the_job_after_a_few_tries() -> None:
+    """A provider that keeps another number of bytes will do so for ever; each try sends the whole file again."""
+    error = errors.UploadUnusable("it has 5 bytes, and 28 were sent")
+
+    assert [bool(after(error, tries=tries).stops_job) for tries in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
+    assert after(error, tries=3) == retry.AfterRefusal(event=SubmissionRefused("refused", str(error)), delay_s=4.5)
+    assert after(error, tries=4).event == SubmissionRefused("refused", str(error))
+    assert "it has 5 bytes" in after(error, tries=4).stops_job
+
+
 @pytest.mark.parametrize("error", [errors.Gone("gone", status=410), errors.PermanentError("never", status=451)])
 def test_what_will_never_succeed_is_given_up(error: errors.ProviderError) -> None:
     assert after(error).event == GaveUp(str(error.status), str(error))

@@ -142,7 +142,7 @@ chunks = sa.Table(
     sa.Column("cost_usd_max", Usd),
     sa.Column("fees_usd", Usd),
     *(sa.Column(key, sa.Text) for key in ("token_sent", "file_id", "batch_id", "outcome")),
-    *(sa.Column(key, Utc) for key in ("sent_at", "fenced_at", "waiting_since")),
+    *(sa.Column(key, Utc) for key in ("sent_at", "fenced_at", "failing_since", "waiting_since")),
     *(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
         for key in ("cancel_requested", "cancel_sent", "regather")

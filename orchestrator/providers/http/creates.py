@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from orchestrator.domain.created_batch import created_batch, field_names
-from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, ProviderError
+from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, Misplaced, ProviderError
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import BatchId
 from orchestrator.providers.http.error_mapping import (
@@ -58,14 +58,14 @@ def failed_create(
     return CreateRefused(elsewhere) if is_at_fault and elsewhere is not None else failure
 
 
-def misplaced(answer: Answer, key: Secret) -> BadRequest | None:
+def misplaced(answer: Answer, key: Secret) -> Misplaced | None:
     """Return the error for an answer that shows that there is no such API at the address; None for any other."""
     if answer.status not in _NO_SUCH_PLACE | _REDIRECTS and not (answer.is_success and answer.is_web_page):
         return None
     problem = problem_of(answer, key)
     provider_message = "" if problem is None else problem.provider_message
     request_id = "" if problem is None else problem.request_id
-    return BadRequest(
+    return Misplaced(
         _elsewhere(answer, problem, key),
         status=answer.status,
         request_id=request_id,

@@ -58,6 +58,7 @@ CREATE TABLE chunks (
     outcome TEXT,
     sent_at BIGINT,
     fenced_at BIGINT,
+    failing_since BIGINT,
     waiting_since BIGINT,
     cancel_requested BOOLEAN NOT NULL,
     cancel_sent BOOLEAN NOT NULL,
