@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 ANSWERED: Final = (
     "text",
     "finish_reason",
+    "tool_calls",
+    "reasoning",
     "input_tokens",
     "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
     "request_id",
     "error_code",
     "error_message",
@@ -132,7 +136,7 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
 
 def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
     with job_files.open(part) as file:
-        columns = ["shard", "row", "succeeded", "retryable", *ANSWERED]
+        columns = ["shard", "row", "succeeded", "retryable", "choices", *ANSWERED]
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=columns):
             yield from batch.to_pylist()
 
@@ -142,4 +146,5 @@ def _says(row: dict[str, Any], answer: Answer) -> bool:
     if answer is _NO_LINE or answer.error_code == _NO_LINE.error_code:
         return not row["succeeded"]  # the reason for a missing line depends on the batch's outcome
     same = row["succeeded"] == answer.succeeded and row["retryable"] == answer.retryable
-    return same and all(row[name] == getattr(answer, name) for name in ANSWERED)
+    choices = None if answer.choices is None else [choice._asdict() for choice in answer.choices]
+    return same and row["choices"] == choices and all(row[name] == getattr(answer, name) for name in ANSWERED)

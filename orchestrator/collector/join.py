@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.job_files.result_parts import COST, PART_SCHEMA, PartCursor
+from orchestrator.job_files.result_parts import COST, PART_SCHEMA, PartCursor, choices_type
 
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
-COPIED: Final = ("finish_reason", "input_tokens", "output_tokens", "cost_usd")  # their names in a part
+COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd")  # as in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
 
 
@@ -60,8 +60,13 @@ def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
         pa.field(f"{prefix}response", pa.string()),
         pa.field(f"{prefix}status", pa.string(), nullable=False),
         pa.field(f"{prefix}finish_reason", pa.string()),
+        pa.field(f"{prefix}tool_calls", pa.string()),
+        pa.field(f"{prefix}reasoning", pa.string()),
+        pa.field(f"{prefix}choices", choices_type(pa.string())),
         pa.field(f"{prefix}input_tokens", pa.int64()),
         pa.field(f"{prefix}output_tokens", pa.int64()),
+        pa.field(f"{prefix}cached_tokens", pa.int64()),
+        pa.field(f"{prefix}reasoning_tokens", pa.int64()),
         pa.field(f"{prefix}cost_usd", COST),
         pa.field(f"{prefix}attempts", pa.int32(), nullable=False),
         pa.field(f"{prefix}batch_id", pa.string()),
@@ -195,6 +200,10 @@ class Join:
         columns = [
             self._short(answers, "text"),
             pc.if_else(answers["succeeded"], SUCCEEDED, FAILED),
+            answers["finish_reason"],
+            self._short(answers, "tool_calls"),
+            self._short(answers, "reasoning"),
+            self._short(answers, "choices", choices_type(pa.string())),
             *(answers[name] for name in COPIED),
             answers["round"].cast(pa.int32()),
             *(answers[name] for name in COPIED_AFTER),
@@ -205,9 +214,9 @@ class Join:
             columns.append(self._short(answers, "raw"))
         return [column.combine_chunks() for column in columns]
 
-    def _short(self, answers: Any, name: str) -> Any:
+    def _short(self, answers: Any, name: str, kind: Any = None) -> Any:
         try:
-            return answers[name].cast(pa.string())
+            return answers[name].cast(kind or pa.string())
         except pa.ArrowInvalid as exc:
             raise OutputError(
                 f"more than 2 GiB of {name} in one batch of rows: read the source in smaller ones"

@@ -16,8 +16,18 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import Outcome, Tally
+from orchestrator.domain.row_kinds import RowKind, flaw_of
 
 RowKey = tuple[int, int]  # (shard_no, row)
+
+
+class Choice(NamedTuple):
+    """One of several choices."""
+
+    response: str | None
+    finish_reason: str | None
+    tool_calls: str | None
+    reasoning: str | None
 
 
 class Answer(NamedTuple):
@@ -29,8 +39,13 @@ class Answer(NamedTuple):
     succeeded: bool
     text: str | None = None
     finish_reason: str | None = None
+    tool_calls: str | None = None  # JSON: a list of {id, name, arguments}
+    reasoning: str | None = None
+    choices: tuple[Choice, ...] | None = None  # all of them, where there are several; the others fields are the first's
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None  # of the input
+    reasoning_tokens: int | None = None  # of the output
     request_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -39,6 +54,23 @@ class Answer(NamedTuple):
     digest: int = 0  # of the line; settles which of two lines is kept
     raw: str | None = None  # the body, where the job asks for it
     embedding: bytes | None = None  # a vector: little-endian 32-bit floats
+
+
+def named(answer: Answer) -> Answer:
+    """Return the answer with its kind as the error code, where it has succeeded and is not whole."""
+    if not answer.succeeded:
+        return answer
+    if answer.choices is not None:
+        found = {flaw_of(one.finish_reason, is_empty=_is_empty(one.response, one.tool_calls)) for one in answer.choices}
+        kind = next((kind for kind in RowKind if kind in found), None)
+    else:
+        is_empty = answer.embedding is None and _is_empty(answer.text, answer.tool_calls)
+        kind = flaw_of(answer.finish_reason, is_empty=is_empty)
+    return answer if kind is None else answer._replace(error_code=kind.value)
+
+
+def _is_empty(text: str | None, tool_calls: str | None) -> bool:
+    return (not text or text.isspace()) and tool_calls is None
 
 
 class Placed(StrEnum):
@@ -80,6 +112,7 @@ class Reconciliation:
     def place(self, name: str, answer: Answer) -> Placed:
         """Assign `answer` to the row that `name` names."""
         key = self._keys.get(name)
+        answer = named(answer)
         if key is None:
             self._foreign += 1
             return Placed.FOREIGN

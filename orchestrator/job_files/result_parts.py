@@ -22,13 +22,19 @@ import pyarrow.parquet as pq
 from orchestrator.domain import money
 from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.policy import Price
-from orchestrator.domain.reconcile import Answer, RowKey
+from orchestrator.domain.reconcile import Answer, Choice, RowKey
 
 COST: Final = pa.decimal128(18, 9)
 COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
 GROUP_ROWS_MAX: Final = 10_000
 GROUP_LENGTH_MAX: Final = 64 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
 READ_ROWS: Final = 5_000
+
+
+def choices_type(text: Any) -> Any:
+    """Return the type of the column of choices, whose texts are of this type."""
+    return pa.list_(pa.struct([pa.field(name, text) for name in Choice._fields]))
+
 
 PART_SCHEMA: Final = pa.schema(
     [
@@ -38,8 +44,13 @@ PART_SCHEMA: Final = pa.schema(
         pa.field("retryable", pa.bool_(), nullable=False),
         pa.field("text", pa.large_string()),  # large: a slice of long answers may exceed 2 GiB
         pa.field("finish_reason", pa.string()),
+        pa.field("tool_calls", pa.large_string()),
+        pa.field("reasoning", pa.large_string()),
+        pa.field("choices", choices_type(pa.large_string())),
         pa.field("input_tokens", pa.int64()),
         pa.field("output_tokens", pa.int64()),
+        pa.field("cached_tokens", pa.int64()),
+        pa.field("reasoning_tokens", pa.int64()),
         pa.field("cost_usd", COST),
         pa.field("round", pa.int16(), nullable=False),
         pa.field("batch_id", pa.string()),
@@ -123,12 +134,18 @@ def _groups(rows: Iterable[_Priced]) -> Iterator[list[_Priced]]:
     length = 0
     for row in rows:
         group.append(row)
-        length += len(row.answer.text or "") + len(row.answer.raw or "") + len(row.answer.embedding or b"")
+        length += _length(row.answer)
         if len(group) == GROUP_ROWS_MAX or length > GROUP_LENGTH_MAX:
             yield group
             group, length = [], 0
     if group:
         yield group
+
+
+def _length(answer: Answer) -> int:
+    length = len(answer.text or "") + len(answer.raw or "") + len(answer.embedding or b"")
+    length += len(answer.tool_calls or "") + len(answer.reasoning or "")
+    return length + sum(len(text or "") for choice in answer.choices or () for text in choice)
 
 
 def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
@@ -143,8 +160,15 @@ def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
         "retryable": [answer.retryable for answer in answers],
         "text": [answer.text for answer in answers],
         "finish_reason": [answer.finish_reason for answer in answers],
+        "tool_calls": [answer.tool_calls for answer in answers],
+        "reasoning": [answer.reasoning for answer in answers],
+        "choices": [
+            None if answer.choices is None else [choice._asdict() for choice in answer.choices] for answer in answers
+        ],
         "input_tokens": [answer.input_tokens for answer in answers],
         "output_tokens": [answer.output_tokens for answer in answers],
+        "cached_tokens": [answer.cached_tokens for answer in answers],
+        "reasoning_tokens": [answer.reasoning_tokens for answer in answers],
         "request_id": [answer.request_id for answer in answers],
         "error_code": [answer.error_code for answer in answers],
         "error_message": [answer.error_message for answer in answers],

@@ -23,8 +23,13 @@ RESULT_COLUMNS: Final = (
     "llm_response",
     "llm_status",
     "llm_finish_reason",
+    "llm_tool_calls",
+    "llm_reasoning",
+    "llm_choices",
     "llm_input_tokens",
     "llm_output_tokens",
+    "llm_cached_tokens",
+    "llm_reasoning_tokens",
     "llm_cost_usd",
     "llm_attempts",
     "llm_batch_id",
@@ -100,7 +105,7 @@ def check_exact(
             said = (row["llm_response"] or "").split()
             empty_count -= not said
             assert said[:2] in ([], ["[simulated]", mark(row["number"])]), row
-            assert row["llm_error_code"] is None, row
+            assert row["llm_error_code"] == (None if said else "empty"), row
         else:
             assert row["llm_status"] == "failed"
             assert row["llm_response"] is None

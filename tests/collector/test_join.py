@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -60,8 +62,11 @@ def a_gap(row_start: int, row_end: int, **fields: object) -> Gap:
     return Gap(**{"row_start": row_start, "row_end": row_end, "code": "gone", "message": "m", "round": 1, **fields})  # type: ignore[arg-type]
 
 
+CHOICES = "list<item: struct<response: string, finish_reason: string, tool_calls: string, reasoning: string>>"
+
+
 def test_the_result_columns_are_those_of_the_design_in_its_order() -> None:
-    """Written by hand from DESIGN §10."""
+    """Written by hand from DESIGN §11, and a list for several choices."""
     schema = output_schema(SOURCE, OutputOptions(raw=True))
 
     assert [(field.name, str(field.type)) for field in schema] == [
@@ -71,8 +76,13 @@ def test_the_result_columns_are_those_of_the_design_in_its_order() -> None:
         ("llm_response", "string"),
         ("llm_status", "string"),
         ("llm_finish_reason", "string"),
+        ("llm_tool_calls", "string"),
+        ("llm_reasoning", "string"),
+        ("llm_choices", CHOICES),
         ("llm_input_tokens", "int64"),
         ("llm_output_tokens", "int64"),
+        ("llm_cached_tokens", "int64"),
+        ("llm_reasoning_tokens", "int64"),
         ("llm_cost_usd", "decimal128(18, 9)"),
         ("llm_attempts", "int32"),
         ("llm_batch_id", "string"),
@@ -82,6 +92,14 @@ def test_the_result_columns_are_those_of_the_design_in_its_order() -> None:
         ("llm_raw", "string"),
     ]
     assert "llm_raw" not in result_fields(OutputOptions()).names
+
+
+def test_the_output_page_documents_the_columns_in_their_order() -> None:
+    page = (Path(__file__).parents[2] / "docs/output.md").read_text(encoding="utf-8")
+    table = page.partition("## Columns")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \| [a-z]", table, re.MULTILINE)
+
+    assert documented == result_fields(OutputOptions(raw=True), vector_type=pa.list_(pa.float32(), 2)).names
 
 
 def test_each_row_gets_its_answer_or_its_reason() -> None:
@@ -96,8 +114,13 @@ def test_each_row_gets_its_answer_or_its_reason() -> None:
         "llm_response": "yes",
         "llm_status": "succeeded",
         "llm_finish_reason": "stop",
+        "llm_tool_calls": None,
+        "llm_reasoning": None,
+        "llm_choices": None,
         "llm_input_tokens": 1_000,
         "llm_output_tokens": 10,
+        "llm_cached_tokens": None,
+        "llm_reasoning_tokens": None,
         "llm_cost_usd": Decimal("0.000078000"),
         "llm_attempts": 1,
         "llm_batch_id": "batch_1",

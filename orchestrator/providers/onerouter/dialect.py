@@ -16,7 +16,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
-from orchestrator.providers.result_lines import ResultReader, chat, messages, responses
+from orchestrator.providers.result_lines import ResultReader, chat, cohere, gemini, messages, responses
 
 if TYPE_CHECKING:
     from orchestrator.providers.http.client import HttpClient
@@ -27,7 +27,7 @@ SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 # Neutral fields that are not among the documented parameters.
 UNDOCUMENTED: Final = ("response_format", "reasoning_effort", "seed", "dimensions", "stream", "n")
 # Result lines are not documented: every shape that the documents hint at is accepted.
-READER: Final = ResultReader(bodies=(chat, responses, messages), result_lines=True)
+READER: Final = ResultReader(bodies=(chat, responses, messages, gemini, cohere), result_lines=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

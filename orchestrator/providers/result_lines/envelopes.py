@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, Body, Choice, Plain
+from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, Body, ChatChoice, Plain
 
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -149,7 +149,7 @@ def inner_error(exchange: Exchange) -> Any:
     body = exchange.body
     if type(body) is not Body:
         return None
-    if not body.error and type(body.choices) is list and body.choices and type(body.choices[0]) is Choice:
+    if not body.error and type(body.choices) is list and body.choices and type(body.choices[0]) is ChatChoice:
         return body.choices[0].error
     return body.error
 

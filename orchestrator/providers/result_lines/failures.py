@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orchestrator.domain.faults import At, Fault, fault_of
-from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, Body
+from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, CONTENT_FILTER, Body, blocked
 from orchestrator.providers.result_lines.envelopes import Exchange, inner_error
 
 MESSAGE_LENGTH_MAX: Final = 500
@@ -21,6 +21,8 @@ def failure(exchange: Exchange) -> tuple[str, str, Fault]:
     code = words[0] if words else ""
     if not code and status is not None and (status >= 400 or status <= 0):
         code = str(status)
+    if not code and not message and type(body) is Body and (reason := blocked(body)):
+        return CONTENT_FILTER, f"a filter of the provider left nothing of the answer ({reason})", Fault.ROW
     if not code and not message:
         return "unreadable_body", "the line holds no answer that could be read, and no error", Fault.UNREADABLE
     if status is None or 0 < status < 400:

@@ -9,7 +9,7 @@ import xxhash
 from orchestrator.domain.faults import SENT_AGAIN
 from orchestrator.domain.reconcile import Answer
 from orchestrator.providers.result_lines import envelopes
-from orchestrator.providers.result_lines.bodies import Body, BodyShape, Content, Plain, tokens
+from orchestrator.providers.result_lines.bodies import NOTHING, Body, BodyShape, Content, Plain, tokens
 from orchestrator.providers.result_lines.envelopes import UnreadableLine
 from orchestrator.providers.result_lines.failures import failure
 
@@ -33,24 +33,26 @@ class ResultReader:
             raise UnreadableLine("no custom_id")
         exchange = envelopes.exchange_of(decoded, result_lines=self.result_lines)
         content = None if envelopes.has_failed(exchange) else self._content(exchange.body)
-        text, finish_reason, embedding = content or (None, None, None)
         code, message, fault = (None, None, None) if content else failure(exchange)
-        input_tokens, output_tokens = tokens(exchange.body)
-        return name, Answer(
-            succeeded=content is not None,
-            text=text,
-            finish_reason=finish_reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            request_id=envelopes.request_id(exchange),
-            error_code=code,
-            error_message=message,
-            retryable=fault in SENT_AGAIN,
-            fault=fault,
-            digest=xxhash.xxh3_64_intdigest(line),
-            raw=envelopes.raw_of(sound) if keep_raw else None,
-            embedding=embedding,
+        held = content or NOTHING
+        answer = Answer(  # by position: by keyword it takes nearly twice as long
+            content is not None,
+            held.text,
+            held.finish_reason,
+            held.tool_calls,
+            held.reasoning,
+            held.choices,
+            *tokens(exchange.body),
+            envelopes.request_id(exchange),
+            code,
+            message,
+            fault in SENT_AGAIN,
+            fault,
+            xxhash.xxh3_64_intdigest(line),
+            envelopes.raw_of(sound) if keep_raw else None,
+            held.embedding,
         )
+        return name, answer
 
     def _content(self, body: Body | Plain) -> Content | None:
         if type(body) is not Body:
