@@ -134,6 +134,10 @@ def provider(
     own = option_names(dialect) if isinstance(dialect, str) else ()
     known = [*(f.name for f in fields(ProviderSettings) if f.name not in ("name", "options")), *own]
     refuse_unknown(values, known, f"{path}: [{name}]")
+    if "name" in overrides:
+        raise ConfigError(
+            f"[provider]: unknown key 'name'. Which provider it is stands in [job]: provider = \"{overrides['name']}\""
+        )
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides
     _refuse_missing(values, ("dialect", "base_url", "api_key_env"), f"{path}: [{name}]")

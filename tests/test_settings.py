@@ -202,7 +202,7 @@ def test_an_unknown_provider_without_all_it_needs_is_refused_with_those_there_ar
     ("overrides", "message"),
     [
         ({"request_max": 7}, r"\[provider\]: unknown key 'request_max'; did you mean 'requests_max'"),
-        ({"name": "other"}, "unknown key 'name'"),
+        ({"name": "other"}, r"unknown key 'name'.* \[job\]: provider = \"other\""),
         ({"api_key": "sk-very-secret"}, "unknown key 'api_key'; did you mean 'api_key_env'"),
         ({"requests_max": "7"}, "requests_max must be a whole number, not str"),
         ({"requests_max": True}, "requests_max must be a whole number, not true or false"),

@@ -203,7 +203,7 @@ def recover(*, work: str | Path | None = None) -> list[Recovered]:
         LedgerBusy: other processes work on the ledger.
     """
     folder = work_folder(work)
-    with opened_workspace(folder, must_exist=True) as workspace:
+    with opened_workspace(folder, must_exist=True, recovers=True) as workspace:
         from orchestrator.restore.restore import recover_work
 
         return recover_work(workspace)

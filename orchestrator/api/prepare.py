@@ -27,7 +27,7 @@ from orchestrator.domain.model import JobId, JobState
 from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
 from orchestrator.engine.job_context import JobContext
-from orchestrator.engine.opening import check_places, work_files
+from orchestrator.engine.opening import SPEC, check_places, work_files
 from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.engine.workspace import Workspace
@@ -138,7 +138,7 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     opened_with = _known_spec(workspace, spec.job_id)
     if opened_with is None:
         _refuse_lost_ledger(workspace, context)
-    with context.job_files.create("job.json") as file:
+    with context.job_files.create(SPEC) as file:
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(context, opened_with)
     known = workspace.admin.open(record, len(prepared.source.shards), now=now)

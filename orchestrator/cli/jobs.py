@@ -16,6 +16,7 @@ import click
 
 from orchestrator.cli.progress import Watch, show
 from orchestrator.domain.errors import ConfigError
+from orchestrator.log import say
 
 if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle
@@ -114,7 +115,7 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
     for handle, one in zip(handles, found, strict=True):
         show(status_text.status(one, handle.work))
     if not found:
-        show("no jobs yet")
+        show(f"no job yet in {commands.work_folder(work)}")
 
 
 @click.command
@@ -151,6 +152,10 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
     from orchestrator.cli import status_text
 
     handle = _find(job, work)
+    found = handle.status()
+    if found.progress.has_ended:
+        show(json.dumps(found.as_dict()) if as_json else status_text.nothing_to_cancel(found, handle.work))
+        return
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look)
     show(json.dumps(found.as_dict()) if as_json else status_text.status(found, handle.work))
@@ -166,8 +171,11 @@ def retry(job: str, work: str | None, as_json: bool) -> None:
     The output becomes a new revision.
     """
     from orchestrator.api import commands
+    from orchestrator.cli import status_text
 
     handle = _find(job, work)
+    if told := status_text.nothing_to_retry(handle.status()):
+        say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(progress=watch.look)
     _print_result(result, as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import settings as configuration
 from orchestrator.cli import text
+from orchestrator.domain.model import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,22 @@ def submitted(found: Status, work: str) -> str:
     if not found.beats_alive:
         lines.append("  no beat is running on this ledger. Start one: orchestrator beat")
     return "\n".join(lines)
+
+
+def nothing_to_cancel(found: Status, work: str) -> str:
+    """Return what `cancel` prints of a job that has ended: how it ended, and what can be done with it."""
+    known = f"{found.job_id} is {found.state.value} already: there is nothing to cancel"
+    return f"{known}. Its output: {command('results', work, found.job_id)}"
+
+
+def nothing_to_retry(found: Status) -> str:
+    """Return what `retry` says of a finished job none of whose sent rows has failed; "" of any other job."""
+    if found.state is not JobState.FINISHED or found.totals.failed:
+        return ""
+    refused = found.totals.refused
+    rows = text.counted(refused, "row", "rows")
+    apart = f" ({rows} could not be made a request; see {'its' if refused == 1 else 'their'} llm_error_code)"
+    return f"{found.job_id}: no row that was sent has failed: nothing is sent again{apart if refused else ''}"
 
 
 def approved(found: Status, work: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 LEDGER: Final = "ledger.db"
 LOCK: Final = "runner.lock"
+SPEC: Final = "job.json"  # in the folder of each job
 MARK: Final = "_ledger"  # a file in the work folder: the id of its ledger
 WORK_MARK: Final = "work_mark"
 SQLITE: Final = "sqlite:///"
+NAMED_MAX: Final = 5  # jobs in a message
 
 
 def open_workspace(work: str, ledger_url: str, environment: Mapping[str, str]) -> Workspace:
@@ -91,13 +94,35 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def opened_workspace(work: str, *, must_exist: bool = False) -> Iterator[Workspace]:
-    """Open a work folder and its ledger for the length of a block."""
+def opened_workspace(work: str, *, must_exist: bool = False, recovers: bool = False) -> Iterator[Workspace]:
+    """Open a work folder and its ledger for the length of a block.
+
+    Args:
+        must_exist: for who only looks: raise ConfigError where there is nothing to look at, and make nothing.
+        recovers: the ledger may be lost: it is made anew.
+    """
     settings = configuration.load(os.environ)
-    if must_exist and not is_url(work) and not settings.ledger_url and not Path(work).is_dir():
-        raise ConfigError(f"there is no work folder {work}: run a job first, or name the folder with --work")
+    if must_exist and not is_url(work) and not settings.ledger_url:
+        _refuse_absent(Path(work), recovers=recovers)
     workspace = open_workspace(work, settings.ledger_url, os.environ)
     try:
         yield workspace
     finally:
         workspace.close()
+
+
+def _refuse_absent(work: Path, *, recovers: bool) -> None:
+    """Raise ConfigError where the work folder or its ledger is not there."""
+    if not work.is_dir():
+        raise ConfigError(f"there is no work folder {work}: run a job first, or name the folder with --work")
+    if (work / LEDGER).exists():
+        return
+    lost = sorted(path.parent.name for path in work.glob(f"*/{SPEC}"))
+    if not lost:
+        raise ConfigError(f"the work folder {work} holds no job: run a job first, or name the folder with --work")
+    if not recovers:
+        named = ", ".join(lost[:NAMED_MAX]) + (", …" if len(lost) > NAMED_MAX else "")
+        raise ConfigError(
+            f"the ledger {work / LEDGER} is gone, and the work folder holds jobs that it knew ({named}). "
+            f"Type `orchestrator recover --work {shlex.quote(str(work))}`: it sends nothing"
+        )

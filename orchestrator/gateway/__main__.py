@@ -98,19 +98,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="orchestrator gateway", description="A local server of Batch APIs.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8899, help="0 = any free port")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8899, help="default: %(default)s; 0 = any free port")
     parser.add_argument(
         "--state",
         type=Path,
         default=Path(".gateway"),
         metavar="DIR",
-        help="the folder for its state",
+        help="the folder for its state; default: %(default)s",
     )
     parser.add_argument("--api-key", help="default: the environment's GATEWAY_API_KEY, else the word 'local'")
-    parser.add_argument("--duration-s", type=float, default=2.0, help="how long a batch takes")
-    parser.add_argument("--result-mode", choices=[mode.value for mode in ResultMode], default="status-object")
-    parser.add_argument("--line-shape", choices=[shape.value for shape in LineShape], default="openai")
+    parser.add_argument("--duration-s", type=float, default=2.0, help="how long a batch takes; default: %(default)s")
+    parser.add_argument(
+        "--result-mode",
+        choices=[mode.value for mode in ResultMode],
+        default="status-object",
+        help="OneRouter: results at a link (status-object), as the status itself (jsonl-stream), or once it is done "
+        "(mixed); default: %(default)s",
+    )
+    parser.add_argument(
+        "--line-shape",
+        choices=[shape.value for shape in LineShape],
+        default="openai",
+        help="OneRouter: whose form result lines have; default: %(default)s",
+    )
     parser.add_argument(
         "--faults", type=Path, metavar="FILE.toml", help="a fault plan; see orchestrator/gateway/faults.py"
     )

@@ -22,7 +22,7 @@ from orchestrator.domain.model import ChunkState, Job, JobId, JobState
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.local_runner import alone
-from orchestrator.engine.opening import files_at
+from orchestrator.engine.opening import SPEC, files_at
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.records import Command
@@ -34,7 +34,6 @@ from orchestrator.restore.submitted import read_sent
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
-SPEC: Final = "job.json"
 _PART: Final = re.compile(r"part-(\d+)(?:-\d+)?\.parquet")
 
 

@@ -122,5 +122,8 @@ def test_failed_rows_are_sent_again_by_retry_into_a_new_revision(
     assert {path: path.read_bytes() for path in before} == before
     assert gateway.bill()["paid_twice"] == 0
     assert pq.read_table(second, columns=["llm_attempts"])["llm_attempts"].to_pylist().count(2) == 15
-    assert cli.run("retry", job, "--json").code == 0
+    assert "no row that was sent has failed: nothing is sent again" in cli.run("retry", job).err
+    cancelled = cli.run("cancel", job)
+    assert "is finished already: there is nothing to cancel" in cancelled.out
+    assert cancelled.err == ""
     assert handle.results().path == second

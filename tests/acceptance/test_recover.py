@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,12 +121,19 @@ def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProc
 def test_a_job_that_the_ledger_has_lost_is_not_sent_again_before_it_is_recovered(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
+    """Who looks, and who runs it again, is told what to type; looking makes no empty ledger."""
     work = tmp_path / "work"
     done = run(gateway, work, 60)
     creates = gateway.bill()["creates"]
     lose_the_ledger(work)
 
-    with pytest.raises(orchestrator.ConfigError, match=f"orchestrator recover --work {work}"):
+    for look in (orchestrator.jobs, partial(orchestrator.open_job, done.job_id)):
+        with pytest.raises(
+            ConfigError, match=rf"ledger.db is gone, .*{done.job_id}.*orchestrator recover --work {work}"
+        ):
+            look(work=work)
+    assert list(work.glob("ledger.db*")) == []
+    with pytest.raises(ConfigError, match=f"orchestrator recover --work {work}"):
         run(gateway, work, 60)
 
     orchestrator.recover(work=work)
@@ -350,7 +358,10 @@ def test_a_cancelled_job_comes_back_cancelled(cli: CommandLine, tmp_path: Path) 
         assert batch_count(gateway) == 2
 
 
-def test_an_empty_folder_has_nothing_to_recover(tmp_path: Path) -> None:
-    """Said as a mistake, with what to do."""
-    with pytest.raises(ConfigError, match="holds no job"):
-        orchestrator.recover(work=tmp_path)
+def test_an_empty_folder_has_nothing_to_recover_and_nothing_to_show(tmp_path: Path) -> None:
+    """Said as a mistake, with what to do; nothing is made."""
+    for look in (orchestrator.recover, orchestrator.jobs):
+        with pytest.raises(ConfigError, match="holds no job: run a job first, or name the folder with --work"):
+            look(work=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []

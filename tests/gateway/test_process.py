@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.gateway.__main__ import _parser, main
 from tests.gateway.in_process import a_row, lines_of, some_rows
 from tests.gateway_process import ROOT, STOP_DEADLINE_S, GatewayProcess, running_gateway
 
@@ -223,42 +224,41 @@ def test_it_stops_cleanly_when_asked_even_while_a_client_hangs(tmp_path: Path, s
         assert "Traceback" not in (tmp_path / "output.log").read_text()
 
 
-def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.gateway", "--state", str(tmp_path / "state"), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-
-
-def test_a_port_in_use_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_clear_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = run(tmp_path, "--port", str(port))
+        code = main(["--state", str(tmp_path / "state"), "--port", str(port)])
 
-    assert ended.returncode == 2
-    assert ended.stderr == f"gateway: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert code == 2
+    assert capsys.readouterr().err == f"gateway: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "cannot be read"), ("[create]\nlots = 1\n", "unknown field `lots`"), ("[create", "faults.toml")],
 )
-def test_a_bad_fault_plan_is_one_clear_line_and_exit_code_2(tmp_path: Path, content: str | None, words: str) -> None:
+def test_a_bad_fault_plan_is_one_clear_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, words: str
+) -> None:
     if content is not None:
         (tmp_path / "faults.toml").write_text(content)
-    ended = run(tmp_path, "--port", "0", "--faults", str(tmp_path / "faults.toml"))
+    code = main(["--state", str(tmp_path / "state"), "--port", "0", "--faults", str(tmp_path / "faults.toml")])
 
-    assert ended.returncode == 2
-    assert words in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    told = capsys.readouterr().err
+    assert code == 2
+    assert words in told
+    assert told.count("\n") == 1
 
 
-def test_a_state_folder_has_one_server(gateway: GatewayProcess) -> None:
-    command = [sys.executable, "-m", "orchestrator.gateway", "--port", "0", "--state", str(gateway.state)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+def test_a_state_folder_has_one_server(gateway: GatewayProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "0", "--state", str(gateway.state)]) == 2
+    assert "another gateway is running" in capsys.readouterr().err
 
-    assert ended.returncode == 2
-    assert "another gateway is running" in ended.stderr
+
+def test_every_option_says_what_it_is_for() -> None:
+    assert [option.dest for option in _parser()._actions if not option.help] == []
 
 
 def test_a_fault_plan_in_a_file_holds_and_the_start_says_where_it_listens(tmp_path: Path) -> None:
