@@ -57,7 +57,7 @@ STEPS: Final = {
     Step.POLL: (poll, ("provider",)),
     Step.CANCEL: (cancel, ("provider",)),
     Step.COLLECT: (collect, ("job_files", "provider", "collecting")),
-    Step.SPLIT: (split, ("job_files", "costing", "reader")),
+    Step.SPLIT: (split, ("job_files", "costing")),
     Step.REVIEW: (review, ()),
     Step.RETRY: (retry, ("job_files", "gathering")),
 }

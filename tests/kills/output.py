@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ import pyarrow.dataset as ds
 from tests.acceptance.datasets import mark
 
 MANIFEST: Final = "_manifest.json"
+LOOK_EVERY_S: Final = 0.02
 SUCCESS: Final = "_SUCCESS"
 
 
@@ -102,6 +104,7 @@ def main() -> None:
     while not stop.exists():
         for folder in sorted(root.glob("*/work/*/output")):
             look(folder, shard_rows=shard_rows, rows=rows, sight=sight)
+        time.sleep(LOOK_EVERY_S)
     sys.stdout.write(json.dumps(asdict(sight)) + "\n")
 
 
