@@ -67,7 +67,7 @@ class Fleet:
             model=MODEL,
             work=self.work,
             provider_options={"base_url": self.gateway.url, "poll_s_min": 1.0},
-            policy={"chunk_requests_max": chunk, "retry_gather_s": 0.2, **policy},
+            policy={"canary_rows": 0, "chunk_requests_max": chunk, "retry_gather_s": 0.2, **policy},
         )
 
 
@@ -184,7 +184,7 @@ def ledger_cost(ledger: str, count: int) -> None:
             model=MODEL,
             work=fleet.work,
             provider_options={"base_url": fleet.gateway.url, "poll_s_min": 1.0},
-            policy={"chunk_requests_max": 10, "batches_in_flight_max": 200, "chunks_ahead_max": 400},
+            policy={"canary_rows": 0, "chunk_requests_max": 10, "batches_in_flight_max": 200, "chunks_ahead_max": 400},
         )
         seconds = time.monotonic() - begun
         assert result.counts["succeeded"] == 10 * count

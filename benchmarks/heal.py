@@ -143,7 +143,7 @@ def _run(trial: Trial, cli: CommandLine, gateway: GatewayProcess, folder: Path) 
         job={"provider": "openai"},
         request={"model": "gpt-6-luna"},
         provider=PROVIDER,
-        policy={"chunk_requests_max": CHUNK, "retry_gather_s": 0.2},
+        policy={"canary_rows": 0, "chunk_requests_max": CHUNK, "retry_gather_s": 0.2},
     )
     if trial.kill_after_s is not None:
         _run_and_kill(trial.kill_after_s, cli, gateway, job)

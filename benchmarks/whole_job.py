@@ -52,6 +52,7 @@ model = "openai/gpt-6-luna-batch"
 prompt = "Classify this review: {{title}}\\n{{body}}"
 max_tokens = 32
 [policy]
+canary_rows = 0
 chunk_requests_max = 10000
 [provider]
 base_url = "{base_url}/v1"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.api.commands import recover as recover
     from orchestrator.api.commands import run as run
     from orchestrator.api.commands import submit as submit
+    from orchestrator.api.decision import Sample as Sample
     from orchestrator.api.handle import JobHandle as JobHandle
     from orchestrator.api.job import Job as Job
     from orchestrator.api.job import read_job as read_job
@@ -65,6 +66,7 @@ _PUBLIC: Final = {
     "Progress": "domain.progress",
     "Recovered": "restore.restore",
     "Result": "api.result",
+    "Sample": "api.decision",
     "Status": "api.status",
     "UnresolvedChunk": "api.status",
     "audit": "api.commands",

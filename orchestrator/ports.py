@@ -141,6 +141,10 @@ class Ledger(Protocol):
         """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
         ...
 
+    def canary(self, job_id: JobId) -> list[Chunk]:
+        """Return the chunks of the job's canary, in the order of their rounds and names."""
+        ...
+
     def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
         """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
         ...

@@ -195,6 +195,8 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
     if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
     _check_rate_limits(merged, table)
+    if merged.canary_rows < 0:
+        raise ConfigError("policy.canary_rows must be at least 1, or 0 for no canary")
     if not 0 <= merged.retry_gather_s < math.inf:
         raise ConfigError("policy.retry_gather_s must be a number of seconds, not below 0")
     return merged

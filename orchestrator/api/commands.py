@@ -53,7 +53,8 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
-    found = estimate(planning_of(context, described.resolved_policy))
+    policy = described.resolved_policy
+    found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
     return replace(found, notes=(*_notes(described.model, context.sold_as, found.price), *found.notes))
 
 

@@ -1,13 +1,18 @@
-"""What a person is told about a job that waits for a decision, with commands that work where they are pasted."""
+"""What a person is told about a job that waits for a decision, with commands that work where they are pasted.
+
+Rule: samples hold row contents. They are read from the job's files when they are asked for, and are in no message.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import dataclass, field
 
 from orchestrator import settings as configuration
+from orchestrator.domain.canary import CANARY, Kind
 from orchestrator.domain.errors import JobNeedsDecision
-from orchestrator.domain.model import Job, JobId
+from orchestrator.domain.model import TERMINAL, Job, JobId
 from orchestrator.engine.workspace import Workspace
 
 
@@ -20,7 +25,48 @@ def command(workspace: Workspace, name: str, job_id: JobId) -> str:
 def refuse_undecided(workspace: Workspace, job: Job) -> None:
     """Raise JobNeedsDecision for a job that goes on only once a person has approved it."""
     if job.decision:
+        of_canary = ""
+        if job.decision == CANARY:
+            of_canary = " The rest was not sent. A changed job file is another job: it sends its own canary."
         raise JobNeedsDecision(
-            f"job {job.id} waits for your decision: {job.reason}. To go on: `{command(workspace, 'approve', job.id)}`. "
+            f"job {job.id} waits for your decision: {job.reason}.{of_canary} "
+            f"To go on: `{command(workspace, 'approve', job.id)}`. "
             f"To end it and keep what was answered: `{command(workspace, 'cancel', job.id)}`"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A row of the canary, and what came back for it."""
+
+    shard: int
+    row: int  # in the shard, from 0
+    kind: str  # "good", "waiting", "failed", "truncated", "refused", "empty", "unreadable"
+    error_code: str
+    error_message: str = field(repr=False)
+    response: str = field(repr=False)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        texts = {"error_message": self.error_message, "response": self.response}
+        return {"shard": self.shard, "row": self.row, "kind": self.kind, "error_code": self.error_code} | texts
+
+
+def samples_of(workspace: Workspace, job_id: JobId, limit: int) -> list[Sample]:
+    """Return rows of the job's canary, those first that are not good."""
+    from orchestrator.planner.canary import returned
+
+    ended = [chunk for chunk in workspace.ledger.canary(job_id) if chunk.state in TERMINAL]
+    rows = returned(ended, workspace.context(job_id).job_files) if ended else []
+    rows.sort(key=lambda one: one.row.kind is Kind.GOOD)
+    return [
+        Sample(
+            shard=one.key[0],
+            row=one.key[1],
+            kind=one.row.kind.value,
+            error_code=one.row.error_code,
+            error_message=one.error_message or "",
+            response=one.text or "",
+        )
+        for one in rows[:limit]
+    ]

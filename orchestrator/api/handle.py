@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import command, refuse_undecided
+from orchestrator.api.decision import Sample, command, refuse_undecided, samples_of
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
@@ -131,6 +131,11 @@ class JobHandle:
             workspace.admin.approve(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
 
+    def samples(self, limit: int = 3) -> list[Sample]:
+        """Return rows of the job's canary and what came back for them, those first that are not good."""
+        with opened_workspace(self.work) as workspace:
+            return samples_of(workspace, self.job_id, limit)
+
     def cancel(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Status:
         """Drop unsent rows, cancel batches in flight and collect their answers, unless other processes do so."""
         with opened_workspace(self.work) as workspace:
@@ -195,7 +200,7 @@ def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop
     """Run the job's steps in this process, to its end."""
     stop = stop or threading.Event()
     _run_steps(workspace, job_id, progress, stop)
-    return outcome_of(workspace, job_id, stop)
+    return _outcome(workspace, job_id, stop)
 
 
 def await_end(
@@ -215,7 +220,7 @@ def _await_end(
         if progress is not None:
             progress(Progress.of(job.id, job.state, workspace.ledger.totals(job_id)))
         if job.state in ENDED or needs_person(workspace, job_id):
-            return outcome_of(workspace, job_id, None)
+            return _outcome(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
         if left_s <= 0:
             raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it continues")
@@ -232,8 +237,7 @@ def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None,
         runner.run(progress)
 
 
-def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
-    """Return the result of a job that runs no further. Raises JobNotFinished, which says why it has none."""
+def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
     job = workspace.ledger.job(job_id)
     if job.state in WHOLE:
         return _result(workspace, job)

@@ -22,8 +22,8 @@ from orchestrator.collector.join import output_schema
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.dataset.in_memory import keep_table, keep_table_in
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import Canary, JobId, JobState
 from orchestrator.domain.model import Job as JobRecord
-from orchestrator.domain.model import JobId, JobState
 from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
 from orchestrator.engine.job_context import JobContext
@@ -32,6 +32,7 @@ from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal
+from orchestrator.planner.canary import wants_canary
 from orchestrator.planner.render import Renderer
 from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.registry import dialect_of
@@ -126,17 +127,20 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
+    opened_with = _known_spec(workspace, spec.job_id)
+    is_new = opened_with is None
+    has_canary = is_new and wants_canary(prepared.source, policy.canary_rows)
     record = JobRecord(
         id=spec.job_id,
         name=spec.name,
         account=f"{spec.provider.name}/{spec.provider.api_key_env}",
         spec=spec.to_json(),
         policy=policy,
+        canary=Canary.WANTED if has_canary else Canary.NONE,
         rounds_max=policy.attempts_max,
     )
     check_places(context)
-    opened_with = _known_spec(workspace, spec.job_id)
-    if opened_with is None:
+    if is_new:
         _refuse_lost_ledger(workspace, context)
     with context.job_files.create(SPEC) as file:
         file.write(spec.to_json().encode() + b"\n")

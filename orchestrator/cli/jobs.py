@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.progress import Watch, show
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, JobNeedsDecision
 from orchestrator.log import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestrator.api.handle import JobHandle
     from orchestrator.api.job import Job
     from orchestrator.api.result import Result
@@ -42,7 +45,7 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
     from orchestrator.api import commands
     from orchestrator.cli import text
 
-    described = from_file(job, work)
+    described = _from_file(job, work)
     found = commands.plan(described)
     if as_json:
         show(json.dumps(found.as_dict()))
@@ -59,12 +62,12 @@ def run(job: str, work: str | None, as_json: bool) -> None:
 
     Run it again at any time: nothing is sent twice.
     """
-    described = from_file(job, work) if _is_file(job) else None
+    described = _from_file(job, work) if _is_file(job) else None
     from orchestrator.api import commands
 
     job_id = commands.identify(described) if described is not None else _find(job, work).job_id
     provider = described.provider_settings if described is not None else _find(job, work).provider_settings()
-    with Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
+    with _samples_told(job, work), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
             result = commands.run(described, progress=watch.look)
         else:
@@ -82,7 +85,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
 
     Submit it again at any time: it resumes, and nothing is sent twice.
     """
-    described = from_file(job, work)
+    described = _from_file(job, work)
     from orchestrator.api import commands
 
     handle = commands.submit(described)
@@ -92,7 +95,8 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
         found = handle.status()
         show(json.dumps(found.as_dict()) if as_json else status_text.submitted(found, handle.work))
         return
-    with Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json) as watch:
+    shown = Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json)
+    with _samples_told(job, work), shown as watch:
         result = handle.wait(progress=watch.look)
     _print_result(result, as_json)
 
@@ -114,6 +118,8 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
         return
     for handle, one in zip(handles, found, strict=True):
         show(status_text.status(one, handle.work))
+        if job and one.decision and (samples := handle.samples()):
+            show(status_text.samples(samples))
     if not found:
         show(f"no job yet in {commands.work_folder(work)}")
 
@@ -253,7 +259,7 @@ def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
     from orchestrator.cli.audit_text import audit_text
 
     if _is_file(job):
-        described = from_file(job, work)
+        described = _from_file(job, work)
         found = commands.audit(described, deep=deep)
     else:
         found = commands.audit(job, work=work, deep=deep)
@@ -277,12 +283,24 @@ def recover(work: str | None, as_json: bool) -> None:
     show(json.dumps([one.as_dict() for one in found]) if as_json else recovery_text(found, commands.work_folder(work)))
 
 
+@contextmanager
+def _samples_told(job: str, work: str | None) -> Iterator[None]:
+    """Print rows of the job's canary before the message that it waits for a decision."""
+    try:
+        yield
+    except JobNeedsDecision:
+        from orchestrator.cli import status_text
+
+        if samples := _find(job, work).samples():
+            say(status_text.samples(samples))
+        raise
+
+
 def _is_file(job: str) -> bool:
     return job.endswith(".toml") or Path(job).is_file()
 
 
-def from_file(job: str, work: str | None) -> Job:
-    """Read a job file. Raises ConfigError."""
+def _from_file(job: str, work: str | None) -> Job:
     if not _is_file(job):
         raise ConfigError(f"{job} is not a job file: give the path of a .toml file")
     from orchestrator.api.job import read_job
@@ -292,7 +310,7 @@ def from_file(job: str, work: str | None) -> Job:
 
 
 def _find(job: str, work: str | None) -> JobHandle:
-    described = from_file(job, work) if _is_file(job) else None
+    described = _from_file(job, work) if _is_file(job) else None
     from orchestrator.api import commands
 
     if described is not None:

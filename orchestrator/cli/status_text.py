@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
 from orchestrator.cli import text
@@ -13,8 +14,12 @@ from orchestrator.domain.model import JobState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.api.decision import Sample
     from orchestrator.api.status import Status, UnresolvedChunk
     from orchestrator.domain.progress import Trouble
+
+
+WIDTH: Final = 80
 
 
 def command(name: str, work: str, *given: str) -> str:
@@ -55,6 +60,17 @@ def _trouble(one: Trouble) -> str:
     times = [f"{name} {at:%Y-%m-%d %H:%M:%S} UTC" for name, at in (("since", one.since), ("next", one.next_at)) if at]
     when = f" ({', '.join(times)})" if times else ""
     return f"  {text.counted(one.chunks, 'chunk', 'chunks')} being retried{when}, after: {one.reason}"
+
+
+def samples(found: Sequence[Sample]) -> str:
+    """Return rows of a canary and what came back for them, each in at most three lines."""
+    lines = []
+    for one in found:
+        place = f"row {one.row:,}" + (f" of shard {one.shard}" if one.shard else "")
+        told = " ".join(word for word in (one.error_code, one.error_message, one.response) if word)
+        shown = textwrap.shorten(told, WIDTH * 3 - len(place) - 20, placeholder=" …") if told else "no text"
+        lines += textwrap.wrap(f"{place}, {one.kind}: {shown}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 def submitted(found: Status, work: str) -> str:

@@ -97,6 +97,10 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     if plan.price is not None:
         lines.append(f"  price       {_price(plan.price)}")
     lines += [f"  note        {note}" for note in plan.notes]
+    if plan.canary_rows:
+        lines.append(
+            f"  canary      {plan.canary_rows:,} rows are sent first; the rest waits until they have come back well"
+        )
     if not plan.exact:
         lines.append(f"  judged by   the first {plan.rows_read:,} rows")
     lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]

@@ -54,6 +54,15 @@ ACTIVE_JOBS = frozenset({JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING
 ENDED_JOBS = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
+class Canary(StrEnum):
+    """How far a job's canary is: a few rows that are sent first. The rest is sent only once it has PASSED."""
+
+    NONE = "none"
+    WANTED = "wanted"  # its chunk is not planned yet
+    OPEN = "open"  # nothing but its rows may be sent
+    PASSED = "passed"  # by its answers, or approved by a person
+
+
 class ShardState(StrEnum):
     """PLANNING until every row is in a chunk or refused; FINISHED when its output part is in place."""
 
@@ -126,6 +135,7 @@ class Job:
     reason: str = ""  # why it is STOPPED
     decision: str = ""  # what a person must approve before it goes on, in one word; "": running it again is enough
     revision: int = 1  # of the output; increases with every retry of an ended job
+    canary: Canary = Canary.NONE
     rounds_max: int = 3  # how often a row may be sent
     retry_count: int = 0  # retry chunks made so far
     version: int = 0
@@ -200,6 +210,7 @@ class Chunk:
     error: str = ""
     failing_since: datetime | None = None  # since when its creates and calls have got nowhere
     part: str = ""  # name of the parsed results
+    is_canary: bool = False  # one of the chunks that may be sent while the job's canary is OPEN
     regather: bool = False  # its failed rows are to be sent again as well
     tally: Tally = field(default_factory=Tally)
     version: int = 0

@@ -35,6 +35,7 @@ class Policy:
     max_duplicate_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
     null_policy: NullPolicy = NullPolicy.ERROR
+    canary_rows: int = 20  # sent first, in a job of more than 1,000 rows; the rest waits for their verdict. 0: none
     chunk_requests_max: int = 10_000
     chunk_bytes_max: int = 50_000_000
     chunk_tokens_max: int | None = None

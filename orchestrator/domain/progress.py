@@ -140,6 +140,7 @@ class Outlook:
     waiting_since: datetime | None
     moving: bool  # a shard is being planned, or a chunk is under way without waiting for a person
     finished: bool  # every shard has its output
+    canary_ended: bool = False  # the job's canary has chunks, and each has ended
 
 
 def next_step(job: Job, outlook: Outlook, *, now: datetime) -> Step | None:

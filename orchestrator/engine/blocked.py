@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.model import UNSENT, ChunkState, Job, JobId
+from orchestrator.domain.model import TERMINAL, UNSENT, Canary, ChunkState, Job, JobId
 from orchestrator.domain.progress import Totals
 from orchestrator.engine.workspace import Workspace
 
@@ -13,6 +13,8 @@ from orchestrator.engine.workspace import Workspace
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
     """Return whether the job can only continue after a person has acted."""
     totals, job = workspace.ledger.totals(job_id), workspace.ledger.job(job_id)
+    if job.canary is Canary.OPEN and _waits_for_canary(workspace, job_id):
+        return True  # even while the rest is planned: it must not be sent
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
         return True  # even while shards are still to be planned: nothing can be sent
     if totals.live_chunks == 0 or totals.shards_planning:
@@ -20,6 +22,12 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
     if totals.live_chunks == totals.unresolved_chunks:
         return totals.waiting == 0
     return is_idle(totals) and bool(workspace.admin.pause_reason(job.account, now=workspace.clock.now()))
+
+
+def _waits_for_canary(workspace: Workspace, job_id: JobId) -> bool:
+    """Return whether every chunk of the canary that has not ended is unresolved."""
+    live = [chunk.state for chunk in workspace.ledger.canary(job_id) if chunk.state not in TERMINAL]
+    return bool(live) and all(state is ChunkState.UNRESOLVED for state in live)
 
 
 def is_idle(totals: Totals) -> bool:

@@ -25,6 +25,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         revision=job.revision,
         shard_count=workspace.snapshot.shard_count(job_id),
         is_cancelled=job.state in CANCELLED,
+        canary=job.canary,
     )
     records.record_command(
         workspace.context(job_id).job_files, command, at=workspace.clock.now(), mark=workspace.clock.token()

@@ -66,7 +66,7 @@ STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
     Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
     Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),
-    Step.REVIEW: (review, ("ledger", "clock")),
+    Step.REVIEW: (review, ("ledger", "job_files", "clock")),
     Step.RETRY: (retry, ("ledger", "job_files", "gathering", "clock")),
     Step.FINISH: (finish, ("ledger", "job_files", "finishing", "clock", "checkpoint")),
     Step.SEAL: (seal, ("ledger", "job_files", "finishing", "clock")),

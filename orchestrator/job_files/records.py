@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import xxhash
 
 from orchestrator import codec
-from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkId, JobId, Outcome, Tally
+from orchestrator.domain.model import AttemptToken, BatchId, Canary, Chunk, ChunkId, JobId, Outcome, Tally
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -54,6 +54,7 @@ class PlannedChunk:
     round: int = 1
     tokens_in: int = 0
     cost_usd_max: Decimal | None = None
+    is_canary: bool = False
     rows_by_shard: Mapping[int, int]
 
     @classmethod
@@ -138,6 +139,7 @@ class Command:
     revision: int
     shard_count: int
     is_cancelled: bool = False
+    canary: Canary = Canary.NONE
 
 
 def keep_slice(job_files: JobFiles, plan: SlicePlan) -> None:

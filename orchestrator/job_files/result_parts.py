@@ -210,6 +210,13 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     return found
 
 
+def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
+    """Return all rows, with the columns of PART_SCHEMA: only for a part of few rows."""
+    with _reading():
+        rows: list[dict[str, Any]] = _opened(part).read().to_pylist()
+        return rows
+
+
 class PartCursor:
     """One shard's rows in a part, read once in order. The caller closes the file.
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from orchestrator import codec
 from orchestrator.domain import lifecycle
+from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
@@ -22,6 +23,7 @@ from orchestrator.domain.model import (
     Attempt,
     AttemptState,
     BatchId,
+    Canary,
     Chunk,
     ChunkId,
     ChunkState,
@@ -68,8 +70,12 @@ class SqlAdmin:
                 more = job.policy.attempts_max - known.policy.attempts_max
                 # The same job, but perhaps with another path or price, or opened by another version.
                 spec = codec.keep_unknown(known.spec, job.spec)
+                is_ended = job.policy.canary_rows == 0 and known.canary in UNDECIDED and not known.decision
+                canary = Canary.NONE if is_ended else known.canary
                 present = replace(known, policy=job.policy, spec=spec, rounds_max=known.rounds_max + more)
+                present = replace(present, canary=canary)
                 values = {
+                    "canary": canary,
                     "policy": rows.policy_text(job.policy),
                     "rounds_max": present.rounds_max,
                     "spec": spec,
@@ -105,6 +111,8 @@ class SqlAdmin:
             if not job.decision:
                 raise LedgerError(f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve")
             _set_running(tx, job_id, now)
+            if job.decision == CANARY:
+                tx.execute(sa.update(jobs).where(J.id == job_id).values(canary=Canary.PASSED))
             note(tx, job_id, "job.approved", "", now, decision=job.decision)
             _try_again(tx, job, now)
             return job.decision

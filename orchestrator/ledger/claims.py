@@ -24,6 +24,7 @@ from orchestrator.domain.model import (
     IN_FLIGHT,
     RECOVERABLE,
     UNSENT,
+    Canary,
     ChunkId,
     ChunkState,
     Claim,
@@ -44,6 +45,8 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
+# Until its canary has passed, a job sends nothing else.
+_AFTER_CANARY = sa.or_(C.is_canary, J.canary.in_((Canary.NONE, Canary.PASSED)))
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
@@ -60,7 +63,7 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),
         Step.SPLIT: sa.and_(C.state == ChunkState.SPLITTING, sa.not_(C.cancel_requested), _RUNNING),
-        Step.SUBMIT: sa.and_(_UNSENT, sa.not_(C.cancel_requested), _RUNNING),
+        Step.SUBMIT: sa.and_(_UNSENT, sa.not_(C.cancel_requested), _RUNNING, _AFTER_CANARY),
     }
 )
 SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
@@ -253,14 +256,19 @@ class Claims:
         return room
 
     def _capacity_to_plan(self) -> dict[str, int]:
-        """Return the running jobs that may plan, with the number of shards for each; a shard gives a chunk or more."""
+        """Return the running jobs that may plan, with the number of shards for each; a shard gives a chunk or more.
+
+        Until its canary is planned, a job plans one shard at a time, so that only one shard gives the canary.
+        """
         room: dict[str, int] = {}
-        for job in self._tx.execute(sa.select(J.id, J.policy).where(_RUNNING, self._of_job)).mappings().all():
+        of_jobs = sa.select(J.id, J.policy, J.canary).where(_RUNNING, self._of_job)
+        for job in self._tx.execute(of_jobs).mappings().all():
             busy = sa.select(sa.func.count()).where(
                 S.job_id == job["id"], S.state == ShardState.PLANNING, S.lease_until > self._now
             )
             ahead = backlog(self._tx, job["id"]) + int(self._tx.execute(busy).scalar_one())
-            if ahead < (ahead_max := rows.policy_of(job["policy"]).chunks_ahead_max):
+            ahead_max = 1 if job["canary"] == Canary.WANTED else rows.policy_of(job["policy"]).chunks_ahead_max
+            if ahead < ahead_max:
                 room[job["id"]] = ahead_max - ahead
         return room
 

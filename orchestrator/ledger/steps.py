@@ -3,8 +3,6 @@
 Rule 1: every write of a unit is compared with the version it was decided on; a mismatch raises LeaseLost and nothing is
         written. Correctness depends on this alone; the token and the lease only save work.
 Rule 2: all changes of one step are written in one transaction.
-Rule 3: a comparison of money with a limit holds the job's lock (see `locks`), so that two amounts that fit only
-        separately do not both pass.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,12 +27,12 @@ from orchestrator.domain.changes import (
     RowsSettled,
     ShardMoved,
 )
-from orchestrator.domain.errors import BudgetExhausted, LeaseLost, LedgerError
+from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import (
     TERMINAL,
     AttemptState,
-    AttemptToken,
     BatchId,
+    Canary,
     Chunk,
     ChunkId,
     ChunkState,
@@ -48,16 +45,15 @@ from orchestrator.domain.model import (
     Unit,
 )
 from orchestrator.domain.progress import Outlook, Totals
-from orchestrator.ledger import claims, totals
+from orchestrator.ledger import claims, creates, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import NANO, accounts, attempts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import accounts, attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
     ADD_FAILED,
     CALL_JOB,
-    CLOSE,
     LET_GO,
     READ,
     RENEW,
@@ -165,6 +161,11 @@ class SqlLedger:
         with self._database.read() as connection:
             return totals.contributions(connection, job_id, shard_no)
 
+    def canary(self, job_id: JobId) -> list[Chunk]:
+        """Return the chunks of the job's canary, in the order of their rounds and names."""
+        with self._database.read() as connection:
+            return totals.canary(connection, job_id)
+
     def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
         """Return ended chunks with rows to be sent again."""
         with self._database.read() as connection:
@@ -225,9 +226,9 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case JobMoved():
             _move_job(tx, change, now)
         case AttemptOpened():
-            _open_attempt(tx, job_id, change)
+            creates.open_attempt(tx, job_id, change)
         case AttemptClosed():
-            _close_attempt(tx, job_id, change)
+            creates.close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
         case AccountPaused(account=account, until=until, reason=reason):
@@ -246,55 +247,6 @@ def _concerns_job(change: Change) -> bool:
     if isinstance(change, ChunkMoved):
         return change.after.state in TERMINAL or change.after.state is ChunkState.UNRESOLVED
     return isinstance(change, RowsSettled | ShardMoved)
-
-
-def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
-    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
-    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
-
-
-def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
-    """Return the job's money: settled, or reserved while it may still be charged."""
-    counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
-    query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
-    return int(tx.execute(query).scalar_one()) * NANO
-
-
-def _open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
-    """Insert the intent to create. Raises BudgetExhausted."""
-    attempt = change.attempt
-    if change.budget_usd is not None:
-        present = _spent_usd(tx, job_id)
-        if present + attempt.reserved_usd > change.budget_usd:
-            raise BudgetExhausted(
-                f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
-                f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
-            )
-    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
-
-
-def _close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
-    """Write the outcome of a create. Raises LeaseLost: it was never opened, or a duplicate now exceeds the limit."""
-    if change.state is AttemptState.ABANDONED:
-        _refuse_beyond_duplicate_budget(tx, job_id, change.token)
-    values: dict[str, Any] = {"state": change.state}
-    if change.batch_id is not None:
-        values["batch_id"] = change.batch_id
-    if change.cost_usd is not None:
-        values["cost_usd"] = change.cost_usd
-    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
-        raise LeaseLost(f"{change.token}: there is no such attempt")
-
-
-def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
-    """Raise LeaseLost where the possible duplicate no longer fits `max_duplicate_usd`, as it did when decided on."""
-    policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
-    possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
-    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
-    if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
-        raise LeaseLost(
-            f"job {job_id}: other creates have used policy.max_duplicate_usd ({policy.max_duplicate_usd} USD)"
-        )
 
 
 def _move_shard(tx: sa.Connection, change: ShardMoved, now: datetime) -> None:
@@ -370,6 +322,9 @@ def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]
     insert_rows(tx, chunks, rows.NEW_CHUNK, new)
     covered = (row for change in changes for row in rows.new_chunk_shards(change))
     insert_rows(tx, chunk_shards, rows.NEW_CHUNK_SHARD, covered)
+    if any(change.chunk.is_canary for change in changes):
+        wanted = (jobs.c.id == job_id, jobs.c.canary == Canary.WANTED)
+        tx.execute(sa.update(jobs).where(*wanted).values(canary=Canary.OPEN, version=jobs.c.version + 1))
 
 
 def settle(

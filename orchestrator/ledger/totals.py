@@ -25,7 +25,8 @@ from orchestrator.ports import Contribution
 C, S, A = chunks.c, shards.c, attempts.c
 _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
 TROUBLES_MAX: Final = 8
-_MOVING: Final = tuple(state for state in ChunkState if state not in TERMINAL and state is not ChunkState.UNRESOLVED)
+_LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
+_MOVING: Final = tuple(state for state in _LIVE if state is not ChunkState.UNRESOLVED)
 
 
 def totals(connection: sa.Connection, job_id: JobId) -> Totals:
@@ -77,6 +78,12 @@ def contributions(connection: sa.Connection, job_id: JobId, shard_no: int) -> li
     return [Contribution(chunk=rows.chunk_of(row), rows=row["row_count"]) for row in found]
 
 
+def canary(connection: sa.Connection, job_id: JobId) -> list[Chunk]:
+    """Return the chunks of the job's canary, in the order of their rounds and names."""
+    query = sa.select(chunks).where(C.job_id == job_id, C.is_canary).order_by(C.round, C.id)
+    return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
+
+
 def waiting(connection: sa.Connection, job_id: JobId, limit: int) -> list[Chunk]:
     """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
     query = sa.select(chunks).where(C.job_id == job_id, C.waiting > 0).order_by(C.round, C.id).limit(limit)
@@ -109,6 +116,10 @@ _OUTLOOK: Final = sa.select(
         sa.exists().where(C.job_id == _JOB_ID, C.state.in_(_MOVING)),
         sa.exists().where(S.job_id == _JOB_ID, S.state == ShardState.PLANNING),
     ).label("moving"),
+    sa.and_(
+        sa.exists().where(C.job_id == _JOB_ID, C.is_canary),
+        sa.not_(sa.exists().where(C.job_id == _JOB_ID, C.is_canary, C.state.in_(_LIVE))),
+    ).label("canary_ended"),
     sa.not_(sa.exists().where(S.job_id == _JOB_ID, S.state.in_((ShardState.PLANNING, ShardState.PLANNED)))).label(
         "finished"
     ),

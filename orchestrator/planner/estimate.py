@@ -13,6 +13,7 @@ from orchestrator.domain import money
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.packing import Packer, tokens_of
 from orchestrator.domain.policy import Price
+from orchestrator.planner.canary import wants_canary
 from orchestrator.planner.plan import Planning
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Estimate:
     notes: tuple[str, ...] = ()  # what to know before it is sent: the model's end, another price, long prompts
     exact: bool
     rows_read: int
+    canary_rows: int = 0  # sent first, alone; 0: the job has no canary
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
 
     def _repr_html_(self) -> str:
@@ -60,6 +62,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class _Seen:
+    canary_rows: int
     rows: int = 0
     requests: int = 0
     refused: int = 0
@@ -69,9 +72,14 @@ class _Seen:
     samples: list[str] = field(default_factory=list)
 
 
-def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
-    """Render up to `rows_max` rows, and estimate all of them. Raises ConfigError, DatasetError."""
-    seen, complete = _Seen(), True
+def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
+    """Render up to `rows_max` rows, and estimate all of them. Raises ConfigError, DatasetError.
+
+    Args:
+        canary_rows: by the policy; a small job has no canary all the same.
+    """
+    canary_rows = canary_rows if wants_canary(planning.source, canary_rows) else 0
+    seen, complete = _Seen(canary_rows=canary_rows), True
     for spec in planning.source.shards:
         for _ in _look(spec, planning, seen):
             if seen.rows >= rows_max:
@@ -101,6 +109,7 @@ def estimate(planning: Planning, *, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
         notes=tuple(_notes(price, longest)),
         exact=complete,
         rows_read=seen.rows,
+        canary_rows=canary_rows,
         samples=tuple(seen.samples),
     )
 
@@ -121,7 +130,10 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
     rows = Slices(planning.source.batches(spec, columns=renderer.columns), 0)
     while not rows.exhausted():
         packer, first = Packer(planning.limits), True
-        for start, batch in rows.until(rows.row + planning.slice_rows):
+        slice_end = (rows.row // planning.slice_rows + 1) * planning.slice_rows
+        if seen.canary_rows and not seen.requests:
+            slice_end = min(slice_end, rows.row + seen.canary_rows)
+        for start, batch in rows.until(slice_end):
             rendered = renderer.render(batch, row_start=start)
             seen.rows += batch.num_rows
             seen.refused += len(rendered.refused)

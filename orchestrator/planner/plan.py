@@ -2,12 +2,13 @@
 
 Rule 1: a slice of rows is planned completely or not at all: its files are in place before the ledger names them.
 Rule 2: the same rows give the same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
+        A canary is a slice of its own, so that it is sent before the rest is planned.
 Rule 3: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ import xxhash
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.domain.model import Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.model import Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
@@ -27,6 +28,8 @@ from orchestrator.planner.cost import Costing
 from orchestrator.ports import Checkpoint, never_interrupted
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from orchestrator.planner.render import Renderer
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
@@ -53,6 +56,7 @@ class Planning:
 class _Slice:
     """A slice being planned."""
 
+    is_canary: bool = False
     chunks: list[Chunk] = field(default_factory=list)
     refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
 
@@ -88,9 +92,10 @@ def _plan(
     spec = planning.source.shards[shard.shard_no]
     batches = planning.source.batches(spec, columns=renderer.columns, row_start=shard.row_count)
     rows = Slices(batches, shard.row_count, planning.checkpoint)
-    last = False
+    last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
-        planned = _plan_slice(shard, rows, renderer, job_files=job_files, planning=planning)
+        planned = _plan_slice(shard, rows, renderer, canary_rows, job_files=job_files, planning=planning)
+        canary_rows = 0 if planned.chunks else canary_rows
         done, now = rows.exhausted(), clock.now()
         after = replace(
             shard,
@@ -112,11 +117,18 @@ def _plan(
         shard = written(after)
 
 
-def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: JobFiles, planning: Planning) -> _Slice:
-    """Render and pack a slice, and write its request files. The ledger does not name them yet."""
-    planned, packer = _Slice(), Packer(planning.limits)
+def _plan_slice(
+    shard: Shard, rows: Slices, renderer: Renderer, canary_rows: int, *, job_files: JobFiles, planning: Planning
+) -> _Slice:
+    """Render and pack a slice, and write its request files. The ledger does not name them yet.
+
+    Args:
+        canary_rows: not 0: the slice is the canary, and ends after so many rows, unless none of them is a request.
+    """
+    planned, packer = _Slice(is_canary=canary_rows > 0), Packer(planning.limits)
     draft = request_files.LinesDraft()
-    for start, batch in rows.until(shard.row_count + planning.slice_rows):
+    slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
+    for start, batch in _rows_of_slice(rows, slice_end, canary_rows, draft):
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
             planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
@@ -137,6 +149,15 @@ def _plan_slice(shard: Shard, rows: Slices, renderer: Renderer, *, job_files: Jo
     return planned
 
 
+def _rows_of_slice(
+    rows: Slices, slice_end: int, canary_rows: int, draft: request_files.LinesDraft
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    if not canary_rows:
+        yield from rows.until(slice_end)
+    while canary_rows and not draft.line_count and rows.row < slice_end and not rows.exhausted():
+        yield from rows.until(min(rows.row + canary_rows, slice_end))
+
+
 def _close(
     shard: Shard,
     planned: _Slice,
@@ -147,7 +168,8 @@ def _close(
 ) -> Chunk:
     name = f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
     chunk = planning.costing.chunk(shard.job_id, name, draft.write(job_files, name))
-    return replace(chunk, shard_no=shard.shard_no, row_start=draft.row_start, row_end=draft.row_end)
+    chunk = replace(chunk, shard_no=shard.shard_no, row_start=draft.row_start, row_end=draft.row_end)
+    return replace(chunk, is_canary=planned.is_canary)
 
 
 def _failed(code: str, message: str) -> Answer:

@@ -2,7 +2,8 @@
 
 Rule 1: a row is sent again only once its last batch has ended and its results are collected.
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
-Rule 3: the bytes sent again are the planned bytes, read from the request files.
+Rule 3: while the job's canary is open, the first retry chunk is the canary again, and no larger than the first was.
+Rule 4: the bytes sent again are the planned bytes, read from the request files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
-from orchestrator.domain.model import Chunk, Claim, JobState, Step
+from orchestrator.domain.model import Canary, Chunk, Claim, JobState, Step
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.job_files import records, request_files, result_parts
@@ -46,14 +47,15 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
         changes = [_resent(chunk) for chunk in sources]
-        retries = _fill(sources, job_files=job_files, gathering=gathering)
+        canary_rows = max(1, job.policy.canary_rows) if job.canary is Canary.OPEN else 0
+        retries = _fill(sources, canary_rows, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
-        added = []
+        added = list[ChunkAdded]()
         for number, draft in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
-            chunk = replace(chunk, round=round_no)
+            chunk = replace(chunk, round=round_no, is_canary=bool(canary_rows) and not added)
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
         if added:
@@ -87,7 +89,9 @@ def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
         return set(result_parts.read_failed(part, which))
 
 
-def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[request_files.LinesDraft]:
+def _fill(
+    sources: list[Chunk], canary_rows: int, *, job_files: JobFiles, gathering: Gathering
+) -> list[request_files.LinesDraft]:
     packer = Packer(gathering.limits)
     retries: list[request_files.LinesDraft] = []
     for chunk in sources:
@@ -95,6 +99,9 @@ def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) ->
         for key, line in request_files.requests_of(job_files, chunk):
             if wanted is not None and key not in wanted:
                 continue
+            if len(retries) == 1 and retries[0].line_count == canary_rows:
+                packer = Packer(gathering.limits)
+                retries.append(request_files.LinesDraft())
             if packer.starts_new(len(line)) or not retries:
                 retries.append(request_files.LinesDraft())
             retries[-1].add(line, key)

@@ -17,8 +17,9 @@ import pyarrow.fs as pafs
 
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.seal import SUCCESS
+from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
-from orchestrator.domain.model import ChunkState, Job, JobId, JobState
+from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.local_runner import alone
@@ -29,7 +30,7 @@ from orchestrator.job_files.records import Command
 from orchestrator.ledger.db import rows
 from orchestrator.ports import JobFiles
 from orchestrator.restore.ledger_state import Rules, Units
-from orchestrator.restore.planned import read_plans
+from orchestrator.restore.planned import Plans, read_plans
 from orchestrator.restore.submitted import read_sent
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
@@ -133,6 +134,7 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         spec=command.spec,
         policy=policy,
         state=ended if is_sealed else JobState.RUNNING,
+        canary=_canary(command, plans),
         revision=command.revision,
         rounds_max=command.rounds_max,
         retry_count=plans.retry_count,
@@ -154,6 +156,17 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         reason=_advice(units.counts),
         unexplained=sent.unexplained,
     )
+
+
+def _canary(command: Command, plans: Plans) -> Canary:
+    """Return how far the job's canary is known to be; one whose results are collected is judged again, for nothing."""
+    if command.canary not in UNDECIDED:
+        return command.canary
+    for shard_no in range(command.shard_count):
+        for one in plans.slices(shard_no):
+            if one.chunks:
+                return Canary.OPEN if one.chunks[0].is_canary else Canary.NONE
+    return Canary.WANTED
 
 
 def _advice(counts: Counter[str]) -> str:

@@ -74,7 +74,7 @@ def test_a_job_killed_ten_times_anywhere_ends_exact_and_pays_once(
     """kill -9 of the whole process group, at moments chosen by seed: so many batches more, and then a little later."""
     chance = random.Random(20_260_101)
     dataset = write_dataset(tmp_path / "rows.parquet", ROWS, width=200)
-    policy = {"chunk_requests_max": 500, "batches_in_flight_max": 4, "chunks_ahead_max": 8}
+    policy = {"canary_rows": 0, "chunk_requests_max": 500, "batches_in_flight_max": 4, "chunks_ahead_max": 8}
     job = write_job(tmp_path / "killed.toml", dataset, gateway.url, policy=policy)
     for _ in range(KILLS):
         process = cli.start("run", job)

@@ -30,6 +30,7 @@ model = "{model}"
 prompt = "{{text}}"
 max_tokens = 400
 [policy]
+canary_rows = 0
 chunk_requests_max = 2000
 [provider]
 base_url = "{url}"

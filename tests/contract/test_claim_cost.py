@@ -120,6 +120,8 @@ def test_a_round_on_sqlite_goes_by_what_is_due_and_in_its_order(tmp_path: Any) -
         "SEARCH chunks USING INDEX chunks_by_step (state=? AND due_at<?)",
         "SEARCH chunks USING INDEX chunks_to_cancel (state=? AND due_at<?)",
         "SEARCH chunks USING INDEX chunks_waiting (job_id=?)",
+        "SEARCH chunks USING INDEX chunks_of_canary (job_id=?)",
+        "SEARCH chunks USING INDEX chunks_of_canary (job_id=? AND state=?)",
         "SEARCH chunks USING INDEX chunks_by_job (job_id=? AND state=?)",
         "SEARCH chunks USING COVERING INDEX chunks_by_job (job_id=? AND state=?)",
         "SEARCH shards USING INDEX shards_by_job (job_id=? AND state=?)",

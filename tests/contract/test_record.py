@@ -50,6 +50,7 @@ def test_a_job_comes_back_as_it_was_entered(books: Books) -> None:
         max_duplicate_usd=Decimal("1.50"),
         budget_usd=Decimal("12.345678901"),
         null_policy=NullPolicy.SKIP,
+        canary_rows=6,
         chunk_requests_max=7,
         chunk_bytes_max=8,
         chunk_tokens_max=9,

@@ -13,7 +13,7 @@ from orchestrator.domain import recovery
 from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.job_files import create_journal
-from orchestrator.ledger import steps
+from orchestrator.ledger import creates
 from tests.fakes.disk import InPlaceDisk
 from tests.simulation import flawed_adapters, flawed_ledgers, flawed_steps, weather
 from tests.simulation.variant import Variant, altered
@@ -113,7 +113,7 @@ MUTANTS: Final = tuple(
             "reservations do not count",
             {
                 "weather": weather.budgets_are_tight,
-                "altered": altered((steps, "_spent_usd", flawed_steps.settled_only_usd)),
+                "altered": altered((creates, "_spent_usd", flawed_steps.settled_only_usd)),
             },
         ),
         (
@@ -124,7 +124,7 @@ MUTANTS: Final = tuple(
                 "weather": weather.wagers_are_many,
                 "altered": altered(
                     (recovery, "_resubmit", flawed_steps.wager_all),
-                    (steps, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
+                    (creates, "_refuse_beyond_duplicate_budget", flawed_steps.nothing),
                 ),
             },
         ),

@@ -14,6 +14,7 @@ from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
+    Canary,
     Chunk,
     ChunkState,
     Job,
@@ -93,7 +94,7 @@ def job_of(row: sa.RowMapping) -> Job:
     """Return the job that a row holds."""
     values = {name: row[name] for name in (*_JOB, "version")}
     known = {"policy": policy_of(row["policy"]), "state": JobState(row["state"]), "due": Step(row["due"])}
-    return Job(**values | known)
+    return Job(**values | known | {"canary": Canary(row["canary"])})
 
 
 def attempt_of(row: sa.RowMapping) -> Attempt:

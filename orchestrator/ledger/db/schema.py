@@ -94,6 +94,7 @@ jobs = sa.Table(
     _text("due"),
     _text("reason"),
     _text("decision"),
+    _text("canary"),
     _count("revision"),
     _count("rounds_max"),
     _count("retry_count"),
@@ -145,7 +146,7 @@ chunks = sa.Table(
     *(sa.Column(key, Utc) for key in ("sent_at", "fenced_at", "failing_since", "waiting_since")),
     *(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
-        for key in ("cancel_requested", "cancel_sent", "regather")
+        for key in ("cancel_requested", "cancel_sent", "is_canary", "regather")
     ),
     *map(_count, ("done_count", "failed_count", *TALLY)),
     *_claimable(),
@@ -162,6 +163,12 @@ sa.Index("chunks_by_job", chunks.c.job_id, chunks.c.state)
 # The number is a constant in the index, so also in the query.
 HAS_WAITING: Final = chunks.c.waiting > sa.literal_column("0")
 sa.Index("chunks_waiting", chunks.c.job_id, sqlite_where=HAS_WAITING, postgresql_where=HAS_WAITING)
+sa.Index(
+    "chunks_of_canary",
+    *(chunks.c.job_id, chunks.c.state),
+    sqlite_where=sa.text("is_canary = 1"),  # as above
+    postgresql_where=chunks.c.is_canary,
+)
 sa.Index("chunks_by_account", chunks.c.account, chunks.c.state)
 
 chunk_shards = sa.Table(

@@ -62,6 +62,7 @@ CREATE TABLE chunks (
     waiting_since BIGINT,
     cancel_requested BOOLEAN NOT NULL,
     cancel_sent BOOLEAN NOT NULL,
+    is_canary BOOLEAN NOT NULL,
     regather BOOLEAN NOT NULL,
     done_count BIGINT NOT NULL,
     failed_count BIGINT NOT NULL,
@@ -84,6 +85,7 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_by_account ON chunks (account, state);
 CREATE INDEX chunks_by_job ON chunks (job_id, state);
 CREATE INDEX chunks_by_step ON chunks (state, due_at, id);
+CREATE INDEX chunks_of_canary ON chunks (job_id, state) WHERE is_canary;
 CREATE INDEX chunks_to_cancel ON chunks (state, due_at, id) WHERE cancel_requested;
 CREATE INDEX chunks_waiting ON chunks (job_id) WHERE waiting > 0;
 CREATE TABLE events (
@@ -107,6 +109,7 @@ CREATE TABLE jobs (
     due TEXT NOT NULL,
     reason TEXT NOT NULL,
     decision TEXT NOT NULL,
+    canary TEXT NOT NULL,
     revision BIGINT NOT NULL,
     rounds_max BIGINT NOT NULL,
     retry_count BIGINT NOT NULL,
@@ -170,7 +173,7 @@ WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 
 FROM chunks JOIN jobs ON jobs.id = chunks.job_id
 WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state = 'splitting' AND NOT chunks.cancel_requested AND jobs.state = 'running' UNION ALL SELECT 'submit' AS anon_6, count(*) AS units
 FROM chunks JOIN jobs ON jobs.id = chunks.job_id
-WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('planned', 'uploaded') AND NOT chunks.cancel_requested AND jobs.state = 'running' UNION ALL SELECT 'finish' AS anon_7, count(*) AS units
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('planned', 'uploaded') AND NOT chunks.cancel_requested AND jobs.state = 'running' AND (chunks.is_canary OR jobs.canary IN ('none', 'passed')) UNION ALL SELECT 'finish' AS anon_7, count(*) AS units
 FROM shards JOIN jobs ON jobs.id = shards.job_id
 WHERE shards.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.state = 'planned' AND shards.settled_count = shards.row_count AND jobs.state IN ('running', 'cancelling') UNION ALL SELECT 'plan' AS anon_8, count(*) AS units
 FROM shards JOIN jobs ON jobs.id = shards.job_id

@@ -62,6 +62,7 @@ CREATE TABLE chunks (
     waiting_since BIGINT,
     cancel_requested BOOLEAN NOT NULL,
     cancel_sent BOOLEAN NOT NULL,
+    is_canary BOOLEAN NOT NULL,
     regather BOOLEAN NOT NULL,
     done_count BIGINT NOT NULL,
     failed_count BIGINT NOT NULL,
@@ -84,6 +85,7 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_by_account ON chunks (account, state);
 CREATE INDEX chunks_by_job ON chunks (job_id, state);
 CREATE INDEX chunks_by_step ON chunks (state, due_at, id);
+CREATE INDEX chunks_of_canary ON chunks (job_id, state) WHERE is_canary = 1;
 CREATE INDEX chunks_to_cancel ON chunks (state, due_at, id) WHERE cancel_requested = 1;
 CREATE INDEX chunks_waiting ON chunks (job_id) WHERE waiting > 0;
 CREATE TABLE events (
@@ -107,6 +109,7 @@ CREATE TABLE jobs (
     due TEXT NOT NULL,
     reason TEXT NOT NULL,
     decision TEXT NOT NULL,
+    canary TEXT NOT NULL,
     revision BIGINT NOT NULL,
     rounds_max BIGINT NOT NULL,
     retry_count BIGINT NOT NULL,

@@ -1,0 +1,134 @@
+"""The verdict on a job's canary: the few rows that are sent first, before the rest costs anything.
+
+Rule 1: the rest is sent only once the canary has passed, or a person has approved it.
+Rule 2: a row that is to be sent again is no evidence: the platform or the account failed it, not the job.
+Rule 3: a reason holds counts and the provider's error codes, never a row or an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.domain.model import Canary
+
+CANARY: Final = "canary"  # the decision that a job with a bad canary is stopped for
+UNDECIDED: Final = frozenset({Canary.WANTED, Canary.OPEN})
+ABOVE_ROWS: Final = 1_000  # a smaller job has no canary: its first batch is one
+COST_FACTOR_MAX: Final = 3  # of the estimated maximum
+CUT_OFF: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
+REFUSALS: Final = frozenset({"content_filter", "refusal", "refused", "safety"})
+CALLS: Final = frozenset({"tool_calls", "tool_use", "function_call"})  # an answer without a text
+_CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class Kind(StrEnum):
+    """What became of a row."""
+
+    GOOD = "good"
+    WAITING = "waiting"  # it failed, and is sent again
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    EMPTY = "empty"
+
+
+_TOLD: Final = {
+    Kind.UNREADABLE: "came back in a form that cannot be read",
+    Kind.TRUNCATED: "were cut off at the length limit (max_tokens)",
+    Kind.REFUSED: "were refused by the model or its content filter",
+    Kind.EMPTY: "came back empty",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryRow:
+    """What came back for a row of the canary."""
+
+    succeeded: bool
+    is_waiting: bool = False
+    is_empty: bool = False  # no text, no vector
+    finish_reason: str = ""
+    error_code: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What became of the row."""
+        if not self.succeeded:
+            if self.is_waiting:
+                return Kind.WAITING
+            if self.error_code == Kind.UNREADABLE:
+                return Kind.UNREADABLE
+            return Kind.REFUSED if self.error_code in REFUSALS else Kind.FAILED
+        if self.finish_reason in REFUSALS:
+            return Kind.REFUSED
+        if self.finish_reason in CUT_OFF:
+            return Kind.TRUNCATED
+        return Kind.EMPTY if self.is_empty and self.finish_reason not in CALLS else Kind.GOOD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the canary cost, and what it could have cost at most by the estimate."""
+
+    usd: Decimal
+    usd_max: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The rest may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A person must look at it first."""
+
+    reason: str
+
+
+def verdict(rows: Sequence[CanaryRow], cost: Cost | None) -> Passed | Stop | None:
+    """Judge the rows of the canary; None until rows that are sent again are back.
+
+    Args:
+        rows: all of its rows, at least one.
+        cost: None where it is not known.
+    """
+    counts = Counter(row.kind for row in rows)
+    if counts[Kind.GOOD] * 2 < len(rows) and counts[Kind.WAITING]:
+        return None
+    if reason := _bad(rows, counts) or _dear(rows, cost):
+        return Stop(reason)
+    return Passed()
+
+
+def _bad(rows: Sequence[CanaryRow], counts: Counter[Kind]) -> str:
+    if counts[Kind.FAILED] == len(rows):
+        codes = Counter(row.error_code if _CODE.fullmatch(row.error_code) else "unknown" for row in rows)
+        [(code, count)] = codes.most_common(1)
+        often = "all" if count == len(rows) else f"{count:,}"
+        return f"{_all(len(rows))} of the canary failed, {often} of them with the error code {code}"
+    for kind, told in _TOLD.items():
+        if counts[kind] * 2 > len(rows):
+            return f"{counts[kind]:,} of {len(rows):,} answers of the canary {told}"
+    if not counts[Kind.GOOD]:
+        found = ", ".join(f"{count:,} {kind.value}" for kind, count in sorted(counts.items()))
+        return f"no answer of the canary can be used: {found}"
+    return ""
+
+
+def _all(count: int) -> str:
+    return "the only row" if count == 1 else f"all {count:,} rows"
+
+
+def _dear(rows: Sequence[CanaryRow], cost: Cost | None) -> str:
+    if cost is None or not 0 < cost.usd_max * COST_FACTOR_MAX < cost.usd:
+        return ""
+    each, expected = cost.usd / len(rows), cost.usd_max / len(rows)
+    return f"a row of the canary cost {each:.6f} USD, the estimate was at most {expected:.6f} USD"

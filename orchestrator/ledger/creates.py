@@ -1,0 +1,70 @@
+"""Writes the creates of chunks, and holds their money against the job's limits.
+
+Rule: a comparison of money with a limit holds the job's lock (see `locks`), so that two amounts that fit only
+separately do not both pass.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened
+from orchestrator.domain.errors import BudgetExhausted, LeaseLost
+from orchestrator.domain.model import AttemptState, AttemptToken, JobId
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.schema import NANO, attempts, jobs
+from orchestrator.ledger.db.statements import ADD, CLOSE
+
+A = attempts.c
+
+
+def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    # A plain integer sum: the columns' own type (money) would be applied to it a second time.
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
+def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
+    """Return the job's money: settled, or reserved while it may still be charged."""
+    counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
+    query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
+    return int(tx.execute(query).scalar_one()) * NANO
+
+
+def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:
+    """Insert the intent to create. Raises BudgetExhausted."""
+    attempt = change.attempt
+    if change.budget_usd is not None:
+        present = _spent_usd(tx, job_id)
+        if present + attempt.reserved_usd > change.budget_usd:
+            raise BudgetExhausted(
+                f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
+                f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
+            )
+    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
+
+
+def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
+    """Write the outcome of a create. Raises LeaseLost: it was never opened, or a duplicate now exceeds the limit."""
+    if change.state is AttemptState.ABANDONED:
+        _refuse_beyond_duplicate_budget(tx, job_id, change.token)
+    values: dict[str, Any] = {"state": change.state}
+    if change.batch_id is not None:
+        values["batch_id"] = change.batch_id
+    if change.cost_usd is not None:
+        values["cost_usd"] = change.cost_usd
+    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
+        raise LeaseLost(f"{change.token}: there is no such attempt")
+
+
+def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: AttemptToken) -> None:
+    """Raise LeaseLost where the possible duplicate no longer fits `max_duplicate_usd`, as it did when decided on."""
+    policy = rows.policy_of(tx.execute(sa.select(jobs.c.policy).where(jobs.c.id == job_id)).scalar_one())
+    possibly_double_paid = sa.or_(A.state == AttemptState.ABANDONED, A.token == token)
+    query = sa.select(_total(A.reserved_usd)).where(A.job_id == job_id, possibly_double_paid)
+    if int(tx.execute(query).scalar_one()) * NANO > policy.max_duplicate_usd:
+        raise LeaseLost(
+            f"job {job_id}: other creates have used policy.max_duplicate_usd ({policy.max_duplicate_usd} USD)"
+        )

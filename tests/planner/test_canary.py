@@ -1,0 +1,196 @@
+"""A job's canary is planned first, small and alone; what is sent again for it stays small; its answers are judged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from orchestrator.dataset.dataset import open_dataset
+from orchestrator.domain import custom_id
+from orchestrator.domain.batch import LineEnvelope
+from orchestrator.domain.canary import CanaryRow, Passed, Stop
+from orchestrator.domain.model import Canary, Chunk, ChunkId, Step, Tally
+from orchestrator.domain.policy import Limits
+from orchestrator.domain.reconcile import Answer
+from orchestrator.job_files import result_parts
+from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.planner.canary import judge, returned, wants_canary
+from orchestrator.planner.cost import Costing
+from orchestrator.planner.plan import Planning, plan
+from orchestrator.planner.render import TemplateRenderer
+from orchestrator.planner.template import body_of, compile_body
+from tests.builders import JOB, a_chunk, a_job
+from tests.contract.books import Books
+from tests.fakes.clock import VirtualClock
+from tests.fakes.job_files import MemorySpool
+from tests.fakes.source import MemorySource
+
+
+@dataclass
+class Planned:
+    """A dataset of these tables, one a shard, planned to its end."""
+
+    tables: list[list[str | None]]
+    canary_rows: int = 4
+    limits: Limits = field(default_factory=lambda: Limits(requests_max=6, bytes_max=100_000))
+    books: Books = field(default_factory=lambda: Books(open_sqlite(None)))
+    job_files: MemorySpool = field(default_factory=MemorySpool)
+
+    def __post_init__(self) -> None:
+        tables = tuple(pa.table({"text": pa.array(texts, pa.string())}) for texts in self.tables)
+        source = MemorySource(tables, knows_counts=True)
+        body = body_of(model="m", prompt="{text}", system=None, messages=None, parameters={})
+        compiled = compile_body(body, source.schema)
+
+        def renderer(shard_no: int) -> TemplateRenderer:
+            prefix = custom_id.prefix("9f86d081", shard_no).encode()
+            return TemplateRenderer(compiled=compiled, envelope=LineEnvelope(), id_prefix=prefix, null_policy="skip")
+
+        costing = Costing(price=None, output_tokens_max=5)
+        planning = Planning(source=source, renderer=renderer, limits=self.limits, costing=costing, slice_rows=8)
+        self.books.open(a_job(canary=Canary.WANTED, canary_rows=self.canary_rows), shards=len(tables))
+        clock = VirtualClock(random.Random(7))
+        while claims := self.books.claim(Step.PLAN):
+            for claim in claims:
+                plan(claim, ledger=self.books.ledger, job_files=self.job_files, planning=planning, clock=clock)
+
+    def chunks(self) -> list[tuple[str, int, int, bool]]:
+        """Return (name, first row, one past the last, is canary) of every chunk, in the order of names."""
+        found = self.books.database
+        with found.read() as connection:
+            names = connection.exec_driver_sql("select id from chunks order by id").scalars().all()
+        chunks = [self.books.ledger.chunk(ChunkId(name)) for name in names]
+        return [(chunk.name, chunk.row_start, chunk.row_end, chunk.is_canary) for chunk in chunks]
+
+
+def test_the_first_rows_are_a_chunk_of_their_own_and_the_rest_is_cut_as_ever() -> None:
+    """The second slice ends where it would end without a canary."""
+    assert Planned([["x"] * 20]).chunks() == [
+        ("c00000-00000", 0, 4, True),
+        ("c00000-00001", 4, 8, False),
+        ("c00000-00002", 8, 14, False),
+        ("c00000-00003", 14, 16, False),
+        ("c00000-00004", 16, 20, False),
+    ]
+
+
+def test_rows_that_are_no_request_give_no_canary_and_what_follows_them_does() -> None:
+    """A dataset may begin with nulls, or with an empty file; the canary is still small."""
+    planned = Planned([[], [None] * 9, [None, None, "x", "x", *["x"] * 10]])
+
+    assert planned.chunks() == [
+        ("c00002-00000", 2, 4, True),
+        ("c00002-00001", 4, 8, False),
+        ("c00002-00002", 8, 14, False),
+    ]
+    assert planned.books.ledger.job(JOB).canary is Canary.OPEN
+
+
+def test_a_canary_that_does_not_fit_into_one_batch_is_several() -> None:
+    planned = Planned([["x"] * 12], canary_rows=7, limits=Limits(requests_max=3, bytes_max=100_000))
+
+    assert [is_canary for *_, is_canary in planned.chunks()] == [True, True, True, False, False, False]
+
+
+def a_dataset(folder: Path, rows: int, suffix: str) -> Any:
+    path = folder / f"d.{suffix}"
+    if suffix == "csv":
+        path.write_text("text\n" + "x\n" * rows)
+    else:
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"text": ["x"] * rows}), path)
+    return open_dataset(path, shard_rows=300, shard_bytes=1_000)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("rows", "canary_rows", "wanted"), [(1_000, 20, False), (1_001, 20, True), (1_001, 0, False), (1_500, 1_500, False)]
+)
+def test_jobs_above_a_thousand_rows_have_a_canary(
+    tmp_path: Path, suffix: str, rows: int, canary_rows: int, *, wanted: bool
+) -> None:
+    """Whether or not their number is known before they are read; never where the canary would be the whole job."""
+    assert wants_canary(a_dataset(tmp_path, rows, suffix), canary_rows) is wanted
+
+
+class Unread(MemorySource):
+    """A source that tells how many rows were read of it."""
+
+    rows_read = 0
+
+    def batches(self, *given: Any, **named: Any) -> Iterator[pa.RecordBatch]:
+        """Count, and read."""
+        for batch in super().batches(*given, **named):
+            self.rows_read += batch.num_rows
+            yield batch
+
+
+@pytest.mark.parametrize(("knows_counts", "most"), [(True, 0), (False, 2_000)])
+def test_no_more_rows_are_read_to_know_it_than_are_needed(knows_counts: bool, most: int) -> None:
+    source = Unread(tuple(pa.table({"text": ["x"] * 1_000}) for _ in range(5)), knows_counts=knows_counts)
+
+    assert wants_canary(source, 20)
+    assert source.rows_read <= most
+
+
+def a_part(job_files: MemorySpool, chunk: Chunk, rows: dict[int, Answer], **fields: Any) -> Chunk:
+    """Return the chunk as collected, with these answers in its part."""
+    part = f"parts/{chunk.name}.parquet"
+    with job_files.create(part) as file:
+        found = (((0, row), answer) for row, answer in sorted(rows.items()))
+        result_parts.write_part(
+            file, found, batch_id="b", round=chunk.round, fees_usd=fields.pop("fees_usd", None), price=None
+        )
+    return a_chunk(
+        chunk.name, state="collected", part=part, is_canary=True, request_count=len(rows), round=chunk.round, **fields
+    )
+
+
+OK = Answer(succeeded=True, text="fine", finish_reason="stop")
+NO = Answer(succeeded=False, error_code="no_such_model", error_message="there is no model m")
+AGAIN = Answer(succeeded=False, error_code="expired", retryable=True)
+
+
+def test_of_a_row_that_was_sent_again_the_last_answer_counts() -> None:
+    job_files = MemorySpool()
+    first = a_part(job_files, a_chunk("c0"), {0: AGAIN, 1: NO}, tally=Tally(failed=1, resent=1))
+    second = a_part(job_files, a_chunk("r1", round=2), {0: OK}, tally=Tally(succeeded=1))
+
+    assert [(one.key, one.row.kind.value) for one in returned([first, second], job_files)] == [
+        ((0, 0), "good"),
+        ((0, 1), "failed"),
+    ]
+    assert judge([first, second], job_files) == Passed()
+
+
+def test_rows_that_wait_are_waited_for_and_rows_of_a_chunk_that_was_refused_have_failed() -> None:
+    """A chunk that was cut in two has no rows of its own left."""
+    job_files = MemorySpool()
+    waiting = a_part(job_files, a_chunk("c0"), {0: AGAIN, 1: NO}, tally=Tally(failed=1, waiting=1))
+    refused = a_chunk(
+        "c0b", state="failed", is_canary=True, row_end=3, request_count=3, error_code="too_large", tally=Tally(failed=3)
+    )
+    cut = a_chunk("c0", state="split", is_canary=True)
+
+    assert judge([waiting], job_files) is None
+    assert [one.row for one in returned([cut, refused], job_files)] == [
+        CanaryRow(succeeded=False, error_code="too_large")
+    ] * 3
+
+
+def test_the_cost_is_held_against_the_estimate_of_the_same_chunks() -> None:
+    """0.40 USD for two rows, where at most 0.10 were expected."""
+    job_files = MemorySpool()
+    dear = a_part(job_files, a_chunk("c0"), {0: OK, 1: OK}, fees_usd=Decimal("0.40"), cost_usd_max=Decimal("0.10"))
+
+    assert judge([dear], job_files) == Stop(
+        "a row of the canary cost 0.200000 USD, the estimate was at most 0.050000 USD"
+    )
