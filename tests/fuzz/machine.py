@@ -26,7 +26,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.changes import ChunkMoved, ShardMoved
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.model import TERMINAL, ChunkId, ChunkState, Claim, JobState, Step
+from orchestrator.domain.model import TERMINAL, Canary, ChunkId, ChunkState, Claim, JobState, Step
 from orchestrator.domain.policy import Limits, OnAmbiguous
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files.request_files import LinesDraft
@@ -58,7 +58,7 @@ STEPS: Final = {
     Step.CANCEL: (cancel, ("provider",)),
     Step.COLLECT: (collect, ("job_files", "provider", "collecting")),
     Step.SPLIT: (split, ("job_files", "costing")),
-    Step.REVIEW: (review, ()),
+    Step.REVIEW: (review, ("job_files",)),
     Step.RETRY: (retry, ("job_files", "gathering")),
 }
 MEANWHILE: Final = ("nothing", "nothing", "another worker", "leases broken", "cancel", "time")
@@ -83,9 +83,10 @@ class LedgerMachine(RuleBasedStateMachine):
         recovery=st.sampled_from([Recovery.FENCED, Recovery.UNKNOWABLE]),
         on_ambiguous=st.sampled_from(list(OnAmbiguous)),
         shards=st.integers(1, 2),
+        canary=st.sampled_from([Canary.NONE, Canary.WANTED]),
     )
-    def open(self, recovery: Recovery, on_ambiguous: OnAmbiguous, shards: int) -> None:
-        """Open a job, with one chunk."""
+    def open(self, recovery: Recovery, on_ambiguous: OnAmbiguous, shards: int, canary: Canary) -> None:
+        """Open a job, with one chunk, which may be a canary."""
         self.provider = BookedProvider(recovery=recovery, clock=self.clock)
         costing = Costing(price=None, output_tokens_max=1)
         self.tools: dict[str, Any] = {
@@ -99,8 +100,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.wager_usd = COST_USD_MAX if on_ambiguous is OnAmbiguous.RESUBMIT else Decimal(0)
         policy = {"on_ambiguous": on_ambiguous, "max_duplicate_usd": self.wager_usd, "budget_usd": BUDGET_USD}
         job = a_job(**policy, chunk_requests_max=ROWS_MAX, batches_in_flight_max=3, retry_gather_s=60.0)
-        self.admin.open(job, shards, now=self.clock.now())
-        self._add(2, 0)
+        self.admin.open(replace(job, canary=canary), shards, now=self.clock.now())
+        self._add(2, 0, is_canary=canary is Canary.WANTED)
 
     @precondition(lambda self: self._job().state is JobState.RUNNING and self.rows < 40)
     @rule(count=st.integers(1, ROWS_MAX), shard_no=st.integers(0, 1))
@@ -157,10 +158,12 @@ class LedgerMachine(RuleBasedStateMachine):
         """An operator starts the one process that may."""
         self.admin.break_leases(now=self.clock.now())
 
-    @rule(what=st.sampled_from(["cancel", "resume"]))
+    @rule(what=st.sampled_from(["cancel", "resume", "approve"]))
     def a_person_asks(self, what: str) -> None:
-        """Cancel now and then, resume whenever."""
-        if what == "resume":
+        """Cancel now and then, resume whenever, approve what needs a decision."""
+        if what == "approve":
+            self._approve()
+        elif what == "resume":
             self.admin.resume(JOB, now=self.clock.now())
         elif self.clock.elapsed_s > 5_000:
             self.admin.cancel(JOB, now=self.clock.now())
@@ -201,6 +204,12 @@ class LedgerMachine(RuleBasedStateMachine):
             if batch.token not in abandoned:
                 busy.update(list(batch.requests) if batch.outcome is None else batch.answered)
         assert not [name for name, count in busy.items() if count > 1]
+
+    @invariant()
+    def the_canary_goes_first(self) -> None:
+        """Before its verdict no create of another chunk is begun."""
+        others = "select 1 from chunks where attempt > 0 and not is_canary"
+        assert not self._all("select 1 from jobs where canary in ('wanted', 'open')") or not self._all(others)
 
     @invariant()
     def versions_rise(self) -> None:
@@ -251,6 +260,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if self._is_at_rest():
                 break
             self.clock.advance(401.0)
+            self._approve()
             self.admin.resume(JOB, now=self.clock.now())
             for batch in list(self.provider.batches.values()):
                 if batch.outcome is None:
@@ -278,7 +288,11 @@ class LedgerMachine(RuleBasedStateMachine):
         live = {state for state, count in totals.chunks.items() if count and state not in TERMINAL}
         return live <= unsent and not totals.waiting
 
-    def _add(self, count: int, shard_no: int) -> None:
+    def _approve(self) -> None:
+        if self._job().decision:
+            self.admin.approve(JOB, now=self.clock.now())
+
+    def _add(self, count: int, shard_no: int, *, is_canary: bool = False) -> None:
         shard = self.ledger.shard(JOB, shard_no)
         name = f"c{shard_no:05d}-{shard.chunk_count:05d}"
         draft = LinesDraft()
@@ -297,6 +311,7 @@ class LedgerMachine(RuleBasedStateMachine):
             request_bytes=file.size_bytes,
             requests=file.name,
             cost_usd_max=COST_USD_MAX,
+            is_canary=is_canary,
         )
         grown = replace(shard, row_count=shard.row_count + count, chunk_count=shard.chunk_count + 1)
         now = self.clock.now()
