@@ -28,9 +28,11 @@ def refuse_undecided(workspace: Workspace, job: Job) -> None:
         of_canary = ""
         if job.decision == CANARY:
             of_canary = " The rest was not sent. A changed job file is another job: it sends its own canary."
+        has_unresolved = bool(workspace.admin.unresolved(job.id))
+        first = f"First `{command(workspace, 'resolve', job.id)}`: a batch may exist. " if has_unresolved else ""
         raise JobNeedsDecision(
             f"job {job.id} waits for your decision: {job.reason}.{of_canary} "
-            f"To go on: `{command(workspace, 'approve', job.id)}`. "
+            f"{first}To go on: `{command(workspace, 'approve', job.id)}`. "
             f"To end it and keep what was answered: `{command(workspace, 'cancel', job.id)}`"
         )
 

@@ -16,6 +16,7 @@ from orchestrator import settings as configuration
 from orchestrator.api.decision import Sample, command, refuse_undecided, samples_of
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
+from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
@@ -156,7 +157,10 @@ class JobHandle:
 
     def unresolved(self) -> list[UnresolvedChunk]:
         """Return the unresolved chunks: what was sent, when, and why a person must decide."""
+        from orchestrator.providers.private_errors import answer_before
+
         with opened_workspace(self.work) as workspace:
+            job_files = workspace.context(self.job_id).job_files
             return [
                 UnresolvedChunk(
                     chunk=chunk.name,
@@ -165,6 +169,7 @@ class JobHandle:
                     attempt=attempt.number,
                     cost_usd_max=attempt.reserved_usd,
                     reason=chunk.error,
+                    ids=candidates(answer_before(job_files, attempt.token)),
                 )
                 for chunk, attempt in workspace.admin.unresolved(self.job_id)
             ]

@@ -110,6 +110,7 @@ class UnresolvedChunk:
     attempt: int
     cost_usd_max: Decimal
     reason: str
+    ids: tuple[str, ...] = ()  # what may be the id of its batch, in an answer that was not understood
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -120,4 +121,5 @@ class UnresolvedChunk:
             "attempt": self.attempt,
             "cost_usd_max": str(self.cost_usd_max),
             "reason": self.reason,
+            "ids": list(self.ids),
         }

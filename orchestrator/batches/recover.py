@@ -19,6 +19,7 @@ from orchestrator.batches.submit import POLL_FIRST_S, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
+from orchestrator.domain.created_batch import created_batch
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -52,6 +53,7 @@ from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
 from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
 from orchestrator.log import LOOKUP_FAILED, EventLog
+from orchestrator.providers.private_errors import answer_before
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger, Provider
@@ -144,6 +146,8 @@ def _decide(
     traits, listed = provider.traits, list[BatchId]()
     asked_at = clock.now()  # before asking: a list proves nothing about batches made after it was read
     journal = read_journal(job_files, token)
+    if journal is None and chunk.error_code == recovery.NOT_UNDERSTOOD:  # this version may understand it
+        journal = created_batch(answer_before(job_files, token))
     is_other_key = recovery.is_other(chunk.key_mark, traits.key_mark)
     batch_list = provider.batch_list if traits.recovery in LISTING else None
     if batch_list is not None and _is_to_be_listed(chunk, journal, is_other_key=is_other_key):

@@ -13,7 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain import lifecycle, retry
+from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import (
     AccountPaused,
@@ -25,7 +25,14 @@ from orchestrator.domain.changes import (
     written,
 )
 from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
-from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, InputUploaded, SubmissionBegun, SubmissionRefused
+from orchestrator.domain.lifecycle import (
+    AnswerLost,
+    BatchCreated,
+    BecameUnresolved,
+    InputUploaded,
+    SubmissionBegun,
+    SubmissionRefused,
+)
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
@@ -36,12 +43,14 @@ from orchestrator.domain.model import (
     Job,
     JobState,
 )
+from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.required import required
 from orchestrator.job_files import create_journal, records, request_files
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
 
+NOT_UNDERSTOOD_CREATE: Final = "create"  # the decision that a job waits for whose create's answer was not understood
 POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done at once
 
 
@@ -151,10 +160,7 @@ def _send(
         create_journal.drop_intent(job_files, token)
         changes = _refused(chunk, refusal.error, ledger=ledger, clock=clock)
     except CreateAmbiguous as ambiguous:
-        lost = lifecycle.failing(
-            lifecycle.advance(chunk, AnswerLost(str(ambiguous))), str(ambiguous), now=required(chunk.sent_at, "time")
-        )
-        changes = [ChunkMoved(before=chunk, after=lost, due_at=clock.now())]
+        changes = _ambiguous(chunk, ambiguous, ledger=ledger, traits=provider.traits, clock=clock)
     else:
         create_journal.write_journal(job_files, token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
@@ -163,6 +169,27 @@ def _send(
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
     _keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
+
+
+def _ambiguous(
+    chunk: Chunk, ambiguous: CreateAmbiguous, *, ledger: Ledger, traits: Traits, clock: Clock
+) -> list[Change]:
+    """Leave a create to be looked up; where its answer was not understood, create nothing more before a person says so.
+
+    Most likely there is a batch, and the next create would be answered alike.
+    """
+    now, why = clock.now(), str(ambiguous)
+    is_odd = ambiguous.answer is not None
+    lost = lifecycle.advance(chunk, AnswerLost(why, recovery.NOT_UNDERSTOOD if is_odd else ""))
+    lost = lifecycle.failing(lost, why, now=required(chunk.sent_at, "time of its create"))
+    if is_odd and traits.recovery is Recovery.UNKNOWABLE:
+        lost = lifecycle.advance(lost, BecameUnresolved(why, recovery.NOT_UNDERSTOOD))
+    changes: list[Change] = [ChunkMoved(before=chunk, after=lost, due_at=now)]
+    job = ledger.job(chunk.job_id)
+    if is_odd and job.state is JobState.RUNNING:
+        stopped = replace(job, state=JobState.STOPPED, reason=why, decision=NOT_UNDERSTOOD_CREATE)
+        changes.append(JobMoved(before=job, after=stopped, due_at=now))
+    return changes
 
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:

@@ -111,9 +111,10 @@ def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:
     if not found:
         return f"{job_id}: no chunk is unresolved"
     lines = [f"{job_id}: look for the batches of these creates at the provider, then type what you found:"]
-    lines += [
-        f"  {one.chunk}  {one.requests:,} requests, sent {one.sent_at.isoformat()}: {one.reason}" for one in found
-    ]
+    for one in found:
+        lines.append(f"  {one.chunk}  {one.requests:,} requests, sent {one.sent_at.isoformat()}: {one.reason}")
+        typed = [command("resolve", work, job_id, one.chunk, "--batch", shlex.quote(found_id)) for found_id in one.ids]
+        lines += ["    the answer names what may be the batch:", *(f"      {each}" for each in typed)] if typed else []
     ways = [
         (command("resolve", work, job_id, "CHUNK", "--batch", "ID"), "the provider has the batch"),
         (command("resolve", work, job_id, "CHUNK", "--absent"), "it does not: send the rows again"),

@@ -34,7 +34,7 @@ from orchestrator.domain.model import (
     Step,
     is_usable_id,
 )
-from orchestrator.domain.recovery import LOOKUP_FAILED, OTHER_KEY
+from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
@@ -307,8 +307,9 @@ def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:
-    """Return the update that makes chunks due that wait for another key or permission, which may be set now."""
-    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code.in_((OTHER_KEY, LOOKUP_FAILED)))
+    """Return the update that makes chunks due that wait for a key, a permission or a version that may be there now."""
+    codes = (OTHER_KEY, LOOKUP_FAILED, NOT_UNDERSTOOD)
+    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code.in_(codes))
     return sa.update(chunks).where(*waiting).values(due_at=now)
 
 

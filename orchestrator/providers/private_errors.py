@@ -4,6 +4,9 @@ Rule 1: a provider's message for people may quote a row. It goes into a private 
     ledger and the log, names that file.
 Rule 2: if a message cannot be written, the error is raised without it.
 Rule 3: equal messages are one file; the number of files is limited.
+Rule 4: the answer to a create that succeeded and was not understood is kept whole before anything else is done: later
+        it can be read again (`answer_before`), or by a person. If it cannot be written, the error names what may be an
+        id in it.
 
 See docs/decisions/0022-provider-messages-in-a-private-file.md.
 """
@@ -15,14 +18,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import orjson
 import xxhash
 
+from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, ProviderError, StorageError
 from orchestrator.storage.location import join
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
-    from orchestrator.domain.model import BatchId, FileId
+    from orchestrator.domain.model import AttemptToken, BatchId, FileId
     from orchestrator.domain.results_at import ResultsAt
     from orchestrator.ports import HasFiles, HasList, JobFiles, Provider
 
@@ -59,7 +64,12 @@ class PrivateErrors:
     def create(self, submission: Submission) -> BatchId:
         """See the port."""
         with self._keeping():
-            return self._provider.create(submission)
+            try:
+                return self._provider.create(submission)
+            except CreateAmbiguous as ambiguous:
+                if ambiguous.answer is not None:
+                    self._keep_answer(submission.token, ambiguous, ambiguous.answer)
+                raise
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port."""
@@ -95,6 +105,16 @@ class PrivateErrors:
         error.args = (self._pointing(str(error), error.provider_message),)
         error.provider_message = ""
 
+    def _keep_answer(self, token: AttemptToken, ambiguous: CreateAmbiguous, answer: bytes) -> None:
+        name = answer_name(token)
+        try:
+            with self._job_files().create(name) as file:
+                file.write(answer)
+            where = f"all of it: {join(self._folder, name)}"
+        except StorageError as error:
+            where = f"it could not be kept ({error}); ids in it: {', '.join(candidates(_content(answer))) or 'none'}"
+        ambiguous.args = (f"{ambiguous}; {where}",)
+
     def _pointing(self, message: str, provider_message: str) -> str:
         """Return the error with the name of the message's file; unchanged, if the message adds nothing."""
         name = self._kept(provider_message) if provider_message and provider_message != message else ""
@@ -115,6 +135,28 @@ class PrivateErrors:
         except StorageError:
             return ""
         return name
+
+
+def answer_name(token: AttemptToken) -> str:
+    """Return the name of the file with an answer to a create that was not understood."""
+    return f"{FOLDER}/create-{token}.txt"
+
+
+def answer_before(job_files: JobFiles, token: AttemptToken) -> object:
+    """Return the content of a kept answer to a create; None where there is none, or none that can be read."""
+    name = answer_name(token)
+    if not job_files.exists(name):
+        return None
+    with job_files.open(name) as file:
+        return _content(file.read())
+
+
+def _content(answer: bytes) -> object:
+    """Return the JSON value after the two lines that say what was asked and answered."""
+    try:
+        return orjson.loads(answer.partition(b"\n\n")[2])
+    except orjson.JSONDecodeError:
+        return None
 
 
 _Keeping = Callable[[], AbstractContextManager[None]]

@@ -27,9 +27,11 @@ from orchestrator.domain.model import (
     Tally,
 )
 from orchestrator.domain.policy import OnAmbiguous
+from orchestrator.domain.recovery import NOT_UNDERSTOOD
 from orchestrator.domain.snapshot import Restored
 from orchestrator.job_files import records, request_files
 from orchestrator.planner.plan import SLICE_ROWS
+from orchestrator.providers.private_errors import answer_name
 
 if TYPE_CHECKING:
     from orchestrator.job_files.create_journal import Intent
@@ -139,6 +141,7 @@ class Units:
         intent = intents[number]
         batch_id = self.plans.sent.batches.get(intent.token)
         state = ChunkState.AMBIGUOUS if batch_id is None else ChunkState.SUBMITTED
+        is_odd = batch_id is None and self.plans.job_files.exists(answer_name(intent.token))
         after = replace(
             self._chunk(planned),
             state=state,
@@ -148,6 +151,7 @@ class Units:
             file_id=intent.file_id,
             sent_at=intent.sent_at,
             batch_id=batch_id,
+            error_code=NOT_UNDERSTOOD if is_odd else "",
             error=LOST if batch_id is None else "",
         )
         return replace(_plain(after, planned), attempts=self._attempts(self._chunk(planned), number, intents, None))

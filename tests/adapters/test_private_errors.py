@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -14,7 +15,7 @@ from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefuse
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
-from orchestrator.providers.private_errors import FILES_MAX, PrivateErrors
+from orchestrator.providers.private_errors import FILES_MAX, PrivateErrors, answer_before
 from tests.fakes.capabilities import Capabilities
 from tests.fakes.job_files import MemorySpool
 
@@ -123,6 +124,31 @@ def test_an_ambiguous_create_stays_ambiguous_and_names_the_file() -> None:
 
     [name] = job_files.files
     assert str(caught.value) == f"HTTP 500 (the provider's message: {FOLDER}/{name})"
+
+
+def not_understood(answer: bytes) -> CreateAmbiguous:
+    return CreateAmbiguous("answered with HTTP 200; its fields: ticket", answer=b"HTTP 200 to POST /v1\n\n" + answer)
+
+
+def test_an_answer_to_a_create_that_was_not_understood_is_kept_whole_and_can_be_read_again() -> None:
+    """Whatever it is, byte for byte, and for each create by itself: there most likely is a batch."""
+    job_files = MemorySpool()
+
+    for token, answer in ((AttemptToken("t"), b'{"ticket": {"id": "b7"}}'), (AttemptToken("u"), b"<html>\n\nQ<row 3>")):
+        with pytest.raises(CreateAmbiguous) as caught:
+            kept(not_understood(answer), job_files).create(replace(SUBMISSION, token=token))
+        name = f"provider_messages/create-{token}.txt"
+        assert job_files.files[name].endswith(b"\n\n" + answer)
+        assert str(caught.value) == f"answered with HTTP 200; its fields: ticket; all of it: {FOLDER}/{name}"
+
+    assert answer_before(job_files, AttemptToken("t")) == {"ticket": {"id": "b7"}}
+    assert answer_before(job_files, AttemptToken("u")) is None
+    assert answer_before(job_files, AttemptToken("v")) is None
+
+
+def test_without_room_for_the_answer_its_ids_are_named_instead() -> None:
+    with pytest.raises(CreateAmbiguous, match=r"could not be kept \(.*no space left\); ids in it: b7$"):
+        kept(not_understood(b'{"ticket": {"id": "b7", "row": "Q<row 3>"}}'), FullSpool()).create(SUBMISSION)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from orchestrator.domain.errors import (
     Unidentified,
 )
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
-from orchestrator.domain.policy import OnAmbiguous
+from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import FORGOTTEN, UNASKED, Recovery
 from orchestrator.job_files import create_journal
 from orchestrator.job_files.create_journal import write_journal
@@ -376,6 +376,32 @@ def test_an_unresolved_create_that_can_be_asked_about_again_and_is_not_listed_is
 
     assert stage.provider.calls[1:] == [("delete", FILE)]
     assert (chunk.state, chunk.fenced_at, chunk.error_code) == (ChunkState.AMBIGUOUS, after(200), "")
+
+
+@pytest.mark.parametrize("state", ["ambiguous", "unresolved"])
+def test_an_answer_that_another_version_understands_settles_its_create_for_nothing(state: str) -> None:
+    stage, before = in_doubt(C, state=state, error_code="not_understood", error="its fields: job")
+    kept = b'HTTP 200 to POST https://x.example/batches\n\n{"job": {"id": "batch-1"}}'
+    stage.job_files.files[f"provider_messages/create-{TOKEN}.txt"] = kept
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, chunk.batch_id, stage.provider.calls) == (ChunkState.SUBMITTED, BATCH, [])
+    assert stage.job_files.exists(create_journal.journal_name(TOKEN))
+
+
+@pytest.mark.parametrize("on_ambiguous", list(OnAmbiguous))
+def test_what_was_answered_and_not_understood_is_never_sent_again_by_a_policy(on_ambiguous: OnAmbiguous) -> None:
+    job = a_job(policy=Policy(on_ambiguous=on_ambiguous, max_duplicate_usd=Decimal(9)))
+    stage, before = in_doubt(C, job=job, error_code="not_understood", error="its fields: ok", cost_usd_max=Decimal(1))
+    stage.job_files.files[f"provider_messages/create-{TOKEN}.txt"] = b'HTTP 200\n\n{"ok": true}'
+
+    chunk = run(stage, before)
+    assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, "not_understood")
+    assert chunk.error.endswith("its fields: ok")
+    stage.after(9_000)
+
+    assert run(stage, chunk).state is ChunkState.UNRESOLVED
 
 
 def absent(*, attempts: int, failing_s: float | None, at_s: float) -> tuple[Stage, Chunk]:

@@ -24,6 +24,7 @@ from orchestrator.domain.errors import (
     TooLarge,
 )
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
+from orchestrator.domain.policy import Policy
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
@@ -56,6 +57,42 @@ def an_accepted_batch(stage: Stage) -> None:
     stage.books.write(added(other))
     attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=other.batch_id)
     stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))
+
+
+@pytest.mark.parametrize(
+    ("traits", "state", "policy"),
+    [
+        (WITHOUT, ChunkState.UNRESOLVED, {}),
+        (WITHOUT, ChunkState.UNRESOLVED, {"on_ambiguous": "resubmit", "max_duplicate_usd": Decimal(9)}),
+        (WITH_FILES, ChunkState.AMBIGUOUS, {}),
+    ],
+)
+def test_after_a_success_that_is_not_understood_nothing_more_is_created(
+    traits: Traits, state: ChunkState, policy: dict[str, Any]
+) -> None:
+    """There most likely is a batch: it is looked up, or left to a person, and never sent again by a policy."""
+    stage = Stage(traits, a_job(policy=Policy(**policy)))
+    before = stage.put("uploaded" if traits is WITH_FILES else "planned", token=FIRST, cost_usd_max=Decimal(1))
+    stage.provider.tell(CreateAmbiguous("POST https://x.example/batches: its fields: ticket", answer=b"all of it"))
+
+    chunk = run(stage, before)
+
+    job = stage.books.ledger.job(JOB)
+    assert (chunk.state, chunk.error_code) == (state, "not_understood")
+    assert (job.state, job.decision) == (JobState.STOPPED, "create")
+    assert job.reason == chunk.error == "POST https://x.example/batches: its fields: ticket"
+    assert [one.state for one in stage.attempts] == [AttemptState.OPEN]
+    assert create_journal.read_intent(stage.job_files, create_journal.intent_name(chunk.token or FIRST))
+
+
+def test_after_a_lost_answer_the_job_goes_on() -> None:
+    stage = Stage(WITHOUT)
+    stage.provider.tell(CreateAmbiguous("HTTP 500"))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.error_code, chunk.failing_since) == (ChunkState.AMBIGUOUS, "", NOW)
+    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder() -> None:
