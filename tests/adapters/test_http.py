@@ -30,8 +30,9 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.providers.http import connection
 from orchestrator.providers.http.auth import Header
-from orchestrator.providers.http.client import HTTPX_ERRORS, HttpClient
+from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.exchange import NotConnected, Pinned, Timeouts
+from orchestrator.providers.http.failures import HTTPX_ERRORS
 from orchestrator.providers.http.secret import Secret
 from tests.adapters.wire import (
     Answers,
@@ -295,13 +296,14 @@ def test_a_cut_answer_to_a_call_is_unavailable() -> None:
         client.call("GET", "/batches/b-1")
 
 
-def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+def test_a_redirect_of_anything_but_a_get_is_an_answer_and_is_not_followed() -> None:
     with (
         serving(saying(answer(200, b'{"batch_id":"b-1"}'))) as elsewhere,
         client_and_server(saying(answer(307, location=elsewhere.url))) as (client, _),
     ):
         assert create(client).status == 307
-        assert client.call("GET", "/").status == 307
+        assert client.call("POST", "/cancel").status == 307
+        assert client.call("DELETE", "/file").status == 307
         assert elsewhere.requests == []
 
 
@@ -476,7 +478,7 @@ def test_the_key_goes_to_the_configured_origin_alone() -> None:
         "file:///etc/passwd",
         "https://api.example:443@10.0.0.1/",
         "https://user@93.184.216.34/",
-        "//93.184.216.34/results",
+        "//169.254.169.254/results",
         "",
     ],
 )

@@ -41,6 +41,7 @@ from tests.adapters.wire import (
     Answers,
     Connection,
     answer,
+    as_body,
     create_at,
     header,
     poll_at,
@@ -521,6 +522,106 @@ def test_results_are_fetched_from_their_url_as_it_came_and_without_the_key_elsew
         assert target(files.requests[0]) == path.encode()
         assert header(files.requests[0], b"authorization") is None
         assert server.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_of_results_is_followed_without_the_key_elsewhere(status: int) -> None:
+    """Stores redirect to the object, and to a signed URL of another host; each is checked like a result URL."""
+    with (
+        serving(saying(answer(200, LINE * 3))) as files,
+        serving(saying(answer(status, location=f"{files.url}/x%2Fy?sig=1"), answer(302, location="b"))) as server,
+        a_provider(server.url) as provider,
+    ):
+        assert collected(provider, "/resource/a") == LINE * 3
+
+        assert [target(request) for request in server.requests] == [b"/resource/a"]
+        assert [target(request) for request in files.requests] == [b"/x%2Fy?sig=1"]
+        assert header(server.requests[0], b"authorization") == b"Bearer " + KEY.encode()
+        assert header(files.requests[0], b"authorization") is None
+
+
+def test_a_redirect_that_comes_back_from_another_host_does_not_get_the_key() -> None:
+    """Another host must not be able to have our key sent to a path of its choice."""
+    routes = {b"/v1/batches/": answer(302, location="http://127.0.0.1:1/"), b"/secret": answer(200, LINE)}
+
+    def play(connection: Connection) -> None:
+        connection.send(next(sent for path, sent in routes.items() if target(connection.request).startswith(path)))
+
+    with serving(play) as server, a_provider(server.url) as provider:
+        with serving(saying(answer(302, location=f"{server.url}/secret"))) as other:
+            routes[b"/v1/batches/"] = answer(302, location=f"{other.url}/to")
+            assert collected(provider, Inline()) == LINE
+
+        assert [target(request) for request in server.requests] == [f"/v1/batches/{BATCH}".encode(), b"/secret"]
+        assert [header(request, b"authorization") is None for request in server.requests] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("http://93.184.216.35/r", BadRequest),
+        ("https://169.254.169.254/latest/meta-data", BadRequest),
+        ("https://10.0.0.1/r", BadRequest),
+        ("file:///etc/passwd", BadRequest),
+        ("https://user:word@93.184.216.35/r", BadRequest),
+        ("/r", Unavailable),  # round and round
+    ],
+)
+def test_a_redirect_that_leads_astray_or_nowhere_is_refused(location: str, expected: type[ProviderError]) -> None:
+    transport = Answers((302, b"", {"location": location}))
+    with a_provider("https://93.184.216.36", transport=transport) as provider, pytest.raises(ProviderError) as caught:
+        collected(provider, "https://93.184.216.36/r")
+
+    assert type(caught.value) is expected
+    assert len(transport.requests) <= 6
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/resource/batch%2F1.jsonl", "/resource/batch%2F1.jsonl"),
+        ("results/1.jsonl?x=1", "/v1/results/1.jsonl?x=1"),
+        ("../files/1", "/files/1"),
+        ("?results=1", "/v1/?results=1"),
+    ],
+)
+def test_a_relative_result_url_is_resolved_against_the_base_url(url: str, path: str) -> None:
+    status = polled(STATUS | {"result_url": f" {url} "})
+    transport = Answers((200, LINE))
+    with a_provider(transport=transport) as provider:
+        assert status.results is not None
+        assert collected(provider, status.results) == LINE
+
+    [request] = transport.requests
+    assert request.extensions["target"].decode() == path
+    assert "authorization" in request.headers
+
+
+def test_what_is_no_url_beside_a_failure_is_not_taken_for_one() -> None:
+    """`fail_reason` has words in it, too."""
+    assert polled(STATUS | {"result_url": "", "fail_reason": "see /docs"}).results is None
+
+
+def test_a_status_in_place_of_results_is_followed_to_where_it_says_that_they_are() -> None:
+    for steps, asked in (
+        ([STATUS | {"result_url": "/r/2"}, LINE], [BATCH, "2"]),
+        ([STATUS | {"result_url": "/r/2"}, STATUS | {"result_url": "/r/3"}, LINE], [BATCH, "2", "3"]),
+        ([STATUS | {"result_url": ""}, LINE], [BATCH, BATCH]),  # it alternates between the two documented forms
+    ):
+        transport = Answers(*((200, as_body(step)) for step in steps))
+        with a_provider(transport=transport) as provider:
+            assert collected(provider, Inline()) == LINE
+
+        targets = [request.extensions["target"].decode() for request in transport.requests]
+        assert [target.rpartition("/")[2] for target in targets] == asked
+
+
+def test_a_status_that_is_there_again_and_again_ends_the_search() -> None:
+    transport = Answers((200, orjson.dumps(STATUS | {"result_url": ""})))
+    with a_provider(transport=transport) as provider, pytest.raises(Unavailable, match="where its results should be"):
+        collected(provider, Inline())
+
+    assert len(transport.requests) == 4
 
 
 def test_results_in_the_answer_itself_are_fetched_with_the_key() -> None:

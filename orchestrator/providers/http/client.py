@@ -1,7 +1,7 @@
 """One account's HTTP client: every exchange with a provider goes through it, and it raises only our own errors.
 
-Rule 1: no request is repeated, no redirect is followed, TLS is always verified; the environment is not read here: what
-    it says of proxies and certificates is in `Connection`.
+Rule 1: no request is repeated, only a GET follows a redirect, TLS is always verified; the environment is not read here:
+    what it says of proxies and certificates is in `Connection`.
 Rule 2: every exchange has a deadline as a whole. httpx's own timeouts are for one read or one write, and a server that
     sends a byte a second never exceeds them; so the socket operations are timed (`TimedTransport`).
 Rule 3: a create is sent on a fresh connection: the commonest cause of an ambiguous create is a server that closes an
@@ -17,8 +17,9 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import metadata
@@ -51,6 +52,7 @@ from orchestrator.providers.http.exchange import (
     check_behind_proxy,
     pin,
 )
+from orchestrator.providers.http.failures import HTTPX_ERRORS, PROXY_AUTHENTICATION, proxy_refuses, unavailable
 from orchestrator.providers.http.proxies import Proxy
 from orchestrator.providers.http.secret import Secret, redacted
 from orchestrator.providers.http.transport import TimedTransport
@@ -58,34 +60,11 @@ from orchestrator.providers.http.url_policy import Destination, Origin
 
 USER_AGENT: Final = f"batch-orchestrator/{metadata.version('batch-orchestrator')}"
 ANSWER_BYTES_MAX: Final = 1 << 20
+REDIRECTS_MAX: Final = 5
 
 # They log URLs, and a result URL may be signed.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-HTTPX_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
-# Raised before a byte of the request is sent. Whatever is not listed may have come after.
-NEVER_CONNECTED: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-PROXY_AUTHENTICATION: Final = 407  # an answer of the proxy alone
-_OWN_CA: Final = (
-    "Where a proxy or the provider has a certificate of a CA of its own, name that CA's file: ca_file in "
-    "[provider], or SSL_CERT_FILE"
-)
-_PHRASES: Final[Mapping[type[Exception], str]] = {
-    httpx.ConnectTimeout: "no connection in time",
-    httpx.ConnectError: "no connection",
-    httpx.PoolTimeout: "no free connection in time",
-    httpx.ProxyError: "the proxy made no connection",
-    httpx.ReadTimeout: "no answer in time",
-    httpx.WriteTimeout: "the request was not taken in time",
-    httpx.RemoteProtocolError: "the connection ended, or spoke no HTTP, before the answer was whole",
-}
 
 
 class HttpClient:
@@ -147,8 +126,12 @@ class HttpClient:
 
     def head(self, method: str, path: str, *, size_max: int, enough: Callable[[bytes], bool]) -> Answer:
         """Read the beginning of an answer, until `enough` is true or `size_max` bytes are read; then disconnect."""
-        ends_at = time.monotonic() + self.timeouts.call_s
-        with self._exchange(self._pooled(), self._request(method, self._at(path)), ends_at) as response:
+        ends_at, place = time.monotonic() + self.timeouts.call_s, self._at(path)
+        if method == "GET":
+            opened = self._got(place, ends_at)
+        else:
+            opened = self._exchange(self._pooled(), self._request(method, place), ends_at)
+        with opened as response:
             return self._beginning(response, ends_at, size_max, enough, may_break=not response.is_success)
 
     def create(self, path: str, blocks: Iterator[bytes], *, size_bytes: int) -> Answer:
@@ -198,26 +181,17 @@ class HttpClient:
             failure = Unavailable(redacted(f"the requests cannot be read: {error}", self.key))
         raise failure
 
-    @contextmanager
-    def download(self, path: str) -> Generator[Download]:
+    def download(self, path: str) -> AbstractContextManager[Download]:
         """Read a long answer from the configured origin, with the key."""
-        with self._download(self._request("GET", self._at(path)), None) as download:
-            yield download
+        return self._download(self._at(path))
 
-    @contextmanager
-    def fetch(self, url: str) -> Generator[Download]:
-        """Read a long answer at a URL that the provider gave; `destination` says which are refused, as BadRequest."""
-        place = url_policy.parse(url)
-        url_policy.check_scheme(place.origin, self.origin)
-        offline = self._transport is not None
-        pinned = None
-        if place.origin.host != self.origin.host:
-            if self.proxy_of(place.origin) is None:
-                pinned = pin(place.origin, self.origin, offline=offline)
-            else:
-                check_behind_proxy(place.origin, self.origin)
-        with self._download(self._request("GET", place), pinned) as download:
-            yield download
+    def fetch(self, url: str) -> AbstractContextManager[Download]:
+        """Read a long answer at a URL that the provider gave, perhaps relative to the base URL.
+
+        `url_policy` says which URLs are refused, as BadRequest.
+        """
+        folder = replace(self._base, target=f"{self._base.target.rstrip('/')}/")
+        return self._download(url_policy.joined(folder, url))
 
     def close(self) -> None:
         """Close idle connections."""
@@ -241,7 +215,13 @@ class HttpClient:
         )
 
     def _request(
-        self, method: str, place: Destination, *, body: Body | None = None, read_s: float | None = None
+        self,
+        method: str,
+        place: Destination,
+        *,
+        body: Body | None = None,
+        read_s: float | None = None,
+        may_have_key: bool = True,
     ) -> httpx.Request:
         times = self.timeouts
         timeout = {"connect": times.connect_s, "write": times.write_s, "pool": times.connect_s}
@@ -249,7 +229,8 @@ class HttpClient:
         if body is not None:
             headers.update({"Content-Type": body.content_type, "Content-Length": str(body.size_bytes)})
         where = place.origin
-        if where == self.origin:
+        has_key = may_have_key and where == self.origin
+        if has_key:
             headers.update(self._connection.headers)
         return httpx.Request(
             method,
@@ -259,7 +240,7 @@ class HttpClient:
             extensions={
                 "timeout": timeout | {"read": read_s or times.read_s},
                 "target": place.target.encode("ascii"),
-                "has_key": where == self.origin,
+                "has_key": has_key,
                 "proxy": self.proxy_of(where),
             },
         )
@@ -275,10 +256,10 @@ class HttpClient:
                 auth = self._auth if request.extensions["has_key"] else None
                 response = client.send(request, stream=True, auth=auth, follow_redirects=False)
         except HTTPX_ERRORS as error:
-            failure = self._unavailable(error, ends_at, proxy)
+            failure = unavailable(error, self.key, is_late=time.monotonic() >= ends_at, proxy=proxy)
         if failure is None and proxy is not None and response.status_code == PROXY_AUTHENTICATION:
             response.close()
-            failure = NotConnected(f"{PROXY_AUTHENTICATION} {_proxy_refuses(proxy)}")
+            failure = NotConnected(f"{PROXY_AUTHENTICATION} {proxy_refuses(proxy)}")
         if failure is not None:
             raise failure
         try:
@@ -295,7 +276,7 @@ class HttpClient:
                 with self._rules.holding(ends_at):
                     block = next(blocks, None)
             except HTTPX_ERRORS as error:
-                failure = self._unavailable(error, ends_at)
+                failure = unavailable(error, self.key, is_late=time.monotonic() >= ends_at)
             if failure is None and time.monotonic() >= ends_at and block is not None:
                 failure = Unavailable("the deadline of the whole exchange passed")
             if failure is not None:
@@ -336,31 +317,44 @@ class HttpClient:
         )
 
     @contextmanager
-    def _download(self, request: httpx.Request, pinned: Pinned | None) -> Generator[Download]:
+    def _download(self, place: Destination) -> Generator[Download]:
         ends_at = time.monotonic() + self.timeouts.download_s
-        with self._exchange(self._pooled(), request, ends_at, pinned) as response:
+        with self._got(place, ends_at) as response:
             blocks = self._decoded(response, ends_at)
             is_framed = "content-length" in response.headers or "transfer-encoding" in response.headers
             if response.is_success and not is_framed:
                 blocks = whole_lines(blocks)
-            has_key: bool = request.extensions["has_key"]
+            has_key: bool = response.request.extensions["has_key"]
             yield Download(status=response.status_code, headers=_lower(response), has_key=has_key, blocks=blocks)
 
-    def _unavailable(self, error: Exception, ends_at: float, proxy: Proxy | None = None) -> Unavailable:
-        phrase = _PHRASES.get(type(error), "the exchange broke")
-        if time.monotonic() >= ends_at:
-            phrase = "the deadline of the whole exchange passed"
-        kind = NotConnected if isinstance(error, NEVER_CONNECTED) else Unavailable
-        if proxy is not None:
-            phrase += f", by way of the proxy {proxy.place}"
-        provider_message = redacted(f"{phrase} ({type(error).__name__}: {error})", self.key)
-        if isinstance(error, httpx.ProxyError) and str(error).startswith(str(PROXY_AUTHENTICATION)) and proxy:
-            return kind(f"{PROXY_AUTHENTICATION} {_proxy_refuses(proxy)}")
-        if "CERTIFICATE_VERIFY_FAILED" in provider_message:
-            return kind(f"{provider_message}. {_OWN_CA}")
-        if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
-            return kind(f"{phrase} ({type(error).__name__})", provider_message=provider_message)
-        return kind(provider_message)
+    @contextmanager
+    def _got(
+        self, place: Destination, ends_at: float, *, may_have_key: bool = True, left: int = REDIRECTS_MAX
+    ) -> Generator[httpx.Response]:
+        """Send a GET, and follow a few redirects; the key is not sent again once one has led to another origin."""
+        pinned = self._pinned(place.origin)
+        request = self._request("GET", place, may_have_key=may_have_key)
+        with self._exchange(self._pooled(), request, ends_at, pinned) as response:
+            location = response.headers.get("location", "")
+            target = url_policy.redirected(place, response.status_code, location)
+            if target is None:
+                yield response
+                return
+        if not left:
+            raise Unavailable(f"more than {REDIRECTS_MAX} redirects, the last one to {target.origin.host}")
+        has_key: bool = request.extensions["has_key"]
+        with self._got(target, ends_at, may_have_key=has_key, left=left - 1) as response:
+            yield response
+
+    def _pinned(self, origin: Origin) -> Pinned | None:
+        """Check an origin that may not be ours, and return the only addresses to connect to. Raises BadRequest."""
+        url_policy.check_scheme(origin, self.origin)
+        if origin.host == self.origin.host:
+            return None
+        if self.proxy_of(origin) is not None:
+            check_behind_proxy(origin, self.origin)
+            return None
+        return pin(origin, self.origin, offline=self._transport is not None)
 
     def _pooled(self) -> httpx.Client:
         with self._lock:
@@ -385,12 +379,6 @@ def _asked(request: httpx.Request) -> str:
 
 def _lower(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _proxy_refuses(proxy: Proxy) -> str:
-    return (
-        f"of the proxy {proxy.place}: it wants a user name and a password (http://user:password@…) in {proxy.named_by}"
-    )
 
 
 @cache

@@ -6,6 +6,7 @@ Rule 2: a URL from a provider is not trusted: it must be https, without credenti
     connection goes to the checked address, so that a second answer of the name server cannot lead elsewhere. Behind a
     proxy, which resolves names itself, the name and the addresses known here are checked (`check_behind_proxy`).
 Rule 3: a URL is sent unchanged; decoding and encoding it again would turn `%2F` into another path.
+Rule 4: where a redirect leads is a URL from a provider, too. Only a GET follows one.
 
 Source: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 """
@@ -18,10 +19,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from orchestrator.domain.errors import BadRequest
 
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:")
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
@@ -65,6 +68,27 @@ class Destination:
 
     origin: Origin
     target: str
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
+        return f"{self.origin.scheme}://{host}:{self.origin.port}{self.target}"
+
+
+def joined(base: Destination, reference: str) -> Destination:
+    """Parse a URL that may be relative to another one, as in a web page. Raises BadRequest, as `parse` does."""
+    if not reference or _ABSOLUTE.match(reference) is not None:
+        return parse(reference)
+    try:
+        return parse(urljoin(base.url, reference))
+    except ValueError:
+        raise BadRequest("unusable URL: its host or port cannot be read") from None
+
+
+def redirected(place: Destination, status: int, location: str) -> Destination | None:
+    """Return where an answer to a GET redirects it; None where it does not. Raises BadRequest, as `parse` does."""
+    return joined(place, location) if status in REDIRECTS and location else None
 
 
 def parse(url: str) -> Destination:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -39,6 +40,7 @@ from orchestrator.providers.http.exchange import Download, path_of
 from orchestrator.providers.inline_create import inline_create
 from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
 
+PLACES_MAX: Final = 4  # where results are looked for, each named by the status at the one before
 HEAD_BYTES_MAX: Final = 256 << 10
 # Not simply "no … provider": after "no response from provider" the upstream may have begun.
 _NO_PROVIDER: Final = re.compile(
@@ -81,23 +83,38 @@ class OneRouter:
         raise self._error(answer, gone=_MISSING)
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
-        """See the port. A file's blocks can be read until the next file is asked for."""
+        """See the port. A file's blocks can be read until the next file is asked for.
+
+        The GET of a batch has two documented forms, and some servers alternate between them: where there is a status
+        instead of the results, the place that it names is asked, a few times.
+        """
+        for _ in range(PLACES_MAX):
+            opened, line_count = self._opened(batch_id, where)
+            with opened as download:
+                answer = _beginning(download)
+                if not answer.is_success:
+                    # Without the key, 401 says nothing about the account: the link has expired.
+                    raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
+                is_other = not holds_results(answer.body)
+                status = status_of(answer.json(), self._http.key) if is_other and answer.is_whole else None
+                if status is None:
+                    if is_other:
+                        self._check_no_other(answer, may_be_empty=isinstance(where, Urls))
+                    blocks = chain((answer.body,), download.blocks)
+                    yield ResultFile(name=ALL_RESULTS, blocks=blocks, line_count=line_count)
+                    return
+            if status.is_running:
+                raise Unavailable("the batch runs again, by its status where its results should be")
+            where = status.results or Inline()
+        raise Unavailable(f"the status of the batch where its results should be, {PLACES_MAX} times")
+
+    def _opened(self, batch_id: BatchId, where: ResultsAt) -> tuple[AbstractContextManager[Download], int | None]:
         match where:
             case Inline(line_count=line_count):
-                opened = self._http.download(path_of("batches", batch_id))
+                return self._http.download(path_of("batches", batch_id)), line_count
             case Urls(refs=(ResultRef(at=url, line_count=line_count),)):
-                opened = self._http.fetch(url)
-            case _:
-                raise BadRequest("OneRouter's results are at one URL, or in the answer to the GET of the batch")
-        with opened as download:
-            answer = _beginning(download)
-            if not answer.is_success:
-                # Without the key, 401 says nothing about the account: the link has expired.
-                raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
-            if not holds_results(answer.body):
-                self._check_no_other(answer, may_be_empty=isinstance(where, Urls))
-            blocks = chain((answer.body,), download.blocks)
-            yield ResultFile(name=ALL_RESULTS, blocks=blocks, line_count=line_count)
+                return self._http.fetch(url), line_count
+        raise BadRequest("OneRouter's results are at one URL, or in the answer to the GET of the batch")
 
     def cancel(self, batch_id: BatchId) -> None:
         """See the port."""
@@ -113,8 +130,6 @@ class OneRouter:
             raise Unavailable("an empty answer where the results should be")
         if text.startswith(b"<"):
             raise Unavailable("a web page where the results should be")
-        if answer.is_whole and status_of(answer.json(), self._http.key) is not None:
-            raise Unavailable("the status of the batch where its results should be")
         problem = problem_of(answer, self._http.key) if answer.is_whole else None
         if problem is not None:
             raise error_of(problem, gone=_MISSING)

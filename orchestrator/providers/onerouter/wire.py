@@ -115,10 +115,14 @@ def _outcome(fields: dict[str, Any]) -> Outcome | None:
 
 
 def _results(fields: dict[str, Any], outcome: Outcome, line_count: int) -> Urls | None:
-    """Return where the results are. Older versions of new-api keep the URL of a success in `fail_reason`."""
+    """Return where the results are: a URL, perhaps relative to the base URL.
+
+    Older versions of new-api keep the URL of a success in `fail_reason`, beside which it may be words.
+    """
     names = ("result_url", "results_url", *(("fail_reason",) if outcome is Outcome.COMPLETED else ()))
-    for url in (fields.get(name) for name in names):
-        if isinstance(url, str) and _URL.match(url.strip()):
+    for name in names:
+        url = fields.get(name)
+        if isinstance(url, str) and url.strip() and (name != "fail_reason" or _URL.match(url.strip())):
             return Urls(refs=(ResultRef(name=ALL_RESULTS, at=url.strip(), line_count=line_count or None),))
     return None
 
