@@ -118,11 +118,8 @@ class _ResponseStream(httpx.SyncByteStream):
 def _as_httpx_errors() -> Generator[None]:
     try:
         yield
-    except Exception as error:
-        for theirs, ours in _ERRORS:
-            if isinstance(error, theirs):
-                raise ours(str(error)) from error
-        raise
+    except tuple(theirs for theirs, _ in _ERRORS) as error:
+        raise next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))(str(error)) from error
 
 
 class _TimedBackend(httpcore.NetworkBackend):
