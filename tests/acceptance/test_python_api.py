@@ -119,9 +119,7 @@ def write_folder(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    "write", [write_csv, write_csv_gz, write_jsonl, write_jsonl_zst, write_glob, write_folder], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("write", [write_csv_gz, write_jsonl_zst, write_folder], ids=lambda f: f.__name__)
 def test_every_kind_of_file_is_read(write: Callable[[Path], str], run: Callable[..., Result], tmp_path: Path) -> None:
     """By the ends of their names, compressed or not, one or many."""
     folder = tmp_path / "data"

@@ -7,7 +7,6 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from tests.acceptance.command_line import CommandLine
 from tests.acceptance.datasets import MODEL, read_output, write_dataset, write_job
@@ -23,13 +22,12 @@ FAULTS: Final = {
 }
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_the_output_does_not_depend_on_the_order_of_things(threads: int, cli: CommandLine, tmp_path: Path) -> None:
+def test_the_output_does_not_depend_on_the_order_of_things(cli: CommandLine, tmp_path: Path) -> None:
     """Two runs over one dataset, whose results come in other orders: the same rows, column by column."""
     dataset = write_dataset(tmp_path / "rows.parquet", 200)
     outputs = []
     with running_gateway(tmp_path / "gateway", "--duration-s", "0") as gateway:
-        for number, (seed, count) in enumerate([(1, 4), (2, threads)]):
+        for number, (seed, count) in enumerate([(1, 1), (2, 8)]):
             # The order of a result file depends on the seed; which rows fail would, too, so there are none here.
             gateway.set_faults({"seed": seed, "lines": {"duplicate": 3, "blank_line": 2}})
             one = CommandLine(

@@ -16,13 +16,14 @@ pytestmark = pytest.mark.timeout(180)
 
 def test_a_submitted_job_is_done_by_the_fleet_and_all_go_when_told_to(fleet: Fleet) -> None:
     """Two beats send twice the ticks, two workers share the work: each batch is made once."""
-    job = fleet.submit(400)
-    processes = [fleet.start(role) for role in ("worker", "worker", "beat", "beat")]
+    job = fleet.submit(200)
+    processes = [fleet.start("worker"), fleet.start("worker", "--queues", "control,transfer")]
+    processes += [fleet.start("beat"), fleet.start("beat")]
 
-    check_done(fleet, job, 400, creates=40)
+    check_done(fleet, job, 200, creates=20)
 
-    status = open_again(job.job_id, work=fleet.work).status()
-    assert (status.workers_alive, status.beats_alive) == (6, 2)
+    again = open_again(job.job_id, work=fleet.work)
+    until(lambda: (again.status().workers_alive, again.status().beats_alive) == (4, 2), "every process to be known")
     assert [process.stop() for process in processes] == [0, 0, 0, 0]
     status = job.status()
     assert (status.workers_alive, status.beats_alive) == (0, 0)
@@ -70,7 +71,7 @@ def test_a_cancel_is_asked_for_and_the_fleet_does_it(tmp_path: Path, monkeypatch
 def test_a_beat_ticks_as_soon_as_it_is_there(fleet: Fleet) -> None:
     """After a crash of everything nothing moves before the first tick; `tick_s` may be long."""
     job = fleet.submit(10)
-    fleet.start("worker")
+    fleet.start("worker", "--queues", "control,plan")
     fleet.start("beat", ORCHESTRATOR_TICK_S="600")
 
     until(lambda: job.status().as_dict()["chunks"], "a first step")
