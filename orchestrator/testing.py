@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,16 +21,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypedDict
 
 import msgspec
-import uvicorn
-from starlette.applications import Starlette
 
-from orchestrator.gateway.app import create_app
+from orchestrator.gateway.in_thread import serving
 from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.settings import GatewayConfig
 from orchestrator.gateway.simulated import Answer, answer_onerouter
 
 KEY_VARIABLE: Final = "ORCHESTRATOR_FAKE_PROVIDER_KEY"
-STOP_S_MAX: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,41 +98,18 @@ def fake_provider(answer: Answering | None = None) -> Iterator[FakeProvider]:
             another thread, once for each request of a batch. An exception fails the row, and is raised again at the
             end of the block. Without it, the answer begins with "[simulated]" and the first words of the prompt.
     """
-    with tempfile.TemporaryDirectory(prefix="fake-provider-") as folder, _listening() as listening:
-        model, key = _Model(answer), secrets.token_hex(8)
-        app = create_app(GatewayConfig(state=Path(folder), api_key=key, duration_s=0.0, answer=model.answer))
-        try:
-            with _serving(app, listening), _environment(KEY_VARIABLE, key):
-                yield FakeProvider(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", model.requests)
-        finally:
-            app.state.service.close()
+    model, key = _Model(answer), secrets.token_hex(8)
+    with tempfile.TemporaryDirectory(prefix="fake-provider-") as folder, environment(KEY_VARIABLE, key):
+        config = GatewayConfig(state=Path(folder), api_key=key, duration_s=0.0, answer=model.answer)
+        with serving(config) as (url, _):
+            yield FakeProvider(f"{url}/v1", model.requests)
     if model.error is not None:
         raise model.error
 
 
 @contextmanager
-def _listening() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(128)  # from now on connections wait until the server accepts them
-        yield listening
-
-
-@contextmanager
-def _serving(app: Starlette, listening: socket.socket) -> Iterator[None]:
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="fake-provider", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join(STOP_S_MAX)
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable of this process's environment for the length of a block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -26,11 +26,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.gateway.bill import known_batches, settled_bill
-from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, status_object
+from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, reshaped, status_object
 from orchestrator.gateway.faults import Fault, FaultPlanError, decode_plan, encode_plan
 from orchestrator.gateway.intake import RequestRefused, receive_body
 from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
-from orchestrator.gateway.openai_routes import OpenAIRoutes, refused
+from orchestrator.gateway.openai_routes import OpenAIRoutes, moved, refused
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
 from orchestrator.gateway.openapi import OPERATIONS, document
 from orchestrator.gateway.service import Service
@@ -111,7 +111,7 @@ class _Routes:
                 arrived.unlink()
         if isinstance(accepted, Fault):
             return fault_answer(accepted, self.service.plan.create, self.service.clock, error_envelope, _json)
-        return _json(create_envelope(accepted))
+        return _json(reshaped(create_envelope(accepted), self.service.plan.create.shape))
 
     async def status(self, request: Request) -> Response:
         self._require_key(request)
@@ -132,6 +132,8 @@ class _Routes:
         batch = await self._settled(look.batch)
         if not batch.has_results or await asyncio.to_thread(self.service.hides_results, batch):
             return self._status(batch, look.standing, result_url="")
+        if faults.inline_results:
+            return await asyncio.to_thread(self._inline, batch, look.standing)
         if self.service.config.result_mode is not ResultMode.STATUS_OBJECT:
             return await self._results(batch, is_stream=True)
         base = self.service.config.results_url or str(request.base_url)
@@ -157,7 +159,7 @@ class _Routes:
             raise RequestRefused(404, "no such file")
         if self.service.plan.download.refuse_key and "authorization" in request.headers:
             raise RequestRefused(400, "this link takes no Authorization header")
-        return await self._results(batch, is_stream=False)
+        return await self._results(batch, is_stream=False, request=request)
 
     async def bill(self, request: Request) -> Response:
         self._require_key(request)
@@ -200,8 +202,18 @@ class _Routes:
             return Response(msgspec.json.encode(shown) + b"\n", media_type=JSONL)
         return _json(shown)
 
-    async def _results(self, batch: Batch, *, is_stream: bool) -> Response:
+    def _inline(self, batch: Batch, standing: Standing) -> Response:
+        """Return the status object with the results in it."""
+        lines = self.service.store.result_path(batch.batch_id).read_bytes().splitlines()
+        off_by = self.service.plan.status.counts_off_by
+        shown = status_object(batch, standing, result_url="", counts_off_by=off_by)
+        self.service.count_whole_download(batch)
+        return _json(shown | {"results": [msgspec.Raw(line) for line in lines if line]})
+
+    async def _results(self, batch: Batch, *, is_stream: bool, request: Request | None = None) -> Response:
         fault = await asyncio.to_thread(self.service.download_fault, batch, is_stream=is_stream)
+        if fault is not None and fault.name == "redirect" and request is not None:
+            return moved(request)
         if fault is not None and fault.name == "refuse":
             raise RequestRefused(fault.status, "simulated failure of the file host")
 

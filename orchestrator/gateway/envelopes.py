@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from orchestrator.gateway.faults import decode_plan
 from orchestrator.gateway.states import Standing
 from orchestrator.gateway.store import Batch, Fate
 
@@ -32,9 +33,9 @@ FAIL_REASONS: Final = {
 }
 
 
-def error_envelope(code: int, message: str) -> dict[str, Any]:
+def error_envelope(code: int, message: str, kind: str | None = None) -> dict[str, Any]:
     """Return the documented error envelope."""
-    kind = ERROR_TYPES.get(code, "api_error" if code >= 500 else "invalid_request_error")
+    kind = kind or ERROR_TYPES.get(code, "api_error" if code >= 500 else "invalid_request_error")
     return {"error": {"code": code, "message": message, "type": kind, "param": ""}}
 
 
@@ -80,6 +81,19 @@ def create_envelope(batch: Batch) -> dict[str, Any]:
     }
 
 
+def reshaped(created: dict[str, Any], shape: str) -> dict[str, Any]:
+    """Return the answer to a create, of either dialect, in another shape; see `faults`."""
+    batch = created.get("batch", created)
+    match shape:
+        case "plain":
+            return {key: batch[key] for key in ("id", "object", "status", "created_at")}
+        case "data":
+            return {"code": 0, "message": "ok", "data": batch}
+        case "unknown":
+            return {"accepted": True, "queue": "default"}
+    return created
+
+
 def cancel_envelope(batch: Batch) -> dict[str, Any]:
     """Return the answer to a cancel, of which only the word `canceling` is documented."""
     envelope = create_envelope(batch)
@@ -89,7 +103,7 @@ def cancel_envelope(batch: Batch) -> dict[str, Any]:
 
 def status_object(batch: Batch, standing: Standing, *, result_url: str, counts_off_by: int) -> dict[str, Any]:
     """Return the status of a batch; its counts and fees are shown once it has ended."""
-    fail_reason = FAIL_REASONS.get(Fate(batch.fate), "") if standing.is_ended else ""
+    fail_reason = _fail_reason(batch) if standing.is_ended else ""
     running = batch.total * standing.percent // 100
     shown = {
         "batch_id": batch.batch_id,
@@ -114,6 +128,13 @@ def status_object(batch: Batch, standing: Standing, *, result_url: str, counts_o
     if standing.processing_status is not None:
         shown["processing_status"] = standing.processing_status
     return shown
+
+
+def _fail_reason(batch: Batch) -> str:
+    faults = decode_plan(batch.plan).batch
+    if batch.fate == Fate.FAIL and (faults.code or faults.message):
+        return ": ".join(filter(None, (faults.code, faults.message)))
+    return FAIL_REASONS.get(Fate(batch.fate), "")
 
 
 def fees_text(fees_micro_usd: int) -> str:

@@ -11,6 +11,8 @@ faults take a `Times`, which says how often:
     [create]        # counted over the valid creates since the plan began; `refuse`, `accept_then`: HTTP status = times
     refuse = { "429" = 2, "503" = 1 }     # before the effect: nothing was created
     retry_after_s = 1.5                   # goes with refusals; without it there is no Retry-After
+    code = "billing_hard_limit_reached"   # goes with refusals: the error's code (OneRouter's: its type), and its
+    message = "Billing hard limit …"      # message; so in [status], [list], [upload], [files], [delete], [cancel]
     error_body = 1                        # 200 with {"error": …}, nothing created
     code_body = 1                         # 200 with {"code": 503, "message": …}, nothing created
     accept_then = { "500" = 1 }           # created, and then this status
@@ -19,6 +21,8 @@ faults take a `Times`, which says how often:
     hang_s = 30.0
     late = 1                              # cut at once; created `late_s` later, unless its input file is gone by then
     late_s = 5.0
+    shape = "plain"                       # of the answer, always: "plain" = the batch object alone, "data" = in
+                                          # {"code": 0, "data": …}, "unknown" = without an id
 
     [status]        # counted over the GETs of each batch
     not_found = 2                         # 404, as if the batch were not there yet
@@ -29,9 +33,13 @@ faults take a `Times`, which says how often:
     unknown = 1                           # status `unknown_word`
     empty_result_url = 2                  # counted over the GETs that find the batch ended
     counts_off_by = 1                     # added to completed_count, always
+    results_lag_s = 300.0                 # so long after its end a batch does not say where its results are
+    inline_results = true                 # the results are in the status object (OneRouter's dialect only)
 
     [batch]         # counted over the batches created under this plan
     fail = 1                              # FAILURE, no results, nothing ran, nothing billed
+    code = "model_not_found"              # of `fail`: the error's code and message
+    message = "The model is not …"
     token_limit = 1                       # likewise, for want of room in the queue: token_limit_exceeded
     fail_partial = 1                      # FAILURE, with the results of `done_share` of the rows
     expire = 1                            # `expired_word`, likewise
@@ -40,7 +48,11 @@ faults take a `Times`, which says how often:
 
     [rows]          # a whole number: the first rows of each batch; a share: by custom_id
     fail = { "429" = 0.1, "500" = 0.05 }  # never billed
+    code = "insufficient_quota"           # of `fail`: the error's code and message
+    message = "You exceeded your …"
     filtered = 0.01                       # refused by the content filter, whatever `times` says; never billed
+    invalid = 0.01                        # a share: each such row makes its whole batch be refused, and is named:
+                                          # `requests.N…` in a 400, or a line number in the errors of a failed batch
     times = 1                             # only the first times a custom_id is run; 0 = always
     no_line = true                        # failed rows leave no result line
 
@@ -48,6 +60,8 @@ faults take a `Times`, which says how often:
     missing = 0.01                        # null_custom_id, foreign_custom_id, not_json, invalid_utf8, nan, huge_number,
     times = 1                             # deep_nesting, empty_content, duplicate, duplicate_differing,
                                           # line_separator, blank_line
+    shape = "unknown"                     # of all answers' lines: "body_string", "bare_body", "key", "gemini",
+                                          # "tool_calls" or "unknown", which no reader knows
     cut_last = 1                          # bom, crlf, cut_last, cut_in_character, in_order: per batch, as in [batch]
 
     [download]      # counted over the downloads of each batch; a stream from GET /v1/batches/{id} is one too
@@ -56,12 +70,14 @@ faults take a `Times`, which says how often:
     cut_unannounced = 1                   # the same without one: looks like a whole, shorter file
     cut_at = 0.5
     bytes_per_s = 100000                  # 0 = as fast as it goes
+    redirect = 1                          # 302 to the same file at another URL
     refuse_key = true                     # 400 to a request that brings an Authorization header, as some storages do
 
     [list]          # GET /v1/batches; counted over the calls since the plan began, as in the next four
     lag_s = 3.0                           # a batch shows so much later than it was created
     refuse = { "500" = 1 }                # and retry_after_s, lost, hang, hang_s
     [upload]        # POST /v1/files; accept_then, lost, hang: the file is there
+    bytes_told = "zero"                   # of the file object: "zero", or "none" for no such key
     [files]         # GET /v1/files, GET /v1/files/{id}
     [delete]        # DELETE /v1/files/{id}; accept_then, lost, hang: the file is gone
     [cancel]        # POST /v1/batches/{id}/cancel, of either dialect
@@ -79,7 +95,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -97,11 +113,18 @@ class FaultPlanError(ValueError):
     """A fault plan cannot be read; the message is one line and names the place."""
 
 
-class CreateFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to `POST /v1/batches`."""
+class Refusals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """HTTP errors in place of an effect."""
 
     refuse: HttpErrors = {}
     retry_after_s: Seconds | None = None
+    code: str = ""
+    message: str = ""
+
+
+class CreateFaults(Refusals, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to `POST /v1/batches`."""
+
     error_body: Times = 0
     code_body: Times = 0
     body_code: HttpError = 503
@@ -111,13 +134,12 @@ class CreateFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hang_s: Seconds = 60.0
     late: Times = 0
     late_s: Seconds = 5.0
+    shape: Literal["documented", "plain", "data", "unknown"] = "documented"
 
 
-class RouteFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RouteFaults(Refusals, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to a route that has no more than an answer to lose."""
 
-    refuse: HttpErrors = {}
-    retry_after_s: Seconds | None = None
     accept_then: HttpErrors = {}
     lost: Times = 0
     hang: Times = 0
@@ -130,12 +152,16 @@ class ListFaults(RouteFaults, frozen=True, kw_only=True, forbid_unknown_fields=T
     lag_s: Seconds = 0.0
 
 
-class StatusFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UploadFaults(RouteFaults, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to `POST /v1/files`."""
+
+    bytes_told: Literal["size", "zero", "none"] = "size"
+
+
+class StatusFaults(Refusals, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens to `GET /v1/batches/{id}`."""
 
     not_found: Times = 0
-    refuse: HttpErrors = {}
-    retry_after_s: Seconds | None = None
     error_body: Times = 0
     code_body: Times = 0
     body_code: HttpError = 503
@@ -145,12 +171,16 @@ class StatusFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     unknown_word: str = "PAUSED"
     empty_result_url: Times = 0
     counts_off_by: int = 0
+    results_lag_s: Seconds = 0.0
+    inline_results: bool = False
 
 
 class BatchFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What becomes of a whole batch."""
 
     fail: Times = 0
+    code: str = ""
+    message: str = ""
     token_limit: Times = 0
     fail_partial: Times = 0
     expire: Times = 0
@@ -163,7 +193,10 @@ class RowFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Which rows the model fails or refuses to answer."""
 
     fail: HttpErrors = {}
+    code: str = ""
+    message: str = ""
     filtered: Times = 0
+    invalid: Share = 0.0
     times: Count = 1
     no_line: bool = False
 
@@ -185,6 +218,7 @@ class LineFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     line_separator: Times = 0
     blank_line: Times = 0
     times: Count = 1
+    shape: Literal["documented", "body_string", "bare_body", "key", "gemini", "tool_calls", "unknown"] = "documented"
     bom: Times = 0
     crlf: Times = 0
     cut_last: Times = 0
@@ -200,6 +234,7 @@ class DownloadFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cut_unannounced: Times = 0
     cut_at: Share = 0.5
     bytes_per_s: Count = 0
+    redirect: Times = 0
     refuse_key: bool = False
 
 
@@ -214,7 +249,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lines: LineFaults = LineFaults()
     download: DownloadFaults = DownloadFaults()
     list: ListFaults = ListFaults()
-    upload: RouteFaults = RouteFaults()
+    upload: UploadFaults = UploadFaults()
     files: RouteFaults = RouteFaults()
     delete: RouteFaults = RouteFaults()
     cancel: RouteFaults = RouteFaults()

@@ -19,6 +19,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from orchestrator.gateway.envelopes import reshaped
 from orchestrator.gateway.faults import Fault
 from orchestrator.gateway.intake import RequestRefused
 from orchestrator.gateway.openai_intake import CreateRequest, OpenAIRefused
@@ -51,7 +52,7 @@ class OpenAIRoutes:
 
             async def effect() -> Response:
                 file = await asyncio.to_thread(self.openai.add_file, arrived, upload)
-                return answered(file_object(file))
+                return answered(_told(file_object(file), self.service.plan.upload.bytes_told))
 
             return await self.guarded("upload", effect)
         except ClientDisconnect:
@@ -106,6 +107,8 @@ class OpenAIRoutes:
         batch, extras = await asyncio.to_thread(self.openai.look, file.batch_id)
         has_answers = file.file_id == extras.output_file_id
         fault = await asyncio.to_thread(lambda: self.service.file_fault(batch, file.file_id, has_answers=has_answers))
+        if fault is not None and fault.name == "redirect":
+            return moved(request)
         if fault is not None and fault.name == "refuse":
             raise OpenAIRefused(fault.status, "simulated failure of the file host")
 
@@ -118,7 +121,7 @@ class OpenAIRoutes:
         made = await asyncio.to_thread(self.openai.create, request)
         if isinstance(made, Fault):
             return fault_answer(made, self.service.plan.create, self.service.clock, error_envelope, answered)
-        return answered(made)
+        return answered(reshaped(made, self.service.plan.create.shape))
 
     async def batches(self, request: Request) -> Response:
         self.require_key(request)
@@ -159,7 +162,7 @@ class OpenAIRoutes:
         self,
         route: str,
         effect: Callable[[], Awaitable[Response]],
-        error: Callable[[int, str], dict[str, Any]] = error_envelope,
+        error: Callable[[int, str, str | None], dict[str, Any]] = error_envelope,
     ) -> Response:
         """Run a route's effect under the faults that the plan has for it; `error` is its dialect's error envelope."""
         fault = await asyncio.to_thread(self.service.route_fault, route)
@@ -180,6 +183,18 @@ def answered(content: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON answer, with the request id the vendor puts on every one."""
     headers = {"x-request-id": f"req_{uuid.uuid4().hex}"}
     return Response(msgspec.json.encode(content), status, headers, "application/json")
+
+
+def moved(request: Request) -> Response:
+    """Return a redirect to the same file at another URL."""
+    return Response(status_code=302, headers={"location": str(request.url.include_query_params(moved="1"))})
+
+
+def _told(file: dict[str, Any], bytes_told: str) -> dict[str, Any]:
+    """Return a file object as the plan lets it tell the file's size."""
+    if bytes_told == "none":
+        return {key: value for key, value in file.items() if key != "bytes"}
+    return file | {"bytes": 0} if bytes_told == "zero" else file
 
 
 def refused(error: RequestRefused) -> Response:

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import msgspec
 
-from orchestrator.gateway.faults import Fault, decode_plan, encode_plan
+from orchestrator.gateway.faults import Fault, FaultPlan, decode_plan, encode_plan
 from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.openai_intake import (
+    ERRORS_MAX,
     CheckedInput,
     CreateRequest,
     OpenAIRefused,
@@ -30,7 +31,7 @@ from orchestrator.gateway.openai_intake import (
 )
 from orchestrator.gateway.openai_store import Extras, File, OpenAIStore, insert_extras, insert_file, is_alive
 from orchestrator.gateway.openai_wire import batch_object
-from orchestrator.gateway.service import CREATE_REFUSALS, Service, late_s
+from orchestrator.gateway.service import CREATE_REFUSALS, INVALID, Service, is_invalid, late_s
 from orchestrator.gateway.settings import LineShape
 from orchestrator.gateway.settlement import Settler
 from orchestrator.gateway.simulated import answer_openai
@@ -137,6 +138,8 @@ class OpenAIService:
             fault = service.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
                 return fault
+            if plan.rows.invalid and not checked.errors:
+                checked.errors = _invalid_lines(plan, path)
             now = service.clock.now() + late_s(plan, fault)
             batch, extras = self._new(request, checked, path, now)
             self._add(request, path, batch, extras)
@@ -196,7 +199,12 @@ class OpenAIService:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=LineShape.OPENAI, endpoint=extras.endpoint, has_ids=True),
+                form=LineForm(
+                    shape=LineShape.OPENAI,
+                    endpoint=extras.endpoint,
+                    has_ids=True,
+                    told_as=decode_plan(batch.plan).lines.shape,
+                ),
                 answer=functools.partial(answer_openai, extras.endpoint),
                 times_run=self.service.store.times_run,
             )
@@ -260,7 +268,7 @@ class OpenAIService:
         fate, done_share = fate_of(service.plan, number)
         if checked.errors:
             fate, done_share = Fate.FAIL, 0.0
-        reason = REASONS.get(fate)
+        reason = _reason_of(fate, service.plan)
         errors = checked.errors or ([reason] if reason is not None else [])
         duration_s = service.config.duration_s
         batch = Batch(
@@ -313,6 +321,24 @@ class OpenAIService:
             with contextlib.suppress(FileNotFoundError):
                 request_path.unlink()
             raise
+
+
+def _invalid_lines(plan: FaultPlan, path: Path) -> list[dict[str, Any]]:
+    """Return the errors of the rows for which the plan lets the validation fail; at most ERRORS_MAX are listed."""
+    errors = [
+        error_entry("missing_required_parameter", INVALID, line=line_no, param="body.messages")
+        for line_no, row in enumerate(read_input(path), 1)
+        if is_invalid(plan, row.custom_id)
+    ]
+    return errors[:ERRORS_MAX]
+
+
+def _reason_of(fate: Fate, plan: FaultPlan) -> dict[str, Any] | None:
+    """Return the error of a batch with this fate, in the plan's words where it has some."""
+    reason, faults = REASONS.get(fate), plan.batch
+    if fate is not Fate.FAIL or reason is None:
+        return reason
+    return reason | {"code": faults.code or reason["code"], "message": faults.message or reason["message"]}
 
 
 def _no_input(request: CreateRequest) -> OpenAIRefused:

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.gateway.faults import Fault, FaultPlan, RouteFaults, decode_plan, encode_plan, has_any, next_fault
+from orchestrator.gateway.faults import (
+    Fault,
+    FaultPlan,
+    RouteFaults,
+    decode_plan,
+    draw,
+    encode_plan,
+    has_any,
+    next_fault,
+)
 from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.settings import Clock, GatewayConfig
@@ -22,12 +32,13 @@ from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fat
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
 
+INVALID = "simulated fault: text content blocks must be non-empty"
 CREATE_REFUSALS = ("refuse", "error_body", "code_body")
 CREATE_LOSSES = ("accept_then", "lost", "hang", "late")
 ROUTE_FAULTS = ("refuse", "accept_then", "lost", "hang")
 CREATE_FAULTS = CREATE_REFUSALS + CREATE_LOSSES
 STATUS_FAULTS = ("not_found", "refuse", "error_body", "code_body", "lost", "stale", "unknown")
-DOWNLOAD_FAULTS = ("refuse", "cut", "cut_unannounced")
+DOWNLOAD_FAULTS = ("refuse", "redirect", "cut", "cut_unannounced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,8 @@ class Service:
             fault = self.create_fault(plan)
             if fault is not None and fault.name in CREATE_REFUSALS:
                 return fault
+            for row_no in invalid_rows(plan, arrived):
+                raise RequestRefused(400, f"requests.{row_no}.params.messages.0: {INVALID}")
             number = self.store.next_number()
             fate, done_share = fate_of(plan, number)
             now = self.clock.now() + late_s(plan, fault)
@@ -148,6 +161,8 @@ class Service:
     def hides_results(self, batch: Batch) -> bool:
         """Return whether the plan leaves `result_url` empty in this answer."""
         plan = self.plan
+        if self.clock.now() < batch.ends_at + plan.status.results_lag_s:
+            return True
         if not has_any(plan.status, ("empty_result_url",)):
             return False
         index = self.store.count(batch.batch_id, "end seen")
@@ -175,7 +190,7 @@ class Service:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=self.config.line_shape),
+                form=LineForm(shape=self.config.line_shape, told_as=decode_plan(batch.plan).lines.shape),
                 answer=self.config.answer,
                 times_run=self.store.times_run,
             )
@@ -186,7 +201,7 @@ class Service:
 
     def download_fault(self, batch: Batch, *, is_stream: bool) -> Fault | None:
         """Return the fault of this download; a stream from the status route can be cut but not refused."""
-        return self.file_fault(batch, batch.batch_id, DOWNLOAD_FAULTS[1:] if is_stream else DOWNLOAD_FAULTS)
+        return self.file_fault(batch, batch.batch_id, DOWNLOAD_FAULTS[2:] if is_stream else DOWNLOAD_FAULTS)
 
     def file_fault(
         self, batch: Batch, counted_on: str, names: tuple[str, ...] = DOWNLOAD_FAULTS, *, has_answers: bool = True
@@ -223,6 +238,19 @@ class Service:
             return None
         index = self.store.count_create()
         return next_fault(plan.create, CREATE_FAULTS, plan.seed, index=index, key=str(index))
+
+
+def invalid_rows(plan: FaultPlan, path: Path) -> Iterator[int]:
+    """Yield the numbers, from 0, of the rows of a create's body for which the plan refuses all of it."""
+    if plan.rows.invalid:
+        for row_no, row in enumerate(read_rows(path)):
+            if is_invalid(plan, row.custom_id):
+                yield row_no
+
+
+def is_invalid(plan: FaultPlan, custom_id: str) -> bool:
+    """Return whether a row makes its batch be refused."""
+    return draw(plan.seed, "invalid", custom_id) < plan.rows.invalid
 
 
 def late_s(plan: FaultPlan, fault: Fault | None) -> float:

@@ -150,8 +150,8 @@ class Settler:
         fault = next_fault(faults, ("fail",), seed, index=row_no, key=row.custom_id)
         if fault is None:
             return None
-        message = f"simulated failure {fault.status}"
-        return Refusal(status=fault.status, code=str(fault.status), type=error_type(fault.status), message=message)
+        code, message = faults.code or str(fault.status), faults.message or f"simulated failure {fault.status}"
+        return Refusal(status=fault.status, code=code, type=error_type(fault.status), message=message)
 
     def _file_faults(self) -> frozenset[str]:
         number, seed = self.batch.number, self.plan.seed

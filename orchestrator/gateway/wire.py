@@ -150,21 +150,21 @@ def fault_answer(
     fault: Fault,
     table: CreateFaults | StatusFaults | RouteFaults,
     clock: Clock,
-    error: Callable[[int, str], dict[str, Any]],
+    error: Callable[[int, str, str | None], dict[str, Any]],
     answered: Callable[[dict[str, Any], int], Response],
 ) -> Response:
     """Return the answer under a fault; `error` makes the dialect's envelope, `answered` the response to send."""
-    message = f"simulated fault: {fault.name}"
+    message = table.message or f"simulated fault: {fault.name}"
     match fault.name, table:
         case (("lost" | "late"), _):
             return LostAnswer(clock)
         case "hang", CreateFaults() | RouteFaults():
             return LostAnswer(clock, table.hang_s)
         case "error_body", CreateFaults() | StatusFaults():
-            return answered(error(table.body_code, message), 200)
+            return answered(error(table.body_code, message, None), 200)
         case "code_body", CreateFaults() | StatusFaults():
             return answered({"code": table.body_code, "message": message}, 200)
-    answer = answered(error(fault.status, message), fault.status)
+    answer = answered(error(fault.status, message, table.code or None), fault.status)
     if fault.name == "refuse" and table.retry_after_s is not None:
         answer.headers["retry-after"] = f"{table.retry_after_s:g}"
     return answer
