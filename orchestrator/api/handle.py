@@ -205,7 +205,7 @@ def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop
     """Run the job's steps in this process, to its end."""
     stop = stop or threading.Event()
     _run_steps(workspace, job_id, progress, stop)
-    return _outcome(workspace, job_id, stop)
+    return outcome_of(workspace, job_id, stop)
 
 
 def await_end(
@@ -225,7 +225,7 @@ def _await_end(
         if progress is not None:
             progress(Progress.of(job.id, job.state, workspace.ledger.totals(job_id)))
         if job.state in ENDED or needs_person(workspace, job_id):
-            return _outcome(workspace, job_id, None)
+            return outcome_of(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
         if left_s <= 0:
             raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it continues")
@@ -242,7 +242,8 @@ def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None,
         runner.run(progress)
 
 
-def _outcome(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
+def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
+    """Return the result of a job that runs no further. Raises JobNotFinished, which says why it has none."""
     job = workspace.ledger.job(job_id)
     if job.state in WHOLE:
         return _result(workspace, job)

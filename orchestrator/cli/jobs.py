@@ -45,7 +45,7 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
     from orchestrator.api import commands
     from orchestrator.cli import text
 
-    described = _from_file(job, work)
+    described = from_file(job, work)
     found = commands.plan(described)
     if as_json:
         show(json.dumps(found.as_dict()))
@@ -62,7 +62,7 @@ def run(job: str, work: str | None, as_json: bool) -> None:
 
     Run it again at any time: nothing is sent twice.
     """
-    described = _from_file(job, work) if _is_file(job) else None
+    described = from_file(job, work) if _is_file(job) else None
     from orchestrator.api import commands
 
     job_id = commands.identify(described) if described is not None else _find(job, work).job_id
@@ -85,7 +85,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
 
     Submit it again at any time: it resumes, and nothing is sent twice.
     """
-    described = _from_file(job, work)
+    described = from_file(job, work)
     from orchestrator.api import commands
 
     handle = commands.submit(described)
@@ -259,7 +259,7 @@ def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
     from orchestrator.cli.audit_text import audit_text
 
     if _is_file(job):
-        described = _from_file(job, work)
+        described = from_file(job, work)
         found = commands.audit(described, deep=deep)
     else:
         found = commands.audit(job, work=work, deep=deep)
@@ -300,7 +300,8 @@ def _is_file(job: str) -> bool:
     return job.endswith(".toml") or Path(job).is_file()
 
 
-def _from_file(job: str, work: str | None) -> Job:
+def from_file(job: str, work: str | None) -> Job:
+    """Read a job file. Raises ConfigError."""
     if not _is_file(job):
         raise ConfigError(f"{job} is not a job file: give the path of a .toml file")
     from orchestrator.api.job import read_job
@@ -310,7 +311,7 @@ def _from_file(job: str, work: str | None) -> Job:
 
 
 def _find(job: str, work: str | None) -> JobHandle:
-    described = _from_file(job, work) if _is_file(job) else None
+    described = from_file(job, work) if _is_file(job) else None
     from orchestrator.api import commands
 
     if described is not None:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Final
 
 import click
 
 from orchestrator import log
-from orchestrator.cli import fleet, jobs
-from orchestrator.cli.progress import INTERRUPTED, show
+from orchestrator.cli import fleet, jobs, rehearse
+from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
+from orchestrator.cli.progress import show
 from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted, JobNotFinished, OrchestratorError
 from orchestrator.engine import process_memory
 from orchestrator.log import say
-
-FAILED: Final = 1
-WRONG: Final = 2
-WAITING: Final = 3
 
 
 def main() -> None:
@@ -86,5 +82,5 @@ def app() -> None:
     """
 
 
-for _command in (*jobs.COMMANDS, *fleet.COMMANDS):
+for _command in (*jobs.COMMANDS, *rehearse.COMMANDS, *fleet.COMMANDS):
     app.add_command(_command)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.progress import Progress
 
-INTERRUPTED: Final = 130  # the exit code
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered as printed
 PLAIN_EVERY: Final = 10  # without a terminal, one line for so many updates: about every five seconds
 

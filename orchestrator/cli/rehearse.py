@@ -1,0 +1,84 @@
+"""`orchestrator rehearse`: a job's first rows against a server of this machine, before any money is spent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.exit_codes import FAILED_ROWS, WAITING
+from orchestrator.cli.jobs import from_file, job_argument, json_option
+from orchestrator.cli.progress import Watch, show
+from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.api.rehearse import Rehearsal
+
+
+@click.command
+@job_argument
+@click.argument("more_faults", nargs=-1, metavar="")
+@click.option("--faults", multiple=True, metavar="NAME…", help="What the server shall do wrong; --list has the names.")
+@click.option(
+    "--list",
+    "is_list",
+    is_flag=True,
+    is_eager=True,
+    callback=lambda *a: _list(*a),
+    expose_value=False,
+    help="Print the names of all faults and exit.",
+)
+@click.option("--rows", type=click.IntRange(min=0), default=2_000, show_default=True, help="How many rows; 0: all.")
+@click.option("--seconds", type=click.IntRange(min=1), default=120, show_default=True, help="When to give up waiting.")
+@json_option
+def rehearse(
+    job: str, more_faults: tuple[str, ...], faults: tuple[str, ...], rows: int, seconds: int, as_json: bool
+) -> None:
+    """Run a job's first rows against a server on this machine.
+
+    Sends nothing to a provider and costs nothing. A minute of a real run takes a second.
+    """
+    if more_faults and not faults:
+        raise ConfigError(f"{more_faults[0]}: write faults after --faults, as in --faults lost-create expired")
+    described = from_file(job, None)
+    from orchestrator.api.rehearse import rehearse as run
+
+    names = [name for given in (*faults, *more_faults) for name in given.split(",") if name]
+    with Watch(described.name, "a rehearsal: nothing is sent to a provider, nothing is paid", plain=as_json) as watch:
+        found = run(described, faults=names, rows=rows, timeout_s=float(seconds), progress=watch.look)
+    show(json.dumps(found.as_dict()) if as_json else _text(found))
+    if found.waits_for:
+        sys.exit(WAITING)
+    if found.errors:
+        sys.exit(FAILED_ROWS)
+
+
+def _text(found: Rehearsal) -> str:
+    from orchestrator.api.rehearse import fault_names
+    from orchestrator.cli import text
+
+    what = fault_names()
+    count = "1 row" if found.rows == 1 else f"{found.rows:,} rows"
+    lines = [f"Rehearsal of {found.job} with {'its first' if found.is_sample else 'all'} {count}"]
+    lines += [f"  {name:<14}  {what[name]}" for name in found.faults] or ["  no faults: a server that does all right"]
+    if found.waits_for:
+        how = "It does not end by itself:" if found.needs_person else "It has not ended:"
+        lines += ["", how, f"  {found.waits_for}"]
+    lines += ["", text.report(found.job, found.status.totals, found.errors)]
+    twice = "none paid twice" if not found.paid_twice else f"{found.paid_twice:,} PAID TWICE"
+    lines.append(f"  server      {found.answers:>12,}  answers on its bill, {twice}")
+    return "\n".join(lines)
+
+
+def _list(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        from orchestrator.api.rehearse import fault_names
+
+        for name, what in fault_names().items():
+            show(f"{name:<14}  {what}")
+        context.exit()
+
+
+COMMANDS = (rehearse,)
