@@ -236,7 +236,7 @@ def _run(
                     raise
                 waits_for = _waiting(status_of(workspace, job_id), timeout_s)
             except JobNotFinished as error:
-                waits_for, needs_person = str(error), True
+                waits_for, needs_person = _without_place(str(error), work), True
             status = status_of(workspace, job_id)
     finally:
         over.cancel()
@@ -251,6 +251,11 @@ def _run(
         needs_person=needs_person,
         errors=errors,
     )
+
+
+def _without_place(text: str, work: str) -> str:
+    """Return a message without the rehearsal's own folder: it is gone when the message is read."""
+    return text.replace(f" --work {work}", "").replace(f"{work}/", "")
 
 
 def _waiting(status: Status, timeout_s: float) -> str:
