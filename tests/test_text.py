@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from orchestrator import settings as configuration
+from orchestrator.api.result import Result
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
-from orchestrator.domain.policy import Price
+from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.progress import Progress, Totals, Trouble
 from orchestrator.planner.estimate import Estimate
 from tests.builders import NOW, after
@@ -57,6 +58,13 @@ def totals(**fields: Any) -> Totals:
         ),
         ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
         ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
+        ({"cost_usd": Decimal("0.0000004")}, "0 of 1,200 rows done, 0.000000400 USD so far"),
+        ({"unpriced": 7}, "0 of 1,200 rows done, cost unknown"),
+        ({"unpriced": 7, "cost_usd": Decimal(2)}, "0 of 1,200 rows done, at least 2.00 USD so far"),
+        (
+            {"succeeded": 9, "truncated_answers": 2, "empty_answers": 1, "refused_answers": 3},
+            "9 of 1,200 rows done, 2 truncated, 1 empty, 3 refused, 0.000000 USD so far",
+        ),
     ],
 )
 def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
@@ -159,3 +167,37 @@ def test_a_plan_says_the_price_its_source_and_what_to_know_before_anything_is_se
     assert "(your settings)" in own
     assert "cost        unknown: no price of this model is known" in unknown
     assert "0.000" not in unknown
+
+
+def test_the_report_counts_answers_that_are_not_whole_by_name() -> None:
+    found = totals(rows=10, settled=10, succeeded=9, failed=1, truncated_answers=2, refused_answers=1)
+    report = text.report("job-1", found, {"content_filter": 1})
+
+    assert "= 9 succeeded + 1 failed" in report
+    assert "truncated            2  of the succeeded: cut at a limit of tokens" in report
+    assert "refused              1  of the succeeded: the model or a filter refused" in report
+    assert "empty" not in report
+
+
+@pytest.mark.parametrize(
+    ("fields", "said", "exact", "in_json"),
+    [
+        ({"cost_usd": Decimal("0.5")}, "0.500000 USD", Decimal("0.5"), "0.5"),
+        ({"cost_usd": Decimal("0.5"), "unpriced": 2}, "at least 0.500000 USD", Decimal("0.5"), "0.5"),
+        ({"unpriced": 2}, "unknown", None, None),
+        ({"cost_usd": Decimal("0E-9")}, "0.000000 USD", Decimal(0), "0.000000000"),
+    ],
+)
+def test_a_cost_that_is_not_known_is_not_nothing(
+    fields: Mapping[str, Any], said: str, exact: Decimal | None, in_json: str | None
+) -> None:
+    """Rule: unknown is "unknown" or a minimum, None in Python, null in JSON; and no amount is printed as 0E-9."""
+    found = totals(rows=3, settled=3, succeeded=3, **fields, reserved_usd=Decimal("0E-9"))
+    status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=found)
+    result = Result(status=status, path="output", options=OutputOptions())
+
+    [line] = [line for line in text.report("job-1", found, {}).splitlines() if line.startswith("  cost")]
+    assert line.split("cost", 1)[1].strip().startswith(said)
+    assert (result.cost_usd, status.progress.cost_usd) == (exact, exact)
+    assert (status.as_dict()["cost_usd"], status.as_dict()["reserved_usd"]) == (in_json, "0.000000000")
+    assert ("0.0" in result._repr_html_()) == (exact == 0)

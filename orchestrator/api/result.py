@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.api.status import Status
+from orchestrator.api.status import Status, cost_text
 from orchestrator.collector.finish import revision_folder
-from orchestrator.domain.errors import OutputError, StorageError
+from orchestrator.collector.join import FAILED, SUCCEEDED
+from orchestrator.domain.errors import ConfigError, OutputError, StorageError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
 BATCH_ROWS: Final = 10_000
-FAILED: Final = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -44,12 +45,18 @@ class Result:
 
     def __repr__(self) -> str:
         """Show the job, its counts and where the output is; never a row."""
-        counts = ", ".join(f"{name}={count}" for name, count in self.counts.items())
+        flaws = {name: count for name, count in self.flaws.items() if count}
+        counts = ", ".join(f"{name}={count}" for name, count in (self.counts | flaws).items())
         return f"Result(job_id={self.job_id!r}, {counts}, path={self.path!r})"
 
     def _repr_html_(self) -> str:
         """Show the same in a notebook."""
-        rows: list[tuple[str, object]] = [*self.counts.items(), ("cost", f"{self.cost_usd:f} USD"), ("path", self.path)]
+        rows: list[tuple[str, object]] = [
+            *self.counts.items(),
+            *((name, count) for name, count in self.flaws.items() if count),
+            ("cost", cost_text(self.status.totals)),
+            ("path", self.path),
+        ]
         return html_table(f"Result of {self.job_id}", rows)
 
     @property
@@ -67,21 +74,30 @@ class Result:
         }
 
     @property
-    def cost_usd(self) -> Decimal:
-        """What the job's batches cost, as far as the provider reports it or a price is known."""
-        return self.status.totals.cost_usd
+    def flaws(self) -> dict[str, int]:
+        """`truncated`, `empty`, `refused`: how many of the succeeded answers are not whole."""
+        return self.status.totals.flaws
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the job's batches cost, as far as the provider reports it or a price is known; None where nothing is.
+
+        It is a minimum where `status.totals.unpriced` is not zero: the cost of so many rows is not known.
+        """
+        return self.status.totals.known_cost_usd
 
     def iter_batches(
-        self, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS, failed_only: bool = False
+        self, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS, kind: str | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
 
         Args:
             columns: read only these.
-            failed_only: only rows with `llm_status = "failed"`; row groups without any are not read.
+            kind: only rows of this kind: "failed", "truncated", "empty" or "refused"; row groups without any are not
+                read.
         """
         store, parts = self._parts()
-        return self._batches(store, parts, columns, batch_rows, failed_only=failed_only)
+        return self._batches(store, parts, columns, batch_rows, row_kind(kind))
 
     def dataset(self) -> pads.Dataset:
         """Return the output as a pyarrow Dataset, to filter and scan without loading all of it."""
@@ -93,17 +109,25 @@ class Result:
 
     def head(self, rows: int = 5) -> pa.Table:
         """Return the first rows."""
-        return self._first(rows, failed_only=False)
+        return self._first(rows, None)
 
     def failures(self, limit: int | None = None) -> pa.Table:
         """Return the failed rows with their errors, in source order; `limit` returns the first of them only."""
-        return self._first(limit, failed_only=True)
+        return self.rows(RowKind.FAILED, limit)
+
+    def rows(self, kind: str, limit: int | None = None) -> pa.Table:
+        """Return the rows of a kind, in source order: "failed", or answers that are "truncated", "empty", "refused".
+
+        Args:
+            limit: return the first of them only.
+        """
+        return self._first(limit, row_kind(kind))
 
     def errors(self) -> Counter[str]:
         """Return how many rows failed with which error code."""
         column = f"{self.options.prefix}error_code"
         counted: Counter[str] = Counter()
-        for batch in self.iter_batches(columns=[column], failed_only=True):
+        for batch in self.iter_batches(columns=[column], kind=RowKind.FAILED):
             counted.update(code or "unknown" for code in batch[column].to_pylist())
         return counted
 
@@ -117,14 +141,14 @@ class Result:
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def _first(self, limit: int | None, *, failed_only: bool) -> pa.Table:
+    def _first(self, limit: int | None, kind: RowKind | None) -> pa.Table:
         store, parts = self._parts()
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
-        batch_rows = BATCH_ROWS if limit is None or failed_only else max(1, min(limit, BATCH_ROWS))
+        batch_rows = BATCH_ROWS if limit is None or kind else max(1, min(limit, BATCH_ROWS))
         batches: list[pa.RecordBatch] = []
         missing = limit
-        for batch in self._batches(store, parts, None, batch_rows, failed_only=failed_only) if limit != 0 else ():
+        for batch in self._batches(store, parts, None, batch_rows, kind) if limit != 0 else ():
             batches.append(batch if missing is None else batch.slice(0, missing))
             if missing is not None:
                 missing -= len(batches[-1])
@@ -133,22 +157,26 @@ class Result:
         return pa.Table.from_batches(batches, schema)
 
     def _batches(
-        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, *, failed_only: bool
+        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, kind: RowKind | None
     ) -> Iterator[pa.RecordBatch]:
-        status = f"{self.options.prefix}status"
-        read = columns if columns is None or not failed_only else [*columns, *({status} - set(columns))]
+        status, code = f"{self.options.prefix}status", f"{self.options.prefix}error_code"
+        needed = [] if kind is None else [status] if kind is RowKind.FAILED else [status, code]
+        read = None if columns is None else [*columns, *(name for name in needed if name not in columns)]
         with _translated(self.path):
             for part in parts:
                 with store.open_input_file(part) as file:
                     opened = pq.ParquetFile(file, pre_buffer=False)
-                    groups = _groups_with_failures(opened.metadata, status) if failed_only else None
+                    groups = _groups_with(kind, opened.metadata, needed[-1]) if kind else None
                     for batch in opened.iter_batches(batch_rows, row_groups=groups, columns=read):
-                        if failed_only:
-                            failed = batch.filter(pc.equal(batch[status], FAILED))
-                            if failed.num_rows:
-                                yield failed if columns is None else failed.select(list(columns))
-                        else:
+                        if kind is None:
                             yield batch
+                            continue
+                        wanted = pc.equal(batch[status], FAILED if kind is RowKind.FAILED else SUCCEEDED)
+                        if kind is not RowKind.FAILED:
+                            wanted = pc.and_(wanted, pc.equal(batch[code], kind.value))
+                        found = batch.filter(wanted)
+                        if found.num_rows:
+                            yield found if columns is None else found.select(list(columns))
 
     def _parts(self) -> tuple[Any, list[str]]:
         """Return the file system of the output, and its parts in the order of rows."""
@@ -163,13 +191,23 @@ class Result:
         return store, parts
 
 
-def _groups_with_failures(metadata: Any, status: str) -> list[int]:
-    """Return the row groups that may hold failed rows, by their statistics."""
-    columns = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path == status]
+def row_kind(name: str | None) -> RowKind | None:
+    """Return the kind of this name. Raises ConfigError."""
+    if name is None:
+        return None
+    try:
+        return RowKind(name)
+    except ValueError:
+        raise ConfigError(f"there is no kind of rows {name!r}: give one of {', '.join(RowKind)}") from None
+
+
+def _groups_with(value: str, metadata: Any, name: str) -> list[int]:
+    """Return the row groups in which a column may have this value, by their statistics."""
+    columns = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path == name]
     found = []
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(columns[0]).statistics if columns else None
-        if statistics is None or not statistics.has_min_max or statistics.min <= FAILED <= statistics.max:
+        if statistics is None or not statistics.has_min_max or statistics.min <= value <= statistics.max:
             found.append(group)
     return found
 

@@ -38,7 +38,8 @@ class Status:
             ("succeeded", totals.succeeded),
             ("failed", self.failed),
             ("in flight", totals.in_flight_rows),
-            ("cost", f"{totals.cost_usd:f} USD"),
+            *((name, count) for name, count in totals.flaws.items() if count),
+            ("cost", cost_text(totals)),
         ]
         notes = [
             ("stopped", self.reason),
@@ -74,6 +75,7 @@ class Status:
             "planning": totals.shards_planning > 0,
             "succeeded": totals.succeeded,
             "failed": self.failed,
+            **totals.flaws,
             "waiting_for_retry": totals.waiting,
             "in_flight": totals.in_flight_rows,
             "in_flight_answered": totals.in_flight_done,
@@ -87,8 +89,9 @@ class Status:
             "duplicates": totals.duplicates,
             "foreign": totals.foreign,
             "unreadable": totals.unreadable,
-            "cost_usd": str(totals.cost_usd),
-            "reserved_usd": str(totals.reserved_usd),
+            "cost_usd": None if totals.known_cost_usd is None else f"{totals.known_cost_usd:f}",
+            "unpriced": totals.unpriced,
+            "reserved_usd": f"{totals.reserved_usd:f}",
             "workers_alive": self.workers_alive,
             "beats_alive": self.beats_alive,
         }
@@ -98,6 +101,13 @@ def _trouble(one: Trouble) -> dict[str, object]:
     since, next_at = (None if at is None else at.isoformat() for at in (one.since, one.next_at))
     found = {"reason": one.reason, "chunks": one.chunks, "is_unresolved": one.is_unresolved}
     return found | {"since": since, "next_at": next_at}
+
+
+def cost_text(totals: Totals) -> str:
+    """Return a job's cost in full precision, as far as it is known."""
+    if totals.known_cost_usd is None:
+        return "unknown"
+    return f"{'at least ' if totals.unpriced else ''}{totals.cost_usd:f} USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +129,7 @@ class UnresolvedChunk:
             "requests": self.requests,
             "sent_at": self.sent_at.isoformat(),
             "attempt": self.attempt,
-            "cost_usd_max": str(self.cost_usd_max),
+            "cost_usd_max": f"{self.cost_usd_max:f}",
             "reason": self.reason,
             "ids": list(self.ids),
         }

@@ -2,14 +2,15 @@
 
 Rule 1: a file is in place before the ledger names it. So the ledger is read first, and a file that is not there
         afterwards is missing.
-Rule 2: only three columns of a part are read, a few thousand rows at a time.
+Rule 2: only a few columns of a part are read, a few thousand rows at a time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ import zstandard
 from orchestrator.audit.findings import Audit, Waste
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState
+from orchestrator.domain.row_kinds import FLAWED
 from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.result_parts import READ_ROWS
 
@@ -35,12 +37,21 @@ DAMAGE: Final = (
 )
 
 
+COUNTED: Final = ["succeeded", "cost_usd", "error_code"]
+AS_COLLECTED: Final = (
+    *("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable", "unpriced"),
+    *(f"{kind}_answers" for kind in FLAWED),
+)
+
+
 @dataclass(slots=True)
 class PartSums:
     """Counts and sums of a part's rows."""
 
     succeeded: int = 0
     failed: int = 0
+    flaws: Counter[str] = field(default_factory=Counter)  # of the succeeded, by kind
+    unpriced: int = 0  # of the succeeded
     cost_usd: Decimal = Decimal(0)
     failed_usd: Decimal = Decimal(0)
 
@@ -121,6 +132,10 @@ def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         failed = chunk.tally.failed + chunk.tally.waiting + chunk.tally.resent
         audit.same(chunk.name, "rows succeeded", ledger=chunk.tally.succeeded, archive=sums.succeeded)
         audit.same(chunk.name, "rows failed", ledger=failed, archive=sums.failed)
+        audit.same(chunk.name, "answers without a cost", ledger=chunk.tally.unpriced, archive=sums.unpriced)
+        for kind in FLAWED:
+            ours = getattr(chunk.tally, f"{kind}_answers")
+            audit.same(chunk.name, f"{kind} answers", ledger=ours, archive=sums.flaws[kind])
         audit.archive.succeeded += sums.succeeded
         audit.archive.failed += sums.failed
         audit.spend(Waste.FAILED if chunk.round == 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
@@ -140,9 +155,11 @@ def _check_cost(audit: Audit, entry: Entry, sums: PartSums) -> None:
     if chunk.fees_usd is not None and sums.cost_usd == 0:  # no answered row to share the cost out to
         charged_usd = chunk.fees_usd
         audit.spend(Waste.LOST, 1 if charged_usd else 0, charged_usd)
+    audit.ledger.unpriced += chunk.tally.unpriced
+    audit.archive.unpriced += sums.unpriced
+    if cost_usd is None and (charged_usd == 0 or sums.unpriced):
+        return  # not known as a whole, so the ledger has none of it
     audit.archive.cost_usd += charged_usd
-    if cost_usd is None and charged_usd == 0:
-        return
     audit.same(chunk.name, "cost, USD", ledger=cost_usd, archive=charged_usd)
 
 
@@ -155,7 +172,7 @@ def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         found = records.read_collected(job_files, name)
         audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=found.batch_id)
         audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=found.outcome)
-        for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
+        for count in AS_COLLECTED:
             ours, theirs = getattr(chunk.tally, count), getattr(found.tally, count)
             audit.same(chunk.name, f"{count}, as collected", ledger=ours, archive=theirs)
         cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
@@ -170,10 +187,13 @@ def sums_of(job_files: JobFiles, part: str) -> PartSums:
     """Add up a part's rows."""
     sums = PartSums()
     with job_files.open(part) as file:
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=["succeeded", "cost_usd"]):
-            failed = batch.filter(pc.invert(batch["succeeded"]))
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=COUNTED):
+            failed, succeeded = batch.filter(pc.invert(batch["succeeded"])), batch.filter(batch["succeeded"])
             sums.failed += failed.num_rows
-            sums.succeeded += batch.num_rows - failed.num_rows
+            sums.succeeded += succeeded.num_rows
+            sums.unpriced += succeeded["cost_usd"].null_count
+            for kind in pc.value_counts(succeeded["error_code"].drop_null()).to_pylist():
+                sums.flaws[kind["values"]] += kind["counts"]
             sums.cost_usd += _total(batch["cost_usd"])
             sums.failed_usd += _total(failed["cost_usd"])
     return sums

@@ -71,6 +71,12 @@ class Side:
     failed: int = 0  # requests that ended without an answer; a row sent three times may be here three times
     batches: int = 0
     cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0  # answers whose cost is not known
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """The cost, at least; None where nothing of it is known."""
+        return None if self.unpriced and not self.cost_usd else self.cost_usd
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -78,7 +84,8 @@ class Side:
             "succeeded": self.succeeded,
             "failed": self.failed,
             "batches": self.batches,
-            "cost_usd": str(self.cost_usd),
+            "cost_usd": None if self.known_cost_usd is None else f"{self.cost_usd:f}",
+            "unpriced": self.unpriced,
         }
 
 
@@ -138,9 +145,9 @@ class Audit:
             "archive": self.archive.as_dict(),
             "under_way": dict(self.under_way),
             "paid_for_nothing": {
-                kind.value: {"count": spent.count, "usd": str(spent.usd)} for kind, spent in self.waste.items()
+                kind.value: {"count": spent.count, "usd": f"{spent.usd:f}"} for kind, spent in self.waste.items()
             },
-            "paid_for_nothing_usd": str(self.wasted_usd),
+            "paid_for_nothing_usd": f"{self.wasted_usd:f}",
             "notes": self.notes,
         }
 

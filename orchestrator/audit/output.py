@@ -74,9 +74,11 @@ def _check_totals(audit: Audit, folder: str, manifest: dict[str, Any], totals: T
         "rows": totals.rows,
         "succeeded": totals.succeeded,
         "failed": totals.failed + totals.refused,
-        "cost_usd": totals.cost_usd,
+        **totals.flaws,
+        "cost_usd": totals.known_cost_usd,
     }
-    theirs = manifest | {"cost_usd": Decimal(manifest.get("cost_usd", "NaN"))}
+    found = manifest.get("cost_usd", "NaN")
+    theirs = manifest | {"cost_usd": None if found is None else Decimal(found)}
     for name, count in ours.items():
         audit.same(f"{folder}/{MANIFEST}", name, ledger=count, archive=theirs.get(name))
     listed = sum(part["rows"] for part in manifest["parts"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.parquet as pq
 import xxhash
 
-from orchestrator.audit.chunk_files import damage
+from orchestrator.audit.chunk_files import AS_COLLECTED, damage
 from orchestrator.audit.findings import Audit
 from orchestrator.collector.parse import read_answers
 from orchestrator.domain import custom_id
@@ -109,7 +109,7 @@ def _raw_names(audit: Audit, chunk: Chunk, job_files: JobFiles) -> list[str]:
 def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_files: JobFiles) -> None:
     """Compare the raw results with the ledger's counts and with the part, row by row."""
     tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
-    for count in ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable"):
+    for count in (name for name in AS_COLLECTED if name != "unpriced"):
         ours, theirs = getattr(chunk.tally, count), getattr(tally, count)
         audit.same(chunk.name, f"{count}, parsed again", ledger=ours, archive=theirs)
     if not job_files.exists(chunk.part):

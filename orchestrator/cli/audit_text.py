@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.audit.findings import WORDS, Audit
-from orchestrator.cli.text import usd
+from orchestrator.audit.findings import WORDS, Audit, Side
+from orchestrator.cli.text import cost, usd
 
 
 def audit_text(audit: Audit) -> str:
     """Return what `orchestrator audit` prints."""
     return "\n".join(_lines(audit))
+
+
+def _cost(side: Side) -> str:
+    return cost(side.known_cost_usd, side.unpriced)
 
 
 def _lines(audit: Audit) -> Iterator[str]:
@@ -20,7 +24,7 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"  {'':<12}{'ledger':>20}{'work folder':>20}"
     for name in ("succeeded", "failed", "batches"):
         yield f"  {name:<12}{getattr(ledger, name):>20,}{getattr(archive, name):>20,}"
-    yield f"  {'cost':<12}{usd(ledger.cost_usd):>20}{usd(archive.cost_usd):>20}"
+    yield f"  {'cost':<12}{_cost(ledger):>20}{_cost(archive):>20}"
     if audit.under_way:
         yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
     yield f"  paid for nothing: {usd(audit.wasted_usd)}"

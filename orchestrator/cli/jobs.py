@@ -17,6 +17,7 @@ import click
 
 from orchestrator.cli.progress import Watch, show
 from orchestrator.domain.errors import ConfigError, JobNeedsDecision
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.log import say
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ job_argument = click.argument("job")
 work_option = click.option(
     "--work", metavar="PLACE", help="The work folder, or its URL in an object store. Default: .orchestrator"
 )
+KINDS = tuple(kind.value for kind in RowKind)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -127,18 +129,19 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
-@click.option("--rows", type=click.IntRange(min=0), default=5, show_default=True, help="How many rows to show.")
-@click.option("--failures", is_flag=True, help="Show failed rows only.")
+@click.option("--limit", type=click.IntRange(min=0), default=5, show_default=True, help="How many rows to show.")
+@click.option("--rows", type=click.Choice(KINDS), help="Show rows of this kind only.")
 @json_option
-def results(job: str, work: str | None, rows: int, failures: bool, as_json: bool) -> None:
+def results(job: str, work: str | None, limit: int, rows: str | None, as_json: bool) -> None:
     """Print where a job's output is, and its first rows.
 
     Reads no more than it shows.
     """
     result = _find(job, work).results()
-    table = result.failures(rows) if failures else result.head(rows)
+    table = result.head(limit) if rows is None else result.rows(rows, limit)
     if as_json:
-        show(json.dumps({"path": str(result.path), **result.counts, "rows_shown": table.to_pylist()}, default=str))
+        counts = {"path": str(result.path), **result.counts, **result.flaws}
+        show(json.dumps(counts | {"rows_shown": table.to_pylist()}, default=str))
         return
     show(str(result.path))
     for row in table.to_pylist():

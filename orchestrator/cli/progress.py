@@ -54,7 +54,7 @@ class Watch:
         self._look_for_trouble(now)
         if self._bar is not None:
             total = None if now.planning else now.rows
-            money = f"{text.usd(now.cost_usd)} so far"
+            money = f"{text.cost(now.cost_usd, now.unpriced)} so far"
             self._bar.update(self._task, completed=now.done + now.in_flight_answered, total=total, money=money)
             return
         line = text.progress(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.progress import Progress, Totals
 
@@ -14,9 +14,26 @@ if TYPE_CHECKING:
     from orchestrator.planner.estimate import Estimate
 
 
+MICRO: Final = Decimal("0.000001")
+FLAWS: Final = {
+    "truncated": "of the succeeded: cut at a limit of tokens",
+    "empty": "of the succeeded: neither text nor tool calls",
+    "refused": "of the succeeded: the model or a filter refused",
+}
+
+
 def usd(amount: Decimal) -> str:
     """Return an amount formatted for people."""
+    if 0 < amount < MICRO:
+        return f"{amount:.9f} USD"
     return f"{amount:.6f} USD" if amount < 1 else f"{amount:,.2f} USD"
+
+
+def cost(amount: Decimal | None, unpriced: int) -> str:
+    """Return a cost of which the part of `unpriced` rows is not known; None: nothing of it is."""
+    if amount is None:
+        return "unknown"
+    return f"at least {usd(amount)}" if unpriced else usd(amount)
 
 
 def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
@@ -32,6 +49,9 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
         yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:
         yield f"    failed    {sum(errors.values()) - sum(n for _, n in errors.most_common(10)):>12,}  other codes"
+    for name, count in totals.flaws.items():
+        if count:
+            yield f"    {name:<9} {count:>12,}  {FLAWS[name]}"
     answered = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
     yield (
         f"  lines       {totals.lines:>12,}  = {answered:,} answers + {totals.duplicates:,} duplicates "
@@ -40,7 +60,9 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     sent = answered + totals.missing
     yield f"  sends       {sent:>12,}  = {answered:,} answered + {totals.missing:,} without an answer"
     yield f"  batches     {totals.batches:>12,}"
-    yield f"  cost        {usd(totals.cost_usd):>16}"
+    known = cost(totals.known_cost_usd, totals.unpriced)
+    unknown = f"  (what {counted(totals.unpriced, 'answer', 'answers')} cost is not known)" if totals.unpriced else ""
+    yield f"  cost        {known:>16}{unknown}"
     if totals.possibly_double_paid_usd:
         yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
@@ -48,6 +70,7 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
 def progress(now: Progress) -> str:
     """Return a job's progress as one line."""
     done = now.done
+    flaws = {"truncated": now.truncated, "empty": now.empty, "refused": now.refused}
     parts = [
         f"{done:,} rows done, {now.rows:,} planned so far" if now.planning else f"{done:,} of {now.rows:,} rows done"
     ]
@@ -63,7 +86,9 @@ def progress(now: Progress) -> str:
         parts.append(f"{now.waiting_for_retry:,} to be retried")
     if now.unresolved_chunks:
         parts.append(f"{counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
-    parts.append(f"{usd(now.cost_usd)} so far")
+    parts += [f"{count:,} {name}" for name, count in flaws.items() if count]
+    amount = cost(now.cost_usd, now.unpriced)
+    parts.append("cost unknown" if now.cost_usd is None else f"{amount} so far")
     return ", ".join(parts)
 
 

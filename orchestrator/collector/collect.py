@@ -218,7 +218,7 @@ def _settle(
     part = request_files.part_name(chunk, may_send_again=again, is_empty=not archived)
     with job_files.create(part) as file:
         hashed = HashedWriter(file)
-        cost = result_parts.write_part(
+        cost, unpriced = result_parts.write_part(
             cast("BinaryIO", hashed),
             _counted(rows, settled, failed),
             batch_id=required(chunk.batch_id, "batch id"),
@@ -226,6 +226,7 @@ def _settle(
             fees_usd=chunk.fees_usd,
             price=collecting.price,
         )
+    tally = replace(tally, unpriced=unpriced)
     collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
     _keep_record(collected, cost, raw, hashed.hexdigest(), settled, failed, job_files=job_files)
     changes: list[Change] = [

@@ -77,7 +77,9 @@ def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, 
         "rows": totals.rows,
         "succeeded": totals.succeeded,
         "failed": totals.failed + totals.refused,
-        "cost_usd": str(totals.cost_usd),
+        **totals.flaws,
+        "cost_usd": None if totals.known_cost_usd is None else f"{totals.known_cost_usd:f}",
+        "unpriced": totals.unpriced,
         "parts": [part.as_dict() for part in parts],
     }
 

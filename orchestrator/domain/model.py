@@ -173,6 +173,10 @@ class Tally:
     duplicates: int = 0
     foreign: int = 0
     unreadable: int = 0
+    truncated_answers: int = 0  # of the succeeded; see `row_kinds`
+    empty_answers: int = 0
+    refused_answers: int = 0
+    unpriced: int = 0  # of the succeeded: what they cost is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

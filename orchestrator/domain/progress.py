@@ -44,6 +44,10 @@ class Totals:
     duplicates: int = 0
     foreign: int = 0
     unreadable: int = 0
+    truncated_answers: int = 0  # of the succeeded
+    empty_answers: int = 0
+    refused_answers: int = 0
+    unpriced: int = 0  # rows whose cost is not known: `cost_usd` is without theirs
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
     overdue: int = 0  # batches that should have ended long ago
@@ -58,6 +62,16 @@ class Totals:
     def trouble(self) -> Trouble | None:
         """The commonest reason for which something is tried again."""
         return next((trouble for trouble in self.troubles if not trouble.is_unresolved), None)
+
+    @property
+    def flaws(self) -> dict[str, int]:
+        """How many answers are of each kind that is not whole, by the kind's name."""
+        return {"truncated": self.truncated_answers, "empty": self.empty_answers, "refused": self.refused_answers}
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """What the settled batches cost, at least; None where nothing of it is known."""
+        return None if self.unpriced and not self.cost_usd else self.cost_usd
 
     @property
     def live_chunks(self) -> int:
@@ -88,7 +102,11 @@ class Progress:
     unresolved_chunks: int  # chunks that wait for a person
     overdue_batches: int  # batches that should have ended long ago
     overdue_batch: str  # one of them
-    cost_usd: Decimal  # settled
+    cost_usd: Decimal | None  # settled; None where nothing of it is known
+    unpriced: int  # answered rows whose cost is not known: `cost_usd` is without theirs
+    truncated: int  # of the succeeded: cut at a limit of tokens
+    empty: int  # of the succeeded: neither text nor tool calls
+    refused: int  # of the succeeded: by the model or a filter
     reserved_usd: Decimal  # of batches that are not settled yet, at most
     trouble: str  # the commonest error of calls to the provider that are being retried
     trouble_chunks: int  # how many chunks have it
@@ -112,7 +130,9 @@ class Progress:
             unresolved_chunks=totals.unresolved_chunks,
             overdue_batches=totals.overdue,
             overdue_batch=totals.overdue_batch,
-            cost_usd=totals.cost_usd,
+            cost_usd=totals.known_cost_usd,
+            unpriced=totals.unpriced,
+            **totals.flaws,
             reserved_usd=totals.reserved_usd,
             trouble="" if trouble is None else trouble.reason,
             trouble_chunks=0 if trouble is None else trouble.chunks,

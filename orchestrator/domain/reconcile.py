@@ -16,7 +16,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import Outcome, Tally
-from orchestrator.domain.row_kinds import RowKind, flaw_of
+from orchestrator.domain.row_kinds import FLAWED, RowKind, flaw_of
 
 RowKey = tuple[int, int]  # (shard_no, row)
 
@@ -66,7 +66,8 @@ def named(answer: Answer) -> Answer:
     else:
         is_empty = answer.embedding is None and _is_empty(answer.text, answer.tool_calls)
         kind = flaw_of(answer.finish_reason, is_empty=is_empty)
-    return answer if kind is None else answer._replace(error_code=kind.value)
+    code = None if kind is None else kind.value
+    return answer if answer.error_code == code else answer._replace(error_code=code)
 
 
 def _is_empty(text: str | None, tool_calls: str | None) -> bool:
@@ -138,10 +139,13 @@ class Reconciliation:
                 are permanent.
         """
         succeeded = failed = waiting = missing = 0
+        flaws = dict.fromkeys(FLAWED, 0)
         for answer in self._answers.values():
             missing += answer is None
             answer = answer or absent
             succeeded += answer.succeeded
+            if answer.succeeded and answer.error_code is not None:
+                flaws[RowKind(answer.error_code)] += 1
             again = not answer.succeeded and answer.retryable and may_send_again
             waiting += again
             failed += not answer.succeeded and not again
@@ -160,6 +164,7 @@ class Reconciliation:
             duplicates=self._duplicates,
             foreign=self._foreign,
             unreadable=self._unreadable,
+            **{f"{kind}_answers": count for kind, count in flaws.items()},
         )
         rows = ((key, self._answers[key] or absent) for key in sorted(self._answers))
         return tally, (

@@ -80,10 +80,12 @@ class Spec:
 
     @property
     def output_tokens_max(self) -> int:
-        """The most tokens of an answer, for estimates."""
+        """The most tokens of an answer with all its choices, for estimates."""
         body = self.body or {}
         wanted = body.get("max_tokens", body.get("max_completion_tokens", body.get("max_output_tokens")))
-        return wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
+        choices = body.get("n")
+        tokens = wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
+        return tokens * max(1, choices if isinstance(choices, int) else 1)
 
     def to_json(self) -> str:
         """Return the spec as JSON text."""

@@ -79,28 +79,28 @@ def write_part(
     round: int,  # noqa: A002 - the word for it everywhere
     fees_usd: Decimal | None,
     price: Price | None,
-) -> Decimal | None:
-    """Write the rows, which come in (shard, row) order; return the chunk's cost, None where it is not known.
+) -> tuple[Decimal | None, int]:
+    """Write the rows, which come in (shard, row) order; return the chunk's cost, and how many answers have none.
 
-    Without `fees_usd` the cost is known if the price is and every succeeded row has its usage.
+    Without `fees_usd` the cost is known if the price is and every succeeded row has its usage; else it is None.
 
     Args:
         fees_usd: the provider's own total, to be shared out over the rows.
     """
     fees_usd = money.quantize(fees_usd) if fees_usd is not None and fees_usd < COST_USD_MAX else None
     priced = _by_tokens(rows, price) if fees_usd is None else _by_share(list(rows), fees_usd, price)
-    sum_usd, is_known = Decimal(0), price is not None
+    sum_usd, unpriced = Decimal(0), 0
     with pq.ParquetWriter(
         out, PART_SCHEMA, compression="zstd", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
     ) as writer:
         for group in _groups(priced):
             for row in group:
-                is_known = is_known and not (row.answer.succeeded and row.cost_usd is None)
+                unpriced += row.answer.succeeded and row.cost_usd is None
                 sum_usd += row.cost_usd or 0
             writer.write_table(_table(group, batch_id, round), row_group_size=GROUP_ROWS_MAX)
     if fees_usd is not None:
-        return fees_usd
-    return sum_usd if is_known else None
+        return fees_usd, 0
+    return (None if unpriced or price is None else sum_usd), unpriced
 
 
 def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:

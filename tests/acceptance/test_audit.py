@@ -204,6 +204,10 @@ QUICKLY: Final[dict[str, tuple[Callable[[Copy], None], str]]] = {
         lambda copy: copy.sql(f"update chunks set lines = lines - 1 {ONE_CHUNK}"),
         "lines, as collected",
     ),
+    "the ledger counts a truncated answer more": (
+        lambda copy: copy.sql(f"update chunks set truncated_answers = truncated_answers + 1 {ONE_CHUNK}"),
+        "truncated answers",
+    ),
     "the ledger names another batch": (
         lambda copy: copy.sql(f"update chunks set batch_id = 'batch_other' {ONE_CHUNK}"),
         "batch",

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import orchestrator
 from orchestrator import OrchestratorError, OutputOptions, Result, Status
 from orchestrator.cli.main import app
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobState
 from orchestrator.domain.progress import Totals
 from orchestrator.testing import Failure, fake_provider
@@ -125,9 +126,24 @@ def test_batches_come_in_order_and_open_a_part_when_it_is_reached(output: Path) 
 
 
 def test_failed_rows_are_streamed_with_the_columns_that_are_asked_for(output: Path) -> None:
-    [first, last] = result_of(output).iter_batches(columns=["number"], failed_only=True)
+    [first, last] = result_of(output).iter_batches(columns=["number"], kind="failed")
 
     assert (first.to_pydict(), last.to_pydict()) == ({"number": [150, 151]}, {"number": [820]})
+
+
+def test_rows_are_selected_by_their_kind(output: Path) -> None:
+    """Rule: an answer that is not whole is found by its error code; a failed row with such a code is a failed row."""
+    table = rows_of(2)
+    codes = [{820: "truncated", 900: "truncated", 1099: "empty"}.get(number) for number in table["number"].to_pylist()]
+    table = table.set_column(2, "llm_error_code", pa.array(codes, pa.string()))
+    pq.write_table(table, output / "part-00002.parquet", row_group_size=GROUP_ROWS)
+
+    result = result_of(output)
+
+    assert [numbers(result.rows(kind)) for kind in ("truncated", "empty", "refused")] == [[900], [1099], []]
+    assert numbers(result.rows("failed", 2)) == [150, 151]
+    with pytest.raises(ConfigError, match="give one of failed, refused, truncated, empty"):
+        result.rows("cut")
 
 
 def test_a_dataset_filters_and_scans_without_loading_all(output: Path) -> None:
@@ -160,7 +176,7 @@ def test_an_output_that_lost_its_parts_says_so(output: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`orchestrator results JOB --rows 2`, and with `--failures`, of an output whose last part cannot be read."""
+    """`orchestrator results JOB --limit 2`, and with `--rows failed`, of an output whose last part cannot be read."""
     monkeypatch.setenv("ORCHESTRATOR_SHARD_ROWS", "10")
     with pq.ParquetWriter(tmp_path / "rows.parquet", pa.schema([("text", pa.string())])) as writer:
         for start in (0, 10, 20):
@@ -173,8 +189,8 @@ def test_the_command_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: py
     assert last.name == "part-00002.parquet"
     last.write_bytes(NOT_PARQUET)
 
-    assert [row["text"] for row in shown(result.job_id, tmp_path, "--rows", "2")] == ["row 0", "row 1"]
-    assert [row["text"] for row in shown(result.job_id, tmp_path, "--rows", "1", "--failures")] == ["row 3"]
+    assert [row["text"] for row in shown(result.job_id, tmp_path, "--limit", "2")] == ["row 0", "row 1"]
+    assert [row["text"] for row in shown(result.job_id, tmp_path, "--limit", "1", "--rows", "failed")] == ["row 3"]
 
 
 def shown(job_id: str, folder: Path, *options: str) -> list[dict[str, Any]]:

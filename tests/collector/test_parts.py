@@ -34,7 +34,7 @@ def written(
 ) -> tuple[Decimal | None, pa.Table]:
     out = BytesIO()
     fees_usd = None if fees is None else Decimal(fees)
-    cost = write_part(out, iter(rows), batch_id="b", round=2, fees_usd=fees_usd, price=price)
+    cost, _ = write_part(out, iter(rows), batch_id="b", round=2, fees_usd=fees_usd, price=price)
     return cost, pq.read_table(BytesIO(out.getvalue()))
 
 
@@ -129,6 +129,24 @@ def test_a_cost_that_is_not_known_is_none(rows: list[tuple[RowKey, Answer]], pri
 
     assert cost is None
     assert table["cost_usd"].null_count >= 1
+
+
+@pytest.mark.parametrize(
+    ("fees", "price", "expected"), [(None, None, 3), (None, PRICE, 1), ("0.1", None, 0), ("0.1", PRICE, 0)]
+)
+def test_answers_whose_cost_is_not_known_are_counted(fees: str | None, price: Price | None, expected: int) -> None:
+    """Of three answers one does not say what it used; failed rows are not counted."""
+    rows = [
+        ((0, 0), an_answer()),
+        ((0, 1), an_answer(input_tokens=7)),
+        ((0, 2), a_failure()),
+        ((0, 3), an_answer(output_tokens=7)),
+    ]
+    fees_usd = None if fees is None else Decimal(fees)
+
+    _, unpriced = write_part(BytesIO(), iter(rows), batch_id="b", round=1, fees_usd=fees_usd, price=price)
+
+    assert unpriced == expected
 
 
 def test_failures_that_say_nothing_of_tokens_cost_nothing() -> None:

@@ -168,3 +168,25 @@ def test_a_row_without_a_line_has_failed_for_the_batchs_reason_and_may_be_sent_a
     assert (answer.succeeded, answer.retryable, answer.error_code) == (False, True, code)
     assert answer.error_message is not None
     assert answer.error_message.endswith(": in the provider's words")
+
+
+def test_answers_that_are_not_whole_are_counted_by_name_and_have_succeeded() -> None:
+    """Each once: an empty answer that was cut is truncated, a refused one without words is refused."""
+    given = {
+        0: Answer(succeeded=True, text="yes", finish_reason="stop"),
+        1: Answer(succeeded=True, text="", finish_reason="length"),
+        2: Answer(succeeded=True, text="so f", finish_reason="MAX_TOKENS"),
+        3: Answer(succeeded=True, text=" ", finish_reason="stop"),
+        4: Answer(succeeded=True, text="", finish_reason="refusal"),
+        5: Answer(succeeded=True, text=None, tool_calls="[]", finish_reason="tool_calls"),
+        6: Answer(succeeded=True, embedding=b"1234"),
+        7: Answer(succeeded=False, error_code="truncated"),
+    }
+    tally, answers = reconcile(
+        [(row(number), answer) for number, answer in given.items()], [(0, number) for number in given]
+    )
+
+    assert (tally.succeeded, tally.failed) == (7, 1)
+    assert (tally.truncated_answers, tally.empty_answers, tally.refused_answers) == (2, 1, 1)
+    codes = [None, "truncated", "truncated", "empty", "refused", None, None, "truncated"]
+    assert [answer.error_code for _, answer in answers] == codes

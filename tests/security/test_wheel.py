@@ -145,6 +145,6 @@ def test_installed_in_an_empty_environment_it_runs_a_job_beside_a_workers_folder
         ran = json.loads(ended("run", job, "--json"))
 
     assert (ran["rows"], ran["succeeded"], ran["failed"]) == (60, 60, 0)
-    shown = json.loads(ended("results", job, "--json", "--rows", "2"))
+    shown = json.loads(ended("results", job, "--json", "--limit", "2"))
     assert [row["llm_status"] for row in shown["rows_shown"]] == ["succeeded", "succeeded"]
     assert ended("worker", "--help").startswith("Usage: orchestrator worker")

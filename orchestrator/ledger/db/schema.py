@@ -129,6 +129,10 @@ TALLY: Final = (
     "duplicates",
     "foreign",
     "unreadable",
+    "truncated_answers",
+    "empty_answers",
+    "refused_answers",
+    "unpriced",
 )
 
 chunks = sa.Table(
