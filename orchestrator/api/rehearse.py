@@ -145,7 +145,7 @@ def rehearse(
         with serving(config, _ServerClock(clock)) as (url, app):
             prepared, is_sample = _prepared(job, f"{url}/v1", f"{folder}/work", rows)
             ended = _run(prepared, f"{folder}/work", config.api_key, clock, timeout_s, progress)
-            bill = settled_bill(app.state.service, app.state.openai)
+            bill = settled_bill(app.state.service, app.state.openai, app.state.anthropic)
     return replace(
         ended,
         faults=tuple(faults),

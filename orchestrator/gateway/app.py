@@ -1,7 +1,8 @@
-"""The HTTP routes: OneRouter's three, OpenAI's, the result files, and a few for tests and operators.
+"""The HTTP routes: OneRouter's three, OpenAI's, Anthropic's, the result files, and a few for tests and operators.
 
     POST /v1/batches                  GET /v1/batches/{id}             POST /v1/batches/{id}/cancel
     OpenAI's files and batches, which share the three paths above: see openai_routes
+    Anthropic's message batches, under /v1/messages/batches: see anthropic_routes
     GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          needs no key, like the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
     GET  /healthz, /openapi.json                                       need no key
@@ -25,6 +26,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from orchestrator.gateway.anthropic_routes import ROOT as MESSAGES_ROOT
+from orchestrator.gateway.anthropic_routes import AnthropicRoutes
+from orchestrator.gateway.anthropic_routes import refused as refused_message
+from orchestrator.gateway.anthropic_service import AnthropicService
 from orchestrator.gateway.bill import known_batches, settled_bill
 from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, reshaped, status_object
 from orchestrator.gateway.faults import Fault, FaultPlanError, decode_plan, encode_plan
@@ -32,7 +37,8 @@ from orchestrator.gateway.intake import RequestRefused, receive_body
 from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
 from orchestrator.gateway.openai_routes import OpenAIRoutes, moved, refused
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
-from orchestrator.gateway.openapi import OPERATIONS, document
+from orchestrator.gateway.openapi import document
+from orchestrator.gateway.operations import OPERATIONS
 from orchestrator.gateway.service import Service
 from orchestrator.gateway.settings import Clock, GatewayConfig, ResultMode, WallClock
 from orchestrator.gateway.states import Standing
@@ -57,7 +63,7 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     """
     service = Service(config, clock or WallClock())
     routes = _Routes(service)
-    openai = routes.openai
+    openai, anthropic = routes.openai, routes.anthropic
     handlers: dict[str, Handler] = {
         "create": routes.create,
         "list": openai.batches,
@@ -68,6 +74,12 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
         "file": openai.file,
         "delete": openai.delete,
         "content": openai.content,
+        "message_create": anthropic.create,
+        "message_list": anthropic.batches,
+        "message_status": anthropic.status,
+        "message_delete": anthropic.delete,
+        "message_cancel": anthropic.cancel,
+        "message_results": anthropic.results,
         "download": routes.download,
         "bill": routes.bill,
         "batches": routes.batches,
@@ -87,6 +99,7 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.openai = openai.openai
+    app.state.anthropic = anthropic.anthropic
     return app
 
 
@@ -94,6 +107,7 @@ class _Routes:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.openai = OpenAIRoutes(OpenAIService(service), self._require_key)
+        self.anthropic = AnthropicRoutes(AnthropicService(service), self._require_key)
 
     async def create(self, request: Request) -> Response:
         self._require_key(request)
@@ -163,7 +177,9 @@ class _Routes:
 
     async def bill(self, request: Request) -> Response:
         self._require_key(request)
-        return _json(await self._in_settling_thread(settled_bill, self.service, self.openai.openai))
+        return _json(
+            await self._in_settling_thread(settled_bill, self.service, self.openai.openai, self.anthropic.anthropic)
+        )
 
     async def batches(self, request: Request) -> Response:
         self._require_key(request)
@@ -192,6 +208,8 @@ class _Routes:
 
     def _require_key(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if request.url.path.startswith(MESSAGES_ROOT) and "x-api-key" in request.headers:
+            scheme, key = "bearer", request.headers["x-api-key"]
         if scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self.service.config.api_key.encode()):
             raise RequestRefused(401, "missing or unknown API key: send Authorization: Bearer <key>")
 
@@ -241,6 +259,8 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestRefused):
         raise error
+    if request.url.path.startswith(MESSAGES_ROOT):
+        return refused_message(error)
     is_openai_route = request.url.path.startswith(FILES_ROOT) or (request.url.path, request.method) == LIST
     if is_openai_route or isinstance(error, OpenAIRefused):
         return refused(error)

@@ -1,4 +1,4 @@
-"""The operator's view of both dialects: the bill (answers, cost, answers paid twice) and the list of all batches.
+"""The operator's view of all dialects: the bill (answers, cost, answers paid twice) and the list of all batches.
 
 A pair (custom_id, params) with two or more billable answers is *paid twice*. It is *excused* if the fault plan removed
 every answer but the last: its line was missing, unreadable or under another id, or the result file of its batch was
@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
+from orchestrator.gateway.anthropic_service import AnthropicService, is_message_batch
+from orchestrator.gateway.anthropic_wire import batch_object
 from orchestrator.gateway.envelopes import fees_text
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
 from orchestrator.gateway.service import Service
@@ -73,13 +75,15 @@ def bill(store: Store, now: float) -> dict[str, Any]:
     }
 
 
-def settled_bill(service: Service, openai: OpenAIService) -> dict[str, Any]:
+def settled_bill(service: Service, openai: OpenAIService, anthropic: AnthropicService) -> dict[str, Any]:
     """Settle the batches that have ended and return the bill. Slow."""
     now = service.clock.now()
     for batch in service.store.batches():
         if not batch.is_settled and now >= batch.ends_at:
             if is_openai_id(batch.batch_id):
                 openai.settle(batch.batch_id)
+            elif is_message_batch(batch.batch_id):
+                anthropic.settled(batch)
             else:
                 service.settle(batch.batch_id)
     return bill(service.store, now)
@@ -91,11 +95,14 @@ def known_batches(service: Service, openai: OpenAIService) -> Iterator[dict[str,
     for batch in service.store.batches():
         if batch.submitted_at > now:
             continue
-        found = openai.store.batch(batch.batch_id) if is_openai_id(batch.batch_id) else None
-        state = service.standing(batch).word if found is None else openai_status(*found, now).value
+        dialect, state = "onerouter", service.standing(batch).word
+        if is_message_batch(batch.batch_id):
+            dialect, state = "anthropic", batch_object(batch, now, results_url="")["processing_status"]
+        elif is_openai_id(batch.batch_id) and (found := openai.store.batch(batch.batch_id)) is not None:
+            dialect, state = "openai", openai_status(*found, now).value
         yield {
             "id": batch.batch_id,
-            "dialect": "onerouter" if found is None else "openai",
+            "dialect": dialect,
             "task_id": batch.task_id,
             "state": state,
             "total": batch.total,

@@ -88,13 +88,18 @@ def check_body(path: Path, *, requests_max: int, accepts_duplicates: bool) -> Ch
             _head_decoder.decode(row.params)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RequestRefused(400, f"requests.{row_no}.params: {error}") from error
+    return checked_body(path, rows, model=_head_decoder.decode(rows[0].params).model)
+
+
+def checked_body(path: Path, rows: Sequence[Row], *, model: str) -> CheckedBody:
+    """Return what is recorded of a body whose rows were checked."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return CheckedBody(
         digest=digest,
         size_bytes=path.stat().st_size,
         total=len(rows),
-        model=_head_decoder.decode(rows[0].params).model,
+        model=model,
         first_custom_id=rows[0].custom_id,
         last_custom_id=rows[-1].custom_id,
     )

@@ -28,7 +28,9 @@ ANTHROPIC_ERROR_TYPES: Final = {
     403: "permission_error",
     404: "not_found_error",
     408: "timeout_error",
+    413: "request_too_large",
     429: "rate_limit_error",
+    504: "timeout_error",
     529: "overloaded_error",
 }
 ANTHROPIC_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens"}
@@ -40,7 +42,8 @@ NEVER_RUN_MESSAGES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineForm:
-    """How a batch's lines are written. `has_ids`: OpenAI's own lines have an id, Azure's have none.
+    """How a batch's lines are written. `has_ids`: OpenAI's own lines have an id, Azure's have none. `is_complete`: the
+    one result file has a line for each request, whatever became of it, as Anthropic's has.
 
     Rows that never ran share one id, as in the vendor's own sample: an id identifies nothing.
     """
@@ -49,6 +52,7 @@ class LineForm:
     endpoint: str = CHAT
     has_ids: bool = False
     told_as: str = "documented"  # or another shape of the answers' lines; see `faults`
+    is_complete: bool = False
 
     def answer(self, custom_id: str | None, answer: Answer, request_id: str) -> Line:
         """Return the line of a row that got its answer."""
@@ -80,7 +84,7 @@ class LineForm:
     def never_run(self, custom_id: str | None, code: str, message: str) -> Line:
         """Return the line of a row that its batch did not come to."""
         if self.shape is LineShape.ANTHROPIC:
-            return {"custom_id": custom_id, "result": {"type": "expired"}}
+            return {"custom_id": custom_id, "result": {"type": "canceled" if code == "batch_cancelled" else "expired"}}
         return self._id("never-run") | {
             "custom_id": custom_id,
             "response": None,
@@ -188,5 +192,9 @@ def _message(answer: Answer, request_id: str) -> Line:
         "content": [{"type": "text", "text": answer.text}],
         "stop_reason": ANTHROPIC_STOP_REASONS[answer.finish_reason],
         "stop_sequence": None,
-        "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
+        "usage": {
+            "input_tokens": answer.input_tokens,
+            "output_tokens": answer.output_tokens,
+            "service_tier": "batch",
+        },
     }

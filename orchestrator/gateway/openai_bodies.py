@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import Draft202012Validator
 from jsonschema_rs import ValidationErrorKind as Kind
+
+from orchestrator.gateway.body_faults import BodyFault, leaves
 
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
@@ -61,9 +63,6 @@ DIMENSIONS: Final = {"text-embedding-3-large": 3_072, "text-embedding-3-small": 
 DIMENSIONS_DEFAULT: Final = 1_536
 RESIZABLE_MODELS: Final = "text-embedding-3"
 
-# How far a value is from an alternative of its schema: see `_mismatch`.
-OTHER_JSON_TYPE, OTHER_VALUE, OTHER_NAME, FITS = range(4)
-DISCRIMINATORS: Final = frozenset({"type", "role"})
 ECHO_MAX: Final = 64  # characters of a wrong value that an error repeats
 JSON_TYPES: Final = {
     "string": "a string",
@@ -87,15 +86,6 @@ class Refusal:
     type: str = "invalid_request_error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
-    """One thing that is wrong, at one place of a body."""
-
-    path: tuple[str | int, ...]
-    kind: Kind
-    value: Any
-
-
 @cache
 def required_of(endpoint: str) -> tuple[str, ...]:
     """Return the keys a body must have for its batch to pass validation; a batch is of one model, so that is one."""
@@ -114,7 +104,7 @@ def refusal_of(endpoint: str, body: Any) -> Refusal | None:
         return Refusal(status=400, message="We could not parse the JSON body of your request.")
     validator = _validator(endpoint)
     if not validator.is_valid(body):
-        return _worded(list(_leaves(validator.iter_errors(body))), body, endpoint)
+        return _worded(list(leaves(validator.iter_errors(body))), body, endpoint)
     return _refused_by_model(endpoint, body)
 
 
@@ -130,41 +120,7 @@ def _validator(endpoint: str) -> Draft202012Validator:
     return Draft202012Validator(_schemas()[endpoint] | {"allOf": [{"properties": LIMITS[endpoint]}]})
 
 
-def _leaves(errors: Iterable[ValidationError]) -> Iterator[_Fault]:
-    """Yield the faults behind errors: of several alternatives, those of the one that was most likely meant."""
-    for error in errors:
-        if isinstance(error.kind, Kind.AnyOf):
-            yield from _likeliest([list(_leaves(branch)) for branch in error.kind.context], len(error.instance_path))
-        else:
-            yield _Fault(path=tuple(error.instance_path), kind=error.kind, value=error.instance)
-
-
-def _likeliest(branches: list[list[_Fault]], depth: int) -> list[_Fault]:
-    """Return the faults of the alternative whose JSON type and `type` or `role` the value has; the fewest of several.
-
-    Where there is none, return why: of all alternatives, the `type` or `role` they want, the value, the JSON type.
-    """
-    kinds = [min((_mismatch(fault, depth) for fault in branch), default=FITS) for branch in branches]
-    best = max(kinds)
-    if best != FITS:
-        return [fault for branch in branches for fault in branch if _mismatch(fault, depth) == best]
-    fitting = [branch for branch, kind in zip(branches, kinds, strict=True) if kind == FITS]
-    return min(fitting, key=lambda branch: len({(fault.path, fault.kind.name) for fault in branch}))
-
-
-def _mismatch(fault: _Fault, depth: int) -> int:
-    """Return the distance of a fault's alternative: the smaller, the farther."""
-    if isinstance(fault.kind, Kind.Type) and len(fault.path) == depth:
-        return OTHER_JSON_TYPE
-    if isinstance(fault.kind, Kind.Constant | Kind.Enum):
-        if len(fault.path) == depth:
-            return OTHER_VALUE
-        if len(fault.path) == depth + 1 and fault.path[-1] in DISCRIMINATORS:
-            return OTHER_NAME
-    return FITS
-
-
-def _worded(faults: list[_Fault], body: Mapping[str, Any], endpoint: str) -> Refusal:
+def _worded(faults: list[BodyFault], body: Mapping[str, Any], endpoint: str) -> Refusal:
     """Return the vendor's error for the first fault it would find; an unknown key at the top comes before all else."""
     order = (Kind.AdditionalProperties, Kind.Required)
     at_top = (fault for kind in order for fault in faults if not fault.path and isinstance(fault.kind, kind))
@@ -198,7 +154,7 @@ def _unknown(names: list[str], body: Mapping[str, Any], endpoint: str) -> Refusa
     return Refusal(status=400, message=message, code="unknown_parameter", param=names[0])
 
 
-def _out_of_bounds(fault: _Fault) -> tuple[str, str]:
+def _out_of_bounds(fault: BodyFault) -> tuple[str, str]:
     """Return code and sentence for a value that a limit forbids."""
     number = "decimal" if fault.path[-1] in DECIMALS else "integer"
     size = "empty array" if fault.value == [] else "array too short"

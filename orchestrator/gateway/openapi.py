@@ -1,30 +1,15 @@
-"""Every operation in one table: the routes are made of it (`app`), and so is the OpenAPI 3.1 document.
-
-Rule 1: `refusals` are what the server itself answers; what a fault plan makes it answer is no part of the API.
-Rule 2: a request that `body` and `query` forbid is refused. A request that they allow may be refused, too, for reasons
-        that no schema can express: a duplicate custom_id, a file that does not exist.
-"""
+"""The OpenAPI 3.1 document, made of the table of operations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from orchestrator.gateway import shapes
-from orchestrator.gateway.faults import FaultPlan
-from orchestrator.gateway.intake import Body, ParamsHead, Row
-from orchestrator.gateway.openai_intake import CreateRequest
+from orchestrator.gateway.operations import OPERATIONS, Operation, Schema
 
-Schema = Mapping[str, Any]
-
-ONEROUTER: Final = (shapes.Refusal,)
-OPENAI: Final = (shapes.OpenAIRefusal,)
-EITHER: Final = (shapes.Refusal, shapes.OpenAIRefusal)
-ID: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,100}$"}
 REFERENCE: Final = "#/components/schemas/{name}"
 WORDS: Final = {
     200: "Done.",
@@ -35,230 +20,11 @@ WORDS: Final = {
     413: "It is too large.",
 }
 ABOUT: Final = (
-    "OneRouter's Batches API, and OpenAI's files and batches, answered by a simulated model. Any other path or verb is"
-    " a 404. A fault plan (`/admin/faults`) makes the server answer what is not described here: that is what it is for."
+    "OneRouter's Batches API, OpenAI's files and batches, and Anthropic's message batches, answered by a simulated"
+    " model. Any other path or verb is a 404. A fault plan (`/admin/faults`) makes the server answer what is not"
+    " described here: that is what it is for."
 )
 PACKAGE: Final = "batch-orchestrator"
-
-
-class CreateRow(Row):
-    """One request of a create; `params` may hold more keys than this type names."""
-
-    params: ParamsHead  # type: ignore[assignment] # the server keeps the bytes and checks them with this type
-
-
-class Create(Body):
-    """A create in OneRouter's dialect; no custom_id may occur twice."""
-
-    requests: Annotated[list[CreateRow], msgspec.Meta(min_length=1)]  # type: ignore[assignment] # as above
-
-
-class OpenAICreate(CreateRequest):
-    """A create in OpenAI's dialect."""
-
-    endpoint: Literal["/v1/chat/completions", "/v1/embeddings", "/v1/responses"]
-    completion_window: Literal["24h"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One verb on one path; `route` is the path for Starlette, where it differs."""
-
-    name: str  # also the name of the handler
-    method: str
-    path: str
-    summary: str
-    answer: tuple[type[msgspec.Struct], ...] = ()  # the JSON of a 200 is one of these
-    has_lines: bool = False  # the body of a 200 may be JSON lines
-    refusals: tuple[int, ...] = ()
-    refusal: tuple[type[msgspec.Struct], ...] = ONEROUTER
-    body: tuple[type[msgspec.Struct], ...] = ()
-    form: Schema | None = None
-    parameters: Mapping[str, Schema] = field(default_factory=dict)  # in the path
-    query: Mapping[str, Schema] = field(default_factory=dict)
-    needs_key: bool = True
-    route: str = ""
-
-    @property
-    def statuses(self) -> frozenset[int]:
-        """The statuses it answers with when there is no fault plan."""
-        return frozenset({200, *self.refusals, *((401,) if self.needs_key else ())})
-
-
-UPLOAD: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "file": {"type": "string", "format": "binary", "description": "its name ends in .jsonl"},
-        "purpose": {"type": "string", "enum": ["batch"]},
-        "expires_after[seconds]": {"type": "integer", "minimum": 3_600, "maximum": 2_592_000},
-        "expires_after[anchor]": {"type": "string"},
-    },
-    "required": ["file", "purpose"],
-}
-BATCH: Final[Mapping[str, Schema]] = {"batch_id": ID}
-FILE: Final[Mapping[str, Schema]] = {"file_id": ID}
-AFTER: Final[Schema] = {"type": "string"}
-
-
-def _limit(most: int) -> Schema:
-    return {"type": "integer", "minimum": 1, "maximum": most}
-
-
-OPERATIONS: Final[tuple[Operation, ...]] = (
-    Operation(
-        name="create",
-        method="POST",
-        path="/v1/batches",
-        summary="Create a batch: of OneRouter's dialect if it has `requests`, else of OpenAI's.",
-        answer=(shapes.Created, shapes.OpenAIBatch),
-        refusals=(400, 413),
-        refusal=EITHER,
-        body=(Create, OpenAICreate),
-    ),
-    Operation(
-        name="list",
-        method="GET",
-        path="/v1/batches",
-        summary="List the batches of OpenAI's dialect, newest first.",
-        answer=(shapes.OpenAIBatches,),
-        refusals=(400, 404),
-        refusal=OPENAI,
-        query={"limit": _limit(100), "after": AFTER},
-    ),
-    Operation(
-        name="status",
-        method="GET",
-        path="/v1/batches/{batch_id}",
-        summary="Return the status of a batch in its own dialect; OneRouter's answer may be the results.",
-        answer=(shapes.Standing, shapes.OpenAIBatch),
-        has_lines=True,
-        refusals=(404,),
-        refusal=EITHER,
-        parameters=BATCH,
-    ),
-    Operation(
-        name="cancel",
-        method="POST",
-        path="/v1/batches/{batch_id}/cancel",
-        summary="Cancel a batch; one that has ended is refused: 400 in OneRouter's dialect, 409 in OpenAI's.",
-        answer=(shapes.Cancelled, shapes.OpenAIBatch),
-        refusals=(400, 404, 409),
-        refusal=EITHER,
-        parameters=BATCH,
-    ),
-    Operation(
-        name="upload",
-        method="POST",
-        path="/v1/files",
-        summary="Upload an input file.",
-        answer=(shapes.OpenAIFile,),
-        refusals=(400, 413),
-        refusal=OPENAI,
-        form=UPLOAD,
-    ),
-    Operation(
-        name="files",
-        method="GET",
-        path="/v1/files",
-        summary="List the files.",
-        answer=(shapes.OpenAIFiles,),
-        refusals=(400, 404),
-        refusal=OPENAI,
-        query={
-            "limit": _limit(10_000),
-            "after": AFTER,
-            "order": {"type": "string", "enum": ["asc", "desc"]},
-            "purpose": {"type": "string"},
-        },
-    ),
-    Operation(
-        name="file",
-        method="GET",
-        path="/v1/files/{file_id}",
-        summary="Describe a file.",
-        answer=(shapes.OpenAIFile,),
-        refusals=(404,),
-        refusal=OPENAI,
-        parameters=FILE,
-    ),
-    Operation(
-        name="delete",
-        method="DELETE",
-        path="/v1/files/{file_id}",
-        summary="Delete a file; later creates that name it are refused.",
-        answer=(shapes.OpenAIDeleted,),
-        refusals=(404,),
-        refusal=OPENAI,
-        parameters=FILE,
-    ),
-    Operation(
-        name="content",
-        method="GET",
-        path="/v1/files/{file_id}/content",
-        summary="Download a file.",
-        has_lines=True,
-        refusals=(404,),
-        refusal=OPENAI,
-        parameters=FILE,
-    ),
-    Operation(
-        name="download",
-        method="GET",
-        path="/resource/batch-llm/azure-batch%2F{name}",
-        summary="Download the results of a batch of OneRouter's dialect; the address itself is the secret.",
-        has_lines=True,
-        refusals=(404,),
-        parameters={"name": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,100}\.jsonl$"}},
-        needs_key=False,
-        route="/resource/{rest:path}",
-    ),
-    Operation(
-        name="bill",
-        method="GET",
-        path="/admin/bill",
-        summary="Return the bill: answers, fees, and answers that were paid twice.",
-        answer=(shapes.Bill,),
-    ),
-    Operation(
-        name="batches",
-        method="GET",
-        path="/admin/batches",
-        summary="List the batches of both dialects, oldest first.",
-        answer=(shapes.KnownBatches,),
-    ),
-    Operation(
-        name="faults",
-        method="GET",
-        path="/admin/faults",
-        summary="Show the fault plan.",
-        answer=(FaultPlan,),
-    ),
-    Operation(
-        name="set_faults",
-        method="PUT",
-        path="/admin/faults",
-        summary="Set the fault plan; its counts start at zero.",
-        answer=(FaultPlan,),
-        refusals=(400,),
-        body=(FaultPlan,),
-    ),
-    Operation(
-        name="healthz",
-        method="GET",
-        path="/healthz",
-        summary="Return 200 while the server runs.",
-        answer=(shapes.Health,),
-        needs_key=False,
-    ),
-    Operation(
-        name="openapi",
-        method="GET",
-        path="/openapi.json",
-        summary="This description.",
-        answer=(shapes.Description,),
-        needs_key=False,
-    ),
-)
 
 
 def document() -> dict[str, Any]:
@@ -292,8 +58,12 @@ def _described(operation: Operation, schemas: Mapping[type[msgspec.Struct], Sche
         "responses": {str(status): _answer(operation, status, schemas) for status in sorted(operation.statuses)},
     }
     parameters = [
-        {"name": name, "in": place, "required": place == "path", "schema": schema}
-        for place, named in (("path", operation.parameters), ("query", operation.query))
+        {"name": name, "in": place, "required": place != "query", "schema": schema}
+        for place, named in (
+            ("path", operation.parameters),
+            ("query", operation.query),
+            ("header", operation.headers),
+        )
         for name, schema in named.items()
     ]
     if parameters:

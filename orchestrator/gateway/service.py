@@ -7,12 +7,15 @@ Rule 3: calls are counted only where the plan has a fault for them, so that a po
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.gateway.faults import (
     Fault,
@@ -24,12 +27,14 @@ from orchestrator.gateway.faults import (
     has_any,
     next_fault,
 )
-from orchestrator.gateway.intake import RequestRefused, check_body, read_rows
+from orchestrator.gateway.intake import CheckedBody, RequestRefused, check_body, read_rows
 from orchestrator.gateway.lines import LineForm
+from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.settings import Clock, GatewayConfig
 from orchestrator.gateway.settlement import Settler
+from orchestrator.gateway.simulated import Answer
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
-from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Store, put_in_place
+from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Fate, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
 
 INVALID = "simulated fault: text content blocks must be non-empty"
@@ -90,6 +95,23 @@ class Service:
         checked = check_body(
             arrived, requests_max=self.config.requests_max, accepts_duplicates=self.config.accepts_duplicates
         )
+        return self.accept_checked(arrived, checked, batch_id=f"batch_{uuid.uuid4()}")
+
+    def accept_checked(
+        self,
+        arrived: Path,
+        checked: CheckedBody,
+        *,
+        batch_id: str,
+        fates: Mapping[Fate, Fate] | None = None,
+        also: Callable[[sqlite3.Connection, int], None] | None = None,
+    ) -> Batch | Fault:
+        """Make a batch of a body that was checked; see `accept`.
+
+        Args:
+            fates: what the plan's fates are in a dialect that does not have them.
+            also: writes further rows of the batch in the same transaction.
+        """
         with self.accepting:
             plan = self.plan
             fault = self.create_fault(plan)
@@ -102,7 +124,7 @@ class Service:
             now = self.clock.now() + late_s(plan, fault)
             batch = Batch(
                 task_id=0,
-                batch_id=f"batch_{uuid.uuid4()}",
+                batch_id=batch_id,
                 file_id=f"file-{uuid.uuid4().hex}",
                 digest=checked.digest,
                 size_bytes=checked.size_bytes,
@@ -114,11 +136,11 @@ class Service:
                 ends_at=now + self.config.duration_s,
                 plan=encode_plan(plan),
                 number=number,
-                fate=fate,
+                fate=(fates or {}).get(fate, fate),
                 done_share=done_share,
             )
             put_in_place(arrived, self.store.request_path(batch.batch_id))
-            added = self.store.add_batch(batch)
+            added = self.store.add_batch(batch, also)
             return added if fault is None else fault
 
     def find(self, batch_id: str) -> Batch:
@@ -184,14 +206,18 @@ class Service:
 
     def settle(self, batch_id: str) -> Batch:
         """Write the results and the bill of an ended batch unless it was done before. Slow; one at a time."""
+        return self.settle_as(batch_id, LineForm(shape=self.config.line_shape), self.config.answer)
+
+    def settle_as(self, batch_id: str, form: LineForm, answer: Callable[[msgspec.Raw], Answer | Refusal]) -> Batch:
+        """Settle a batch whose result lines have this form and whose requests are answered by this function."""
         batch = self.find(batch_id)
         request_path, result_path = self.store.request_path(batch_id), self.store.result_path(batch_id)
         while not batch.is_settled:
             settler = Settler(
                 batch=batch,
                 plan=decode_plan(batch.plan),
-                form=LineForm(shape=self.config.line_shape, told_as=decode_plan(batch.plan).lines.shape),
-                answer=self.config.answer,
+                form=replace(form, told_as=decode_plan(batch.plan).lines.shape),
+                answer=answer,
                 times_run=self.store.times_run,
             )
             # The store refuses it if a cancel came in between; the loop then settles the cancelled batch.

@@ -120,10 +120,11 @@ class Settler:
                 answers.write(lines.answered(row, result, struck), row=len(tally.items) - 1)
                 continue
             tally.add(row_no, row, result, NOT_BILLED)
-            if not self.plan.rows.no_line:
+            if self.form.is_complete or not self.plan.rows.no_line:
                 failures.write(lines.failed(row, result, lines.strikes(row_no, row) if is_apart else None))
         code = NEVER_RUN_CODES.get(self.batch.fate)
-        if code is None or not (is_apart or (self.batch.fate == Fate.EXPIRE and self.plan.batch.expired_lines)):
+        has_lines = is_apart or self.form.is_complete
+        if code is None or not (has_lines or (self.batch.fate == Fate.EXPIRE and self.plan.batch.expired_lines)):
             return
         tally.never_run = len(unfinished)
         for row_no, row in unfinished:

@@ -245,6 +245,62 @@ class OpenAIBatches(Page):
     data: list[OpenAIBatch]
 
 
+class MessageCounts(Shape):
+    """The requests of a message batch, by what became of them."""
+
+    processing: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+
+
+class MessageBatch(Shape):
+    """A batch of Anthropic's dialect; absent values are null. A fault plan can make its status any word."""
+
+    id: str
+    type: Literal["message_batch"]
+    processing_status: str
+    request_counts: MessageCounts
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    cancel_initiated_at: str | None
+    archived_at: str | None
+    results_url: str | None
+
+
+class MessageBatches(Shape):
+    """A page of message batches, newest first."""
+
+    data: list[MessageBatch]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class MessageBatchDeleted(Shape):
+    """The answer to a delete of a message batch."""
+
+    id: str
+    type: Literal["message_batch_deleted"]
+
+
+class AnthropicRefusalWords(Shape):
+    """Anthropic's error object."""
+
+    type: str
+    message: str
+
+
+class AnthropicRefusal(Shape):
+    """Anthropic's error envelope."""
+
+    type: Literal["error"]
+    error: AnthropicRefusalWords
+    request_id: str
+
+
 class PaidTwice(Shape):
     """A request with more than one billable answer."""
 
@@ -267,10 +323,10 @@ class Bill(Shape):
 
 
 class KnownBatch(Shape):
-    """A batch of either dialect, as the operator sees it."""
+    """A batch of any dialect, as the operator sees it."""
 
     id: str
-    dialect: Literal["onerouter", "openai"]
+    dialect: Literal["onerouter", "openai", "anthropic"]
     task_id: int
     state: str
     total: int

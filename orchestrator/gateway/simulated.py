@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from orchestrator.gateway.anthropic_bodies import refusal_of as refusal_of_message
 from orchestrator.gateway.openai_bodies import CHAT, EMBEDDINGS, Refusal, dimensions_of, refusal_of
 from orchestrator.gateway.schema import instance_of
 
@@ -148,6 +149,15 @@ def answer_onerouter(params: bytes | memoryview | msgspec.Raw) -> Answer | Refus
     return _spoken(
         request, request.messages, request.system, wanted, request.max_completion_tokens or request.max_tokens
     )
+
+
+def answer_anthropic(version: str, params: bytes | memoryview | msgspec.Raw) -> Answer | Refusal:
+    """Answer one request to the Messages API in this version, or refuse it as Anthropic does."""
+    try:
+        request = msgspec.json.decode(params)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        request = None
+    return refusal_of_message(request, version) or answer_onerouter(params)
 
 
 def answer_openai(endpoint: str, body: bytes | memoryview | msgspec.Raw) -> Answer | Refusal:

@@ -1,4 +1,4 @@
-"""Things that are there: files and batches of both dialects, for requests whose ids were only drawn."""
+"""Things that are there: files and batches of all dialects, for requests whose ids were only drawn."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Stock:
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
+        self._messages_ended = ""
+        self._messages_ended = self._message_batch(0)
         ended = self._onerouter_batch()
         link = self._when_it_has("result_url", ended)
         self._ended = {"name": link.rpartition("%2F")[2], "batch_id": ended}
@@ -32,9 +34,13 @@ class Stock:
         if case.meta is None or not case.meta.generation.mode.is_positive:
             return
         turn = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode()) % 6
+        is_message = case.path.startswith("/v1/messages")
         for name in case.path_parameters or {}:
             if turn < 4:
-                case.path_parameters[name] = self._known(name, turn)
+                case.path_parameters[name] = self._message_batch(turn) if is_message else self._known(name, turn)
+        for name in ("after_id", "before_id"):
+            if name in (case.query or {}) and turn < 3:
+                case.query[name] = self._message_batch(0)
         if "after" in (case.query or {}) and turn < 3:
             case.query["after"] = self._openai_ended["file_id" if case.path.endswith("files") else "batch_id"]
         if isinstance(case.body, dict) and isinstance(case.body.get("input_file_id"), str) and turn < 3:
@@ -73,6 +79,13 @@ class Stock:
 
     def _onerouter_batch(self) -> str:
         return str(self._made("/v1/batches", json={"requests": [a_row()]})["batch_id"])
+
+    def _message_batch(self, turn: int) -> str:
+        """Return a batch of Anthropic's that has ended, or a new one."""
+        if turn == 0 and self._messages_ended:
+            return self._messages_ended
+        content = {"requests": [a_row()]}
+        return str(self._made("/v1/messages/batches", json=content, headers={"anthropic-version": "2026-10-21"})["id"])
 
     def _file(self) -> str:
         files = {"file": ("rows.jsonl", jsonl(some_lines(1)))}

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from orchestrator.gateway.openapi import OPERATIONS, Operation, document
+from orchestrator.gateway.openapi import document
+from orchestrator.gateway.operations import OPERATIONS, Operation
 from tests.gateway import openai_scenes as openai
 from tests.gateway.in_process import Gateway, a_gateway, a_row, some_rows
 
@@ -43,6 +44,24 @@ def cancelled(batch_of: Callable[[Gateway], str]) -> Scene:
 
 def of_a_file(method: str, rest: str = "") -> Scene:
     return lambda gateway: gateway.send(method, f"/v1/files/{openai.upload(gateway, openai.some_lines(1))}{rest}")
+
+
+VERSION: Final = {"anthropic-version": "2026-10-21"}
+MESSAGES: Final = "/v1/messages/batches"
+
+
+def of_messages(method: str, rest: str = "", **content: object) -> Scene:
+    return lambda gateway: gateway.send(method, f"{MESSAGES}{rest}", headers=VERSION, **content)
+
+
+def of_a_message_batch(method: str, rest: str = "", *, has_ended: bool = True) -> Scene:
+    def scene(gateway: Gateway) -> httpx.Response:
+        created = gateway.send("POST", MESSAGES, headers=VERSION, json={"requests": [a_row()]})
+        if has_ended:
+            gateway.end()
+        return gateway.send(method, f"{MESSAGES}/{created.json()['id']}{rest}", headers=VERSION)
+
+    return scene
 
 
 # Written by hand: one call for each status that the table declares.
@@ -80,6 +99,36 @@ SCENES: Final[Mapping[str, Mapping[int, Scene]]] = {
     "file": {200: of_a_file("GET"), 404: getting("/v1/files/file-1")},
     "delete": {200: of_a_file("DELETE"), 404: lambda gateway: gateway.send("DELETE", "/v1/files/file-1")},
     "content": {200: of_a_file("GET", "/content"), 404: getting("/v1/files/file-1/content")},
+    "message_create": {
+        200: of_messages("POST", json={"requests": [a_row()]}),
+        400: of_messages("POST", json={"requests": [a_row("a b")]}),
+        413: of_messages("POST", content=LARGE),
+    },
+    "message_list": {
+        200: of_messages("GET"),
+        400: of_messages("GET", "?limit=0"),
+        404: of_messages("GET", "?after_id=batch_1"),
+    },
+    "message_status": {
+        200: of_a_message_batch("GET"),
+        400: getting(f"{MESSAGES}/batch_1"),
+        404: of_messages("GET", "/batch_1"),
+    },
+    "message_delete": {
+        200: of_a_message_batch("DELETE"),
+        400: of_a_message_batch("DELETE", has_ended=False),
+        404: of_messages("DELETE", "/batch_1"),
+    },
+    "message_cancel": {
+        200: of_a_message_batch("POST", "/cancel", has_ended=False),
+        400: of_a_message_batch("POST", "/cancel"),
+        404: of_messages("POST", "/batch_1/cancel"),
+    },
+    "message_results": {
+        200: of_a_message_batch("GET", "/results"),
+        400: getting(f"{MESSAGES}/batch_1/results"),
+        404: of_a_message_batch("GET", "/results", has_ended=False),
+    },
     "download": {200: downloaded, 404: getting("/resource/batch-llm/azure-batch%2Fbatch_1_00000000.jsonl")},
     "bill": {200: getting("/admin/bill")},
     "batches": {200: getting("/admin/batches")},
@@ -142,8 +191,11 @@ def test_without_the_key_an_operation_is_refused_unless_it_says_otherwise(
 
     assert (answer.status_code == 401) == wants_a_key(operation.name)
     if answer.status_code == 401:
-        code = answer.json()["error"]["code"]
-        assert code == ("invalid_api_key" if path.startswith("/v1/files") or operation.name == "list" else 401)
+        error = answer.json()["error"]
+        if operation.name.startswith("message_"):
+            assert error["type"] == "authentication_error"
+            return
+        assert error["code"] == ("invalid_api_key" if path.startswith("/v1/files") or operation.name == "list" else 401)
 
 
 def wants_a_key(name: str) -> bool:

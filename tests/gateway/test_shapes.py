@@ -185,7 +185,7 @@ def test_an_anthropic_result_line_is_a_tagged_message(tmp_path: Path) -> None:
         "content": [{"type": "text", "text": "[simulated] What is"}],
         "stop_reason": "max_tokens",
         "stop_sequence": None,
-        "usage": {"input_tokens": 8, "output_tokens": 3},
+        "usage": {"input_tokens": 8, "output_tokens": 3, "service_tier": "batch"},
     }
 
 

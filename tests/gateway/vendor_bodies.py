@@ -1,8 +1,8 @@
-"""Writes orchestrator/gateway/openai_bodies.json from the types of the installed `openai` package.
+"""Writes orchestrator/gateway/{openai,anthropic}_bodies.json from the types of the installed packages of these names.
 
     .venv/bin/python -m tests.gateway.vendor_bodies
 
-The gateway validates request bodies with that file, so that it needs neither `openai` nor pydantic to run.
+The gateway validates request bodies with those files, so that it needs neither the packages nor pydantic to run.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from openai.types.embedding_create_params import EmbeddingCreateParams
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
 
-from orchestrator.gateway import openai_bodies
+from orchestrator.gateway import anthropic_bodies, openai_bodies
 
 PATH: Final = Path(openai_bodies.__file__).with_suffix(".json")
 # A batch runs requests without streaming: the vendor has a type of its own for these.
@@ -25,12 +26,24 @@ TYPES: Final[dict[str, Any]] = {
     "/v1/embeddings": EmbeddingCreateParams,
     "/v1/responses": ResponseCreateParamsNonStreaming,
 }
+ANTHROPIC_PATH: Final = Path(anthropic_bodies.__file__).with_suffix(".json")
+ANTHROPIC_TYPES: Final[dict[str, Any]] = {"/v1/messages": MessageCreateParamsNonStreaming}
+HEADERS: Final = ("user_profile_id", "workspace_id")  # the client's method takes them; they are no part of the body
 PROSE: Final = frozenset({"title", "description", "default"})
 
 
 def vendor_schemas() -> dict[str, Any]:
     """Return a JSON schema per endpoint; an object takes no keys but those its type names."""
     return {endpoint: _compact(TypeAdapter(each).json_schema()) for endpoint, each in TYPES.items()}
+
+
+def anthropic_schemas() -> dict[str, Any]:
+    """Return the schema of a message's parameters, as above."""
+    schemas = {endpoint: _compact(TypeAdapter(each).json_schema()) for endpoint, each in ANTHROPIC_TYPES.items()}
+    for schema in schemas.values():
+        for name in HEADERS:
+            del schema["properties"][name]
+    return schemas
 
 
 def _compact(node: Any) -> Any:
@@ -58,3 +71,4 @@ def encoded(schemas: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     PATH.write_text(encoded(vendor_schemas()), encoding="utf-8")
+    ANTHROPIC_PATH.write_text(encoded(anthropic_schemas()), encoding="utf-8")
