@@ -137,8 +137,9 @@ TABLE: Final[tuple[Known, ...]] = (
     _known(
         Fault.ACCOUNT,
         "Anthropic: 400 invalid_request_error 'Your credit balance is too low …' (continuedev/continue#5499), "
-        "billing_error; 429 enforced_spend_limit_reached is a monthly cap (types of anthropic 2.14.0)",
-        codes="billing_error enforced_spend_limit_reached",
+        "billing_error; 429 with a spend limit is a cap that waiting does not lift (types of anthropic 2.14.0)",
+        codes="billing_error enforced_spend_limit_reached contract_spend_limit_reached "
+        "linked_organization_spend_limit_reached linked_organization_billing_unavailable",
         phrase=r"your credit balance is too low|you have reached your specified api usage limits",
         advice=_TOP_UP,
     ),

@@ -13,11 +13,22 @@ import orjson
 import pytest
 
 from orchestrator.domain.batch import LostCreate
-from orchestrator.domain.errors import ConfigError, Unavailable, Unidentified
+from orchestrator.domain.errors import (
+    BadRequest,
+    ConfigError,
+    CreateAmbiguous,
+    CreateRefused,
+    NotAuthorized,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+    Unidentified,
+)
 from orchestrator.domain.model import AttemptToken, BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, Urls
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.secret import Secret
+from tests.adapters.openai_wire import a_submission
 from tests.adapters.wire import Answers
 from tests.fakes.dialects import a_dialect, anthropic
 
@@ -219,6 +230,88 @@ def test_an_absolute_results_url_is_followed_and_gets_the_key_at_our_origin_only
 def test_a_batch_whose_results_were_archived_has_none() -> None:
     archived = a_batch(status="ended", results_url=None, archived_at="2026-12-29T12:00:00Z")
     assert provider_at((200, orjson.dumps(archived))).status(BATCH).results is None
+
+
+# Errors
+
+
+def an_error(kind: str, code: str | None = None) -> bytes:
+    """Return an error as the vendor's types have it."""
+    details = {"details": {"error_code": code}} if code else {}
+    error = {"type": kind, "message": "words for people", **details}
+    return orjson.dumps({"type": "error", "error": error, "request_id": "req_1"})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code", "expected"),
+    [
+        (429, "rate_limit_error", "enforced_spend_limit_reached", NotAuthorized),
+        (429, "rate_limit_error", "contract_spend_limit_reached", NotAuthorized),
+        (402, "billing_error", None, NotAuthorized),
+        (429, "rate_limit_error", "ramp_limit_exceeded", RateLimited),
+        (429, "rate_limit_error", None, RateLimited),
+        (413, "request_too_large", None, TooLarge),
+        (400, "invalid_request_error", None, BadRequest),
+    ],
+)
+def test_a_refused_create_says_whose_fault_it_is(
+    status: int, kind: str, code: str | None, expected: type[Exception]
+) -> None:
+    """A spend limit is a 429 that waiting does not lift: it pauses the account. Source: types of anthropic 2.14.0."""
+    provider = provider_at((status, an_error(kind, code), {"request-id": "req_1", "retry-after": "7"}))
+    with pytest.raises(CreateRefused) as refused:
+        provider.create(a_submission())
+
+    error = refused.value.error
+    assert type(error) is expected
+    assert error.request_id == "req_1"
+    shown = "words for people" if status == 402 else code or kind  # what a 402 says is about money, and no row
+    assert shown in str(error)
+    assert ("words for people" in str(error)) == (status == 402)
+    assert getattr(error, "retry_after_s", 7) == 7
+
+
+@pytest.mark.parametrize(("status", "kind"), [(500, "api_error"), (529, "overloaded_error"), (504, "timeout_error")])
+def test_a_create_that_the_server_failed_is_ambiguous(status: int, kind: str) -> None:
+    with pytest.raises(CreateAmbiguous):
+        provider_at((status, an_error(kind))).create(a_submission())
+
+
+# Result lines
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "retryable"),
+    [
+        ({"type": "errored", "error": orjson.loads(an_error("invalid_request_error"))}, "invalid_request_error", False),
+        ({"type": "errored", "error": orjson.loads(an_error("overloaded_error"))}, "overloaded_error", True),
+        ({"type": "errored", "error": orjson.loads(an_error("api_error"))}, "api_error", True),
+        ({"type": "canceled"}, "canceled", True),
+        ({"type": "expired"}, "expired", True),
+    ],
+)
+def test_a_request_without_an_answer_is_sent_again_unless_it_is_invalid(
+    result: dict[str, Any], code: str, *, retryable: bool
+) -> None:
+    """The guide: invalid requests must be changed, others may be sent again as they are."""
+    _, answer = a_dialect("anthropic").read_line(orjson.dumps({"custom_id": "a", "result": result}), keep_raw=False)
+
+    assert (answer.succeeded, answer.error_code, answer.retryable) == (False, code, retryable)
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "content", "text"),
+    [("end_turn", "good", "good"), ("max_tokens", "goo", "goo"), ("refusal", "", "")],
+)
+def test_refusals_and_cut_answers_come_as_answers(stop_reason: str, content: str, text: str) -> None:
+    message = {"type": "message", "content": [{"type": "text", "text": content}] if content else []}
+    message |= {"stop_reason": stop_reason, "usage": {"input_tokens": 7, "output_tokens": 2}}
+    line = orjson.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}})
+
+    _, answer = a_dialect("anthropic").read_line(line, keep_raw=False)
+
+    assert (answer.text or "", answer.input_tokens, answer.output_tokens) == (text, 7, 2)
+    assert answer.finish_reason == stop_reason
 
 
 # Finding a lost batch

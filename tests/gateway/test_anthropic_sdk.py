@@ -169,6 +169,14 @@ def test_refusals_are_the_clients_own_exceptions(gateway: GatewayProcess, client
         client.messages.batches.list(extra_headers={"anthropic-version": "2020-01-01"})
 
 
+def test_a_spend_limit_is_the_clients_own_exception(gateway: GatewayProcess, client: anthropic.Anthropic) -> None:
+    gateway.set_faults({"create": {"refuse": {"429": 1}, "code": "enforced_spend_limit_reached"}})
+
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        create(client)
+    assert type(refused.value).__name__ == "EnforcedSpendLimitReachedError"
+
+
 def test_an_older_client_with_its_key_header_and_version_is_served(gateway: GatewayProcess) -> None:
     with a_client(gateway, default_headers={"x-api-key": gateway.api_key, "anthropic-version": "2023-06-01"}) as client:
         hot = a_request("hot", temperature=0.5, model="claude-opus-4-6")

@@ -229,10 +229,18 @@ def _fields(content: object) -> Mapping[str, Any]:
     """Return the object in an error's answer that says which error it is."""
     match content:
         case {"error": dict() as error}:
-            return error
+            return _with_code(error)
         case dict():
             return content
     return {}
+
+
+def _with_code(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an error object with its code in its place: Anthropic's stands in `details`."""
+    match error:
+        case {"details": {"error_code": str() as code}} if "code" not in error:
+            return {**error, "code": code}
+    return error
 
 
 def _envelope(content: object, *, is_success: bool) -> tuple[int | None, tuple[str, ...], str] | None:
@@ -240,7 +248,8 @@ def _envelope(content: object, *, is_success: bool) -> tuple[int | None, tuple[s
     if not isinstance(content, dict):
         return None
     match content:
-        case {"error": dict() as error} if error:
+        case {"error": dict() as given} if given:
+            error = _with_code(given)
             provider_message = error.get("message") or error.get("detail") or error.get("code") or error.get("type")
             return (
                 number(error.get("code")),
