@@ -206,8 +206,7 @@ def _run(
     settings, _ = places(prepared.job)
     workspace = open_workspace(work, "", {**os.environ, KEY_VARIABLE: key})
     workspace.other_clock = clock
-    job_id, stop = prepared.spec.job_id, threading.Event()
-    is_late = threading.Event()
+    job_id, stop, is_late = prepared.spec.job_id, threading.Event(), threading.Event()
 
     def end() -> None:
         is_late.set()

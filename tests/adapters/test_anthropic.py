@@ -206,25 +206,31 @@ def test_an_ended_batch_has_a_line_for_each_request_whatever_became_of_it(
 ) -> None:
     found = provider_at((200, orjson.dumps(a_batch(status="ended", request_counts=counts)))).status(BATCH)
 
-    url = f"{ADDRESS}/messages/batches/{BATCH}/results"
+    url = f"/v1/messages/batches/{BATCH}/results"
     assert (found.outcome, found.done_count, found.failed_count) == (outcome, done, failed)
     assert found.results == Urls(refs=(ResultRef(name=ALL_RESULTS, at=url, line_count=5),))
 
 
 @pytest.mark.parametrize(
     ("results_url", "has_key"),
-    [(f"{ADDRESS}/messages/batches/{BATCH}/results", True), ("https://1.1.1.1/r", False)],
+    [
+        (f"{ADDRESS}/messages/batches/{BATCH}/results", True),
+        (f"/v1/messages/batches/{BATCH}/results", True),
+        ("https://1.1.1.1/r", False),
+    ],
 )
-def test_an_absolute_results_url_is_followed_and_gets_the_key_at_our_origin_only(
-    results_url: str, *, has_key: bool
-) -> None:
+def test_a_results_url_is_followed_and_gets_the_key_at_our_origin_only(results_url: str, *, has_key: bool) -> None:
     transport = Answers((200, orjson.dumps(a_batch(status="ended", results_url=results_url))), (200, line("a")))
     provider = provider_at(transport=transport)
 
     for file in provider.results(BATCH, provider.status(BATCH).results):
         assert b"".join(file.blocks) == line("a")
 
-    assert ("authorization" in transport.requests[1].headers) == has_key
+    asked = transport.requests[1]
+    assert ("authorization" in asked.headers) == has_key
+    assert asked.extensions["target"].decode() == results_url.removeprefix("https://93.184.216.34").removeprefix(
+        "https://1.1.1.1"
+    )
 
 
 def test_a_batch_whose_results_were_archived_has_none() -> None:

@@ -42,7 +42,7 @@ class Anthropic:
         self._http = http
         self._search = UnmarkedBatches(
             pages=lambda: pages(http, PATH, limit=PAGE_LENGTH, cursor="after_id"),
-            status_of=lambda batch: status_of(batch, http.base_url),
+            status_of=status_of,
             count_of=lambda batch: counts_of(batch).total(),
             results=self.results,
         )
@@ -67,7 +67,7 @@ class Anthropic:
         problem = problem_of(answer, self._http.key) if not answer.is_success else None
         if problem is not None:
             raise error_of(problem, gone=GONE)
-        status = status_of(answer.json(), self._http.base_url)
+        status = status_of(answer.json())
         if status is None:
             raise Unavailable(f"HTTP {answer.status}, but no batch object in the answer to a poll")
         return status

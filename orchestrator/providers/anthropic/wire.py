@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.model import Outcome
@@ -22,7 +21,7 @@ PATH: Final = "/messages/batches"
 COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
-def status_of(batch: object, base_url: str) -> BatchStatus | None:
+def status_of(batch: object) -> BatchStatus | None:
     """Read a batch object; None where it is none."""
     if not isinstance(batch, dict) or not isinstance(batch.get("processing_status"), str):
         return None
@@ -30,7 +29,7 @@ def status_of(batch: object, base_url: str) -> BatchStatus | None:
         return BatchStatus(outcome=None)
     counts, url = counts_of(batch), batch.get("results_url")
     cut_short = Outcome.CANCELLED if counts["canceled"] else Outcome.EXPIRED if counts["expired"] else None
-    where = urljoin(base_url, url) if isinstance(url, str) and url else ""
+    where = url if isinstance(url, str) else ""
     ref = ResultRef(name=ALL_RESULTS, at=where, line_count=counts.total() or None)
     return BatchStatus(
         outcome=cut_short or Outcome.COMPLETED,

@@ -96,7 +96,6 @@ class HttpClient:
                 "base_url: a query or a fragment has no place in it. Parameters of each call are a table of their own: "
                 'query = { "api-version" = "…" }'
             )
-        self.base_url = base_url
         self.key = key
         self.timeouts = timeouts or Timeouts()
         self._auth = auth or Bearer(key)
