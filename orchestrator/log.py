@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigError
 
+PREFLIGHT_WARNED: Final = "preflight.warned"
 STEP_ENDED: Final = "step.ended"
 STEP_FAILED: Final = "step.failed"
 LOOKUP_FAILED: Final = "lookup.failed"

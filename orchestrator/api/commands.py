@@ -109,6 +109,7 @@ def run(
         JobStopped: the job cannot continue without a person.
         JobNeedsDecision: it is stopped until a person approves it: `JobHandle.approve`.
     """
+    from orchestrator.api.preflight import check_before_first_create
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
     described = _job_of(job, fields)
@@ -119,9 +120,11 @@ def run(
         context.require_provider()
         if workspace.lock is None:  # a ledger that other processes work on as well
             refuse_function(described)
+            check_before_first_create(workspace, context)
             enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
         with alone(workspace):
+            check_before_first_create(workspace, context)
             enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
 

@@ -103,10 +103,14 @@ class JobHandle:
     def _run_to_end(
         self, workspace: Workspace, progress: OnProgress | None, stop: threading.Event | None, *, again: bool
     ) -> Result:
+        from orchestrator.api.preflight import check_before_first_create
+
         now = workspace.clock.now()
         try:
             with alone(workspace):
-                workspace.context(self.job_id).require_provider()
+                context = workspace.context(self.job_id)
+                context.require_provider()
+                check_before_first_create(workspace, context)
                 self._reopen(workspace, again=again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:

@@ -13,7 +13,7 @@ import sys
 import click
 
 from orchestrator import log
-from orchestrator.cli import fleet, jobs, rehearse
+from orchestrator.cli import doctor, fleet, jobs, rehearse
 from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
 from orchestrator.cli.progress import show
 from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted, JobNotFinished, OrchestratorError
@@ -82,5 +82,5 @@ def app() -> None:
     """
 
 
-for _command in (*jobs.COMMANDS, *rehearse.COMMANDS, *fleet.COMMANDS):
+for _command in (*jobs.COMMANDS, *rehearse.COMMANDS, doctor.doctor, *fleet.COMMANDS):
     app.add_command(_command)

@@ -90,6 +90,13 @@ class Broker:
             raise ConfigError(f"the broker {self._place} refuses this process: {error}") from None
         return found
 
+    def ping(self) -> None:
+        """Raise ConfigError where the broker refuses us, RedisError or OSError where it does not answer."""
+        try:
+            self._client.ping()
+        except (AuthenticationError, NoPermissionError) as error:
+            raise ConfigError(f"the broker {self._place} refuses this process: {error}") from None
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

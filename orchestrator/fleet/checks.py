@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from orchestrator.domain.checks import NEEDS_PERSON, Check, Level
 from orchestrator.domain.errors import ConfigError
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -20,6 +21,24 @@ def host() -> str:
     """Return a name of this machine, equal in all its containers, which may share an SQLite file safely."""
     name = socket.gethostname()
     return f"{name}#{BOOT_ID.read_text().strip()[:8] if BOOT_ID.exists() else name}"
+
+
+def check_broker(url: str) -> Check:
+    """Look whether the broker answers; nothing is written to it."""
+    from orchestrator.fleet.broker import UNREACHABLE, Broker, place_of
+
+    line = Broker(url)
+    try:
+        line.ping()
+    except ConfigError as error:
+        return Check(name="broker", level=Level.ERROR, found=str(error), code=NEEDS_PERSON)
+    except UNREACHABLE as error:
+        found = f"{place_of(url)} does not answer ({type(error).__name__})"
+        todo = "Start it, or correct ORCHESTRATOR_BROKER_URL"
+        return Check(name="broker", level=Level.ERROR, found=found, todo=todo, code=NEEDS_PERSON)
+    finally:
+        line.close()
+    return Check(name="broker", found=f"{place_of(url)} answers")
 
 
 def refuse_skew(skew_s: float) -> None:

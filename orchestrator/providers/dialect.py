@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.http.auth import Auth
     from orchestrator.providers.http.client import HttpClient
     from orchestrator.providers.http.secret import Secret
+    from orchestrator.providers.model_list import ModelList
     from orchestrator.settings import ProviderSettings
 
 
@@ -44,6 +45,7 @@ class Dialect(ABC):
 
     options_type: ClassVar[type[Any]] = NoOptions
     envelope: LineEnvelope = LineEnvelope()
+    models_path: str = ""  # of the list of models, behind the base URL; "": there is none
     gives_vectors: bool = False  # answers are embeddings, not text
 
     def __init__(self, settings: ProviderSettings, options: Any) -> None:
@@ -70,6 +72,14 @@ class Dialect(ABC):
     @abstractmethod
     def connect(self, http: HttpClient) -> Provider:
         """Return the provider behind an HTTP client."""
+
+    def read_models(self, content: object) -> ModelList | None:  # noqa: ARG002 - dialects override it
+        """Read the answer to a GET of `models_path`; None where it is no list."""
+        return None
+
+    def model_note(self, model: str) -> str:  # noqa: ARG002 - likewise
+        """Return what is odd about the name of a model for batches; "" where nothing is."""
+        return ""
 
     def sold_as(self, model: str) -> Sold:
         """Return who sells a model, and under which name: for prices and the days on which models end."""

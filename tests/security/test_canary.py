@@ -24,7 +24,7 @@ import orchestrator
 from orchestrator.domain.model import ChunkState
 from tests.acceptance.command_line import CommandLine, Ended, command_line, kill, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, write_job
-from tests.adapters.wire import Connection, answer, header, saying, serving, target
+from tests.adapters.wire import Connection, answer, header, serving, target
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.security.canary import Canaries, Leak, forms
 from tests.servers.postgres import fresh_database, some_postgres
@@ -102,13 +102,20 @@ def test_jobs_that_succeed_fail_and_are_tried_again(scene: Scene, dataset: Path,
 
 
 def test_a_provider_that_repeats_the_key_in_its_refusal(scene: Scene, dataset: Path, tmp_path: Path) -> None:
-    """The account pauses with the provider's words; those stand in the ledger, on the terminal and in `status`."""
-    with serving(saying(answer(401, ECHO, www_authenticate=f"Bearer {KEY}"))) as server:
+    """Before the first create, and at it: then the account pauses, with the provider's words in the ledger."""
+
+    def play(connection: Connection) -> None:
+        has_list = target(connection.request).endswith(b"/models") and b"early" not in connection.request
+        connection.send(answer(404) if has_list else answer(401, ECHO, www_authenticate=f"Bearer {KEY}"))
+
+    with serving(play) as server:
+        early = write_job(tmp_path / "early.toml", dataset, f"{server.url}/early/v1")
         job = write_job(tmp_path / "refused.toml", dataset, f"{server.url}/v1")
 
-        refused, shown = scene.run("run", job), scene.run("status", job)
+        at_once, refused, shown = scene.run("run", early), scene.run("run", job), scene.run("status", job)
 
-    assert refused.code == 3, refused
+    assert (at_once.code, refused.code) == (3, 3), refused
+    assert "Incorrect API key ***" in at_once.said
     assert "Incorrect API key ***" in shown.said
     assert any(KEY.encode() in request for request in server.requests)
     assert scene.leaks() == []

@@ -18,6 +18,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.model_list import ListedModel, ModelList, rows_of
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, messages
 
@@ -87,6 +88,20 @@ class AnthropicDialect(Dialect):
         _check_messages(body["messages"], refuser)
         config = {OUTPUT_FIELDS[key]: _output(key, request[key], refuser) for key in ours}
         return body | {"output_config": {**(body.get("output_config") or {}), **config}} if config else body
+
+    models_path = "/models?limit=1000"
+
+    def read_models(self, content: object) -> ModelList | None:
+        """Read `{"data": [{"id", …}]}`. It has no aliases, so a model may be good and not be in it.
+
+        Source: anthropic 2.14.0, resources/models.py and types/model_info.py.
+        """
+        rows = rows_of(content)
+        return (
+            None
+            if rows is None
+            else ModelList(models=[ListedModel(id=str(row["id"])) for row in rows], is_complete=False)
+        )
 
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
         """Read a line of the results."""

@@ -123,10 +123,12 @@ class HttpClient:
         """Make one small exchange, without a body. Raises Unavailable where there is no answer."""
         return self.head(method, path, size_max=ANSWER_BYTES_MAX, enough=lambda _: False)
 
-    def head(self, method: str, path: str, *, size_max: int, enough: Callable[[bytes], bool]) -> Answer:
+    def head(
+        self, method: str, path: str, *, size_max: int, enough: Callable[[bytes], bool], follow: bool = True
+    ) -> Answer:
         """Read the beginning of an answer, until `enough` is true or `size_max` bytes are read; then disconnect."""
         ends_at, place = time.monotonic() + self.timeouts.call_s, self._at(path)
-        if method == "GET":
+        if method == "GET" and follow:
             opened = self._got(place, ends_at)
         else:
             opened = self._exchange(self._pooled(), self._request(method, place), ends_at)

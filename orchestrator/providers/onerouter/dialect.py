@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.domain import money
 from orchestrator.domain.batch import Traits
 from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.model_list import ListedModel, ModelList, rows_of
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, chat, cohere, gemini, messages, responses
 
@@ -63,6 +66,34 @@ class OneRouterDialect(Dialect):
                 raise refuser.unknown(key)
         return messages_params(request, refuser, self.options.accepts)
 
+    models_path = "/models"
+
+    def read_models(self, content: object) -> ModelList | None:
+        """Read the list of models, which the service gives to anybody, with prices per million tokens.
+
+        Whether batch models are in it is not documented: it is complete only if some are.
+
+        Source: a public client that reads it (apmantza/pi-free, infron-models.ts at 2e961ae), read 2026-11-30.
+        """
+        rows = rows_of(content)
+        if rows is None:
+            return None
+        models = [
+            ListedModel(
+                id=str(row["id"]),
+                input_usd=_amount(row.get("min_prompt_price")),
+                output_usd=_amount(row.get("min_completion_price")),
+            )
+            for row in rows
+        ]
+        return ModelList(models=models, is_complete=any(one.id.endswith("-batch") for one in models), is_public=True)
+
+    def model_note(self, model: str) -> str:
+        """Say so where a name does not end as the documents have it."""
+        return (
+            "" if model.endswith("-batch") else f"OneRouter's documents name models for batches NAME-batch, not {model}"
+        )
+
     def sold_as(self, model: str) -> Sold:
         """Return the vendor's model behind `openai/gpt-6-luna-batch` or `gpt-6-luna-batch`.
 
@@ -84,3 +115,8 @@ class OneRouterDialect(Dialect):
         from orchestrator.providers.onerouter.provider import OneRouter
 
         return OneRouter(http, self.traits)
+
+
+def _amount(value: object) -> Decimal | None:
+    """Return a listed price; None where it is none."""
+    return money.parse(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None

@@ -13,6 +13,7 @@ from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
+from orchestrator.providers.model_list import ListedModel, ModelList, day_of, rows_of
 from orchestrator.providers.openai.requests import BODIES
 from orchestrator.providers.request_fields import accepted_names
 from orchestrator.providers.result_lines import ResultReader, chat, embedding, responses
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SETTLE_MARGIN: Final = 0.2  # of the time a create may take
 VENDORS: Final = {"api.groq.com": "groq", "api.mistral.ai": "mistral", "api.x.ai": "x-ai"}
+OWN_HOST: Final = "api.openai.com"
 EMBEDDINGS: Final = "/v1/embeddings"
 READERS: Final[Mapping[str, ResultReader]] = {
     "/v1/chat/completions": ResultReader(bodies=(chat,)),
@@ -72,6 +74,23 @@ class OpenAIDialect(Dialect):
     def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body for the endpoint. Raises ConfigError."""
         return self._body(request, self.options.accepts)
+
+    models_path = "/models"
+
+    def read_models(self, content: object) -> ModelList | None:
+        """Read `{"data": [{"id", "shutdown_date"}, …]}`.
+
+        OpenAI's own list has every model of the project. Others list what they serve under other names than a job's
+        (Azure: deployments), or not all of it.
+
+        Source: openai 3.57.0, types/model.py.
+        """
+        rows = rows_of(content)
+        if rows is None:
+            return None
+        models = [ListedModel(id=str(row["id"]), ends_on=day_of(row.get("shutdown_date"))) for row in rows]
+        host = urlsplit(self.settings.base_url).hostname or ""
+        return ModelList(models=models, is_complete=host == OWN_HOST or host.endswith(f".{OWN_HOST}"))
 
     def sold_as(self, model: str) -> Sold:
         """By the address: services with the same API have prices of their own."""

@@ -1,0 +1,56 @@
+"""`orchestrator doctor`: prints what was looked at, what was found, and what to type."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from orchestrator.cli.jobs import from_file, json_option, work_option
+from orchestrator.cli.progress import show
+
+if TYPE_CHECKING:
+    from orchestrator.domain.checks import Check
+
+BROKER: Final = "ORCHESTRATOR_BROKER_URL"
+
+
+@click.command
+@click.argument("job", required=False)
+@work_option
+@json_option
+def doctor(job: str | None, work: str | None, as_json: bool) -> None:
+    """Check all that a run depends on, and say what to do.
+
+    Key, address, proxy, model, clock, work folder, ledger, disk, broker. Creates and uploads nothing.
+    """
+    from orchestrator.api.doctor import examine
+    from orchestrator.domain.checks import exit_code
+    from orchestrator.storage.location import locate
+
+    described = from_file(job, work) if job is not None else None
+    checks: list[Check] = []
+    for check in _all(examine(described, locate(work) if work is not None else None, os.environ)):
+        checks.append(check)
+        if not as_json:
+            show(_line(check))
+    if as_json:
+        show(json.dumps([check.as_dict() for check in checks]))
+    sys.exit(exit_code(checks))
+
+
+def _all(checks: Iterator[Check]) -> Iterator[Check]:
+    yield from checks
+    if BROKER in os.environ:
+        from orchestrator.fleet.checks import check_broker
+
+        yield check_broker(os.environ[BROKER])
+
+
+def _line(check: Check) -> str:
+    line = f"{check.level.value:<8}{check.name}: {check.found}"
+    return f"{line}\n        {check.todo}" if check.todo else line
