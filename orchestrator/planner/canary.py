@@ -51,7 +51,7 @@ class Returned:
     error_message: str | None
 
 
-def judge(chunks: Sequence[Chunk], job_files: JobFiles) -> Passed | Stop | None:
+def verdict_on(chunks: Sequence[Chunk], job_files: JobFiles) -> Passed | Stop | None:
     """Return the verdict on a canary whose chunks have ended; None while rows of it wait to be sent again."""
     return verdict([one.row for one in returned(chunks, job_files)], _cost(chunks, job_files))
 

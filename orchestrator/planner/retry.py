@@ -2,7 +2,7 @@
 
 Rule 1: a row is sent again only once its last batch has ended and its results are collected.
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
-Rule 3: while the job's canary is open, the first retry chunk is the canary again, and no larger than the first was.
+Rule 3: while the job's canary is open, only rows of the canary are sent again.
 Rule 4: the bytes sent again are the planned bytes, read from the request files.
 """
 
@@ -39,7 +39,11 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.RETRY:
         return
-    waiting = ledger.waiting(job.id, limit=SOURCES_MAX)
+    is_canary = job.canary is Canary.OPEN and job.state is not JobState.CANCELLING
+    if is_canary:
+        waiting = [chunk for chunk in ledger.canary(job.id) if chunk.tally.waiting]
+    else:
+        waiting = ledger.waiting(job.id, limit=SOURCES_MAX)
     now = clock.now()
     if job.state is JobState.CANCELLING:
         changes = [change for chunk in waiting for change in _give_up(chunk, job_files=job_files)]
@@ -47,15 +51,14 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
         changes = [_resent(chunk) for chunk in sources]
-        canary_rows = max(1, job.policy.canary_rows) if job.canary is Canary.OPEN else 0
-        retries = _fill(sources, canary_rows, job_files=job_files, gathering=gathering)
+        retries = _fill(sources, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
-        added = list[ChunkAdded]()
+        added = []
         for number, draft in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
-            chunk = replace(chunk, round=round_no, is_canary=bool(canary_rows) and not added)
+            chunk = replace(chunk, round=round_no, is_canary=is_canary)
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
         if added:
@@ -89,9 +92,7 @@ def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
         return set(result_parts.read_failed(part, which))
 
 
-def _fill(
-    sources: list[Chunk], canary_rows: int, *, job_files: JobFiles, gathering: Gathering
-) -> list[request_files.LinesDraft]:
+def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[request_files.LinesDraft]:
     packer = Packer(gathering.limits)
     retries: list[request_files.LinesDraft] = []
     for chunk in sources:
@@ -99,9 +100,6 @@ def _fill(
         for key, line in request_files.requests_of(job_files, chunk):
             if wanted is not None and key not in wanted:
                 continue
-            if len(retries) == 1 and retries[0].line_count == canary_rows:
-                packer = Packer(gathering.limits)
-                retries.append(request_files.LinesDraft())
             if packer.starts_new(len(line)) or not retries:
                 retries.append(request_files.LinesDraft())
             retries[-1].add(line, key)

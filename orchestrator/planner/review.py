@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain import progress as rules
 from orchestrator.domain.canary import CANARY, Passed, Stop
 from orchestrator.domain.changes import JobMoved, Noted
-from orchestrator.domain.model import ACTIVE_JOBS, Canary, Claim, JobState, Step
-from orchestrator.planner.canary import judge
+from orchestrator.domain.model import ACTIVE_JOBS, Canary, Claim, Job, JobState, Step
+from orchestrator.planner.canary import verdict_on
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger
@@ -24,19 +24,22 @@ def review(claim: Claim, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -
     if job.state not in ACTIVE_JOBS or job.due is not Step.REVIEW:
         return
     now, outlook = clock.now(), ledger.outlook(job.id)
-    step = rules.next_step(job, outlook, now=now)
-    if job.state is JobState.RUNNING and job.canary is Canary.OPEN and outlook.canary_ended:
-        match judge(ledger.canary(job.id), job_files):
-            case Passed():
-                passed = Noted(name="canary.passed")
-                after = replace(job, canary=Canary.PASSED)
-                ledger.record(claim, JobMoved(before=job, after=after, due_at=now), passed, now=now)
-                return
-            case Stop(reason):
-                stopped = replace(job, state=JobState.STOPPED, reason=reason, decision=CANARY)
-                ledger.record(claim, JobMoved(before=job, after=stopped, due_at=now), now=now)
-                return
-            case None:
-                step = Step.RETRY  # at once: nothing else may be sent meanwhile
-    due_at = now + timedelta(seconds=REVIEW_S) if step is None else now
-    ledger.record(claim, JobMoved(before=job, after=replace(job, due=step or Step.REVIEW), due_at=due_at), now=now)
+    if job.state is JobState.RUNNING and job.canary is Canary.OPEN:
+        # Nothing but the canary is sent, or sent again, before its verdict.
+        after = _judged(job, verdict_on(ledger.canary(job.id), job_files)) if outlook.canary_ended else job
+        is_due, notes = outlook.canary_ended, [Noted(name="canary.passed")] * (after.canary is Canary.PASSED)
+    else:
+        step = rules.next_step(job, outlook, now=now)
+        is_due, after, notes = step is not None, replace(job, due=step or Step.REVIEW), []
+    due_at = now if is_due else now + timedelta(seconds=REVIEW_S)
+    ledger.record(claim, JobMoved(before=job, after=after, due_at=due_at), *notes, now=now)
+
+
+def _judged(job: Job, verdict: Passed | Stop | None) -> Job:
+    match verdict:
+        case Passed():
+            return replace(job, canary=Canary.PASSED)
+        case Stop(reason):
+            return replace(job, state=JobState.STOPPED, reason=reason, decision=CANARY)
+        case None:
+            return replace(job, due=Step.RETRY)

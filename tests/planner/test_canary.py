@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,21 @@ from orchestrator.dataset.dataset import open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.canary import CanaryRow, Passed, Stop
-from orchestrator.domain.model import Canary, Chunk, ChunkId, Step, Tally
+from orchestrator.domain.changes import ChunkMoved, JobMoved
+from orchestrator.domain.model import BatchId, Canary, Chunk, ChunkId, ChunkState, JobState, Step, Tally
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer
-from orchestrator.job_files import result_parts
+from orchestrator.job_files import request_files, result_parts
 from orchestrator.ledger.db.database import open_sqlite
-from orchestrator.planner.canary import judge, returned, wants_canary
+from orchestrator.planner.canary import returned, verdict_on, wants_canary
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.render import TemplateRenderer
+from orchestrator.planner.retry import Gathering, retry
+from orchestrator.planner.review import review
 from orchestrator.planner.template import body_of, compile_body
-from tests.builders import JOB, a_chunk, a_job
-from tests.contract.books import Books
+from tests.builders import JOB, NOW, a_chunk, a_job, after, chunk_id
+from tests.contract.books import Books, names
 from tests.fakes.clock import VirtualClock
 from tests.fakes.job_files import MemorySpool
 from tests.fakes.source import MemorySource
@@ -168,7 +171,7 @@ def test_of_a_row_that_was_sent_again_the_last_answer_counts() -> None:
         ((0, 0), "good"),
         ((0, 1), "failed"),
     ]
-    assert judge([first, second], job_files) == Passed()
+    assert verdict_on([first, second], job_files) == Passed()
 
 
 def test_rows_that_wait_are_waited_for_and_rows_of_a_chunk_that_was_refused_have_failed() -> None:
@@ -180,7 +183,7 @@ def test_rows_that_wait_are_waited_for_and_rows_of_a_chunk_that_was_refused_have
     )
     cut = a_chunk("c0", state="split", is_canary=True)
 
-    assert judge([waiting], job_files) is None
+    assert verdict_on([waiting], job_files) is None
     assert [one.row for one in returned([cut, refused], job_files)] == [
         CanaryRow(succeeded=False, error_code="too_large")
     ] * 3
@@ -191,6 +194,64 @@ def test_the_cost_is_held_against_the_estimate_of_the_same_chunks() -> None:
     job_files = MemorySpool()
     dear = a_part(job_files, a_chunk("c0"), {0: OK, 1: OK}, fees_usd=Decimal("0.40"), cost_usd_max=Decimal("0.10"))
 
-    assert judge([dear], job_files) == Stop(
+    assert verdict_on([dear], job_files) == Stop(
         "a row of the canary cost 0.200000 USD, the estimate was at most 0.050000 USD"
     )
+
+
+def test_before_the_verdict_only_rows_of_the_canary_are_sent_again() -> None:
+    """Also in a job that was cancelled and is run again: its other rows wait as well, and must go on waiting."""
+    planned = Planned([["x"] * 8])
+    books, job_files = planned.books, planned.job_files
+    canary, other = (books.ledger.chunk(chunk_id(f"c00000-0000{n}")) for n in (0, 1))
+    part = a_part(job_files, canary, {0: OK, 1: AGAIN, 2: NO, 3: AGAIN}).part
+    counts = Tally(succeeded=1, failed=1, waiting=2)
+    collected = replace(canary, state=ChunkState.COLLECTED, batch_id=BatchId("b"), part=part, tally=counts)
+    books.move(collected, due_at=None)
+    books.move(replace(other, state=ChunkState.CANCELLED, tally=Tally(waiting=4), regather=True), due_at=None)
+    job = books.ledger.job(JOB)
+    books.write(JobMoved(before=job, after=replace(job, due=Step.RETRY), due_at=NOW))
+    [claim] = books.claim(Step.RETRY)
+    gathering = Gathering(limits=planned.limits, costing=Costing(price=None, output_tokens_max=5))
+    retry(claim, ledger=books.ledger, job_files=job_files, gathering=gathering, clock=VirtualClock(random.Random(7)))
+
+    again = books.ledger.chunk(chunk_id("r00001"))
+    assert (again.is_canary, again.round) == (True, 2)
+    assert request_files.row_keys(job_files, again) == [(0, 1), (0, 3)]
+    assert books.ledger.chunk(other.id).tally.waiting == 4
+    assert names(books.claim(Step.SUBMIT)) == ["r00001"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({0: OK, 1: OK}, (JobState.RUNNING, Canary.PASSED, Step.REVIEW, "")),
+        ({0: NO, 1: NO}, (JobState.STOPPED, Canary.OPEN, Step.REVIEW, "canary")),
+        ({0: NO, 1: AGAIN}, (JobState.RUNNING, Canary.OPEN, Step.RETRY, "")),
+    ],
+)
+def test_a_review_passes_stops_or_sends_again(answers: dict[int, Answer], expected: tuple[object, ...]) -> None:
+    """And while the canary is under way it does none of these, whatever else waits to be sent again."""
+    planned = Planned([["x"] * 8], canary_rows=2)
+    books, job_files, clock = planned.books, planned.job_files, VirtualClock(random.Random(7))
+    canary = books.ledger.chunk(chunk_id("c00000-00000"))
+    waiting = sum(answer.retryable for answer in answers.values())
+    part = a_part(job_files, canary, answers).part
+    collected = replace(
+        canary, state=ChunkState.COLLECTED, batch_id=BatchId("b"), part=part, tally=Tally(waiting=waiting)
+    )
+    [claim] = books.claim(Step.REVIEW)
+    review(claim, ledger=books.ledger, job_files=job_files, clock=clock)
+    before = books.ledger.job(JOB)
+    books.write(ChunkMoved(before=canary, after=collected, due_at=None), now=after(10))
+    [claim] = books.claim(Step.REVIEW, now=after(20))
+    review(claim, ledger=books.ledger, job_files=job_files, clock=clock)
+
+    found = books.ledger.job(JOB)
+    assert (before.state, before.canary, before.due, before.decision) == (
+        JobState.RUNNING,
+        Canary.OPEN,
+        Step.REVIEW,
+        "",
+    )
+    assert (found.state, found.canary, found.due, found.decision) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -20,6 +21,7 @@ from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
 from orchestrator.job_files import request_files
 from orchestrator.ledger.db.schema import NANO, attempts
+from orchestrator.planner import plan
 
 REAL_DECIDE: Final = recovery.decide
 REAL_PROVE: Final = recovery._prove
@@ -27,6 +29,12 @@ REAL_WAGER: Final = recovery._resubmit
 REAL_PLACE: Final = Reconciliation.place
 REAL_ADOPT: Final = recover._adopt
 REAL_FAILED: Final = poll._failed
+REAL_CLOSE: Final = plan._close
+
+
+def close_as_canary(*given: Any, **named: Any) -> Chunk:
+    """Let a chunk be sent before the verdict on the canary."""
+    return replace(REAL_CLOSE(*given, **named), is_canary=True)
 
 
 def create_before_intent(claim: Claim, **tools: Any) -> None:

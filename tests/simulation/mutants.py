@@ -14,6 +14,7 @@ from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.job_files import create_journal
 from orchestrator.ledger import creates
+from orchestrator.planner import plan
 from tests.fakes.disk import InPlaceDisk
 from tests.simulation import flawed_adapters, flawed_ledgers, flawed_steps, weather
 from tests.simulation.variant import Variant, altered
@@ -153,6 +154,13 @@ MUTANTS: Final = tuple(
             },
         ),
         ("c", 0, "rows are settled twice", {"ledger": flawed_ledgers.DoubleEntryLedger}),
+        # the canary
+        (
+            "c",
+            7,
+            "every chunk bears the canary's mark",
+            {"altered": altered((plan, "_close", flawed_steps.close_as_canary))},
+        ),
         # files
         ("c", 0, "the ledger before the file", {"disk": flawed_ledgers.LazyDisk}),
         ("c", 0, "the archive is tidied up", {"disk": flawed_ledgers.TidyDisk}),

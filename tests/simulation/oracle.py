@@ -29,6 +29,7 @@ from tests.simulation.plan import BYTES_MAX, prompt
 if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob
 
+UNDECIDED: Final = "select 1 from jobs where canary in ('wanted', 'open') and id = '{}'"
 OVERFULL: Final = "select job_id, shard_no from shards where settled_count > row_count or settled_count < 0"
 TWO_ATTEMPTS: Final = (
     "select chunk_id from attempts where state in ('open', 'created') group by chunk_id having count(*) > 1"
@@ -112,6 +113,9 @@ class Oracle:
             self._bounds(job, self._charged[prefix])
 
     def _bounds(self, job: SimulatedJob, batches: list[SimulatedBatch]) -> None:
+        if job.plan.has_canary and self._all(UNDECIDED.format(job.id)):
+            sent, most = {name for batch in batches for name in batch.requests}, job.plan.policy.canary_rows
+            _expect(len(sent) <= most, f"{len(sent)} rows were sent before the verdict on a canary of {most}")
         possibly_double_paid = self._usd(WAGERED.format(job.id))
         most = job.plan.policy.max_duplicate_usd
         _expect(possibly_double_paid <= most, f"{possibly_double_paid} USD were wagered, {most} may be")

@@ -55,6 +55,10 @@ class People:
 
     def _resume(self, job: SimulatedJob, known: Job) -> None:
         world = self._world
+        if known.decision:
+            world.trace.add(f"{job.id} is approved after {known.reason}")
+            world.admin.approve(job.id, now=world.wall.now())
+            return
         world.trace.add(f"{job.id} is resumed after {known.reason}")
         if job.budget_usd is not None and "budget" in known.reason:
             job.budget_usd += MORE_USD

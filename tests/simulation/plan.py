@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -33,6 +34,7 @@ class JobPlan:
     price: Price | None
     cancel_at_s: float | None
     retries: int  # how often a person retries the job once it has ended
+    has_canary: bool = False
 
     @property
     def row_count(self) -> int:
@@ -82,7 +84,8 @@ def scenario(seed: int, provider: str) -> Scenario:
     requests_max = chance.randint(3, 6)
     is_large = chance.random() < 0.1
     job_count = chance.choice((1, 1, 1, 2)) if not is_large else chance.choice((1, 2, 3))
-    jobs = tuple(_job(chance, provider, number, requests_max, is_large=is_large) for number in range(job_count))
+    drawn = [_job(chance, provider, number, requests_max, is_large=is_large) for number in range(job_count)]
+    jobs = _with_canaries(drawn, f"{provider}/{seed}")
     settled = CLASSES[provider].traits.recovery is Recovery.SETTLED
     return Scenario(
         seed=seed,
@@ -145,6 +148,15 @@ def _job(chance: random.Random, provider: str, number: int, requests_max: int, *
         cancel_at_s=chance.uniform(1, 3_000) if chance.random() < 0.2 else None,
         retries=chance.choice((0, 0, 0, 0, 0, 1, 1, 2)),
     )
+
+
+def _with_canaries(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
+    """Return the jobs, in some seeds with a canary: drawn by itself, and its number chosen, as for the other key."""
+    chance = random.Random(f"canary 6910/{name}")
+    if chance.random() >= 0.3:
+        return tuple(jobs)
+    rows = chance.randint(1, 4)
+    return tuple(replace(job, has_canary=True, policy=replace(job.policy, canary_rows=rows)) for job in jobs)
 
 
 def _when_in_doubt(chance: random.Random, provider: str) -> dict[str, Any]:

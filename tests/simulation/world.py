@@ -10,14 +10,14 @@ import random
 import sys
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
 import greenlet
 
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
+from orchestrator.domain.model import Canary, Claim, Job, JobId, JobState, Step
 from orchestrator.engine.heartbeat import BEATS_PER_LEASE
 from orchestrator.engine.steps import STEPS
 from orchestrator.ledger.admin import SqlAdmin
@@ -164,6 +164,7 @@ class World:
     def _open(self, job: SimulatedJob) -> None:
         policy = job.plan.policy
         opened = Job(id=job.id, name="sim", account="one", spec="{}", policy=policy, rounds_max=policy.attempts_max)
+        opened = replace(opened, canary=Canary.WANTED if job.plan.has_canary else Canary.NONE)
         self.admin.open(opened, len(job.source.shards), now=self.wall.now())
 
     def _turn(self) -> None:
