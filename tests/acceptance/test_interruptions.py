@@ -25,8 +25,8 @@ from tests.acceptance.datasets import (
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import GatewayProcess, running_gateway
 
-KILLS: Final = 10
-ROWS: Final = 20_000
+KILLS: Final = 6
+ROWS: Final = 6_000
 UNRESOLVED: Final = 3
 INTERRUPTED: Final = 130
 
@@ -68,7 +68,7 @@ def check_whole(cli: CommandLine, gateway: GatewayProcess, row_count: int, chunk
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
-def test_a_job_killed_ten_times_anywhere_ends_exact_and_pays_once(
+def test_a_job_killed_again_and_again_ends_exact_and_pays_once(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     """kill -9 of the whole process group, at moments chosen by seed: so many batches more, and then a little later."""

@@ -12,7 +12,7 @@ from tests.simulation.campaign import unlike_itself
 from tests.simulation.world import simulate
 from tests.tiers import sampled
 
-SEEDS = 4  # `python -m tests.simulation determinism`: 200
+SEEDS = 2  # `python -m tests.simulation determinism`: 200
 
 
 @pytest.mark.parametrize("provider", sampled(CLASSES, quick={"b1"}))

@@ -8,9 +8,9 @@ from tests.simulation.exhaust import LISTS_AT_ONCE, OUTCOMES, POINTS_MAX, points
 from tests.simulation.mutants import MUTANTS
 
 pytestmark = pytest.mark.slow
-SINGLES_APART = 3
-PAIRS_APART = 61
-LOSSES_APART = 7
+SINGLES_APART = 5
+PAIRS_APART = 101
+LOSSES_APART = 9
 SINGLES = [(), *((point,) for point in range(1, POINTS_MAX + 1, SINGLES_APART))]
 PAIRS = [points for points in schedules(POINTS_MAX, pairs=True) if len(points) == 2][::PAIRS_APART]
 

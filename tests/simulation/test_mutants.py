@@ -14,7 +14,7 @@ from tests.simulation.variant import Variant
 from tests.simulation.world import simulate
 
 pytestmark = pytest.mark.slow
-FAIR_SEEDS: Final = 4
+FAIR_SEEDS: Final = 2
 SEEDS: Final = 60  # of a mutant; `python -m tests.simulation mutants` tries 500
 
 
@@ -33,7 +33,7 @@ def test_a_broken_protocol_is_caught(mutant: Mutant) -> None:
 @pytest.mark.parametrize("provider", ["a1", "b1", "b1-settle", "c"])
 def test_without_leases_no_promise_breaks(provider: str) -> None:
     """Safety is the compare-and-set on the ledger's row; a lease only saves effort."""
-    for seed in range(4):
+    for seed in range(2):
         simulate(seed, provider, variant=NO_LEASES)
 
 
