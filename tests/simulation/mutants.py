@@ -51,10 +51,10 @@ MUTANTS: Final = tuple(
         # recovery
         ("b1", 4, "no fence", {"weather": weather.answers_are_lost, "provider": flawed_adapters.FencelessAdapter}),
         ("b1", 6, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
-        ("b1-settle", 10, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
+        ("b1-settle", 21, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
         (
             "b2",
-            0,
+            1,
             "no creates that are late, unmarked",
             {"weather": weather.answers_are_lost, "provider": flawed_adapters.ImpatientAdapter},
         ),
@@ -90,7 +90,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "b1",
-            2,
+            4,
             "twins run on",
             {"weather": weather.answers_are_lost, "altered": altered((recover, "_adopt", flawed_steps.adopt_alone))},
         ),
@@ -130,10 +130,10 @@ MUTANTS: Final = tuple(
             },
         ),
         # results
-        ("c", 3, "no count of lines", {"altered": altered((collect, "SHORT_TRIES_MAX", 0))}),
+        ("c", 5, "no count of lines", {"altered": altered((collect, "SHORT_TRIES_MAX", 0))}),
         ("c", 5, "no patience for results", {"altered": altered((collect, "TRIES_MAX", 1))}),
         ("b1", 3, "the file of errors is not read", {"provider": flawed_adapters.AnswersOnlyAdapter}),
-        ("c", 3, "partial results are dropped", {"provider": flawed_adapters.CompletedOnlyAdapter}),
+        ("c", 7, "partial results are dropped", {"provider": flawed_adapters.CompletedOnlyAdapter}),
         (
             "c",
             3,

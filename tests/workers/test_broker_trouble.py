@@ -132,7 +132,7 @@ def silent(client: redis.Redis) -> Iterator[None]:
 def test_a_broker_in_every_kind_of_trouble_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FLUSHALL, out of memory, read-only as after a fail-over, frozen: one after the other, under one job."""
     with a_fleet(tmp_path, monkeypatch, batch_s=4.0) as fleet:
-        job = fleet.submit(2_000)
+        job = fleet.submit(1_000)
         fleet.start("worker")
         fleet.start("beat")
         for trouble in (emptied, no_memory, read_only, silent):
@@ -141,4 +141,4 @@ def test_a_broker_in_every_kind_of_trouble_costs_time_only(tmp_path: Path, monke
             with trouble(client_of(fleet.broker)):
                 pause(TROUBLE_S)
 
-        check_done(fleet, job, 2_000, creates=200)
+        check_done(fleet, job, 1_000, creates=100)

@@ -68,8 +68,9 @@ def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
         provider_options={"base_url": fleet.gateway.url, **QUICK},
         policy={"chunk_requests_max": 30, "retry_gather_s": 0.2},
     )
-    for role in ("worker", "worker", "beat", "beat"):
+    for role in ("worker", "beat"):
         fleet.start(role)
+    fleet.start("worker", "--queues", "transfer,collect")
 
     result = job.wait(120)
 
