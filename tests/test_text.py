@@ -82,7 +82,7 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
     orchestrator approve job-1  to go on
     orchestrator cancel job-1  to end it, and keep what was answered""",
         ),
-        ({"pause_reason": "401: no"}, "  sending is paused, the provider refuses the account: 401: no"),
+        ({"pause_reason": "401: no"}, "  sending is paused for the account: 401: no"),
         (
             {
                 "troubles": (

@@ -15,7 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import POLL_FIRST_S, submission_of
+from orchestrator.batches.submit import POLL_FIRST_S, stop_creates, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
@@ -96,6 +96,8 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
         if failed.after.error != chunk.error:
             _log.info(LOOKUP_FAILED, **claim.fields, error=str(error))
         changes = [failed]
+        if failed.after.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.NOT_UNDERSTOOD:
+            changes += stop_creates(job, failed.after.error, clock.now())
     ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
         drop_intent(job_files, token)
@@ -246,6 +248,8 @@ def _send_again(chunk: Chunk, job: Job, *, clock: Clock) -> list[Change]:
         ChunkMoved(before=chunk, after=absent, due_at=now + timedelta(seconds=wait_s)),
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.ABSENT),
     ]
+    if chunk.error_code == recovery.NOT_UNDERSTOOD:
+        return [*changes, *stop_creates(job, error, now)]
     if age_s > ABSENT_S_MAX and job.state is JobState.RUNNING:
         reason = (
             f"the creates of chunk {chunk.name} have made nothing since {since:%Y-%m-%d %H:%M} UTC: {chunk.error}. "

@@ -9,7 +9,7 @@ Rule 3: an answer that is not known to be a refusal is ambiguous; so is a crash.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
 
 NOT_UNDERSTOOD_CREATE: Final = "create"  # the decision that a job waits for whose create's answer was not understood
+LOOKUP_PAUSE_S: Final = 60.0
 POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done at once
 
 
@@ -174,22 +175,35 @@ def _send(
 def _ambiguous(
     chunk: Chunk, ambiguous: CreateAmbiguous, *, ledger: Ledger, traits: Traits, clock: Clock
 ) -> list[Change]:
-    """Leave a create to be looked up; where its answer was not understood, create nothing more before a person says so.
+    """Leave a create to be looked up; where its answer was not understood, create nothing more before it is.
 
-    Most likely there is a batch, and the next create would be answered alike.
+    Most likely there is a batch, and the next create would be answered alike. Where the provider has a list, that may
+    tell (see `recover`), and the account is paused for it; elsewhere a person must say how to go on.
     """
     now, why = clock.now(), str(ambiguous)
-    is_odd = ambiguous.answer is not None
+    is_odd = ambiguous.answer is not None and not ambiguous.is_cut
     lost = lifecycle.advance(chunk, AnswerLost(why, recovery.NOT_UNDERSTOOD if is_odd else ""))
     lost = lifecycle.failing(lost, why, now=required(chunk.sent_at, "time of its create"))
-    if is_odd and traits.recovery is Recovery.UNKNOWABLE:
-        lost = lifecycle.advance(lost, BecameUnresolved(why, recovery.NOT_UNDERSTOOD))
-    changes: list[Change] = [ChunkMoved(before=chunk, after=lost, due_at=now)]
+    if not is_odd:
+        return [ChunkMoved(before=chunk, after=lost, due_at=now)]
     job = ledger.job(chunk.job_id)
-    if is_odd and job.state is JobState.RUNNING:
-        stopped = replace(job, state=JobState.STOPPED, reason=why, decision=NOT_UNDERSTOOD_CREATE)
-        changes.append(JobMoved(before=job, after=stopped, due_at=now))
-    return changes
+    if traits.recovery is Recovery.UNKNOWABLE:
+        lost = lifecycle.advance(lost, BecameUnresolved(why, recovery.NOT_UNDERSTOOD))
+        return [ChunkMoved(before=chunk, after=lost, due_at=now), *stop_creates(job, why, now)]
+    until = now + timedelta(seconds=max(LOOKUP_PAUSE_S, 2 * traits.lag_s))
+    reason = f"a create's answer was not understood, and its batch is looked up: {why}"
+    return [
+        ChunkMoved(before=chunk, after=lost, due_at=now),
+        AccountPaused(account=job.account, until=until, reason=reason),
+    ]
+
+
+def stop_creates(job: Job, why: str, now: datetime) -> list[Change]:
+    """Stop a job whose create was answered with what is not understood, until a person approves of further ones."""
+    if job.state is not JobState.RUNNING:
+        return []
+    stopped = replace(job, state=JobState.STOPPED, reason=why, decision=NOT_UNDERSTOOD_CREATE)
+    return [JobMoved(before=job, after=stopped, due_at=now)]
 
 
 def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:

@@ -39,7 +39,7 @@ def status(found: Status, work: str) -> str:
         lines.append(f"    {command('approve', work, found.job_id)}  to go on")
         lines.append(f"    {command('cancel', work, found.job_id)}  to end it, and keep what was answered")
     if found.pause_reason:
-        lines.append(f"  sending is paused, the provider refuses the account: {found.pause_reason}")
+        lines.append(f"  sending is paused for the account: {found.pause_reason}")
     lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
     if now.overdue_batches:
         others = f", and {now.overdue_batches - 1:,} more," if now.overdue_batches > 1 else ""

@@ -189,13 +189,16 @@ class CreateAmbiguous(OrchestratorError):
     """The create may or may not have made a batch: look it up. `provider_message`: see ProviderError.
 
     `answer` is what a create was answered with that succeeded and was not understood; None where that is not so. It is
-    written to a private file only.
+    written to a private file only. Where the answer `is_cut`, the next one may come whole.
     """
 
-    def __init__(self, message: str, *, provider_message: str = "", answer: bytes | None = None) -> None:
+    def __init__(
+        self, message: str, *, provider_message: str = "", answer: bytes | None = None, is_cut: bool = False
+    ) -> None:
         super().__init__(message)
         self.provider_message = provider_message
         self.answer = answer
+        self.is_cut = is_cut
 
 
 class StorageError(OrchestratorError):

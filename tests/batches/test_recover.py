@@ -390,6 +390,21 @@ def test_an_answer_that_another_version_understands_settles_its_create_for_nothi
     assert stage.job_files.exists(create_journal.journal_name(TOKEN))
 
 
+@pytest.mark.parametrize("is_absent", [True, False])
+def test_where_no_list_tells_of_what_was_not_understood_the_job_stops_for_a_person(is_absent: bool) -> None:
+    """Not to be found out, or proved to have made nothing: the next create would be answered alike."""
+    fields = {"error_code": "not_understood", "error": "its fields: ok"}
+    stage, before = in_doubt(B1, at_s=1_000, fenced_at=after(900), tries=1, failing_since=after(1), **fields)
+    stage.provider.tell([] if is_absent else FORBIDDEN)
+
+    chunk = run(stage, before)
+
+    job = stage.books.ledger.job(JOB)
+    assert chunk.state is (ChunkState.PLANNED if is_absent else ChunkState.UNRESOLVED)
+    assert (job.state, job.decision) == (JobState.STOPPED, "create")
+    assert job.reason.startswith("its fields: ok; ")
+
+
 @pytest.mark.parametrize("on_ambiguous", list(OnAmbiguous))
 def test_what_was_answered_and_not_understood_is_never_sent_again_by_a_policy(on_ambiguous: OnAmbiguous) -> None:
     job = a_job(policy=Policy(on_ambiguous=on_ambiguous, max_duplicate_usd=Decimal(9)))

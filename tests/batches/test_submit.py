@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, BinaryIO, Final
 
@@ -24,7 +25,7 @@ from orchestrator.domain.errors import (
     TooLarge,
 )
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
-from orchestrator.domain.policy import Policy
+from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
@@ -60,29 +61,37 @@ def an_accepted_batch(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("traits", "state", "policy"),
-    [
-        (WITHOUT, ChunkState.UNRESOLVED, {}),
-        (WITHOUT, ChunkState.UNRESOLVED, {"on_ambiguous": "resubmit", "max_duplicate_usd": Decimal(9)}),
-        (WITH_FILES, ChunkState.AMBIGUOUS, {}),
-    ],
+    "policy", [{}, {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": Decimal(9)}], ids=["ask", "resubmit"]
 )
-def test_after_a_success_that_is_not_understood_nothing_more_is_created(
-    traits: Traits, state: ChunkState, policy: dict[str, Any]
+def test_after_a_success_that_is_not_understood_nothing_more_is_created_before_a_person_says_so(
+    policy: dict[str, Any],
 ) -> None:
-    """There most likely is a batch: it is looked up, or left to a person, and never sent again by a policy."""
-    stage = Stage(traits, a_job(policy=Policy(**policy)))
-    before = stage.put("uploaded" if traits is WITH_FILES else "planned", token=FIRST, cost_usd_max=Decimal(1))
+    """There most likely is a batch, and it is never sent again by a policy."""
+    stage = Stage(WITHOUT, a_job(policy=Policy(**policy)))
+    before = stage.put("planned", token=FIRST, cost_usd_max=Decimal(1))
     stage.provider.tell(CreateAmbiguous("POST https://x.example/batches: its fields: ticket", answer=b"all of it"))
 
     chunk = run(stage, before)
 
     job = stage.books.ledger.job(JOB)
-    assert (chunk.state, chunk.error_code) == (state, "not_understood")
+    assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, "not_understood")
     assert (job.state, job.decision) == (JobState.STOPPED, "create")
     assert job.reason == chunk.error == "POST https://x.example/batches: its fields: ticket"
     assert [one.state for one in stage.attempts] == [AttemptState.OPEN]
     assert create_journal.read_intent(stage.job_files, create_journal.intent_name(chunk.token or FIRST))
+
+
+def test_where_the_provider_has_a_list_nothing_more_is_created_while_the_batch_is_looked_up() -> None:
+    """The list may tell, and the job needs no person; an answer that was cut may come whole the next time."""
+    for is_cut, pause_s in ((False, 120.0), (True, None)):
+        stage = Stage(replace(WITH_FILES, lag_s=60.0))
+        stage.provider.tell(CreateAmbiguous("its fields: ticket", answer=b"all of it", is_cut=is_cut))
+
+        chunk = run(stage, stage.put("uploaded", token=FIRST))
+
+        assert (chunk.state, chunk.error) == (ChunkState.AMBIGUOUS, "its fields: ticket")
+        assert stage.paused_until_s() == pause_s
+        assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_after_a_lost_answer_the_job_goes_on() -> None:

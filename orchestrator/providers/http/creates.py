@@ -40,7 +40,7 @@ def batch_or_problem(answer: Answer, key: Secret) -> BatchId | Problem:
         return batch_id
     problem = problem_of(answer, key)
     if problem is None:
-        raise CreateAmbiguous(_not_understood(answer, key), answer=_kept(answer))
+        raise CreateAmbiguous(_not_understood(answer, key), answer=_kept(answer), is_cut=not answer.is_whole)
     return problem
 
 
