@@ -89,7 +89,7 @@ def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> 
     with later.facing(dialect, endpoint, fault) as (provider, _cell):
         later.run(Step.SUBMIT, provider)
     standing = _standing(later)
-    return "" if standing == "job stopped" else f"; once a batch was ever made, {standing}"
+    return "" if standing == _standing(stage) else f"; once a batch was ever made, {standing}"
 
 
 def _recovered(stage: Stage, provider: Overheard) -> None:
@@ -106,7 +106,7 @@ def _recovered(stage: Stage, provider: Overheard) -> None:
 def _standing(stage: Stage) -> str:
     """Say where a submit has left the chunk."""
     if stage.job.state is JobState.STOPPED:
-        return "job stopped"
+        return "unresolved, job stopped" if stage.chunk.state is ChunkState.UNRESOLVED else "job stopped"
     match stage.chunk.state:
         case ChunkState.PLANNED:
             return f"planned again{_when(stage)}"

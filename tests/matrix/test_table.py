@@ -32,7 +32,7 @@ def test_no_ambiguous_create_is_followed_by_a_second_one() -> None:
 
 
 ENDS = {
-    True: {"ambiguous, unresolved", "ambiguous, adopted"},
+    True: {"ambiguous, unresolved", "ambiguous, adopted", "unresolved, job stopped"},
     False: {"ambiguous, unresolved", "ambiguous, planned again"},
 }
 CERTAIN = {"RateLimited", "NotAuthorized", "Unavailable"}  # 429, 401 to 403, and what a dialect documents
