@@ -1,6 +1,8 @@
 """A provider's list of batches, read page by page: `{"data": [batch object, …], "has_more"}`, newest first.
 
-Rule: an unreadable page is an error: an incomplete list must never be treated as complete.
+Rule 1: an unreadable page is an error: an incomplete list must never be treated as complete.
+Rule 2: an entry that cannot be read does not hide the others; but such a page, and a bare array, which says nothing of
+        further pages, do not show that a batch is absent.
 """
 
 from __future__ import annotations
@@ -11,26 +13,32 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Unidentified
 from orchestrator.domain.model import is_usable_id
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.error_mapping import error_of, problem_of
 
 PAGE_BYTES_MAX: Final = 8 << 20
 
+# Why a batch that was not found may exist all the same.
+UNTOLD: Final = "the list of batches has entries without a usable id, or is a bare array: a batch may be hidden in it"
+
 Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of the list, newest first."""
+    """One page of the list, newest first: the batches whose ids can be used."""
 
     batches: Sequence[Fields]
     has_more: bool | None  # None: the provider does not say
+    is_whole: bool = True  # whether it proves which batches are absent
 
 
 def pages(http: HttpClient, path: str, *, limit: int = 100, cursor: str = "after") -> Iterator[Page]:
     """Read the list, newest first, to its end. Raises ProviderError where a page cannot be read.
+
+    Raises Unidentified, after the last page, where there may be more that the provider does not show.
 
     Args:
         limit: batches of a page, at most.
@@ -45,26 +53,32 @@ def pages(http: HttpClient, path: str, *, limit: int = 100, cursor: str = "after
             raise error_of(problem)
         page = page_of(answer.json())
         if page is None:
-            raise Unavailable("the list of batches cannot be read")
+            raise Unidentified(f"the answer to {answer.asked} is no list of batches")
         yield page
         after = str(page.batches[-1]["id"]) if page.batches else ""
-        if page.has_more is False or (page.has_more is None and (not after or after in seen)):
+        is_end = not after or after in seen
+        if page.has_more is False or (page.has_more is None and is_end and len(page.batches) < limit):
             return
-        if not after or after in seen:
-            raise Unavailable("the list of batches ends, although it announces more")
+        if is_end:
+            raise Unidentified(f"the list of batches ends, although there may be more ({answer.asked})")
         seen.add(after)
 
 
 def page_of(content: object) -> Page | None:
-    """Read a page of the list; None where it is none, or where one of its batches has no id that can be used."""
+    """Read a page of the list; None where it is none."""
     match content:
-        case {"data": list() as batches, **others}:
+        case {"data": list() as entries, **others}:
             has_more = others.get("has_more")
+        case list() as entries:
+            has_more = None
         case _:
             return None
-    if not all(isinstance(batch, dict) and is_usable_id(_id_of(batch)) for batch in batches):
-        return None
-    return Page(batches=batches, has_more=has_more if isinstance(has_more, bool) else None)
+    batches = [entry for entry in entries if isinstance(entry, dict) and is_usable_id(_id_of(entry))]
+    return Page(
+        batches=batches,
+        has_more=has_more if isinstance(has_more, bool) else None,
+        is_whole=len(batches) == len(entries) and not isinstance(content, list),
+    )
 
 
 def created_at(batch: Fields) -> datetime | None:

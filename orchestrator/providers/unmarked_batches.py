@@ -20,7 +20,7 @@ from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFil
 from orchestrator.domain.errors import Gone, Unavailable, Unidentified
 from orchestrator.domain.model import BatchId
 from orchestrator.domain.results_at import ResultsAt
-from orchestrator.providers.listing import Fields, Page, created_at
+from orchestrator.providers.listing import UNTOLD, Fields, Page, created_at
 
 HEAD_BYTES_MAX: Final = 256 << 10  # of the results
 BATCHES_KEPT_MAX: Final = 100
@@ -57,7 +57,8 @@ class UnmarkedBatches:
     def find(self, lost: LostCreate) -> Sequence[Listed]:
         """Return the batches of a lost create, oldest first. Raises ProviderError: see the module's rule 3."""
         found, running, untold = list[Listed](), "", ""
-        for batch in self._candidates(lost):
+        candidates, is_whole = self._candidates(lost)
+        for batch in candidates:
             batch_id, status = BatchId(batch["id"]), self._status_of(batch)
             if status is None or status.is_running:
                 running = batch_id
@@ -72,12 +73,18 @@ class UnmarkedBatches:
             raise Unavailable(f"batch {running} {what}; once it has ended, its results tell whose it is")
         if untold and not found:
             raise Unidentified(f"batch {untold} {what}, and no results that tell whose it is")
+        if not is_whole and not found:
+            raise Unidentified(UNTOLD)
         return sorted(found, key=lambda one: (one.created_at, one.batch_id))
 
-    def _candidates(self, lost: LostCreate) -> list[Fields]:
-        """Return the batches of that time and size; what cannot be read of a batch does not exclude it."""
-        candidates, known = list[Fields](), lost.known()
+    def _candidates(self, lost: LostCreate) -> tuple[list[Fields], bool]:
+        """Return the batches of that time and size, and whether there are no others.
+
+        What cannot be read of a batch does not exclude it.
+        """
+        candidates, known, is_whole = list[Fields](), lost.known(), True
         for page in self._pages():
+            is_whole = is_whole and page.is_whole
             times = [created_at(batch) for batch in page.batches]
             candidates += (
                 batch
@@ -88,7 +95,7 @@ class UnmarkedBatches:
             )
             if times and all(made_at is not None and made_at < lost.since for made_at in times):
                 break
-        return candidates
+        return candidates, is_whole
 
     def _names_of(self, batch_id: BatchId, where: ResultsAt | None) -> Counter[str]:
         """Return the custom_ids at the beginning of a batch's results; none where there are no results."""

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.domain import retry
 from orchestrator.domain.batch import LostCreate
-from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unavailable
+from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited, Unidentified
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.policy import Policy
 from orchestrator.providers.http.client import HttpClient
@@ -422,10 +422,85 @@ def test_a_thousand_batches_under_way_cost_at_most_thirty_calls_of_the_list_a_mi
     assert min(alone[32:]) > 500
 
 
-def test_a_poll_that_the_board_cannot_read_is_a_poll_of_its_own() -> None:
-    """A page with an odd entry is no list: each batch is then asked for, and no poll fails for it."""
-    account = Account([*running(50), {"id": 7}])
+class Odd(Account):
+    """An account whose list is answered with what a test says."""
+
+    def __init__(self, *answers: tuple[int, object]) -> None:
+        super().__init__(running(50))
+        self._answers = [(200, content) if not isinstance(content, tuple) else content for content in answers]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        target = request.extensions["target"].decode()
+        if not target.startswith("/v1/batches?"):
+            return super().handle_request(request)
+        self.calls.append(target)
+        self.list_calls += 1
+        status, content = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        body = orjson.dumps(content)
+        return httpx.Response(status, headers={"content-length": str(len(body))}, stream=httpx.ByteStream(body))
+
+
+OURS: Final = a_batch(7, metadata={"orchestrator_attempt": TOKEN})
+NEIGHBOURS: Final = ({"id": 7}, {"object": "batch"}, "batch_9", None, {"id": "../x"})
+
+
+@pytest.mark.parametrize("odd", NEIGHBOURS)
+def test_an_odd_neighbour_hides_no_batch_of_ours_and_proves_no_absence(odd: object) -> None:
+    page = {"data": [a_batch(6), odd, OURS, a_batch(8)], "has_more": False}
+
+    assert found(Odd(page)) == ["batch_7"]
+    with pytest.raises(Unidentified, match="without a usable id"):
+        found(Odd({"data": [a_batch(6), odd, a_batch(8)], "has_more": False}))
+
+
+def test_a_bare_array_shows_what_is_there_and_not_what_is_absent() -> None:
+    """It has no `has_more`: it may be the first page of many."""
+    assert found(Odd([a_batch(6), OURS])) == ["batch_7"]
+    with pytest.raises(Unidentified, match="bare array"):
+        found(Odd([a_batch(6)]))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"data": [], "has_more": True},
+        {"data": [{"id": 7}], "has_more": True},
+        {"data": [a_batch(number) for number in range(100)]},  # as long as a page may be, again and again
+        {"batches": []},
+        {},
+        7,
+    ],
+)
+def test_a_list_that_may_have_more_than_it_shows_proves_no_absence(page: object) -> None:
+    with pytest.raises(Unidentified):
+        found(Odd(page))
+
+
+def test_what_a_broken_list_has_shown_of_ours_is_found_all_the_same() -> None:
+    first = {"data": [a_batch(6), OURS], "has_more": True}
+
+    assert found(Odd(first, {"data": [], "has_more": True})) == ["batch_7"]
+    assert found(Odd(first, (500, {"error": {"message": "it broke"}}))) == ["batch_7"]
+
+
+def test_a_list_that_is_shorter_than_a_page_and_the_same_again_is_whole() -> None:
+    """Some ignore `after`, and have no `has_more` (Azure)."""
+    assert found(Odd({"data": [a_batch(6), a_batch(8)]})) == []
+
+
+@pytest.mark.parametrize("answer", [(403, {"error": {"message": "Missing scopes: api.batch.read"}}), (405, {}), [1]])
+def test_a_list_that_is_not_to_be_had_stops_no_poll(answer: object) -> None:
+    """The key may ask about each batch, and not list them."""
+    account = Odd(answer)
     with an_openai(transport=account) as provider:
         assert all(provider.status(BatchId(f"batch_{number}")).is_running for number in range(50))
-    with pytest.raises(Unavailable):
-        found(account)
+
+    assert account.list_calls == 1
+
+
+def test_a_page_with_an_odd_entry_answers_the_polls_of_the_others() -> None:
+    account = Odd({"data": [*running(50), {"id": 7}], "has_more": False})
+    with an_openai(transport=account) as provider:
+        assert all(provider.status(BatchId(f"batch_{number}")).is_running for number in range(50))
+
+    assert account.list_calls == 1

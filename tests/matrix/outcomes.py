@@ -53,7 +53,8 @@ An outcome is *error: what comes next*; `none` means that the call succeeded. Th
 - *planned again*: it is certain that nothing was created; the chunk is sent again under a new token.
 - *ambiguous*: there may be a batch. At OneRouter nothing can be asked, and the chunk becomes *unresolved*: a person
   decides. At OpenAI the batch is looked up, and *adopted*, or *proved absent* and planned again.
-- *job stopped*: the job's owner must change something, or approve that more is created. *rows failed*: of this one chunk.
+- *job stopped*: the job's owner must change something, or approve that more is created. *rows failed*: of this one
+  chunk.
 - *asked again*, *fetched again*: later, after waits that grow to five minutes, without a limit. What is *refused* 64
   times in a row, which takes two to three hours, becomes *unresolved*: there may be answers.
 - *not before*: the provider said how long to wait. *account paused*: nothing more is sent on this account for five

@@ -2,7 +2,8 @@
 
 Rule 1: only a list that was read after the question proves that a batch is absent. So no thread joins a reading that
         has begun: it waits for the next one.
-Rule 2: a reading that fails is an error for all its threads.
+Rule 2: a batch that was found is found, whatever came of the rest of the reading. For the other threads a reading that
+        failed, or that left something unread, is an error.
 Rule 3: a reading keeps only batches with a mark that a thread asked for: memory grows with the threads, not the list.
 
 See docs/decisions/0017-one-list-read-for-many-ambiguous-creates.md.
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orchestrator.domain.batch import Listed
-from orchestrator.domain.errors import ProviderError
+from orchestrator.domain.errors import ProviderError, Unidentified
 from orchestrator.domain.model import BatchId, FileId
 from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.listing import Page, created_at, pages
+from orchestrator.providers.listing import UNTOLD, Page, created_at, pages
 from orchestrator.providers.openai.wire import file_of, token_of
 
 
@@ -66,7 +67,7 @@ class SharedSearch:
                 self._next = _Walk()  # it begins: no thread may join any more
         if is_ours:
             self._lead(walk)
-        if walk.error is not None:
+        if walk.error is not None and not search.found:
             raise copy.copy(walk.error)  # each thread adds its own traceback to the error
         return sorted(search.found.values(), key=lambda batch: (batch.created_at, batch.batch_id))
 
@@ -83,8 +84,11 @@ class SharedSearch:
 
 
 def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
-    """Read the list, newest first, back to the earliest time that is asked for; return the error that ended it."""
-    since = min(search.since for search in walk.searches)
+    """Read the list, newest first, back to the earliest time that is asked for.
+
+    Return why it does not prove that a batch is absent; None where it does.
+    """
+    since, is_whole = min(search.since for search in walk.searches), True
     by_token, by_file = defaultdict[str, list[_Search]](list), defaultdict[str, list[_Search]](list)
     for search in walk.searches:
         by_token[search.token].append(search)
@@ -92,11 +96,12 @@ def _run(walk: _Walk, http: HttpClient) -> ProviderError | None:
             by_file[search.file_id].append(search)
     try:
         for page in pages(http, "/batches"):
+            is_whole = is_whole and page.is_whole
             if _take(page, by_token, by_file, since):
                 break
     except ProviderError as error:
         return error
-    return None
+    return None if is_whole else Unidentified(UNTOLD)
 
 
 def _take(page: Page, by_token: dict[str, list[_Search]], by_file: dict[str, list[_Search]], since: datetime) -> bool:

@@ -22,6 +22,7 @@ from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.listing import Fields, created_at, pages
 from orchestrator.providers.openai.wire import status_of
 
+FORBIDDEN: Final = 403
 PAGES_MAX: Final = 50  # of a walk for the board
 WALK_S_MAX: Final = 60.0
 LIST_FROM: Final = 10  # fewer batches than this are polled one by one
@@ -76,8 +77,10 @@ class StatusBoard:
             # Threads that ask next get the same error without a call.
             self._limited = (now + max(error.retry_after_s or 0.0, FRESH_S_MIN), str(error))
             raise
-        except NotAuthorized:
-            raise
+        except NotAuthorized as error:
+            if error.status != FORBIDDEN:
+                raise
+            self._off_until = now + UNLISTED_S  # the key may ask about each batch, and not list them
         except ProviderError:
             self._off_until = now + UNLISTED_S  # a broken or missing list must not stop the polls
 
