@@ -106,7 +106,9 @@ def write_part(
 def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:
     for key, answer in rows:
         cost_usd = (
-            money.request_cost(price, answer.input_tokens or 0, answer.output_tokens or 0) if _uses(answer) else None
+            money.request_cost(price, answer.input_tokens or 0, answer.output_tokens or 0, answer.cached_tokens or 0)
+            if _uses(answer)
+            else None
         )
         yield _Priced(key, answer, cost_usd if cost_usd is None or cost_usd < COST_USD_MAX else None)
 

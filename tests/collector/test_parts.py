@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import OutputError, StorageError
-from orchestrator.domain.policy import Price
+from orchestrator.domain.policy import LongPrompt, Price
 from orchestrator.domain.reconcile import Answer, RowKey
 from orchestrator.job_files import result_parts
 from orchestrator.job_files.result_parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
@@ -76,6 +76,22 @@ def test_without_fees_a_row_costs_its_tokens_times_the_price() -> None:
 
     assert costs(table) == ["0.000135000", None, "0.000075000", "0.000225000"]
     assert cost == Decimal("0.000435")
+
+
+def test_a_row_costs_by_the_length_of_its_own_prompt_and_what_of_it_was_cached() -> None:
+    """A long prompt costs all of its tokens more; the next row does not."""
+    long = LongPrompt(over_tokens=2_000, input_usd=Decimal(4), output_usd=Decimal(6))
+    price = Price(input_usd=Decimal(2), output_usd=Decimal(4), cached_usd=Decimal(1), long=long)
+    rows: list[tuple[RowKey, Answer]] = [
+        ((0, 0), an_answer(input_tokens=2_000, output_tokens=100)),
+        ((0, 1), an_answer(input_tokens=2_001, output_tokens=100)),
+        ((0, 2), an_answer(input_tokens=2_000, output_tokens=100, cached_tokens=1_500)),
+    ]
+
+    cost, table = written(rows, None, price)
+
+    assert costs(table) == ["0.004400000", "0.008604000", "0.002900000"]
+    assert cost == Decimal("0.015904")
 
 
 def test_fees_are_shared_out_by_price_weighted_tokens() -> None:
