@@ -18,6 +18,7 @@ import pyarrow as pa
 from orchestrator import settings as configuration
 from orchestrator.api.decision import refuse_undecided
 from orchestrator.api.job import Job
+from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.dataset.in_memory import keep_table, keep_table_in
@@ -114,6 +115,7 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
     renderer = context.renderer(0, policy)
     if function is not None:
         _check_sample(renderer, source)
+    _check_output(source)
 
 
 def _check_sample(renderer: Renderer, source: Dataset) -> None:
@@ -121,6 +123,12 @@ def _check_sample(renderer: Renderer, source: Dataset) -> None:
     for batch in source.batches(source.shards[0], columns=renderer.columns):
         renderer.render(batch.slice(0, SAMPLE_ROWS), row_start=0)
         return
+
+
+def _check_output(source: Dataset) -> None:
+    """Write the first rows, with all columns, as the output would hold them. Raises DatasetError."""
+    none = pa.RecordBatch.from_pylist([], source.schema)
+    try_rows(next(source.batches(source.shards[0]), none), source.location)
 
 
 def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:

@@ -166,6 +166,28 @@ def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator
     return read_output_part(finishing.output, name) if was_there else written
 
 
+def try_rows(rows: pa.RecordBatch, where: str) -> None:
+    """Write some rows of the source as an output part would hold them, and read them back. Raises DatasetError.
+
+    What Parquet cannot hold is found so before anything is paid for.
+    """
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        one = pa.table({name: column})
+        sink = pa.BufferOutputStream()
+        try:
+            with pq.ParquetWriter(sink, one.schema, compression="zstd") as writer:
+                writer.write_table(one)
+            if pq.read_table(pa.BufferReader(sink.getvalue())).num_rows == one.num_rows:
+                continue
+            problem = "it does not come back"
+        except (pa.ArrowException, OSError, ValueError) as error:
+            problem = type(error).__name__
+        raise DatasetError(
+            f"{where}: column {name!r} ({column.type}) cannot be written to Parquet ({problem}): convert it to another "
+            "type, or leave it out of the dataset"
+        ) from None
+
+
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Gather batches into tables of ROW_GROUP_ROWS rows, whatever their sizes, so that the same rows give one file."""
     pending: list[pa.RecordBatch] = []

@@ -52,19 +52,29 @@ def read_csv(file: SourceFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 class _WithEndRow:
-    """A stream with one more row at its end: an unclosed quote swallows that row, which reveals the error."""
+    """A stream with one more row at its end: an unclosed quote swallows that row, which reveals the error.
+
+    A block is full, so that the header is never alone in one, and does not end between CR and LF: the parser would see
+    two ends of a row.
+    """
 
     closed = False  # required by pyarrow
 
     def __init__(self, source: Any, field_count: int) -> None:
         self._source = source
-        self._end = ("\n" + ",".join([_END] * field_count) + "\n").encode()
+        self._end: bytes | None = ("\n" + ",".join([_END] * field_count) + "\n").encode()
+        self._held = b""
 
     def read(self, size_bytes: int) -> bytes:
-        block: bytes = self._source.read(size_bytes)
-        if not block:
-            block, self._end = self._end, b""
-        return block
+        block = self._held
+        while len(block) < size_bytes and self._end is not None:
+            piece: bytes = self._source.read(size_bytes - len(block))
+            block += piece or self._end
+            self._end = self._end if piece else None
+        length = min(len(block), size_bytes)
+        length -= 1 < length < len(block) + (self._end is not None) and block[length - 1 : length] == b"\r"
+        self._held = block[length:]
+        return block[:length]
 
     def close(self) -> None:
         self.closed = True

@@ -36,6 +36,7 @@ class Dataset:
     format: str = field(repr=False)
     files: Mapping[str, SourceFile] = field(repr=False)
     partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
+    line_schema: pa.Schema | None = field(repr=False, default=None)  # of JSON lines, as they are parsed
 
     def batches(
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
@@ -78,8 +79,7 @@ class Dataset:
             case "csv":
                 return csv.read_csv(file, names)
             case _:
-                in_lines = pa.schema([column for column in self.schema if column.name not in self.partition_columns])
-                return jsonl.read_jsonl(file, in_lines, names, skip_rows)
+                return jsonl.read_jsonl(file, self.line_schema or pa.schema([]), names, skip_rows)
 
 
 def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> Dataset:
@@ -106,12 +106,13 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
         format=format_name,
         files={file.name: file for file in files},
         partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
+        line_schema=facts[0].schema if format_name == "jsonl" else None,
     )
 
 
 def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
     """Return the first file's pandas metadata, where its types are those of all files."""
-    is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first))
+    is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first, "the first file"))
     notes = (first.metadata or {}).get(b"pandas")
     return {b"pandas": notes} if notes is not None and is_same else None
 

@@ -119,7 +119,7 @@ def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
 
 
 def _write_rows(reader: Any, sink: Any) -> str:
-    schema = plain_schema(reader.schema)
+    schema = plain_schema(reader.schema, "the table")
     digest = xxhash.xxh3_128(schema_text(schema).encode())
     group: list[pa.RecordBatch] = []
     try:

@@ -4,11 +4,15 @@ Rule 1: the schema comes from the first 256 MiB of the files (uncompressed), mer
         become floats, objects become structs of all their fields. A string that looks like a date stays a string.
 Rule 2: a line is a row. Blank lines are skipped; a missing field is null.
 Rule 3: a later line that does not fit is refused with its file and number, never its content.
+Rule 4: no digit is lost: an integer that a column of floats cannot hold is refused, with its file and number.
+Rule 5: a text with half of a surrogate pair, which is no Unicode, costs its own row only: the renderer refuses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -33,6 +37,10 @@ INFER_BYTES_MAX: Final = 256 * 2**20
 LINE_BYTES_MAX: Final = 64 * 2**20
 PIECE_BYTES: Final = 8 * 2**20
 READ_BYTES: Final = 2**20
+FLOAT_INTEGER_MAX: Final = 2**53
+_LONG_INTEGER: Final = re.compile(rb"[:\[,]\s*-?[0-9]{16,}\s*[,}\]]")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+Path = tuple[str | None, ...]  # names of fields; None: an element of a list
 _BOM: Final = b"\xef\xbb\xbf"
 _ADVICE: Final = "correct the line, or convert the data to Parquet, where types are declared"
 
@@ -45,14 +53,17 @@ class Line:
 
 def inspect_jsonl(files: Sequence[SourceFile]) -> list[FileFacts]:
     """Infer one schema for all files from the first 256 MiB of them."""
-    schema = pa.schema([])
+    schema, found = pa.schema([]), dict[Path, str]()  # where integers of many digits are first
     left_bytes = INFER_BYTES_MAX
     for file in files:
         for piece in _pieces(file) if left_bytes > 0 else ():
             schema = _widened(file, schema, piece)
+            for path, line in _long_integers(piece):
+                found.setdefault(path, f"{file.name}, line {line.number}")
             left_bytes -= sum(len(line.text) for line in piece)
             if left_bytes <= 0:
                 break
+    _refuse_lost_digits(schema, found)
     return [FileFacts(schema=schema, digest=sample_digest(file), groups=None) for file in files]
 
 
@@ -71,6 +82,7 @@ def read_jsonl(file: SourceFile, schema: pa.Schema, names: Sequence[str], skip_r
         table = _parse(lines, schema)
         if table is None:
             _refuse(file, lines, lambda some: schema if not some or _parse(some, schema) is not None else None)
+        _refuse_lost_digits(schema, {path: f"{file.name}, line {line.number}" for path, line in _long_integers(lines)})
         if present:
             yield from table.select(present).combine_chunks().to_batches()
         else:
@@ -100,7 +112,7 @@ def _parse(lines: Sequence[Line], schema: pa.Schema | None) -> pa.Table | None:
     """Return a table with one row a line, or None where a line does not fit."""
     joined = b"\n".join([line.text for line in lines])
     try:
-        joined.decode()  # the parser lets ill-formed UTF-8 through
+        joined.decode(errors="surrogatepass")  # the parser lets ill-formed UTF-8 through
         table = pajson.read_json(
             pa.BufferReader(joined),
             read_options=pajson.ReadOptions(use_threads=False, block_size=len(joined) + 1),
@@ -152,6 +164,63 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "null")
 
 
+def _long_integers(lines: Sequence[Line]) -> Iterator[tuple[Path, Line]]:
+    """Yield where there are integers that a float cannot hold."""
+    for line in lines:
+        if _LONG_INTEGER.search(line.text):
+            yield from ((path, line) for path in _paths_of_long_integers(_value_of(line.text)))
+
+
+def _paths_of_long_integers(value: object, path: Path = ()) -> Iterator[Path]:
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from _paths_of_long_integers(inner, (*path, name))
+        case list():
+            for inner in value:
+                yield from _paths_of_long_integers(inner, (*path, None))
+        case int() if abs(value) > FLOAT_INTEGER_MAX:
+            yield path
+
+
+def _value_of(text: bytes) -> object:
+    """Return the value of a line with all digits; None where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse_lost_digits(schema: pa.Schema, found: Mapping[Path, str]) -> None:
+    for path, where in found.items():
+        kind = _type_at(pa.struct(list(schema)), path)
+        if kind is not None and pat.is_floating(kind):
+            name = ".".join(part for part in path if part is not None)
+            raise DatasetError(
+                f"{where}: field {name!r} is an integer of so many digits that its column, {kind}, would lose some: "
+                "write such numbers as texts, or convert the data to Parquet with an integer or decimal column"
+            )
+
+
+def _type_at(kind: pa.DataType, path: Path) -> pa.DataType | None:
+    for part in path:
+        if part is None:
+            kind = kind.value_type if pat.is_list(kind) else None
+        elif pat.is_struct(kind) and kind.get_field_index(part) >= 0:
+            kind = kind.field(part).type
+        else:
+            return None
+        if kind is None:
+            return None
+    return kind
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Return a line with half surrogate pairs as bytes: the parser refuses them as escapes."""
+    value = _value_of(text)
+    return text if value is None else json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")
+
+
 def _text_stays_text(kind: pa.DataType) -> pa.DataType:
     """Undo the inference of timestamps: they would be written in another form than they were read."""
     if pat.is_timestamp(kind) or pat.is_date(kind) or pat.is_time(kind):
@@ -170,6 +239,7 @@ def _pieces(file: SourceFile) -> Iterator[list[Line]]:
     for number, text in enumerate(_lines(file), start=1):
         if not text.strip():
             continue
+        text = _unescaped(text) if _SURROGATE.search(text) else text
         piece.append(Line(number=number, text=text))
         size_bytes += len(text)
         if len(piece) == READ_ROWS_MAX or size_bytes >= PIECE_BYTES:

@@ -22,6 +22,7 @@ from orchestrator.dataset.schema import refuse_duplicates
 from orchestrator.domain.errors import DatasetError
 
 READ_ROWS_MAX: Final = 5_000
+INT96_UNIT: Final = "us"  # nanoseconds end in the year 2262, and INT96 is used for dates after that
 PAGE_BUFFER_BYTES: Final = 2**20
 FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size it is read whole
 _ARROW_MAGIC: Final = b"ARROW1"
@@ -34,7 +35,7 @@ def inspect_parquet(file: SourceFile) -> FileFacts:
         raise DatasetError(f"{file.name} is empty (0 bytes): no Parquet file, perhaps a copy that was cut short")
     complaint = f"{file.name} cannot be read as Parquet: damaged, cut short, or another format than its name says"
     with translated(complaint), open_random(file) as source:
-        with closing(pq.ParquetFile(source)) as parquet:
+        with closing(pq.ParquetFile(source, coerce_int96_timestamp_unit=INT96_UNIT)) as parquet:
             metadata = parquet.metadata
             groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
             schema = parquet.schema_arrow
@@ -62,7 +63,9 @@ def read_parquet(
     with source:
         with translated(f"{file.name} cannot be read as Parquet; was it changed meanwhile?"):
             # pre_buffer would hold every row group asked for until the end; a buffer reads pages as they are needed.
-            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=PAGE_BUFFER_BYTES)
+            parquet = pq.ParquetFile(
+                source, pre_buffer=False, buffer_size=PAGE_BUFFER_BYTES, coerce_int96_timestamp_unit=INT96_UNIT
+            )
             metadata = parquet.metadata
         present = [name for name in parquet.schema_arrow.names if name in set(names)]
         for number in range(*(groups or (0, parquet.num_row_groups))):
@@ -70,7 +73,10 @@ def read_parquet(
             with translated(complaint):
                 row_count = metadata.row_group(number).num_rows
                 if file.is_far and _stored_bytes(metadata.row_group(number), present) <= FETCH_BYTES_MAX:
-                    parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)  # one for each row group
+                    # One for each row group.
+                    parquet = pq.ParquetFile(
+                        source, metadata=metadata, pre_buffer=True, coerce_int96_timestamp_unit=INT96_UNIT
+                    )
                 batches = parquet.iter_batches(READ_ROWS_MAX, row_groups=[number], columns=present)
             if skip_rows >= row_count:
                 skip_rows -= row_count

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from orchestrator.dataset.plain_types import NoSuchType, as_type, plain_type
 from orchestrator.domain.errors import DatasetError
 
 
@@ -24,9 +24,18 @@ def schema_text(schema: pa.Schema) -> str:
     return "\n".join(f"{field.name!r}: {field.type}" for field in schema)
 
 
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return `schema` without metadata, with nullable fields and one width of dictionary indices."""
-    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
+    """Return `schema` without metadata, with nullable fields of plain types. Raises DatasetError; `where` it is."""
+    fields = []
+    for field in schema:
+        try:
+            fields.append(pa.field(field.name, plain_type(field.type)))
+        except NoSuchType as error:
+            raise DatasetError(
+                f"{where}: column {field.name!r} cannot be written to the output: {error}, or leave the "
+                "column out of the dataset"
+            ) from None
+    return pa.schema(fields)
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
@@ -45,14 +54,14 @@ def by_likeness(name: str, names: Iterable[str]) -> list[str]:
 def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str] = ()) -> pa.Schema:
     """Return the declared schema of files given as (name, schema), with partition columns of strings at the end."""
     first_name, first = schemas[0]
-    types = {field.name: field.type for field in plain_schema(first)}
+    types = {field.name: field.type for field in plain_schema(first, first_name)}
     origin = dict.fromkeys(types, first_name)
     seen = {first}
     for name, schema in schemas[1:]:
         if schema in seen:
             continue  # with thousands of files of one writer, the comparison by field is not repeated
         seen.add(schema)
-        for field in plain_schema(schema):
+        for field in plain_schema(schema, name):
             if field.name not in types:
                 if field.name in partition_keys:
                     continue
@@ -86,7 +95,7 @@ def conform(
     for field in declared:
         try:
             if field.name in present:
-                arrays.append(_as_type(batch.column(field.name), field.type))
+                arrays.append(as_type(batch.column(field.name), field.type))
             elif constants.get(field.name) is not None:
                 arrays.append(pa.repeat(pa.scalar(constants[field.name], field.type), batch.num_rows))
             else:
@@ -97,12 +106,6 @@ def conform(
                 f"{file_name}: column {field.name!r} holds a value that is no {field.type} ({type(exc).__name__})"
             ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=declared)
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    if pat.is_dictionary(kind):
-        return pa.dictionary(pa.int32(), kind.value_type, kind.ordered)
-    return kind
 
 
 def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:
@@ -139,18 +142,3 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_binary_view(kind))
-
-
-def _as_type(array: Any, declared: pa.DataType) -> Any:
-    if array.type.equals(declared):
-        return array
-    if not pat.is_dictionary(declared):
-        return _as_values(array).cast(declared)
-    if pat.is_dictionary(array.type):
-        values = array.dictionary.cast(declared.value_type)
-        return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), values, ordered=declared.ordered)
-    return array.cast(declared.value_type).dictionary_encode().cast(declared)
-
-
-def _as_values(array: Any) -> Any:
-    return array.dictionary_decode() if pat.is_dictionary(array.type) else array
