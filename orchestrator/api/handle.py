@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStoppe
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.progress import OnProgress, Progress
+from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
@@ -93,15 +95,31 @@ class JobHandle:
     def resume(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
         """Resume the job, with the settings it was opened with, and run it to its end."""
         with opened_workspace(self.work) as workspace:
-            return self._run_to_end(workspace, progress, stop, again=False)
+            return self._run_to_end(workspace, progress, stop, None)
 
-    def retry(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
-        """Send the failed rows of an ended job again, and run it to its end; the output is a new revision."""
+    def retry(
+        self,
+        *,
+        rows: str = RowKind.FAILED,
+        progress: OnProgress | None = None,
+        stop: threading.Event | None = None,
+    ) -> Result:
+        """Send rows of an ended job again, and run it to its end; the output is a new revision.
+
+        Args:
+            rows: "failed", or answers that are "truncated", "empty" or "refused". Those are paid for again; the new
+                answer takes the place of the old one, which stands where the row fails.
+        """
+        kind = kind_named(rows)
         with opened_workspace(self.work) as workspace:
-            return self._run_to_end(workspace, progress, stop, again=True)
+            return self._run_to_end(workspace, progress, stop, kind)
 
     def _run_to_end(
-        self, workspace: Workspace, progress: OnProgress | None, stop: threading.Event | None, *, again: bool
+        self,
+        workspace: Workspace,
+        progress: OnProgress | None,
+        stop: threading.Event | None,
+        again: RowKind | None,
     ) -> Result:
         from orchestrator.api.preflight import check_before_first_create
 
@@ -111,17 +129,20 @@ class JobHandle:
                 context = workspace.context(self.job_id)
                 context.require_provider()
                 check_before_first_create(workspace, context)
-                self._reopen(workspace, again=again)
+                self._reopen(workspace, again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
             if workspace.lock is not None and not workspace.fleet.alive(now=now):
                 raise
-        self._reopen(workspace, again=again)
+        self._reopen(workspace, again)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _reopen(self, workspace: Workspace, *, again: bool) -> None:
+    def _reopen(self, workspace: Workspace, again: RowKind | None) -> None:
         now = workspace.clock.now()
-        if again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
+        if again is not None and again is not RowKind.FAILED:
+            counts = rows_by_shard(workspace, self.job_id, again)
+            workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts)
+        elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
             workspace.admin.retry(self.job_id, now=now)
         job = workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
@@ -203,6 +224,19 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             key_mark = workspace.context(self.job_id).provider.traits.key_mark
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
+
+
+def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:
+    """Return how many answers of this kind each shard of an ended job has."""
+    from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
+    from orchestrator.job_files.request_files import count_by_shard
+
+    counts, job_files = Counter[int](), workspace.context(job_id).job_files
+    for entry in workspace.snapshot.entries(job_id):
+        count = getattr(entry.chunk.tally, f"{kind}_answers")
+        if count:
+            counts.update(count_by_shard(rows_of_kind(job_files, entry.chunk, kind, count)))
+    return counts
 
 
 def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event | None) -> Result:

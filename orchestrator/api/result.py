@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from orchestrator.api.status import Status, cost_text
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.join import FAILED, SUCCEEDED
-from orchestrator.domain.errors import ConfigError, OutputError, StorageError
+from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
@@ -97,7 +97,7 @@ class Result:
                 read.
         """
         store, parts = self._parts()
-        return self._batches(store, parts, columns, batch_rows, row_kind(kind))
+        return self._batches(store, parts, columns, batch_rows, None if kind is None else kind_named(kind))
 
     def dataset(self) -> pads.Dataset:
         """Return the output as a pyarrow Dataset, to filter and scan without loading all of it."""
@@ -121,7 +121,7 @@ class Result:
         Args:
             limit: return the first of them only.
         """
-        return self._first(limit, row_kind(kind))
+        return self._first(limit, kind_named(kind))
 
     def errors(self) -> Counter[str]:
         """Return how many rows failed with which error code."""
@@ -189,16 +189,6 @@ class Result:
         if not parts:
             raise OutputError(f"{self.path} has lost its output: _SUCCESS is there, the files part-*.parquet are not")
         return store, parts
-
-
-def row_kind(name: str | None) -> RowKind | None:
-    """Return the kind of this name. Raises ConfigError."""
-    if name is None:
-        return None
-    try:
-        return RowKind(name)
-    except ValueError:
-        raise ConfigError(f"there is no kind of rows {name!r}: give one of {', '.join(RowKind)}") from None
 
 
 def _groups_with(value: str, metadata: Any, name: str) -> list[int]:

@@ -21,7 +21,7 @@ import zstandard
 
 from orchestrator.audit.findings import Audit, Waste
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState
+from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState, Tally
 from orchestrator.domain.row_kinds import FLAWED
 from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.result_parts import READ_ROWS
@@ -38,10 +38,7 @@ DAMAGE: Final = (
 
 
 COUNTED: Final = ["succeeded", "cost_usd", "error_code"]
-AS_COLLECTED: Final = (
-    *("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable", "unpriced"),
-    *(f"{kind}_answers" for kind in FLAWED),
-)
+AS_COLLECTED: Final = ("succeeded", "missing", "lines", "duplicates", "foreign", "unreadable", "unpriced")
 
 
 @dataclass(slots=True)
@@ -79,9 +76,10 @@ def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.differ(chunk.name, "file of requests", ledger=chunk.requests, archive="missing")
     for attempt in entry.attempts:
         _check_create(audit, chunk, attempt, job_files)
-    audit.ledger.succeeded += chunk.tally.succeeded
+    answered = chunk.tally.succeeded + chunk.tally.reopened
+    audit.ledger.succeeded += answered
     if chunk.state is ChunkState.COLLECTED:
-        audit.ledger.failed += chunk.request_count - chunk.tally.succeeded
+        audit.ledger.failed += chunk.request_count - answered
         audit.spend(Waste.REPEATED, chunk.tally.duplicates)
         audit.spend(Waste.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
         _check_results(audit, entry, job_files)
@@ -129,13 +127,17 @@ def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
     with damage(audit, chunk.name, "parsed results"):
         sums = sums_of(job_files, chunk.part)
     if sums is not None:
-        failed = chunk.tally.failed + chunk.tally.waiting + chunk.tally.resent
-        audit.same(chunk.name, "rows succeeded", ledger=chunk.tally.succeeded, archive=sums.succeeded)
-        audit.same(chunk.name, "rows failed", ledger=failed, archive=sums.failed)
+        answered = chunk.tally.succeeded + chunk.tally.reopened
+        failed = chunk.tally.failed + chunk.tally.standing + chunk.tally.waiting + chunk.tally.resent
+        audit.same(chunk.name, "rows succeeded", ledger=answered, archive=sums.succeeded)
+        audit.same(chunk.name, "rows failed", ledger=failed - chunk.tally.reopened, archive=sums.failed)
         audit.same(chunk.name, "answers without a cost", ledger=chunk.tally.unpriced, archive=sums.unpriced)
-        for kind in FLAWED:
-            ours = getattr(chunk.tally, f"{kind}_answers")
-            audit.same(chunk.name, f"{kind} answers", ledger=ours, archive=sums.flaws[kind])
+        if chunk.tally.reopened:
+            ours = chunk.tally.reopened + sum(map(chunk.own_answers, FLAWED))
+            audit.same(chunk.name, "answers that are not whole", ledger=ours, archive=sums.flaws.total())
+        else:
+            for kind in FLAWED:
+                audit.same(chunk.name, f"{kind} answers", ledger=chunk.own_answers(kind), archive=sums.flaws[kind])
         audit.archive.succeeded += sums.succeeded
         audit.archive.failed += sums.failed
         audit.spend(Waste.FAILED if chunk.round == 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
@@ -173,7 +175,7 @@ def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.same(chunk.name, "batch collected", ledger=chunk.batch_id, archive=found.batch_id)
         audit.same(chunk.name, "how the batch ended", ledger=chunk.outcome, archive=found.outcome)
         for count in AS_COLLECTED:
-            ours, theirs = getattr(chunk.tally, count), getattr(found.tally, count)
+            ours, theirs = as_collected(chunk.tally, count), getattr(found.tally, count)
             audit.same(chunk.name, f"{count}, as collected", ledger=ours, archive=theirs)
         cost_usd = entry.attempts[-1].cost_usd if entry.attempts else None
         if found.cost_usd is not None:
@@ -181,6 +183,12 @@ def _check_record(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         for raw in found.raw:
             if not job_files.exists(raw):
                 audit.differ(chunk.name, "raw results", ledger=raw, archive="missing")
+
+
+def as_collected(tally: Tally, count: str) -> int:
+    """Return a count as it was before rows with an answer were sent again on a person's demand."""
+    value: int = getattr(tally, count)
+    return value + tally.reopened if count == "succeeded" else value
 
 
 def sums_of(job_files: JobFiles, part: str) -> PartSums:

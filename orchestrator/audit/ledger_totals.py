@@ -47,7 +47,7 @@ def check_entry(audit: Audit, entry: Entry) -> None:
     numbers = [attempt.number for attempt in sent]
     audit.same(chunk.name, "creates by number", ledger=list(range(1, chunk.attempt + 1)), archive=numbers)
     if chunk.state in TERMINAL and chunk.state is not ChunkState.SPLIT:
-        accounted = tally.succeeded + tally.failed + tally.waiting + tally.resent
+        accounted = tally.succeeded + tally.standing + tally.failed + tally.waiting + tally.resent
         audit.same(chunk.name, "requests accounted for", ledger=chunk.request_count, archive=accounted)
     if chunk.state is ChunkState.COLLECTED:
         answered = tally.lines - tally.duplicates - tally.foreign - tally.unreadable

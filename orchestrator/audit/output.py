@@ -109,7 +109,8 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
         names = published.job_files.names(request_files.refusals_folder(shard.shard_no))
         names += [one.chunk.part for one in contributions if one.chunk.part]
         cursors = [_cursor(stack, published.job_files, name, shard) for name in names]
-        counted = [_cursor(stack, published.job_files, name, shard) for name in names]
+        asked_for = {one.chunk.part for one in contributions if one.chunk.improves}  # second answers on demand
+        counted = [_cursor(stack, published.job_files, name, shard) for name in names if name not in asked_for]
         join, row = None, 0
         for slice_no in range(slices):
             name = part_file(folder, shard.shard_no, slice_no, slices)

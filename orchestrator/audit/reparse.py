@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.parquet as pq
 import xxhash
 
-from orchestrator.audit.chunk_files import AS_COLLECTED, damage
+from orchestrator.audit.chunk_files import AS_COLLECTED, as_collected, damage
 from orchestrator.audit.findings import Audit
 from orchestrator.collector.parse import read_answers
 from orchestrator.domain import custom_id
@@ -110,7 +110,7 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
     """Compare the raw results with the ledger's counts and with the part, row by row."""
     tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
     for count in (name for name in AS_COLLECTED if name != "unpriced"):
-        ours, theirs = getattr(chunk.tally, count), getattr(tally, count)
+        ours, theirs = as_collected(chunk.tally, count), getattr(tally, count)
         audit.same(chunk.name, f"{count}, parsed again", ledger=ours, archive=theirs)
     if not job_files.exists(chunk.part):
         return

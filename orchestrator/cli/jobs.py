@@ -173,20 +173,21 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
+@click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
 @json_option
-def retry(job: str, work: str | None, as_json: bool) -> None:
-    """Send the failed rows of an ended job again.
+def retry(job: str, work: str | None, rows: str, as_json: bool) -> None:
+    """Send the failed rows of an ended job again, or answers that are not whole.
 
-    The output becomes a new revision.
+    The output becomes a new revision. An answer stands until a new one is there; each is paid for.
     """
     from orchestrator.api import commands
     from orchestrator.cli import status_text
 
     handle = _find(job, work)
-    if told := status_text.nothing_to_retry(handle.status()):
+    if told := status_text.nothing_to_retry(handle.status(), rows):
         say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(progress=watch.look)
+        result = handle.retry(rows=rows, progress=watch.look)
     _print_result(result, as_json)
 
 

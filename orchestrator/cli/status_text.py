@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator import settings as configuration
 from orchestrator.cli import text
 from orchestrator.domain.model import JobState
+from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,8 +90,11 @@ def nothing_to_cancel(found: Status, work: str) -> str:
     return f"{known}. Its output: {command('results', work, found.job_id)}"
 
 
-def nothing_to_retry(found: Status) -> str:
-    """Return what `retry` says of a finished job none of whose sent rows has failed; "" of any other job."""
+def nothing_to_retry(found: Status, kind: str) -> str:
+    """Return what `retry` says of an ended job that has no such row; "" of any other job."""
+    if kind != RowKind.FAILED:
+        is_there = found.totals.flaws[kind] or not found.progress.has_ended
+        return "" if is_there else f"{found.job_id}: no answer is {kind}: nothing is sent again"
     if found.state is not JobState.FINISHED or found.totals.failed:
         return ""
     refused = found.totals.refused

@@ -213,14 +213,14 @@ def _settle(
         ),
     )
     again = chunk.round < job.rounds_max and job.state is not JobState.CANCELLING
-    tally, rows = reconciliation.close(absent, may_send_again=again)
+    tally, rows = reconciliation.close(absent, may_send_again=again, improves=chunk.improves)
     settled, failed = _Counts(), _Counts()
     part = request_files.part_name(chunk, may_send_again=again, is_empty=not archived)
     with job_files.create(part) as file:
         hashed = HashedWriter(file)
         cost, unpriced = result_parts.write_part(
             cast("BinaryIO", hashed),
-            _counted(rows, settled, failed),
+            _counted(rows, settled, _Counts() if chunk.improves else failed),
             batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,

@@ -1,6 +1,7 @@
 """Joins source rows with parsed results: each source row once, in source order, with one answer or failure reason.
 
-Rule 1: a row's record is the first success in the order of the parts, else the last failure, else its gap's reason.
+Rule 1: a row's record is the first whole answer in the order of the parts, else the last answer that is not whole
+        (a person asked for another), else the last failure, else its gap's reason.
 Rule 2: a row that has none of these stops the join: the output would be incomplete.
 Rule 3: only one loop runs over rows, the one that formats the ids; the output does not depend on the batches' sizes.
 """
@@ -160,16 +161,17 @@ class Join:
         """Return all records of these rows, in one batch, and for each row the position of the one to be used."""
         taken = [part.take(row_start + row_count) for part in self._parts]
         ends = np.cumsum([table.num_rows for table in taken], dtype=np.int64)
-        success = np.full(row_count, -1, np.int64)
-        failure = np.full(row_count, -1, np.int64)
+        whole, flawed, failure = (np.full(row_count, -1, np.int64) for _ in range(3))
         for table, end in zip(reversed(taken), reversed(ends), strict=True):
             rows = table["row"].to_numpy() - row_start
             succeeded = table["succeeded"].to_numpy()
             positions = np.arange(end - table.num_rows, end)
-            success[rows[succeeded]] = positions[succeeded]  # backwards, so that the first part takes precedence
-            last = ~succeeded & (failure[rows] < 0)
-            failure[rows[last]] = positions[last]
-        chosen = np.where(success >= 0, success, failure)
+            is_whole = succeeded & table["error_code"].is_null().to_numpy()
+            whole[rows[is_whole]] = positions[is_whole]  # backwards, so that the first part takes precedence
+            for kind, found in ((succeeded & ~is_whole, flawed), (~succeeded, failure)):
+                last = kind & (found[rows] < 0)
+                found[rows[last]] = positions[last]
+        chosen = np.where(whole >= 0, whole, np.where(flawed >= 0, flawed, failure))
         bare = np.flatnonzero(chosen < 0)
         if len(bare):
             chosen[bare] = self._gap_of(bare + row_start) + (ends[-1] if len(ends) else 0)

@@ -234,8 +234,15 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
             return _without_batch(chunk, event, state)
 
 
+def given_up(rows: int, improves: str) -> Tally:
+    """Return the tally of a chunk whose rows have no answer from it; those that had one before keep it."""
+    if improves:
+        return Tally(standing=rows, **{f"{improves}_answers": rows})
+    return Tally(failed=rows)
+
+
 def _given_up(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
-    failed = Tally(failed=chunk.request_count)
+    failed = given_up(chunk.request_count, chunk.improves)
     if isinstance(event, GaveUp):
         return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=failed)
     return replace(chunk, state=state, error_code="cancelled", error="the job was cancelled", tally=failed)

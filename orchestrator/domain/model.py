@@ -138,6 +138,7 @@ class Job:
     canary: Canary = Canary.NONE
     rounds_max: int = 3  # how often a row may be sent
     retry_count: int = 0  # retry chunks made so far
+    retrying: str = ""  # the kind of rows that this revision sends again; "" for the first
     version: int = 0
 
 
@@ -159,21 +160,23 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The outcome of a chunk's requests: succeeded + failed + waiting + resent, once it has ended.
+    """The outcome of a chunk's requests: succeeded + standing + failed + waiting + resent, once it has ended.
 
     The rest counts its result files: lines = rows answered + duplicates + foreign + unreadable.
     """
 
     succeeded: int = 0
     failed: int = 0
-    waiting: int = 0  # failed, to be sent again
-    resent: int = 0  # failed, now in another chunk
+    standing: int = 0  # failed here, and an earlier answer of the row stands: see `Chunk.improves`
+    waiting: int = 0  # to be sent again
+    resent: int = 0  # now in another chunk
+    reopened: int = 0  # of the waiting and the resent: answered, and sent again because a person asked for it
     missing: int = 0  # of the failed: rows without a result line
     lines: int = 0
     duplicates: int = 0
     foreign: int = 0
     unreadable: int = 0
-    truncated_answers: int = 0  # of the succeeded; see `row_kinds`
+    truncated_answers: int = 0  # of the succeeded and the standing; see `row_kinds`
     empty_answers: int = 0
     refused_answers: int = 0
     unpriced: int = 0  # of the succeeded: what they cost is not known
@@ -215,13 +218,19 @@ class Chunk:
     failing_since: datetime | None = None  # since when its creates and calls have got nowhere
     part: str = ""  # name of the parsed results
     is_canary: bool = False  # one of the chunks that may be sent while the job's canary is OPEN
-    regather: bool = False  # its failed rows are to be sent again as well
+    regather: str = ""  # the kind of rows that a person asked to send again; "": only such as go by themselves
+    improves: str = ""  # the kind of the answers that its rows have: where a row fails here, its answer stands
     tally: Tally = field(default_factory=Tally)
     version: int = 0
 
     def __post_init__(self) -> None:
         if (self.batch_id is not None) != (self.state in HAS_BATCH):
             raise IllegalTransition(f"chunk {self.id} is {self.state} with batch {self.batch_id}")
+
+    def own_answers(self, kind: str) -> int:
+        """Return how many of its own answers are of a kind that is not whole, those that stand left out."""
+        count: int = getattr(self.tally, f"{kind}_answers")
+        return count - self.tally.standing if self.improves == kind else count
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ Rule 3: everything else is counted: lines = rows answered + duplicates + foreign
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -131,12 +132,16 @@ class Reconciliation:
         """Count a line that names no row."""
         self._unreadable += 1
 
-    def close(self, absent: Answer, *, may_send_again: bool) -> tuple[Tally, Iterator[tuple[RowKey, Answer]]]:
+    def close(
+        self, absent: Answer, *, may_send_again: bool, improves: str = ""
+    ) -> tuple[Tally, Iterator[tuple[RowKey, Answer]]]:
         """Return the counts, and every row with its answer in (shard_no, row) order; `absent` is for rows without one.
 
         Args:
             may_send_again: False once rows of this chunk have been sent as often as the policy allows; then failures
                 are permanent.
+            improves: the kind of the answers that the rows have already; "": none. Such an answer stands if its row
+                fails here.
         """
         succeeded = failed = waiting = missing = 0
         flaws = dict.fromkeys(FLAWED, 0)
@@ -166,6 +171,9 @@ class Reconciliation:
             unreadable=self._unreadable,
             **{f"{kind}_answers": count for kind, count in flaws.items()},
         )
+        if improves:
+            name = f"{improves}_answers"
+            tally = replace(tally, failed=0, standing=failed, **{name: getattr(tally, name) + failed})
         rows = ((key, self._answers[key] or absent) for key in sorted(self._answers))
         return tally, (
             (key, answer if may_send_again or answer.succeeded else answer._replace(retryable=False))

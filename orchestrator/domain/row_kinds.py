@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from orchestrator.domain.errors import ConfigError
+
 
 class RowKind(StrEnum):
     """Rows that can be selected by name."""
@@ -46,3 +48,11 @@ def flaw_of(finish_reason: str | None, *, is_empty: bool) -> RowKind | None:
     """Return the kind of a succeeded answer; None where it is whole."""
     kind = _BY_REASON.get(finish_reason or "")
     return RowKind.EMPTY if kind is None and is_empty else kind
+
+
+def kind_named(name: str) -> RowKind:
+    """Return the kind of this name. Raises ConfigError."""
+    try:
+        return RowKind(name)
+    except ValueError:
+        raise ConfigError(f"there is no kind of rows {name!r}: give one of {', '.join(RowKind)}") from None

@@ -23,6 +23,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         policy=rows.policy_text(job.policy),
         rounds_max=job.rounds_max,
         revision=job.revision,
+        retrying=job.retrying,
         shard_count=workspace.snapshot.shard_count(job_id),
         is_cancelled=job.state in CANCELLED,
         canary=job.canary,

@@ -55,6 +55,7 @@ class PlannedChunk:
     tokens_in: int = 0
     cost_usd_max: Decimal | None = None
     is_canary: bool = False
+    improves: str = ""
     rows_by_shard: Mapping[int, int]
 
     @classmethod
@@ -90,6 +91,8 @@ class RetryPlan:
 
     chunks: tuple[PlannedChunk, ...]
     sources: Mapping[str, int]  # a chunk's name: how many of its rows
+    regather: str = ""  # the kind of these rows, where a person asked to send them again
+    revision: int = 1  # of the output, for which they are sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,7 @@ class Command:
     rounds_max: int
     revision: int
     shard_count: int
+    retrying: str = ""  # the kind of rows that this revision sends again
     is_cancelled: bool = False
     canary: Canary = Canary.NONE
 

@@ -219,6 +219,17 @@ def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
         return rows
 
 
+def read_kind(part: BinaryIO, kind: str) -> list[RowKey]:
+    """Return the answered rows of a kind that is not whole, in order."""
+    found: list[RowKey] = []
+    with _reading():
+        file = _opened(part)
+        for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "error_code"]):
+            chosen = batch.filter(pc.and_(batch["succeeded"], pc.equal(batch["error_code"], kind)))
+            found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
+    return found
+
+
 class PartCursor:
     """One shard's rows in a part, read once in order. The caller closes the file.
 

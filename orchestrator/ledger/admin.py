@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -35,10 +35,12 @@ from orchestrator.domain.model import (
     is_usable_id,
 )
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
 from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunk_shards, chunks, events, jobs, shards
+from orchestrator.ledger.db.statements import SETTLE
 from orchestrator.ledger.steps import note
 
 C, J = chunks.c, jobs.c
@@ -148,39 +150,49 @@ class SqlAdmin:
             note(tx, job_id, "job.cancelling", "", now)
             return _job(tx, job_id)
 
-    def retry(self, job_id: JobId, *, now: datetime) -> int:
-        """Schedule the failed rows of an ended job to be sent again, for a new revision of its output; return how many.
+    def retry(
+        self,
+        job_id: JobId,
+        *,
+        now: datetime,
+        kind: RowKind = RowKind.FAILED,
+        by_shard: Mapping[int, int] | None = None,
+    ) -> int:
+        """Schedule rows of an ended job to be sent again, for a new revision of its output; return how many.
 
         Rows that could not become a request (too large, skipped) stay failed.
+
+        Args:
+            kind: of the rows; those with an answer keep it until a new one is there.
+            by_shard: how many rows of this kind each shard has; needed for a kind of answers.
         """
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
                 raise LedgerError(f"job {job_id} is {job.state}: wait until it has ended, then retry it")
             mine = C.job_id == job_id
-            failed_count = int(
-                tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.failed), 0)).where(mine)).scalar_one()
-            )
-            rest = _unplanned(tx, job_id)
-            if failed_count == 0 and job.state is JobState.FINISHED:
+            of_kind = C.failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
+            count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())
+            if count == 0 and (kind is not RowKind.FAILED or job.state is JobState.FINISHED):
                 return 0
-            for row in rest:
-                _plan_again(tx, row, now)
+            if kind is RowKind.FAILED:
+                _reopen_failed(tx, job_id, now)
+            elif sum((by_shard or {}).values()) != count:
+                raise LedgerError(f"job {job_id}: its rows have changed meanwhile: type the command again")
+            else:
+                _reopen_answered(tx, job_id, kind, by_shard or {}, now)
             rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
-            tx.execute(_revive_shards(job_id))
-            again = {"waiting": C.failed, "failed": 0, "regather": True, "waiting_since": now, "version": C.version + 1}
-            tx.execute(sa.update(chunks).where(mine, C.failed > 0).values(**again))
-            tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))
             values = {
                 "state": JobState.RUNNING,
                 "revision": job.revision + 1,
+                "retrying": kind.value,
                 "rounds_max": rounds + job.policy.attempts_max,
                 "due": Step.REVIEW,
                 "due_at": now,
             }
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
-            note(tx, job_id, "job.retried", "", now, rows=failed_count)
-            return failed_count
+            note(tx, job_id, "job.retried", "", now, rows=count, kind=kind.value)
+            return count
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
         """Resolve a create: it made `batch_id`, or (None) it made no batch and its chunk is sent again."""
@@ -354,19 +366,51 @@ def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
     )
 
 
-def _revive_shards(job_id: JobId) -> sa.Update:
-    """Return the update that subtracts failed rows from the settled ones, and makes every shard be finished again."""
+def _reopen_failed(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
+    """Make the failed rows of a job wait to be sent again, and plan those that a cancel found unplanned."""
+    for row in _unplanned(tx, job_id):
+        _plan_again(tx, row, now)
     failed = (
         sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.failed), 0))
         .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)
         .scalar_subquery()
     )
+    tx.execute(_revive_shards(job_id, failed))
+    again = {"waiting": C.failed, "failed": 0, "regather": RowKind.FAILED.value, "waiting_since": now}
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C.failed > 0).values(**again, version=C.version + 1))
+    tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))
+
+
+def _reopen_answered(
+    tx: sa.Connection, job_id: JobId, kind: RowKind, by_shard: Mapping[int, int], now: datetime
+) -> None:
+    """Make the answered rows of this kind wait to be sent again: `reopening.reopened` for all chunks at once."""
+    tx.execute(_revive_shards(job_id, sa.literal(0)))
+    for shard_no, count in sorted(by_shard.items()):
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": -count})
+    name = f"{kind}_answers"
+    standing = sa.case((C.improves == kind.value, C.standing), else_=0)
+    own = C[name] - standing
+    again = {
+        "succeeded": C.succeeded - own,
+        "reopened": C.reopened + own,
+        "standing": C.standing - standing,
+        "waiting": C.waiting + C[name],
+        name: 0,
+        "regather": kind.value,
+        "waiting_since": now,
+    }
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C[name] > 0).values(**again, version=C.version + 1))
+
+
+def _revive_shards(job_id: JobId, less: sa.ColumnElement[Any]) -> sa.Update:
+    """Return the update that subtracts rows from the settled ones, and makes every shard be finished again."""
     planned = sa.case((shards.c.state == ShardState.FINISHED, ShardState.PLANNED.value), else_=shards.c.state)
     return (
         sa.update(shards)
         .where(shards.c.job_id == job_id)
         .values(
-            settled_count=shards.c.settled_count - failed,
+            settled_count=shards.c.settled_count - less,
             state=planned,
             finished_slice_count=0,
             due_at=sa.func.coalesce(shards.c.due_at, 0),

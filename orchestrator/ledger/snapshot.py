@@ -100,7 +100,8 @@ class SqlSnapshot:
             _sum(sa.case((S.state == ShardState.PLANNING, 1), else_=0)).label("planning"),
         ).where(S.job_id == job_id)
         of_chunks = sa.select(
-            *(_sum(C[name]).label(name) for name in ("succeeded", "failed", "waiting", "resent")),
+            _sum(C.succeeded + C.standing).label("succeeded"),
+            *(_sum(C[name]).label(name) for name in ("failed", "waiting", "resent")),
             _sum(sa.case((_LIVE, C.request_count), else_=0)).label("live"),
             _sum(sa.case((sa.and_(C.shard_no.is_(None), _HERE), C.request_count), else_=0)).label("retried"),
         ).where(C.job_id == job_id)

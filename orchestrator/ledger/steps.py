@@ -310,8 +310,8 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     if after.state in (ChunkState.FAILED, ChunkState.CANCELLED):
         covers = chunk_shards.c.chunk_id == after.id
         counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
-        failed = {row.shard_no: row.row_count for row in counts}
-        settle(tx, job_id, after.id, failed, failed)
+        covered = {row.shard_no: row.row_count for row in counts}
+        settle(tx, job_id, after.id, covered, {} if after.improves else covered)
 
 
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:

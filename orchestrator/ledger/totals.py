@@ -36,7 +36,9 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
     counts = {ChunkState(row[0]): int(row[1]) for row in states}
     chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
     money = connection.execute(_money(job_id)).mappings().one()
-    values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name != "resent"}
+    inner = ("standing", "resent", "reopened")
+    values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name not in inner}
+    values["succeeded"] += chunk_sums["standing"]
     return Totals(
         **values,
         **shard_sums,

@@ -69,7 +69,7 @@ def _of_chunk(chunk: Chunk, job_files: JobFiles) -> list[Returned]:
     if chunk.part:
         with job_files.open(chunk.part) as part:
             rows = result_parts.read_rows(part)
-        return [_row(row, is_waiting=waits and (chunk.regather or row["retryable"])) for row in rows]
+        return [_row(row, is_waiting=waits and (bool(chunk.regather) or row["retryable"])) for row in rows]
     if not chunk.tally.failed + chunk.tally.waiting + chunk.tally.resent:
         return []  # cut in two: its halves have its rows
     given_up = CanaryRow(succeeded=False, is_waiting=waits, error_code=chunk.error_code)

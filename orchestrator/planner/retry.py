@@ -4,6 +4,8 @@ Rule 1: a row is sent again only once its last batch has ended and its results a
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
 Rule 3: while the job's canary is open, only rows of the canary are sent again.
 Rule 4: the bytes sent again are the planned bytes, read from the request files.
+Rule 5: rows that have an answer, of a kind that a person asked to send again, are in chunks of their own: where such a
+        row fails, its answer stands.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved
 from orchestrator.domain.model import Canary, Chunk, Claim, JobState, Step
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
-from orchestrator.job_files import records, request_files, result_parts
-from orchestrator.job_files.result_parts import Failed
+from orchestrator.domain.reopening import closed_again
+from orchestrator.domain.row_kinds import RowKind
+from orchestrator.job_files import records, request_files
+from orchestrator.job_files.chunk_rows import answered_rows, waiting_rows
 from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
-    from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import Clock, JobFiles, Ledger
 
 SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
@@ -58,47 +61,47 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
         for number, draft in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
-            chunk = replace(chunk, round=round_no, is_canary=is_canary)
+            chunk = replace(chunk, round=round_no, is_canary=is_canary, improves=_improved(sources[0]))
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
         if added:
             taken = {chunk.name: chunk.tally.waiting for chunk in sources}
             planned = tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added)
-            records.keep_retry(job_files, job.retry_count + 1, records.RetryPlan(chunks=planned, sources=taken))
+            kind = sources[0].regather
+            plan = records.RetryPlan(chunks=planned, sources=taken, regather=kind, revision=job.revision)
+            records.keep_retry(job_files, job.retry_count + 1, plan)
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 
 
 def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
-    """Return the first chunks, of one round, whose waiting rows fill a retry chunk."""
+    """Return the first chunks, of one round and with rows of one kind, whose waiting rows fill a retry chunk."""
     sources: list[Chunk] = []
     rows = 0
     for chunk in waiting:
-        if sources and (chunk.round != sources[0].round or rows + chunk.tally.waiting > requests_max):
+        if sources and (_alike(chunk) != _alike(sources[0]) or rows + chunk.tally.waiting > requests_max):
             break
         sources.append(chunk)
         rows += chunk.tally.waiting
     return sources
 
 
-def _failed(chunk: Chunk, job_files: JobFiles) -> set[RowKey] | None:
-    """Return the chunk's rows that are waiting; None for all of them, where it never had results."""
-    if not chunk.part:
-        return None
-    which = Failed.RETRYABLE
-    if chunk.regather:  # all its failed rows except those in another chunk
-        which = Failed.FAILED if chunk.tally.resent else Failed.ALL
-    with job_files.open(chunk.part) as part:
-        return set(result_parts.read_failed(part, which))
+def _alike(chunk: Chunk) -> tuple[int, str, str]:
+    return chunk.round, chunk.regather, chunk.improves
+
+
+def _improved(source: Chunk) -> str:
+    """Return the kind of answers that the waiting rows of a chunk have; "" where they have none."""
+    return "" if source.regather == RowKind.FAILED else source.regather or source.improves
 
 
 def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[request_files.LinesDraft]:
     packer = Packer(gathering.limits)
     retries: list[request_files.LinesDraft] = []
     for chunk in sources:
-        wanted = _failed(chunk, job_files)
+        wanted = set(waiting_rows(job_files, chunk))
         for key, line in request_files.requests_of(job_files, chunk):
-            if wanted is not None and key not in wanted:
+            if key not in wanted:
                 continue
             if packer.starts_new(len(line)) or not retries:
                 retries.append(request_files.LinesDraft())
@@ -108,14 +111,14 @@ def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) ->
 
 def _resent(chunk: Chunk) -> Change:
     tally = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
-    return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=False), due_at=None)
+    return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=""), due_at=None)
 
 
 def _give_up(chunk: Chunk, *, job_files: JobFiles) -> list[Change]:
-    keys = _failed(chunk, job_files)
-    failed = request_files.count_by_shard(request_files.row_keys(job_files, chunk) if keys is None else keys)
-    tally = replace(chunk.tally, waiting=0, failed=chunk.tally.failed + chunk.tally.waiting)
+    settled = request_files.count_by_shard(waiting_rows(job_files, chunk))
+    own = len(answered_rows(job_files, chunk, chunk.regather)) if chunk.regather else 0
+    after = replace(chunk, tally=closed_again(chunk, own), regather="")
     return [
-        ChunkMoved(before=chunk, after=replace(chunk, tally=tally), due_at=None),
-        RowsSettled(chunk_id=chunk.id, by_shard=failed, failed=failed),
+        ChunkMoved(before=chunk, after=after, due_at=None),
+        RowsSettled(chunk_id=chunk.id, by_shard=settled, failed={} if _improved(chunk) else settled),
     ]

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.collector.finish import slice_count
+from orchestrator.domain.lifecycle import given_up
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
@@ -28,8 +29,11 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import NOT_UNDERSTOOD
+from orchestrator.domain.reopening import closed_again, reopened
+from orchestrator.domain.row_kinds import FLAWED, RowKind
 from orchestrator.domain.snapshot import Restored
 from orchestrator.job_files import records, request_files
+from orchestrator.job_files.chunk_rows import rows_of_kind
 from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.providers.private_errors import answer_name
 
@@ -46,7 +50,8 @@ class Rules:
     """The facts about the whole job that decide the states of its chunks."""
 
     is_cancelled: bool  # and sealed: waiting rows have failed, unsent chunks are cancelled
-    revive_rounds: int  # failed rows of these rounds wait again: a retry was commanded and is not sealed
+    revive_rounds: int  # rows of these rounds wait again: a retry was commanded and is not sealed
+    retrying: str  # the kind of rows that it sends again
     now: datetime
 
 
@@ -71,12 +76,18 @@ class Units:
     counts: Counter[str] = field(default_factory=Counter)  # chunks by state, for people
     _sums: dict[int, _ShardSums] = field(default_factory=dict)
     _settled: Counter[int] = field(default_factory=Counter)
-    _resent: Counter[str] = field(default_factory=Counter)
+    _resent: Counter[tuple[str, str]] = field(default_factory=Counter)  # a chunk's name, the kind of rows: how many
+    _made_now: set[str] = field(default_factory=set)  # retry chunks of the present revision
 
     def chunks(self) -> Iterator[Restored]:
         """Return all chunks."""
         for plan in self.plans.retries:
-            self._resent.update(plan.sources)
+            self._resent.update({(name, plan.regather): count for name, count in plan.sources.items()})
+            if plan.revision == self.job.revision:
+                self._made_now.update(planned.name for planned in plan.chunks)
+            if plan.regather in FLAWED:  # they had been settled
+                for planned in plan.chunks:
+                    self._settled.subtract(planned.rows_by_shard)
         for shard_no in range(self.shard_count):
             sums = self._sums[shard_no] = _ShardSums()
             for one in self.plans.slices(shard_no):
@@ -127,9 +138,9 @@ class Units:
         number = max([*intents, 0 if collected is None else collected.attempt])
         if collected is not None and collected.attempt == number:
             return self._collected(planned, collected, self._attempts(chunk, number, intents, collected))
-        given_up = records.read_given_up(self.plans.job_files, chunk.name)
-        if given_up is not None:
-            return self._given_up(planned, number, intents, given_up)
+        why = records.read_given_up(self.plans.job_files, chunk.name)
+        if why is not None:
+            return self._given_up(planned, number, intents, why)
         if number == 0:
             if self.rules.is_cancelled:
                 return self._failed(planned, ChunkState.CANCELLED, "cancelled", "the job was cancelled")
@@ -158,21 +169,32 @@ class Units:
 
     def _collected(self, planned: PlannedChunk, record: Collected, attempts: tuple[Attempt, ...]) -> Restored:
         """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
-        tally, covered = record.tally, planned.rows_by_shard
-        moved = self._resent[planned.name]
+        tally, moved_answers = self._without_reopened(planned, record.tally)
+        covered = planned.rows_by_shard
+        moved = self._resent[planned.name, ""] + self._resent[planned.name, RowKind.FAILED]
         from_waiting = min(moved, tally.waiting)
         waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
         settled, failed_by_shard = Counter(record.settled), Counter(record.failed)
         if moved > from_waiting:
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
-        regather = bool(failed and planned.round <= self.rules.revive_rounds)
-        if regather:
-            waiting, failed = waiting + failed, 0
+        if tally.waiting < record.tally.waiting:  # a cancel settled them, before they were sent again on demand
+            settled += Counter(covered) - settled
+        tally, regather = replace(tally, waiting=waiting, failed=failed, resent=moved + moved_answers), ""
+        if failed and self._revives(planned, RowKind.FAILED):
+            regather, tally = RowKind.FAILED.value, replace(tally, waiting=waiting + failed, failed=0)
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
         elif self.rules.is_cancelled and waiting:
             rest = Counter(covered) - settled
-            waiting, failed = 0, failed + waiting
-            settled, failed_by_shard = settled + rest, failed_by_shard + rest
+            tally = closed_again(replace(self._chunk(planned), tally=tally), 0)
+            settled += rest
+            failed_by_shard = failed_by_shard if planned.improves else failed_by_shard + rest
+        for kind in FLAWED:
+            count: int = getattr(tally, f"{kind}_answers")
+            if count and self._revives(planned, kind):
+                chunk = replace(self._chunk(planned), part=record.part, tally=tally)
+                keys = rows_of_kind(self.plans.job_files, chunk, kind, count)
+                regather, tally = kind.value, reopened(chunk, kind)
+                settled -= Counter(request_files.count_by_shard(keys))
         self._settled.update(settled)
         after = replace(
             self._chunk(planned),
@@ -185,27 +207,44 @@ class Units:
             fees_usd=record.fees_usd,
             part=record.part,
             regather=regather,
-            tally=replace(tally, waiting=waiting, failed=failed, resent=moved),
+            tally=tally,
         )
         return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
 
-    def _given_up(
-        self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent], given_up: GivenUp
-    ) -> Restored:
+    def _without_reopened(self, planned: PlannedChunk, tally: Tally) -> tuple[Tally, int]:
+        """Return the tally without the answers whose rows are in retry chunks, and how many those are."""
+        moved_answers = 0
+        for kind in FLAWED:
+            moved = self._resent[planned.name, kind]
+            if moved:
+                tally = reopened(replace(self._chunk(planned), tally=tally), kind)
+                tally = replace(tally, waiting=tally.waiting - moved)
+                moved_answers += moved
+        return tally, moved_answers
+
+    def _revives(self, planned: PlannedChunk, kind: str) -> bool:
+        """Return whether rows of this kind, in this chunk, are to be sent again by a retry that is under way."""
+        is_older = planned.name.rstrip("ab") not in self._made_now  # a letter for each time that it was cut in two
+        return kind == self.rules.retrying and planned.round <= self.rules.revive_rounds and is_older
+
+    def _given_up(self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent], why: GivenUp) -> Restored:
         attempts = self._attempts(self._chunk(planned), number, intents, None, over=True)
-        return replace(self._failed(planned, ChunkState.FAILED, given_up.error_code, given_up.error), attempts=attempts)
+        return replace(self._failed(planned, ChunkState.FAILED, why.error_code, why.error), attempts=attempts)
 
     def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
         """A chunk without a batch; its rows have failed, or were gathered into a retry chunk."""
         count = planned.request_count
-        moved = self._resent[planned.name]
-        revived = not moved and planned.round <= self.rules.revive_rounds
+        kind = planned.improves or RowKind.FAILED.value
+        moved = sum(self._resent[planned.name, which] for which in ("", kind))
+        revived = not moved and self._revives(planned, kind)
         stays = not moved and not revived
-        tally = Tally(failed=count if stays else 0, waiting=count if revived else 0, resent=moved)
-        after = replace(self._chunk(planned), state=state, error_code=code, error=words, tally=tally, regather=revived)
+        tally = given_up(count, planned.improves) if stays else Tally(waiting=count if revived else 0, resent=moved)
+        after = replace(self._chunk(planned), state=state, error_code=code, error=words, tally=tally)
+        after = replace(after, regather=kind if revived else "")
         if stays:
             self._settled.update(planned.rows_by_shard)
-        return replace(_plain(after, planned), failed_by_shard=dict(planned.rows_by_shard) if stays else {})
+        has_failed = stays and not planned.improves
+        return replace(_plain(after, planned), failed_by_shard=dict(planned.rows_by_shard) if has_failed else {})
 
     def _attempts(
         self,

@@ -138,11 +138,13 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         revision=command.revision,
         rounds_max=command.rounds_max,
         retry_count=plans.retry_count,
+        retrying=command.retrying,
     )
     retried = command.revision > 1 and not is_sealed
     rules = Rules(
         is_cancelled=is_sealed and command.is_cancelled,
         revive_rounds=command.rounds_max - policy.attempts_max if retried else 0,
+        retrying=command.retrying,
         now=now,
     )
     units = Units(job=job, plans=plans, rules=rules, shard_count=command.shard_count, output_parts=parts)

@@ -62,6 +62,7 @@ def a_gap(row_start: int, row_end: int, **fields: object) -> Gap:
     return Gap(**{"row_start": row_start, "row_end": row_end, "code": "gone", "message": "m", "round": 1, **fields})  # type: ignore[arg-type]
 
 
+CUT_A, CUT_B = (an_answer(text, finish_reason="length", error_code="truncated") for text in "ab")
 CHOICES = "list<item: struct<response: string, finish_reason: string, tool_calls: string, reasoning: string>>"
 
 
@@ -148,9 +149,13 @@ def test_each_row_gets_its_answer_or_its_reason() -> None:
         ([a_failure("1"), None, None], None, "1", 1),
         ([None, a_failure("2")], None, "2", 2),
         ([None, None], None, "gone", 7),
+        ([CUT_A, CUT_B], "b", "truncated", 2),
+        ([CUT_A, a_failure("2")], "a", "truncated", 1),
+        ([CUT_A, an_answer("whole"), CUT_B], "whole", None, 2),
+        ([a_failure("1"), CUT_B, a_failure("3")], "b", "truncated", 2),
     ],
 )
-def test_the_first_success_wins_else_the_last_failure_else_the_gap(
+def test_the_first_whole_answer_wins_else_the_last_other_else_the_last_failure_else_the_gap(
     rounds: list[Answer | None], response: str | None, code: str | None, attempts: int
 ) -> None:
     parts = [{} if answer is None else {0: answer} for answer in rounds]

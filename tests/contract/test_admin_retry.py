@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import (
     ChunkMoved,
     RowsSettled,
     ShardMoved,
 )
 from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import (
     Chunk,
     ChunkState,
@@ -20,6 +22,7 @@ from orchestrator.domain.model import (
     Step,
     Tally,
 )
+from orchestrator.domain.row_kinds import RowKind
 from tests.builders import JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
 from tests.contract.books import Books, names
 
@@ -81,10 +84,84 @@ def test_a_retry_sends_failed_rows_again_in_a_new_revision(books: Books, state: 
     ]
     waiting = books.ledger.waiting(JOB, limit=10)
     assert [(c.name, c.regather, c.tally.waiting, c.tally.failed) for c in waiting] == [
-        ("c00001-00000", True, 1, 0),
-        ("r00001", True, 2, 0),
+        ("c00001-00000", "failed", 1, 0),
+        ("r00001", "failed", 2, 0),
     ]
     assert [claim.step for claim in books.claim(*Step, now=LATER)] == [Step.REVIEW]
+
+
+def an_ended_job_with_truncated_answers(books: Books) -> None:
+    """Bring a job of two shards of ten rows to its end: five answers are truncated.
+
+    Two stand in the first chunk; of the retry chunk's three rows, which were truncated before, one is again, and the
+    others failed, so that their old answers stand.
+    """
+    books.open(a_job(attempts_max=3, rounds_max=3), shards=2)
+    for number in (0, 1):
+        planned = replace(a_shard(number), state=ShardState.PLANNED, row_count=10)
+        books.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
+    first = a_chunk("c00000-00000", state=S.ENDED, request_count=10)
+    second = a_chunk("c00001-00000", state=S.ENDED, shard_no=1)
+    third = a_chunk("r00001", state=S.ENDED, shard_no=None, request_count=3, round=2, improves="truncated")
+    books.write(added(first, {0: 10}), added(second, {1: 10}), added(third, {0: 1, 1: 2}))
+    end(books, first, Tally(succeeded=9, truncated_answers=2, refused_answers=1, resent=1, reopened=1), {}, {0: 9})
+    end(books, second, Tally(succeeded=7, failed=1, resent=2, reopened=2), {1: 1}, {1: 8})
+    end(books, third, Tally(succeeded=1, standing=2, truncated_answers=3), {}, {0: 1, 1: 2})
+    for number in range(2):
+        shard = books.ledger.shard(JOB, number)
+        finished = replace(shard, state=ShardState.FINISHED, finished_slice_count=1)
+        books.write(ShardMoved(before=shard, after=finished, due_at=None))
+    books.put_job(JobState.FINISHED)
+
+
+def test_a_retry_of_truncated_answers_sends_these_again_and_no_failed_row(books: Books) -> None:
+    an_ended_job_with_truncated_answers(books)
+    before = books.ledger.totals(JOB)
+    assert (before.succeeded, before.failed, before.truncated_answers) == (19, 1, 5)
+
+    assert books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2}) == 5
+
+    job, now = books.ledger.job(JOB), books.ledger.totals(JOB)
+    assert (job.state, job.revision, job.retrying, job.rounds_max) == (JobState.RUNNING, 2, "truncated", 5)
+    assert (now.settled, now.succeeded, now.failed, now.waiting, now.truncated_answers) == (15, 14, 1, 5, 0)
+    assert now.refused_answers == 1
+    shards = books.ledger.shards(JOB)
+    assert [(s.settled_count, s.state) for s in shards] == [(7, ShardState.PLANNED), (8, ShardState.PLANNED)]
+    waiting = {chunk.name: chunk for chunk in books.ledger.waiting(JOB, limit=10)}
+    assert {name: chunk.regather for name, chunk in waiting.items()} == {
+        "c00000-00000": "truncated",
+        "r00001": "truncated",
+    }
+    assert waiting["c00000-00000"].tally == Tally(succeeded=7, refused_answers=1, waiting=2, resent=1, reopened=3)
+    assert waiting["r00001"].tally == Tally(waiting=3, reopened=1)
+
+
+def test_a_retry_of_answers_that_are_not_there_changes_nothing(books: Books) -> None:
+    an_ended_job_with_truncated_answers(books)
+    job = books.ledger.job(JOB)
+
+    assert books.admin.retry(JOB, now=LATER, kind=RowKind.EMPTY, by_shard={}) == 0
+    with pytest.raises(LedgerError, match="have changed meanwhile"):
+        books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 4})
+
+    assert books.ledger.job(JOB) == job
+
+
+def test_a_chunk_that_is_given_up_leaves_the_answers_of_its_rows_standing(books: Books) -> None:
+    """No failed row, and no shard that waits for one."""
+    an_ended_job_with_truncated_answers(books)
+    books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2})
+    fourth = a_chunk("r00002", shard_no=None, request_count=5, round=3, improves="truncated")
+    for chunk in books.ledger.waiting(JOB, limit=10):
+        resent = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
+        books.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
+    books.write(added(fourth, {0: 3, 1: 2}), now=LATER)
+
+    given_up = lifecycle.advance(fourth, GaveUp("bad", "no"))
+    books.write(ChunkMoved(before=fourth, after=given_up, due_at=None), now=LATER)
+
+    now = books.ledger.totals(JOB)
+    assert (now.settled, now.succeeded, now.failed, now.truncated_answers) == (20, 19, 1, 5)
 
 
 def test_a_second_retry_counts_only_rows_that_have_failed_by_then(books: Books) -> None:
@@ -92,7 +169,7 @@ def test_a_second_retry_counts_only_rows_that_have_failed_by_then(books: Books) 
     books.admin.retry(JOB, now=LATER)
     for chunk in books.ledger.waiting(JOB, limit=10):
         resent = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
-        books.move(replace(chunk, tally=resent, regather=False), due_at=None, now=LATER)
+        books.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
     fourth = a_chunk("r00002", state=S.ENDED, shard_no=None, request_count=3, round=4)
     books.write(added(fourth, {0: 2, 1: 1}), now=LATER)
     end(books, fourth, Tally(succeeded=2, failed=1), {0: 1}, {0: 2, 1: 1})

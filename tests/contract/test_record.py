@@ -92,7 +92,8 @@ def test_a_chunk_comes_back_as_it_was_entered(books: Books) -> None:
         error_code="429",
         error="busy",
         part="parts/c.parquet",
-        regather=True,
+        regather="failed",
+        improves="empty",
         tally=Tally(
             succeeded=1,
             failed=2,

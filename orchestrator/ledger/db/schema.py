@@ -98,6 +98,7 @@ jobs = sa.Table(
     _count("revision"),
     _count("rounds_max"),
     _count("retry_count"),
+    _text("retrying"),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
     *_claimable(),
@@ -122,8 +123,10 @@ sa.Index("shards_settled", *_IN_ORDER, sqlite_where=_SETTLED, postgresql_where=_
 TALLY: Final = (
     "succeeded",
     "failed",
+    "standing",
     "waiting",
     "resent",
+    "reopened",
     "missing",
     "lines",
     "duplicates",
@@ -143,14 +146,14 @@ chunks = sa.Table(
     _text("account"),
     sa.Column("shard_no", sa.BigInteger),
     *map(_count, ("row_start", "row_end", "request_count", "request_bytes", "round", "tokens_in", "attempt", "tries")),
-    *map(_text, ("requests", "state", "results", "error_code", "error", "part")),
+    *map(_text, ("requests", "state", "results", "error_code", "error", "part", "regather", "improves")),
     sa.Column("cost_usd_max", Usd),
     sa.Column("fees_usd", Usd),
     *(sa.Column(key, sa.Text) for key in ("token_sent", "file_id", "batch_id", "outcome")),
     *(sa.Column(key, Utc) for key in ("sent_at", "fenced_at", "failing_since", "waiting_since")),
     *(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
-        for key in ("cancel_requested", "cancel_sent", "is_canary", "regather")
+        for key in ("cancel_requested", "cancel_sent", "is_canary")
     ),
     *map(_count, ("done_count", "failed_count", *TALLY)),
     *_claimable(),

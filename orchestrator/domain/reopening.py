@@ -1,0 +1,45 @@
+"""Rows that a person asks to send again though they are answered: how a chunk counts them.
+
+Rule: an answer counts where it was given until its row is sent again. If the row then fails, the answer stands, and
+counts in the chunk that failed to improve it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.domain.model import Chunk, Tally
+
+
+def reopened(chunk: Chunk, kind: str) -> Tally:
+    """Return the chunk's tally once its answers of this kind wait to be sent again."""
+    tally, own = chunk.tally, chunk.own_answers(kind)
+    count = getattr(tally, f"{kind}_answers")
+    return replace(
+        tally,
+        succeeded=tally.succeeded - own,
+        reopened=tally.reopened + own,
+        standing=tally.standing - (count - own),
+        waiting=tally.waiting + count,
+        **{f"{kind}_answers": 0},
+    )
+
+
+def closed_again(chunk: Chunk, own: int) -> Tally:
+    """Return the chunk's tally once its waiting rows are not sent again after all, because the job is cancelled.
+
+    Args:
+        own: how many of the waiting rows have an answer in this chunk.
+    """
+    tally, kind = chunk.tally, chunk.regather or chunk.improves
+    if kind in ("", "failed"):
+        return replace(tally, waiting=0, failed=tally.failed + tally.waiting)
+    name = f"{kind}_answers"
+    return replace(
+        tally,
+        succeeded=tally.succeeded + own,
+        reopened=tally.reopened - own,
+        standing=tally.standing + tally.waiting - own,
+        waiting=0,
+        **{name: getattr(tally, name) + tally.waiting},
+    )
