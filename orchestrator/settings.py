@@ -22,7 +22,6 @@ from orchestrator.storage.location import locate
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
 _TEXT_TABLES: Final = ("headers", "headers_env", "query")
-POLLED_BY_LIST: Final = frozenset({"openai"})  # dialects: see docs/decisions/0015
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +193,7 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
         raise ConfigError("policy.chunk_tokens_max must be at least 1")
     if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
-    _check_rate_limits(merged, table)
+    _check_rate_limits(merged)
     if merged.canary_rows < 0:
         raise ConfigError("policy.canary_rows must be at least 1, or 0 for no canary")
     if not 0 <= merged.retry_gather_s < math.inf:
@@ -202,15 +201,10 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
     return merged
 
 
-def _check_rate_limits(merged: Policy, table: ProviderSettings) -> None:
+def _check_rate_limits(merged: Policy) -> None:
     for name in ("polls_per_minute_max", "creates_per_minute_max"):
         if getattr(merged, name) is not None and getattr(merged, name) < 1:
             raise ConfigError(f"{name} must be at least 1")
-    if merged.polls_per_minute_max is not None and table.dialect in POLLED_BY_LIST:
-        raise ConfigError(
-            f"polls_per_minute_max is not for the dialect {table.dialect!r}: its list answers for all batches at once, "
-            "with at most 30 calls a minute. Leave it out"
-        )
 
 
 def _policy_value(name: str, value: Any) -> Any:

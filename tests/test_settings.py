@@ -304,12 +304,3 @@ def test_a_wrong_wish_is_named(folder: Path, wishes: dict[str, Any], message: st
 def test_a_policy_that_was_given_whole_is_checked_too(folder: Path) -> None:
     with pytest.raises(ConfigError, match="attempts_max"):
         settings.policy({}, here(folder), given=Policy(attempts_max="3"))  # type: ignore[arg-type]
-
-
-def test_a_limit_of_polls_is_refused_where_one_list_answers_for_all() -> None:
-    """It would slow them down for nothing; creates may be limited."""
-    with pytest.raises(ConfigError, match="Leave it out"):
-        settings.policy({"polls_per_minute_max": 60}, settings.provider("openai", {}))
-
-    limited = settings.policy({"creates_per_minute_max": 60}, settings.provider("openai", {}))
-    assert limited.creates_per_minute_max == 60

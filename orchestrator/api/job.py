@@ -12,7 +12,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.planner.template import body_of, placeholders
-from orchestrator.providers.registry import provider_settings
+from orchestrator.providers.registry import check_policy, provider_settings
 from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class Job:
         """The policy with the provider's limits in it."""
         table = self.provider_settings
         if isinstance(self.policy, Policy):
-            return policy({}, table, given=self.policy)
-        return policy(self.policy, table)
+            return check_policy(policy({}, table, given=self.policy), table)
+        return check_policy(policy(self.policy, table), table)
 
     @property
     def resolved_output_options(self) -> OutputOptions:

@@ -47,6 +47,7 @@ class Dialect(ABC):
     envelope: LineEnvelope = LineEnvelope()
     models_path: str = ""  # of the list of models, behind the base URL; "": there is none
     gives_vectors: bool = False  # answers are embeddings, not text
+    is_polled_by_list: ClassVar[bool] = False  # one call tells of many batches: see docs/decisions/0015
 
     def __init__(self, settings: ProviderSettings, options: Any) -> None:
         self.settings = settings

@@ -15,6 +15,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.providers.dialect import Dialect
 
 if TYPE_CHECKING:
+    from orchestrator.domain.policy import Policy
     from orchestrator.ports import Provider
     from orchestrator.providers.http.secret import Secret
     from orchestrator.settings import ProviderSettings
@@ -30,10 +31,11 @@ def register(name: str, kind: type[Dialect]) -> None:
 
 def provider_settings(name: str, overrides: Mapping[str, Any], folder: Path | None = None) -> ProviderSettings:
     """Return a provider's table with a job's overrides, the options of its dialect included. Raises ConfigError."""
-    from orchestrator.providers.http import connection
+    from orchestrator.providers.http import connection, url_policy
 
     settings = configuration.provider(name, overrides, folder, option_names=_option_names)
     dialect_of(settings)
+    url_policy.base_of(settings.base_url)
     connection.check(settings)
     return settings
 
@@ -43,6 +45,16 @@ def dialect_of(settings: ProviderSettings) -> Dialect:
     kind = _kind(settings.dialect, f"provider {settings.name!r}")
     configuration.refuse_unknown(settings.options, _names_of(kind), "[provider]")
     return kind(settings, kind.options_type(**settings.options))
+
+
+def check_policy(policy: Policy, settings: ProviderSettings) -> Policy:
+    """Return `policy`. Raises ConfigError for a limit that the provider's dialect has no use for."""
+    if policy.polls_per_minute_max is not None and dialect_of(settings).is_polled_by_list:
+        raise ConfigError(
+            f"polls_per_minute_max is not for the dialect {settings.dialect!r}: its list answers for all batches at "
+            "once, with at most 30 calls a minute. Leave it out"
+        )
+    return policy
 
 
 def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provider:

@@ -8,8 +8,10 @@ from typing import Final
 
 import pytest
 
+from orchestrator import Job
 from orchestrator.domain.errors import ConfigError
-from orchestrator.providers.registry import connect, dialect_of, provider_settings
+from orchestrator.domain.policy import Policy
+from orchestrator.providers.registry import check_policy, connect, dialect_of, provider_settings
 from tests.fakes.dialects import a_dialect
 
 TABLE: Final = {"base_url": "https://api.example/v1", "api_key_env": "EXAMPLE_KEY"}
@@ -93,6 +95,54 @@ def test_an_option_of_one_dialect_is_not_one_of_another() -> None:
         a_dialect("openai", endpoint="/v1/images")
     with pytest.raises(ConfigError, match="accepts must be a list"):
         a_dialect("openai", accepts="top_k")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "told"),
+    [
+        ("ftp://api.example/v1", r"base_url = 'ftp://api\.example/v1': .*neither http nor https\. Type the address"),
+        ("api.example/v1", r"base_url = 'api\.example/v1'.*\. Type the address"),
+        ("https://user:word@api.example/v1", r"base_url: .*a user name or a password\. Type the address"),
+        ("https://api.example/v1/batches", r'Type base_url = "https://api\.example/v1"$'),
+        ("https://api.example/v1/files/", r'Type base_url = "https://api\.example/v1"$'),
+        ("https://api.example/v1/chat/completions", r'Type base_url = "https://api\.example/v1"$'),
+        ("https://api.example/v1/messages/batches", r'Type base_url = "https://api\.example/v1"$'),
+    ],
+)
+def test_a_base_url_that_cannot_be_right_is_refused_before_anything_else_and_says_what_to_type(
+    base_url: str, told: str
+) -> None:
+    """`plan` needs no key and calls nothing: the mistake must show there, not in the first create."""
+    with pytest.raises(ConfigError, match=told) as caught:
+        provider_settings("mine", {**TABLE, "dialect": "openai", "base_url": base_url})
+
+    assert "word@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://api.example",
+        "https://api.example/batches/v1/",
+        "http://localhost:8080/v1",
+        "https://x.example/openai/v1",
+    ],
+)
+def test_any_other_address_may_be_the_api_s(base_url: str) -> None:
+    assert provider_settings("mine", {**TABLE, "dialect": "openai", "base_url": base_url}).base_url == base_url
+
+
+def test_a_limit_of_polls_is_refused_where_one_list_answers_for_all() -> None:
+    """It would slow them down for nothing; elsewhere it is taken, and creates may be limited."""
+    by_list, one_by_one = (provider_settings("mine", {**TABLE, "dialect": name}) for name in ("openai", "onerouter"))
+    limited = Policy(polls_per_minute_max=60)
+
+    with pytest.raises(ConfigError, match="Leave it out"):
+        check_policy(limited, by_list)
+    with pytest.raises(ConfigError, match="Leave it out"):
+        _ = Job(name="j", dataset="d.csv", model="m", prompt="{x}", provider="openai", policy=limited).resolved_policy
+    assert check_policy(limited, one_by_one) is limited
+    assert check_policy(Policy(creates_per_minute_max=60), by_list).creates_per_minute_max == 60
 
 
 def test_the_key_that_is_not_set_is_named_by_its_variable() -> None:

@@ -29,7 +29,6 @@ from typing import Final
 import httpx
 
 from orchestrator.domain.errors import (
-    BadRequest,
     ConfigError,
     CreateAmbiguous,
     CreateRefused,
@@ -87,15 +86,7 @@ class HttpClient:
             connection: proxies, certificates, further headers and query parameters; the default is none of them.
             transport: for tests, replaces the network, including the name server.
         """
-        try:
-            self._base = url_policy.parse(base_url)
-        except BadRequest as error:
-            raise ConfigError(f"base_url: {error}") from None
-        if "?" in base_url or "#" in base_url:
-            raise ConfigError(
-                "base_url: a query or a fragment has no place in it. Parameters of each call are a table of their own: "
-                'query = { "api-version" = "…" }'
-            )
+        self._base = url_policy.base_of(base_url)
         self.key = key
         self.timeouts = timeouts or Timeouts()
         self._auth = auth or Bearer(key)

@@ -21,10 +21,13 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from orchestrator.domain.errors import BadRequest
+from orchestrator.domain.errors import BadRequest, ConfigError
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:")
+_ENDPOINT: Final = re.compile(
+    r"/(?:(?:chat/)?completions|responses|embeddings|messages(?:/batches)?|batches|files|models)/?\Z"
+)
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
@@ -74,6 +77,30 @@ class Destination:
         """The whole URL."""
         host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
         return f"{self.origin.scheme}://{host}:{self.origin.port}{self.target}"
+
+
+def base_of(base_url: str) -> Destination:
+    """Parse the URL that all paths are appended to. Raises ConfigError that says what to type."""
+    try:
+        base = parse(base_url)
+    except BadRequest as error:
+        # What cannot be read may hold a password.
+        shown = f" = {base_url!r}" if base_url.isprintable() and "@" not in base_url else ""
+        raise ConfigError(
+            f'base_url{shown}: {error}. Type the address with the version of the API, as in "https://api.openai.com/v1"'
+        ) from None
+    if "?" in base_url or "#" in base_url:
+        raise ConfigError(
+            "base_url: a query or a fragment has no place in it. Parameters of each call are a table of their own: "
+            'query = { "api-version" = "…" }'
+        )
+    endpoint = _ENDPOINT.search(base_url)
+    if endpoint is not None:
+        raise ConfigError(
+            f"base_url = {base_url!r} is the address of one endpoint; {endpoint[0]!r} is appended where it is needed. "
+            f'Type base_url = "{base_url[: endpoint.start()]}"'
+        )
+    return base
 
 
 def joined(base: Destination, reference: str) -> Destination:

@@ -51,6 +51,7 @@ class OpenAIDialect(Dialect):
     """See the module."""
 
     options_type = OpenAIOptions
+    is_polled_by_list = True
     options: OpenAIOptions
 
     def __init__(self, settings: ProviderSettings, options: OpenAIOptions) -> None:
