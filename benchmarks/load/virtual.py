@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.load.provider import MadeUpProvider, Nature
-from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.errors import LeaseLost

@@ -22,7 +22,7 @@ from orchestrator.job_files.result_parts import READ_ROWS
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
-    from orchestrator.collector.collect import Collecting
+    from orchestrator.collector.settle import Collecting
     from orchestrator.domain.model import Chunk
     from orchestrator.domain.snapshot import Entry
     from orchestrator.ports import JobFiles

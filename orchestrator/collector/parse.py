@@ -1,25 +1,30 @@
 """Parses result bytes into answers: every line is assigned to its row, counted, or quarantined; no line stops the file.
 
-Rule 1: lines end at b"\\n" only; U+2028 and similar characters are legal inside a JSON string.
-Rule 2: no input raises an exception. A line that names no row is counted as unreadable and quarantined.
-Rule 3: at most one line is in memory, and only the beginning of an over-long one. A line with a huge number of tiny
+Rule 1: no input raises an exception. A line that names no row is counted as unreadable and quarantined; a row that it
+        may have answered is `unreadable`, too (see `Reconciliation`).
+Rule 2: at most one line is in memory, and only the beginning of an over-long one. A line with a huge number of tiny
     values is not decoded: it would be many times as large in memory.
-Rule 4: the dialect decodes a line (`ReadLine`); this module knows no dialect.
+Rule 3: the dialect decodes a line (`ReadLine`); this module knows no dialect.
+Rule 4: a file that is one JSON document holds results in place of lines (`documents`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from orchestrator.collector.documents import results_in
+from orchestrator.collector.lines import KEPT_BYTES_MAX, CutLine, OpenLine
+from orchestrator.domain.custom_id import respelled
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
-from orchestrator.providers.result_lines import UnreadableLine
+from orchestrator.providers.result_lines import BrokenLine, UnreadableLine, row_name
 
-LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 VALUES_MAX: Final = 4_000_000  # of a line: an empty list takes three bytes in a line, and seventy in memory
-QUARANTINED_BYTES_MAX: Final = 1024 * 1024
-BOM: Final = b"\xef\xbb\xbf"
+# An id before anything nested: what follows the beginning of an over-long line is not known.
+_NAMED_FIRST: Final = re.compile(rb'\s*\{[^{}\[\]]{0,400}?"(?:custom_id|customId|key)"\s*:\s*"([^"\\]{1,100})"')
 
 
 class ReadLine(Protocol):
@@ -39,10 +44,6 @@ class Quarantined:
     line: bytes
 
 
-class CutLine(bytes):
-    """The beginning of a line that is too long to keep."""
-
-
 def read_answers(
     blocks: Iterable[bytes], reconciliation: Reconciliation, read_line: ReadLine, *, keep_raw: bool
 ) -> Iterator[Quarantined]:
@@ -51,7 +52,7 @@ def read_answers(
     A repetition of the same bytes is a duplicate: counted, and not quarantined.
     """
     seen: set[int] = set()
-    for offset, line in lines(blocks):
+    for offset, line in results_in(blocks, lambda text: reconciliation.names_row(row_name(text))):
         try:
             if type(line) is CutLine:
                 raise UnreadableLine("too long")
@@ -59,61 +60,30 @@ def read_answers(
                 raise UnreadableLine("too many values")
             name, answer = read_line(line, keep_raw=keep_raw)
         except UnreadableLine as exc:
-            reconciliation.unreadable()
+            _suspect(reconciliation, line, is_broken=isinstance(exc, BrokenLine))
             yield _quarantined(offset, str(exc), line)
             continue
         placed = reconciliation.place(name, answer)
         if placed is Placed.FOREIGN:
+            if not respelled(name):  # it names no row of any job
+                reconciliation.suspect(line)
             yield _quarantined(offset, "foreign id", line)
         elif placed is Placed.DUPLICATE and answer.digest not in seen:
             yield _quarantined(offset, "duplicate", line)
+        elif answer.fault is Fault.UNREADABLE:
+            yield _quarantined(offset, "unknown shape", line)
         seen.add(answer.digest)
 
 
+def _suspect(reconciliation: Reconciliation, line: bytes, *, is_broken: bool) -> None:
+    """Count a line that cannot be read."""
+    if type(line) is CutLine:
+        first = _NAMED_FIRST.match(line)
+        reconciliation.unreadable(b"" if first is None else first[1])
+    else:
+        is_cut = is_broken and type(line) is OpenLine and line.lstrip().startswith(b"{")
+        reconciliation.unreadable(line, is_cut=is_cut)
+
+
 def _quarantined(offset: int, reason: str, line: bytes) -> Quarantined:
-    return Quarantined(offset=offset, reason=reason, line=bytes(line[:QUARANTINED_BYTES_MAX]))
-
-
-def lines(blocks: Iterable[bytes], *, line_bytes_max: int = LINE_BYTES_MAX) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line) of each line that is not blank, without its b"\\n" or b"\\r\\n" and without a leading BOM.
-
-    A line over `line_bytes_max` comes as a CutLine.
-    """
-    offset = 0  # of the line that is being put together
-    held = bytearray()  # its beginning, from earlier blocks
-    held_bytes = 0  # how long that beginning is; more than `held` once that is cut
-    for block in blocks:
-        first, *others = block.split(b"\n")
-        if not others:
-            held_bytes += len(block)
-            held += block
-        else:
-            line = _stripped(bytes(held + first), held_bytes + len(first), offset, line_bytes_max)
-            if line:
-                yield offset, line
-            offset += held_bytes + len(first) + 1
-            held[:] = others.pop()
-            held_bytes = len(held)
-            is_plain = b"\r" not in block and len(block) <= line_bytes_max
-            for piece in others:
-                line = (
-                    piece if is_plain and not piece.isspace() else _stripped(piece, len(piece), offset, line_bytes_max)
-                )
-                if line:
-                    yield offset, line
-                offset += len(piece) + 1
-        if held_bytes > line_bytes_max:
-            del held[min(line_bytes_max, QUARANTINED_BYTES_MAX) :]
-    line = _stripped(bytes(held), held_bytes, offset, line_bytes_max)
-    if line:
-        yield offset, line
-
-
-def _stripped(line: bytes, length: int, offset: int, line_bytes_max: int) -> bytes:
-    """Return the line without BOM and carriage return; empty if it is blank."""
-    if length > line_bytes_max:
-        return CutLine(line[: min(line_bytes_max, QUARANTINED_BYTES_MAX)])
-    if offset == 0:
-        line = line.removeprefix(BOM)
-    line = line.removesuffix(b"\r")
-    return b"" if line.isspace() else line
+    return Quarantined(offset=offset, reason=reason, line=bytes(line[:KEPT_BYTES_MAX]))

@@ -15,6 +15,11 @@ DIGEST_LENGTH: Final = 8
 ROW_MAX: Final = 16**8 - 1
 _NUMBER: Final = "(0|[1-9a-f][0-9a-f]{0,7})"  # no leading zeros: we write none, so such an id is not ours
 _FORM: Final = re.compile(f"([0-9a-f]{{8}})-{_NUMBER}-{_NUMBER}")
+LENGTH_MAX: Final = DIGEST_LENGTH + 2 * (1 + 8)
+# In bytes that are no readable line; an id that is part of a longer word is another word.
+_ANYWHERE: Final = re.compile(
+    rf"(?<![0-9A-Za-z_-])[0-9a-f]{{8}}-{_NUMBER}-{_NUMBER}(?![0-9A-Za-z_-])".encode(), re.IGNORECASE
+)
 
 
 def prefix(job_digest: str, shard_no: int) -> str:
@@ -51,3 +56,19 @@ def parse(value: str, job_digest: str) -> tuple[int, int] | None:
     if form is None or form[1] != job_digest[:DIGEST_LENGTH]:
         return None
     return int(form[2], 16), int(form[3], 16)
+
+
+def respelled(value: str) -> str:
+    """Return an id in our own spelling: without the spaces around it, in lower case; "" where it is no id of any job.
+
+    Our spelling has no capitals, so no two ids of ours become one.
+    """
+    if len(value) > 2 * LENGTH_MAX:
+        return ""
+    spelled = value.strip().casefold()
+    return spelled if _FORM.fullmatch(spelled) else ""
+
+
+def found_in(line: bytes) -> set[str]:
+    """Return the ids, of any job, that stand anywhere in these bytes."""
+    return {found[0].decode().casefold() for found in _ANYWHERE.finditer(line)}

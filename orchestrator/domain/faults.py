@@ -31,7 +31,7 @@ class Fault(StrEnum):
 
 
 # A row with such a failure may be sent again as it is.
-SENT_AGAIN: Final = frozenset({Fault.ACCOUNT, Fault.QUEUE, Fault.PLATFORM, Fault.TRANSIENT, Fault.UNREADABLE})
+SENT_AGAIN: Final = frozenset({Fault.ACCOUNT, Fault.QUEUE, Fault.PLATFORM, Fault.TRANSIENT})
 
 
 class At(Enum):

@@ -21,6 +21,7 @@ from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Tally
 
 S = ChunkState
+RESULTS_LOST: Final = "results_lost"  # the error code of a chunk, and of its rows, whose results a person has given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,15 @@ class ResultsCollected:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsGivenUp:
+    """A person gives up the results of this batch, which the provider made and does not hand out: what is archived is
+    collected, and the rows without an answer have failed.
+    """
+
+    batch_id: BatchId
+
+
+@dataclass(frozen=True, slots=True)
 class Divided:
     """The requests are now in two smaller chunks."""
 
@@ -158,6 +168,7 @@ Event = (
     | BatchEnded
     | BatchRejected
     | ResultsCollected
+    | ResultsGivenUp
     | Divided
     | CancelledUnsent
     | GaveUp
@@ -184,6 +195,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.UNRESOLVED, BatchCreated): S.SUBMITTED,
         (S.UNRESOLVED, ProvedAbsent): S.PLANNED,
         (S.UNRESOLVED, Reopened): S.AMBIGUOUS,
+        (S.UNRESOLVED, ResultsGivenUp): S.ENDED,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
         (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
@@ -224,6 +236,9 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
             return replace(ended, failing_since=None)
         case ResultsCollected(part, tally):
             return replace(chunk, state=state, part=part, tally=tally)
+        case ResultsGivenUp(batch_id):
+            given_up = replace(chunk, state=state, batch_id=batch_id, outcome=chunk.outcome or Outcome.FAILED)
+            return replace(given_up, error_code=RESULTS_LOST, error="", failing_since=None)
         case Fenced(at):
             return replace(chunk, state=state, fenced_at=at)
         case Divided():

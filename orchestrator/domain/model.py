@@ -134,6 +134,7 @@ class Job:
     due: Step = Step.REVIEW
     reason: str = ""  # why it is STOPPED
     decision: str = ""  # what a person must approve before it goes on, in one word; "": running it again is enough
+    approved: str = ""  # the decisions that a person has approved, separated by spaces: they stop it no more
     revision: int = 1  # of the output; increases with every retry of an ended job
     canary: Canary = Canary.NONE
     rounds_max: int = 3  # how often a row may be sent
@@ -180,6 +181,7 @@ class Tally:
     empty_answers: int = 0
     refused_answers: int = 0
     unpriced: int = 0  # of the succeeded: what they cost is not known
+    unreadable_rows: int = 0  # of the failed: rows whose answer is kept, and cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class Totals:
     empty_answers: int = 0
     refused_answers: int = 0
     unpriced: int = 0  # rows whose cost is not known: `cost_usd` is without theirs
+    unreadable_rows: int = 0  # of the failed: kept, and to be read again by `reread`
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
     overdue: int = 0  # batches that should have ended long ago

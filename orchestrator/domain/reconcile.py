@@ -1,9 +1,12 @@
 """Joins result lines to their rows by `custom_id` alone, in whatever order the lines come.
 
 Rule 1: every expected row gets exactly one answer; a row without a line gets the failure given for it.
-Rule 2: a success takes precedence over a failure; of two of a kind the one with the smaller digest is kept, so that the
-        output does not depend on the order of the lines.
+Rule 2: a success takes precedence over an answer that cannot be read, and that over any other failure; of two of a kind
+        the one with the smaller digest is kept, so that the output does not depend on the order of the lines.
 Rule 3: everything else is counted: lines = rows answered + duplicates + foreign + unreadable.
+Rule 4: a row that may have been answered in a line that cannot be read fails as `unreadable`, and is not sent again by
+        itself: the answer may have been paid for. It is the row that the line names; else the one row of the chunk
+        whose id stands in the line's bytes (an id found so never gives a row an answer); else every row without a line.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import OutputError
@@ -75,6 +78,13 @@ def _is_empty(text: str | None, tool_calls: str | None) -> bool:
     return (not text or text.isspace()) and tool_calls is None
 
 
+UNREADABLE = "unreadable"
+UNREADABLE_MESSAGE = (
+    "the row was answered, or may have been, in a shape that cannot be read; the answer is kept in the raw results: "
+    "`orchestrator reread` reads it again"
+)
+
+
 class Placed(StrEnum):
     """The result of joining a line."""
 
@@ -103,6 +113,17 @@ def unanswered(outcome: Outcome, detail: str = "") -> Answer:
     )
 
 
+def unreadable(**known: Any) -> Answer:
+    """Return the failure of a row whose answer cannot be read; `known` is what could be read of the line."""
+    return Answer(
+        succeeded=False, error_code=UNREADABLE, error_message=UNREADABLE_MESSAGE, fault=Fault.UNREADABLE, **known
+    )
+
+
+def _rank(answer: Answer) -> tuple[int, int]:
+    return (0 if answer.succeeded else 1 if answer.fault is Fault.UNREADABLE else 2), answer.digest
+
+
 class Reconciliation:
     """The rows of one chunk, being answered."""
 
@@ -110,27 +131,60 @@ class Reconciliation:
         self._answers: dict[RowKey, Answer | None] = dict.fromkeys(expected)
         self._keys = {custom_id.custom_id(job_digest, *key): key for key in self._answers}
         self._kept = self._duplicates = self._foreign = self._unreadable = 0
+        self._suspected = set[RowKey]()  # rows that are named somewhere in a line that cannot be read
+        self._has_unnamed = False  # a line may be the answer of any row
+        self.is_mostly_unreadable = False  # once it is closed: fewer rows were answered readably than not
 
     def place(self, name: str, answer: Answer) -> Placed:
         """Assign `answer` to the row that `name` names."""
         key = self._keys.get(name)
-        answer = named(answer)
+        if key is None:
+            key = self._keys.get(custom_id.respelled(name))
         if key is None:
             self._foreign += 1
             return Placed.FOREIGN
+        answer = named(answer)
         present = self._answers[key]
         if present is None:
             self._answers[key] = answer
             self._kept += 1
             return Placed.KEPT
         self._duplicates += 1
-        if (not answer.succeeded, answer.digest) < (not present.succeeded, present.digest):
+        if _rank(answer) < _rank(present):
             self._answers[key] = answer
         return Placed.DUPLICATE
 
-    def unreadable(self) -> None:
-        """Count a line that names no row."""
+    def names_row(self, name: str) -> bool:
+        """Return whether `name` names a row of this chunk."""
+        return name in self._keys or custom_id.respelled(name) in self._keys
+
+    def unreadable(self, line: bytes = b"", *, is_cut: bool = False) -> None:
+        """Count a line that names no row.
+
+        Args:
+            is_cut: the file ends within the line: it is no answer of a row that it does not name.
+        """
         self._unreadable += 1
+        self.suspect(line, is_cut=is_cut)
+
+    def suspect(self, line: bytes, *, is_cut: bool = False) -> None:
+        """Remember whose answer a line that was not used may be: see rule 4."""
+        named = [key for name in custom_id.found_in(line) if (key := self._keys.get(name)) is not None]
+        if len(named) == 1:
+            self._suspected.add(named[0])
+        elif not is_cut:
+            self._has_unnamed = True
+
+    def _settle_others(self, absent: Answer) -> tuple[int, int]:
+        """Give every row without a line its failure; return how many there are, and how many may not be answered."""
+        for key in self._suspected:
+            present = self._answers[key]
+            if present is not None and present.retryable and not present.succeeded:
+                self._answers[key] = unreadable(digest=present.digest)
+        without = [key for key, answer in self._answers.items() if answer is None]
+        for key in without:
+            self._answers[key] = unreadable() if self._has_unnamed or key in self._suspected else absent
+        return len(without), sum(self._answers[key] is absent for key in without)
 
     def close(
         self, absent: Answer, *, may_send_again: bool, improves: str = ""
@@ -143,21 +197,24 @@ class Reconciliation:
             improves: the kind of the answers that the rows have already; "": none. Such an answer stands if its row
                 fails here.
         """
-        succeeded = failed = waiting = missing = 0
+        missing, unanswered_rows = self._settle_others(absent)
+        answers = cast("dict[RowKey, Answer]", self._answers)
+        succeeded = failed = waiting = unreadable_rows = 0
         flaws = dict.fromkeys(FLAWED, 0)
-        for answer in self._answers.values():
-            missing += answer is None
-            answer = answer or absent
-            succeeded += answer.succeeded
-            if answer.succeeded and answer.error_code is not None:
-                flaws[RowKind(answer.error_code)] += 1
-            again = not answer.succeeded and answer.retryable and may_send_again
+        for answer in answers.values():
+            if answer.succeeded:
+                succeeded += 1
+                if answer.error_code is not None:
+                    flaws[RowKind(answer.error_code)] += 1
+                continue
+            again = answer.retryable and may_send_again
             waiting += again
-            failed += not answer.succeeded and not again
+            failed += not again
+            unreadable_rows += answer.fault is Fault.UNREADABLE
         lines = self._kept + self._duplicates + self._foreign + self._unreadable
-        if not succeeded + failed + waiting == len(self._answers) == self._kept + missing:
+        if not succeeded + failed + waiting == len(answers) == self._kept + missing:
             raise OutputError(
-                f"row counts are inconsistent: {len(self._answers)} rows, {succeeded} succeeded, {failed} failed, "
+                f"row counts are inconsistent: {len(answers)} rows, {succeeded} succeeded, {failed} failed, "
                 f"{waiting} waiting, {missing} missing, {self._kept} answered"
             )
         tally = Tally(
@@ -169,12 +226,16 @@ class Reconciliation:
             duplicates=self._duplicates,
             foreign=self._foreign,
             unreadable=self._unreadable,
+            unreadable_rows=unreadable_rows,
             **{f"{kind}_answers": count for kind, count in flaws.items()},
         )
+        self.is_mostly_unreadable = 2 * unreadable_rows > len(answers) - unanswered_rows
         if improves:
             name = f"{improves}_answers"
-            tally = replace(tally, failed=0, standing=failed, **{name: getattr(tally, name) + failed})
-        rows = ((key, self._answers[key] or absent) for key in sorted(self._answers))
+            tally = replace(
+                tally, failed=0, standing=failed, unreadable_rows=0, **{name: getattr(tally, name) + failed}
+            )
+        rows = ((key, answers[key]) for key in sorted(answers))
         return tally, (
             (key, answer if may_send_again or answer.succeeded else answer._replace(retryable=False))
             for key, answer in rows

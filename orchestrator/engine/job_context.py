@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
+from orchestrator.collector.settle import Collecting
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id

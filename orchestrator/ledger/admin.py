@@ -16,7 +16,7 @@ from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import written
 from orchestrator.domain.errors import LedgerError
-from orchestrator.domain.lifecycle import BatchCreated, ProvedAbsent
+from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
     IN_FLIGHT,
     TERMINAL,
@@ -34,6 +34,7 @@ from orchestrator.domain.model import (
     Step,
     is_usable_id,
 )
+from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.ledger.db import rows
@@ -113,8 +114,10 @@ class SqlAdmin:
             if not job.decision:
                 raise LedgerError(f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve")
             _set_running(tx, job_id, now)
-            if job.decision == CANARY:
-                tx.execute(sa.update(jobs).where(J.id == job_id).values(canary=Canary.PASSED))
+            values: dict[str, Any] = {"approved": f"{job.approved} {job.decision}".strip()}
+            if job.decision in (CANARY, UNREADABLE) and job.canary is Canary.OPEN:  # one look at it is enough
+                values["canary"] = Canary.PASSED
+            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
             note(tx, job_id, "job.approved", "", now, decision=job.decision)
             _try_again(tx, job, now)
             return job.decision
@@ -199,26 +202,29 @@ class SqlAdmin:
         if batch_id is not None and not is_usable_id(batch_id):
             raise LedgerError(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
         with self._database.write() as tx:
-            job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
-            if job_id is None:
-                raise LedgerError(f"the ledger knows no chunk {chunk_id}")
-            lock_job(tx, JobId(job_id))
-            chunk = rows.chunk_of(
-                tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one()
-            )
-            if chunk.state is not ChunkState.UNRESOLVED:
-                raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not unresolved: there is nothing to resolve")
+            chunk = _unresolved(tx, chunk_id)
             if batch_id is not None:
                 _refuse_taken(tx, chunk, batch_id)
             event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
             state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
             closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
             tx.execute(sa.update(attempts).where(attempts.c.token == chunk.token).values(**closed))
-            after = lifecycle.advance(chunk, event)
-            values = rows.chunk_values(after) | {"due_at": now, "version": chunk.version + 1}
-            tx.execute(sa.update(chunks).where(C.id == chunk_id).values(**values))
-            note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, batch=batch_id or "none")
-            return written(after)
+            return _resolved(tx, chunk, event, now, batch=batch_id or "none")
+
+    def give_up_results(self, chunk_id: ChunkId, *, now: datetime) -> Chunk:
+        """Give up the results of a batch that the provider does not hand out: what is archived is collected, the other
+        rows of its chunk have failed.
+        """
+        with self._database.write() as tx:
+            chunk = _unresolved(tx, chunk_id)
+            batch_id = tx.execute(sa.select(attempts.c.batch_id).where(attempts.c.token == chunk.token)).scalar()
+            if batch_id is None:
+                raise LedgerError(
+                    f"chunk {chunk_id}: it is not known whether its create made a batch, so there are no results to "
+                    "give up. Say which batch it made (--batch), or that it made none (--absent)"
+                )
+            event = ResultsGivenUp(BatchId(batch_id))
+            return _resolved(tx, chunk, event, now, batch=batch_id, results="given up")
 
     def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
         """Record that all creates of a job were sent from this key's account; return how many chunks waited for it.
@@ -316,6 +322,26 @@ def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
         begun = sa.update(table).where(of_job == job.id, table.c.starts > 0, table.c.lease_until <= now)
         tx.execute(begun.values(starts=0, due_at=now))
     tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
+
+
+def _unresolved(tx: sa.Connection, chunk_id: ChunkId) -> Chunk:
+    """Return the unresolved chunk, and lock it and its job until the transaction ends. Raises LedgerError."""
+    job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
+    if job_id is None:
+        raise LedgerError(f"the ledger knows no chunk {chunk_id}")
+    lock_job(tx, JobId(job_id))
+    chunk = rows.chunk_of(tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one())
+    if chunk.state is not ChunkState.UNRESOLVED:
+        raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not unresolved: there is nothing to resolve")
+    return chunk
+
+
+def _resolved(tx: sa.Connection, chunk: Chunk, event: Event, now: datetime, **details: str) -> Chunk:
+    after = lifecycle.advance(chunk, event)
+    values = rows.chunk_values(after) | {"due_at": now, "version": chunk.version + 1}
+    tx.execute(sa.update(chunks).where(C.id == chunk.id).values(**values))
+    note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, **details)
+    return written(after)
 
 
 def _look_now(job_id: JobId, now: datetime) -> sa.Update:

@@ -29,6 +29,7 @@ class Scene:
     plan: Mapping[str, Any]
     failed: Mapping[str, int] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
+    is_damaged: bool = False  # result lines cannot be read, and their rows are not sent again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class Scene:
     was_made: bool | None = None  # of a scene whose first create is held: whether the provider has the batch
     flags: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)
+    is_damaged: bool = False  # result lines cannot be read, and their rows are not sent again
     foreign_host: bool = False  # results lie on another host than the API, as the real ones do
 
 

@@ -48,9 +48,15 @@ SCENES: Final = (
     Scene(name="rows: 429 and 500", plan={"rows": {"fail": {"429": 3, "500": 2}}}),
     Scene(name="rows: without a line", plan={"rows": {"fail": {"500": 3}, "no_line": True}}),
     Scene(
-        name="lines: missing, foreign, broken", plan={"lines": {"missing": 2, "foreign_custom_id": 1, "not_json": 1}}
+        name="lines: missing, foreign, broken",
+        plan={"lines": {"missing": 2, "foreign_custom_id": 1, "not_json": 1}},
+        is_damaged=True,
     ),
-    Scene(name="lines: twice, and cut", plan={"lines": {"duplicate": 3, "duplicate_differing": 2, "cut_last": 1}}),
+    Scene(
+        name="lines: twice, and cut",
+        plan={"lines": {"duplicate": 3, "duplicate_differing": 2, "cut_last": 1}},
+        is_damaged=True,
+    ),
     Scene(name="download: 404, 502, a cut", plan={"download": {"refuse": {"404": 1, "502": 1}, "cut": 1}}),
     Scene(
         name="everything",
@@ -67,6 +73,7 @@ SCENES: Final = (
             "download": {"refuse": {"502": 0.05}, "cut": 0.05},
         },
         policy={"attempts_max": 12},
+        is_damaged=True,
     ),
 )
 
@@ -91,7 +98,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp
     """Rows in = succeeded + dead, each answer on its own row, none paid twice but by the provider's doing."""
     outcome = play(scene, tmp_path)
 
-    check_exact(outcome.output, SOURCE, failed=scene.failed)
+    check_exact(outcome.output, SOURCE, failed=scene.failed, is_damaged=scene.is_damaged)
     check_books(outcome.result.status.as_dict())
     check_bill(outcome.bill)
     if scene is CALM:

@@ -207,10 +207,15 @@ def test_a_failed_line_is_a_failure_with_its_code(sample: Sample) -> None:
         assert (name, answer.succeeded, answer.error_code) == (NAME, False, code)
 
 
-def test_an_answer_of_another_endpoint_is_not_taken_for_one(sample: Sample) -> None:
+def test_a_text_is_read_in_any_known_shape_and_never_taken_for_a_vector(sample: Sample) -> None:
+    """Gateways answer in their upstream's shape; what is no text, or no vector, is kept and not sent again."""
     _, answer = sample.dialect().read_line(sample.line(sample.other_body), keep_raw=False)
 
-    assert not answer.succeeded
+    if answer.succeeded:
+        assert (answer.text, answer.embedding) == ("good", None)
+        assert not sample.dialect().gives_vectors
+    else:
+        assert (answer.error_code, answer.retryable) == ("unreadable", False)
 
 
 @pytest.mark.parametrize(

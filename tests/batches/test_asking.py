@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 
 from orchestrator.batches.poll import poll
-from orchestrator.collector.collect import Collecting, collect
+from orchestrator.collector.collect import collect
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import results_at
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step

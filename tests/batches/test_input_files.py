@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator.collector.collect import Collecting, collect
+from orchestrator.collector.collect import collect
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import results_at
 from orchestrator.domain.batch import ResultFile, Traits
 from orchestrator.domain.errors import NotAuthorized, ProviderError, Unavailable

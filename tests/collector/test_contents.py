@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.reconcile import Choice
-from tests.collector.builders import a_completion, a_line, a_result, read_one
+from tests.collector.builders import a_completion, a_line, a_result, read, read_one
 
 
 def a_chat(*messages: dict[str, Any], finish_reason: str = "stop", **fields: Any) -> bytes:
@@ -299,9 +299,10 @@ def test_of_several_choices_the_worst_gives_the_row_its_kind() -> None:
 
 def test_choices_of_which_one_cannot_be_read_are_no_answer() -> None:
     """The first choice alone would pass for the whole answer."""
-    answer = read_one(a_line(body=a_completion(choices=[{"message": {"content": "a"}}, {"message": 7}])))
+    line = a_line(body=a_completion(choices=[{"message": {"content": "a"}}, {"message": 7}]))
+    answer = read([line])[0][0, 0]
 
-    assert (answer.succeeded, answer.text) == (False, None)
+    assert (answer.succeeded, answer.text, answer.error_code) == (False, None, "unreadable")
 
 
 KINDS = {

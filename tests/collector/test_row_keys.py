@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.collector.collect import Collecting, collect
+from orchestrator.collector.collect import collect
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import custom_id, results_at
 from orchestrator.domain.batch import ResultFile
 from orchestrator.domain.errors import StorageError

@@ -180,10 +180,13 @@ NOTHING_SAID = {
 
 
 @pytest.mark.parametrize("line", NOTHING_SAID.values(), ids=NOTHING_SAID.keys())
-def test_a_line_that_names_its_row_and_says_nothing_is_a_failure_to_be_tried_again(line: bytes) -> None:
-    answer = read_one(line)
+def test_a_line_that_names_its_row_and_cannot_be_read_is_never_sent_again_and_set_aside(line: bytes) -> None:
+    """It may be an answer, paid for, in a shape that we do not know."""
+    answers, tally, aside = read([line])
 
-    assert (answer.succeeded, answer.error_code, answer.retryable) == (False, "unreadable_body", True)
+    assert (answers[0, 0].error_code, answers[0, 0].retryable) == ("unreadable", False)
+    assert (tally.failed, tally.waiting, tally.unreadable_rows, tally.unreadable) == (1, 0, 1, 0)
+    assert [found.reason for found in aside] == ["unknown shape"]
 
 
 @pytest.mark.parametrize(

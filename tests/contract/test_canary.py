@@ -77,7 +77,7 @@ def test_an_approved_canary_lets_the_rest_go(books: Books) -> None:
 def test_the_approval_of_something_else_is_no_verdict_on_the_canary(books: Books) -> None:
     with_canary(books)
     job = books.ledger.job(JOB)
-    stopped = replace(job, state=JobState.STOPPED, reason="cannot be read", decision="unreadable")
+    stopped = replace(job, state=JobState.STOPPED, reason="cannot be read", decision="another question")
     books.write(JobMoved(before=job, after=stopped, due_at=NOW))
     books.admin.approve(JOB, now=NOW)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.custom_id import custom_id
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import Outcome, Tally
-from orchestrator.domain.reconcile import Answer, Placed, Reconciliation, RowKey, unanswered
+from orchestrator.domain.reconcile import Answer, Placed, Reconciliation, RowKey, unanswered, unreadable
 
 DIGEST: Final = "9f86d081"
 ABSENT: Final = unanswered(Outcome.COMPLETED)
@@ -45,7 +46,10 @@ def reconcile(
 
 
 def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_counts() -> None:
-    """720 orders of six lines for four rows: a row answered twice in three ways, a foreign and an unreadable line."""
+    """720 orders of six lines for four rows: a row answered twice in three ways, a foreign and an unreadable line.
+
+    The last may answer any row that has no line.
+    """
     lines: list[Line] = [
         (row(0), yes(2)),
         (row(0), no(1)),
@@ -59,9 +63,10 @@ def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_count
     for order in permutations(lines):
         tally, answers = reconcile(order, expected)
 
-        assert answers == [((0, 0), yes(2)), ((0, 1), no(7, retryable=False)), ((0, 2), ABSENT), ((1, 0), ABSENT)]
+        kept = unreadable()
+        assert answers == [((0, 0), yes(2)), ((0, 1), no(7, retryable=False)), ((0, 2), kept), ((1, 0), kept)]
         assert tally == Tally(
-            succeeded=1, failed=1, waiting=2, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1
+            succeeded=1, failed=3, missing=2, lines=6, duplicates=2, foreign=1, unreadable=1, unreadable_rows=2
         )
 
 
@@ -75,9 +80,11 @@ def test_every_order_of_the_same_lines_gives_the_same_answers_and_the_same_count
         (no(2), no(1), no(1)),
         (no(1), no(2), no(1)),
         (yes(1), yes(1), yes(1)),
+        (no(1), unreadable(digest=2), unreadable(digest=2)),
+        (unreadable(digest=1), yes(2), yes(2)),
     ],
 )
-def test_a_success_beats_a_failure_and_of_two_of_a_kind_the_smaller_digest_is_kept(
+def test_a_success_beats_what_cannot_be_read_that_beats_a_failure_and_of_two_of_a_kind_the_smaller_digest_is_kept(
     first: Answer, second: Answer, kept: Answer
 ) -> None:
     tally, answers = reconcile([(row(0), first), (row(0), second)], [(0, 0)])
@@ -132,6 +139,7 @@ def test_the_counts_add_up_and_every_row_is_there_once_in_order(
     assert tally.lines == len(lines) == answered + tally.duplicates + tally.foreign + tally.unreadable
     assert tally.succeeded == sum(answer.succeeded for _, answer in answers)
     assert tally.waiting == sum(answer.retryable and not answer.succeeded for _, answer in answers)
+    assert tally.unreadable_rows == sum(answer.fault is Fault.UNREADABLE for _, answer in answers)
 
 
 @given(LINES, st.sets(KEYS, max_size=12))
@@ -190,3 +198,59 @@ def test_answers_that_are_not_whole_are_counted_by_name_and_have_succeeded() -> 
     assert (tally.truncated_answers, tally.empty_answers, tally.refused_answers) == (2, 1, 1)
     codes = [None, "truncated", "truncated", "empty", "refused", None, None, "truncated"]
     assert [answer.error_code for _, answer in answers] == codes
+
+
+BROKEN: Final = b'{"custom_id": "%s", "response": {"bod'
+
+
+@pytest.mark.parametrize(
+    ("line", "suspected"),
+    [
+        (BROKEN % row(1).encode(), {1}),
+        (BROKEN % row(1).upper().encode(), {1}),
+        (BROKEN % row(7).encode(), {0, 1, 2}),
+        (BROKEN % row(1).encode() + BROKEN % row(2).encode(), {0, 1, 2}),
+        (BROKEN % (row(1) + "0").encode(), {0, 1, 2}),
+        (b"no JSON", {0, 1, 2}),
+    ],
+    ids=["one id", "in capitals", "another chunk's id", "two ids", "part of a longer id", "no id"],
+)
+def test_a_line_that_cannot_be_read_costs_the_row_it_must_be_of_or_else_all_that_have_no_line(
+    line: bytes, suspected: set[int]
+) -> None:
+    """Rule 4: they may have been answered, and paid for."""
+    reconciliation = Reconciliation([(0, number) for number in range(4)], DIGEST)
+    reconciliation.place(row(3), yes(1))
+    reconciliation.unreadable(line)
+    tally, answers = reconciliation.close(ABSENT, may_send_again=True)
+
+    assert {key[1] for key, answer in answers if answer.error_code == "unreadable"} == suspected
+    assert (tally.unreadable_rows, tally.waiting) == (len(suspected), 3 - len(suspected))
+
+
+def test_a_row_whose_second_line_cannot_be_read_is_not_sent_again() -> None:
+    """The readable line says 500, the other may be the answer."""
+    reconciliation = Reconciliation([(0, 0), (0, 1)], DIGEST)
+    reconciliation.place(row(0), no(1))
+    reconciliation.unreadable(BROKEN % row(0).encode())
+    tally, answers = reconciliation.close(ABSENT, may_send_again=True)
+
+    assert [answer.error_code for _, answer in answers] == ["unreadable", "missing"]
+    assert (tally.failed, tally.waiting, tally.missing) == (1, 1, 1)
+
+
+def test_a_file_that_ends_within_a_line_says_nothing_of_the_rows_that_were_cut_off() -> None:
+    reconciliation = Reconciliation([(0, 0), (0, 1)], DIGEST)
+    reconciliation.unreadable(b'{"custom_id": "9f86d081-0', is_cut=True)
+    tally, _ = reconciliation.close(ABSENT, may_send_again=True)
+
+    assert (tally.waiting, tally.unreadable_rows, tally.unreadable) == (2, 0, 1)
+
+
+@pytest.mark.parametrize("name", [f" {row(1)}", f"{row(1)}\n", row(1).upper(), f"\t{row(1).upper()} "])
+def test_an_id_with_spaces_around_it_or_in_capitals_names_its_row(name: str) -> None:
+    """Our own ids have neither, so no two of them become one."""
+    reconciliation = Reconciliation([(0, 0), (0, 1)], DIGEST)
+
+    assert reconciliation.place(name, yes(1)) is Placed.KEPT
+    assert dict(reconciliation.close(ABSENT, may_send_again=True)[1])[0, 1] == yes(1)

@@ -14,7 +14,6 @@ from tests.fakes.faults import Temper
 
 SUCCEEDED, RETRYABLE, PERMANENT = 200, 500, 400
 HOME = "home"  # the account that the jobs are meant for, and the mark of its key
-PATIENCE = 8  # tries after which results that are not there may be given up
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,8 +71,6 @@ class SimulatedBatch:
         self._write(temper, takes_files=takes_files, others=others)
         if temper.is_so("gone"):
             self.gone_count = temper.dice.shape().randint(1, 9)
-            if self.gone_count >= PATIENCE:
-                self.told.clear()
         if temper.is_so("gone_for_good"):
             self.gone_count = 1_000_000
             self.told.clear()

@@ -21,7 +21,8 @@ from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
 from orchestrator.batches.recover import recover
 from orchestrator.batches.submit import submit
-from orchestrator.collector.collect import Collecting, collect
+from orchestrator.collector.collect import collect
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.changes import ChunkMoved, ShardMoved

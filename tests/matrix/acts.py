@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from orchestrator.batches.poll import UNKNOWN_S_MAX
-from orchestrator.collector.collect import TRIES_MAX
+from orchestrator.collector.collect import ABSENT, RESULTS_S_MAX, SHORT_TRIES_MAX
 from orchestrator.domain import results_at
 from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.model import ChunkState, JobState, Step
@@ -225,16 +225,19 @@ def _results(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -
         _point(stage, endpoint, fault)
     with stage.facing(dialect, endpoint, fault) as (provider, cell):
         stage.run(Step.COLLECT, provider)
-        heard, words, calls = stage.chunk.error_code or provider.heard, _words(stage), cell.read.count(endpoint.target)
+        code, words, calls = stage.chunk.error_code, _words(stage), cell.read.count(endpoint.target)
+        is_absent = code == ABSENT
+        heard = provider.heard if is_absent or not code else code
+        heard = "ResultsAbsent" if is_absent and heard == "none" else heard
         first, tries = "" if stage.chunk.state is ChunkState.COLLECTED else f"fetched again{_when(stage)}", 1
-        while heard in ("Gone", "ResultsShort") and stage.chunk.state is ChunkState.ENDED and tries <= TRIES_MAX:
+        while heard == "ResultsShort" and stage.chunk.state is ChunkState.ENDED and tries <= SHORT_TRIES_MAX:
             stage.let_pass()
             stage.run(Step.COLLECT, provider)
             tries += 1
-        if heard in REFUSALS:
-            _let_refusals_pass(stage, Step.COLLECT)
+        if is_absent:
+            stage.clock.advance(RESULTS_S_MAX)
             stage.run(Step.COLLECT, provider)
-            first += f"; {stage.chunk.state} after {REFUSALS_MAX} refusals"
+            first += f"; {stage.chunk.state} after {RESULTS_S_MAX / 3600:.0f} hours"
     last = _collected(stage, tries) if stage.chunk.state is ChunkState.COLLECTED else ""
     outcome = "; ".join(part for part in (first, last) if part)
     return Seen(outcome=f"{heard}: {outcome}", creates=0, calls=calls, words=words)
@@ -268,6 +271,8 @@ def _collected(stage: Stage, tries: int) -> str:
         parts.append(f"{tally.failed} failed")
     if tally.unreadable:
         parts.append(f"{tally.unreadable} line set aside")
+    if tally.unreadable_rows:
+        parts.append(f"{tally.unreadable_rows} rows unreadable")
     return ", ".join(parts)
 
 

@@ -55,8 +55,10 @@ An outcome is *error: what comes next*; `none` means that the call succeeded. Th
   decides. At OpenAI the batch is looked up, and *adopted*, or *proved absent* and planned again.
 - *job stopped*: the job's owner must change something, or approve that more is created. *rows failed*: of this one
   chunk.
-- *asked again*, *fetched again*: later, after waits that grow to five minutes, without a limit. What is *refused* 64
-  times in a row, which takes two to three hours, becomes *unresolved*: there may be answers.
+- *asked again*, *fetched again*: later, after waits that grow to five minutes, without a limit. A status that is
+  *refused* 64 times in a row, which takes two to three hours, and results that are refused or not there for six hours
+  become *unresolved*: there may be answers.
+- *unreadable*: a row that was answered, or may have been, in a form that cannot be read; it is not sent again.
 - *not before*: the provider said how long to wait. *account paused*: nothing more is sent on this account for five
   minutes.
 - *kept at try n*: after so many tries the results are accepted as they are.

@@ -14,7 +14,8 @@ from orchestrator.batches.cancel import TRIES_MAX as CANCEL_TRIES_MAX
 from orchestrator.batches.cancel import cancel
 from orchestrator.batches.poll import poll
 from orchestrator.batches.recover import recover
-from orchestrator.collector.collect import TRIES_MAX, Collecting, collect
+from orchestrator.collector.collect import RESULTS_S_MAX, collect
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, FileId, Outcome, Step
 from orchestrator.domain.recovery import OTHER_KEY
@@ -125,13 +126,13 @@ def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock
     """However often it looks: they are paid for, and there when the key is back."""
     chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     job_files = MemorySpool()
-    provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 3 * TRIES_MAX))
+    provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 20))
     collecting = Collecting(job_digest="ab", price=None, read_line=READER)
 
-    for _ in range(TRIES_MAX + 2):
+    for _ in range(4):
         [claim] = books.claim(Step.COLLECT, now=clock.now())
         collect(claim, ledger=books.ledger, job_files=job_files, provider=provider, collecting=collecting, clock=clock)
-        clock.advance(10_000)
+        clock.advance(RESULTS_S_MAX)
 
     found = books.ledger.chunk(chunk.id)
     assert (found.state, found.tries) == (ChunkState.ENDED, 0)

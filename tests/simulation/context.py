@@ -6,8 +6,8 @@ import atexit
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.collector.collect import Collecting
 from orchestrator.collector.finish import Finishing
+from orchestrator.collector.settle import Collecting
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.policy import Limits, OutputOptions

@@ -14,7 +14,7 @@ from orchestrator.batches.submit import submission_of
 from orchestrator.domain import lifecycle, recovery
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, ProviderError
-from orchestrator.domain.lifecycle import BatchCreated, BatchRejected, SubmissionBegun
+from orchestrator.domain.lifecycle import RESULTS_LOST, BatchCreated, BatchRejected, SubmissionBegun
 from orchestrator.domain.model import Attempt, AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, Job, JobId
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
@@ -150,3 +150,8 @@ def believed(*_marks: str) -> bool:
 
 def nothing(*_arguments: Any, **_keywords: Any) -> None:
     """Do nothing."""
+
+
+def given_up(chunk: Chunk, _error: ProviderError, *, clock: Any) -> ChunkMoved:
+    """Give up results at once that are not there yet."""
+    return ChunkMoved(before=chunk, after=replace(chunk, error_code=RESULTS_LOST), due_at=clock.now())

@@ -131,7 +131,7 @@ MUTANTS: Final = tuple(
         ),
         # results
         ("c", 5, "no count of lines", {"altered": altered((collect, "SHORT_TRIES_MAX", 0))}),
-        ("c", 5, "no patience for results", {"altered": altered((collect, "TRIES_MAX", 1))}),
+        ("c", 5, "no patience for results", {"altered": altered((collect, "_look_again", flawed_steps.given_up))}),
         ("b1", 3, "the file of errors is not read", {"provider": flawed_adapters.AnswersOnlyAdapter}),
         ("c", 7, "partial results are dropped", {"provider": flawed_adapters.CompletedOnlyAdapter}),
         (

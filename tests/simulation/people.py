@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.collector.collect import ABSENT
 from orchestrator.domain.model import Chunk, Job, JobState
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class People:
             if worker.is_busy and worker.claim is not None and worker.claim.unit.chunk_id == chunk.id:
                 world.trace.add(f"{worker.name} is stopped by the operator")
                 world.kill(worker)
+        if chunk.error_code == ABSENT:
+            world.trace.add(f"the results of {chunk.id} are given up")
+            world.admin.give_up_results(chunk.id, now=world.wall.now())
+            return
         made = [batch.id for batch in world.provider.batches.values() if batch.token == token]
         for duplicate_batch in made[1:]:
             world.provider.stop(duplicate_batch)

@@ -94,6 +94,7 @@ jobs = sa.Table(
     _text("due"),
     _text("reason"),
     _text("decision"),
+    _text("approved"),
     _text("canary"),
     _count("revision"),
     _count("rounds_max"),
@@ -136,6 +137,7 @@ TALLY: Final = (
     "empty_answers",
     "refused_answers",
     "unpriced",
+    "unreadable_rows",
 )
 
 chunks = sa.Table(

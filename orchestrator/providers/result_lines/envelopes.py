@@ -24,6 +24,10 @@ class UnreadableLine(ValueError):
     """The line names no row, or no shape is known for it; the message says which."""
 
 
+class BrokenLine(UnreadableLine):
+    """The line is no JSON object."""
+
+
 class _Response(msgspec.Struct, gc=False):
     status_code: Any = None
     status: Any = None  # SIRAYA's name for it
@@ -82,11 +86,11 @@ def decoded_line(line: bytes) -> tuple[bytes, _Line]:
     except UnreadableLine:
         raise
     except UnicodeDecodeError:
-        raise UnreadableLine("not UTF-8") from None
+        raise BrokenLine("not UTF-8") from None
     except RecursionError:
         raise UnreadableLine("nested too deep") from None
     except ValueError:
-        raise UnreadableLine("not a JSON object") from None
+        raise BrokenLine("not a JSON object") from None
 
 
 def _has_two_names(line: bytes) -> bool:
@@ -114,11 +118,11 @@ def _finite(digits: str) -> float | None:
 
 
 def exchange_of(decoded: _Line, *, result_lines: bool) -> Exchange:
-    """Return what the line holds; with `result_lines`, it may have Anthropic's form. Raises UnreadableLine."""
+    """Return what the line holds; with `result_lines`, it may have Anthropic's form."""
     response, error = decoded.response, decoded.error
     result = decoded.result if result_lines else msgspec.UNSET
     if type(response) is _Response:
-        status = _status(response.status if response.status_code is None else response.status_code)
+        status = status_in(response.status if response.status_code is None else response.status_code)
         return Exchange(status, response.body, error, response.request_id)
     if type(result) is _Result:
         if result.type == "succeeded":
@@ -126,22 +130,24 @@ def exchange_of(decoded: _Line, *, result_lines: bool) -> Exchange:
         if result.type in ("errored", "canceled", "expired"):
             request_id = result.error.get("request_id") if type(result.error) is dict else None
             return Exchange(None, None, result.error or {"type": result.type}, request_id)
-    elif response is msgspec.UNSET and result is msgspec.UNSET and not error:
-        raise UnreadableLine("unknown shape")
     return Exchange(None, None, error, None)
 
 
-def _status(value: Any) -> int | None:
+def status_in(value: Any) -> int | None:
+    """Return an HTTP status, or None."""
     if type(value) is str and value.isdecimal() and len(value) == 3:
         return int(value)
     return int(value) if type(value) in (int, float) else None
 
 
 def has_failed(exchange: Exchange) -> bool:
-    """Return whether the line is a failure; a request that was never answered has status 0."""
-    status = exchange.status
-    refused = status is not None and (status >= 400 or status <= 0)
-    return refused or bool(exchange.error) or bool(inner_error(exchange))
+    """Return whether the line is a failure."""
+    return is_failure(exchange.status) or bool(exchange.error) or bool(inner_error(exchange))
+
+
+def is_failure(status: int | None) -> bool:
+    """Return whether a status is one of a failure; a request that was never answered has status 0."""
+    return status is not None and (status >= 400 or status <= 0)
 
 
 def inner_error(exchange: Exchange) -> Any:

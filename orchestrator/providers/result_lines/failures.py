@@ -5,26 +5,31 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orchestrator.domain.faults import At, Fault, fault_of
+from orchestrator.domain.reconcile import UNREADABLE, UNREADABLE_MESSAGE
 from orchestrator.providers.result_lines.bodies import CODE_LENGTH_MAX, CONTENT_FILTER, Body, blocked
-from orchestrator.providers.result_lines.envelopes import Exchange, inner_error
+from orchestrator.providers.result_lines.envelopes import Exchange, inner_error, is_failure
 
 MESSAGE_LENGTH_MAX: Final = 500
+NO_FAILURE: Final = ("", "0", "200", "ok", "success")  # a body's `code` beside an answer
 
 
 def failure(exchange: Exchange) -> tuple[str, str, Fault]:
     """Return (code, message, fault) of an exchange without an answer."""
     status, body = exchange.status, exchange.body
+    is_refused = is_failure(status)
     error = exchange.error or inner_error(exchange)
-    if not error and type(body) is Body:
+    if not error and type(body) is Body and (is_refused or _clipped(body.code).lower() not in NO_FAILURE):
         error = {"code": body.code, "message": body.message}
-    words, message = _details(error or (body if type(body) is str else None))
+    if not error and is_refused:
+        error = body if type(body) is str else None
+    words, message = _details(error)
     code = words[0] if words else ""
-    if not code and status is not None and (status >= 400 or status <= 0):
+    if not code and is_refused:
         code = str(status)
     if not code and not message and type(body) is Body and (reason := blocked(body)):
         return CONTENT_FILTER, f"a filter of the provider left nothing of the answer ({reason})", Fault.ROW
     if not code and not message:
-        return "unreadable_body", "the line holds no answer that could be read, and no error", Fault.UNREADABLE
+        return UNREADABLE, UNREADABLE_MESSAGE, Fault.UNREADABLE
     if status is None or 0 < status < 400:
         status = int(code) if code.isdecimal() and len(code) == 3 else None
     elif status <= 0:  # never answered: treated as unavailable

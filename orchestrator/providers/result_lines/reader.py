@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -9,9 +10,10 @@ import xxhash
 from orchestrator.domain.faults import SENT_AGAIN
 from orchestrator.domain.reconcile import Answer
 from orchestrator.providers.result_lines import envelopes
-from orchestrator.providers.result_lines.bodies import NOTHING, Body, BodyShape, Content, Plain, tokens
-from orchestrator.providers.result_lines.envelopes import UnreadableLine
+from orchestrator.providers.result_lines.bodies import NOTHING, Body, BodyShape, Content, embedding, tokens
+from orchestrator.providers.result_lines.envelopes import Exchange
 from orchestrator.providers.result_lines.failures import failure
+from orchestrator.providers.result_lines.other_shapes import fields_of, name_of, other_exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,17 @@ class ResultReader:
     result_lines: bool = False
 
     def __call__(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:
-        """Return the `custom_id` in the line, and the answer for that row. Raises UnreadableLine."""
+        """Return the `custom_id` in the line, and the answer for that row. Raises UnreadableLine: it names no row."""
         sound, decoded = envelopes.decoded_line(line)
-        name = decoded.custom_id
+        name, exchange = decoded.custom_id, envelopes.exchange_of(decoded, result_lines=self.result_lines)
+        content = _content_of(exchange, self.bodies)
         if type(name) is not str:
-            raise UnreadableLine("no custom_id")
-        exchange = envelopes.exchange_of(decoded, result_lines=self.result_lines)
-        content = None if envelopes.has_failed(exchange) else self._content(exchange.body)
+            name = name_of(fields_of(sound))
+        if content is None and not envelopes.has_failed(exchange):
+            other = other_exchange(fields_of(sound), vectors=embedding in self.bodies)
+            if other is not None:
+                exchange, shape = other
+                content = _content_of(exchange, (shape,))
         code, message, fault = (None, None, None) if content else failure(exchange)
         held = content or NOTHING
         answer = Answer(  # by position: by keyword it takes nearly twice as long
@@ -54,11 +60,14 @@ class ResultReader:
         )
         return name, answer
 
-    def _content(self, body: Body | Plain) -> Content | None:
-        if type(body) is not Body:
-            return None
-        for shape in self.bodies:
-            content = shape(body)
-            if content is not None:
-                return content
+
+def _content_of(exchange: Exchange, shapes: Sequence[BodyShape]) -> Content | None:
+    """Return what the line answers; None for a failure, and where no shape fits."""
+    body = exchange.body
+    if type(body) is not Body or envelopes.has_failed(exchange):
         return None
+    for shape in shapes:
+        content = shape(body)
+        if content is not None:
+            return content
+    return None
