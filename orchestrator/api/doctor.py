@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
-from orchestrator.domain.checks import NEEDS_PERSON, Check, Level
+from orchestrator.api.commands import open_job
+from orchestrator.domain.checks import NEEDS_PERSON, WRONG_INPUT, Check, Level
 from orchestrator.domain.errors import ConfigError, DatasetError, LedgerBusy, OrchestratorError
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.providers.check import check_provider
+from orchestrator.providers.registry import provider_settings
 from orchestrator.settings import Settings
 from orchestrator.storage.location import is_url, locate
 
@@ -28,21 +32,43 @@ BYTES_PER_ANSWER_TOKEN: Final = 8  # the raw line around it included
 COPIES: Final = 2  # of what is sent and answered: archived, and in parts and output
 
 
-def examine(job: Job | None, work: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Check a job, its provider and the program's own settings; without a job, all providers that have a key."""
+def examine(job: Job | str | None, work: str | None, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Check a job, its provider and the program's own settings; without a job, all providers that have a key.
+
+    Args:
+        job: a job as it would be run, or the id of one in the work folder.
+    """
     try:
         settings = configuration.load(environment)
     except ConfigError as error:
         yield Check(name="settings", level=Level.ERROR, found=str(error))
         return
-    place = work or (locate(job.work) if job is not None and job.work is not None else settings.work)
-    estimated: Estimate | None = None
-    if job is not None:
+    place, estimated = work or settings.work, None
+    if isinstance(job, str):
+        yield from _known_job(job, place, environment)
+    elif job is not None:
+        place = work or (settings.work if job.work is None else locate(job.work))
         check, estimated = _job(job, settings, place)
         yield check
-    yield from _providers(job, environment)
+        yield from check_provider(job.provider_settings, environment, job.model)
+    else:
+        yield from _providers(environment)
     yield from _work_folder(place, settings, environment)
     yield from _disk(place, estimated)
+
+
+def _known_job(job_id: str, work: str, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Check the provider of a job as it was opened."""
+    try:
+        handle = open_job(job_id, work=work)
+        with opened_workspace(work) as workspace:
+            spec, state = workspace.context(handle.job_id).spec, workspace.ledger.job(handle.job_id).state
+    except OrchestratorError as error:
+        code = WRONG_INPUT if isinstance(error, ConfigError) else NEEDS_PERSON
+        yield Check(name="job", level=Level.ERROR, found=str(error), code=code)
+        return
+    yield Check(name="job", found=f"{job_id} is {state.value}")
+    yield from check_provider(spec.provider, environment, spec.model)
 
 
 def _job(job: Job, settings: Settings, work: str) -> tuple[Check, Estimate | None]:
@@ -56,7 +82,7 @@ def _job(job: Job, settings: Settings, work: str) -> tuple[Check, Estimate | Non
         found = estimate(planning_of(context, job.resolved_policy), rows_max=SAMPLE_ROWS, canary_rows=0)
     except (ConfigError, DatasetError) as error:
         return Check(name="job", level=Level.ERROR, found=str(error)), None
-    about = "" if found.exact else "about "
+    about = "" if found.exact else "about " if found.rows is not None else "more than "
     text = f"{prepared.spec.job_id}: {about}{found.requests:,} requests"
     if found.refused:
         todo = "`orchestrator plan` shows samples"
@@ -66,13 +92,7 @@ def _job(job: Job, settings: Settings, work: str) -> tuple[Check, Estimate | Non
     return Check(name="job", found=text), found
 
 
-def _providers(job: Job | None, environment: Mapping[str, str]) -> Iterator[Check]:
-    from orchestrator.providers.check import check_provider
-    from orchestrator.providers.registry import provider_settings
-
-    if job is not None:
-        yield from check_provider(job.provider_settings, environment, job.model)
-        return
+def _providers(environment: Mapping[str, str]) -> Iterator[Check]:
     tables = [
         provider_settings(name, {})
         for name in configuration.read_toml(configuration.config_folder() / "providers.toml")

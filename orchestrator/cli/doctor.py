@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestrator.cli.jobs import from_file, json_option, work_option
+from orchestrator.cli.jobs import from_file, is_file, json_option, work_option
 from orchestrator.cli.progress import show
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def doctor(job: str | None, work: str | None, as_json: bool) -> None:
     from orchestrator.domain.checks import exit_code
     from orchestrator.storage.location import locate
 
-    described = from_file(job, work) if job is not None else None
+    described = from_file(job, work) if job is not None and is_file(job) else job
     checks: list[Check] = []
     for check in _all(examine(described, locate(work) if work is not None else None, os.environ)):
         checks.append(check)

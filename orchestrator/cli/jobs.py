@@ -64,7 +64,7 @@ def run(job: str, work: str | None, as_json: bool) -> None:
 
     Run it again at any time: nothing is sent twice.
     """
-    described = from_file(job, work) if _is_file(job) else None
+    described = from_file(job, work) if is_file(job) else None
     from orchestrator.api import commands
 
     job_id = commands.identify(described) if described is not None else _find(job, work).job_id
@@ -262,7 +262,7 @@ def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
     from orchestrator.api import commands
     from orchestrator.cli.audit_text import audit_text
 
-    if _is_file(job):
+    if is_file(job):
         described = from_file(job, work)
         found = commands.audit(described, deep=deep)
     else:
@@ -300,13 +300,14 @@ def _samples_told(job: str, work: str | None) -> Iterator[None]:
         raise
 
 
-def _is_file(job: str) -> bool:
+def is_file(job: str) -> bool:
+    """Whether a job is named by its file."""
     return job.endswith(".toml") or Path(job).is_file()
 
 
 def from_file(job: str, work: str | None) -> Job:
     """Read a job file. Raises ConfigError."""
-    if not _is_file(job):
+    if not is_file(job):
         raise ConfigError(f"{job} is not a job file: give the path of a .toml file")
     from orchestrator.api.job import read_job
 
@@ -315,7 +316,7 @@ def from_file(job: str, work: str | None) -> Job:
 
 
 def _find(job: str, work: str | None) -> JobHandle:
-    described = from_file(job, work) if _is_file(job) else None
+    described = from_file(job, work) if is_file(job) else None
     from orchestrator.api import commands
 
     if described is not None:

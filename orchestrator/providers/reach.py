@@ -67,6 +67,8 @@ def reach(dialect: Dialect, key: Secret, environment: Mapping[str, str], *, limi
             found.append(http.head("GET", path, size_max=LIST_BYTES_MAX, enough=lambda _: False, follow=False))
         except ProviderError as error:
             found.append(str(error))
+        finally:
+            http.close()
 
     began_s = time.monotonic()
     thread = threading.Thread(target=ask, daemon=True, name="reach")

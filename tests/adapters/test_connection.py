@@ -33,7 +33,7 @@ from tests.servers.postgres import must_skip
 
 KEY: Final = "sk-canary-51c0ffee"
 NAME: Final = "api.provider.test"  # resolved by nobody but the proxy
-HURRIED: Final = Timeouts(connect_s=10.0, read_s=0.3, write_s=10.0, call_s=10.0, create_s=0.3, download_s=10.0)
+PATIENT: Final = Timeouts(connect_s=15.0, read_s=15.0, write_s=15.0, call_s=20.0, create_s=20.0, download_s=20.0)
 
 
 def between(url: str, environment: Mapping[str, str], setting: str = "") -> str:
@@ -47,7 +47,7 @@ def provider_of(base_url: str, environment: Mapping[str, str] | None = None, **o
 
 
 def client_of(
-    base_url: str, environment: Mapping[str, str], *, timeouts: Timeouts = HURRIED, ca: str = ""
+    base_url: str, environment: Mapping[str, str], *, timeouts: Timeouts = PATIENT, ca: str = ""
 ) -> HttpClient:
     proxies = Proxies.of("", environment)
     return HttpClient(base_url, Secret(KEY), timeouts=timeouts, connection=Connection(proxies=proxies, ca_file=ca))
@@ -141,11 +141,22 @@ def test_a_providers_table_may_name_its_own_proxy_or_none() -> None:
         ({"headers": {"X-Team": 7}}, {}, "headers.X-Team must be text, not int"),
         ({"headers": "X-Team"}, {}, "headers must be a table"),
         ({"headers": {"api-key": "canary-pw"}}, {}, r'headers_env = \{ "api-key" = "VARIABLE" \}'),
+        ({"headers": {"Ocp-Apim-Subscription-Key": "canary-pw"}}, {}, "Ocp-Apim-Subscription-Key holds a secret"),
+        ({"headers": {"X-Auth-Token": "canary-pw"}}, {}, "X-Auth-Token holds a secret"),
+        ({"query": {"key": "canary-pw"}}, {}, "query parameter key holds a secret"),
+        ({"query": {"access_token": "canary-pw"}}, {}, "query parameter access_token holds a secret"),
         ({"headers": {"X-A": "1"}, "headers_env": {"x-a": "V"}}, {}, "is in headers and in headers_env"),
         ({"headers_env": {"api-key": "AZURE_KEY"}}, {}, "AZURE_KEY is not set.*header api-key"),
         ({"headers_env": {"api-key": "AZURE_KEY"}}, {"AZURE_KEY": "canary-pw\n"}, "AZURE_KEY.*a line end"),
         ({"query": {"api-version": 1}}, {}, "query.api-version must be text"),
         ({"ca_file": "/nowhere/ca.pem"}, {}, "ca_file.*/nowhere/ca.pem.*No such file"),
+        ({}, {"SSL_CERT_FILE": "/dev/null"}, "SSL_CERT_FILE.*/dev/null.*it holds none"),
+        (
+            {},
+            {"SSL_CERT_FILE": "/"},
+            "SSL_CERT_FILE: .* in / cannot be used: (Is a directory|it holds none)",
+        ),
+        ({}, {"SSL_CERT_DIR": "/nowhere"}, "SSL_CERT_DIR: /nowhere is not a folder"),
         ({}, {"SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE.*/nowhere/ca.pem.*No such file"),
     ],
 )
@@ -325,7 +336,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         must_skip("needs openssl to make a certificate")
     file = tmp_path_factory.mktemp("tls") / "both.pem"
-    names = ["-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{NAME}"]
+    names = ["-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1"]
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
     subprocess.run([*made, "-keyout", file, "-out", f"{file}.crt"], check=True, capture_output=True)
     file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
@@ -371,6 +382,20 @@ def test_a_stranger_behind_the_proxy_is_told_nothing_and_the_way_out_is_named(ce
             create(client_of(f"https://{NAME}/v1", {"HTTPS_PROXY": proxy.url}))
 
         assert server.requests == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_way_to_the_proxy_may_be_tls_as_well(scheme: str, certificate: Path) -> None:
+    """Then its password is not seen on the way; a tunnel is TLS within TLS."""
+    context = served_with(certificate)
+    with (
+        serving(saying(answer(200, b"{}")), context=context if scheme == "https" else None) as server,
+        running_http_proxy(server.port, credentials="me:canary-pw", context=context) as proxy,
+    ):
+        environment = {f"{scheme}_proxy": proxy.url}
+        assert create(client_of(f"{scheme}://{NAME}/v1", environment, ca=str(certificate))) == b"{}"
+
+        assert len(proxy.requests) == len(server.requests) == 1
 
 
 def test_a_create_that_is_cut_after_the_tunnel_is_ambiguous(certificate: Path) -> None:

@@ -131,6 +131,14 @@ def test_a_broker_that_does_not_answer_needs_a_person(server: WireServer, tmp_pa
     assert "broker" not in levels(doctor(path, "--json"))
 
 
+def test_a_job_that_is_not_in_the_work_folder_is_one_of_the_checks(tmp_path: Path) -> None:
+    result = doctor("no-such-job", "--work", tmp_path / "work", "--json")
+
+    assert levels(result)["job"] == "error"
+    assert levels(result)["disk"] == "ok"
+    assert result.exit_code == 2
+
+
 def test_without_a_job_the_providers_with_a_key_are_looked_at(tmp_path: Path) -> None:
     result = doctor("--work", tmp_path / "work", "--json")
 
@@ -178,6 +186,10 @@ def test_a_job_that_has_sent_something_is_not_held_up(tmp_path: Path, monkeypatc
     server = Answering(Reply({"error": {"message": "not here"}}, 404))
     with running(server) as url:
         job = orchestrator.read_job(job_file(tmp_path, url.removesuffix("/v1")))
-        assert orchestrator.run(job).counts["succeeded"] == 20
+        result = orchestrator.run(job)
+        assert result.counts["succeeded"] == 20
+        again = doctor(result.job_id, "--work", tmp_path / "work", "--json")
+        assert levels(again)["job"] == "ok"
+        assert levels(again)["address"] == "warning"  # there is no list of models
         server.models = Reply("<html>the web console</html>")
         assert orchestrator.run(job).counts["succeeded"] == 20

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -23,15 +24,18 @@ TIMEOUT_S: Final = 20.0
 class HttpProxy:
     """A proxy on 127.0.0.1. `instead` is sent in place of any answer; "": the connection is closed without one."""
 
-    def __init__(self, port: int, *, credentials: str = "", instead: str | None = None) -> None:
+    def __init__(
+        self, port: int, *, credentials: str = "", instead: str | None = None, context: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[bytes] = []
         self._target = ("127.0.0.1", port)
         self._authorization = base64.b64encode(credentials.encode()) if credentials else b""
         self._instead = instead
+        self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         at = f"{credentials}@" if credentials else ""
-        self.url = f"http://{at}127.0.0.1:{self.port}"
+        self.url = f"http{'s' if context else ''}://{at}127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -50,6 +54,8 @@ class HttpProxy:
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), client:
             client.settimeout(TIMEOUT_S)
+            if self._context is not None:
+                client = self._context.wrap_socket(client, server_side=True)
             head, rest = self._head(client)
             self.requests.append(head)
             if self._authorization and b"Proxy-Authorization: Basic " + self._authorization not in head:
@@ -68,7 +74,8 @@ class HttpProxy:
                 path = b"/" + where.split(b"/", 3)[3]
                 server.sendall(head.replace(where, path, 1) + rest)
             while True:
-                for one in select.select([client, server], [], [], TIMEOUT_S)[0]:
+                has_read_ahead = isinstance(client, ssl.SSLSocket) and client.pending()
+                for one in [client] if has_read_ahead else select.select([client, server], [], [], TIMEOUT_S)[0]:
                     block = one.recv(BLOCK_BYTES)
                     if not block:
                         return
@@ -86,9 +93,11 @@ class HttpProxy:
 
 
 @contextlib.contextmanager
-def running_http_proxy(port: int, *, credentials: str = "", instead: str | None = None) -> Iterator[HttpProxy]:
+def running_http_proxy(
+    port: int, *, credentials: str = "", instead: str | None = None, context: ssl.SSLContext | None = None
+) -> Iterator[HttpProxy]:
     """Run a proxy for the length of a block."""
-    proxy = HttpProxy(port, credentials=credentials, instead=instead)
+    proxy = HttpProxy(port, credentials=credentials, instead=instead, context=context)
     try:
         yield proxy
     finally:

@@ -381,7 +381,7 @@ def _ssl_context(ca_file: str, ca_folder: str, named_by: str) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=ca_file or None, capath=ca_folder or None)
         except OSError as error:
-            place = ca_file or ca_folder
-            raise ConfigError(f"{named_by}: the certificates in {place} cannot be used: {error.strerror}") from None
+            why = "it holds none" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(f"{named_by}: the certificates in {ca_file} cannot be used: {why}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

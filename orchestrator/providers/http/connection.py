@@ -8,9 +8,11 @@ Rule 3: headers and query parameters go to the provider's own address only, as t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -34,7 +36,10 @@ _OURS: Final = frozenset(
         *("host", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
     )
 )
-_SECRETS: Final = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_SECRET: Final = re.compile(
+    r"(?:^|[-_.])(?:auth|authorization|(?:api)?key|(?:access)?token|secret|password|sig|signature)(?:$|[-_.])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +80,7 @@ def check(settings: ProviderSettings) -> None:
     """Raise ConfigError for a setting that cannot be sent as it is."""
     for name, value in settings.headers.items():
         _check_header(name)
-        if name.lower() in _SECRETS:
+        if _SECRET.search(name):
             raise ConfigError(
                 f"[provider]: the header {name} holds a secret, and secrets are in no file. Name an environment "
                 f'variable: headers_env = {{ "{name}" = "VARIABLE" }}, or, for the provider\'s key itself, '
@@ -84,6 +89,12 @@ def check(settings: ProviderSettings) -> None:
         if _VALUE.fullmatch(value) is None:
             raise ConfigError(
                 f"[provider]: the value of the header {name} must be printable ASCII, without spaces around it"
+            )
+    for name in settings.query:
+        if _SECRET.search(name):
+            raise ConfigError(
+                f"[provider]: the query parameter {name} holds a secret, which would be stored with the job and shown "
+                f'in addresses. Send it in a header: auth = "{HEADER}NAME", or headers_env'
             )
     for name in settings.headers_env:
         _check_header(name)
@@ -136,5 +147,7 @@ def _secret_header(name: str, variable: str, environment: Mapping[str, str]) -> 
 def _ca_of(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return the certificates that the environment names, as OpenSSL and curl read it, under the variables' names."""
     ca_file, ca_folder = (environment.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if ca_folder and not any(Path(folder).is_dir() for folder in ca_folder.split(os.pathsep)):
+        raise ConfigError(f"SSL_CERT_DIR: {ca_folder} is not a folder of certificates: correct it, or unset it")
     named = [name for name, value in (("SSL_CERT_FILE", ca_file), ("SSL_CERT_DIR", ca_folder)) if value]
     return {" and ".join(named): (ca_file, ca_folder)} if named else {}
