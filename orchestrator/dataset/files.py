@@ -2,14 +2,16 @@
 
 Rule 1: this is the only module of the reader that accesses file systems: this machine's, or an object store's.
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
-Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `_delta_log/`, `.part.crc`)
-        are skipped; any other unreadable file is refused, so that no rows are left out silently.
+Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `.part.crc`) and Hadoop's
+        folder markers are skipped; any other unreadable file is refused, so that no rows are left out silently.
+Rule 4: a folder that is a table of its own (Delta, Iceberg, Hudi) is refused: its files are more than its rows.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +30,7 @@ from orchestrator.storage.object_url import advice, bucket_place
 
 FORMAT_OF: Final = {
     ".parquet": "parquet",
+    ".pq": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
@@ -48,6 +51,17 @@ MAGIC_OF: Final = {
 WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
 SAMPLE_COUNT: Final = 64
 SAMPLE_BYTES: Final = 2**20
+TABLE_MARKS: Final[dict[str, Callable[[PurePosixPath], bool]]] = {
+    "Delta": lambda name: name.name == "_delta_log",
+    "Hudi": lambda name: name.name == ".hoodie",
+    "Iceberg": lambda name: name.parent.name == "metadata" and name.name.endswith(".metadata.json"),
+}
+TABLE_ADVICE: Final = {
+    "Delta": "deltalake.DeltaTable(folder).to_pyarrow_dataset() can be given to orchestrator.run as it is",
+    "Hudi": "by Spark, as in spark.read.format('hudi').load(folder).write.parquet(other)",
+    "Iceberg": "the table of pyiceberg's table.scan().to_arrow() can be given to orchestrator.run as it is",
+}
+FOLDER_MARKER: Final = "_$folder$"  # an empty object that Hadoop and EMR put beside a folder
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
 FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
 _NAMES_MAX: Final = 10
@@ -97,7 +111,7 @@ def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
             case _:
                 raise DatasetError(f"{location} does not exist; {_what_there_is(place)}")
         is_there = _kind(root) == pafs.FileType.Directory
-        files = [file for file in _walk(root, pattern) if not _is_hidden(file.name)] if is_there else []
+        files = [file for file in _walk(location, root, pattern) if not _is_hidden(file.name)] if is_there else []
         if not files:
             raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
     return _of_one_format(location, sorted(files, key=lambda file: file.name), found=[file.name for file in files])
@@ -190,14 +204,65 @@ def _of_one_format(
     return str(formats.pop()), tuple(files)
 
 
-def _walk(root: str, pattern: Sequence[str]) -> Iterator[SourceFile]:
+def _walk(location: str, root: str, pattern: Sequence[str]) -> Iterator[SourceFile]:
     store, path = filesystem_of(root)
-    for info in store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1)):
+    real_names = dict[str, str]()
+    try:
+        infos = store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1))
+        _refuse_table(location, [PurePosixPath(info.path).relative_to(path) for info in infos])
+    except UnicodeError:
+        raise DatasetError(f"{location} holds a file whose name is not UTF-8: rename it") from None
+    for name in () if is_url(root) else _dangling_links(path):
+        if _matches(name.split("/"), pattern) and not _is_hidden(name):
+            raise _no_file(location, name)
+    for info in infos:
         if info.type == pafs.FileType.Directory:
             continue
         file = _source_file(info, root)
         if _matches(file.name.split("/"), pattern):
+            if not file.is_far and not _is_hidden(file.name):
+                _check_link(location, file, real_names)
             yield file
+
+
+def _check_link(location: str, file: SourceFile, real_names: dict[str, str]) -> None:
+    """Raise DatasetError for a file of this machine that is none, or that was found before under another name."""
+    real = os.path.realpath(file.path)
+    if not os.path.isfile(real):  # noqa: PTH113 - as the line before
+        raise _no_file(location, file.name)
+    other = real_names.setdefault(real, file.name)
+    if other != file.name:
+        raise DatasetError(
+            f"{location}: {file.name} and {other} are one file, which would be read twice: remove the link, or name "
+            "the files to read by a glob"
+        )
+
+
+def _dangling_links(root: str) -> Iterator[str]:
+    """Yield the links below a folder of this machine that lead nowhere: pyarrow does not list them."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 - many thousands of files
+            if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+                yield PurePosixPath(path).relative_to(root).as_posix()
+
+
+def _no_file(location: str, name: str) -> DatasetError:
+    return DatasetError(
+        f"{location}: {name} is no file that can be read: a link that leads nowhere, a pipe or a device. "
+        "Remove it, or name the files to read by a glob"
+    )
+
+
+def _refuse_table(location: str, names: Sequence[PurePosixPath]) -> None:
+    """Raise DatasetError for the folder of a table format: it also has files of rows that were deleted or replaced."""
+    for name in names:
+        for kind, is_mark in TABLE_MARKS.items():
+            if is_mark(name):
+                raise DatasetError(
+                    f"{location} is a {kind} table, of which plain reading would take deleted rows too. "
+                    f"Write its rows to Parquet first: {TABLE_ADVICE[kind]}"
+                )
 
 
 def _info(location: str) -> Any:
@@ -247,7 +312,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
+    return name.endswith(FOLDER_MARKER) or any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
 def _what_there_is(location: str) -> str:
