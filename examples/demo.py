@@ -94,8 +94,10 @@ def main() -> int:
     """Run the demo and return its exit code."""
     with stage() as (base_url, job_file):
         environment = os.environ | {"ONEROUTER_API_KEY": KEY}
-        run = [sys.executable, "-m", "orchestrator", "run", str(job_file), "--work", str(PLACE)]
-        print(f"$ orchestrator run {job_file} --work {PLACE}\n", flush=True)
+        # The server refuses a few rows, as it was told to: without the option the exit code would be 4.
+        command = ["run", str(job_file), "--work", str(PLACE), "--allow-failed"]
+        run = [sys.executable, "-m", "orchestrator", *command]
+        print(f"$ orchestrator {' '.join(command)}\n", flush=True)
         code = subprocess.run(run, env=environment, check=False).returncode
         if code != 0:
             return code

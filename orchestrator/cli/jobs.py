@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.exit_codes import FAILED_ROWS
 from orchestrator.cli.progress import Watch, show
 from orchestrator.domain.errors import ConfigError, JobNeedsDecision
 from orchestrator.domain.row_kinds import RowKind
@@ -32,6 +33,9 @@ work_option = click.option(
     "--work", metavar="PLACE", help="The work folder, or its URL in an object store. Default: .orchestrator"
 )
 KINDS = tuple(kind.value for kind in RowKind)
+allow_failed_option = click.option(
+    "--allow-failed", is_flag=True, help="Exit with 0, not 4, where the job has ended and some rows have failed."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -58,8 +62,9 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
+@allow_failed_option
 @json_option
-def run(job: str, work: str | None, as_json: bool) -> None:
+def run(job: str, work: str | None, allow_failed: bool, as_json: bool) -> None:
     """Run a job to its end, or resume it.
 
     Run it again at any time: nothing is sent twice.
@@ -74,15 +79,17 @@ def run(job: str, work: str | None, as_json: bool) -> None:
             result = commands.run(described, progress=watch.look)
         else:
             result = _find(job, work).resume(progress=watch.look)
-    _print_result(result, as_json)
+    place = commands.work_folder(work if work is not None or described is None else described.work)
+    _end(result, place, as_json=as_json, allow_failed=allow_failed)
 
 
 @click.command
 @job_argument
 @work_option
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@allow_failed_option
 @json_option
-def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
+def submit(job: str, work: str | None, wait: bool, allow_failed: bool, as_json: bool) -> None:
     """Give a job to a fleet's workers, and return.
 
     Submit it again at any time: it resumes, and nothing is sent twice.
@@ -100,7 +107,7 @@ def submit(job: str, work: str | None, wait: bool, as_json: bool) -> None:
     shown = Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json)
     with _samples_told(job, work), shown as watch:
         result = handle.wait(progress=watch.look)
-    _print_result(result, as_json)
+    _end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 
 
 @click.command
@@ -174,8 +181,9 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @job_argument
 @work_option
 @click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
+@allow_failed_option
 @json_option
-def retry(job: str, work: str | None, rows: str, as_json: bool) -> None:
+def retry(job: str, work: str | None, rows: str, allow_failed: bool, as_json: bool) -> None:
     """Send the failed rows of an ended job again, or answers that are not whole.
 
     The output becomes a new revision. An answer stands until a new one is there; each is paid for.
@@ -188,7 +196,7 @@ def retry(job: str, work: str | None, rows: str, as_json: bool) -> None:
         say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(rows=rows, progress=watch.look)
-    _print_result(result, as_json)
+    _end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 
 
 @click.command
@@ -324,15 +332,20 @@ def _find(job: str, work: str | None) -> JobHandle:
     return commands.open_job(job, work=work)
 
 
-def _print_result(result: Result, as_json: bool) -> None:
+def _end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -> None:
+    """Print the result of a job, and end with the exit code that tells whether rows have failed."""
     if as_json:
         errors = dict(result.errors())
         show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
-        return
-    from orchestrator.cli import text
+    else:
+        from orchestrator.cli import status_text, text
 
-    show(text.report(result.job_id, result.status.totals, result.errors()))
-    show(f"  output      {result.path}")
+        show(text.report(result.job_id, result.status.totals, result.errors()))
+        show(f"  output      {result.path}")
+        if advice := status_text.failed_rows(result.status, work):
+            show(advice)
+    if result.counts["failed"] and not allow_failed:
+        sys.exit(FAILED_ROWS)
 
 
 COMMANDS = (plan, run, submit, status, results, cancel, retry, approve, resolve, audit, recover)

@@ -1,7 +1,6 @@
 """The command line, a thin wrapper of the API: `orchestrator plan|run|submit|…` and `worker|beat|fleet|gateway`.
 
-Exit codes: 0 done · 1 an error · 2 a setting, a job file or an argument is wrong · 3 the job waits for a person
-(unresolved chunks, a refused account, a stopped job) or has no result yet · 130 interrupted; running again resumes.
+The exit codes are in `exit_codes`, and in the help.
 """
 
 from __future__ import annotations
@@ -79,6 +78,15 @@ def app() -> None:
     """Get a language model's answer beside every row of a dataset, through Batch APIs.
 
     JOB is a job file (TOML), or the id of a job in the work folder.
+
+    \b
+    Exit codes:
+      0    done; all rows have succeeded (--allow-failed: or failed)
+      1    an unexpected error; audit: something differs
+      2    a setting, a job file, the dataset or an argument is wrong
+      3    a person must act, or there is no result yet
+      4    the job has ended, and some rows have failed
+      130  interrupted; the same command resumes
     """
 
 

@@ -74,6 +74,17 @@ def samples(found: Sequence[Sample]) -> str:
     return "\n".join(lines)
 
 
+def failed_rows(found: Status, work: str) -> str:
+    """Return what to type about failed rows; "" where none have failed."""
+    if not found.failed:
+        return ""
+    ways = [(command("results", work, found.job_id, "--failures"), "to see failed rows")]
+    if found.totals.failed:  # the others could not be sent, and cannot be sent again
+        ways.append((command("retry", work, found.job_id), "to send them again"))
+    lines = [f"  {text.counted(found.failed, 'row has', 'rows have')} failed:"]
+    return "\n".join([*lines, *(f"    {typed}  {meaning}" for typed, meaning in ways)])
+
+
 def submitted(found: Status, work: str) -> str:
     """Return what `submit` prints: the next command, and a warning if no worker or beat is running."""
     lines = [f"{found.job_id}: submitted", f"  {command('status', work, found.job_id)}"]

@@ -102,12 +102,21 @@ def test_chunks_that_are_too_large_are_split_until_they_fit(cli: CommandLine, tm
 def test_failed_rows_are_sent_again_by_retry_into_a_new_revision(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:
-    """What succeeded stays and is not paid again; the first output can still be read as it was."""
+    """What succeeded stays and is not paid again; the first output can still be read as it was.
+
+    The exit code tells of failed rows until none is left, and the last lines say what to type.
+    """
     gateway.set_faults({"rows": {"fail": {"400": 5}, "times": 0}})
     dataset = write_dataset(tmp_path / "rows.parquet", 60)
     job = write_job(tmp_path / "second.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
-    assert cli.run("run", job).code == 0
+    ran, allowed = cli.run("run", job), cli.run("run", job, "--allow-failed")
     handle = only_job(cli)
+    assert (ran.code, allowed.code) == (4, 0), ran
+    assert ran.out.splitlines()[-3:] == [
+        "  15 rows have failed:",
+        f"    orchestrator results {handle.job_id} --failures --work {cli.work}  to see failed rows",
+        f"    orchestrator retry {handle.job_id} --work {cli.work}  to send them again",
+    ]
     first = handle.results().path
     before = {path: path.read_bytes() for path in Path(first).glob("*") if path.is_file()}
     check_exact(read_output(first), marked(60), failed={"400": 15})

@@ -57,7 +57,7 @@ def test_no_key_and_no_row_stands_where_none_belongs(cli: CommandLine, tmp_path:
 
         runs = [loud.run(*words) for words in (("run", job), ("status", job), ("retry", job))]
 
-    assert [run.code for run in runs] == [0, 0, 0], runs
+    assert [run.code for run in runs] == [4, 0, 4], runs
     for run in runs:
         assert SECRET not in run.said
         assert ROW not in run.said
