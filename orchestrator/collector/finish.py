@@ -3,6 +3,8 @@
 Rule 1: one output part for each slice; the part and its record are in place before the ledger counts it.
 Rule 2: a source that has changed since it was planned stops the job: an answer is never written beside another row.
 Rule 3: a part is digested while it is written; only a part that an interrupted step left without a record is read.
+Rule 4: all parts have one schema. A shard without any vector waits while another may still bring the job's first one,
+        whose length is part of the schema.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
+VECTOR_WAIT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,10 @@ def finish(
         return
     if ledger.job(job.id).revision != job.revision:  # retried meanwhile: these rows are not of the revision read above
         return
+    if _may_get_first_vector(job, ledger=ledger, job_files=job_files, finishing=finishing):
+        later = clock.now() + timedelta(seconds=VECTOR_WAIT_S)
+        ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=later), now=clock.now())
+        return
     try:
         _finish(
             claim,
@@ -79,6 +87,16 @@ def finish(
     except (DatasetError, OutputError) as error:
         stopped = replace(job, state=JobState.STOPPED, reason=str(error))
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
+
+
+def _may_get_first_vector(job: Job, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> bool:
+    """Return whether answers are vectors of a length that is not known yet, and rows of the job are still under way."""
+    if finishing.vectors is None or finishing.vectors.known(job_files) is not None:
+        return False
+    totals = ledger.totals(job.id)
+    if totals.settled == totals.rows and not totals.shards_planning:
+        return False
+    return finishing.vectors.known(job_files) is None  # a row may have been settled after the first look
 
 
 def slice_count(row_count: int, slice_rows: int) -> int:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from typing import BinaryIO
 
@@ -19,13 +20,14 @@ from orchestrator.audit.findings import Audit
 from orchestrator.audit.output import Published, check_output
 from orchestrator.collector.finish import Finishing, finish
 from orchestrator.collector.seal import seal
+from orchestrator.collector.vectors import Vectors
 from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import JobMoved, ShardMoved
 from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import ChunkState, JobState, ShardState, Step
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.ledger.db.database import open_sqlite
-from tests.builders import JOB, NOW, a_chunk
+from tests.builders import JOB, NOW, a_chunk, after
 from tests.collector.builders import DIGEST
 from tests.contract.books import Books
 from tests.fakes.clock import VirtualClock
@@ -92,8 +94,8 @@ def finishing_of(
     )
 
 
-def run_finish(books: Books, finishing: Finishing, job_files: MemorySpool) -> None:
-    [claim] = books.claim(Step.FINISH)
+def run_finish(books: Books, finishing: Finishing, job_files: MemorySpool, *, now: datetime = NOW) -> None:
+    [claim] = books.claim(Step.FINISH, now=now)
     clock = VirtualClock(random.Random(1))
     finish(claim, ledger=books.ledger, job_files=job_files, finishing=finishing, clock=clock)
 
@@ -154,6 +156,41 @@ def test_the_source_that_was_planned_is_finished(books: Books, output: CountingF
 
     assert list(output.files) == ["output/part-00000.parquet"]
     assert books.ledger.shard(JOB, 0).state is ShardState.FINISHED
+
+
+def column_type(output: MemorySpool) -> pa.DataType:
+    return pq.read_schema(BytesIO(output.files["output/part-00000.parquet"])).field("llm_embedding").type
+
+
+def test_a_shard_without_a_vector_waits_for_the_jobs_first_one_whose_length_is_in_the_schema(
+    output: CountingFiles, job_files: MemorySpool
+) -> None:
+    """All rows of the first shard failed before a row of the other was answered: all parts have one schema."""
+    database = open_sqlite(None)
+    books = Books(database)
+    books.open(shards=2)
+    shard = books.ledger.shard(JOB, 0)
+    planned = replace(shard, state=ShardState.PLANNED, row_count=ROWS, chunk_count=1)
+    books.write(ShardMoved(before=shard, after=planned, due_at=NOW))
+    books.add(a_chunk())
+    books.move(lifecycle.advance(books.ledger.chunk(a_chunk().id), GaveUp("400", "no")), due_at=None)
+    finishing = replace(finishing_of(output, slice_rows=ROWS), vectors=Vectors())
+
+    run_finish(books, finishing, job_files)
+    assert (output.files, books.ledger.shard(JOB, 0).state) == ({}, ShardState.PLANNED)
+
+    Vectors().agreed(job_files, 3)
+    run_finish(books, finishing, job_files, now=after(10))
+    assert column_type(output) == pa.list_(pa.float32(), 3)
+    database.close()
+
+
+def test_a_job_without_any_vector_has_a_column_of_lists(
+    books: Books, output: CountingFiles, job_files: MemorySpool
+) -> None:
+    run_finish(books, replace(finishing_of(output, slice_rows=ROWS), vectors=Vectors()), job_files)
+
+    assert column_type(output) == pa.list_(pa.float32())
 
 
 def test_sealing_reads_no_output_part(books: Books, output: CountingFiles, job_files: MemorySpool) -> None:
