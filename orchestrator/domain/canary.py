@@ -16,14 +16,12 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.domain.model import Canary
+from orchestrator.domain.row_kinds import FILTERED, FLAWED
 
 CANARY: Final = "canary"  # the decision that a job with a bad canary is stopped for
 UNDECIDED: Final = frozenset({Canary.WANTED, Canary.OPEN})
 ABOVE_ROWS: Final = 1_000  # a smaller job has no canary: its first batch is one
 COST_FACTOR_MAX: Final = 3  # of the estimated maximum
-CUT_OFF: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
-REFUSALS: Final = frozenset({"content_filter", "refusal", "refused", "safety"})
-CALLS: Final = frozenset({"tool_calls", "tool_use", "function_call"})  # an answer without a text
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -53,9 +51,7 @@ class CanaryRow:
 
     succeeded: bool
     is_waiting: bool = False
-    is_empty: bool = False  # no text, no vector
-    finish_reason: str = ""
-    error_code: str = ""
+    error_code: str = ""  # of an answer that is not whole, its kind: see `row_kinds`
 
     @property
     def kind(self) -> Kind:
@@ -65,12 +61,8 @@ class CanaryRow:
                 return Kind.WAITING
             if self.error_code == Kind.UNREADABLE:
                 return Kind.UNREADABLE
-            return Kind.REFUSED if self.error_code in REFUSALS else Kind.FAILED
-        if self.finish_reason in REFUSALS:
-            return Kind.REFUSED
-        if self.finish_reason in CUT_OFF:
-            return Kind.TRUNCATED
-        return Kind.EMPTY if self.is_empty and self.finish_reason not in CALLS else Kind.GOOD
+            return Kind.REFUSED if self.error_code in FILTERED else Kind.FAILED
+        return Kind(self.error_code) if self.error_code in FLAWED else Kind.GOOD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

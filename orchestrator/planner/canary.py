@@ -83,8 +83,6 @@ def _row(row: dict[str, Any], *, is_waiting: bool) -> Returned:
     judged = CanaryRow(
         succeeded=row["succeeded"],
         is_waiting=is_waiting and not row["succeeded"],
-        is_empty=not (row["text"] or "").strip() and not row["embedding"],
-        finish_reason=row["finish_reason"] or "",
         error_code=row["error_code"] or "",
     )
     key = (row["shard"], row["row"])

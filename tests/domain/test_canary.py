@@ -18,10 +18,10 @@ def failed(count: int = 1, code: str = "invalid_request", **fields: Any) -> list
     return [CanaryRow(succeeded=False, error_code=code, **fields)] * count
 
 
-GOOD = answered(finish_reason="stop")
-CUT = answered(finish_reason="length")
-EMPTY = answered(is_empty=True, finish_reason="stop")
-REFUSED = answered(finish_reason="content_filter")
+GOOD = answered()
+CUT = answered(error_code="truncated")
+EMPTY = answered(error_code="empty")
+REFUSED = answered(error_code="refused")
 BLOCKED = failed(code="content_filter")
 UNREADABLE = failed(code="unreadable")
 WAITING = failed(code="server_error", is_waiting=True)
@@ -61,7 +61,6 @@ def test_a_bad_canary_stops_the_job_and_says_why(rows: list[CanaryRow], reason: 
         GOOD * 20,
         [*GOOD, *failed(19)],  # some rows may fail: the output says which
         [*CUT * 10, *GOOD * 10],
-        answered(5, is_empty=True, finish_reason="tool_calls"),  # calls of a tool are answers, without a text
     ],
 )
 def test_a_canary_with_answers_passes(rows: list[CanaryRow]) -> None:
