@@ -194,7 +194,9 @@ def _prove(chunk: Chunk, sent_at: datetime, evidence: Evidence, recovery: Recove
         if recovery is Recovery.FENCED:
             return Fence()
         quiet_at = sent_at + timedelta(seconds=late_s)
-        return LookAgain() if evidence.now >= quiet_at else Wait(quiet_at)
+        # A batch may be listed late: it is looked for meanwhile, each time as long after the create again.
+        next_at = evidence.now + max(timedelta(seconds=bounds.lag_s), evidence.now - sent_at)
+        return LookAgain() if evidence.now >= quiet_at else Wait(min(next_at, quiet_at))
     visible_at = chunk.fenced_at + timedelta(seconds=late_s + bounds.lag_s)
     if evidence.now < visible_at:
         return Wait(visible_at)

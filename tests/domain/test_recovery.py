@@ -135,6 +135,8 @@ def test_a_create_under_way_is_left_alone_until_its_time_is_up(
         (Case(recovery=A, state="unresolved"), Wait(after(1_120))),
         # class B2: nothing can be fenced, so time must pass, twice
         (Case(recovery=B2, listed=(ONE,)), Adopt(ONE)),
+        (Case(recovery=B2, at_s=10), Wait(after(70))),  # it may be listed late: a lag later, then at twice its age
+        (Case(recovery=B2, at_s=100), Wait(after(200))),
         (Case(recovery=B2, at_s=3_599), Wait(after(3_600))),
         (Case(recovery=B2, at_s=3_600), LookAgain()),
         (Case(recovery=B2, at_s=7_259, fenced_s=3_600, tries=1), Wait(after(7_260))),
