@@ -20,7 +20,7 @@ class Lists(StrEnum):
 
     NOTHING = "nothing"  # there is no list
     MARKS = "marks"
-    AT_END = "at end"  # only the results of an ended batch bear the mark
+    AT_END = "at end"  # no mark: only the results of an ended batch name the requests it was made of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ Rule 3: its time is the true one, whatever the machines' clocks say.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -28,6 +28,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import Files, ResultsAt
+from orchestrator.providers.listing import Fields, Page
+from orchestrator.providers.unmarked_batches import UnmarkedBatches
 from tests.fakes.batches import HOME, SimulatedBatch, short
 from tests.fakes.capabilities import Capabilities
 from tests.fakes.classes import KEY_S, LATE_S_MAX, Lists, ProviderClass
@@ -83,6 +85,12 @@ class SimulatedProvider(Capabilities):
         self._names: dict[str, None] = {}  # every custom_id ever seen, in order
         self._running: list[SimulatedBatch] = []
         self.traits: Traits = replace(kind.traits, key_mark=HOME)
+        self._unmarked = UnmarkedBatches(
+            pages=self._pages,
+            status_of=self._listed_status,
+            count_of=lambda shown: len(self.batches[shown["id"]].requests),
+            results=self.results,
+        )
 
     @property
     def states_fees(self) -> bool:
@@ -100,6 +108,8 @@ class SimulatedProvider(Capabilities):
         for batch in ending:
             self._running.remove(batch)
             others = ["deadbeef-0-1", *(name for name in self._names if name not in batch.requests)]
+            if self._kind.lists is Lists.AT_END:
+                others = []  # results name the batch's own requests: that is what a batch is known by
             batch.end(self.temper, takes_files=self.files is not None, others=others)
 
     def upload(self, submission: Submission) -> FileId:
@@ -222,7 +232,7 @@ class SimulatedProvider(Capabilities):
             rejected=batch.rejected,
         )
 
-    def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
+    def results(self, batch_id: BatchId, where: ResultsAt) -> Generator[ResultFile]:
         """Stream the results, as far as they are there."""
         self.settle()
         self._falter()
@@ -265,28 +275,40 @@ class SimulatedProvider(Capabilities):
             batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
 
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
-        """List batches that bear the mark and are visible by now; refuse where one that may be meant shows no mark yet.
+        """List batches that bear the mark and are visible by now.
 
-        A mark that stands in results only is read from those of ended batches: as long as a batch of that time is at
-        work, nobody can say whose it is.
+        Where the list shows no marks, it is searched as Anthropic's is: by the results of ended batches.
         """
         self.settle()
         self._falter()
         if self._kind.lists is Lists.NOTHING:
             return []
-        now = self._clock.now()
-        mine = (batch for batch in self.batches.values() if batch.account == self.account)
-        visible = [batch for batch in mine if lost.since <= batch.created_at and batch.visible_at <= now]
-        if self._kind.lists is Lists.AT_END and not all(batch.ended for batch in visible):
-            raise Unavailable("a batch that may be the one is still at work")
+        if self._kind.lists is Lists.AT_END:
+            return self._unmarked.find(lost) or (None if lost.is_other_key else [])
         found = [
             Listed(batch_id=batch.id, created_at=batch.created_at)
-            for batch in visible
-            if batch.token == lost.token or (lost.file_id is not None and batch.file_id == lost.file_id)
+            for batch in self._visible()
+            if lost.since <= batch.created_at
+            and (batch.token == lost.token or (lost.file_id is not None and batch.file_id == lost.file_id))
         ]
         file_id = lost.file_id
         has_file = self._owns(file_id) and file_id is not None and self.stored[file_id] is not None
         return None if lost.is_other_key and not found and not has_file else found
+
+    def _visible(self) -> list[SimulatedBatch]:
+        now = self._clock.now()
+        return [batch for batch in self.batches.values() if batch.account == self.account and batch.visible_at <= now]
+
+    def _pages(self) -> Iterator[Page]:
+        newest_first = self._visible()[::-1]
+        shown = [{"id": batch.id, "created_at": batch.created_at.isoformat()} for batch in newest_first]
+        yield Page(batches=shown, has_more=False)
+
+    def _listed_status(self, shown: Fields) -> BatchStatus:
+        batch = self.batches[shown["id"]]
+        if not batch.ended:
+            return BatchStatus(outcome=None)
+        return BatchStatus(outcome=batch.outcome, results=batch.results if batch.files else None)
 
     def delete(self, file_id: FileId) -> None:
         """Delete an input file; a batch that was just made from it may fail, uncharged."""
@@ -316,6 +338,8 @@ class SimulatedProvider(Capabilities):
             self.stop(batch.id)
             return f"cancels {batch.id}"
         names = list(self._names) or ["deadbeef-0-1"]
+        if self._kind.lists is Lists.AT_END:
+            names = [f"deadbeef-0-{row}" for row in range(5)]  # a job's custom_ids are no other job's
         body = b'{"messages":[{"role":"user","content":"not ours"}]}'
         requests = dict.fromkeys(chance.sample(names, min(len(names), chance.randint(1, 5))), body)
         lines = (b'{"custom_id":"%s","params":%s}\n' % (name.encode(), body) for name in requests)
