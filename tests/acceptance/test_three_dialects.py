@@ -54,7 +54,7 @@ def test_a_job_file_gives_the_same_answers_and_columns_through_all_three(tmp_pat
             (user.folder / "reviews.jsonl").write_text("".join(lines))
             (user.folder / "job.toml").write_text(JOB.format(provider=provider, model=model, url=gateway.url))
             ended = user.run("run", "job.toml")
-            assert ended.code in (0, 4), ended  # 4: some rows failed
+            assert ended.code == 4, ended  # some rows failed
             [output] = user.folder.glob("work/*/output")
             tables[provider] = read_output(output)
         bill = gateway.bill()
