@@ -6,6 +6,6 @@
     python -m tests.kills readers                  readers of the output, while its writer is killed
     python -m tests.kills recovery                 how long it takes to be at work again
 
-nursery.py is the process whose children die, launcher.py starts it; lines.py and tracer.py are the two ways to stop a
-child, platters.py knows what a disk would have kept; jobs.py is the job that is killed, and what must hold of it.
+fork_server.py is the process whose children die, launcher.py starts it; lines.py and tracer.py are the two ways to stop
+a child, disk_model.py knows what a disk would have kept; jobs.py is the job that is killed, and what must hold of it.
 """

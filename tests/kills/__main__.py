@@ -15,8 +15,8 @@ from typing import Final
 from tests.gateway_process import API_KEY
 from tests.kills import recovery
 from tests.kills.disk import full, power
-from tests.kills.jobs import Bench, a_bench
-from tests.kills.launcher import LANES, Lanes, queues, why_untraced
+from tests.kills.jobs import Workspace, a_workspace
+from tests.kills.launcher import POOL_SIZE, ForkServerPool, fork_server_pool, why_untraced
 from tests.kills.outcomes import Campaign
 from tests.kills.points import again, points
 from tests.kills.readers import readers
@@ -68,9 +68,9 @@ def _campaigns(options: argparse.Namespace) -> Iterator[Campaign]:
 
 
 @contextmanager
-def _stage(options: argparse.Namespace) -> Iterator[tuple[Bench, Lanes]]:
+def _stage(options: argparse.Namespace) -> Iterator[tuple[Workspace, ForkServerPool]]:
     folder = Path(tempfile.mkdtemp(prefix="kills-", dir=options.folder or (MEMORY if MEMORY.is_dir() else None)))
-    with a_bench(folder) as workspace, queues(options.queues) as opened:
+    with a_workspace(folder) as workspace, fork_server_pool(options.at_once) as opened:
         yield workspace, opened
     if options.keep:
         sys.stderr.write(f"kept: {folder}\n")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=200, help="readers: how many")
     parser.add_argument("--doubts", type=int, default=1_000, help="recovery: how many creates")
     parser.add_argument("--only", default="", help="syscalls: faults with this in their names")
-    parser.add_argument("--queues", type=int, default=LANES, help="how many jobs at a time")
+    parser.add_argument("--at-once", type=int, default=POOL_SIZE, help="how many jobs at a time")
     parser.add_argument("--folder", type=Path, help="where (default: in memory, where that can be had)")
     parser.add_argument("--keep", action="store_true", help="keep the folders of what failed")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each campaign")

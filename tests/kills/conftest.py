@@ -1,4 +1,4 @@
-"""What the tests of kills share: one gateway and one nursery for a module, and whether a child can be traced here."""
+"""What the tests of kills share: a gateway and fork servers for a module, and whether a child can be traced here."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway_process import API_KEY
-from tests.kills.jobs import Bench, a_bench
-from tests.kills.launcher import Lanes, queues, why_untraced
+from tests.kills.jobs import Workspace, a_workspace
+from tests.kills.launcher import ForkServerPool, fork_server_pool, why_untraced
 
-LANES = 2
+POOL_SIZE = 2
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A gateway, and a place for jobs."""
-    with pytest.MonkeyPatch.context() as environment, a_bench(tmp_path_factory.mktemp("kills")) as opened:
+    with pytest.MonkeyPatch.context() as environment, a_workspace(tmp_path_factory.mktemp("kills")) as opened:
         environment.setenv("ONEROUTER_API_KEY", API_KEY)
         yield opened
 
 
 @pytest.fixture(scope="module")
-def nurseries() -> Iterator[Lanes]:
+def fork_servers() -> Iterator[ForkServerPool]:
     """Processes whose children die."""
-    with queues(LANES) as opened:
+    with fork_server_pool(POOL_SIZE) as opened:
         yield opened
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.kills.jobs import UNRESOLVED, Bench, SmallJob
-from tests.kills.launcher import Lanes, Nursery
-from tests.kills.orders import AtCall, Ended
+from tests.kills.fork_request import AtCall, Ended
+from tests.kills.jobs import UNRESOLVED, SmallJob, Workspace
+from tests.kills.launcher import ForkServer, ForkServerPool
 from tests.kills.outcomes import Campaign, Trial, judged
 from tests.kills.output import Sight, look
 
@@ -40,22 +40,22 @@ class _Loss:
     folder: str
 
 
-def full(workspace: Bench, queues: Lanes, *, sizes: int) -> Campaign:
+def full(workspace: Workspace, pool: ForkServerPool, *, sizes: int) -> Campaign:
     """Run a job on so many disks, each too small or only just not."""
     campaign = Campaign(name="full disks")
     with campaign.timed():
         is_mounted = can_mount(workspace.folder / "probe")
         campaign.figures["disks"] = "tmpfs" if is_mounted else "ENOSPC from a system call on"
-        need = next(queues.each(lambda fork_server, _: _need(workspace, fork_server, is_mounted=is_mounted), [None]))
+        need = next(pool.each(lambda fork_server, _: _need(workspace, fork_server, is_mounted=is_mounted), [None]))
         steps = [1 + (need - 1) * place // max(1, sizes - 1) for place in range(sizes)]
         attempt = _on_small_disk if is_mounted else _without_space
-        for trial in queues.each(lambda fork_server, size: attempt(workspace, fork_server, size), steps):
+        for trial in pool.each(lambda fork_server, size: attempt(workspace, fork_server, size), steps):
             campaign.add(trial)
         campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
-def power(workspace: Bench, queues: Lanes, *, every: int = 1, is_whole: bool = False) -> Campaign:
+def power(workspace: Workspace, pool: ForkServerPool, *, every: int = 1, is_whole: bool = False) -> Campaign:
     """Lose the power before each `every`-th system call from the first on the output on; or of the whole run."""
     campaign = Campaign(name="power lost, the whole run" if is_whole else "power lost while the output is written")
     with campaign.timed():
@@ -66,7 +66,7 @@ def power(workspace: Bench, queues: Lanes, *, every: int = 1, is_whole: bool = F
                 for place in range(STEP)
                 for seed in SEEDS
             ]
-            for trial, met in queues.each(lambda fork_server, loss: _lose_power(workspace, fork_server, loss), tasks):
+            for trial, met in pool.each(lambda fork_server, loss: _lose_power(workspace, fork_server, loss), tasks):
                 came_to_the_end |= not met
                 if met or trial.failure:
                     campaign.add(trial)
@@ -83,7 +83,7 @@ def check_visible(job: SmallJob) -> None:
     assert (sight.partial, sight.wrong) == (0, 0), sight.said
 
 
-def _lose_power(workspace: Bench, fork_server: Nursery, loss: _Loss) -> tuple[Trial, bool]:
+def _lose_power(workspace: Workspace, fork_server: ForkServer, loss: _Loss) -> tuple[Trial, bool]:
     name = f"power lost before call {loss.number}, seed {loss.seed}"
     job = workspace.job(f"power{loss.folder}-{loss.number}-{loss.seed}", rows=ROWS, shard_rows=SHARD_ROWS)
     at = AtCall(root=str(job.disk), number=loss.number, power_seed=loss.seed, folder=loss.folder)
@@ -104,7 +104,7 @@ def _lose_power(workspace: Bench, fork_server: Nursery, loss: _Loss) -> tuple[Tr
     return Trial(name=name, failure="; ".join(found), counts=counts), met
 
 
-def _on_small_disk(workspace: Bench, fork_server: Nursery, size_kb: int) -> Trial:
+def _on_small_disk(workspace: Workspace, fork_server: ForkServer, size_kb: int) -> Trial:
     job = workspace.job(f"full-{size_kb}", rows=ROWS, shard_rows=SHARD_ROWS)
     found: list[str] = []
     counts: Counter[str] = Counter()
@@ -116,7 +116,7 @@ def _on_small_disk(workspace: Bench, fork_server: Nursery, size_kb: int) -> Tria
     return Trial(name=f"a disk of {SMALLEST_KB + size_kb} KiB", failure="; ".join(found), counts=counts)
 
 
-def _without_space(workspace: Bench, fork_server: Nursery, number: int) -> Trial:
+def _without_space(workspace: Workspace, fork_server: ForkServer, number: int) -> Trial:
     job = workspace.job(f"full-from-{number}", rows=ROWS, shard_rows=SHARD_ROWS)
     found: list[str] = []
     counts: Counter[str] = Counter()
@@ -139,7 +139,7 @@ def _ends_well(job: SmallJob, ended: Ended) -> Counter[str]:
     return Counter({"said what is full": 1})
 
 
-def _need(workspace: Bench, fork_server: Nursery, *, is_mounted: bool) -> int:
+def _need(workspace: Workspace, fork_server: ForkServer, *, is_mounted: bool) -> int:
     """Return how much a whole run takes: KiB, or system calls."""
     job = workspace.job("need", rows=ROWS, shard_rows=SHARD_ROWS)
     if not is_mounted:

@@ -26,7 +26,7 @@ Names = dict[str, int]  # in a folder: the inode of each
 
 
 @dataclass(slots=True)
-class Platters:
+class DiskModel:
     """What is safe of everything under `root`."""
 
     root: Path

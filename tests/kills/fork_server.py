@@ -1,6 +1,6 @@
 """A process that bears processes which are to die: it has imported the program, so that each of them starts at once.
 
-    python -m tests.kills.fork_server < orders > ends
+    python -m tests.kills.fork_server < requests > ends
 
 Rule 1: a child is a process of its own, forked from this one, in which only one thread has ever run; it calls the
         command line's `main`, as `orchestrator` does.
@@ -27,9 +27,9 @@ import pyarrow.parquet  # noqa: F401
 
 import orchestrator.cli.main
 from tests.kills import arch
-from tests.kills.disk_model import Platters
+from tests.kills.disk_model import DiskModel
+from tests.kills.fork_request import AtCall, ForkRequest, read_request
 from tests.kills.lines import LineHook
-from tests.kills.orders import AtCall, Order, read_command
 from tests.kills.tracer import SYNCS, Call, Fail, Kill, be_traced, trace
 from tests.servers.hurry import hurry
 
@@ -40,9 +40,9 @@ STILL: Final = frozenset({errno.ENOSPC})  # what a call that frees space does no
 class Meddler:
     """Watches a child's system calls, and meddles with one of them."""
 
-    def __init__(self, at: AtCall, disk_model: Platters | None) -> None:
+    def __init__(self, at: AtCall, disk_model: DiskModel | None) -> None:
         self._at = at
-        self._platters = disk_model
+        self._disk_model = disk_model
         self._has_begun = not at.folder
         self.count = 0
         self.met = ""
@@ -59,14 +59,14 @@ class Meddler:
             if at.errno and self._fails(call):
                 self.met = self.met or _told(call, at)
                 return Fail(at.errno)
-        if self._platters is not None and call.name in SYNCS:
-            self._platters.syncing(call.thread, call.path)
+        if self._disk_model is not None and call.name in SYNCS:
+            self._disk_model.syncing(call.thread, call.path)
         return None
 
     def synced(self, thread: int, *, ok: bool) -> None:
         """Take note of what is safe now."""
-        if self._platters is not None:
-            self._platters.synced(thread, ok=ok)
+        if self._disk_model is not None:
+            self._disk_model.synced(thread, ok=ok)
 
     def _fails(self, call: Call) -> bool:
         if not self._at.number or (call.name in FREES and self._at.errno in STILL):
@@ -79,14 +79,14 @@ def _told(call: Call, at: AtCall) -> str:
 
 
 def main() -> None:
-    """Carry out orders until there are no more."""
+    """Carry out requests until there are no more."""
     ends, sys.stdout = sys.stdout, sys.stderr
     signal.signal(signal.SIGALRM, _too_long)
     _warm_up()
     for text in sys.stdin:
-        order = read_command(text)
+        request = read_request(text)
         begun = time.monotonic()
-        found = _carry_out(order)
+        found = _carry_out(request)
         ends.write(json.dumps(found | {"seconds": time.monotonic() - begun}) + "\n")
         ends.flush()
 
@@ -107,17 +107,17 @@ def _too_long(_number: int, _frame: object) -> NoReturn:
     raise _TooLong
 
 
-def _carry_out(order: Order) -> dict[str, Any]:
-    ran = Path(f"{order.said}.lines")
+def _carry_out(request: ForkRequest) -> dict[str, Any]:
+    ran = Path(f"{request.said}.lines")
     ran.unlink(missing_ok=True)
-    at = order.at_call
-    disk_model = Platters(Path(at.root)) if at is not None and at.power_seed is not None else None
+    at = request.at_call
+    disk_model = DiskModel(Path(at.root)) if at is not None and at.power_seed is not None else None
     pid = os.fork()
     if pid == 0:
-        _live(order, ran)
+        _live(request, ran)
     meddler = None if at is None else Meddler(at, disk_model)
     try:
-        with _within(order.deadline_s):
+        with _within(request.deadline_s):
             if meddler is None or at is None:
                 _, status = os.waitpid(pid, 0)
             else:
@@ -149,7 +149,7 @@ def _within(limit_s: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _live(order: Order, ran: Path) -> NoReturn:
+def _live(request: ForkRequest, ran: Path) -> NoReturn:
     """Be the child."""
     code = 70
     try:
@@ -157,22 +157,22 @@ def _live(order: Order, ran: Path) -> NoReturn:
         os.setsid()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.chdir(order.folder)
+        os.chdir(request.folder)
         os.environ.clear()
-        os.environ.update(order.environment)
-        said = os.open(order.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.environ.update(request.environment)
+        said = os.open(request.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for handle, target in ((nothing, 0), (said, 1), (said, 2)):
             os.dup2(handle, target)
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
         sys.stdout = sys.stderr = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
         hurry()
-        if order.at_call is not None:
-            be_traced(with_network=order.at_call.with_network)
-        hook = None if order.at_line is None else LineHook(order.at_line)
+        if request.at_call is not None:
+            be_traced(with_network=request.at_call.with_network)
+        hook = None if request.at_line is None else LineHook(request.at_line)
         if hook is not None:
             hook.install()
-        code = _run(order)
+        code = _run(request)
         if hook is not None:
             hook.write(ran)
         sys.stdout.flush()
@@ -180,8 +180,8 @@ def _live(order: Order, ran: Path) -> NoReturn:
         os._exit(code)
 
 
-def _run(order: Order) -> int:
-    sys.argv = ["orchestrator", *order.arguments]
+def _run(request: ForkRequest) -> int:
+    sys.argv = ["orchestrator", *request.arguments]
     try:
         orchestrator.cli.main.main()
     except SystemExit as ended:

@@ -25,8 +25,8 @@ from tests.acceptance.command_line import CommandLine, command_line
 from tests.acceptance.datasets import check_audit, check_books, check_exact, marked, read_output, write_job
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import ROOT, GatewayProcess, running_gateway
-from tests.kills.launcher import Nursery
-from tests.kills.orders import AtCall, AtLine, Ended, Order
+from tests.kills.fork_request import AtCall, AtLine, Ended, ForkRequest
+from tests.kills.launcher import ForkServer
 
 ROWS: Final = 12
 CHUNK: Final = 4
@@ -56,7 +56,7 @@ class SmallJob:
 
     def run(
         self,
-        fork_server: Nursery,
+        fork_server: ForkServer,
         *,
         at_line: AtLine | None = None,
         at_call: AtCall | None = None,
@@ -64,7 +64,7 @@ class SmallJob:
     ) -> Ended:
         """Run the job as a process, perhaps not to its end."""
         return fork_server.carry_out(
-            Order(
+            ForkRequest(
                 arguments=["run", str(self.file), "--json", "--work", str(self.work)],
                 folder=str(self.folder),
                 environment=self.cli.environment,
@@ -75,7 +75,7 @@ class SmallJob:
             )
         )
 
-    def see_through(self, fork_server: Nursery) -> Seen:
+    def see_through(self, fork_server: ForkServer) -> Seen:
         """Run the job again, resolve what is held as a person would, and check everything."""
         seen = Seen()
         for _ in range(RUNS_MAX):
@@ -134,7 +134,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Workspace:
     """A gateway, and a place for jobs against it."""
 
     folder: Path
@@ -166,11 +166,11 @@ class Bench:
 
 
 @contextmanager
-def a_bench(folder: Path) -> Iterator[Bench]:
+def a_workspace(folder: Path) -> Iterator[Workspace]:
     """Start a gateway whose batches end at once and some of whose rows fail once."""
     with running_gateway(folder / "gateway", "--duration-s", "0") as gateway:
         gateway.set_faults(FAULTS)
-        yield Bench(folder=folder, gateway=gateway)
+        yield Workspace(folder=folder, gateway=gateway)
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Nurseries, as many as there are lanes, and whoever waits for what their children come to."""
+"""Fork servers, as many as run at a time, and whoever waits for what their children come to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tests.gateway_process import ROOT
-from tests.kills.orders import Ended, Order, read_ended
+from tests.kills.fork_request import Ended, ForkRequest, read_ended
 
-LANES: Final = 3
+POOL_SIZE: Final = 3
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
@@ -26,8 +26,8 @@ def why_untraced() -> str:
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-class Nursery:
-    """One process that carries out one order after the other."""
+class ForkServer:
+    """One process that carries out one request after the other."""
 
     def __init__(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
@@ -41,14 +41,14 @@ class Nursery:
             text=True,
         )
 
-    def carry_out(self, order: Order) -> Ended:
+    def carry_out(self, request: ForkRequest) -> Ended:
         """Run a command as a process, and return how it ended."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(order.to_json())
+        self._process.stdin.write(request.to_json())
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, f"the nursery has ended: {self._process.wait()}"
-        return read_ended(answer, Path(order.said))
+        assert answer, f"the fork server has ended: {self._process.wait()}"
+        return read_ended(answer, Path(request.said))
 
     def close(self) -> None:
         """End it; a child of its own ends with it."""
@@ -59,16 +59,16 @@ class Nursery:
         self._process.stdout.close()
 
 
-class Lanes:
-    """Several nurseries; each thread that asks has one of its own."""
+class ForkServerPool:
+    """Several fork_servers; each thread that asks has one of its own."""
 
     def __init__(self, size: int) -> None:
-        self._nurseries: list[Nursery] = []
+        self._fork_servers: list[ForkServer] = []
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(size, thread_name_prefix="lane")
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix="fork-server")
 
-    def each(self, act: Callable[[Nursery, Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def each(self, act: Callable[[ForkServer, Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Do something for each task, several at a time, and yield what comes of them as it comes."""
         waiting = [self._pool.submit(self._act, act, task) for task in tasks]
         try:
@@ -78,24 +78,24 @@ class Lanes:
             for one in waiting:
                 one.cancel()
 
-    def _act(self, act: Callable[[Nursery, Task], Outcome], task: Task) -> Outcome:
+    def _act(self, act: Callable[[ForkServer, Task], Outcome], task: Task) -> Outcome:
         if not hasattr(self._own, "fork_server"):
             with self._lock:
-                self._own.fork_server = Nursery()
-                self._nurseries.append(self._own.fork_server)
+                self._own.fork_server = ForkServer()
+                self._fork_servers.append(self._own.fork_server)
         return act(self._own.fork_server, task)
 
     def close(self) -> None:
         """End all of them."""
         self._pool.shutdown(cancel_futures=True)
-        for fork_server in self._nurseries:
+        for fork_server in self._fork_servers:
             fork_server.close()
 
 
 @contextmanager
-def queues(size: int = LANES) -> Iterator[Lanes]:
-    """Open lanes for the length of a block."""
-    opened = Lanes(size)
+def fork_server_pool(size: int = POOL_SIZE) -> Iterator[ForkServerPool]:
+    """Open fork servers for the length of a block."""
+    opened = ForkServerPool(size)
     try:
         yield opened
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from tests.kills.orders import AtLine
+from tests.kills.fork_request import AtLine
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = str(ROOT / "orchestrator")

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.kills.jobs import Bench, SmallJob
-from tests.kills.launcher import Lanes, Nursery
-from tests.kills.orders import AtLine
+from tests.kills.fork_request import AtLine
+from tests.kills.jobs import SmallJob, Workspace
+from tests.kills.launcher import ForkServer, ForkServerPool
 from tests.kills.outcomes import Campaign, Trial, judged
 
 TWICE_EVERY: Final = 3
@@ -35,26 +35,26 @@ class Plan:
         return f"point {self.number} " + " ".join(f"--at {at.line}:{at.time}" for at in self.kills)
 
 
-def points(workspace: Bench, queues: Lanes, *, trials: int, seed: int = 1) -> Campaign:
+def points(workspace: Workspace, pool: ForkServerPool, *, trials: int, seed: int = 1) -> Campaign:
     """Kill at so many lines."""
     campaign = Campaign(name="points")
     with campaign.timed():
-        first, later = next(queues.each(_survey, [workspace]))
+        first, later = next(pool.each(_survey, [workspace]))
         campaign.figures["lines of the program that a run reaches"] = len(first)
         plans = draw(first, later, trials=trials, seed=seed)
-        for trial in queues.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), plans):
+        for trial in pool.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), plans):
             campaign.add(trial)
         campaign.figures["rows paid twice"] = workspace.check_bill()["paid_twice"]
     return campaign
 
 
-def again(workspace: Bench, queues: Lanes, kills: Sequence[str]) -> Campaign:
+def again(workspace: Workspace, pool: ForkServerPool, kills: Sequence[str]) -> Campaign:
     """Do one trial again: its kills as its name has them, file:line:time."""
     places = [place.rpartition(":") for place in kills]
     plan = Plan(number=0, kills=[AtLine(line=line, time=int(time)) for line, _, time in places])
     campaign = Campaign(name="points, once more")
     with campaign.timed():
-        campaign.add(next(queues.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), [plan])))
+        campaign.add(next(pool.each(lambda fork_server, plan: attempt(workspace, fork_server, plan), [plan])))
     return campaign
 
 
@@ -72,7 +72,7 @@ def draw(first: Mapping[str, int], later: Mapping[str, int], *, trials: int, see
     return chosen
 
 
-def attempt(workspace: Bench, fork_server: Nursery, plan: Plan) -> Trial:
+def attempt(workspace: Workspace, fork_server: ForkServer, plan: Plan) -> Trial:
     """Kill a job as planned, and see it through."""
     job = workspace.job(f"point-{plan.number}")
     counts: Counter[str] = Counter()
@@ -90,7 +90,7 @@ def attempt(workspace: Bench, fork_server: Nursery, plan: Plan) -> Trial:
     return Trial(name=plan.name, failure="; ".join(found), counts=counts)
 
 
-def _survey(fork_server: Nursery, workspace: Bench) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def _survey(fork_server: ForkServer, workspace: Workspace) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Return the lines that a first run reaches, and those of a run after one that died between POST and record."""
     whole = workspace.job("survey")
     first = whole.run(fork_server, at_line=AtLine())

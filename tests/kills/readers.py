@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from tests.acceptance.datasets import check_exact, marked, read_output
 from tests.gateway_process import ROOT
-from tests.kills.jobs import Bench, SmallJob
-from tests.kills.launcher import Lanes, Nursery
-from tests.kills.orders import AtCall
+from tests.kills.fork_request import AtCall
+from tests.kills.jobs import SmallJob, Workspace
+from tests.kills.launcher import ForkServer, ForkServerPool
 from tests.kills.outcomes import Campaign, Trial, judged
 
 ROWS: Final = 240
@@ -35,17 +35,17 @@ END_S: Final = 60.0  # for a reader to notice that it is over
 POLICY: Final = {"chunk_requests_max": SHARD_ROWS}
 
 
-def readers(workspace: Bench, queues: Lanes, *, kills: int, seed: int = 1) -> Campaign:
+def readers(workspace: Workspace, pool: ForkServerPool, *, kills: int, seed: int = 1) -> Campaign:
     """Kill the writer so many times, while others read."""
     campaign = Campaign(name="readers while the output is written")
     place, stop, chance = workspace.folder / "read", workspace.folder / "read.stop", random.Random(seed)
     place.mkdir()
     with campaign.timed(), _reading(place, stop) as reading:
-        collected = next(queues.each(lambda fork_server, _: _all_but_output(workspace, fork_server), [None]))
+        collected = next(pool.each(lambda fork_server, _: _all_but_output(workspace, fork_server), [None]))
         number = 0
         while campaign.counts["kills"] < kills and not campaign.failures:
             one = Round(place / f"round-{number}", kills - campaign.counts["kills"], chance.randrange(1 << 30))
-            campaign.add(next(queues.each(lambda fork_server, one: one.play(collected, fork_server), [one])))
+            campaign.add(next(pool.each(lambda fork_server, one: one.play(collected, fork_server), [one])))
             number += 1
         stop.touch()
         for name, count in _seen(reading, campaign).items():
@@ -61,7 +61,7 @@ class Round:
     kills_max: int
     seed: int
 
-    def play(self, collected: SmallJob, fork_server: Nursery) -> Trial:
+    def play(self, collected: SmallJob, fork_server: ForkServer) -> Trial:
         """Kill the writer again and again until the output is whole."""
         chance, counts = random.Random(self.seed), Counter[str]()
         found: list[str] = []
@@ -83,7 +83,7 @@ class Round:
         return Trial(name=f"{self.folder.name}, seed {self.seed}", failure="; ".join(found), counts=counts)
 
 
-def _all_but_output(workspace: Bench, fork_server: Nursery) -> SmallJob:
+def _all_but_output(workspace: Workspace, fork_server: ForkServer) -> SmallJob:
     """Run a job to its end, and have it forget that it wrote its output."""
     job = workspace.job("collected", rows=ROWS, shard_rows=SHARD_ROWS, policy=POLICY)
     ended = job.run(fork_server)

@@ -27,7 +27,7 @@ from orchestrator.domain.errors import ConfigError, LedgerError
 from tests.acceptance.command_line import kill
 from tests.acceptance.datasets import marked
 from tests.gateway_process import API_KEY
-from tests.kills.jobs import Bench, SmallJob
+from tests.kills.jobs import SmallJob, Workspace
 from tests.kills.outcomes import Campaign, judged
 
 SIZE: Final = Size(batches=400, rows=5, in_flight_max=20)
@@ -66,7 +66,7 @@ def fleet(folder: Path, *, ledger: str) -> Campaign:
     return campaign
 
 
-def alone(workspace: Bench) -> Campaign:
+def alone(workspace: Workspace) -> Campaign:
     """Kill `orchestrator run`; measure until the first useful step of the next one, its start included."""
     campaign = Campaign(name="everything killed, one process", trials=1)
     job = workspace.job("alone", rows=800)
@@ -84,7 +84,7 @@ def alone(workspace: Bench) -> Campaign:
     return campaign
 
 
-def doubts(workspace: Bench, *, count: int) -> Campaign:
+def doubts(workspace: Workspace, *, count: int) -> Campaign:
     """Leave so many creates in doubt at a provider of class B1; measure until each is known to be there or not.
 
     The provider has half of them. What the others need most is time: two waits for what a list may show late.
@@ -98,7 +98,7 @@ def doubts(workspace: Bench, *, count: int) -> Campaign:
     return campaign
 
 
-def _reconcile(workspace: Bench, count: int) -> Mapping[str, Any]:
+def _reconcile(workspace: Workspace, count: int) -> Mapping[str, Any]:
     job = _in_b1(workspace, count)
     gateway = workspace.gateway
     # Every create is cut off; nobody can be asked meanwhile.
@@ -127,7 +127,7 @@ def _reconcile(workspace: Bench, count: int) -> Mapping[str, Any]:
     }
 
 
-def _in_b1(workspace: Bench, count: int) -> SmallJob:
+def _in_b1(workspace: Workspace, count: int) -> SmallJob:
     policy = {"chunk_requests_max": 1, "batches_in_flight_max": count, "chunks_ahead_max": count}
     provider = {"create_s_max": 20.0, "list_lag_s": 1.0}
     return workspace.job(

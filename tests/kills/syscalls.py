@@ -12,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from tests.kills.jobs import UNRESOLVED, Bench
-from tests.kills.launcher import Lanes, Nursery
-from tests.kills.orders import AtCall
+from tests.kills.fork_request import AtCall
+from tests.kills.jobs import UNRESOLVED, Workspace
+from tests.kills.launcher import ForkServer, ForkServerPool
 from tests.kills.outcomes import Campaign, Trial, judged
 
 ROWS: Final = 2
@@ -53,16 +53,16 @@ class _Tried:
     met: bool
 
 
-def syscalls(workspace: Bench, queues: Lanes, fault: Fault, *, every: int = 1, start: int = 1) -> Campaign:
+def syscalls(workspace: Workspace, pool: ForkServerPool, fault: Fault, *, every: int = 1, start: int = 1) -> Campaign:
     """Let a fault fall on each `every`-th call, until a run meets none."""
     campaign = Campaign(name=f"{fault.name} at system calls")
     with campaign.timed():
-        calls = next(queues.each(lambda fork_server, _: _count(workspace, fork_server, fault), [None]))
+        calls = next(pool.each(lambda fork_server, _: _count(workspace, fork_server, fault), [None]))
         campaign.figures["calls of a run"] = calls
         number, came_to_the_end = start, False
         while not came_to_the_end:
             tasks = [Task(fault, at) for at in range(number, max(calls, number) + every, every)]
-            for tried in queues.each(lambda fork_server, task: _attempt(workspace, fork_server, task), tasks):
+            for tried in pool.each(lambda fork_server, task: _attempt(workspace, fork_server, task), tasks):
                 came_to_the_end |= not tried.met
                 if tried.met or tried.trial.failure:
                     campaign.add(tried.trial)
@@ -71,7 +71,7 @@ def syscalls(workspace: Bench, queues: Lanes, fault: Fault, *, every: int = 1, s
     return campaign
 
 
-def _count(workspace: Bench, fork_server: Nursery, fault: Fault) -> int:
+def _count(workspace: Workspace, fork_server: ForkServer, fault: Fault) -> int:
     """Return how many calls a run makes that this fault can fall on; another run may make a few more or fewer."""
     job = workspace.job(f"{fault.name} counted".replace(" ", "-"), rows=ROWS)
     ended = job.run(fork_server, at_call=AtCall(root=str(job.disk), with_network=not fault.errno))
@@ -80,7 +80,7 @@ def _count(workspace: Bench, fork_server: Nursery, fault: Fault) -> int:
     return ended.calls
 
 
-def _attempt(workspace: Bench, fork_server: Nursery, task: Task) -> _Tried:
+def _attempt(workspace: Workspace, fork_server: ForkServer, task: Task) -> _Tried:
     fault = task.fault
     name = f"{fault.name} at call {task.number}"
     job = workspace.job(name.replace(" ", "-"), rows=ROWS)

@@ -1,4 +1,4 @@
-"""What the launcher asks of a nursery, and what it hears back: one JSON object a line, either way."""
+"""What the launcher asks of a fork server, and what it hears back: one JSON object a line, either way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AtCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ForkRequest:
     """A command to be run as a process of its own."""
 
     arguments: Sequence[str]  # of `orchestrator`
@@ -47,7 +47,7 @@ class Order:
     deadline_s: float = RUN_S_MAX
 
     def to_json(self) -> str:
-        """Return the order as a line."""
+        """Return the request as a line."""
         return json.dumps(asdict(self)) + "\n"
 
 
@@ -76,11 +76,11 @@ class Ended:
         return os.waitstatus_to_exitcode(self.status)
 
 
-def read_command(text: str) -> Order:
-    """Read an order."""
+def read_request(text: str) -> ForkRequest:
+    """Read an request."""
     found: dict[str, Any] = json.loads(text)
     at_line, at_call = found.pop("at_line"), found.pop("at_call")
-    return Order(
+    return ForkRequest(
         **found,
         at_line=AtLine(**at_line) if at_line is not None else None,
         at_call=AtCall(**at_call) if at_call is not None else None,
@@ -88,6 +88,6 @@ def read_command(text: str) -> Order:
 
 
 def read_ended(text: str, said: Path) -> Ended:
-    """Read how an order was carried out."""
+    """Read how a request was carried out."""
     found: dict[str, Any] = json.loads(text)
     return Ended(**found | {"said": " ".join(said.read_text(errors="replace").split())})
