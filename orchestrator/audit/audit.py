@@ -14,6 +14,7 @@ from orchestrator.audit.orphans import check_orphans
 from orchestrator.audit.output import Published, check_output, check_rows
 from orchestrator.audit.provider_list import ProviderCheck
 from orchestrator.audit.reparse import check_deep
+from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Job, JobId, JobState, ShardState
 from orchestrator.engine.job_context import JobContext
@@ -35,12 +36,16 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     check_row_counts(audit, workspace.snapshot.balance(job_id))
     for shard in workspace.snapshot.uneven_shards(job_id):
         check_shard(audit, shard)
+    is_early = False
     for entry in workspace.snapshot.entries(job_id):
+        is_early |= bool(entry.attempts) and not entry.chunk.is_canary
         check_entry(audit, entry)
         check_files(audit, entry, context.job_files)
         listed.check(entry)
         if deep:
             check_deep(audit, entry, context.job_files, context.collecting)
+    if is_early and workspace.ledger.job(job_id).canary in UNDECIDED:  # read last: it may have passed meanwhile
+        audit.differ("job", "creates before the verdict on the canary", ledger="some", archive="none")
     snapshot = workspace.snapshot
     check_orphans(audit, context.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
     _check_output(audit, job, workspace, context)

@@ -68,7 +68,8 @@ def samples(found: Sequence[Sample]) -> str:
     lines = []
     for one in found:
         place = f"row {one.row:,}" + (f" of shard {one.shard}" if one.shard else "")
-        told = " ".join(word for word in (one.error_code, one.error_message, one.response) if word)
+        code = "" if one.error_code == one.kind else one.error_code
+        told = " ".join(word for word in (code, one.error_message, one.response) if word)
         shown = textwrap.shorten(told, WIDTH * 3 - len(place) - 20, placeholder=" …") if told else "no text"
         lines += textwrap.wrap(f"{place}, {one.kind}: {shown}", WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)

@@ -27,6 +27,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         shard_count=workspace.snapshot.shard_count(job_id),
         is_cancelled=job.state in CANCELLED,
         canary=job.canary,
+        approved=job.approved,
     )
     records.record_command(
         workspace.context(job_id).job_files, command, at=workspace.clock.now(), mark=workspace.clock.token()

@@ -144,6 +144,7 @@ class Command:
     retrying: str = ""  # the kind of rows that this revision sends again
     is_cancelled: bool = False
     canary: Canary = Canary.NONE
+    approved: str = ""
 
 
 def keep_slice(job_files: JobFiles, plan: SlicePlan) -> None:

@@ -135,6 +135,7 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         policy=policy,
         state=ended if is_sealed else JobState.RUNNING,
         canary=_canary(command, plans),
+        approved=command.approved,
         revision=command.revision,
         rounds_max=command.rounds_max,
         retry_count=plans.retry_count,
@@ -161,14 +162,18 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
 
 
 def _canary(command: Command, plans: Plans) -> Canary:
-    """Return how far the job's canary is known to be; one whose results are collected is judged again, for nothing."""
+    """Return how far the job's canary is known to be. One that has come back is judged again, for nothing."""
     if command.canary not in UNDECIDED:
         return command.canary
-    for shard_no in range(command.shard_count):
-        for one in plans.slices(shard_no):
-            if one.chunks:
-                return Canary.OPEN if one.chunks[0].is_canary else Canary.NONE
-    return Canary.WANTED
+    slices = (one for shard_no in range(command.shard_count) for one in plans.slices(shard_no) if one.chunks)
+    first = next(slices, None)
+    if first is None:
+        return Canary.WANTED
+    planned = [*first.chunks, *(chunk for retried in plans.retries for chunk in retried.chunks)]
+    own = {leaf.name for chunk in planned if chunk.is_canary for leaf in plans.leaves(chunk)}
+    if plans.sent.intents.keys() - own:
+        return Canary.PASSED  # or nothing else would have been sent
+    return Canary.OPEN if own else Canary.NONE
 
 
 def _advice(counts: Counter[str]) -> str:
