@@ -38,9 +38,10 @@ SCENES: Final = (
     Scene(name="upload: 503, a 500 after the effect, a cut", plan={"upload": {"refuse": {"503": 1}, "lost": 1}}),
     Scene(name="create: 429 twice", plan={"create": {"refuse": {"429": 2}}}),
     Scene(name="status: 404, 502, a cut", plan={"status": {"not_found": 1, "refuse": {"502": 1}, "lost": 1}}),
-    Scene(name="status: stale, an unknown word", plan={"status": {"stale": 2, "unknown": 1}}),
-    Scene(name="status: completed, and the output file comes later", plan={"status": {"empty_result_url": 2}}),
-    Scene(name="status: wrong counts", plan={"status": {"counts_off_by": 1}}),
+    Scene(
+        name="status: stale, an unknown word, wrong counts, and the output file comes later",
+        plan={"status": {"stale": 2, "unknown": 1, "empty_result_url": 2, "counts_off_by": 1}},
+    ),
     Scene(name="batch: failed", plan={"batch": {"fail": 1}}),
     Scene(name="batch: failed, with some results", plan={"batch": {"fail_partial": 1, "done_share": 0.4}}),
     Scene(name="batch: expired", plan={"batch": {"expire": 2, "done_share": 0.7}}),

@@ -31,7 +31,7 @@ from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES: Final = int(os.environ.get("OPENAPI_EXAMPLES", "25"))
+EXAMPLES: Final = int(os.environ.get("OPENAPI_EXAMPLES", "12"))
 SEED: Final = int(os.environ.get("OPENAPI_SEED", "1"))
 DESCRIBED: Final = schemathesis.openapi.from_dict(
     document(),

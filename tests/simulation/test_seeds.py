@@ -10,7 +10,7 @@ from tests.fakes.classes import CLASSES
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
-SEEDS: Final = 22  # in all tiers; `python -m tests.simulation run` takes as many as it is given
+SEEDS: Final = 12  # in all tiers; `python -m tests.simulation run` takes as many as it is given
 SEEDS_A_BLOCK: Final = 10
 BLOCKS: Final = [
     range(QUICK_SEEDS),
