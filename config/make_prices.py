@@ -24,13 +24,18 @@ HALF = Decimal("0.5")
 
 def main() -> None:
     """Write the file, sorted, so that a difference shows what has changed."""
-    vendors: dict[str, Any] = {}
+    made = {"source": f"genai-prices {version('genai-prices')}", "read": datetime.now(UTC).date().isoformat()}
+    OUT.write_text(json.dumps(made | {"vendors": vendors()}, indent=1) + "\n", encoding="utf-8")
+
+
+def vendors() -> dict[str, Any]:
+    """Return each vendor's page and models."""
+    found: dict[str, Any] = {}
     for provider in providers:
         models = {model.id: entry for model in provider.models if (entry := _entry(provider.id, model)) is not None}
         if models:
-            vendors[provider.id] = {"page": (provider.pricing_urls or [""])[0], "models": dict(sorted(models.items()))}
-    made = {"source": f"genai-prices {version('genai-prices')}", "read": datetime.now(UTC).date().isoformat()}
-    OUT.write_text(json.dumps(made | {"vendors": dict(sorted(vendors.items()))}, indent=1) + "\n", encoding="utf-8")
+            found[provider.id] = {"page": (provider.pricing_urls or [""])[0], "models": dict(sorted(models.items()))}
+    return dict(sorted(found.items()))
 
 
 def _entry(vendor: str, model: ModelInfo) -> dict[str, Any] | None:

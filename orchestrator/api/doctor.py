@@ -125,7 +125,8 @@ def _work_folder(place: str, settings: Settings, environment: Mapping[str, str])
         return
     try:
         count = len(workspace.admin.jobs())
-        yield Check(name="ledger", found=f"{'in ' + place if not settings.ledger_url else 'reached'}, {count:,} jobs")
+        jobs = "1 job" if count == 1 else f"{count:,} jobs"
+        yield Check(name="ledger", found=f"{'reached' if settings.ledger_url else 'in ' + place}: {jobs}")
         if workspace.lock is None:
             yield Check(name="work folder", found=f"{place} can be written")
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 from datetime import date
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from orchestrator.domain.policy import LongPrompt, Price
 from orchestrator.providers.catalogue import Sold, end_of, price_of
 from orchestrator.providers.registry import dialect_of, provider_settings
 
+CONFIG: Final = Path(__file__).parents[2] / "config"
 TODAY: Final = date(2026, 12, 1)
 LUNA: Final = Price(
     input_usd=Decimal("0.05"),
@@ -142,13 +145,23 @@ def test_a_broken_file_of_prices_is_named(tmp_path: Path) -> None:
 
 def test_every_price_in_the_file_can_be_read() -> None:
     """Amounts, tiers and days: for each model, on a day before, within and after all of its periods."""
-    content = json.loads((Path(__file__).parents[2] / "config" / "prices.json").read_text())
+    content = json.loads((CONFIG / "prices.json").read_text())
 
     for vendor, table in content["vendors"].items():
         for model in table["models"]:
             for day in (date(2020, 1, 1), TODAY, date(2030, 1, 1)):
                 found = price_of(Sold(vendor=vendor, model=model), day)
                 assert found is not None and found.input_usd > 0 and found.output_usd >= 0
+
+
+@pytest.mark.slow
+def test_the_file_is_what_make_prices_writes_of_the_same_release() -> None:
+    """Nothing in it was changed by hand."""
+    content = json.loads((CONFIG / "prices.json").read_text())
+    if content["source"] != f"genai-prices {version('genai-prices')}":
+        pytest.skip("another release of genai-prices is installed than the file was made from")
+
+    assert runpy.run_path(str(CONFIG / "make_prices.py"))["vendors"]() == content["vendors"]
 
 
 @pytest.mark.parametrize(
