@@ -47,7 +47,7 @@ def test_it_has_the_form_of_the_compose_specification() -> None:
 
 def test_every_variable_it_takes_is_in_the_example_and_no_other() -> None:
     text = COMPOSE.read_text(encoding="utf-8")
-    taken = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ +(AWS_\w+):$", text, re.MULTILINE))
+    taken = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE))
     offered = set(re.findall(r"^(?:# )?(\w+)=", (DEPLOY / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     assert taken - NOT_IN_THE_EXAMPLE == offered
