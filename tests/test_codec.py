@@ -44,7 +44,14 @@ RECORDS: Final[dict[str, Any]] = {
     "a policy": POLICY,
     "a planned chunk": PLANNED,
     "a slice": records.SlicePlan(
-        shard_no=0, slice_no=0, row_start=0, row_end=2, refused_count=0, last=True, chunks=(PLANNED, PLANNED)
+        shard_no=0,
+        slice_no=0,
+        row_start=0,
+        row_end=2,
+        refused_count=0,
+        last=True,
+        chunks=(PLANNED, PLANNED),
+        digests={"t": "string 0"},
     ),
     "retry chunks": records.RetryPlan(
         chunks=(replace(PLANNED, name="r00001", shard_no=None, rows_by_shard={0: 1, 12: 1}),),
@@ -100,7 +107,7 @@ def _with_more(found: Any) -> Any:
     """Return JSON with a field more in each object of ours; maps by shard, file or chunk have no fields."""
     if isinstance(found, list):
         return [_with_more(item) for item in found]
-    maps = ("rows_by_shard", "sources", "raw", "settled", "failed")
+    maps = ("rows_by_shard", "sources", "raw", "settled", "failed", "digests")
     if isinstance(found, dict):
         known = {name: item if name in maps else _with_more(item) for name, item in found.items()}
         return {**known, "of_a_later_version": {"colour": ["grey"]}}

@@ -20,6 +20,7 @@ from orchestrator.audit.chunk_files import damage
 from orchestrator.audit.findings import Audit, Waste
 from orchestrator.collector.finish import gaps_of, part_file, revision_folder, slice_count
 from orchestrator.collector.join import Join, result_fields
+from orchestrator.collector.same_rows import SameRows, planned_slices
 from orchestrator.collector.seal import MANIFEST, SUCCESS
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.job_files import request_files
@@ -111,6 +112,7 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
         cursors = [_cursor(stack, published.job_files, name, shard) for name in names]
         asked_for = {one.chunk.part for one in contributions if one.chunk.improves}  # second answers on demand
         counted = [_cursor(stack, published.job_files, name, shard) for name in names if name not in asked_for]
+        same = SameRows(planned_slices(published.job_files, shard.shard_no, [one.chunk for one in contributions]), 0)
         join, row = None, 0
         for slice_no in range(slices):
             name = part_file(folder, shard.shard_no, slice_no, slices)
@@ -119,6 +121,9 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
                 if join is None:
                     join = _join(shard, opened.schema_arrow, contributions, cursors, published)
                 for batch in opened.iter_batches(READ_ROWS):
+                    for plan, column in same.differences(batch):
+                        rows = f"rows {plan.row_start} to {plan.row_end - 1}"
+                        audit.differ(name, f"column {column}, {rows}", ledger="as it was sent", archive="other values")
                     _compare(audit, name, batch, join, row, published.options)
                     _count_twice(audit, counted, row, row + batch.num_rows)
                     row += batch.num_rows

@@ -9,7 +9,7 @@ Rule 4: all parts have one schema. A shard without any vector waits while anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.collector.join import Gap, Join
+from orchestrator.collector.same_rows import SameRows, first_other_row, planned_slices
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
@@ -33,6 +34,7 @@ from orchestrator.ports import Checkpoint, never_interrupted
 from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
+    from orchestrator.domain.model import Chunk
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
@@ -51,6 +53,8 @@ class Finishing:
     output: JobFiles
     folder: str
     vectors: Vectors | None = None  # where answers are vectors
+    # The request lines of a shard's rows from a row on, as they would be now: to say which row has changed.
+    request_lines: Callable[[int, int], Iterator[tuple[int, bytes | None]]] = lambda _shard_no, _row_start: iter(())
 
 
 def finish(
@@ -146,8 +150,9 @@ def _finish(
             vector_type=vector_type,
         )
         spec = finishing.source.shards[shard.shard_no]
+        chunks = [one.chunk for one in contributions]
         batches = finishing.source.batches(spec, row_start=first)
-        rows = Slices(batches, first, checkpoint)
+        rows = Slices(_checked(batches, shard, first, chunks, job_files, finishing), first, checkpoint)
         while shard.state is not ShardState.FINISHED:
             slice_no = shard.finished_slice_count
             last = slice_no + 1 == slices
@@ -160,6 +165,29 @@ def _finish(
             now = clock.now()
             ledger.record(claim, ShardMoved(before=shard, after=after, due_at=now), now=now, keep=not last)
             shard = written(after)
+
+
+def _checked(
+    batches: Iterator[pa.RecordBatch],
+    shard: Shard,
+    first: int,
+    chunks: list[Chunk],
+    job_files: JobFiles,
+    finishing: Finishing,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from `first` on. Raises OutputError where a slice's rows are not those that were sent."""
+    same = SameRows(planned_slices(job_files, shard.shard_no, chunks), first)
+    for batch in batches:
+        for plan, column in same.differences(batch):
+            lines = finishing.request_lines(shard.shard_no, plan.row_start)
+            row = first_other_row(plan, chunks, lines, job_files)
+            where = "" if row is None else f", the first of them row {row}"
+            raise OutputError(
+                f"the dataset has changed since its rows were sent: column {column!r} has other values in rows "
+                f"{plan.row_start} to {plan.row_end - 1} of shard {shard.shard_no}{where}. No answer is written beside "
+                "another row: put the original data back and run the job again. What was answered is kept"
+            )
+        yield batch
 
 
 def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) -> Iterator[pa.RecordBatch]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import xxhash
 
 from orchestrator.dataset import csv, jsonl, parquet_arrow
-from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed
+from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed, sample_digest
 from orchestrator.dataset.schema import by_likeness, conform, plain_schema, schema_text, unify
 from orchestrator.domain.dataset import Segment, ShardSpec
 from orchestrator.domain.errors import ConfigError, DatasetError
@@ -36,6 +36,7 @@ class Dataset:
     format: str = field(repr=False)
     files: Mapping[str, SourceFile] = field(repr=False)
     partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
+    digests: Mapping[str, bytes] = field(repr=False)  # of each file, as it was inspected
     line_schema: pa.Schema | None = field(repr=False, default=None)  # of JSON lines, as they are parsed
 
     def batches(
@@ -61,12 +62,15 @@ class Dataset:
             file = self.files.get(segment.file)
             if file is None:
                 raise DatasetError(f"{self.location} no longer holds {segment.file}, a file of shard {shard.shard_no}")
-            refuse_changed(file)
+            refuse_changed(file, self._digest, self.digests[file.name])
             for batch in self._read(file, segment, selected.names, skip_rows):
                 start = min(skip_rows, batch.num_rows)
                 skip_rows -= start
                 for offset in range(start, batch.num_rows, READ_ROWS_MAX):
                     yield conform(batch.slice(offset, READ_ROWS_MAX), selected, file.partitions, file.name)
+
+    def _digest(self, file: SourceFile) -> bytes:
+        return parquet_arrow.inspect_parquet(file).digest if self.format == "parquet" else sample_digest(file)
 
     def _read(
         self, file: SourceFile, segment: Segment, names: Sequence[str], skip_rows: int
@@ -106,6 +110,7 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
         format=format_name,
         files={file.name: file for file in files},
         partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
+        digests={file.name: fact.digest for file, fact in zip(files, facts, strict=True)},
         line_schema=facts[0].schema if format_name == "jsonl" else None,
     )
 

@@ -24,7 +24,7 @@ import pyarrow.fs as pafs
 import xxhash
 
 from orchestrator.domain.errors import DatasetError, StorageError
-from orchestrator.storage.arrow_fs import ObjectStoreError, filesystem_of
+from orchestrator.storage.arrow_fs import ObjectStoreError, etag_of, filesystem_of
 from orchestrator.storage.location import is_url, locate, parent_and_name
 from orchestrator.storage.object_url import advice, bucket_place
 
@@ -75,6 +75,7 @@ class SourceFile:
     path: str  # or the URL
     size_bytes: int
     changed_at_ns: int = 0  # when it was listed; not part of the fingerprint
+    version: str = ""  # of an object in a store: its ETag; likewise
     compression: str | None = None
     partitions: tuple[tuple[str, str | None], ...] = ()
 
@@ -129,13 +130,22 @@ def translated(complaint: str, *, message: str = "") -> Iterator[None]:
         raise DatasetError(f"{complaint}{message}") from exc
 
 
-def refuse_changed(file: SourceFile) -> None:
-    """Raise DatasetError where a file has changed since it was listed: its rows may be different."""
+def refuse_changed(file: SourceFile, digest: Callable[[SourceFile], bytes], before: bytes) -> None:
+    """Raise DatasetError where a file has changed since it was listed: its rows may be different.
+
+    Args:
+        digest: of a file's content, or of a part of it; asked for where only the time has changed.
+        before: the same digest, when the file was listed.
+    """
     with translated(f"{file.name} cannot be inspected"):
         info = _info(file.path)
+        version = etag_of(file.path) if file.is_far else ""
     if info.type == pafs.FileType.NotFound:
         return  # opening it reports that
-    if (info.size, info.mtime_ns or 0) != (file.size_bytes, file.changed_at_ns):
+    is_same = info.size == file.size_bytes and version == file.version
+    if is_same and (info.mtime_ns or 0) != file.changed_at_ns and not version:
+        is_same = digest(file) == before  # perhaps it was only touched, or copied over itself
+    if not is_same:
         raise DatasetError(
             f"{file.name} has changed since the dataset was opened: put the original back and run again; "
             "what is paid for is kept"
@@ -164,16 +174,30 @@ def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> Non
 
 def sample_digest(file: SourceFile) -> bytes:
     """Digest the stored bytes: all of a small file, 64 evenly spaced samples of a large one."""
-    digest = xxhash.xxh3_128()
     with translated(f"{file.name} cannot be read"), open_random(file) as source:
-        if file.size_bytes <= WHOLE_BYTES_MAX:
-            while block := source.read(FETCH_BYTES):
-                digest.update(block)
-        else:
-            last = file.size_bytes - SAMPLE_BYTES
-            for number in range(SAMPLE_COUNT):
-                source.seek(last * number // (SAMPLE_COUNT - 1))
-                digest.update(source.read(SAMPLE_BYTES))
+        return sampled(source, file.size_bytes, Sampling(WHOLE_BYTES_MAX, SAMPLE_COUNT, SAMPLE_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Up to which size a file is digested whole, and how many samples of which size are taken of a larger one."""
+
+    whole_bytes_max: int
+    count: int
+    sample_bytes: int
+
+
+def sampled(source: Any, size_bytes: int, sampling: Sampling) -> bytes:
+    """Digest an open file, or evenly spaced samples of it."""
+    digest = xxhash.xxh3_128()
+    if size_bytes <= sampling.whole_bytes_max:
+        source.seek(0)
+        while block := source.read(FETCH_BYTES):
+            digest.update(block)
+    else:
+        for number in range(sampling.count):
+            source.seek((size_bytes - sampling.sample_bytes) * number // (sampling.count - 1))
+            digest.update(source.read(sampling.sample_bytes))
     return digest.digest()
 
 
@@ -286,6 +310,7 @@ def _source_file(info: Any, root: str) -> SourceFile:
         path=f"{bucket_place(root).scheme}://{info.path}" if is_url(root) else info.path,
         size_bytes=info.size,
         changed_at_ns=info.mtime_ns or 0,
+        version=etag_of(f"{bucket_place(root).scheme}://{info.path}") if is_url(root) else "",
         compression=_uncompressed(name.name)[1],
         partitions=partitions,
     )

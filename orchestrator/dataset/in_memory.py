@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from orchestrator.dataset import parquet_arrow
-from orchestrator.dataset.arrow_digest import absorb
+from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX
 from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text
 from orchestrator.domain.errors import DatasetError, StorageError
@@ -120,15 +120,14 @@ def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
 
 def _write_rows(reader: Any, sink: Any) -> str:
     schema = plain_schema(reader.schema, "the table")
-    digest = xxhash.xxh3_128(schema_text(schema).encode())
+    digest = RowsDigest()
     group: list[pa.RecordBatch] = []
     try:
         # With the pandas metadata, which is not part of the digest: the output gets it back.
         noted = schema.with_metadata(reader.schema.metadata)
         with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
             for rows in _in_fixed_batches(reader, schema):
-                for column in rows.columns:
-                    absorb(digest, column)
+                digest.add(rows)
                 group.append(rows)
                 rows_held, bytes_held = sum(len(held) for held in group), sum(held.nbytes for held in group)
                 if rows_held >= GROUP_ROWS_MAX or bytes_held >= GROUP_BYTES_MAX:
@@ -138,7 +137,8 @@ def _write_rows(reader: Any, sink: Any) -> str:
                 writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS_MAX)
     except pa.ArrowException as exc:
         raise DatasetError(f"the table cannot be kept as Parquet ({type(exc).__name__})") from None
-    return digest.hexdigest()
+    content = "\n".join([schema_text(schema), *digest.values().values()])
+    return xxhash.xxh3_128_hexdigest(content.encode())
 
 
 def _in_fixed_batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

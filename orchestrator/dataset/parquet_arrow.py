@@ -17,11 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from orchestrator.dataset.files import FileFacts, SourceFile, open_random, open_stream, sample_digest, translated
+from orchestrator.dataset.files import (
+    FileFacts,
+    Sampling,
+    SourceFile,
+    open_random,
+    open_stream,
+    sample_digest,
+    sampled,
+    translated,
+)
 from orchestrator.dataset.schema import refuse_duplicates
 from orchestrator.domain.errors import DatasetError
 
 READ_ROWS_MAX: Final = 5_000
+SAMPLING: Final = Sampling(2**20, 4, 2**16)  # few: in an object store each is a request, and slices are digested
 INT96_UNIT: Final = "us"  # nanoseconds end in the year 2262, and INT96 is used for dates after that
 PAGE_BUFFER_BYTES: Final = 2**20
 FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size it is read whole
@@ -43,6 +53,7 @@ def inspect_parquet(file: SourceFile) -> FileFacts:
         footer_bytes = struct.unpack("<I", source.read(4))[0]
         source.seek(max(0, file.size_bytes - _PARQUET_TAIL_BYTES - footer_bytes))
         digest = xxhash.xxh3_128(source.read()).digest()
+        digest += sampled(source, file.size_bytes, SAMPLING)  # a value may change and the footer stay
     refuse_duplicates(file.name, schema.names)
     return FileFacts(
         schema=schema,

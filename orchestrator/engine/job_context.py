@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -13,7 +13,7 @@ from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.policy import Limits, Policy
+from orchestrator.domain.policy import Limits, NullPolicy, Policy
 from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
 from orchestrator.planner.cost import Costing
@@ -103,7 +103,17 @@ class JobContext:
             output=open_job_files(parent, is_private=not self.spec.output),
             folder=name,
             vectors=self.vectors,
+            request_lines=self._request_lines,
         )
+
+    def _request_lines(self, shard_no: int, row_start: int) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the rows from `row_start` on, each with its request line; None where it has none."""
+        renderer = self.renderer(shard_no, Policy(null_policy=NullPolicy.SKIP))
+        shard = self.source.shards[shard_no]
+        for batch in self.source.batches(shard, columns=renderer.columns, row_start=row_start):
+            lines = renderer.render(batch, row_start=row_start).lines
+            yield from enumerate(lines, row_start)
+            row_start += len(lines)
 
     @property
     def collecting(self) -> Collecting:

@@ -83,6 +83,7 @@ class SlicePlan:
     refused_count: int
     last: bool  # of its shard
     chunks: tuple[PlannedChunk, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)  # of the columns that the requests were made from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
+from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.errors import ConfigError, DatasetError
@@ -59,6 +60,7 @@ class _Slice:
     is_canary: bool = False
     chunks: list[Chunk] = field(default_factory=list)
     refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
+    digest: RowsDigest = field(default_factory=RowsDigest)
 
 
 def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Planning, clock: Clock) -> None:
@@ -112,7 +114,7 @@ def _plan(
             ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=now)
             for chunk in planned.chunks
         ]
-        _keep_record(shard, after, added, job_files)
+        _keep_record(shard, after, added, planned.digest.values(), job_files)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
         shard = written(after)
 
@@ -129,6 +131,7 @@ def _plan_slice(
     draft = request_files.LinesDraft()
     slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
     for start, batch in _rows_of_slice(rows, slice_end, canary_rows, draft):
+        planned.digest.add(batch)
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
             planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
@@ -186,7 +189,9 @@ def _write_refused(job_files: JobFiles, shard: Shard, refused: list[tuple[RowKey
         result_parts.write_part(file, iter(refused), batch_id="", round=0, fees_usd=None, price=None)
 
 
-def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], job_files: JobFiles) -> None:
+def _keep_record(
+    before: Shard, after: Shard, added: list[ChunkAdded], digests: dict[str, str], job_files: JobFiles
+) -> None:
     records.keep_slice(
         job_files,
         records.SlicePlan(
@@ -197,6 +202,7 @@ def _keep_record(before: Shard, after: Shard, added: list[ChunkAdded], job_files
             refused_count=after.refused_count - before.refused_count,
             last=after.state is ShardState.PLANNED,
             chunks=tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added),
+            digests=digests,
         ),
     )
 

@@ -41,6 +41,21 @@ def filesystem_of(location: str) -> tuple[Any, str]:
     return _of_bucket(place.scheme, place.bucket, service_variables(os.environ)), path
 
 
+def etag_of(location: str) -> str:
+    """Return the ETag of an object; "" where it is gone, or its store gives none. Raises ObjectStoreError."""
+    import obstore
+
+    place = bucket_place(location)
+    with package_needed():
+        from orchestrator.storage.clients import client
+    with _reason_only():
+        try:
+            found = obstore.head(client(place.scheme, place.bucket, service_variables(os.environ)), place.key)
+        except FileNotFoundError:
+            return ""
+    return found["e_tag"] or ""
+
+
 @lru_cache(maxsize=64)
 def _of_bucket(scheme: str, bucket: str, variables: tuple[tuple[str, str], ...]) -> Any:
     with package_needed():
