@@ -6,7 +6,6 @@ The truth about proxies is curl's manual ("Environment", CURLOPT_NOPROXY); serve
 from __future__ import annotations
 
 import shutil
-import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +27,8 @@ from orchestrator.providers.http.secret import Secret
 from orchestrator.providers.http.url_policy import parse
 from orchestrator.providers.registry import connect, provider_settings
 from tests.adapters.wire import answer, header, saying, serving, target
+from tests.servers.certificates import self_signed, served_with
 from tests.servers.http_proxy import running_http_proxy
-from tests.servers.postgres import must_skip
 
 KEY: Final = "sk-canary-51c0ffee"
 NAME: Final = "api.provider.test"  # resolved by nobody but the proxy
@@ -333,20 +332,7 @@ def test_no_proxy_at_the_named_port_refuses_the_create() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for the provider's name, with its key, in one file."""
-    if shutil.which("openssl") is None:
-        must_skip("needs openssl to make a certificate")
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    names = ["-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run([*made, "-keyout", file, "-out", f"{file}.crt"], check=True, capture_output=True)
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
-    return file
-
-
-def served_with(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return self_signed(tmp_path_factory.mktemp("tls"), f"DNS:{NAME},IP:127.0.0.1")
 
 
 @pytest.mark.parametrize("way", ["SSL_CERT_FILE", "SSL_CERT_DIR", "ca_file"])

@@ -7,9 +7,6 @@ import gzip
 import inspect
 import logging
 import os
-import shutil
-import ssl
-import subprocess
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -46,6 +43,7 @@ from tests.adapters.wire import (
     serving,
     target,
 )
+from tests.servers.certificates import self_signed, served_with
 
 KEY: Final = "sk-canary-9f86d081884c7d65"
 HURRIED: Final = Timeouts(call_s=0.4, create_s=0.4, download_s=0.4)
@@ -532,24 +530,11 @@ def test_a_base_url_that_cannot_be_one_is_refused_at_once(base_url: str) -> None
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of our own for 127.0.0.1, with its key, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *names]
-    subprocess.run([*command, "-keyout", str(file), "-out", f"{file}.crt"], check=True, capture_output=True)
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
-    return file
-
-
-def server_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_certificate_nobody_vouches_for_refuses_the_create(certificate: Path) -> None:
-    with serving(saying(answer(200)), context=server_context(certificate)) as server:
+    with serving(saying(answer(200)), context=served_with(certificate)) as server:
         with client_of(server.url) as client, pytest.raises(CreateRefused, match="CERTIFICATE_VERIFY_FAILED"):
             create(client)
 
@@ -558,7 +543,7 @@ def test_a_certificate_nobody_vouches_for_refuses_the_create(certificate: Path) 
 
 def test_a_certificate_for_another_name_refuses_the_create(certificate: Path) -> None:
     with (
-        serving(saying(answer(200)), context=server_context(certificate)) as server,
+        serving(saying(answer(200)), context=served_with(certificate)) as server,
         client_of(
             f"https://localhost:{server.port}", connection=connection.Connection(ca_file=str(certificate))
         ) as client,
@@ -569,7 +554,7 @@ def test_a_certificate_for_another_name_refuses_the_create(certificate: Path) ->
 
 def test_a_certificate_one_was_told_to_trust_is_trusted(certificate: Path) -> None:
     with (
-        serving(saying(answer(200, b"{}")), context=server_context(certificate)) as server,
+        serving(saying(answer(200, b"{}")), context=served_with(certificate)) as server,
         client_of(server.url, connection=connection.Connection(ca_file=str(certificate))) as client,
     ):
         assert create(client).body == b"{}"
