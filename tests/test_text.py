@@ -56,6 +56,7 @@ def totals(**fields: Any) -> Totals:
             {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
             "0 of 1,200 rows done, 2 creates without an answer yet, 1 chunk unresolved, 0.000000 USD so far",
         ),
+        ({"waits_for_canary": True}, "0 of 1,200 rows done, the rest waits for the canary, 0.000000 USD so far"),
         ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
         ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
         ({"cost_usd": Decimal("0.0000004")}, "0 of 1,200 rows done, 0.000000400 USD so far"),

@@ -29,11 +29,11 @@ def refuse_undecided(workspace: Workspace, job: Job) -> None:
         if job.decision == CANARY:
             of_canary = " The rest was not sent. A changed job file is another job: it sends its own canary."
         has_unresolved = bool(workspace.admin.unresolved(job.id))
-        first = f"First `{command(workspace, 'resolve', job.id)}`: a batch may exist. " if has_unresolved else ""
+        first = f" First `{command(workspace, 'resolve', job.id)}`: a batch may exist." if has_unresolved else ""
         raise JobNeedsDecision(
-            f"job {job.id} waits for your decision: {job.reason}.{of_canary} "
-            f"{first}To go on: `{command(workspace, 'approve', job.id)}`. "
-            f"To end it and keep what was answered: `{command(workspace, 'cancel', job.id)}`"
+            f"job {job.id} waits for your decision: {job.reason}.{of_canary}{first}\n"
+            f"  {command(workspace, 'approve', job.id)}  to go on\n"
+            f"  {command(workspace, 'cancel', job.id)}  to end it, and keep what was answered"
         )
 
 

@@ -73,6 +73,7 @@ class Status:
             "troubles": [_trouble(one) for one in totals.troubles],
             "rows": totals.rows,
             "planning": totals.shards_planning > 0,
+            "waits_for_canary": totals.waits_for_canary,
             "succeeded": totals.succeeded,
             "failed": self.failed,
             **totals.flaws,

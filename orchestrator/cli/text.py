@@ -77,6 +77,8 @@ def progress(now: Progress) -> str:
     if now.batches_in_flight:
         answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
         parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
+    if now.waits_for_canary:
+        parts.append("the rest waits for the canary")
     if now.overdue_batches:
         parts.append(f"{now.overdue_batches:,} of them overdue")
     if now.creates_unanswered:

@@ -53,6 +53,7 @@ class Totals:
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
     overdue: int = 0  # batches that should have ended long ago
     overdue_batch: str = ""  # one of them
+    waits_for_canary: bool = False  # nothing but the rows of its canary may be sent yet
     batches: int = 0  # creates that made one
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
@@ -101,6 +102,7 @@ class Progress:
     batches_in_flight: int
     creates_unanswered: int  # chunks sent whose create is not known yet to have made a batch
     unresolved_chunks: int  # chunks that wait for a person
+    waits_for_canary: bool  # nothing but the rows of its canary may be sent yet
     overdue_batches: int  # batches that should have ended long ago
     overdue_batch: str  # one of them
     cost_usd: Decimal | None  # settled; None where nothing of it is known
@@ -129,6 +131,7 @@ class Progress:
             batches_in_flight=chunks.get(ChunkState.SUBMITTED, 0),
             creates_unanswered=chunks.get(ChunkState.SUBMITTING, 0) + chunks.get(ChunkState.AMBIGUOUS, 0),
             unresolved_chunks=totals.unresolved_chunks,
+            waits_for_canary=totals.waits_for_canary,
             overdue_batches=totals.overdue,
             overdue_batch=totals.overdue_batch,
             cost_usd=totals.known_cost_usd,

@@ -11,6 +11,7 @@ from orchestrator.domain.model import (
     OVERDUE,
     TERMINAL,
     AttemptState,
+    Canary,
     Chunk,
     ChunkState,
     JobId,
@@ -19,7 +20,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.progress import Outlook, Totals, Trouble
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, shards
+from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, jobs, shards
 from orchestrator.ports import Contribution
 
 C, S, A = chunks.c, shards.c, attempts.c
@@ -48,6 +49,7 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
         in_flight_done=chunk_sums["in_flight_done"],
         overdue=chunk_sums["overdue"],
         overdue_batch=chunk_sums["overdue_batch"] or "",
+        waits_for_canary=connection.execute(_waits_for_canary(job_id)).first() is not None,
         batches=money["batches"],
         cost_usd=int(money["cost"]) * NANO,
         reserved_usd=int(money["reserved"]) * NANO,
@@ -173,6 +175,11 @@ def _troubles(job_id: JobId) -> sa.Select[Any]:
         .order_by(count.desc(), C.error)
         .limit(TROUBLES_MAX)
     )
+
+
+@lru_cache(maxsize=64)
+def _waits_for_canary(job_id: JobId) -> sa.Select[Any]:
+    return sa.select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.canary == Canary.OPEN)
 
 
 @lru_cache(maxsize=64)

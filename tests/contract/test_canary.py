@@ -31,6 +31,7 @@ def test_only_the_canary_is_sent_before_the_verdict(books: Books) -> None:
     with_canary(books)
 
     assert books.ledger.job(JOB).canary is Canary.OPEN
+    assert books.ledger.totals(JOB).waits_for_canary
     assert names(books.claim(Step.SUBMIT)) == [CANARY]
     assert books.claim(Step.SUBMIT) == []
     assert Step.SUBMIT not in books.ledger.due(now=NOW)
@@ -40,6 +41,7 @@ def test_only_the_canary_is_sent_before_the_verdict(books: Books) -> None:
 def test_everything_is_sent_where_there_is_no_canary_to_wait_for(books: Books, state: Canary) -> None:
     with_canary(books, state)
 
+    assert not books.ledger.totals(JOB).waits_for_canary
     assert sorted(names(books.claim(Step.SUBMIT))) == [CANARY, "c00000-00001", "c00000-00002"]
 
 
