@@ -52,6 +52,7 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
+    prepared.source.read_through()
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     policy = described.resolved_policy
     found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)

@@ -150,6 +150,7 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     check_places(context)
     if is_new:
         _refuse_lost_ledger(workspace, context)
+        prepared.source.read_through()
     with context.job_files.create(SPEC) as file:
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(context, opened_with)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
-from orchestrator import JobStopped
+from orchestrator import DatasetError, JobStopped
 from orchestrator.api.commands import identify
 from orchestrator.testing import fake_provider
 
@@ -95,6 +95,31 @@ def test_a_column_that_no_request_was_made_from_may_change(tmp_path: Path) -> No
     result = run(path, tmp_path / "work", meanwhile=lambda: in_secret(path, lambda: write(path, TEXTS, notes)))
 
     assert result.to_pandas()["note"].tolist() == notes
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("rows.csv", b'"never closed'),
+        ("rows.csv", b"too,many,fields"),
+        ("rows.csv", b"t,caf\xe9"),
+        ("rows.jsonl", b'{"text": "cut sh'),
+        ("rows.jsonl", b'{"text": {"of": "another type"}, "note": ""}'),
+    ],
+)
+def test_a_last_row_that_cannot_be_read_is_found_before_the_first_is_sent(
+    tmp_path: Path, name: str, last: bytes
+) -> None:
+    """Found late, it would lock in the answers that are paid for by then."""
+    row = b'{"text": "t", "note": ""}\n' if name.endswith("jsonl") else b"t,n\n"
+    head = b"" if name.endswith("jsonl") else b"text,note\n"
+    (tmp_path / name).write_bytes(head + row * 20_000 + last)
+
+    with fake_provider() as fake:
+        for command in (orchestrator.plan, orchestrator.run):
+            with pytest.raises(DatasetError, match=rf"^{name}"):
+                command(str(tmp_path / name), prompt="{text}", model="any", work=tmp_path / "work", **fake.options)
+        assert fake.requests == []
 
 
 def test_an_audit_sees_answers_beside_other_rows(tmp_path: Path) -> None:
