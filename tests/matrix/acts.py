@@ -19,13 +19,13 @@ from orchestrator.domain.results_at import Urls
 from orchestrator.domain.retry import REFUSALS_MAX
 from orchestrator.ledger.db.database import Database
 from tests.builders import ACCOUNT, JOB
-from tests.matrix.dialects import CREATE, ROW_COUNT, Dialect, Endpoint, Kind
+from tests.matrix.dialects import ROW_COUNT, Dialect, Endpoint, Kind
 from tests.matrix.faults import FAULTS, Fault
 from tests.matrix.server import MatrixServer
 from tests.matrix.stage import LEASE_S, Overheard, Stage, led
 
 REFUSALS: Final = frozenset({"BadRequest", "TooLarge"})  # which no other try can mend
-TURNS_MAX: Final = 9  # of recovering an ambiguous create: more than there are ways out of it
+TURNS_MAX: Final = 12  # of recovering an ambiguous create: more than there are ways out of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,15 +134,14 @@ def _heals(stage: Stage, dialect: Dialect, endpoint: Endpoint) -> None:
             stage.run(Step.SUBMIT, provider)
     assert stage.chunk.state is ChunkState.SUBMITTED
     assert stage.chunk.token != first
-    assert cell.read.count(CREATE) == 1
+    assert cell.read.count(dialect.create.target) == 1
 
 
 def _made_ambiguous(stage: Stage, dialect: Dialect, endpoint: Endpoint, *, made: bool) -> list[str]:
     """Bring the chunk to where the answer of its create is lost; the batch was made, or not. Return what was read."""
-    create = next(one for one in dialect.endpoints.values() if one.kind is Kind.CREATE)
     read = _uploaded(stage, dialect, endpoint)
     lost = FAULTS["closed_after_read" if made else "reset_while_read"]
-    with stage.facing(dialect, create, lost, read=read) as (provider, cell):
+    with stage.facing(dialect, dialect.create, lost, read=read) as (provider, cell):
         stage.run(Step.SUBMIT, provider)
     assert stage.chunk.state is ChunkState.AMBIGUOUS
     return list(cell.read)
@@ -171,7 +170,7 @@ def _while_ambiguous(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: 
         under, read = stage.chunk.state, list(cell.read)
     with stage.facing(dialect, endpoint, None, read=read) as (provider, cell):
         _recovered(stage, provider)
-    assert cell.read.count(CREATE) == made, "a create was sent again"
+    assert cell.read.count(dialect.create.target) == made, "a create was sent again"
     public_message = {
         ChunkState.AMBIGUOUS: "asked again",
         ChunkState.SUBMITTED: "adopted",

@@ -12,7 +12,8 @@ import orjson
 from orchestrator.domain import custom_id
 from orchestrator.ports import Provider
 from orchestrator.providers.http.client import HttpClient
-from tests.fakes.dialects import onerouter, openai
+from tests.fakes.clock import BEGINNING
+from tests.fakes.dialects import anthropic, onerouter, openai
 from tests.matrix.server import Answers
 
 DIGEST: Final = "9f86d081"
@@ -50,6 +51,11 @@ class Dialect:
 
     make: Callable[[HttpClient], Provider]
     endpoints: Mapping[str, Endpoint]
+
+    @property
+    def create(self) -> Endpoint:
+        """The endpoint that makes batches."""
+        return next(one for one in self.endpoints.values() if one.kind is Kind.CREATE)
 
 
 def result_lines(rows: range = range(ROW_COUNT), *, status: int = 200) -> bytes:
@@ -164,7 +170,60 @@ def _openai_endpoints() -> tuple[Endpoint, ...]:
     )
 
 
+MESSAGES: Final = "/v1/messages/batches"
+MESSAGE_CREATE: Final = f"POST {MESSAGES}"
+MESSAGE_STATUS: Final = f"GET {MESSAGES}/{BATCH}"
+MESSAGE_LIST: Final = rf"GET {MESSAGES}\?limit=.*"
+MESSAGE_CANCEL: Final = f"POST {MESSAGES}/{BATCH}/cancel"
+MESSAGE_RESULTS: Final = f"GET {MESSAGES}/{BATCH}/results"
+
+
+def _anthropic(_results: str) -> Answers:
+    counts = dict.fromkeys(("processing", "succeeded", "errored", "canceled", "expired"), 0)
+    batch = {"id": BATCH, "type": "message_batch", "created_at": BEGINNING.isoformat()}
+    running = batch | {"processing_status": "in_progress", "request_counts": counts | {"processing": ROW_COUNT}}
+    ended = batch | {
+        "processing_status": "ended",
+        "request_counts": counts | {"succeeded": ROW_COUNT},
+        "results_url": f"{MESSAGES}/{BATCH}/results",
+    }
+    return {
+        MESSAGE_CREATE: orjson.dumps(running),
+        MESSAGE_STATUS: orjson.dumps(ended),
+        # The list shows nothing of the create; the batch has ended, so its results tell.
+        MESSAGE_LIST: lambda read: orjson.dumps({"data": [ended] * (MESSAGE_CREATE in read), "has_more": False}),
+        MESSAGE_CANCEL: orjson.dumps(running | {"processing_status": "canceling"}),
+        MESSAGE_RESULTS: b"".join(_message_line(row) + b"\n" for row in range(ROW_COUNT)),
+    }
+
+
+def _message_line(row: int) -> bytes:
+    message = {
+        "type": "message",
+        "content": [{"type": "text", "text": "yes" * (row + 1)}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+    result = {"type": "succeeded", "message": message}
+    return orjson.dumps({"custom_id": custom_id.custom_id(DIGEST, 0, row), "result": result})
+
+
+def _anthropic_endpoints() -> tuple[Endpoint, ...]:
+    kinds = (
+        ("create", Kind.CREATE, MESSAGE_CREATE, MESSAGE_CREATE),
+        ("status", Kind.STATUS, MESSAGE_STATUS, MESSAGE_STATUS),
+        ("list", Kind.LIST, MESSAGE_LIST, f"GET {MESSAGES}, to find a batch whose create had no answer"),
+        ("results", Kind.RESULTS, MESSAGE_RESULTS, "GET of the batch's `results_url`"),
+        ("cancel", Kind.CANCEL, MESSAGE_CANCEL, MESSAGE_CANCEL),
+    )
+    return tuple(
+        Endpoint(name=name, kind=kind, words=words, target=target, answers=_anthropic)
+        for name, kind, target, words in kinds
+    )
+
+
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "onerouter": Dialect(make=onerouter, endpoints={one.name: one for one in _onerouter_endpoints()}),
     "openai": Dialect(make=openai, endpoints={one.name: one for one in _openai_endpoints()}),
+    "anthropic": Dialect(make=anthropic, endpoints={one.name: one for one in _anthropic_endpoints()}),
 }

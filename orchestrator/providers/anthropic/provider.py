@@ -64,13 +64,13 @@ class Anthropic:
     def status(self, batch_id: BatchId) -> BatchStatus:
         """See the port."""
         answer = self._http.call("GET", path_of("messages", "batches", batch_id))
-        problem = problem_of(answer, self._http.key) if not answer.is_success else None
+        status = status_of(answer.json()) if answer.is_success else None
+        if status is not None:
+            return status
+        problem = problem_of(answer, self._http.key)
         if problem is not None:
             raise error_of(problem, gone=GONE)
-        status = status_of(answer.json())
-        if status is None:
-            raise Unavailable(f"HTTP {answer.status}, but no batch object in the answer to a poll")
-        return status
+        raise Unavailable(f"HTTP {answer.status}, but no batch object in the answer to a poll")
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Generator[ResultFile]:  # noqa: ARG002 - of the port
         """See the port."""
