@@ -1,0 +1,93 @@
+"""What a retry of an ended job changes in the ledger: rows that wait to be sent again, shards that are unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.domain.model import JobId, ShardState
+from orchestrator.domain.row_kinds import RowKind
+from orchestrator.ledger.db.schema import chunk_shards, chunks, shards
+from orchestrator.ledger.db.statements import SETTLE
+
+C = chunks.c
+
+
+def _unplanned(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
+    """Return the chunks without requests that represent the rows not planned when the job was cancelled."""
+    query = sa.select(C.id, C.job_id, C.shard_no, C.row_start, C.request_count)
+    return tx.execute(query.where(C.job_id == job_id, C.requests == "")).mappings().all()
+
+
+def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
+    """Delete such a chunk, and resume planning."""
+    for table, key in ((chunk_shards, chunk_shards.c.chunk_id), (chunks, C.id)):
+        tx.execute(sa.delete(table).where(key == row["id"]))
+    where = (shards.c.job_id == row["job_id"], shards.c.shard_no == row["shard_no"])
+    tx.execute(
+        sa.update(shards)
+        .where(*where)
+        .values(
+            state=ShardState.PLANNING,
+            row_count=row["row_start"],
+            settled_count=shards.c.settled_count - row["request_count"],
+            due_at=now,
+            version=shards.c.version + 1,
+        )
+    )
+
+
+def reopen_failed(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
+    """Make the failed rows of a job wait to be sent again, and plan those that a cancel found unplanned."""
+    for row in _unplanned(tx, job_id):
+        _plan_again(tx, row, now)
+    failed = (
+        sa.select(sa.func.coalesce(sa.func.sum(chunk_shards.c.failed), 0))
+        .where(chunk_shards.c.job_id == shards.c.job_id, chunk_shards.c.shard_no == shards.c.shard_no)
+        .scalar_subquery()
+    )
+    tx.execute(_revive_shards(job_id, failed))
+    again = {"waiting": C.failed, "failed": 0, "regather": RowKind.FAILED.value, "waiting_since": now}
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C.failed > 0).values(**again, version=C.version + 1))
+    tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))
+
+
+def reopen_answered(
+    tx: sa.Connection, job_id: JobId, kind: RowKind, by_shard: Mapping[int, int], now: datetime
+) -> None:
+    """Make the answered rows of this kind wait to be sent again: `reopening.reopened` for all chunks at once."""
+    tx.execute(_revive_shards(job_id, sa.literal(0)))
+    for shard_no, count in sorted(by_shard.items()):
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": -count})
+    name = f"{kind}_answers"
+    standing = sa.case((C.improves == kind.value, C.standing), else_=0)
+    own = C[name] - standing
+    again = {
+        "succeeded": C.succeeded - own,
+        "reopened": C.reopened + own,
+        "standing": C.standing - standing,
+        "waiting": C.waiting + C[name],
+        name: 0,
+        "regather": kind.value,
+        "waiting_since": now,
+    }
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C[name] > 0).values(**again, version=C.version + 1))
+
+
+def _revive_shards(job_id: JobId, less: sa.ColumnElement[Any]) -> sa.Update:
+    """Return the update that subtracts rows from the settled ones, and makes every shard be finished again."""
+    planned = sa.case((shards.c.state == ShardState.FINISHED, ShardState.PLANNED.value), else_=shards.c.state)
+    return (
+        sa.update(shards)
+        .where(shards.c.job_id == job_id)
+        .values(
+            settled_count=shards.c.settled_count - less,
+            state=planned,
+            finished_slice_count=0,
+            due_at=sa.func.coalesce(shards.c.due_at, 0),
+            version=shards.c.version + 1,
+        )
+    )
