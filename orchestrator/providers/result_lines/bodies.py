@@ -259,8 +259,15 @@ def _of_candidate(candidate: _Candidate) -> Content | None:
 
 
 def cohere(body: Body) -> Content | None:
-    """Read an answer of Cohere's: `{"message": {"content", "tool_calls"}, "finish_reason"}`."""
-    if type(body.message) is not dict or ("content" not in body.message and "tool_calls" not in body.message):
+    """Read an answer of Cohere's: `{"id", "message": {"content", "tool_calls"}, "finish_reason"}`.
+
+    Without its id it may be a choice that was torn out of a chat completion.
+    """
+    if (
+        type(body.id) is not str
+        or type(body.message) is not dict
+        or ("content" not in body.message and "tool_calls" not in body.message)
+    ):
         return None
     try:
         message = msgspec.json.decode(msgspec.json.encode(body.message), type=_Message)
