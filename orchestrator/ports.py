@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
     from orchestrator.domain.progress import Outlook, Totals
+    from orchestrator.domain.refusal import History
     from orchestrator.domain.results_at import ResultsAt
 
 
@@ -129,8 +130,8 @@ class Ledger(Protocol):
         """Return how many chunks are planned and not yet sent."""
         ...
 
-    def ever_created(self, job_id: JobId) -> bool:
-        """Return whether the provider ever accepted a batch of this job."""
+    def history(self, chunk: Chunk) -> History:
+        """Return what the chunk's job and account have seen so far."""
         ...
 
     def batches_since(self, sent_at: datetime) -> frozenset[BatchId]:

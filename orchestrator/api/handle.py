@@ -21,7 +21,7 @@ from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.progress import OnProgress, Progress
+from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
@@ -261,7 +261,7 @@ def _await_end(
     while True:
         job = workspace.ledger.job(job_id)
         if progress is not None:
-            progress(Progress.of(job.id, job.state, workspace.ledger.totals(job_id)))
+            progress(workspace.progress(job))
         if job.state in ENDED or needs_person(workspace, job_id):
             return outcome_of(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
@@ -305,10 +305,7 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
             f"`{command(workspace, 'resolve', crowd[0])}` lists them and what to do"
         )
     reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
-    raise JobStopped(
-        f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}. "
-        "Correct the key or the account, then run the job again"
-    )
+    raise JobStopped(f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}")
 
 
 def status_of(workspace: Workspace, job_id: JobId) -> Status:

@@ -140,7 +140,7 @@ def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
                 audit.same(chunk.name, f"{kind} answers", ledger=chunk.own_answers(kind), archive=sums.flaws[kind])
         audit.archive.succeeded += sums.succeeded
         audit.archive.failed += sums.failed
-        audit.spend(Waste.FAILED if chunk.round == 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
+        audit.spend(Waste.FAILED if chunk.round <= 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
         _check_cost(audit, entry, sums)
     _check_record(audit, entry, job_files)
 

@@ -56,7 +56,7 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
         return
     raw = _raw_names(audit, chunk, job_files)
     with damage(audit, chunk.name, "raw results"):
-        reconciliation = Reconciliation(keys, collecting.job_digest)
+        reconciliation = Reconciliation(keys, collecting.job_digest, is_canary=chunk.is_canary)
         for name in raw:
             for _line in read_answers(
                 request_files.blocks(job_files, name),

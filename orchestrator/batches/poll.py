@@ -10,18 +10,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.batches import refusals
 from orchestrator.batches.recover import UNRESOLVED_LOOK_S
 from orchestrator.domain import lifecycle, results_at, retry
 from orchestrator.domain.batch import BatchStatus
-from orchestrator.domain.changes import AccountPaused, AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
+from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
-from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved
+from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved, SubmissionRefused
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
+from orchestrator.domain.refusal import Refusal, account_paused
 from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
-    from orchestrator.ports import Clock, Ledger, Provider
+    from orchestrator.ports import Clock, JobFiles, Ledger, Provider
 
 # A new batch may be unknown for a while (OpenRouter answered 404 for seconds); an old one must not be.
 UNKNOWN_S_MAX: Final = 3_600.0
@@ -29,7 +31,7 @@ OVERDUE_WINDOWS: Final = 2  # beyond the time within which the provider ends a b
 REFUSED: Final = "refused"  # the error code while the provider refuses to give a status
 
 
-def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> None:
+def poll(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Record the batch's progress or outcome, and when to ask again."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SUBMITTED:
@@ -45,7 +47,11 @@ def poll(claim: Claim, *, ledger: Ledger, provider: Provider, clock: Clock) -> N
         else:
             changes = _failed(chunk, job, error, clock=clock)
     else:
-        changes = _known(chunk, job, status, window_s=provider.traits.window_s, clock=clock)
+        if status.rejected is None:
+            changes = _known(chunk, job, status, window_s=provider.traits.window_s, clock=clock)
+        else:
+            changes = _rejected(chunk, Refusal.of_status(status), ledger=ledger, clock=clock)
+    refusals.keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
 
 
@@ -60,14 +66,24 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
         late = [Noted(name="batch.overdue", details={"chunk": chunk.name, "batch": str(chunk.batch_id)})]
         reports = late if overdue and chunk.error_code != OVERDUE else []
         return [ChunkMoved(before=chunk, after=seen, due_at=now + wait), *reports]
-    if status.rejected:
-        wait = timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
-        rejected = lifecycle.advance(seen, BatchRejected(status.error))
-        closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
-        return [ChunkMoved(before=chunk, after=rejected, due_at=now + wait), closed]
     ended = lifecycle.advance(seen, BatchEnded(status.outcome, results_at.to_text(status.results), status.error))
     closed = AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=status.fees_usd)
     return [ChunkMoved(before=chunk, after=ended, due_at=now), closed]
+
+
+def _rejected(chunk: Chunk, refusal: Refusal, *, ledger: Ledger, clock: Clock) -> list[Change]:
+    """Handle a batch of which no request ran like a refused create."""
+    # Every attempt so far was refused.
+    after = refusals.decide(chunk, refusal, tries=chunk.attempt, ledger=ledger, clock=clock)
+    again = after.event if isinstance(after.event, SubmissionRefused) else None
+    event = after.event if again is None else BatchRejected(again.error, again.setbacks)
+    now = clock.now()
+    moved = lifecycle.failing(lifecycle.advance(chunk, event), refusal.error, now=now)
+    return [
+        ChunkMoved(before=chunk, after=moved, due_at=now + timedelta(seconds=after.delay_s)),
+        AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),
+        *refusals.beyond_the_chunk(chunk, after, refusal, ledger=ledger, now=now),
+    ]
 
 
 def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> list[Change]:
@@ -95,8 +111,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
         # The limit holds for the account: postpone the polls of its other batches too, instead of a refusal for each.
         changes.append(PollsPaused(account=job.account, until=now + timedelta(seconds=retry.polls_pause_s(wait_s))))
     if isinstance(error, NotAuthorized):
-        until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
-        changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))
+        changes.append(account_paused(job.account, str(error), error.status, now=now))
     return changes
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.batches import refusals
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import (
@@ -44,8 +45,9 @@ from orchestrator.domain.model import (
     JobState,
 )
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.refusal import Refusal
 from orchestrator.domain.required import required
-from orchestrator.job_files import create_journal, records, request_files
+from orchestrator.job_files import create_journal, request_files
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
@@ -97,21 +99,22 @@ def _upload(
     else:
         uploaded = lifecycle.advance(chunk, InputUploaded(token, file_id))
         changes = [ChunkMoved(before=chunk, after=uploaded, due_at=clock.now())]
-    _keep_given_up(changes, job_files)
+    refusals.keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
 
 
 def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
     """Handle a refused file like a refused create; but no attempt has begun, so none is closed."""
-    tries = chunk.tries + 1
-    after = _after_refusal(chunk, error, tries=tries, ledger=ledger, clock=clock)
-    stays = isinstance(after.event, SubmissionRefused)
-    counted = lifecycle.failing(replace(chunk, tries=tries), str(error), now=clock.now())
-    moved = counted if stays else lifecycle.advance(chunk, after.event)
-    due_at = clock.now() + timedelta(seconds=after.delay_s)
+    tries, refusal, now = chunk.tries + 1, Refusal.of_error(error), clock.now()
+    after = refusals.decide(chunk, refusal, tries=tries, ledger=ledger, clock=clock)
+    if isinstance(after.event, SubmissionRefused):
+        counted = replace(chunk, tries=tries, setbacks=after.event.setbacks)
+        moved = lifecycle.failing(counted, str(error), now=now)
+    else:
+        moved = lifecycle.advance(chunk, after.event)
     return [
-        ChunkMoved(before=chunk, after=moved, due_at=due_at),
-        *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
+        ChunkMoved(before=chunk, after=moved, due_at=now + timedelta(seconds=after.delay_s)),
+        *refusals.beyond_the_chunk(chunk, after, refusal, ledger=ledger, now=now),
     ]
 
 
@@ -168,7 +171,7 @@ def _send(
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
         closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
-    _keep_given_up(changes, job_files)
+    refusals.keep_given_up(changes, job_files)
     ledger.record(claim, *changes, now=clock.now())
 
 
@@ -229,45 +232,14 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
         raise
 
 
-def _keep_given_up(changes: list[Change], job_files: JobFiles) -> None:
-    for change in changes:
-        if isinstance(change, ChunkMoved) and change.after.state is ChunkState.FAILED:
-            records.keep_given_up(job_files, change.after)
-
-
 def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
+    refusal = Refusal.of_error(error)
     # Every attempt so far was refused.
-    after = _after_refusal(chunk, error, tries=chunk.attempt, ledger=ledger, clock=clock)
-    moved = lifecycle.failing(lifecycle.advance(chunk, after.event), str(error), now=clock.now())
+    after = refusals.decide(chunk, refusal, tries=chunk.attempt, ledger=ledger, clock=clock)
+    now = clock.now()
+    moved = lifecycle.failing(lifecycle.advance(chunk, after.event), str(error), now=now)
     return [
-        ChunkMoved(before=chunk, after=moved, due_at=clock.now() + timedelta(seconds=after.delay_s)),
+        ChunkMoved(before=chunk, after=moved, due_at=now + timedelta(seconds=after.delay_s)),
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),
-        *_beyond_the_chunk(chunk, after, error, ledger=ledger, clock=clock),
+        *refusals.beyond_the_chunk(chunk, after, refusal, ledger=ledger, now=now),
     ]
-
-
-def _after_refusal(
-    chunk: Chunk, error: ProviderError, *, tries: int, ledger: Ledger, clock: Clock
-) -> retry.AfterRefusal:
-    return retry.after_refusal(
-        error,
-        tries=tries,
-        request_count=chunk.request_count,
-        ever_created=ledger.ever_created(chunk.job_id),
-        draw=clock.draw(),
-    )
-
-
-def _beyond_the_chunk(
-    chunk: Chunk, after: retry.AfterRefusal, error: ProviderError, *, ledger: Ledger, clock: Clock
-) -> list[Change]:
-    """Return what a refusal means for the account and for the job."""
-    now, changes = clock.now(), list[Change]()
-    job = ledger.job(chunk.job_id)
-    if after.pauses_account:
-        until = now + timedelta(seconds=retry.ACCOUNT_PAUSE_S)
-        changes.append(AccountPaused(account=job.account, until=until, reason=str(error)))
-    if after.stops_job and job.state is JobState.RUNNING:
-        stopped = replace(job, state=JobState.STOPPED, reason=after.stops_job)
-        changes.append(JobMoved(before=job, after=stopped, due_at=now))
-    return changes

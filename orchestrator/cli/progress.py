@@ -73,12 +73,18 @@ class Watch:
 
     def _look_for_trouble(self, now: Progress) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
-        if self._quiet or not now.trouble or now.trouble in self._troubles:
+        if now.pause:
+            self._tell_once(now.pause, f"sending is paused, the provider refuses the account: {now.pause}")
+        elif now.trouble:
+            count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
+            self._tell_once(now.trouble, f"retrying{count} after: {now.trouble}")
+
+    def _tell_once(self, trouble: str, told: str) -> None:
+        if self._quiet or trouble in self._troubles:
             return
         if len(self._troubles) < TROUBLES_MAX:
-            self._troubles.add(now.trouble)
-        count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
-        line = f"{self._job_id}: retrying{count} after: {now.trouble}"
+            self._troubles.add(trouble)
+        line = f"{self._job_id}: {told}"
         if self._bar is None:
             say(line)
         else:

@@ -26,6 +26,7 @@ from orchestrator.domain.lifecycle import RESULTS_LOST, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, Job, JobState, Tally
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import UNREADABLE, Answer, Reconciliation, RowKey, unanswered
+from orchestrator.domain.refusal import after_refused_rows
 from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.storage.digests import HashedWriter
@@ -83,6 +84,9 @@ def settle(
     written = write(part, rows, chunk, job_files=job_files, collecting=collecting)
     tally = replace(tally, unpriced=written.unpriced)
     collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
+    refused = reconciliation.refused
+    if refused is not None:  # not the rows' fault: it counts as no try
+        collected = replace(collected, round=chunk.round - 1, setbacks=chunk.setbacks + 1)
     records.keep_collected(
         job_files,
         records.Collected(
@@ -93,6 +97,7 @@ def settle(
             outcome=required(chunk.outcome, "outcome"),
             fees_usd=chunk.fees_usd,
             cost_usd=written.cost_usd,
+            round=collected.round,
             part=part,
             part_digest=written.digest,
             raw=raw,
@@ -107,6 +112,8 @@ def settle(
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.CREATED, cost_usd=written.cost_usd),
     ]
     changes += _remarkable(chunk, tally)
+    if refused is not None:
+        changes += after_refused_rows(job, collected, refused, batch_id=chunk.batch_id, now=now)
     if reconciliation.is_mostly_unreadable and _is_to_be_stopped(job, tally, ledger):
         first = quarantine.first or FirstLine(file=part, fields="nothing")
         changes.append(unreadable.stop(job, chunk, tally.unreadable_rows, first, now=now))
@@ -135,7 +142,8 @@ def parse(
         digests: gets the digest of each file.
         aside: gets each line that was not used, and its file.
     """
-    reconciliation = Reconciliation(request_files.row_keys(job_files, chunk), collecting.job_digest)
+    rows = request_files.row_keys(job_files, chunk)
+    reconciliation = Reconciliation(rows, collecting.job_digest, is_canary=chunk.is_canary)
     read_line = collecting.reads(job_files)
     for name in archived:
         blocks = request_files.blocks(job_files, name, digests=digests)

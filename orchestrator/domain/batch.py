@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import ResultsAt
@@ -58,7 +59,11 @@ class BatchStatus:
     fees_usd: Decimal | None = None
     error: str = ""  # the machine-readable error; quotes no row
     provider_message: str = field(default="", repr=False)  # its message for people: it may quote one
-    rejected: bool = False  # ended before any request ran, because a queue was full: may be sent again unchanged
+    # Whose fault it is that the batch has ended before any request ran; None where one may have run.
+    rejected: Fault | None = None
+    error_code: str = ""
+    places: tuple[int, ...] = ()  # of the requests that it was rejected for, from 0
+    tokens_max: int | None = None  # the limit of queued tokens that it was rejected for
 
     @property
     def is_running(self) -> bool:

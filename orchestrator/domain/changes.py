@@ -90,11 +90,20 @@ class RowsSettled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPaused:
-    """No create on this account before `until`."""
+    """No create on this account before `until`; later, where it was paused for the same a short while ago."""
 
     account: str
     until: datetime
-    reason: str
+    reason: str  # with the way out
+    needs_person: bool = False  # it cannot go on by itself, with the key that it has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLearned:
+    """The account's queue at the provider is full with so many batches; more are tried later, one by one."""
+
+    account: str
+    in_flight_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +131,7 @@ Change = (
     | AttemptClosed
     | RowsSettled
     | AccountPaused
+    | QueueLearned
     | PollsPaused
     | Noted
 )

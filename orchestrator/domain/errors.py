@@ -79,7 +79,8 @@ class ProviderError(OrchestratorError):
     """A provider answered with an error, or did not answer. The error's message never quotes a request.
 
     `provider_message` is the provider's own text. It may quote a row: it is written to a private file only.
-    `fault` says who must act for the same call to succeed.
+    `fault` says who must act for the same call to succeed; `places`, which requests of a create the provider names
+    (from 0); `tokens_max`, which limit of queued tokens.
     """
 
     usual_fault: ClassVar[Fault] = Fault.TRANSIENT
@@ -98,6 +99,8 @@ class ProviderError(OrchestratorError):
         self.request_id = request_id
         self.provider_message = provider_message
         self.fault = fault or self.usual_fault
+        self.places: tuple[int, ...] = ()
+        self.tokens_max: int | None = None
 
 
 class TransientError(ProviderError):
@@ -153,6 +156,8 @@ class BadRequest(PermanentError):
 
 class Misplaced(BadRequest):
     """No such API is at the address: a 404, a redirect, a web page. No request is at fault."""
+
+    usual_fault = Fault.JOB
 
 
 class NotAuthorized(PermanentError):

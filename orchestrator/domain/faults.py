@@ -99,10 +99,10 @@ def _known(
     )
 
 
-_TOP_UP: Final = "add credit, or raise the limit, at the provider"
-_FREE_SPACE: Final = "delete old files at the provider, or ask it for more space"
-_CHECK_KEY: Final = "check the API key, its project and its permissions"
-_MODEL: Final = "choose a model that the provider offers for batches (request.model), and check base_url"
+TOP_UP: Final = "add credit, or raise the limit, at the provider"
+FREE_SPACE: Final = "delete old files at the provider, or ask it for more space"
+CHECK_KEY: Final = "check the API key, its project and its permissions"
+MODEL: Final = "choose a model that the provider offers for batches (request.model), and check base_url"
 
 TABLE: Final[tuple[Known, ...]] = (
     _known(
@@ -132,7 +132,7 @@ TABLE: Final[tuple[Known, ...]] = (
         codes="insufficient_quota billing_hard_limit_reached billing_soft_limit_reached billing_not_active",
         phrase=r"billing (?:hard|soft) limit has been reached|you exceeded your current quota"
         r"|your account is not active",
-        advice=_TOP_UP,
+        advice=TOP_UP,
     ),
     _known(
         Fault.ACCOUNT,
@@ -141,7 +141,7 @@ TABLE: Final[tuple[Known, ...]] = (
         codes="billing_error enforced_spend_limit_reached contract_spend_limit_reached "
         "linked_organization_spend_limit_reached linked_organization_billing_unavailable",
         phrase=r"your credit balance is too low|you have reached your specified api usage limits",
-        advice=_TOP_UP,
+        advice=TOP_UP,
     ),
     _known(
         Fault.ACCOUNT,
@@ -151,7 +151,7 @@ TABLE: Final[tuple[Known, ...]] = (
         "pre_consume_token_quota_failed arrearage payment_required",
         phrase=r"insufficient (?:account |user )?(?:balance|credits?|funds|quota)|not enough (?:credits?|balance)"
         r"|payment required",
-        advice=_TOP_UP,
+        advice=TOP_UP,
     ),
     _known(
         Fault.ACCOUNT,
@@ -160,7 +160,7 @@ TABLE: Final[tuple[Known, ...]] = (
         codes="quota_exceeded storage_quota_exceeded storage_limit_exceeded exceeded_storage_quota",
         phrase=r"[^'\"`]{0,80}\bstorage (?:quota|limit|space)",
         at="call batch",
-        advice=_FREE_SPACE,
+        advice=FREE_SPACE,
     ),
     _known(
         Fault.ACCOUNT,
@@ -168,7 +168,7 @@ TABLE: Final[tuple[Known, ...]] = (
         codes="invalid_api_key account_deactivated authentication_error permission_error permission_denied "
         "unauthenticated missing_scope access_terminated",
         phrase=r"incorrect api key provided",
-        advice=_CHECK_KEY,
+        advice=CHECK_KEY,
     ),
     _known(
         Fault.JOB,
@@ -178,7 +178,7 @@ TABLE: Final[tuple[Known, ...]] = (
         "deployment_not_found url_mismatch invalid_endpoint unsupported_endpoint",
         phrase=r"the (?:provided |requested )?model\b[^.]{0,120}?\b(?:not supported|does not exist|not found"
         r"|not available)|no such model|model: ",
-        advice=_MODEL,
+        advice=MODEL,
     ),
     _known(
         Fault.SIZE,
@@ -250,10 +250,60 @@ def known_of(at: At, *, codes: Iterable[str] = (), message: str = "") -> Known |
     return next((known for known in TABLE if known.matches(at, words, message.strip())), None)
 
 
+def advice_of(fault: Fault, error: str, status: int | None = None) -> str:
+    """Return what a person can do about a failure of the account or of the job.
+
+    Args:
+        error: our own message about it, which has the provider's code, or a known phrase of its text.
+    """
+    words = re.findall(r"[A-Za-z_][\w-]*", error)
+    for known in TABLE:
+        phrase = known.phrase.pattern.removeprefix(_OPENING) if known.phrase is not None else r"(?!)"
+        if known.fault is fault and (known.names(words) or re.search(phrase, error, re.IGNORECASE)):
+            return known.advice
+    if fault is Fault.JOB:
+        return MODEL
+    return TOP_UP if status == 402 else CHECK_KEY
+
+
 def known_phrase(message: str) -> str:
     """Return the words with which a message says that it is about the account; "" where it does not."""
     known = known_of(At.CALL, message=message)
     return known.phrase_in(message.strip()) if known is not None and known.fault is Fault.ACCOUNT else ""
+
+
+_PLACE: Final = re.compile(
+    r"\brequests(?:\.|\[)(?P<place>[0-9]{1,6})\b|\b(?:request|line|row|item)s? #?(?P<number>[0-9]{1,6})\b",
+    re.IGNORECASE,
+)
+_TOKENS: Final = re.compile(
+    r"\blimit(?: of|:| is)? (?P<count>[0-9][0-9,.]{0,20})\s?(?P<unit>[KMB])?\b(?! ?(?:requests|batches))", re.IGNORECASE
+)
+_UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
+def places_in(message: str) -> tuple[int, ...]:
+    """Return the places (from 0) of the requests that a refusal names, such as `requests.3.params` or "line 4".
+
+    A path counts from 0, a number in a sentence from 1. Nothing depends on it: a request that is named wrongly is sent
+    alone and answered.
+    """
+    found = _PLACE.search(message)
+    if found is None:
+        return ()
+    return (int(found["place"]) if found["place"] else max(0, int(found["number"]) - 1),)
+
+
+def tokens_max_in(message: str) -> int | None:
+    """Return the limit of queued tokens that a refusal names; None where it names none."""
+    found = _TOKENS.search(message)
+    if found is None:
+        return None
+    count = found["count"].rstrip(",.").replace(",", "")
+    try:
+        return int(float(count) * _UNITS[(found["unit"] or "").lower()])
+    except ValueError:
+        return None
 
 
 def fault_of(at: At, *, status: int | None = None, codes: Iterable[str] = (), message: str = "") -> Fault:

@@ -54,6 +54,7 @@ class SubmissionRefused:
 
     error_code: str
     error: str
+    setbacks: int = 0  # see `Chunk`
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,18 @@ class FoundTooLarge:
     """Nothing was created because the batch, or its input file, is larger than the provider allows."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRefused:
+    """Nothing was created, or nothing of the batch has run, because of the requests at these places (from 0).
+
+    Without places: because of one that is still to be found.
+    """
+
+    error_code: str
+    error: str
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +127,10 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class BatchRejected:
-    """The provider accepted the batch and then rejected all of it before any request ran (a full queue)."""
+    """The provider accepted the batch and then rejected all of it before any request ran."""
 
     error: str
+    setbacks: int = 0  # see `Chunk`
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,7 @@ Event = (
     | BatchCreated
     | SubmissionRefused
     | FoundTooLarge
+    | RowsRefused
     | AnswerLost
     | ProvedAbsent
     | BecameUnresolved
@@ -179,6 +194,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.PLANNED, InputUploaded): S.UPLOADED,
         (S.PLANNED, SubmissionBegun): S.SUBMITTING,
         (S.PLANNED, FoundTooLarge): S.SPLITTING,
+        (S.PLANNED, RowsRefused): S.SPLITTING,
         (S.PLANNED, CancelledUnsent): S.CANCELLED,
         (S.PLANNED, GaveUp): S.FAILED,
         (S.UPLOADED, SubmissionBegun): S.SUBMITTING,
@@ -186,6 +202,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.SUBMITTING, BatchCreated): S.SUBMITTED,
         (S.SUBMITTING, SubmissionRefused): S.PLANNED,
         (S.SUBMITTING, FoundTooLarge): S.SPLITTING,
+        (S.SUBMITTING, RowsRefused): S.SPLITTING,
         (S.SUBMITTING, AnswerLost): S.AMBIGUOUS,
         (S.SUBMITTING, GaveUp): S.FAILED,
         (S.AMBIGUOUS, BatchCreated): S.SUBMITTED,
@@ -198,6 +215,9 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.UNRESOLVED, ResultsGivenUp): S.ENDED,
         (S.SUBMITTED, BatchEnded): S.ENDED,
         (S.SUBMITTED, BatchRejected): S.PLANNED,
+        (S.SUBMITTED, FoundTooLarge): S.SPLITTING,
+        (S.SUBMITTED, RowsRefused): S.SPLITTING,
+        (S.SUBMITTED, GaveUp): S.FAILED,
         (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
         (S.ENDED, ResultsCollected): S.COLLECTED,
         (S.ENDED, BecameUnresolved): S.UNRESOLVED,
@@ -235,7 +255,7 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
             ended = replace(chunk, state=state, outcome=outcome, results=results, error=error)
             return replace(ended, failing_since=None)
         case ResultsCollected(part, tally):
-            return replace(chunk, state=state, part=part, tally=tally)
+            return replace(chunk, state=state, part=part, tally=tally, setbacks=0)
         case ResultsGivenUp(batch_id):
             given_up = replace(chunk, state=state, batch_id=batch_id, outcome=chunk.outcome or Outcome.FAILED)
             return replace(given_up, error_code=RESULTS_LOST, error="", failing_since=None)
@@ -257,25 +277,35 @@ def given_up(rows: int, improves: str) -> Tally:
 
 
 def _given_up(chunk: Chunk, event: GaveUp | CancelledUnsent, state: ChunkState) -> Chunk:
-    failed = given_up(chunk.request_count, chunk.improves)
+    chunk, failed = replace(chunk, batch_id=None, state=state), given_up(chunk.request_count, chunk.improves)
     if isinstance(event, GaveUp):
-        return replace(chunk, state=state, error_code=event.error_code, error=event.error, tally=failed)
-    return replace(chunk, state=state, error_code="cancelled", error="the job was cancelled", tally=failed)
+        return replace(chunk, error_code=event.error_code, error=event.error, tally=failed)
+    return replace(chunk, error_code="cancelled", error="the job was cancelled", tally=failed)
 
 
 def _without_batch(
     chunk: Chunk,
-    event: SubmissionRefused | FoundTooLarge | AnswerLost | BecameUnresolved | Reopened | BatchRejected | ProvedAbsent,
+    event: SubmissionRefused
+    | FoundTooLarge
+    | RowsRefused
+    | AnswerLost
+    | BecameUnresolved
+    | Reopened
+    | BatchRejected
+    | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
     error = "" if isinstance(event, Reopened) else event.error
     error_code = chunk.error_code
-    if isinstance(event, SubmissionRefused | BecameUnresolved | AnswerLost):
+    if isinstance(event, SubmissionRefused | RowsRefused | BecameUnresolved | AnswerLost):
         error_code = event.error_code
     elif isinstance(event, Reopened | ProvedAbsent):
         error_code = ""
+    setbacks = event.setbacks if isinstance(event, SubmissionRefused | BatchRejected) else 0
+    places = " ".join(map(str, event.places)) if isinstance(event, RowsRefused) else ""
     # An input file belongs to one attempt. While the create is ambiguous the file can still be deleted to fence it, and
     # an unresolved chunk may become ambiguous again.
     is_kept = state is S.AMBIGUOUS or (chunk.state is S.AMBIGUOUS and state is S.UNRESOLVED)
     file_id = chunk.file_id if is_kept else None
-    return replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)
+    without = replace(chunk, state=state, batch_id=None, file_id=file_id, error_code=error_code, error=error)
+    return replace(without, setbacks=setbacks, refused_places=places)

@@ -210,6 +210,10 @@ class Chunk:
     outcome: Outcome | None = None
     results: str = ""  # where the provider says the results are
     tries: int = 0  # failures of the present step in a row
+    # Refusals in a row of its creates and batches that are the fault of no row and of no account; a person is asked
+    # after `retry.SETBACKS_MAX`.
+    setbacks: int = 0
+    refused_places: str = ""  # while it is SPLITTING: the places of refused requests, from 0; "": cut it in two
     cancel_requested: bool = False
     cancel_sent: bool = False
     done_count: int = 0  # requests answered, by the provider's own count

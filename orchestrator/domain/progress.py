@@ -113,9 +113,10 @@ class Progress:
     reserved_usd: Decimal  # of batches that are not settled yet, at most
     trouble: str  # the commonest error of calls to the provider that are being retried
     trouble_chunks: int  # how many chunks have it
+    pause: str = ""  # why its account may not send at present, and what to do about it
 
     @classmethod
-    def of(cls, job_id: str, state: JobState, totals: Totals) -> Progress:
+    def of(cls, job_id: str, state: JobState, totals: Totals, *, pause: str = "") -> Progress:
         """Return the progress of a job from the ledger's sums."""
         chunks, trouble = totals.chunks, totals.trouble
         return cls(
@@ -140,6 +141,7 @@ class Progress:
             reserved_usd=totals.reserved_usd,
             trouble="" if trouble is None else trouble.reason,
             trouble_chunks=0 if trouble is None else trouble.chunks,
+            pause=pause,
         )
 
     @property

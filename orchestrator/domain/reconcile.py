@@ -127,7 +127,9 @@ def _rank(answer: Answer) -> tuple[int, int]:
 class Reconciliation:
     """The rows of one chunk, being answered."""
 
-    def __init__(self, expected: Iterable[RowKey], job_digest: str) -> None:
+    def __init__(self, expected: Iterable[RowKey], job_digest: str, *, is_canary: bool = False) -> None:
+        self._is_canary = is_canary
+        self.refused: Answer | None = None  # once closed: see `_refusal`
         self._answers: dict[RowKey, Answer | None] = dict.fromkeys(expected)
         self._keys = {custom_id.custom_id(job_digest, *key): key for key in self._answers}
         self._kept = self._duplicates = self._foreign = self._unreadable = 0
@@ -186,6 +188,19 @@ class Reconciliation:
             self._answers[key] = unreadable() if self._has_unnamed or key in self._suspected else absent
         return len(without), sum(self._answers[key] is absent for key in without)
 
+    def _refusal(self) -> Answer | None:
+        """Return the answer that shows that not the rows are at fault: they are sent again, and it counts as no try.
+
+        One row that fails for the account's sake is enough; for the job's sake, all must. The rows of a canary are few,
+        and the verdict on the job is the canary's.
+        """
+        answers = [answer for answer in self._answers.values() if answer is not None]
+        for answer in answers:
+            if not answer.succeeded and answer.fault is Fault.ACCOUNT:
+                return answer
+        alike = bool(answers) and all(answer.fault is Fault.JOB for answer in answers)
+        return answers[0] if alike and not self._is_canary else None
+
     def close(
         self, absent: Answer, *, may_send_again: bool, improves: str = ""
     ) -> tuple[Tally, Iterator[tuple[RowKey, Answer]]]:
@@ -193,10 +208,19 @@ class Reconciliation:
 
         Args:
             may_send_again: False once rows of this chunk have been sent as often as the policy allows; then failures
-                are permanent.
+                are permanent, except those of `refused`.
             improves: the kind of the answers that the rows have already; "": none. Such an answer stands if its row
                 fails here.
         """
+        self.refused = self._refusal()  # of the lines alone, before rows without one get their failure
+        uncounted = None if self.refused is None else self.refused.fault
+
+        def settled(answer: Answer) -> Answer:
+            again = not answer.succeeded and (
+                (answer.retryable and may_send_again) or (uncounted is not None and answer.fault is uncounted)
+            )
+            return answer if answer.retryable == again else answer._replace(retryable=again)
+
         missing, unanswered_rows = self._settle_others(absent)
         answers = cast("dict[RowKey, Answer]", self._answers)
         succeeded = failed = waiting = unreadable_rows = 0
@@ -207,7 +231,7 @@ class Reconciliation:
                 if answer.error_code is not None:
                     flaws[RowKind(answer.error_code)] += 1
                 continue
-            again = answer.retryable and may_send_again
+            again = settled(answer).retryable
             waiting += again
             failed += not again
             unreadable_rows += answer.fault is Fault.UNREADABLE
@@ -235,8 +259,4 @@ class Reconciliation:
             tally = replace(
                 tally, failed=0, standing=failed, unreadable_rows=0, **{name: getattr(tally, name) + failed}
             )
-        rows = ((key, answers[key]) for key in sorted(answers))
-        return tally, (
-            (key, answer if may_send_again or answer.succeeded else answer._replace(retryable=False))
-            for key, answer in rows
-        )
+        return tally, ((key, settled(answers[key])) for key in sorted(answers))

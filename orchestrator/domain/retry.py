@@ -6,32 +6,17 @@ Jitter", 2015), never below the provider's Retry-After.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.domain.errors import (
-    BadRequest,
-    Gone,
-    Misplaced,
-    NotAuthorized,
-    PermanentError,
-    ProviderError,
-    TooLarge,
-    TransientError,
-    UploadUnusable,
-)
-from orchestrator.domain.faults import MISPLACED
-from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
+from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError
 from orchestrator.domain.policy import Policy
 
 DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
-ACCOUNT_PAUSE_S: Final = 300.0
 POLLS_PAUSE_S: Final = 5.0  # after a 429 without Retry-After: its limit is most likely one of calls per minute
 POLLS_PAUSE_S_MAX: Final = 3_600.0  # a single answer must not stop an account's polls for a day
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 REFUSALS_MAX: Final = 64  # consecutive failures of one call; with the waits between them, two to three hours
-UPLOADS_MAX: Final = 4  # of a file that the provider takes, but not as it was sent
 REFUSALS_UNCOUNTED: Final = 8  # the upper bound of the count when the kind of failure changes
 
 
@@ -69,45 +54,3 @@ def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:
     """Return the wait before the next poll of a running batch, given its age; a tenth is random, against herds."""
     calm_s = min(policy.poll_s_max, max(policy.poll_s_min, age_s * POLL_AGE_FRACTION))
     return calm_s * (0.95 + 0.1 * draw)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AfterRefusal:
-    """The next move after a create that is known to have made nothing."""
-
-    event: SubmissionRefused | FoundTooLarge | GaveUp
-    delay_s: float = 0.0
-    pauses_account: bool = False
-    stops_job: str = ""  # why; "" where it does not
-
-
-def after_refusal(
-    error: ProviderError, *, tries: int, request_count: int, ever_created: bool, draw: float
-) -> AfterRefusal:
-    """Decide the next move after refusal number `tries` (1-based) of a chunk.
-
-    Args:
-        ever_created: whether any batch of this job was ever accepted. A 400 on the first one is a mistake in the job,
-            to be fixed before the rest is sent; later it concerns this chunk alone. An answer that nothing is at this
-            address is never caused by a chunk.
-    """
-    code = str(error.status or "refused")
-    refused = SubmissionRefused(code, str(error))
-    match error:
-        case NotAuthorized():
-            return AfterRefusal(event=refused, delay_s=0.0, pauses_account=True)
-        case TooLarge() if request_count > 1:
-            return AfterRefusal(event=FoundTooLarge(str(error)))
-        case BadRequest() if not ever_created:
-            return AfterRefusal(event=refused, stops_job=f"the provider refused the first batch: {error}")
-        case BadRequest(status=status) if isinstance(error, Misplaced) or status in MISPLACED:
-            why = "the address, the model or the account has changed; no row is at fault, and none has failed"
-            what = "the provider accepts no batches at this address"
-            return AfterRefusal(event=refused, stops_job=f"{what}: {error} ({why})")
-        case UploadUnusable() if tries >= UPLOADS_MAX:
-            again = "run the job again to try further"
-            return AfterRefusal(event=refused, stops_job=f"{tries} uploads in a row came to nothing: {error}; {again}")
-        case TransientError(retry_after_s=floor_s):
-            return AfterRefusal(event=refused, delay_s=backoff_s(tries, draw=draw, floor_s=floor_s))
-        case _:
-            return AfterRefusal(event=GaveUp(code, str(error)))

@@ -21,7 +21,7 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
         return False
     if totals.live_chunks == totals.unresolved_chunks:
         return totals.waiting == 0
-    return is_idle(totals) and bool(workspace.admin.pause_reason(job.account, now=workspace.clock.now()))
+    return is_idle(totals) and workspace.admin.pause_needs_person(job.account, now=workspace.clock.now())
 
 
 def _waits_for_canary(workspace: Workspace, job_id: JobId) -> bool:

@@ -28,7 +28,7 @@ from typing import Final, TextIO
 from orchestrator.domain import queues
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, StorageError, public_message
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
-from orchestrator.domain.progress import OnProgress, Progress
+from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.heartbeat import Heartbeat
@@ -159,7 +159,7 @@ class LocalRunner:
                     pool.claims.put(None)
         job = self.workspace.ledger.job(self.job_id)
         if progress is not None:
-            progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
+            progress(self.workspace.progress(job))
         return job
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
@@ -197,7 +197,7 @@ class LocalRunner:
             self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(Progress.of(job.id, job.state, self.workspace.ledger.totals(self.job_id)))
+                progress(self.workspace.progress(job))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1

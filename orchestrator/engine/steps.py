@@ -62,7 +62,7 @@ STEPS: Final[Mapping[Step, tuple[Callable[..., None], tuple[str, ...]]]] = {
     Step.PLAN: (plan, ("ledger", "job_files", "planning", "clock")),
     Step.SUBMIT: (submit, ("ledger", "job_files", "provider", "clock")),
     Step.RECOVER: (recover, ("ledger", "job_files", "provider", "clock")),
-    Step.POLL: (poll, ("ledger", "provider", "clock")),
+    Step.POLL: (poll, ("ledger", "job_files", "provider", "clock")),
     Step.CANCEL: (cancel, ("ledger", "provider", "clock")),
     Step.COLLECT: (collect, ("ledger", "job_files", "provider", "collecting", "clock", "checkpoint")),
     Step.SPLIT: (split, ("ledger", "job_files", "costing", "clock")),

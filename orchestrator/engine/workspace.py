@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.errors import Interrupted, LeaseLost
 from orchestrator.domain.model import Claim, Job, JobId
+from orchestrator.domain.progress import Progress
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.admin import SqlAdmin
@@ -168,6 +169,11 @@ class Workspace:
                 self.give_back(claim)
             raise
         _log.debug(STEP_ENDED, **claim.fields, seconds=round(time.monotonic() - began_s, 3))
+
+    def progress(self, job: Job) -> Progress:
+        """Return how far a job is."""
+        pause = self.admin.pause_reason(job.account, now=self.clock.now())
+        return Progress.of(job.id, job.state, self.ledger.totals(job.id), pause=pause)
 
     def give_back(self, claim: Claim) -> None:
         """Release a claim without changing its unit. Raises LeaseLost, LedgerError."""

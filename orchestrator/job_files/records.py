@@ -125,6 +125,7 @@ class Collected:
     outcome: Outcome
     fees_usd: Decimal | None = None
     cost_usd: Decimal | None = None
+    round: int = 1  # of the chunk, afterwards
     part: str
     part_digest: str
     raw: Mapping[str, str] = field(default_factory=dict)  # a file's name: its digest

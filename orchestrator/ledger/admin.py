@@ -281,10 +281,18 @@ class SqlAdmin:
         return found
 
     def pause_reason(self, account: str, *, now: datetime) -> str:
-        """Return why the account may not send at present; "" where it may."""
-        query = sa.select(accounts.c.pause_reason).where(accounts.c.name == account, accounts.c.paused_until > now)
+        """Return why the account may not send at present, and until when; "" where it may."""
+        paused = (accounts.c.name == account, accounts.c.paused_until > now)
+        query = sa.select(accounts.c.pause_reason, accounts.c.paused_until).where(*paused)
         with self._database.read() as connection:
-            return connection.execute(query).scalar() or ""
+            found = connection.execute(query).first()
+        return "" if found is None else f"{found.pause_reason} (next try: {found.paused_until:%Y-%m-%d %H:%M} UTC)"
+
+    def pause_needs_person(self, account: str, *, now: datetime) -> bool:
+        """Return whether the account is paused and cannot go on with the key that a running process has."""
+        paused = (accounts.c.name == account, accounts.c.paused_until > now, accounts.c.needs_person)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(accounts.c.name).where(*paused)).first() is not None
 
     def events(self, job_id: JobId, *, after: int = 0, limit: int = 1_000) -> Sequence[tuple[int, LedgerEvent]]:
         """Return the job's timeline after event number `after`."""
@@ -315,8 +323,12 @@ def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
     """End the pause of the job's account, and make due what waited for another key or for more memory."""
     tx.execute(_look_now(job.id, now))
     # A person has acted: what has got nowhere for hours is given as long again.
-    failing = (C.job_id == job.id, C.failing_since.is_not(None))
-    tx.execute(sa.update(chunks).where(*failing).values(failing_since=None))
+    failing = (C.job_id == job.id, sa.or_(C.failing_since.is_not(None), C.setbacks > 1))
+    tx.execute(
+        sa.update(chunks)
+        .where(*failing)
+        .values(failing_since=None, setbacks=sa.case((C.setbacks > 1, 1), else_=C.setbacks))
+    )
     # A step that killed its workers may run again: the operator may have given it more memory.
     for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
         begun = sa.update(table).where(of_job == job.id, table.c.starts > 0, table.c.lease_until <= now)

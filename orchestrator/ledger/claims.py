@@ -34,7 +34,9 @@ from orchestrator.domain.model import (
     Step,
     Unit,
 )
+from orchestrator.domain.policy import Policy
 from orchestrator.domain.queues import QUEUE_OF
+from orchestrator.ledger import account_limits
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
 from orchestrator.ledger.db.schema import Utc, accounts, chunks, jobs, shards
@@ -250,7 +252,7 @@ class Claims:
             account = job["account"]
             if account not in taken:
                 taken[account] = self._taken(account)
-            in_flight_max = rows.policy_of(job["policy"]).batches_in_flight_max
+            in_flight_max = self._in_flight_max(account, rows.policy_of(job["policy"]))
             if taken[account] < in_flight_max and permits.get(account) and not self._paused(account):
                 room[job["id"]] = in_flight_max
         return room
@@ -271,6 +273,11 @@ class Claims:
             if ahead < ahead_max:
                 room[job["id"]] = ahead_max - ahead
         return room
+
+    def _in_flight_max(self, account: str, policy: Policy) -> int:
+        """Return how many batches the account may have in flight: the policy's limit, or what was learned."""
+        learned = account_limits.capacity(self._tx, account, self._now)
+        return policy.batches_in_flight_max if learned is None else min(policy.batches_in_flight_max, learned)
 
     def _paused(self, account: str) -> bool:
         paused = self._tx.execute(sa.select(accounts.c.paused_until).where(accounts.c.name == account)).scalar()

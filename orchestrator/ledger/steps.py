@@ -24,6 +24,7 @@ from orchestrator.domain.changes import (
     JobMoved,
     Noted,
     PollsPaused,
+    QueueLearned,
     RowsSettled,
     ShardMoved,
 )
@@ -45,11 +46,12 @@ from orchestrator.domain.model import (
     Unit,
 )
 from orchestrator.domain.progress import Outlook, Totals
-from orchestrator.ledger import claims, creates, totals
+from orchestrator.domain.refusal import History
+from orchestrator.ledger import account_limits, claims, creates, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import accounts, attempts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
     ADD_FAILED,
@@ -145,10 +147,10 @@ class SqlLedger:
         with self._database.read() as connection:
             return claims.backlog(connection, job_id)
 
-    def ever_created(self, job_id: JobId) -> bool:
-        """Return whether the provider ever accepted a batch of this job."""
+    def history(self, chunk: Chunk) -> History:
+        """Return what the chunk's job and account have seen so far."""
         with self._database.read() as connection:
-            return totals.ever_created(connection, job_id)
+            return totals.history(connection, chunk)
 
     def batches_since(self, sent_at: datetime) -> frozenset[BatchId]:
         """Return the batches of all jobs' creates that were sent at this time or later."""
@@ -197,7 +199,7 @@ def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: o
 
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
     """Take the locks that these changes need besides their unit's own row, in the fixed order (see `locks`)."""
-    lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused)})
+    lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused | QueueLearned)})
     lock_rate_limits(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
     if any(_reaches_beyond(change, unit) for change in changes):
         lock_job(tx, unit.job_id)
@@ -212,7 +214,7 @@ def _reaches_beyond(change: Change, unit: Unit) -> bool:
             return change.budget_usd is not None
         case AttemptClosed():
             return change.state is AttemptState.ABANDONED
-        case Noted() | AccountPaused() | PollsPaused():
+        case Noted() | AccountPaused() | QueueLearned() | PollsPaused():
             return False
     return True
 
@@ -231,9 +233,12 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
             creates.close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
-        case AccountPaused(account=account, until=until, reason=reason):
-            pause(tx, account, until, reason)
+        case AccountPaused(account=account, reason=reason):
+            account_limits.pause(tx, change, now)
             note(tx, job_id, "account.paused", account, now, reason=reason)
+        case QueueLearned(account=account, in_flight_max=in_flight_max):
+            account_limits.learn(tx, account, in_flight_max, now)
+            note(tx, job_id, "account.queue_full", account, now, batches=in_flight_max)
         case PollsPaused(account=account, until=until):
             use_until(tx, Call.POLL, account, until)
         case Noted(name=name, details=details):
@@ -335,12 +340,6 @@ def settle(
         tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
     for shard_no, count in sorted(failed.items()):
         tx.execute(ADD_FAILED, {"the_chunk_id": chunk_id, "the_shard_no": shard_no, "more": count})
-
-
-def pause(tx: sa.Connection, account: str, until: datetime, reason: str) -> None:
-    """Pause creates on this account, whose row is locked, until `until`."""
-    values = {"paused_until": until, "pause_reason": reason}
-    tx.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
 
 
 def note(tx: sa.Connection, job_id: JobId, name: str, unit: str, now: datetime, **details: str | int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    IN_FLIGHT,
     OVERDUE,
     TERMINAL,
     AttemptState,
@@ -19,6 +20,7 @@ from orchestrator.domain.model import (
     ShardState,
 )
 from orchestrator.domain.progress import Outlook, Totals, Trouble
+from orchestrator.domain.refusal import History
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, jobs, shards
 from orchestrator.ports import Contribution
@@ -63,10 +65,14 @@ def outlook(connection: sa.Connection, job_id: JobId) -> Outlook:
     return Outlook(**connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one())
 
 
-def ever_created(connection: sa.Connection, job_id: JobId) -> bool:
-    """Return whether the provider ever accepted a batch of this job."""
-    query = sa.select(A.token).where(A.job_id == job_id, A.batch_id.is_not(None)).limit(1)
-    return connection.execute(query).first() is not None
+def history(connection: sa.Connection, chunk: Chunk) -> History:
+    """Return what the chunk's job and account have seen so far."""
+    mine = sa.select(C.account).where(C.id == chunk.id).scalar_subquery()
+    accepted = sa.exists().where(A.job_id == chunk.job_id, A.state == AttemptState.CREATED, A.chunk_id != chunk.id)
+    cut = sa.select(sa.func.count()).where(C.job_id == chunk.job_id, C.state == ChunkState.SPLIT)
+    others = sa.select(sa.func.count()).where(C.account == mine, C.state.in_(IN_FLIGHT), C.id != chunk.id)
+    row = connection.execute(sa.select(accepted, cut.scalar_subquery(), others.scalar_subquery())).one()
+    return History(ever_created=bool(row[0]), split_count=int(row[1]), others_in_flight=int(row[2]))
 
 
 def contributions(connection: sa.Connection, job_id: JobId, shard_no: int) -> list[Contribution]:

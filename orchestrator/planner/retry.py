@@ -57,11 +57,14 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
         retries = _fill(sources, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
+        setbacks = max((source.setbacks for source in sources), default=0)
         added = []
         for number, draft in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
-            chunk = replace(chunk, round=round_no, is_canary=is_canary, improves=_improved(sources[0]))
+            chunk = replace(
+                chunk, round=round_no, setbacks=setbacks, is_canary=is_canary, improves=_improved(sources[0])
+            )
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
         if added:

@@ -1,4 +1,4 @@
-"""The step that cuts a chunk in two if the provider finds it too large."""
+"""The step that cuts a chunk in two: in halves, or in the requests that the provider refused and the others."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ def split(
     costing: Costing,
     clock: Clock,
 ) -> None:
-    """Replace a chunk by two halves, which are sent in its place."""
+    """Replace a chunk by two, which are sent in its place. The refused requests are the second."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state is not ChunkState.SPLITTING:
         return
     if chunk.request_count < 2:
         raise LedgerError(f"{chunk.id} is to be cut in two and holds {chunk.request_count} requests")
-    half = (chunk.request_count + 1) // 2
+    refused = frozenset(map(int, chunk.refused_places.split()))
+    if not refused or len(refused) >= chunk.request_count:
+        refused = frozenset(range((chunk.request_count + 1) // 2, chunk.request_count))
     drafts = (request_files.LinesDraft(), request_files.LinesDraft())
-    for number, (key, line) in enumerate(request_files.requests_of(job_files, chunk)):
-        drafts[number >= half].add(line, key)
+    for place, (key, line) in enumerate(request_files.requests_of(job_files, chunk)):
+        drafts[place in refused].add(line, key)
     now, halves = clock.now(), list[ChunkAdded]()
     for letter, draft in zip("ab", drafts, strict=True):
         name, is_retry = f"{chunk.name}{letter}", chunk.shard_no is None

@@ -199,6 +199,7 @@ class Units:
         after = replace(
             self._chunk(planned),
             state=ChunkState.COLLECTED,
+            round=record.round,
             attempt=record.attempt,
             token=record.token,
             sent_at=attempts[-1].sent_at,

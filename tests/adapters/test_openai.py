@@ -368,7 +368,62 @@ def test_a_batch_that_failed_says_why() -> None:
     assert status.error == "; ".join(["line 3: invalid_json_line"] * 3)
     assert status.provider_message == "; ".join(["line 3: invalid_json_line: not parseable"] * 3)
     assert "not parseable" not in repr(status)
-    assert not status.rejected
+
+
+LINE_3 = {"code": "missing_required_parameter", "line": 3, "message": "Missing required parameter.", "param": "body"}
+NO_FILE = {"code": None, "line": None, "message": "Cannot find file file-1, or project p does not have access to it."}
+
+
+@pytest.mark.parametrize(
+    ("errors", "fault", "code", "places"),
+    [
+        ([LINE_3], "row", "missing_required_parameter", (2,)),
+        ([LINE_3, LINE_3 | {"line": 1}], "row", "missing_required_parameter", (2, 0)),
+        ([{"code": "a_new_word", "line": 7, "message": ""}], "row", "a_new_word", (6,)),
+        ([{"code": "a_new_word", "line": None, "message": ""}], "platform", "a_new_word", ()),
+        ([{"code": "invalid_json_line", "line": None, "message": "on line 5"}], "row", "invalid_json_line", (4,)),
+        ([{"code": "model_not_found", "line": 1, "message": "no"}], "job", "model_not_found", (0,)),
+        ([LINE_3, {"code": "mismatched_model", "line": 1, "message": "no"}], "job", "mismatched_model", (0,)),
+        ([LINE_3, {"code": "billing_hard_limit_reached", "line": None}], "account", "billing_hard_limit_reached", ()),
+        ([NO_FILE], "platform", "", ()),
+        ([LINE_3, NO_FILE], "platform", "", ()),
+        ([], "platform", "", ()),
+        ([{"code": "too_many_tasks", "line": None, "message": ""}], "size", "too_many_tasks", ()),
+    ],
+)
+def test_a_batch_that_failed_in_validation_was_rejected_and_whose_fault_it_is(
+    errors: list[dict[str, Any]], fault: str, code: str, places: tuple[int, ...]
+) -> None:
+    """`line` counts from 1, a place from 0. Of several errors the gravest decides: no row pays for the account."""
+    status = polled(CREATED | {"status": "failed", "errors": {"object": "list", "data": errors}})
+
+    assert (status.rejected, status.error_code, status.places) == (fault, code, places)
+
+
+def test_a_batch_that_was_in_progress_before_it_failed_was_not_only_rejected() -> None:
+    """Requests of it may have run, and been charged."""
+    errors = {"object": "list", "data": [LINE_3]}
+
+    assert polled(CREATED | {"status": "failed", "errors": errors, "in_progress_at": 1_764_500_000}).rejected is None
+
+
+@pytest.mark.parametrize(
+    ("message", "tokens_max"),
+    [
+        (
+            "Enqueued token limit reached for gpt-4o-mini in organization org-1. Limit: 2,000,000 enqueued tokens.",
+            2 * 10**6,
+        ),
+        ("The number of enqueued tokens has surpassed the configured limit of 30K for the deployment 'm'.", 30_000),
+        ("The number of enqueued tokens is over the limit of 1.5M.", 1_500_000),
+        ("Enqueued token limit reached.", None),
+    ],
+)
+def test_a_full_queue_says_its_limit(message: str, tokens_max: int | None) -> None:
+    errors = {"data": [{"code": "token_limit_exceeded", "message": message, "line": None}]}
+    status = polled(CREATED | {"status": "failed", "errors": errors})
+
+    assert (status.rejected, status.tokens_max) == ("queue", tokens_max)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +441,7 @@ def test_a_full_queue_is_a_rejection_where_nothing_ran(fields: dict[str, Any], r
     errors = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None}]}
     status = polled(CREATED | {"status": "failed", "errors": errors, **fields})
 
-    assert status.rejected is rejected
+    assert (status.rejected == "queue") is rejected
 
 
 @pytest.mark.parametrize(

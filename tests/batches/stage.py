@@ -10,7 +10,18 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import Attempt, AttemptToken, BatchId, Chunk, ChunkState, Claim, FileId, Job, Step
+from orchestrator.domain.model import (
+    Attempt,
+    AttemptState,
+    AttemptToken,
+    BatchId,
+    Chunk,
+    ChunkState,
+    Claim,
+    FileId,
+    Job,
+    Step,
+)
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import ResultsAt
 from orchestrator.job_files.request_files import LinesDraft
@@ -193,3 +204,11 @@ class Stage:
     def after(self, seconds: float) -> None:
         """Put the clock so many seconds after NOW."""
         self.clock.at = NOW + timedelta(seconds=seconds)
+
+
+def an_accepted_batch(stage: Stage) -> None:
+    """Let the job have a batch already: a 400 is about one chunk from then on."""
+    other = a_chunk("c00000-00009", state="collected")
+    stage.books.write(added(other))
+    attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=other.batch_id)
+    stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))

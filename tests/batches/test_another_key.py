@@ -54,7 +54,13 @@ def look(stage: Stage, before: Chunk) -> Chunk:
 
 def ask(stage: Stage, before: Chunk, answer: ProviderError) -> Chunk:
     stage.provider.tell(answer)
-    poll(stage.claim(before), ledger=stage.books.ledger, provider=stage.provider, clock=stage.clock)
+    poll(
+        stage.claim(before),
+        ledger=stage.books.ledger,
+        job_files=stage.job_files,
+        provider=stage.provider,
+        clock=stage.clock,
+    )
     return stage.chunk(before)
 
 

@@ -73,7 +73,7 @@ class Asking:
             provider = onerouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
             tools: dict[str, Any] = {"ledger": self.books.ledger, "provider": provider, "clock": self.clock}
             if claims[0].step is Step.POLL:
-                poll(claims[0], **tools)
+                poll(claims[0], job_files=MemorySpool(), **tools)
             else:
                 collecting = Collecting(job_digest="0" * 8, price=None, read_line=READER)
                 collect(claims[0], job_files=MemorySpool(), collecting=collecting, **tools)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -10,14 +11,22 @@ from orchestrator.batches.poll import poll
 from orchestrator.domain import results_at
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, Unavailable
-from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, Outcome, Step
+from orchestrator.domain.faults import Fault
+from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, JobState, Outcome, Step
 from orchestrator.domain.results_at import Inline
-from tests.batches.stage import BATCH, Stage
-from tests.builders import ACCOUNT, a_chunk, after
+from orchestrator.job_files import records
+from tests.batches.stage import BATCH, Stage, an_accepted_batch
+from tests.builders import ACCOUNT, JOB, a_chunk, after
 
 
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
-    poll(claim or stage.claim(chunk), ledger=stage.books.ledger, provider=stage.provider, clock=stage.clock)
+    poll(
+        claim or stage.claim(chunk),
+        ledger=stage.books.ledger,
+        job_files=stage.job_files,
+        provider=stage.provider,
+        clock=stage.clock,
+    )
     return stage.chunk(chunk)
 
 
@@ -68,13 +77,71 @@ def test_a_batch_that_has_ended_is_collected_at_once_and_its_price_is_settled() 
 
 def test_a_batch_that_was_rejected_whole_costs_nothing_and_is_sent_again_later() -> None:
     stage = Stage()
-    stage.provider.tell(BatchStatus(outcome=Outcome.FAILED, rejected=True, error="the queue is full"))
+    stage.provider.tell(BatchStatus(outcome=Outcome.FAILED, rejected=Fault.QUEUE, error="the queue is full"))
 
     chunk = run(stage, stage.put("submitted", attempts=3))
 
     assert (chunk.state, chunk.batch_id, chunk.error) == (ChunkState.PLANNED, None, "the queue is full")
     assert [attempt.state for attempt in stage.attempts] == [AttemptState.REFUSED]
-    assert stage.due_s(chunk) == 4.5  # after the third create, with a draw of a half
+    assert (stage.due_s(chunk), chunk.setbacks) == (1.5, 1)  # the queue holds nothing else of the account
+
+
+def rejected(fault: Fault, **fields: Any) -> BatchStatus:
+    return BatchStatus(outcome=Outcome.FAILED, rejected=fault, error="it says so", **fields)
+
+
+@pytest.mark.parametrize("places", [(1,), ()])
+def test_a_batch_that_was_rejected_for_some_of_its_requests_is_cut(places: tuple[int, ...]) -> None:
+    stage = Stage()
+    an_accepted_batch(stage)
+    stage.provider.tell(rejected(Fault.ROW, places=places, error_code="invalid_type"))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert (chunk.state, chunk.batch_id, chunk.error_code) == (ChunkState.SPLITTING, None, "invalid_type")
+    assert chunk.refused_places == " ".join(map(str, places))
+    assert stage.attempts[-1].state is AttemptState.REFUSED
+
+
+def test_a_batch_of_one_request_that_was_rejected_for_it_is_given_up_and_the_folder_says_so() -> None:
+    stage = Stage()
+    an_accepted_batch(stage)
+    stage.provider.tell(rejected(Fault.ROW, places=(0,), error_code="invalid_type"))
+
+    chunk = run(stage, stage.put("submitted", request_count=1, row_end=1))
+
+    assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "invalid_type", 1)
+    assert records.read_given_up(stage.job_files, chunk.name) is not None
+
+
+def test_a_batch_that_was_rejected_for_the_accounts_sake_pauses_it() -> None:
+    stage = Stage()
+    stage.provider.tell(rejected(Fault.ACCOUNT))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert (chunk.state, stage.paused_until_s()) == (ChunkState.PLANNED, 300)
+
+
+def test_a_batch_that_was_rejected_for_the_jobs_sake_stops_it() -> None:
+    stage = Stage()
+    stage.provider.tell(rejected(Fault.JOB, places=(0,)))
+
+    chunk = run(stage, stage.put("submitted"))
+
+    assert chunk.state is ChunkState.PLANNED
+    assert stage.books.ledger.job(JOB).state is JobState.STOPPED
+
+
+def test_a_batch_that_the_platform_rejected_is_sent_again_ever_later_and_counts_as_no_try() -> None:
+    """The count outlives the create of the next batch: that one was accepted, too, before it was rejected."""
+    stage = Stage()
+    stage.provider.tell(rejected(Fault.PLATFORM))
+
+    chunk = run(stage, stage.put("submitted", setbacks=3))
+
+    assert (chunk.state, chunk.setbacks, chunk.round) == (ChunkState.PLANNED, 4, 1)
+    assert stage.due_s(chunk) == 12.0  # sixteen seconds, and a quarter less by a draw of a half
 
 
 @pytest.mark.parametrize(
@@ -97,7 +164,8 @@ def test_a_credential_that_is_not_taken_pauses_the_account_in_the_providers_word
     chunk = run(stage, stage.put("submitted"))
 
     assert (chunk.state, chunk.tries, stage.paused_until_s()) == (ChunkState.SUBMITTED, 1, 300)
-    assert stage.books.admin.pause_reason(ACCOUNT, now=after(299)) == "out of credits"
+    reason = stage.books.admin.pause_reason(ACCOUNT, now=after(299))
+    assert reason.startswith("out of credits. Next: add credit")
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(3_600, ChunkState.SUBMITTED), (3_600.001, ChunkState.UNRESOLVED)])

@@ -13,7 +13,6 @@ import pytest
 
 from orchestrator.batches.submit import submit
 from orchestrator.domain.batch import Submission, Traits
-from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -29,8 +28,8 @@ from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
-from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage
-from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
+from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage, an_accepted_batch
+from tests.builders import ACCOUNT, JOB, NOW, a_job, after
 from tests.contract.books import LEASE_S as BOOKS_LEASE_S
 from tests.fakes.job_files import MemorySpool
 
@@ -50,14 +49,6 @@ def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
         clock=stage.clock,
     )
     return stage.chunk(chunk)
-
-
-def an_accepted_batch(stage: Stage) -> None:
-    """Let the job have a batch already: a 400 is about one chunk from then on."""
-    other = a_chunk("c00000-00009", state="submitted")
-    stage.books.write(added(other))
-    attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=other.batch_id)
-    stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +219,7 @@ def test_a_credential_that_is_refused_pauses_the_account_and_not_the_job(accepte
 
     assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.PLANNED, "402", 0)
     assert stage.paused_until_s() == 300
-    assert stage.books.admin.pause_reason(ACCOUNT, now=NOW) == "no credit"
+    assert stage.books.admin.pause_reason(ACCOUNT, now=NOW).startswith("no credit. Next: add credit")
     assert stage.books.ledger.job(JOB).state is JobState.RUNNING
 
 
@@ -241,7 +232,7 @@ def test_a_first_batch_that_is_refused_stops_the_job_in_the_providers_words() ->
 
     job = stage.books.ledger.job(JOB)
     assert (chunk.state, job.state) == (ChunkState.PLANNED, JobState.STOPPED)
-    assert job.reason == "the provider refused the first batch: no such model"
+    assert job.reason.startswith("the provider refused the first batch: no such model. No row has failed.")
     assert stage.paused_until_s() is None
 
 
@@ -265,14 +256,38 @@ def cancelling(stage: Stage) -> Any:
     return answer
 
 
-def test_a_later_batch_that_is_refused_for_good_is_given_up_and_the_folder_says_so() -> None:
+def test_a_later_batch_that_is_refused_for_good_is_halved_until_the_request_is_found() -> None:
+    """The provider names no request: one of the two is at fault."""
     stage = Stage(WITHOUT)
     an_accepted_batch(stage)
     stage.provider.tell(CreateRefused(BadRequest("malformed", status=400)))
 
     chunk = run(stage, stage.put("planned"))
 
-    assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "400", 2)
+    assert (chunk.state, chunk.refused_places, stage.due_s(chunk)) == (ChunkState.SPLITTING, "", 0)
+    assert [one.state for one in stage.attempts if one.chunk_id == chunk.id] == [AttemptState.REFUSED]
+
+
+def test_a_request_that_the_provider_names_is_cut_out() -> None:
+    stage = Stage(WITHOUT)
+    an_accepted_batch(stage)
+    refused = BadRequest("requests.1: malformed", status=400)
+    refused.places = (1,)
+    stage.provider.tell(CreateRefused(refused))
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.refused_places) == (ChunkState.SPLITTING, "1")
+
+
+def test_a_request_that_is_refused_alone_is_given_up_and_the_folder_says_so() -> None:
+    stage = Stage(WITHOUT)
+    an_accepted_batch(stage)
+    stage.provider.tell(CreateRefused(BadRequest("malformed", status=400)))
+
+    chunk = run(stage, stage.put("planned", request_count=1, row_end=1))
+
+    assert (chunk.state, chunk.error_code, chunk.tally.failed) == (ChunkState.FAILED, "400", 1)
     given_up = records.read_given_up(stage.job_files, chunk.name)
     assert given_up is not None
     assert (given_up.error_code, given_up.error) == ("400", "malformed")
@@ -377,12 +392,26 @@ def test_files_that_fail_again_and_again_are_sent_later_and_later() -> None:
     assert stage.due_s(run(stage, stage.put("planned", tries=2))) == 4.5
 
 
+def test_a_file_that_is_refused_is_handled_like_a_create_that_is() -> None:
+    """No attempt has begun: nothing is closed."""
+    stage = Stage(WITH_FILES)
+    an_accepted_batch(stage)
+    refused = BadRequest("malformed", status=400)
+    refused.places = (0,)
+    stage.provider.tell(refused)
+
+    chunk = run(stage, stage.put("planned"))
+
+    assert (chunk.state, chunk.refused_places) == (ChunkState.SPLITTING, "0")
+    assert not [one for one in stage.attempts if one.chunk_id == chunk.id]
+
+
 def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
     stage = Stage(WITH_FILES)
     an_accepted_batch(stage)
     stage.provider.tell(BadRequest("malformed", status=400))
 
-    chunk = run(stage, stage.put("planned"))
+    chunk = run(stage, stage.put("planned", request_count=1, row_end=1))
 
     assert (chunk.state, chunk.error_code) == (ChunkState.FAILED, "400")
     given_up = records.read_given_up(stage.job_files, chunk.name)

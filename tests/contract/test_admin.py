@@ -248,7 +248,7 @@ def test_a_person_may_say_which_batch_an_unresolved_create_made(books: Books) ->
     [attempt] = books.admin.attempts(JOB)
     assert (attempt.state, attempt.batch_id) == (AttemptState.CREATED, "batch-1")
     assert names(books.claim(Step.POLL, now=LATER)) == [chunk.name]
-    assert books.ledger.ever_created(JOB)
+    assert books.ledger.history(a_chunk("c00000-00001")).ever_created
     assert books.admin.unresolved(JOB) == []
 
 

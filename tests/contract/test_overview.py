@@ -170,8 +170,22 @@ def test_a_job_was_ever_accepted_once_a_batch_of_it_is_known(
     books.write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
     books.write(AttemptClosed(token=an_attempt().token, state=state, batch_id=batch))
 
-    assert books.ledger.ever_created(JOB) is ever
-    assert not books.ledger.ever_created(JobId("other-deadbeef"))
+    books.add(a_chunk("c00000-00001"))
+
+    assert books.ledger.history(a_chunk("c00000-00001")).ever_created is ever
+    assert not books.ledger.history(a_chunk()).ever_created  # its own create proves nothing
+
+
+def test_the_history_counts_what_was_cut_and_what_the_account_has_in_flight(books: Books) -> None:
+    books.open()
+    states = [S.SPLIT, S.SPLIT, S.SPLITTING, S.SUBMITTED, S.SUBMITTING, S.PLANNED, S.COLLECTED]
+    for number, state in enumerate(states):
+        has_batch = state in (S.SUBMITTED, S.COLLECTED)
+        books.add(a_chunk(f"c00000-{number:05d}", state=state, batch_id=BatchId(f"b{number}") if has_batch else None))
+
+    found = books.ledger.history(a_chunk("c00000-00003", state=S.SUBMITTED, batch_id=BatchId("b3")))
+
+    assert (found.split_count, found.others_in_flight) == (2, 1)
 
 
 def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(books: Books) -> None:

@@ -15,6 +15,7 @@ from orchestrator.domain.model import BatchId, ChunkState, JobId, Step
 from tests.builders import JOB, NOW, a_chunk, a_job, after, chunk_id
 from tests.contract.books import Books, names
 from tests.fakes.clock import VirtualClock
+from tests.fakes.job_files import MemorySpool
 
 LIMIT = 12  # a turn about every five seconds
 OTHER = JobId("other-00000001")
@@ -120,7 +121,7 @@ def test_a_429_to_one_poll_holds_all_polls_of_the_account(
     clock, provider = VirtualClock(random.Random(1)), cast("Any", Busy(retry_after_s))
     clock.advance((NOW - clock.now()).total_seconds())
     [claim] = books.claim(Step.POLL, limit=1)
-    poll(claim, ledger=books.ledger, provider=provider, clock=clock)
+    poll(claim, ledger=books.ledger, job_files=MemorySpool(), provider=provider, clock=clock)
 
     assert books.claim(Step.POLL, now=after(quiet_s)) == []
     assert {"c00", "c01"} <= set(names(books.claim(Step.POLL, now=after(again_s))))

@@ -144,10 +144,34 @@ def test_the_counts_add_up_and_every_row_is_there_once_in_order(
 
 @given(LINES, st.sets(KEYS, max_size=12))
 def test_once_rows_may_not_be_sent_again_nothing_waits(lines: list[Line], expected: set[RowKey]) -> None:
-    tally, answers = reconcile(lines, expected, may_send_again=False)
+    ours = [line and (line[0], line[1]._replace(fault=Fault.TRANSIENT)) for line in lines]
+    tally, answers = reconcile(ours, expected, may_send_again=False)
 
     assert tally.waiting == 0
     assert not any(answer.retryable for _, answer in answers if not answer.succeeded)
+
+
+def refused(fault: Fault, digest: int = 1) -> Answer:
+    return Answer(succeeded=False, error_code="x", fault=fault, digest=digest)
+
+
+@pytest.mark.parametrize("may_send_again", [True, False])
+def test_rows_that_failed_for_the_accounts_sake_wait_however_often_they_were_sent(*, may_send_again: bool) -> None:
+    lines = [(row(0), yes(1)), (row(1), refused(Fault.ACCOUNT)), (row(2), refused(Fault.ROW))]
+    tally, answers = reconcile(lines, [(0, 0), (0, 1), (0, 2)], may_send_again=may_send_again)
+
+    assert (tally.succeeded, tally.waiting, tally.failed) == (1, 1, 1)
+    assert [answer.retryable for _, answer in answers] == [False, True, False]
+
+
+def test_rows_that_failed_for_the_jobs_sake_wait_only_if_all_did() -> None:
+    """A model that is refused for one row of many is that row's."""
+    alike = [(row(0), refused(Fault.JOB)), (row(1), refused(Fault.JOB))]
+    tally, _ = reconcile(alike, [(0, 0), (0, 1)], may_send_again=False)
+    assert (tally.waiting, tally.failed) == (2, 0)
+
+    tally, _ = reconcile([(row(0), yes(1)), alike[1]], [(0, 0), (0, 1)], may_send_again=True)
+    assert (tally.waiting, tally.failed) == (0, 1)
 
 
 def test_a_failure_at_the_last_send_is_final_and_keeps_its_message() -> None:

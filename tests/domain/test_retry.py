@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain import errors, retry
-from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, SubmissionRefused
+from orchestrator.domain import retry
 from orchestrator.domain.policy import Policy
 
 DRAWS = st.floats(0, 1, exclude_max=True)
@@ -63,88 +60,3 @@ def test_the_interval_keeps_to_the_policys_bounds_give_or_take_a_twentieth(age_s
     policy = Policy(poll_s_min=2, poll_s_max=20)
 
     assert 1.9 <= retry.poll_s(age_s, policy, draw=draw) <= 21
-
-
-def after(error: errors.ProviderError, **facts: Any) -> retry.AfterRefusal:
-    known: dict[str, Any] = {"tries": 1, "request_count": 10, "ever_created": True, "draw": 0.5}
-    return retry.after_refusal(error, **(known | facts))
-
-
-@pytest.mark.parametrize(
-    ("error", "delay_s"),
-    [
-        (errors.RateLimited("busy", status=429), 1.5),
-        (errors.RateLimited("busy", status=429, retry_after_s=60), 60.0),
-        (errors.Unavailable("down", status=503), 1.5),
-        (errors.TransientError("odd", status=418), 1.5),
-    ],
-)
-def test_a_passing_trouble_is_tried_again_later(error: errors.ProviderError, delay_s: float) -> None:
-    assert after(error) == retry.AfterRefusal(event=SubmissionRefused(str(error.status), str(error)), delay_s=delay_s)
-
-
-def test_a_refused_connection_has_no_status_and_is_tried_again() -> None:
-    assert after(errors.Unavailable("no route")).event == SubmissionRefused("refused", "no route")
-
-
-@pytest.mark.parametrize("status", [401, 402, 403])
-@pytest.mark.parametrize("ever_created", [True, False])
-def test_a_refused_credential_pauses_the_account_and_burns_no_chunk(status: int, *, ever_created: bool) -> None:
-    error = errors.NotAuthorized("out of credits", status=status)
-
-    found = after(error, ever_created=ever_created)
-
-    assert found == retry.AfterRefusal(event=SubmissionRefused(str(status), "out of credits"), pauses_account=True)
-
-
-def test_a_batch_that_is_too_large_is_cut_in_two_and_a_single_request_is_given_up() -> None:
-    error = errors.TooLarge("too big", status=413)
-
-    assert after(error, request_count=2).event == FoundTooLarge("too big")
-    assert after(error, request_count=1).event == GaveUp("413", "too big")
-
-
-def test_a_bad_request_on_the_very_first_batch_stops_the_job_and_later_costs_the_chunk_alone() -> None:
-    error = errors.BadRequest("no such model", status=400)
-
-    assert after(error, ever_created=False) == retry.AfterRefusal(
-        event=SubmissionRefused("400", "no such model"),
-        stops_job="the provider refused the first batch: no such model",
-    )
-    assert after(error, ever_created=True) == retry.AfterRefusal(event=GaveUp("400", "no such model"))
-
-
-@pytest.mark.parametrize("status", [404, 405, 410])
-def test_where_nothing_takes_batches_the_job_stops_however_many_were_taken_before_and_no_row_is_given_up(
-    status: int,
-) -> None:
-    """An address, a model or an account that is no longer what it was is the same for all chunks."""
-    found = after(errors.BadRequest("not here", status=status), ever_created=True)
-
-    assert found.event == SubmissionRefused(str(status), "not here")
-    assert "not here" in found.stops_job
-    assert "no row is at fault" in found.stops_job
-
-
-@pytest.mark.parametrize("status", [200, 302, 307, 404])
-def test_an_answer_of_another_server_stops_the_job_and_costs_no_row(status: int) -> None:
-    """A web page in place of an answer, a redirect: base_url is wrong, or something stands before the provider."""
-    found = after(errors.Misplaced("POST https://x.example/files was answered with a web page", status=status))
-
-    assert isinstance(found.event, SubmissionRefused)
-    assert "https://x.example/files" in found.stops_job
-
-
-def test_an_upload_that_is_taken_but_not_as_it_was_sent_stops_the_job_after_a_few_tries() -> None:
-    """A provider that keeps another number of bytes will do so for ever; each try sends the whole file again."""
-    error = errors.UploadUnusable("it has 5 bytes, and 28 were sent")
-
-    assert [bool(after(error, tries=tries).stops_job) for tries in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
-    assert after(error, tries=3) == retry.AfterRefusal(event=SubmissionRefused("refused", str(error)), delay_s=4.5)
-    assert after(error, tries=4).event == SubmissionRefused("refused", str(error))
-    assert "it has 5 bytes" in after(error, tries=4).stops_job
-
-
-@pytest.mark.parametrize("error", [errors.Gone("gone", status=410), errors.PermanentError("never", status=451)])
-def test_what_will_never_succeed_is_given_up(error: errors.ProviderError) -> None:
-    assert after(error).event == GaveUp(str(error.status), str(error))

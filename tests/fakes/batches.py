@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Files, ResultRef
 from tests.fakes import answers
@@ -31,7 +32,7 @@ class SimulatedBatch:
     executed_count: int
     file_id: FileId | None = None
     account: str = HOME
-    rejected: bool = False
+    rejected: Fault | None = None
     ended: bool = False
     statuses: dict[str, int] = field(default_factory=dict)  # of the requests that ran, once it has ended
     files: dict[str, list[bytes]] = field(default_factory=dict)

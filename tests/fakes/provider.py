@@ -26,6 +26,7 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.providers.listing import Fields, Page
@@ -36,6 +37,8 @@ from tests.fakes.classes import KEY_S, LATE_S_MAX, Lists, ProviderClass
 from tests.fakes.clock import VirtualClock
 from tests.fakes.faults import Temper
 
+# Why a batch is rejected before any of its requests runs; mostly because a queue is full.
+REJECTIONS = (Fault.QUEUE, Fault.QUEUE, Fault.PLATFORM, Fault.ROW, Fault.ACCOUNT, Fault.SIZE)
 YOUNG_S = 10.0  # a batch whose input file is deleted so soon may fail
 
 
@@ -212,7 +215,8 @@ class SimulatedProvider(Capabilities):
         elif temper.is_so("expired"):
             batch.outcome, batch.executed_count = Outcome.EXPIRED, temper.dice.shape().randint(0, count)
         elif temper.is_so("rejected"):
-            batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, True
+            batch.outcome, batch.executed_count = Outcome.FAILED, 0
+            batch.rejected = temper.dice.shape().choice(REJECTIONS)
 
     def status(self, batch_id: BatchId) -> BatchStatus:
         """Say how a batch stands, or stood."""
@@ -230,6 +234,7 @@ class SimulatedProvider(Capabilities):
             fees_usd=batch.fees_usd if self.states_fees else None,
             error="" if batch.outcome is Outcome.COMPLETED else f"the batch is {batch.outcome}",
             rejected=batch.rejected,
+            places=(0,) if batch.rejected is Fault.ROW and len(batch.requests) % 2 else (),
         )
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Generator[ResultFile]:
@@ -271,7 +276,7 @@ class SimulatedProvider(Capabilities):
         if not batch.ended and batch.outcome is not Outcome.CANCELLED:
             ran = int(len(batch.requests) * self._progress(batch))
             batch.outcome, batch.executed_count = Outcome.CANCELLED, min(batch.executed_count, ran)
-            batch.rejected = False
+            batch.rejected = None
             batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
 
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
@@ -323,7 +328,7 @@ class SimulatedProvider(Capabilities):
         for batch in self._running:
             young = self._clock.now() < batch.created_at + timedelta(seconds=YOUNG_S)
             if batch.file_id == file_id and young:
-                batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, False
+                batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, None
 
     def meddle(self, what: str, chance: random.Random) -> str:
         """Let somebody else with the same credential do something; say what."""

@@ -55,7 +55,7 @@ CHUNK_STEPS: Final = (Step.SUBMIT, Step.RECOVER, Step.POLL, Step.CANCEL, Step.CO
 STEPS: Final = {
     Step.SUBMIT: (submit, ("job_files", "provider")),
     Step.RECOVER: (recover, ("job_files", "provider")),
-    Step.POLL: (poll, ("provider",)),
+    Step.POLL: (poll, ("provider", "job_files")),
     Step.CANCEL: (cancel, ("provider",)),
     Step.COLLECT: (collect, ("job_files", "provider", "collecting")),
     Step.SPLIT: (split, ("job_files", "costing")),

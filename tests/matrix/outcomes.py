@@ -54,8 +54,8 @@ An outcome is *error: what comes next*; `none` means that the call succeeded. Th
 - *planned again*: it is certain that nothing was created; the chunk is sent again under a new token.
 - *ambiguous*: there may be a batch. At OneRouter nothing can be asked, and the chunk becomes *unresolved*: a person
   decides. At OpenAI and Anthropic the batch is looked up, and *adopted*, or *proved absent* and planned again.
-- *job stopped*: the job's owner must change something, or approve that more is created. *rows failed*: of this one
-  chunk.
+- *job stopped*: the job's owner must change something, or approve that more is created. *split in two*: the chunk is
+  too large, or one of its requests is refused, and is found by halving: nothing of that was created.
 - *asked again*, *fetched again*: later, after waits that grow to five minutes, without a limit. A status that is
   *refused* 64 times in a row, which takes two to three hours, and results that are refused or not there for six hours
   become *unresolved*: there may be answers.

@@ -166,7 +166,7 @@ class Stage:
                 "job_files": self.job_files,
                 "collecting": Collecting(job_digest=DIGEST, price=None, read_line=READER),
             }
-        elif step in (Step.SUBMIT, Step.RECOVER):
+        elif step in (Step.SUBMIT, Step.RECOVER, Step.POLL):
             tools |= {"job_files": self.job_files}
         STEPS[step](claim, **tools)
 

@@ -80,6 +80,10 @@ accounts = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("paused_until", Utc, nullable=False, default=EPOCH),
     _text("pause_reason"),
+    _count("pause_count"),
+    sa.Column("needs_person", sa.Boolean, nullable=False, default=False),
+    sa.Column("in_flight_max", sa.BigInteger),  # learned: how many batches its queue takes
+    sa.Column("learned_at", Utc, nullable=False, default=EPOCH),
 )
 
 jobs = sa.Table(
@@ -148,7 +152,11 @@ chunks = sa.Table(
     _text("account"),
     sa.Column("shard_no", sa.BigInteger),
     *map(_count, ("row_start", "row_end", "request_count", "request_bytes", "round", "tokens_in", "attempt", "tries")),
-    *map(_text, ("requests", "state", "results", "error_code", "error", "part", "regather", "improves")),
+    _count("setbacks"),
+    *map(
+        _text,
+        ("requests", "state", "results", "error_code", "error", "part", "regather", "improves", "refused_places"),
+    ),
     sa.Column("cost_usd_max", Usd),
     sa.Column("fees_usd", Usd),
     *(sa.Column(key, sa.Text) for key in ("token_sent", "file_id", "batch_id", "outcome")),

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from orchestrator.domain.created_batch import created_batch, field_names
 from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, Misplaced, ProviderError
-from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import BatchId
 from orchestrator.providers.http.error_mapping import (
     Answer,
@@ -70,7 +69,6 @@ def misplaced(answer: Answer, key: Secret) -> Misplaced | None:
         status=answer.status,
         request_id=request_id,
         provider_message=provider_message,
-        fault=Fault.JOB,
     )
 
 

@@ -35,7 +35,7 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
-from orchestrator.domain.faults import At, Fault, fault_of, known_phrase
+from orchestrator.domain.faults import At, Fault, fault_of, known_phrase, places_in, tokens_max_in
 from orchestrator.providers.http.secret import Secret, redacted
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
@@ -171,6 +171,10 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     if not proves_absence and (contradicts or not _is_refusal(problem.status)):
         return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
     error = error_of(problem)
+    if error.fault is Fault.ROW:
+        error.places = places_in(problem.text)
+    if error.fault is Fault.QUEUE:
+        error.tokens_max = tokens_max_in(problem.text)
     if error.fault is Fault.SIZE:
         error = TooLarge(
             problem.message,

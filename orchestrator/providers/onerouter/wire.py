@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import orjson
 
 from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
-from orchestrator.domain.faults import At, Fault, fault_of
+from orchestrator.domain.faults import At, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, Urls
 from orchestrator.providers.http.error_mapping import BOM, for_machines, number
@@ -58,14 +59,9 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     provider_message = [text for text in map(_provider_message, errors) if text and _URL.match(text) is None]
     named = [text for text in map(_named, errors) if text]
     done_count, failed_count = _count(fields, "completed"), _count(fields, "failed")
-    rejected = (
-        outcome is Outcome.FAILED
-        and not (done_count or failed_count)
-        and any(fault_of(At.BATCH, codes=(text,), message=text) is Fault.QUEUE for text in provider_message)
-    )
     if outcome is None:
         done_count = done_count or _done_by_percent(fields)
-    return BatchStatus(
+    status = BatchStatus(
         outcome=outcome,
         results=_results(fields, outcome, done_count + failed_count) if outcome is not None else None,
         done_count=done_count,
@@ -73,8 +69,28 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         fees_usd=_fees(fields.get("fees")),
         error=redacted(": ".join(named), key),
         provider_message=redacted(": ".join(provider_message), key),
-        rejected=rejected,
     )
+    if outcome is not Outcome.FAILED or status.results is not None or done_count or failed_count or status.fees_usd:
+        return status
+    return _rejected(status, provider_message)
+
+
+def _rejected(status: BatchStatus, texts: list[str]) -> BatchStatus:
+    """Add whose fault it is that a batch failed before any request ran; only where its words are known.
+
+    What this provider means by a failure is documented nowhere: with unknown words requests may have run.
+    """
+    for text in texts:
+        known = known_of(At.BATCH, codes=(text,), message=text)
+        if known is not None:
+            return replace(
+                status,
+                rejected=known.fault,
+                error=": ".join(filter(None, (status.error, known_phrase(text)))),
+                places=places_in(text),
+                tokens_max=tokens_max_in(text),
+            )
+    return status
 
 
 def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:

@@ -12,11 +12,12 @@ Rule 3: an id is put into a path only if it cannot change the path.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unavailable
-from orchestrator.domain.faults import At, Fault, fault_of
+from orchestrator.domain.faults import At, Fault, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import Files, ResultRef
 from orchestrator.providers.http.error_mapping import for_machines, number
@@ -47,17 +48,17 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     errors = list(_errors(content.get("errors")))
     provider_message = [text for text in map(_words, errors) if text]
     named = [text for text in map(_name, errors[:_ERRORS_SHOWN_MAX]) if text]
-    return BatchStatus(
+    status = BatchStatus(
         outcome=outcome,
         results=_results(content, (done_count, failed_count)) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
         error=redacted("; ".join(named), key),
         provider_message=redacted("; ".join(provider_message[:_ERRORS_SHOWN_MAX]), key),
-        rejected=outcome is Outcome.FAILED
-        and not (done_count or failed_count)
-        and any(_fault(error) is Fault.QUEUE for error in errors),
     )
+    if outcome is not Outcome.FAILED or status.results is not None or done_count or failed_count or _has_begun(content):
+        return status
+    return _rejected(status, errors)
 
 
 def token_of(batch: Fields) -> str:
@@ -88,8 +89,43 @@ def _errors(errors: object) -> Iterator[Fields]:
     yield from (error for error in (found if isinstance(found, list) else ()) if isinstance(error, dict))
 
 
+def _has_begun(batch: Fields) -> bool:
+    """Whether requests of the batch may have run: a batch that fails in validation is never in progress."""
+    return bool(batch.get("in_progress_at"))
+
+
+# Of several errors the first of these decides: a request is at fault only if nothing larger is.
+_GRAVEST: Final = (Fault.ACCOUNT, Fault.QUEUE, Fault.JOB, Fault.SIZE, Fault.PLATFORM, Fault.ROW)
+
+
+def _rejected(status: BatchStatus, errors: Sequence[Fields]) -> BatchStatus:
+    """Add whose fault it is that a batch failed in validation, and which requests it names."""
+    faults = [_fault(error) for error in errors] or [Fault.PLATFORM]
+    fault = next(fault for fault in _GRAVEST if fault in faults)
+    at_fault = [error for error in errors if _fault(error) is fault]
+    texts = [_text(error.get("message")) for error in at_fault]
+    phrases = list(dict.fromkeys(filter(None, map(known_phrase, texts))))
+    return replace(
+        status,
+        rejected=fault,
+        error="; ".join(filter(None, (status.error, *phrases))),
+        error_code=next((named for error in at_fault if (named := for_machines({"code": error.get("code")}))), ""),
+        places=tuple(place for error in at_fault for place in _places(error)),
+        tokens_max=next(filter(None, map(tokens_max_in, texts)), None),
+    )
+
+
 def _fault(error: Fields) -> Fault:
-    return fault_of(At.BATCH, codes=(_text(error.get("code")),), message=_text(error.get("message")))
+    known = known_of(At.BATCH, codes=(_text(error.get("code")),), message=_text(error.get("message")))
+    if known is not None:
+        return known.fault if known.fault in _GRAVEST else Fault.PLATFORM
+    return Fault.ROW if _places(error) else Fault.PLATFORM
+
+
+def _places(error: Fields) -> tuple[int, ...]:
+    """Return the places (from 0) of the requests that an error names; `line` counts from 1."""
+    line = number(error.get("line"))
+    return (line - 1,) if line is not None and line > 0 else places_in(_text(error.get("message")))
 
 
 def _words(error: Fields) -> str:

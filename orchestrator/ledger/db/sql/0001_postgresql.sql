@@ -2,6 +2,10 @@ CREATE TABLE accounts (
     name TEXT NOT NULL,
     paused_until BIGINT NOT NULL,
     pause_reason TEXT NOT NULL,
+    pause_count BIGINT NOT NULL,
+    needs_person BOOLEAN NOT NULL,
+    in_flight_max BIGINT,
+    learned_at BIGINT NOT NULL,
     PRIMARY KEY (name)
 );
 CREATE TABLE attempts (
@@ -44,6 +48,7 @@ CREATE TABLE chunks (
     tokens_in BIGINT NOT NULL,
     attempt BIGINT NOT NULL,
     tries BIGINT NOT NULL,
+    setbacks BIGINT NOT NULL,
     requests TEXT NOT NULL,
     state TEXT NOT NULL,
     results TEXT NOT NULL,
@@ -52,6 +57,7 @@ CREATE TABLE chunks (
     part TEXT NOT NULL,
     regather TEXT NOT NULL,
     improves TEXT NOT NULL,
+    refused_places TEXT NOT NULL,
     cost_usd_max BIGINT,
     fees_usd BIGINT,
     token_sent TEXT,

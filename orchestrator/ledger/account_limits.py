@@ -1,0 +1,48 @@
+"""What the ledger learns of an account from refusals: its pauses, and how many batches fit its queue.
+
+Rule: the account's row is locked by the caller (see `locks`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.changes import AccountPaused
+from orchestrator.ledger.db.schema import accounts
+
+A = accounts.c
+PAUSE_MAX: Final = timedelta(hours=1)
+FORGOTTEN_AFTER: Final = timedelta(hours=2)  # a pause that ended so long ago makes the next one no longer
+GROWS_EVERY: Final = timedelta(minutes=10)  # one more batch is tried, once a queue was full
+
+
+def pause(tx: sa.Connection, change: AccountPaused, now: datetime) -> None:
+    """Pause creates on this account; twice as long as the last time, where that was a short while ago."""
+    known = tx.execute(sa.select(A.paused_until, A.pause_count).where(A.name == change.account)).one()
+    until, count = change.until, known.pause_count
+    if known.paused_until <= now:  # several creates may be refused at once: that is one pause
+        count = count + 1 if known.paused_until > now - FORGOTTEN_AFTER else 1
+        until = now + min(PAUSE_MAX, (change.until - now) * 2 ** min(count - 1, 8))
+    values = {"paused_until": until, "pause_count": count, "pause_reason": change.reason}
+    needs_person = {"needs_person": change.needs_person}
+    tx.execute(sa.update(accounts).where(A.name == change.account).values(**values, **needs_person))
+
+
+def learn(tx: sa.Connection, account: str, in_flight_max: int, now: datetime) -> None:
+    """Record that the account's queue is full with so many batches."""
+    learned = capacity(tx, account, now)
+    lowest = in_flight_max if learned is None else min(in_flight_max, learned)
+    values = {"in_flight_max": max(1, lowest), "learned_at": now}
+    tx.execute(sa.update(accounts).where(A.name == account).values(**values))
+
+
+def capacity(tx: sa.Connection, account: str, now: datetime) -> int | None:
+    """Return how many batches the account's queue takes at present, by what was learned; None: no limit is known."""
+    known = tx.execute(sa.select(A.in_flight_max, A.learned_at).where(A.name == account)).one_or_none()
+    if known is None or known.in_flight_max is None:
+        return None
+    grown: int = max(0, (now - known.learned_at) // GROWS_EVERY)
+    return int(known.in_flight_max) + grown
