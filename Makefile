@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-all lint chaos torture plan run submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
+.PHONY: help setup demo fleet test test-all lint chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ plan: job-is-named $(INSTALLED) ## Say what a job would send and cost; nothing i
 
 run: job-is-named $(INSTALLED) ## Run a job, or go on with it (JOB=)
 	@$(BIN)/orchestrator run '$(JOB)' --work '$(WORK)' $(ARGS)
+
+doctor: $(INSTALLED) ## Check key, address, proxy, model, work folder and disk, and say what to do ([JOB=])
+	@$(BIN)/orchestrator doctor $(if $(JOB),'$(JOB)') --work '$(WORK)' $(ARGS)
 
 submit: job-is-named $(INSTALLED) ## Give a job to the fleet, and return at once (JOB=)
 	@$(BIN)/orchestrator submit '$(JOB)' --work '$(WORK)' $(ARGS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.checks import NEEDS_PERSON, Level
 from orchestrator.domain.errors import ConfigError, JobStopped
-from orchestrator.domain.model import JobId
+from orchestrator.job_files import create_journal
 from orchestrator.log import PREFLIGHT_WARNED, EventLog
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check_before_first_create(workspace: Workspace, context: JobContext) -> None
     """
     from orchestrator.providers.check import check_provider
 
-    if _has_sent(workspace, context.spec.job_id):
+    if _has_sent(workspace, context):
         return
     for check in check_provider(context.spec.provider, workspace.environment, context.spec.model):
         if check.level is Level.ERROR:
@@ -41,6 +41,10 @@ def check_before_first_create(workspace: Workspace, context: JobContext) -> None
             _log.warning(PREFLIGHT_WARNED, job=context.spec.job_id, found=check.found, todo=check.todo)
 
 
-def _has_sent(workspace: Workspace, job_id: JobId) -> bool:
+def _has_sent(workspace: Workspace, context: JobContext) -> bool:
+    """Whether a create was sent, also one whose answer was lost."""
+    job_id = context.spec.job_id
     is_known = any(job.id == job_id for job in workspace.admin.jobs())
-    return is_known and workspace.ledger.totals(job_id).batches > 0
+    if is_known and workspace.ledger.totals(job_id).batches > 0:
+        return True
+    return bool(context.job_files.names(create_journal.INTENTS))

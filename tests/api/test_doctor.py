@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +14,12 @@ from click.testing import CliRunner, Result
 
 import orchestrator
 from orchestrator.cli.main import app
-from orchestrator.domain.errors import ConfigError, JobStopped
+from orchestrator.domain.errors import ConfigError, JobInterrupted, JobStopped
 from orchestrator.engine.local_runner import only_runner
 from orchestrator.engine.opening import LOCK
 from tests.acceptance.datasets import write_dataset, write_job
 from tests.adapters.wire import WireServer, answer, saying, serving
-from tests.reports.server import OpenAIServer, Reply, running
+from tests.reports.server import OneRouterServer, OpenAIServer, Reply, running
 
 KEY: Final = "sk-canary-d0c702aa"
 LISTED: Final = answer(200, json.dumps({"data": [{"id": "gpt-6-luna", "object": "model"}]}).encode())
@@ -178,6 +180,36 @@ def test_what_would_fail_every_create_stops_a_run_before_an_upload(
 
         assert server.counts["uploads"] == server.counts["creates"] == 0
     assert orchestrator.jobs(work=tmp_path / "work") == []
+
+
+class Lost(OneRouterServer):
+    """Takes each create, and answers it with an error; `models` is the answer to the list of models."""
+
+    models = Reply({"error": {"message": "not here"}}, 404)
+
+    def create(self, wanted: Any) -> Any:
+        super().create(wanted)
+        return Reply("", 500)
+
+    def reply(self, method: str, path: str, query: Mapping[str, str], headers: Any, body: bytes) -> Any:
+        return self.models if path.endswith("/models") else super().reply(method, path, query, headers, body)
+
+
+def test_a_job_whose_only_create_is_in_doubt_is_not_held_up_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sent something, though no batch is known."""
+    monkeypatch.setenv("THE_KEY", KEY)
+    server, stop = Lost(), threading.Event()
+    with running(server) as url:
+        job = replace(orchestrator.read_job(job_file(tmp_path, url.removesuffix("/v1"))), provider="onerouter")
+        with pytest.raises(JobInterrupted):
+            orchestrator.run(job, stop=stop, progress=lambda _: stop.set() if server.counts["creates"] else None)
+        assert orchestrator.jobs(work=tmp_path / "work")[0].status().totals.batches == 0
+        server.models = Reply("<html>the web console</html>")
+        stop.clear()
+        with pytest.raises(JobInterrupted):
+            orchestrator.run(job, stop=stop, progress=lambda _: stop.set())
 
 
 def test_a_job_that_has_sent_something_is_not_held_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
