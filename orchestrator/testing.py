@@ -25,7 +25,7 @@ import msgspec
 from orchestrator.gateway.in_thread import serving
 from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.settings import GatewayConfig
-from orchestrator.gateway.simulated import Answer, answer_onerouter
+from orchestrator.gateway.simulated import Answer
 
 KEY_VARIABLE: Final = "ORCHESTRATOR_FAKE_PROVIDER_KEY"
 
@@ -55,11 +55,12 @@ class FakeProvider:
 
     url: str
     requests: list[dict[str, Any]] = field(repr=False)  # the bodies that were answered, in order
+    dialect: str = "onerouter"
 
     @property
     def options(self) -> Options:
         """The arguments that send a job to this provider: `run(df, …, **fake.options)`."""
-        table = {"dialect": "onerouter", "base_url": self.url, "api_key_env": KEY_VARIABLE}
+        table = {"dialect": self.dialect, "base_url": self.url, "api_key_env": KEY_VARIABLE}
         return {"provider": "fake", "provider_options": table | {"poll_s_min": 0.1, "poll_s_max": 0.2}}
 
 
@@ -71,11 +72,10 @@ class _Model:
     requests: list[dict[str, Any]] = field(default_factory=list)
     error: Exception | None = None
 
-    def answer(self, params: msgspec.Raw) -> Answer | Refusal:
-        usual = answer_onerouter(params)  # a body that a provider refuses is refused here, too
-        if isinstance(usual, Refusal):
+    def answer(self, usual: Answer | Refusal, request: msgspec.Raw) -> Answer | Refusal:
+        if isinstance(usual, Refusal):  # a body that a provider refuses is refused here, too
             return usual
-        body = msgspec.json.decode(params)
+        body = msgspec.json.decode(request)
         self.requests.append(body)
         if self.function is None:
             return usual
@@ -90,19 +90,20 @@ class _Model:
 
 
 @contextmanager
-def fake_provider(answer: Answering | None = None) -> Iterator[FakeProvider]:
+def fake_provider(answer: Answering | None = None, *, dialect: str = "onerouter") -> Iterator[FakeProvider]:
     """Run a fake provider for the length of a block.
 
     Args:
         answer: gets a request's body (a dict), and returns the text of the answer, or a Failure. It is called in
             another thread, once for each request of a batch. An exception fails the row, and is raised again at the
             end of the block. Without it, the answer begins with "[simulated]" and the first words of the prompt.
+        dialect: "onerouter", "openai" or "anthropic": whose API it has, and so what a request's body is.
     """
     model, key = _Model(answer), secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="fake-provider-") as folder, environment(KEY_VARIABLE, key):
         config = GatewayConfig(state=Path(folder), api_key=key, duration_s=0.0, answer=model.answer)
         with serving(config) as (url, _):
-            yield FakeProvider(f"{url}/v1", model.requests)
+            yield FakeProvider(f"{url}/v1", model.requests, dialect)
     if model.error is not None:
         raise model.error
 

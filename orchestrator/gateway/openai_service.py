@@ -205,7 +205,7 @@ class OpenAIService:
                     has_ids=True,
                     told_as=decode_plan(batch.plan).lines.shape,
                 ),
-                answer=functools.partial(answer_openai, extras.endpoint),
+                answer=self.service.config.model(functools.partial(answer_openai, extras.endpoint)),
                 times_run=self.service.store.times_run,
             )
             settlement = settler.settle(

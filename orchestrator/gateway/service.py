@@ -32,7 +32,7 @@ from orchestrator.gateway.lines import LineForm
 from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.settings import Clock, GatewayConfig
 from orchestrator.gateway.settlement import Settler
-from orchestrator.gateway.simulated import Answer
+from orchestrator.gateway.simulated import Answer, answer_onerouter
 from orchestrator.gateway.states import NEW, Standing, Words, end_of_cancel, fate_of, share_run, standing
 from orchestrator.gateway.store import DENIED_DOWNLOADS, WHOLE_DOWNLOADS, Batch, Fate, Store, put_in_place
 from orchestrator.gateway.wire import Delivery
@@ -206,7 +206,7 @@ class Service:
 
     def settle(self, batch_id: str) -> Batch:
         """Write the results and the bill of an ended batch unless it was done before. Slow; one at a time."""
-        return self.settle_as(batch_id, LineForm(shape=self.config.line_shape), self.config.answer)
+        return self.settle_as(batch_id, LineForm(shape=self.config.line_shape), answer_onerouter)
 
     def settle_as(self, batch_id: str, form: LineForm, answer: Callable[[msgspec.Raw], Answer | Refusal]) -> Batch:
         """Settle a batch whose result lines have this form and whose requests are answered by this function."""
@@ -217,7 +217,7 @@ class Service:
                 batch=batch,
                 plan=decode_plan(batch.plan),
                 form=replace(form, told_as=decode_plan(batch.plan).lines.shape),
-                answer=answer,
+                answer=self.config.model(answer),
                 times_run=self.store.times_run,
             )
             # The store refuses it if a cancel came in between; the loop then settles the cancelled batch.

@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.gateway.faults import FaultPlan
 from orchestrator.gateway.openai_bodies import Refusal
-from orchestrator.gateway.simulated import Answer, answer_onerouter
+from orchestrator.gateway.simulated import Answer
 
 
 class ResultMode(StrEnum):
@@ -43,7 +43,7 @@ class GatewayConfig:
 
     `faults` None keeps the plan that is in the state folder (none at first); a plan given here replaces it.
     `results_url` is the base of the result files, when it is not the host the client asked (as with OneRouter).
-    `answer` is the model behind OneRouter's dialect; it is given the `params` of a request, in one thread.
+    `answer` may change the simulated model's answer to a request, which it is given with the request; in one thread.
     """
 
     state: Path
@@ -57,7 +57,12 @@ class GatewayConfig:
     cancelled_word: str = "CANCELLED"
     results_url: str | None = None
     faults: FaultPlan | None = None
-    answer: Callable[[msgspec.Raw], Answer | Refusal] = answer_onerouter
+    answer: Callable[[Answer | Refusal, msgspec.Raw], Answer | Refusal] | None = None
+
+    def model(self, simulated: Callable[[msgspec.Raw], Answer | Refusal]) -> Callable[[msgspec.Raw], Answer | Refusal]:
+        """Return the model that answers a dialect's requests, `simulated` or what `answer` makes of it."""
+        change = self.answer
+        return simulated if change is None else lambda request: change(simulated(request), request)
 
 
 class Clock(Protocol):

@@ -37,6 +37,17 @@ def test_answers_of_the_tests_own_function_come_back_beside_their_rows(tmp_path:
     ]
 
 
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_it_has_the_api_of_any_dialect(tmp_path: Path, dialect: str) -> None:
+    """The body that the function gets is that provider's own."""
+    with fake_provider(mood, dialect=dialect) as fake:
+        asked: Any = {"prompt": "Mood: {text}", "system": "Be brief.", "max_tokens": 9, "model": "any"}
+        result = orchestrator.run(FRAME, work=tmp_path, **asked, **fake.options)
+
+    assert result.to_arrow()["llm_response"].to_pylist() == ["MOOD: FINE", None, "MOOD: SO SO"]
+    assert all(("system" in body) == (dialect == "anthropic") for body in fake.requests)
+
+
 def test_without_a_function_the_answer_begins_with_the_prompt(tmp_path: Path) -> None:
     with fake_provider() as fake:
         result = orchestrator.run(FRAME, prompt="{text}", model="any", work=tmp_path, **fake.options)

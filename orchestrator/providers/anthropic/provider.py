@@ -5,32 +5,39 @@
     GET    /messages/batches?limit=&after_id=    {"data": [batch object, …], "has_more"}, newest first
     POST   /messages/batches/{id}/cancel         no body
 
+    {"id", "type": "message_batch", "processing_status": "in_progress" | "canceling" | "ended", "results_url", …,
+     "request_counts": {"processing", "succeeded", "errored", "canceled", "expired"}}
+
+Until a batch has ended, all its requests count as processing. A status that is not known counts as running.
+
 Source: the types of anthropic 2.14.0 and the bytes it sends, seen 2026-11-30.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import BadRequest, Unavailable
-from orchestrator.domain.model import BatchId
+from orchestrator.domain.model import BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, ResultsAt, Urls
 from orchestrator.ports import HasFiles, HasList
-from orchestrator.providers.anthropic.wire import PATH, counts_of, status_of
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.creates import batch_or_problem, failed_create
-from orchestrator.providers.http.error_mapping import Problem, error_of, is_ended_already, problem_of
+from orchestrator.providers.http.error_mapping import Problem, error_of, is_ended_already, number, problem_of
 from orchestrator.providers.http.exchange import path_of
 from orchestrator.providers.http.result_download import GONE, beginning
 from orchestrator.providers.inline_create import inline_create
 from orchestrator.providers.listing import pages
 from orchestrator.providers.unmarked_batches import UnmarkedBatches
 
+PATH: Final = "/messages/batches"
 PAGE_LENGTH: Final = 1_000  # the API's maximum
+COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
 class Anthropic:
@@ -93,3 +100,28 @@ class Anthropic:
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """See the port. That nothing is found under another key proves nothing: nothing shows whose list it is."""
         return self._search.find(lost) or (None if lost.is_other_key else [])
+
+
+def status_of(batch: object) -> BatchStatus | None:
+    """Read a batch object; None where it is none."""
+    if not isinstance(batch, dict) or not isinstance(batch.get("processing_status"), str):
+        return None
+    if batch["processing_status"] != "ended":
+        return BatchStatus(outcome=None)
+    counts, url = counts_of(batch), batch.get("results_url")
+    cut_short = Outcome.CANCELLED if counts["canceled"] else Outcome.EXPIRED if counts["expired"] else None
+    where = url if isinstance(url, str) else ""
+    ref = ResultRef(name=ALL_RESULTS, at=where, line_count=counts.total() or None)
+    return BatchStatus(
+        outcome=cut_short or Outcome.COMPLETED,
+        results=Urls(refs=(ref,)) if where else None,
+        done_count=counts["succeeded"],
+        failed_count=counts["errored"] + counts["canceled"] + counts["expired"],
+    )
+
+
+def counts_of(batch: Mapping[str, Any]) -> Counter[str]:
+    """Return how many requests a batch has, by what became of them; what cannot be read is 0."""
+    counts = batch.get("request_counts")
+    given = counts if isinstance(counts, dict) else {}
+    return Counter({name: max(number(given.get(name)) or 0, 0) for name in COUNTS})
