@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from orchestrator.collector.join import Gap, Join
 from orchestrator.collector.same_rows import SameRows, first_other_row, planned_slices
 from orchestrator.collector.vectors import Vectors
+from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
 from orchestrator.domain.errors import DatasetError, OutputError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
+ROW_GROUP_BYTES: Final = 64 * 2**20  # of values: 20,000 documents of 100 kB would be 2 GB
 VECTOR_WAIT_S: Final = 5.0
 
 
@@ -205,7 +207,8 @@ def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator
     with finishing.output.create(name) as file:
         hashed = HashedWriter(file)
         with pq.ParquetWriter(hashed, schema, compression="zstd") as writer:
-            for table in _groups(batches, schema):
+            for held in groups(batches, rows_max=ROW_GROUP_ROWS, bytes_max=ROW_GROUP_BYTES):
+                table = pa.Table.from_batches(held, schema)
                 writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
                 rows += table.num_rows
         written = OutputPart(file=base_name(name), rows=rows, bytes=hashed.tell(), xxh3_128=hashed.hexdigest())
@@ -232,19 +235,6 @@ def try_rows(rows: pa.RecordBatch, where: str) -> None:
             f"{where}: column {name!r} ({column.type}) cannot be written to Parquet ({problem}): convert it to another "
             "type, or leave it out of the dataset"
         ) from None
-
-
-def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Gather batches into tables of ROW_GROUP_ROWS rows, whatever their sizes, so that the same rows give one file."""
-    pending: list[pa.RecordBatch] = []
-    for batch in batches:
-        pending.append(batch)
-        while sum(held.num_rows for held in pending) >= ROW_GROUP_ROWS:
-            table = pa.Table.from_batches(pending, schema)
-            yield table.slice(0, ROW_GROUP_ROWS)
-            pending = table.slice(ROW_GROUP_ROWS).to_batches()
-    if pending:
-        yield pa.Table.from_batches(pending, schema)
 
 
 def _parts(

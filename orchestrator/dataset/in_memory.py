@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ import xxhash
 
 from orchestrator.dataset import parquet_arrow
 from orchestrator.dataset.arrow_digest import RowsDigest
+from orchestrator.dataset.groups import groups
 from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX
 from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text
 from orchestrator.domain.errors import DatasetError, StorageError
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from orchestrator.ports import JobFiles
 
 GROUP_ROWS_MAX: Final = 50_000
-GROUP_BYTES_MAX: Final = 256 * 2**20  # documents of 100 kB: a row group must still fit in memory
+GROUP_BYTES_MAX: Final = 128 * 2**20  # documents of 100 kB: a row group must still fit in memory
+CONFORM_ROWS: Final = 1_000  # texts of 2 MB each must still fit in one array
 COPY_BYTES: Final = 8 * 2**20
 
 
@@ -121,19 +123,12 @@ def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
 def _write_rows(reader: Any, sink: Any) -> str:
     schema = plain_schema(reader.schema, "the table")
     digest = RowsDigest()
-    group: list[pa.RecordBatch] = []
     try:
         # With the pandas metadata, which is not part of the digest: the output gets it back.
         noted = schema.with_metadata(reader.schema.metadata)
         with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
-            for rows in _in_fixed_batches(reader, schema):
-                digest.add(rows)
-                group.append(rows)
-                rows_held, bytes_held = sum(len(held) for held in group), sum(held.nbytes for held in group)
-                if rows_held >= GROUP_ROWS_MAX or bytes_held >= GROUP_BYTES_MAX:
-                    writer.write_table(pa.Table.from_batches(group), row_group_size=rows_held)
-                    group = []
-            if group:
+            rows = _conformed(reader, schema, digest)
+            for group in groups(rows, rows_max=GROUP_ROWS_MAX, bytes_max=GROUP_BYTES_MAX):
                 writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS_MAX)
     except pa.ArrowException as exc:
         raise DatasetError(f"the table cannot be kept as Parquet ({type(exc).__name__})") from None
@@ -141,23 +136,9 @@ def _write_rows(reader: Any, sink: Any) -> str:
     return xxhash.xxh3_128_hexdigest(content.encode())
 
 
-def _in_fixed_batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield READ_ROWS_MAX rows at a time, the last time fewer: the same batches for any chunking."""
-    waiting: list[pa.RecordBatch] = []
-    waiting_rows = 0
+def _conformed(reader: Any, schema: pa.Schema, digest: RowsDigest) -> Iterator[pa.RecordBatch]:
     for whole in parquet_arrow.each_batch(iter(reader), "the table cannot be read"):
-        for offset in range(0, whole.num_rows, READ_ROWS_MAX):
-            part = conform(whole.slice(offset, READ_ROWS_MAX), schema, (), "the table")
-            while waiting_rows + part.num_rows >= READ_ROWS_MAX:
-                head = part.slice(0, READ_ROWS_MAX - waiting_rows)
-                yield _one_batch([*waiting, head])
-                part, waiting, waiting_rows = part.slice(head.num_rows), [], 0
-            if part.num_rows:
-                waiting.append(part)
-                waiting_rows += part.num_rows
-    if waiting:
-        yield _one_batch(waiting)
-
-
-def _one_batch(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        for offset in range(0, whole.num_rows, CONFORM_ROWS):
+            rows = conform(whole.slice(offset, CONFORM_ROWS), schema, (), "the table")
+            digest.add(rows)
+            yield rows

@@ -31,6 +31,7 @@ from orchestrator.dataset.schema import refuse_duplicates
 from orchestrator.domain.errors import DatasetError
 
 READ_ROWS_MAX: Final = 5_000
+READ_BYTES_MAX: Final = 16 * 2**20  # of the values of a batch, about
 SAMPLING: Final = Sampling(2**20, 4, 2**16)  # few: in an object store each is a request, and slices are digested
 INT96_UNIT: Final = "us"  # nanoseconds end in the year 2262, and INT96 is used for dates after that
 PAGE_BUFFER_BYTES: Final = 2**20
@@ -88,7 +89,8 @@ def read_parquet(
                     parquet = pq.ParquetFile(
                         source, metadata=metadata, pre_buffer=True, coerce_int96_timestamp_unit=INT96_UNIT
                     )
-                batches = parquet.iter_batches(READ_ROWS_MAX, row_groups=[number], columns=present)
+                length = _rows_at_a_time(metadata.row_group(number), present)
+                batches = parquet.iter_batches(length, row_groups=[number], columns=present)
             if skip_rows >= row_count:
                 skip_rows -= row_count
                 yield bare_rows(row_count)
@@ -98,10 +100,20 @@ def read_parquet(
             yield from each_batch(batches, complaint)
 
 
-def _stored_bytes(group: Any, names: Sequence[str]) -> int:
+def _columns(group: Any, names: Sequence[str]) -> list[Any]:
     columns = [group.column(number) for number in range(group.num_columns)]
     starts = tuple(f"{name}." for name in names)
-    return sum(found.total_compressed_size for found in columns if f"{found.path_in_schema}.".startswith(starts))
+    return [found for found in columns if f"{found.path_in_schema}.".startswith(starts)]
+
+
+def _stored_bytes(group: Any, names: Sequence[str]) -> int:
+    return sum(column.total_compressed_size for column in _columns(group, names))
+
+
+def _rows_at_a_time(group: Any, names: Sequence[str]) -> int:
+    """Return how many rows of a row group make a batch: fewer where they are large."""
+    row_bytes = sum(column.total_uncompressed_size for column in _columns(group, names)) / max(1, group.num_rows)
+    return max(1, min(READ_ROWS_MAX, int(READ_BYTES_MAX / max(1.0, row_bytes))))
 
 
 def inspect_arrow(file: SourceFile) -> FileFacts:

@@ -30,5 +30,7 @@ def give_back() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not every C library has it
         mallopt(M_ARENA_MAX, 2)
-        mallopt(M_MMAP_THRESHOLD, 256 * 1024)
-        mallopt(M_TRIM_THRESHOLD, 1_000_000)
+        # Blocks below the threshold are kept and used again; each page of a new one costs a fault (a sixth of all
+        # CPU time with a threshold of 256 KiB, for 27 MB less).
+        mallopt(M_MMAP_THRESHOLD, 4 * 2**20)
+        mallopt(M_TRIM_THRESHOLD, 16 * 2**20)

@@ -91,7 +91,7 @@ def write_part(
     priced = _by_tokens(rows, price) if fees_usd is None else _by_share(list(rows), fees_usd, price)
     sum_usd, unpriced = Decimal(0), 0
     with pq.ParquetWriter(
-        out, PART_SCHEMA, compression="zstd", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
+        out, PART_SCHEMA, compression="lz4", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
     ) as writer:
         for group in _groups(priced):
             for row in group:
