@@ -195,7 +195,7 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
         resolve_all(gateway, handle(cli.work))
         finished = cli.run("run", job, "--json")
 
-    assert finished.code == 0, finished
+    assert finished.code == 4, finished
     result = handle(cli.work).results()
     check_books(result.status.as_dict())
     assert result.counts["rows"] == 200
