@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from orchestrator import settings as configuration
 from orchestrator.domain.canary import CANARY, Kind
-from orchestrator.domain.errors import JobNeedsDecision
+from orchestrator.domain.errors import ConfigError, JobNeedsDecision
 from orchestrator.domain.model import TERMINAL, Job, JobId
+from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.engine.workspace import Workspace
 
 
@@ -28,12 +29,26 @@ def refuse_undecided(workspace: Workspace, job: Job) -> None:
         of_canary = ""
         if job.decision == CANARY:
             of_canary = " The rest was not sent. A changed job file is another job: it sends its own canary."
+        if job.decision == UNREADABLE:
+            of_canary = f" To read them again after an upgrade, for nothing: `{command(workspace, 'reread', job.id)}`."
         has_unresolved = bool(workspace.admin.unresolved(job.id))
         first = f" First `{command(workspace, 'resolve', job.id)}`: a batch may exist." if has_unresolved else ""
         raise JobNeedsDecision(
             f"job {job.id} waits for your decision: {job.reason}.{of_canary}{first}\n"
             f"  {command(workspace, 'approve', job.id)}  to go on\n"
             f"  {command(workspace, 'cancel', job.id)}  to end it, and keep what was answered"
+        )
+
+
+def refuse_unreadable(workspace: Workspace, job_id: JobId) -> None:
+    """Raise ConfigError where a retry would buy answers again that are kept and cannot be read."""
+    count = workspace.ledger.totals(job_id).unreadable_rows
+    if count:
+        rows = "1 failed row was" if count == 1 else f"{count:,} failed rows were"
+        raise ConfigError(
+            f"{rows} answered, or may have been, in a form that cannot be read; nothing was sent again. To read the "
+            f"answers again, for nothing: `{command(workspace, 'reread', job_id)}`. To pay for them again: "
+            f"`{command(workspace, 'retry', job_id)} --unreadable`"
         )
 
 

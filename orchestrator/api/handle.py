@@ -10,11 +10,12 @@ import os
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import Sample, command, refuse_undecided, samples_of
+from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.domain import model
 from orchestrator.domain.created_batch import candidates
@@ -34,6 +35,7 @@ from orchestrator.settings import ProviderSettings
 
 if TYPE_CHECKING:
     from orchestrator.api.result import Result
+    from orchestrator.domain.reread import Reading
 
 WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
@@ -101,6 +103,7 @@ class JobHandle:
         self,
         *,
         rows: str = RowKind.FAILED,
+        unreadable: bool = False,
         progress: OnProgress | None = None,
         stop: threading.Event | None = None,
     ) -> Result:
@@ -109,9 +112,13 @@ class JobHandle:
         Args:
             rows: "failed", or answers that are "truncated", "empty" or "refused". Those are paid for again; the new
                 answer takes the place of the old one, which stands where the row fails.
+            unreadable: send failed rows again that may have been answered, too, though they are paid for again; first
+                try `reread`.
         """
         kind = kind_named(rows)
         with opened_workspace(self.work) as workspace:
+            if not unreadable:
+                refuse_unreadable(workspace, self.job_id)
             return self._run_to_end(workspace, progress, stop, kind)
 
     def _run_to_end(
@@ -143,10 +150,28 @@ class JobHandle:
             counts = rows_by_shard(workspace, self.job_id, again)
             workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts)
         elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
+            if again is None:
+                refuse_unreadable(workspace, self.job_id)
             workspace.admin.retry(self.job_id, now=now)
         job = workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)
+
+    def reread(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Reading:
+        """Read the archived results of rows that could not be read again, with the present readers, for nothing.
+
+        No provider is called. The output of a job that has ended is written again, as a new revision. A job that is
+        stopped because its answers could not be read, and can be read now, resumes when it is run.
+        """
+        from orchestrator.api.rereading import reread_job
+
+        with opened_workspace(self.work) as workspace:
+            has_ended = workspace.ledger.job(self.job_id).state in WHOLE
+            done = reread_job(workspace, self.job_id)
+            if done.is_reopened and has_ended:
+                with suppress(LedgerBusy), alone(workspace):  # else a fleet's workers write the output
+                    _run_steps(workspace, self.job_id, progress, stop or threading.Event())
+            return done
 
     def approve(self) -> None:
         """Let the job go on that is stopped for a decision (`status().decision`); running it again resumes it.
@@ -209,6 +234,15 @@ class JobHandle:
         Check at the provider first: if the batch exists after all, its rows are paid for twice.
         """
         self._resolve(chunk, None)
+
+    def give_up_results(self, chunk: str) -> None:
+        """Give up the results of an unresolved chunk's batch, which the provider made and does not hand out.
+
+        What is archived of them is collected; its other rows fail as `results_lost`, and are not sent again.
+        """
+        with opened_workspace(self.work) as workspace:
+            full = chunk if "/" in chunk else f"{self.job_id}/{chunk}"
+            workspace.admin.give_up_results(ChunkId(full), now=workspace.clock.now())
 
     def _resolve(self, chunk: str, batch_id: BatchId | None) -> None:
         with opened_workspace(self.work) as workspace:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import refuse_undecided
+from orchestrator.api.decision import refuse_undecided, refuse_unreadable
 from orchestrator.api.job import Job
 from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
@@ -158,6 +158,7 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     context.text = known.spec  # with fields that another version has added
     present = workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
+        refuse_unreadable(workspace, spec.job_id)
         workspace.admin.retry(spec.job_id, now=now)
     record_command(workspace, spec.job_id)
     refuse_undecided(workspace, present)

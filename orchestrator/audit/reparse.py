@@ -16,7 +16,7 @@ from orchestrator.audit.findings import Audit
 from orchestrator.collector.parse import read_answers
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import ChunkState
-from orchestrator.domain.reconcile import Answer, Reconciliation, RowKey
+from orchestrator.domain.reconcile import UNREADABLE, Answer, Reconciliation, RowKey
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.result_parts import READ_ROWS
 from orchestrator.storage.digests import digest_of
@@ -108,17 +108,18 @@ def _raw_names(audit: Audit, chunk: Chunk, job_files: JobFiles) -> list[str]:
 
 def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_files: JobFiles) -> None:
     """Compare the raw results with the ledger's counts and with the part, row by row."""
+    is_reread = records.is_reread(chunk.part)
     tally, rows = reconciliation.close(_NO_LINE, may_send_again=".final" not in chunk.part)
-    for count in (name for name in AS_COLLECTED if name != "unpriced"):
-        ours, theirs = as_collected(chunk.tally, count), getattr(tally, count)
-        audit.same(chunk.name, f"{count}, parsed again", ledger=ours, archive=theirs)
     if not job_files.exists(chunk.part):
         return
+    readable = 0
     wrong = 0
     kept = _kept_rows(job_files, chunk.part)
     for key, answer in rows:
         row = next(kept, None)
-        if row is None or (row["shard"], row["row"]) != key or not _says(row, answer):
+        if row is not None and (row["shard"], row["row"]) == key and row["error_code"] == UNREADABLE:
+            readable += answer.error_code != UNREADABLE
+        elif row is None or (row["shard"], row["row"]) != key or not _says(row, answer, is_reread=is_reread):
             wrong += 1
             if wrong <= ROWS_SHOWN_MAX:
                 shown = "no row" if row is None else f"another answer for row {row['row']} of shard {row['shard']}"
@@ -133,6 +134,13 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
     if wrong > ROWS_SHOWN_MAX:
         audit.differ(chunk.name, "more answers, parsed again", ledger=chunk.part, archive=wrong - ROWS_SHOWN_MAX)
 
+    if readable:
+        audit.notes.append(f"{chunk.name}: {readable} rows can be read now: orchestrator reread {audit.job_id}")
+        return
+    for count in (name for name in AS_COLLECTED if name != "unpriced"):
+        ours, theirs = as_collected(chunk.tally, count), getattr(tally, count)
+        audit.same(chunk.name, f"{count}, parsed again", ledger=ours, archive=theirs)
+
 
 def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
     with job_files.open(part) as file:
@@ -141,10 +149,11 @@ def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def _says(row: dict[str, Any], answer: Answer) -> bool:
-    """Return whether a row of a part equals the raw result."""
+def _says(row: dict[str, Any], answer: Answer, *, is_reread: bool) -> bool:
+    """Return whether a row of a part equals the raw result; a failure that a reread found is not sent again."""
     if answer is _NO_LINE or answer.error_code == _NO_LINE.error_code:
         return not row["succeeded"]  # the reason for a missing line depends on the batch's outcome
-    same = row["succeeded"] == answer.succeeded and row["retryable"] == answer.retryable
+    is_alike = row["retryable"] == answer.retryable or (is_reread and not row["retryable"])
+    same = row["succeeded"] == answer.succeeded and is_alike
     choices = None if answer.choices is None else [choice._asdict() for choice in answer.choices]
     return same and row["choices"] == choices and all(row[name] == getattr(answer, name) for name in ANSWERED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,9 +181,10 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @job_argument
 @work_option
 @click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
+@click.option("--unreadable", is_flag=True, help="Also rows whose answers cannot be read: they are paid for again.")
 @allow_failed_option
 @json_option
-def retry(job: str, work: str | None, rows: str, allow_failed: bool, as_json: bool) -> None:
+def retry(job: str, work: str | None, rows: str, unreadable: bool, allow_failed: bool, as_json: bool) -> None:
     """Send the failed rows of an ended job again, or answers that are not whole.
 
     The output becomes a new revision. An answer stands until a new one is there; each is paid for.
@@ -195,8 +196,25 @@ def retry(job: str, work: str | None, rows: str, allow_failed: bool, as_json: bo
     if told := status_text.nothing_to_retry(handle.status(), rows):
         say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(rows=rows, progress=watch.look)
+        result = handle.retry(rows=rows, unreadable=unreadable, progress=watch.look)
     _end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def reread(job: str, work: str | None, as_json: bool) -> None:
+    """Read results again that could not be read.
+
+    With the present version and dialect, from the job's folder: nothing is sent and nothing is paid.
+    """
+    from orchestrator.cli import status_text
+
+    handle = _find(job, work)
+    done = handle.reread()
+    found = handle.status()
+    show(json.dumps(asdict(done)) if as_json else status_text.reread(found, done, handle.work))
 
 
 @click.command
@@ -221,13 +239,21 @@ def approve(job: str, work: str | None, as_json: bool) -> None:
 @click.argument("chunk", required=False)
 @click.option("--batch", metavar="ID", help="The provider's id of the batch that the create made.")
 @click.option("--absent", is_flag=True, help="The create made no batch: send the rows again.")
+@click.option("--give-up", is_flag=True, help="The batch was made; give up its results, collect what is archived.")
 @click.option("--same-account", is_flag=True, help="The key is new, the account is the same.")
 @work_option
 @json_option
 def resolve(
-    job: str, chunk: str | None, batch: str | None, absent: bool, same_account: bool, work: str | None, as_json: bool
+    job: str,
+    chunk: str | None,
+    batch: str | None,
+    absent: bool,
+    give_up: bool,
+    same_account: bool,
+    work: str | None,
+    as_json: bool,
 ) -> None:
-    """Settle a create whose answer was lost.
+    """Settle a create whose answer was lost, or a batch whose results are not to be had.
 
     Without CHUNK: list the unresolved chunks, and why each needs a person.
     """
@@ -235,8 +261,8 @@ def resolve(
 
     handle = _find(job, work)
     if same_account:
-        if chunk is not None or batch is not None or absent:
-            raise ConfigError("--same-account is for the whole job: leave out the chunk, --batch and --absent")
+        if chunk is not None or batch is not None or absent or give_up:
+            raise ConfigError("--same-account is for the whole job: leave out the chunk and the other options")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
         show(f"{chunks} can continue with the new key. Next: {status_text.command('run', handle.work, handle.job_id)}")
@@ -246,9 +272,15 @@ def resolve(
         as_text = status_text.unresolved(handle.job_id, found, handle.work)
         show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
         return
-    if (batch is None) != absent:
-        raise ConfigError("give either --batch ID (the provider has the batch) or --absent (it has none)")
-    if batch is not None:
+    if (batch is not None) + absent + give_up != 1:
+        raise ConfigError(
+            "give one of --batch ID (the provider has the batch), --absent (it has none), --give-up (its results are "
+            "not to be had)"
+        )
+    if give_up:
+        handle.give_up_results(chunk)
+        done = "gives up its results"
+    elif batch is not None:
         handle.resolve_created(chunk, batch)
         done = f"is batch {batch}"
     else:
@@ -348,4 +380,4 @@ def _end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -> Non
         sys.exit(FAILED_ROWS)
 
 
-COMMANDS = (plan, run, submit, status, results, cancel, retry, approve, resolve, audit, recover)
+COMMANDS = (plan, run, submit, status, results, cancel, retry, reread, approve, resolve, audit, recover)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator import settings as configuration
 from orchestrator.cli import text
 from orchestrator.domain.model import JobState
+from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.api.decision import Sample
     from orchestrator.api.status import Status, UnresolvedChunk
     from orchestrator.domain.progress import Trouble
+    from orchestrator.domain.reread import Reading
 
 
 WIDTH: Final = 80
@@ -37,6 +39,9 @@ def status(found: Status, work: str) -> str:
         lines.append(f"  stopped: {found.reason}")
     if found.decision:
         lines.append("  It waits for your decision:")
+        if found.decision == UNREADABLE:
+            again = "to read the answers again, after an upgrade, for nothing"
+            lines.append(f"    {command('reread', work, found.job_id)}  {again}")
         lines.append(f"    {command('approve', work, found.job_id)}  to go on")
         lines.append(f"    {command('cancel', work, found.job_id)}  to end it, and keep what was answered")
     if found.pause_reason:
@@ -115,6 +120,21 @@ def nothing_to_retry(found: Status, kind: str) -> str:
     return f"{found.job_id}: no row that was sent has failed: nothing is sent again{apart if refused else ''}"
 
 
+def reread(found: Status, done: Reading, work: str) -> str:
+    """Return what `reread` prints: what can be read now, what still cannot, and what to type next."""
+    rows = text.counted(done.read, "row", "rows")
+    lines = [f"{found.job_id}: {rows} read, {done.unreadable:,} still cannot be read. Nothing was sent."]
+    if done.failed:
+        lines.append(f"  {text.counted(done.failed, 'row', 'rows')} turned out to have no answer; they stay failed")
+    if found.decision:
+        lines.append(f"  It still waits for your decision: {command('status', work, found.job_id)}")
+    elif found.progress.has_ended:
+        lines.append(f"  Its output: {command('results', work, found.job_id)}")
+    elif not found.workers_alive:
+        lines.append(f"  Next: {command('run', work, found.job_id)}")
+    return "\n".join(lines)
+
+
 def approved(found: Status, work: str) -> str:
     """Return what `approve` prints: who goes on with the job."""
     if found.workers_alive:
@@ -135,6 +155,9 @@ def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:
         (command("resolve", work, job_id, "CHUNK", "--batch", "ID"), "the provider has the batch"),
         (command("resolve", work, job_id, "CHUNK", "--absent"), "it does not: send the rows again"),
     ]
+    if any("results of batch" in one.reason for one in found):
+        given_up = "it has the batch, and does not hand out its results: the rows fail"
+        ways.append((command("resolve", work, job_id, "CHUNK", "--give-up"), given_up))
     if any("another key" in one.reason for one in found):
         ways.append(
             (command("resolve", work, job_id, "--same-account"), "the key is new, the account (project) the same")

@@ -132,6 +132,7 @@ class Collected:
     tally: Tally
     settled: Mapping[int, int] = field(default_factory=dict)  # by shard: rows that succeeded or failed permanently
     failed: Mapping[int, int] = field(default_factory=dict)
+    rereads: int = 0  # how often the raw results were read again, and more of them could be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +192,11 @@ def slices_folder(shard_no: int) -> str:
 def collected_name(part: str) -> str:
     """Return the name of the record of a part."""
     return f"{COLLECTED}/{part.rpartition('/')[2].removesuffix('.parquet')}.json"
+
+
+def is_reread(part: str) -> bool:
+    """Return whether a part was written when raw results were read again."""
+    return part.removesuffix(".parquet").rpartition(".")[2].startswith("r")
 
 
 def read_slices(job_files: JobFiles, shard_no: int) -> Iterator[SlicePlan]:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from orchestrator.domain import money
 from orchestrator.domain.errors import OutputError, StorageError
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.policy import Price
-from orchestrator.domain.reconcile import Answer, Choice, RowKey
+from orchestrator.domain.reconcile import UNREADABLE, Answer, Choice, RowKey
 
 COST: Final = pa.decimal128(18, 9)
 COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
@@ -210,6 +211,24 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
             chosen = batch.filter(wanted)
             found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
     return found
+
+
+def read_answers(part: BinaryIO) -> Iterator[tuple[RowKey, Answer]]:
+    """Yield every row with its answer, as it was written, but for the digest of its line."""
+    with _reading():
+        for batch in _opened(part).iter_batches(READ_ROWS):
+            for row in batch.to_pylist():
+                yield (row["shard"], row["row"]), _answer(row)
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    values = {name: row[name] for name in Answer._fields if name in row}
+    if row["choices"] is not None:
+        values["choices"] = tuple(Choice(**choice) for choice in row["choices"])
+    if row["embedding"] is not None:
+        values["embedding"] = np.array(row["embedding"], "<f4").tobytes()
+    is_unreadable = not row["succeeded"] and row["error_code"] == UNREADABLE
+    return Answer(**values, fault=Fault.UNREADABLE if is_unreadable else None)
 
 
 def read_rows(part: BinaryIO) -> list[dict[str, Any]]:

@@ -36,7 +36,9 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
+from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.ledger import reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
@@ -225,6 +227,21 @@ class SqlAdmin:
                 )
             event = ResultsGivenUp(BatchId(batch_id))
             return _resolved(tx, chunk, event, now, batch=batch_id, results="given up")
+
+    def unreadable(self, job_id: JobId) -> list[Chunk]:
+        """Return the collected chunks with rows that cannot be read."""
+        query = sa.select(chunks).where(C.job_id == job_id, C.state == ChunkState.COLLECTED, C.unreadable_rows > 0)
+        with self._database.read() as connection:
+            return [rows.chunk_of(row) for row in connection.execute(query.order_by(C.id)).mappings()]
+
+    def reread(self, job_id: JobId, found: Sequence[Reread], *, now: datetime) -> Reading:
+        """Record new parts of collected chunks; a job that waits only for them to be read goes on."""
+        with self._database.write() as tx:
+            job = _job(tx, job_id)
+            done = reread.record(tx, job, found, now=now)
+            if done.is_released:
+                _set_running(tx, job_id, now)
+            return done
 
     def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
         """Record that all creates of a job were sent from this key's account; return how many chunks waited for it.

@@ -177,11 +177,15 @@ class Units:
         settled, failed_by_shard = Counter(record.settled), Counter(record.failed)
         if moved > from_waiting:
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
+            tally = replace(tally, unreadable_rows=0)
         if tally.waiting < record.tally.waiting:  # a cancel settled them, before they were sent again on demand
             settled += Counter(covered) - settled
         tally, regather = replace(tally, waiting=waiting, failed=failed, resent=moved + moved_answers), ""
         if failed and self._revives(planned, RowKind.FAILED):
-            regather, tally = RowKind.FAILED.value, replace(tally, waiting=waiting + failed, failed=0)
+            regather, tally = (
+                RowKind.FAILED.value,
+                replace(tally, waiting=waiting + failed, failed=0, unreadable_rows=0),
+            )
             settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
         elif self.rules.is_cancelled and waiting:
             rest = Counter(covered) - settled

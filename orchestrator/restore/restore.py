@@ -7,6 +7,7 @@ Rule 3: a job that the ledger has, with every create that its files record, is n
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from orchestrator.collector.seal import SUCCESS
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
 from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState
+from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.local_runner import alone
@@ -31,7 +33,7 @@ from orchestrator.ledger.db import rows
 from orchestrator.ports import JobFiles
 from orchestrator.restore.ledger_state import Rules, Units
 from orchestrator.restore.planned import Plans, read_plans
-from orchestrator.restore.submitted import read_sent
+from orchestrator.restore.submitted import Sent, read_sent
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
@@ -141,6 +143,9 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         retry_count=plans.retry_count,
         retrying=command.retrying,
     )
+    if not is_sealed and not command.is_cancelled and _is_unreadable(sent, command):
+        reason = "most answers of a batch cannot be read (found when the ledger was recovered)"
+        job = dataclasses.replace(job, state=JobState.STOPPED, reason=reason, decision=UNREADABLE)
     retried = command.revision > 1 and not is_sealed
     rules = Rules(
         is_cancelled=is_sealed and command.is_cancelled,
@@ -174,6 +179,13 @@ def _canary(command: Command, plans: Plans) -> Canary:
     if plans.sent.intents.keys() - own:
         return Canary.PASSED  # or nothing else would have been sent
     return Canary.OPEN if own else Canary.NONE
+
+
+def _is_unreadable(sent: Sent, command: Command) -> bool:
+    """Return whether the job had stopped, or would have, because its answers cannot be read."""
+    tallies = (one.tally for one in sent.collected.values())
+    is_mostly = any(2 * tally.unreadable_rows > tally.succeeded + tally.failed + tally.waiting for tally in tallies)
+    return is_mostly and UNREADABLE not in command.approved.split()
 
 
 def _advice(counts: Counter[str]) -> str:

@@ -64,6 +64,6 @@ def read_sent(job_files: JobFiles) -> Sent:
     )
 
 
-def _rank(found: Collected) -> tuple[int, int, bool]:
-    """Of two records of one chunk, the later create's counts; of one create's, the one that found more, or is final."""
-    return found.attempt, found.tally.succeeded, ".final" in found.part
+def _rank(found: Collected) -> tuple[int, int, int, bool]:
+    """Of two records of one chunk, the later create's counts; of one create's, the one that read more, or is final."""
+    return found.attempt, found.rereads, found.tally.succeeded, ".final" in found.part

@@ -624,7 +624,7 @@ def test_a_status_in_place_of_results_is_followed_to_where_it_says_that_they_are
 
 def test_a_status_that_is_there_again_and_again_ends_the_search() -> None:
     transport = Answers((200, orjson.dumps(STATUS | {"result_url": ""})))
-    with a_provider(transport=transport) as provider, pytest.raises(Unavailable, match="where its results should be"):
+    with a_provider(transport=transport) as provider, pytest.raises(Gone, match="where its results should be"):
         collected(provider, Inline())
 
     assert len(transport.requests) == 4
@@ -637,6 +637,32 @@ def test_results_in_the_answer_itself_are_fetched_with_the_key() -> None:
 
         assert target(server.requests[0]) == f"/v1/batches/{BATCH}".encode()
         assert header(server.requests[0], b"authorization") == b"Bearer " + KEY.encode()
+
+
+INLINE = {"batch_id": BATCH, "status": "completed", "results": [{"custom_id": "9f86d081-0-0", "response": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "outcome"),
+    [
+        (orjson.dumps(INLINE), Outcome.COMPLETED),
+        (orjson.dumps(INLINE | {"status": "expired"}), Outcome.EXPIRED),
+        (orjson.dumps(INLINE["results"]), Outcome.COMPLETED),
+        (orjson.dumps(INLINE | {"results": INLINE["results"] * 9_000}), Outcome.COMPLETED),
+        (orjson.dumps(INLINE | {"status": "in_progress", "results": INLINE["results"] * 9_000}), None),
+        (orjson.dumps(INLINE | {"status": "in_progress"}), None),
+    ],
+    ids=["in the status", "expired", "an array", "longer than a head", "long, and running", "running"],
+)
+def test_results_in_the_status_object_are_found_and_only_once_the_batch_has_ended(
+    content: bytes, outcome: Outcome | None
+) -> None:
+    with a_provider(transport=Answers((200, content))) as provider:
+        status = provider.status(BATCH)
+
+        assert (status.outcome, isinstance(status.results, Inline)) == (outcome, outcome is not None)
+        if outcome is not None:
+            assert collected(provider, Inline()) == content
 
 
 def test_results_come_out_byte_for_byte() -> None:
@@ -655,7 +681,7 @@ def test_results_compressed_unasked_come_out_plain() -> None:
 
 @pytest.mark.parametrize("content", [orjson.dumps(STATUS), orjson.dumps(RUNNING), b"", b"<html>"])
 def test_what_is_no_results_is_not_taken_for_them(content: bytes) -> None:
-    with a_provider(transport=Answers((200, content))) as provider, pytest.raises(Unavailable):
+    with a_provider(transport=Answers((200, content))) as provider, pytest.raises((Unavailable, Gone)):
         collected(provider, Inline())
 
 

@@ -25,7 +25,7 @@ def wait_for_decision(job: orchestrator.Job, work: Path) -> orchestrator.JobHand
         ledger, now = workspace.ledger, workspace.clock.now()
         [claim] = ledger.claim([Step.REVIEW], limit=1, now=now, lease_s=60)
         before = ledger.job(JobId(handle.job_id))
-        stopped = replace(before, state=JobState.STOPPED, reason="all rows failed alike", decision="unreadable")
+        stopped = replace(before, state=JobState.STOPPED, reason="all rows failed alike", decision="question")
         ledger.record(claim, JobMoved(before=before, after=stopped, due_at=now), now=now)
     return handle
 

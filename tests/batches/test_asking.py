@@ -14,8 +14,8 @@ from orchestrator.batches.poll import poll
 from orchestrator.collector.collect import collect
 from orchestrator.collector.settle import Collecting
 from orchestrator.domain import results_at
-from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Outcome, Step
 from orchestrator.domain.results_at import Inline
 from orchestrator.domain.retry import REFUSALS_MAX
 from orchestrator.ledger.db.database import open_sqlite
@@ -87,7 +87,6 @@ def asking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asking]:
     asking.books.database.close()
 
 
-@pytest.mark.parametrize("asking", [ChunkState.SUBMITTED, ChunkState.ENDED], indirect=True)
 @pytest.mark.parametrize("status", sampled([400, 405, 422, 413], quick={"400"}))
 def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(asking: Asking, status: int) -> None:
     """Held, not dead: the batch may have answers. And a person who knows better lets it go on where it was."""
@@ -104,6 +103,66 @@ def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(as
     asking.books.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
     asking.ask(RUNNING)
     assert (asking.chunk.state, asking.chunk.batch_id) == (ChunkState.SUBMITTED, batch_id)
+
+
+def look_until_unresolved(asking: Asking, answer: tuple[int, bytes]) -> tuple[float, int]:
+    """Look for results until the chunk is unresolved; return how long that took, and how many looks."""
+    took_s, looks = 0.0, 0
+    while asking.chunk.state is ChunkState.ENDED:
+        took_s, looks = took_s + asking.ask(answer), looks + 1
+        assert took_s < DAY_S
+    return took_s, looks
+
+
+@pytest.mark.parametrize("asking", [ChunkState.ENDED], indirect=True)
+@pytest.mark.parametrize("answer", [refusal(400), refusal(404), ENDED], ids=["refused", "gone", "not named"])
+def test_results_that_are_not_there_for_hours_come_before_a_person(asking: Asking, answer: tuple[int, bytes]) -> None:
+    """They were paid for: the rows are neither failed nor sent again, and a person may have it look on."""
+    batch_id = asking.chunk.batch_id
+
+    took_s, looks = look_until_unresolved(asking, answer)
+
+    assert 6 * 3_600 <= took_s < 6.5 * 3_600
+    assert 40 < looks < 150
+    assert asking.chunk.state is ChunkState.UNRESOLVED
+    assert str(batch_id) in asking.chunk.error and "6 hours" in asking.chunk.error
+    asking.books.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
+    asking.ask(ENDED)
+    took_s, _ = look_until_unresolved(asking, answer)
+    assert took_s >= 6 * 3_600
+
+
+@pytest.mark.parametrize("asking", [ChunkState.ENDED], indirect=True)
+def test_while_results_are_looked_for_it_is_told_since_when_and_until_when(asking: Asking) -> None:
+    asking.ask(refusal(404), refusal(404))
+
+    (trouble,) = asking.books.ledger.totals(JOB).troubles
+    assert trouble.since is not None and trouble.next_at is not None
+    assert f"looked for until {trouble.since + timedelta(hours=6):%Y-%m-%d %H:%M} UTC" in trouble.reason
+
+
+@pytest.mark.parametrize("asking", [ChunkState.ENDED], indirect=True)
+def test_a_provider_that_was_away_for_hours_and_then_has_no_results_is_looked_at_for_hours_more(asking: Asking) -> None:
+    asking.ask(*[BUSY] * 120, refusal(404))
+
+    assert asking.chunk.state is ChunkState.ENDED
+    took_s, _ = look_until_unresolved(asking, refusal(404))
+    assert took_s >= 5.9 * 3_600
+
+
+@pytest.mark.parametrize("asking", [ChunkState.ENDED], indirect=True)
+def test_results_that_a_person_gives_up_cost_their_rows_and_nothing_is_sent_again(asking: Asking) -> None:
+    made = AttemptClosed(
+        token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId(str(asking.chunk.batch_id))
+    )
+    asking.books.write(made)
+    look_until_unresolved(asking, refusal(404))
+
+    asking.books.admin.give_up_results(asking.chunk.id, now=asking.clock.now())
+    asking.ask(refusal(404))
+
+    assert asking.chunk.state is ChunkState.COLLECTED
+    assert (asking.chunk.tally.failed, asking.chunk.tally.waiting) == (10, 0)
 
 
 @pytest.mark.slow

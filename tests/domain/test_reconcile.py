@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.custom_id import custom_id
@@ -126,6 +126,7 @@ LINES: Final = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(LINES, st.sets(KEYS, max_size=12), st.booleans())
 def test_the_counts_add_up_and_every_row_is_there_once_in_order(
     lines: list[Line], expected: set[RowKey], may_send_again: bool
@@ -142,6 +143,7 @@ def test_the_counts_add_up_and_every_row_is_there_once_in_order(
     assert tally.unreadable_rows == sum(answer.fault is Fault.UNREADABLE for _, answer in answers)
 
 
+@settings(deadline=None)
 @given(LINES, st.sets(KEYS, max_size=12))
 def test_once_rows_may_not_be_sent_again_nothing_waits(lines: list[Line], expected: set[RowKey]) -> None:
     ours = [line and (line[0], line[1]._replace(fault=Fault.TRANSIENT)) for line in lines]

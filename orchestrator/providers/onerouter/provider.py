@@ -22,7 +22,7 @@ from itertools import chain
 from typing import Final
 
 from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
-from orchestrator.domain.errors import BadRequest, ProviderError, Unavailable
+from orchestrator.domain.errors import BadRequest, Gone, ProviderError, Unavailable
 from orchestrator.domain.model import BatchId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, ResultsAt, Urls
 from orchestrator.ports import HasFiles, HasList
@@ -38,7 +38,7 @@ from orchestrator.providers.http.error_mapping import (
 )
 from orchestrator.providers.http.exchange import Download, path_of
 from orchestrator.providers.inline_create import inline_create
-from orchestrator.providers.onerouter.wire import holds_results, may_be_result, status_of
+from orchestrator.providers.onerouter.wire import holds_results, status_in_head, status_of
 
 PLACES_MAX: Final = 4  # where results are looked for, each named by the status at the one before
 HEAD_BYTES_MAX: Final = 256 << 10
@@ -78,8 +78,9 @@ class OneRouter:
         status = status_of(content, self._http.key) if answer.is_success else None
         if status is not None:
             return status
-        if answer.is_success and content is None and may_be_result(answer.body):
-            return BatchStatus(outcome=Outcome.COMPLETED, results=Inline())
+        status = status_in_head(answer.body) if answer.is_success and content is None else None
+        if status is not None:
+            return status
         raise self._error(answer, gone=_MISSING)
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:
@@ -97,8 +98,8 @@ class OneRouter:
                     raise self._error(answer, gone=(403, *_MISSING) if download.has_key else (401, 402, 403, *_MISSING))
                 is_other = not holds_results(answer.body)
                 status = status_of(answer.json(), self._http.key) if is_other and answer.is_whole else None
-                if status is None:
-                    if is_other:
+                if status is None or isinstance(status.results, Inline):
+                    if is_other and status is None:
                         self._check_no_other(answer, may_be_empty=isinstance(where, Urls))
                     blocks = chain((answer.body,), download.blocks)
                     yield ResultFile(name=ALL_RESULTS, blocks=blocks, line_count=line_count)
@@ -106,7 +107,7 @@ class OneRouter:
             if status.is_running:
                 raise Unavailable("the batch runs again, by its status where its results should be")
             where = status.results or Inline()
-        raise Unavailable(f"the status of the batch where its results should be, {PLACES_MAX} times")
+        raise Gone(f"the status of the batch where its results should be, {PLACES_MAX} times")
 
     def _opened(self, batch_id: BatchId, where: ResultsAt) -> tuple[AbstractContextManager[Download], int | None]:
         match where:

@@ -20,9 +20,10 @@ from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.faults import At, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome
-from orchestrator.domain.results_at import ALL_RESULTS, ResultRef, Urls
+from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, Urls
 from orchestrator.providers.http.error_mapping import BOM, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
+from orchestrator.providers.result_lines import row_name
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "success": Outcome.COMPLETED,
@@ -35,18 +36,31 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {
     "canceled": Outcome.CANCELLED,
 }
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
+_STATUS_WORD: Final = re.compile(rb'"(?:status|processing_status|task_status)"\s*:\s*"([A-Za-z_]{1,40})"')
+_RESULTS: Final = ("results", "data", "output", "outputs", "responses", "result")  # names of the results in a status
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.[0-9]*)?%")
 
 
 def holds_results(head: bytes) -> bool:
-    """Whether these are result lines, or their beginning. A broken line does not hide valid ones."""
+    """Whether these are results, in lines or in an array, or their beginning. A broken line hides no valid ones."""
+    text = head.removeprefix(BOM).lstrip()
+    if text.startswith(b"["):
+        return b'"custom_id"' in text
     return any("custom_id" in content for content in _objects(head.removeprefix(BOM).split(b"\n")))
 
 
-def may_be_result(head: bytes) -> bool:
-    """Whether a head without readable JSON looks like a result line that is broken, or longer than the head."""
+def status_in_head(head: bytes) -> BatchStatus | None:
+    """Parse the beginning of an answer that is longer, or no readable JSON; None where it shows no results.
+
+    It is a result line that is broken or very long, an array of results, or a status with the results in it. A status
+    word before the results decides whether the batch has ended.
+    """
     text = head.removeprefix(BOM).lstrip()
-    return text.startswith(b"{") and b'"custom_id"' in text
+    if text[:1] not in (b"{", b"[") or b'"custom_id"' not in text:
+        return None
+    word = _STATUS_WORD.search(text.partition(b'"custom_id"')[0]) if text.startswith(b"{") else None
+    outcome = Outcome.COMPLETED if word is None else _OUTCOMES.get(word[1].decode().lower())
+    return BatchStatus(outcome=outcome, results=None if outcome is None else Inline())
 
 
 def status_of(content: object, key: Secret) -> BatchStatus | None:
@@ -130,17 +144,24 @@ def _outcome(fields: dict[str, Any]) -> Outcome | None:
     return None
 
 
-def _results(fields: dict[str, Any], outcome: Outcome, line_count: int) -> Urls | None:
-    """Return where the results are: a URL, perhaps relative to the base URL.
+def _results(fields: dict[str, Any], outcome: Outcome, line_count: int) -> Urls | Inline | None:
+    """Return where the results are: in the status itself, or at a URL, perhaps relative to the base URL.
 
     Older versions of new-api keep the URL of a success in `fail_reason`, beside which it may be words.
     """
+    if any(_are_results(fields.get(name)) for name in _RESULTS):
+        return Inline()
     names = ("result_url", "results_url", *(("fail_reason",) if outcome is Outcome.COMPLETED else ()))
     for name in names:
         url = fields.get(name)
         if isinstance(url, str) and url.strip() and (name != "fail_reason" or _URL.match(url.strip())):
             return Urls(refs=(ResultRef(name=ALL_RESULTS, at=url.strip(), line_count=line_count or None),))
     return None
+
+
+def _are_results(value: object) -> bool:
+    """Whether this is a list of results: its first one names a row."""
+    return isinstance(value, list) and bool(value) and bool(row_name(orjson.dumps(value[0])))
 
 
 def _count(fields: dict[str, Any], name: str) -> int:
