@@ -19,6 +19,8 @@ class Rates:
     lost_before: float = 0.0  # in doubt, and nothing happened
     lost_after: float = 0.0  # in doubt, and the batch exists
     late: float = 0.0  # in doubt, and the batch will exist
+    odd: float = 0.0  # answered with success and not understood; the batch exists
+    page: float = 0.0  # the same, and nothing happened: a web page of something in between
     doubled: float = 0.0  # of lost answers: the provider made two batches of one POST
     # of any other call
     transient: float = 0.0
@@ -53,6 +55,8 @@ ROUGH = Rates(
     lost_before=0.06,
     lost_after=0.08,
     late=0.08,
+    odd=0.02,
+    page=0.01,
     doubled=0.2,
     transient=0.06,
     stale=0.1,

@@ -139,12 +139,16 @@ class SimulatedProvider(Capabilities):
             raise CreateAmbiguous("timed out")
         if is_so("lost_before"):
             raise CreateAmbiguous("connection reset")
+        if is_so("page"):
+            raise CreateAmbiguous("a web page", answer=b"HTTP 200\n\n<html>")
         batch_id = self._made(token, file_id, content, account)
         if is_so("lost_after"):
             if self._kind.lists is Lists.MARKS and is_so("doubled"):
                 duplicate_batch = self._make(token, file_id, content, account)
                 duplicate_batch.twin_of, duplicate_batch.visible_at = batch_id, self.batches[batch_id].visible_at
             raise CreateAmbiguous("the answer was lost")
+        if is_so("odd"):
+            raise CreateAmbiguous("not understood", answer=b'HTTP 200\n\n{"ok":true}')
         return batch_id
 
     def _refuse(self, submission: Submission) -> None:
