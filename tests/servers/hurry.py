@@ -14,6 +14,7 @@ TIMES: Final = 10
 WAITS: Final = (
     ("orchestrator.batches.recover", "POLL_FIRST_S"),
     ("orchestrator.batches.submit", "POLL_FIRST_S"),
+    ("orchestrator.domain.refusal", "SETBACK_S_MIN"),
     ("orchestrator.domain.retry", "DELAY_S_MIN"),
     ("orchestrator.engine.local_runner", "LOOK_S"),
     ("orchestrator.planner.plan", "BACKLOG_S"),
