@@ -383,6 +383,14 @@ def test_a_batch_is_ours_if_its_results_name_our_requests() -> None:
     assert found(ended("b"), ended("a"), results={"a": MINE, "b": THEIRS}) == ["a"]
 
 
+def test_most_of_the_names_in_the_results_decide() -> None:
+    """A stray line makes a batch neither ours nor another's."""
+    stray = line("ffffffff-0-7")
+
+    assert found(ended("a"), results={"a": MINE + stray}) == ["a"]
+    assert found(ended("b"), results={"b": THEIRS + stray + line(OURS[0])}) == []
+
+
 def test_a_batch_of_another_time_or_size_or_create_is_not_meant_and_its_results_are_not_read() -> None:
     days = 86_400.0
     others = (a_batch("later", made_s=2 * days), a_batch("other_size", count=3), a_batch("known"))
