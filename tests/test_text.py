@@ -202,3 +202,15 @@ def test_a_cost_that_is_not_known_is_not_nothing(
     assert (result.cost_usd, status.progress.cost_usd) == (exact, exact)
     assert (status.as_dict()["cost_usd"], status.as_dict()["reserved_usd"]) == (in_json, "0.000000000")
     assert ("0.0" in result._repr_html_()) == (exact == 0)
+
+
+def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_whole() -> None:
+    found = totals(rows=9, settled=9, succeeded=9, truncated_answers=2, refused_answers=1)
+    status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=found)
+
+    assert status_text.flawed_answers(status, DEFAULT_WORK).splitlines() == [
+        "  3 answers are not whole; `orchestrator retry` with the same --rows sends them again, and is paid for:",
+        "    orchestrator results job-1 --rows truncated",
+        "    orchestrator results job-1 --rows refused",
+    ]
+    assert status_text.flawed_answers(replace(status, totals=totals(succeeded=9)), DEFAULT_WORK) == ""

@@ -374,8 +374,9 @@ def _end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -> Non
 
         show(text.report(result.job_id, result.status.totals, result.errors()))
         show(f"  output      {result.path}")
-        if advice := status_text.failed_rows(result.status, work):
-            show(advice)
+        for advice in (status_text.flawed_answers, status_text.failed_rows):
+            if told := advice(result.status, work):
+                show(told)
     if result.counts["failed"] and not allow_failed:
         sys.exit(FAILED_ROWS)
 

@@ -84,11 +84,21 @@ def failed_rows(found: Status, work: str) -> str:
     """Return what to type about failed rows; "" where none have failed."""
     if not found.failed:
         return ""
-    ways = [(command("results", work, found.job_id, "--failures"), "to see failed rows")]
+    ways = [(command("results", work, found.job_id, "--rows", RowKind.FAILED), "to see failed rows")]
     if found.totals.failed:  # the others could not be sent, and cannot be sent again
         ways.append((command("retry", work, found.job_id), "to send them again"))
     lines = [f"  {text.counted(found.failed, 'row has', 'rows have')} failed:"]
     return "\n".join([*lines, *(f"    {typed}  {meaning}" for typed, meaning in ways)])
+
+
+def flawed_answers(found: Status, work: str) -> str:
+    """Return what to type about answers that are not whole; "" where all are."""
+    kinds = [kind for kind, count in found.totals.flaws.items() if count]
+    if not kinds:
+        return ""
+    count = text.counted(sum(found.totals.flaws.values()), "answer is", "answers are")
+    lines = [f"  {count} not whole; `orchestrator retry` with the same --rows sends them again, and is paid for:"]
+    return "\n".join([*lines, *(f"    {command('results', work, found.job_id, '--rows', kind)}" for kind in kinds)])
 
 
 def submitted(found: Status, work: str) -> str:

@@ -114,7 +114,7 @@ def test_failed_rows_are_sent_again_by_retry_into_a_new_revision(
     assert (ran.code, allowed.code) == (4, 0), ran
     assert ran.out.splitlines()[-3:] == [
         "  15 rows have failed:",
-        f"    orchestrator results {handle.job_id} --failures --work {cli.work}  to see failed rows",
+        f"    orchestrator results {handle.job_id} --rows failed --work {cli.work}  to see failed rows",
         f"    orchestrator retry {handle.job_id} --work {cli.work}  to send them again",
     ]
     first = handle.results().path
