@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.changes import AccountPaused, JobMoved, ShardMoved
+from orchestrator.domain.changes import AccountPaused, JobMoved, QueueLearned, ShardMoved
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkState, JobId, JobState, ShardState, Step, Unit
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
@@ -381,3 +381,32 @@ def test_breaking_leases_makes_everything_due_that_a_process_that_died_had(books
     again = books.claim(*Step)
     assert names(again) == ["c00000-00001", *names(claims)]
     assert [claim.token for claim in again] == [1, *(claim.token + 1 for claim in claims)]
+
+
+def test_an_account_that_is_refused_again_soon_is_paused_for_longer_up_to_an_hour(books: Books) -> None:
+    """Several creates may be refused at once: that is one pause. One that ended hours ago is forgotten."""
+    books.open()
+
+    def refused(at_s: float) -> float:
+        """Pause the account for five minutes; return how long it is paused."""
+        now = after(at_s)
+        books.write(AccountPaused(account=ACCOUNT, until=now + timedelta(seconds=300), reason="no"), now=now)
+        paused = [s for s in range(0, 4_000, 10) if books.admin.pause_reason(ACCOUNT, now=after(at_s + s))]
+        return paused[-1] + 10
+
+    assert refused(0) == 300
+    assert refused(10) == 300
+    assert [refused(1_000), refused(2_000), refused(4_000), refused(7_000)] == [600, 1_200, 2_400, 3_600]
+    assert refused(7_000 + 3_600 + 7_201) == 300
+
+
+def test_a_queue_that_is_full_bounds_the_creates_and_is_tried_with_one_more_every_ten_minutes(books: Books) -> None:
+    books.open()
+    books.add(*(a_chunk(f"c00000-{number:05d}") for number in range(6)))
+    books.write(QueueLearned(account=ACCOUNT, in_flight_max=4))
+    books.write(QueueLearned(account=ACCOUNT, in_flight_max=2))
+
+    # Each claim has run out when the next is made.
+    claimed = [len(books.claim(Step.SUBMIT, now=after(at_s))) for at_s in (0, 599, 1_199, 1_799)]
+
+    assert claimed == [2, 2, 3, 4]
