@@ -87,25 +87,7 @@ def settle(
     refused = reconciliation.refused
     if refused is not None:  # not the rows' fault: it counts as no try
         collected = replace(collected, round=chunk.round - 1, setbacks=chunk.setbacks + 1)
-    records.keep_collected(
-        job_files,
-        records.Collected(
-            chunk=chunk.name,
-            attempt=chunk.attempt,
-            token=required(chunk.token, "token"),
-            batch_id=required(chunk.batch_id, "batch id"),
-            outcome=required(chunk.outcome, "outcome"),
-            fees_usd=chunk.fees_usd,
-            cost_usd=written.cost_usd,
-            round=collected.round,
-            part=part,
-            part_digest=written.digest,
-            raw=raw,
-            tally=tally,
-            settled=written.settled,
-            failed=written.failed,
-        ),
-    )
+    _keep_record(job_files, collected, raw, written)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=written.settled, failed=written.failed),
@@ -118,6 +100,29 @@ def settle(
         first = quarantine.first or FirstLine(file=part, fields="nothing")
         changes.append(unreadable.stop(job, chunk, tally.unreadable_rows, first, now=now))
     return changes
+
+
+def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written: Written) -> None:
+    """Put the record of the chunk's results in place."""
+    records.keep_collected(
+        job_files,
+        records.Collected(
+            chunk=chunk.name,
+            attempt=chunk.attempt,
+            token=required(chunk.token, "token"),
+            batch_id=required(chunk.batch_id, "batch id"),
+            outcome=required(chunk.outcome, "outcome"),
+            fees_usd=chunk.fees_usd,
+            cost_usd=written.cost_usd,
+            round=chunk.round,
+            part=chunk.part,
+            part_digest=written.digest,
+            raw=raw,
+            tally=chunk.tally,
+            settled=written.settled,
+            failed=written.failed,
+        ),
+    )
 
 
 def _is_to_be_stopped(job: Job, tally: Tally, ledger: Ledger) -> bool:

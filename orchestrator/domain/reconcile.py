@@ -236,11 +236,6 @@ class Reconciliation:
             failed += not again
             unreadable_rows += answer.fault is Fault.UNREADABLE
         lines = self._kept + self._duplicates + self._foreign + self._unreadable
-        if not succeeded + failed + waiting == len(answers) == self._kept + missing:
-            raise OutputError(
-                f"row counts are inconsistent: {len(answers)} rows, {succeeded} succeeded, {failed} failed, "
-                f"{waiting} waiting, {missing} missing, {self._kept} answered"
-            )
         tally = Tally(
             succeeded=succeeded,
             failed=failed,
@@ -253,6 +248,7 @@ class Reconciliation:
             unreadable_rows=unreadable_rows,
             **{f"{kind}_answers": count for kind, count in flaws.items()},
         )
+        self._check(tally, len(answers))
         self.is_mostly_unreadable = 2 * unreadable_rows > len(answers) - unanswered_rows
         if improves:
             name = f"{improves}_answers"
@@ -260,3 +256,10 @@ class Reconciliation:
                 tally, failed=0, standing=failed, unreadable_rows=0, **{name: getattr(tally, name) + failed}
             )
         return tally, ((key, settled(answers[key])) for key in sorted(answers))
+
+    def _check(self, tally: Tally, row_count: int) -> None:
+        if not tally.succeeded + tally.failed + tally.waiting == row_count == self._kept + tally.missing:
+            raise OutputError(
+                f"row counts are inconsistent: {row_count} rows, {tally.succeeded} succeeded, {tally.failed} failed, "
+                f"{tally.waiting} waiting, {tally.missing} missing, {self._kept} answered"
+            )
