@@ -23,6 +23,7 @@ from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.providers.result_lines import BrokenLine, UnreadableLine, row_name
 
 VALUES_MAX: Final = 4_000_000  # of a line: an empty list takes three bytes in a line, and seventy in memory
+_KEPT: Final = Placed.KEPT
 # An id before anything nested: what follows the beginning of an over-long line is not known.
 _NAMED_FIRST: Final = re.compile(rb'\s*\{[^{}\[\]]{0,400}?"(?:custom_id|customId|key)"\s*:\s*"([^"\\]{1,100})"')
 
@@ -64,6 +65,9 @@ def read_answers(
             yield _quarantined(offset, str(exc), line)
             continue
         placed = reconciliation.place(name, answer)
+        if placed is _KEPT and answer.fault is None:  # almost every line
+            seen.add(answer.digest)
+            continue
         if placed is Placed.FOREIGN:
             if not respelled(name):  # it names no row of any job
                 reconciliation.suspect(line)
