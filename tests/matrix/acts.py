@@ -52,7 +52,7 @@ def _upload(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
         heard, words, calls = provider.heard, _words(stage), cell.read.count(endpoint.target)
         outcome = _standing(stage)
     if stage.job.state is JobState.STOPPED:
-        outcome += _later(stage, dialect, endpoint, fault)
+        outcome += _later(stage, dialect, endpoint, fault, outcome)
     elif stage.chunk.state is ChunkState.PLANNED:
         _heals(stage, dialect, endpoint)
     return Seen(outcome=f"{heard}: {outcome}", creates=0, calls=calls, words=words)
@@ -72,7 +72,7 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
     assert creates <= 1
     outcome = _standing(stage)
     if stage.job.state is JobState.STOPPED:
-        outcome += _later(stage, dialect, endpoint, fault)
+        outcome += _later(stage, dialect, endpoint, fault, outcome)
     elif stage.chunk.state is ChunkState.PLANNED:
         _heals(stage, dialect, endpoint)
     if is_ambiguous:
@@ -80,7 +80,7 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
     return Seen(outcome=f"{heard}: {outcome}", creates=creates, calls=creates, words=words)
 
 
-def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> str:
+def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault, first: str) -> str:
     """Say what the same refusal does once a batch of the job was ever made."""
     later = Stage(stage.database, stage._server, stage._context)
     later.has_created_before()
@@ -89,7 +89,7 @@ def _later(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) -> 
     with later.facing(dialect, endpoint, fault) as (provider, _cell):
         later.run(Step.SUBMIT, provider)
     standing = _standing(later)
-    return "" if standing == _standing(stage) else f"; once a batch was ever made, {standing}"
+    return "" if standing == first else f"; once a batch was ever made, {standing}"
 
 
 def _recovered(stage: Stage, provider: Overheard) -> None:
