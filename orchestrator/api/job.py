@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Required, TypeAlias, TypedDict
 
+from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
@@ -66,6 +67,7 @@ class JobFields(TypedDict, total=False):
     provider_options: Mapping[str, Any]
     policy: Mapping[str, Any] | Policy
     output_options: Mapping[str, Any] | OutputOptions
+    dataset_options: Mapping[str, Any]
     work: str | Path | None
     output: str | Path | None
 
@@ -86,6 +88,8 @@ class Job:
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
+        dataset_options: how CSV files are written: delimiter, quote, encoding, columns, null_values; see
+            docs/datasets.md.
         work: the work folder; the default is `.orchestrator` in the current folder.
         output: the folder of the result; the default is the job's own folder in `work`.
     """
@@ -114,6 +118,7 @@ class Job:
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] | Policy = field(default_factory=dict)
     output_options: Mapping[str, Any] | OutputOptions = field(default_factory=dict)
+    dataset_options: Mapping[str, Any] = field(default_factory=dict)
     work: str | Path | None = None
     output: str | Path | None = None
 
@@ -132,6 +137,7 @@ class Job:
             placeholders(self.body)
         self.resolved_policy  # noqa: B018 - reading it checks it
         self.resolved_output_options  # noqa: B018
+        self.resolved_dataset_options  # noqa: B018
 
     def __repr__(self) -> str:
         """Show the name, the model and where the rows are; no row, no prompt, no parameter."""
@@ -185,6 +191,12 @@ class Job:
         check_types(options, "[output]")
         return options
 
+    @property
+    def resolved_dataset_options(self) -> ReadOptions:
+        """How CSV files are written."""
+        refuse_unknown(self.dataset_options, [f.name for f in fields(ReadOptions)], "[dataset]")
+        return ReadOptions(**self.dataset_options)
+
 
 def _shown(dataset: Any) -> str:
     """Return a description of a dataset without its contents: its path, or its type and size."""
@@ -207,7 +219,7 @@ def _check_kinds(job: Job) -> None:
         if not isinstance(getattr(job, name), str | Path | None):
             raise ConfigError(f"job.{name} must be a path")
     tables = (job.parameters, "request.parameters"), (job.provider_options, "[provider]")
-    options = (job.policy, "[policy]"), (job.output_options, "[output]")
+    options = (job.policy, "[policy]"), (job.output_options, "[output]"), (job.dataset_options, "[dataset]")
     for table, name in (*tables, *options):
         if not isinstance(table, Mapping | Policy | OutputOptions):
             raise ConfigError(f"{name} must be a table")
@@ -241,6 +253,7 @@ TABLES: Final = {
     "policy": tuple(f.name for f in fields(Policy)),
     "provider": None,  # checked against the provider's own fields
     "output": tuple(f.name for f in fields(OutputOptions)),
+    "dataset": tuple(f.name for f in fields(ReadOptions)),
 }
 
 
@@ -264,6 +277,7 @@ def read_job(path: Path) -> Job:
             provider_options=text.get("provider", {}),
             policy=text.get("policy", {}),
             output_options=text.get("output", {}),
+            dataset_options=text.get("dataset", {}),
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -66,12 +66,14 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     location = job.dataset
     if not isinstance(location, str | Path):
         location = _kept(location, work)
-    source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
+    options = job.resolved_dataset_options
+    source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes, options=options)
     table = _priced(job.provider_settings, job.model)
     function = imported_function(job.render) if isinstance(job.render, str) else job.render
     spec = Spec(
         name=job.name,
         dataset=locate(location),
+        dataset_options=options,
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,

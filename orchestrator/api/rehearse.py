@@ -176,7 +176,9 @@ def _prepared(job: Job, url: str, work: str, rows: int) -> tuple[Prepared, bool]
     policy = there.resolved_policy
     if count:
         policy = replace(policy, chunk_requests_max=min(policy.chunk_requests_max, -(-count // BATCHES)))
-    there = replace(there, dataset=table if is_sample else there.dataset, policy=policy)
+    there = replace(there, policy=policy)
+    if is_sample:
+        there = replace(there, dataset=table, dataset_options={})
     return prepare(there, settings, work), is_sample
 
 

@@ -2,15 +2,20 @@
 
 Every column is a string, exactly as written: `007` stays `007`, an empty field is the empty string, not a null.
 Types inferred from the first block would fail on a later row (`n/a` after a million numbers), and would turn `007`
-into 7. Blank lines are skipped; a header row is required; UTF-8, with or without a BOM.
+into 7. Blank lines are skipped. Separator, encoding and the like are as the options say, and never guessed: where
+a file plainly has another separator than it should, it is refused with the option to set.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -25,30 +30,71 @@ from orchestrator.dataset.files import (
     translated,
 )
 from orchestrator.dataset.schema import refuse_duplicates
+from orchestrator.domain.dataset import UTF8, ReadOptions
 from orchestrator.domain.errors import DatasetError
 
 BLOCK_BYTES: Final = 4 * 2**20  # a row must fit into it; pyarrow reads up to 32 blocks ahead
 HEADER_BYTES_MAX: Final = 2**20
+DELIMITERS: Final = (",", ";", "\t", "|")
+COMPARED_ROWS: Final = 20
 _END: Final = "end-of-file-2b8f5c1de07a4396"
+_WHERE: Final = "under [dataset] in the job file, or in dataset_options"
+_OTHER_TEXT: Final = (
+    f"not {UTF8.upper()}: set encoding {_WHERE}, such as 'cp1252' (Windows), 'latin-1' or 'utf-16', "
+    f"or convert the file to {UTF8.upper()}"
+)
 
 
-def inspect_csv(file: SourceFile) -> FileFacts:
+def inspect_csv(file: SourceFile, options: ReadOptions) -> FileFacts:
     """Read the header row: a schema of strings."""
-    names = _header(file)
+    names = _header(file, options)
     refuse_duplicates(file.name, names)
     schema = pa.schema([(name, pa.string()) for name in names])
     return FileFacts(schema=schema, digest=sample_digest(file), groups=None)
 
 
-def read_csv(file: SourceFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_csv(file: SourceFile, names: Sequence[str], options: ReadOptions) -> Iterator[pa.RecordBatch]:
     """Yield the rows, with those columns of `names` that exist."""
-    header = _header(file)
+    header = _header(file, options)
     present = [name for name in header if name in set(names)]
-    with translated(f"{file.name} cannot be opened"):
+    with _opened(file, options, f"{file.name} cannot be opened") as source:
+        for batch in _parsed(file, source, header, present, options):
+            yield batch.select(present)
+
+
+@contextmanager
+def _opened(file: SourceFile, options: ReadOptions, complaint: str) -> Iterator[Any]:
+    """Open a file as UTF-8 text."""
+    with translated(complaint):
         source = open_stream(file)
     with source:
-        for batch in _parsed(file, source, header, present):
-            yield batch.select(present)
+        yield source if options.encoding == UTF8 else _Utf8(file, source, options.encoding)
+
+
+class _Utf8:
+    """A stream of text in another encoding, read as UTF-8."""
+
+    def __init__(self, file: SourceFile, source: Any, encoding: str) -> None:
+        self._file = file
+        self._source = source
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._held = b""
+        self._is_over = False
+
+    def read(self, size_bytes: int) -> bytes:
+        while len(self._held) < size_bytes and not self._is_over:
+            block = self._source.read(HEADER_BYTES_MAX)
+            self._is_over = not block
+            try:
+                self._held += self._decoder.decode(block, final=self._is_over).encode()
+            except UnicodeError:
+                # from None: the error holds the text.
+                raise DatasetError(
+                    f"{self._file.name}: its text is not {self._encoding}: set another encoding {_WHERE}"
+                ) from None
+        block, self._held = self._held[:size_bytes], self._held[size_bytes:]
+        return block
 
 
 class _WithEndRow:
@@ -60,9 +106,9 @@ class _WithEndRow:
 
     closed = False  # required by pyarrow
 
-    def __init__(self, source: Any, field_count: int) -> None:
+    def __init__(self, source: Any, field_count: int, delimiter: str) -> None:
         self._source = source
-        self._end: bytes | None = ("\n" + ",".join([_END] * field_count) + "\n").encode()
+        self._end: bytes | None = ("\n" + delimiter.join([_END] * field_count) + "\n").encode()
         self._held = b""
 
     def read(self, size_bytes: int) -> bytes:
@@ -80,16 +126,26 @@ class _WithEndRow:
         self.closed = True
 
 
-def _parsed(file: SourceFile, source: Any, header: Sequence[str], present: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _parsed(
+    file: SourceFile, source: Any, header: Sequence[str], present: Sequence[str], options: ReadOptions
+) -> Iterator[pa.RecordBatch]:
+    delimiter = _delimiter(file, options)
     try:
         reader = pacsv.open_csv(
-            pa.PythonFile(_WithEndRow(source, len(header)), mode="r"),
+            pa.PythonFile(_WithEndRow(source, len(header), delimiter), mode="r"),
             # One thread: otherwise the parser has no row numbers for its errors.
-            read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            read_options=pacsv.ReadOptions(
+                block_size=BLOCK_BYTES, use_threads=False, column_names=list(options.columns) or None
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=delimiter, quote_char=options.quote or False, newlines_in_values=bool(options.quote)
+            ),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()),
                 include_columns=list(present) or [header[0]],  # an empty list would mean all columns
+                null_values=list(options.null_values),
+                strings_can_be_null=bool(options.null_values),
+                quoted_strings_can_be_null=False,
             ),
         )
         waiting: pa.RecordBatch | None = None
@@ -99,37 +155,82 @@ def _parsed(file: SourceFile, source: Any, header: Sequence[str], present: Seque
             waiting = batch if batch.num_rows else waiting
     except (pa.ArrowException, OSError) as exc:
         # from None: the parser quotes the row.
-        raise DatasetError(f"{file.name}: {_reason(str(exc))}") from None
+        raise DatasetError(f"{file.name}: {_reason(str(exc), options)}") from None
     if waiting is None or any(column[-1].as_py() != _END for column in waiting.columns):
         raise DatasetError(f"{file.name}: a quoted field is never closed; is the file cut short?")
     yield waiting.slice(0, waiting.num_rows - 1)
 
 
-def _reason(words: str) -> str:
+def _reason(words: str, options: ReadOptions) -> str:
+    first, names = ("", "`columns` names") if options.columns else (" (the header is row 1)", "the header has")
     if counts := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", words):
-        return f"row {counts[1]} (the header is row 1) has {counts[3]} fields, the header has {counts[2]}"
+        return f"row {counts[1]}{first} has {counts[3]} fields, {names} {counts[2]}"
     if "straddl" in words:
         return f"a row is longer than {BLOCK_BYTES} bytes, or a quoted field is never closed"
     if "invalid UTF8" in words:
         row = re.search(r"Row #(\d+)", words)
-        return f"{f'row {row[1]} (the header is row 1)' if row else 'a row'} is not UTF-8; convert the file to UTF-8"
+        return f"{f'row {row[1]}{first}' if row else 'a row'} is {_OTHER_TEXT}"
     if "ompress" in words or "inflate" in words or "zstd" in words.lower():
         return "the compressed file is damaged or cut short"
     return "a row cannot be read as CSV"
 
 
-def _header(file: SourceFile) -> list[str]:
+def _header(file: SourceFile, options: ReadOptions) -> list[str]:
     complaint = f"{file.name} cannot be read: damaged, or not compressed as its name says"
-    with translated(complaint), open_stream(file) as source:
+    with translated(complaint), _opened(file, options, complaint) as source:
         head = source.read(HEADER_BYTES_MAX)
+    if options.encoding == UTF8 and (head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head[:9]):
+        mark = "utf-16" if head[0] in b"\xff\xfe" else "utf-16-be" if head[0] == 0 else "utf-16-le"
+        raise DatasetError(f"{file.name}: its text looks like UTF-16: set encoding = {mark!r} {_WHERE}")
     refuse_other_content(file, head, expected="CSV")
     text = head.decode("utf-8-sig", errors="replace")  # a wrong byte in a row is found when the row is read
+    _refuse_other_delimiter(file, text, options)
+    if options.columns:
+        return list(options.columns)
     try:
-        names = next((row for row in csv.reader(io.StringIO(text, newline="")) if row), [])
+        names = next(_rows(text, _delimiter(file, options), options), [])
     except csv.Error as exc:
         raise DatasetError(f"{file.name}: the header row cannot be read as CSV ({exc})") from exc
     if not names:
         raise DatasetError(f"{file.name} is empty; a CSV needs a header row with the names of its columns")
     if any("\ufffd" in name for name in names):
-        raise DatasetError(f"{file.name}: the header row is not UTF-8; convert the file to UTF-8")
+        raise DatasetError(f"{file.name}: the header row is {_OTHER_TEXT}")
     return names
+
+
+def _rows(text: str, delimiter: str, options: ReadOptions) -> Iterator[list[str]]:
+    lines = io.StringIO(text, newline="")
+    if not options.quote:
+        return (row for row in csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE) if row)
+    return (row for row in csv.reader(lines, delimiter=delimiter, quotechar=options.quote) if row)
+
+
+def _delimiter(file: SourceFile, options: ReadOptions) -> str:
+    name = file.name.rpartition(".")[0] if file.compression else file.name
+    return options.delimiter or ("\t" if name.lower().endswith(".tsv") else ",")
+
+
+def _refuse_other_delimiter(file: SourceFile, text: str, options: ReadOptions) -> None:
+    """Raise DatasetError where no separator was set, and all first rows have one number of fields by another only."""
+    if options.delimiter:
+        return
+    usual = _delimiter(file, options)
+    counts = {one: _field_counts(text, one, options) for one in DELIMITERS}
+    if len(counts[usual]) == 1 and (counts[usual] != {1} or len(options.columns) == 1):
+        return
+    for other, found in counts.items():
+        if other != usual and len(found) == 1 and found != {1}:
+            raise DatasetError(
+                f"{file.name}: the separator looks like {other!r}, not {usual!r}: set delimiter = {json.dumps(other)} "
+                f"{_WHERE} (or {json.dumps(usual)}, if it is right)"
+            )
+
+
+def _field_counts(text: str, delimiter: str, options: ReadOptions) -> set[int]:
+    """Return the numbers of fields of the first rows; none where they cannot be read."""
+    try:
+        rows = list(islice(_rows(text, delimiter, options), COMPARED_ROWS + 1))
+    except csv.Error:
+        return set()
+    is_cut = len(rows) > COMPARED_ROWS or len(text) >= HEADER_BYTES_MAX // 4  # a character has up to 4 bytes
+    return {len(row) for row in (rows[:-1] if is_cut and len(rows) > 1 else rows)}

@@ -16,14 +16,16 @@ import orjson
 import pyarrow as pa
 import xxhash
 
+from orchestrator import codec
 from orchestrator.dataset import csv, jsonl, parquet_arrow
 from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed, sample_digest
 from orchestrator.dataset.schema import by_likeness, conform, plain_schema, schema_text, unify
-from orchestrator.domain.dataset import Segment, ShardSpec
+from orchestrator.domain.dataset import ReadOptions, Segment, ShardSpec
 from orchestrator.domain.errors import ConfigError, DatasetError
 
 READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
 TEXTS: Final = frozenset({"csv", "jsonl"})
+AS_USUAL: Final = ReadOptions()
 READ_THROUGH_BYTES_MAX: Final = 256 * 2**20  # one or two seconds
 
 
@@ -40,6 +42,7 @@ class Dataset:
     partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
     digests: Mapping[str, bytes] = field(repr=False)  # of each file, as it was inspected
     line_schema: pa.Schema | None = field(repr=False, default=None)  # of JSON lines, as they are parsed
+    options: ReadOptions = field(repr=False, default=AS_USUAL)
 
     def batches(
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
@@ -94,12 +97,14 @@ class Dataset:
             case "arrow":
                 return parquet_arrow.read_arrow(file, segment.groups, names)
             case "csv":
-                return csv.read_csv(file, names)
+                return csv.read_csv(file, names, self.options)
             case _:
                 return jsonl.read_jsonl(file, self.line_schema or pa.schema([]), names, skip_rows)
 
 
-def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> Dataset:
+def open_dataset(
+    location: str | Path, *, shard_rows: int, shard_bytes: int, options: ReadOptions = AS_USUAL
+) -> Dataset:
     """Inspect the files of `location` (a file, a folder, a glob) and cut them into shards.
 
     Shards are runs of whole row groups or record batches (or of whole CSV and JSON lines files, which have none),
@@ -108,13 +113,17 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
     if shard_rows < 1 or shard_bytes < 1:
         raise ConfigError(f"shard_rows ({shard_rows}) and shard_bytes ({shard_bytes}) must be at least 1")
     format_name, files = find_files(str(location))
-    facts = _inspect(format_name, files)
+    if format_name != "csv" and options != AS_USUAL:
+        raise ConfigError(f"[dataset] is for CSV files, and {location} is {format_name}: remove the table")
+    facts = _inspect(format_name, files, options)
     keys = [key for key, _ in files[0].partitions]
     schema = unify([(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)], keys)
     digest = xxhash.xxh3_128()
     for file, fact in zip(files, facts, strict=True):
         digest.update(orjson.dumps([file.name, file.size_bytes]) + b"\n" + fact.digest)
     digest.update(schema_text(schema).encode())
+    if options != AS_USUAL:
+        digest.update(codec.encode(options))
     return Dataset(
         location=str(location),
         schema=schema.with_metadata(_notes(schema, facts[0].schema)),
@@ -125,6 +134,7 @@ def open_dataset(location: str | Path, *, shard_rows: int, shard_bytes: int) -> 
         partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
         digests={file.name: fact.digest for file, fact in zip(files, facts, strict=True)},
         line_schema=facts[0].schema if format_name == "jsonl" else None,
+        options=options,
     )
 
 
@@ -135,14 +145,14 @@ def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
     return {b"pandas": notes} if notes is not None and is_same else None
 
 
-def _inspect(format_name: str, files: Sequence[SourceFile]) -> list[FileFacts]:
+def _inspect(format_name: str, files: Sequence[SourceFile], options: ReadOptions) -> list[FileFacts]:
     match format_name:
         case "parquet":
             return [parquet_arrow.inspect_parquet(file) for file in files]
         case "arrow":
             return [parquet_arrow.inspect_arrow(file) for file in files]
         case "csv":
-            return [csv.inspect_csv(file) for file in files]
+            return [csv.inspect_csv(file, options) for file in files]
         case _:
             return jsonl.inspect_jsonl(files)
 

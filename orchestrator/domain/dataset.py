@@ -2,11 +2,54 @@
 
 Rule 1: a shard is fixed by file metadata and the spec alone; its number never changes afterwards.
 Rule 2: a row is identified by (shard_no, row): its 0-based position in the shard, in source order.
+Rule 3: what a person says about how a CSV is written is part of the dataset's identity.
 """
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.errors import ConfigError
+
+UTF8: Final = "utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How CSV files are written. Checked when made: raises ConfigError."""
+
+    delimiter: str = ""  # "": a comma, or a tab where the file is named .tsv
+    quote: str = '"'  # "": fields are never quoted
+    encoding: str = UTF8
+    columns: tuple[str, ...] = ()  # their names, for files without a header row
+    null_values: tuple[str, ...] = ()  # unquoted fields that mean null
+
+    def __post_init__(self) -> None:
+        for name in ("delimiter", "quote"):
+            given = getattr(self, name)
+            if not isinstance(given, str) or (given and not (len(given) == 1 and _is_mark(given))):
+                raise ConfigError(f'[dataset]: {name} must be one ASCII character, such as ";" or "\\t"')
+        if self.delimiter and self.delimiter == self.quote:
+            raise ConfigError("[dataset]: delimiter and quote are the same character")
+        for name in ("columns", "null_values"):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+                raise ConfigError(f"[dataset]: {name} must be a list of texts")
+            object.__setattr__(self, name, tuple(given))
+        try:
+            known = codecs.lookup(self.encoding).name
+            "".encode(known)
+        except (LookupError, TypeError):
+            raise ConfigError(
+                f"[dataset]: encoding {self.encoding!r} is not known; known are such as utf-8, utf-16, cp1252, latin-1"
+            ) from None
+        object.__setattr__(self, "encoding", known)
+
+
+def _is_mark(text: str) -> bool:
+    return text.isascii() and text not in "\r\n\0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,12 @@ class JobContext:
         """The dataset."""
         if self.opened is not None:
             return self.opened
-        return open_dataset(self.spec.dataset, shard_rows=self.spec.shard_rows, shard_bytes=self.spec.shard_bytes)
+        return open_dataset(
+            self.spec.dataset,
+            shard_rows=self.spec.shard_rows,
+            shard_bytes=self.spec.shard_bytes,
+            options=self.spec.dataset_options,
+        )
 
     @property
     def costing(self) -> Costing:

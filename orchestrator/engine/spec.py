@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from orchestrator import codec
 from orchestrator.domain import custom_id
+from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
@@ -44,6 +45,7 @@ class Spec:
     provider: ProviderSettings
     shard_rows: int
     shard_bytes: int
+    dataset_options: ReadOptions = field(default_factory=ReadOptions)  # in the digest as part of the fingerprint
     output: str = ""  # "": in the job's own folder
     output_options: OutputOptions = field(default_factory=OutputOptions)
 

@@ -375,7 +375,7 @@ def test_csv_fields_are_text_exactly_as_written(tmp_path: Path) -> None:
         (b"", "x.csv is empty; a CSV needs a header row"),
         (b"\n\n", "x.csv is empty; a CSV needs a header row"),
         (b"PAR1....", "named as CSV, but its content is a Parquet file"),
-        ("a,b\n".encode("utf-16"), "its content is UTF-16 text"),
+        ("a,b\n".encode("utf-16"), "its text looks like UTF-16: set encoding = 'utf-16'"),
         (b"\xe4,b\n1,2\n", "the header row is not UTF-8"),
         (b'a\n"' + b"secret\n" * 4_000_000, "a quoted field is never closed"),
         (b'a,b\n1,"secret\n2,3\n', "x.csv: a quoted field is never closed; is the file cut short?"),
