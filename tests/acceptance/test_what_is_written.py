@@ -55,7 +55,7 @@ def test_no_key_and_no_row_stands_where_none_belongs(cli: CommandLine, tmp_path:
         gateway.set_faults({**FAULTS, "create": {"refuse": {"429": 1}}, "status": {"refuse": {"502": 1}}})
         job = write_job(tmp_path / "quiet.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
 
-        runs = [loud.run(*words) for words in (("run", job), ("status", job), ("retry", job))]
+        runs = [loud.run(*words) for words in (("run", job), ("status", job), ("retry", job, "--unreadable"))]
 
     assert [run.code for run in runs] == [4, 0, 4], runs
     for run in runs:

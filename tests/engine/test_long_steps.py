@@ -18,6 +18,7 @@ from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import ChunkState, Claim, ShardState, Step
 from orchestrator.domain.progress import Progress
 from orchestrator.engine.local_runner import LocalRunner
+from orchestrator.engine.workspace import Workspace
 from orchestrator.ledger.clock import LedgerClock
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.steps import SqlLedger
@@ -96,6 +97,7 @@ def a_runner(books: Books, ledger: SqlLedger, perform: Callable[[Claim, Checkpoi
         clock=LedgerClock(books.database),
         perform=perform,
     )
+    workspace.progress = lambda job: Workspace.progress(workspace, job)
     return LocalRunner(workspace=workspace, job_id=JOB, threads=2, lease_s=LEASE_S)
 
 

@@ -94,7 +94,12 @@ def test_jobs_that_succeed_fail_and_are_tried_again(scene: Scene, dataset: Path,
 
         ran = [
             scene.run(*words)
-            for words in (("run", job), ("status", job, "--json"), ("retry", job), ("run", job, "--json"))
+            for words in (
+                ("run", job),
+                ("status", job, "--json"),
+                ("retry", job, "--unreadable"),
+                ("run", job, "--json"),
+            )
         ]
 
     assert [one.code for one in ran] == [4, 0, 4, 4], ran

@@ -51,7 +51,7 @@ def test_a_batch_that_the_account_does_not_know_is_unresolved_and_never_sent_aga
     stranger = onerouter(HttpClient("https://api.example/v1", Secret("sk-canary-other-key"), transport=network))
     [claim] = books.claim(Step.POLL)
 
-    poll(claim, ledger=books.ledger, provider=stranger, clock=clock)
+    poll(claim, ledger=books.ledger, job_files=MemorySpool(), provider=stranger, clock=clock)
 
     assert books.ledger.chunk(a_chunk().id).state is state
     assert books.claim(Step.SUBMIT, now=after(10**6)) == []
@@ -106,7 +106,7 @@ def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_i
         "clock": clock,
     }
     [claim] = books.claim(Step.POLL)
-    poll(claim, ledger=books.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
+    poll(claim, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), **looking)
     held = books.ledger.chunk(chunk.id)
     clock.advance(61)
     [claim] = books.claim(Step.RECOVER, now=clock.now())
