@@ -40,6 +40,16 @@ def created_batch(content: object) -> BatchId | None:
     return None
 
 
+def unwrapped(content: object) -> object:
+    """Return the batch's object in the answer to a poll, out of its envelope; the answer itself where there is none."""
+    if not isinstance(content, dict) or not {"id", "batch_id"}.isdisjoint(content):
+        return content
+    for name, fields in _objects(content, "", depth=0):
+        if any(_identifier(fields.get(key)) for key in ("id", "batch_id")) and _status_words(fields):
+            return content if name == "batch" and _status_words(content) else fields
+    return content
+
+
 def candidates(content: object) -> tuple[str, ...]:
     """Return all values of an answer that may be the id of a batch, the likeliest first."""
     found = dict.fromkeys(_candidates(content, (), depth=0))
@@ -85,8 +95,12 @@ def _is_batch(name: str, fields: Mapping[str, Any], batch_id: str) -> bool:
 
 
 def _has_status(_name: str, fields: Mapping[str, Any], _batch_id: str) -> bool:
-    words = [fields[key].lower() for key in _STATUS_WORDS if isinstance(fields.get(key), str)]
-    return not _kind(fields) and any(words) and _NO_BATCH.isdisjoint(words)
+    words = _status_words(fields)
+    return not _kind(fields) and bool(words) and _NO_BATCH.isdisjoint(words)
+
+
+def _status_words(fields: Mapping[str, Any]) -> list[str]:
+    return [word.lower() for key in _STATUS_WORDS if isinstance(word := fields.get(key), str) and word]
 
 
 def _candidates(content: object, path: tuple[str, ...], *, depth: int) -> Iterator[tuple[tuple[str, ...], str]]:

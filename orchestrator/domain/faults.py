@@ -106,6 +106,12 @@ MODEL: Final = "choose a model that the provider offers for batches (request.mod
 
 TABLE: Final[tuple[Known, ...]] = (
     _known(
+        Fault.ACCOUNT,
+        "Gemini answers 429 RESOURCE_EXHAUSTED for used-up prepaid credit, too: ai.google.dev/gemini-api/docs/billing",
+        phrase=r"your prepayment credits are depleted",
+        advice=TOP_UP,
+    ),
+    _known(
         Fault.QUEUE,
         "OpenAI: openai-python#2084 (BatchError token_limit_exceeded, 'Enqueued token limit reached for …'); "
         "Azure: learn.microsoft.com/answers/questions/2285577 ('The number of enqueued tokens has surpassed …')",
@@ -146,11 +152,15 @@ TABLE: Final[tuple[Known, ...]] = (
     _known(
         Fault.ACCOUNT,
         "OneRouter: 402 insufficient credits (docs.onerouter.pro/api-reference/errors); new-api's fail_reason and "
-        "insufficient_user_quota (QuantumNous/new-api, types/error.go); DeepSeek, Moonshot: 'Insufficient Balance'",
+        "insufficient_user_quota (QuantumNous/new-api, types/error.go); DeepSeek, Moonshot: 'Insufficient Balance', "
+        "exceeded_current_quota_error; SiliconFlow: 403 'Sorry, your account balance is insufficient'; xAI: 403 'Your "
+        "team … has either used all available credits or …'; Volcengine: AccountOverdueError; Zhipu: '余额不足…'",
         codes="insufficient_credits insufficient_balance insufficient_user_quota insufficient_funds "
-        "pre_consume_token_quota_failed arrearage payment_required",
+        "pre_consume_token_quota_failed arrearage payment_required exceeded_current_quota_error account_overdue_error",
         phrase=r"insufficient (?:account |user )?(?:balance|credits?|funds|quota)|not enough (?:credits?|balance)"
-        r"|payment required",
+        r"|(?:user |token )?quota (?:is )?not enough|(?:sorry, )?(?:your )?account balance is insufficient"
+        r"|your team \S{1,64} has either used all available credits|payment required"
+        r"|(?:用户|令牌|预扣费)?额度(?:不足|失败)|(?:账户)?余额不足",
         advice=TOP_UP,
     ),
     _known(
@@ -158,7 +168,7 @@ TABLE: Final[tuple[Known, ...]] = (
         "Azure: quotaExceeded, 500 input files for each resource (learn.microsoft.com quotas-limits); OpenAI: the "
         "organization's file storage is full",
         codes="quota_exceeded storage_quota_exceeded storage_limit_exceeded exceeded_storage_quota",
-        phrase=r"[^'\"`]{0,80}\bstorage (?:quota|limit|space)",
+        phrase=r"[^'\"`]{0,80}\bstorage (?:quota|limit|space)|you(?:'ve| have) exceeded[^'\"`]{0,40}\bstorage",
         at="call batch",
         advice=FREE_SPACE,
     ),

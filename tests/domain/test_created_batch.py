@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.created_batch import candidates, created_batch, field_names
+from orchestrator.domain.created_batch import candidates, created_batch, field_names, unwrapped
 from orchestrator.domain.model import is_usable_id
 
 LONG = "bGl0ZWxsbV9wcm94eTttb2RlbF9pZDpkMGI3" * 9  # 324 characters, as LiteLLM makes them
@@ -86,3 +86,36 @@ def test_any_answer_is_read_and_gives_only_ids_that_can_be_used(content: object)
     found = [*candidates(content), created_batch(content) or "b7"]
 
     assert all(map(is_usable_id, found))
+
+
+RUNNING = {"id": "b7", "object": "batch", "status": "in_progress"}
+
+
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        ({"code": 0, "message": "ok", "data": RUNNING}, RUNNING),
+        ({"status": "success", "data": RUNNING}, RUNNING),  # of the call: the batch still runs
+        ({"data": {"batch": RUNNING}}, RUNNING),
+        ({"job": {"batch_id": "b7", "state": "queued"}}, {"batch_id": "b7", "state": "queued"}),
+    ],
+)
+def test_the_answer_to_a_poll_is_read_out_of_its_envelope(content: object, meant: object) -> None:
+    assert unwrapped(content) == meant
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RUNNING,
+        {"batch_id": "b7", "task_status": "SUCCESS", "batch": {"id": "b7", "status": "validating"}},
+        {"task_status": "SUCCESS", "batch": {"id": "b7", "status": "validating"}},
+        {"status": "completed", "result": {"custom_id": "0123abcd-0-1", "id": "r1"}},
+        {"status": "completed", "data": [{"id": "r1", "status": "completed"}, {"id": "r2", "status": "completed"}]},
+        {"error": {"message": "no such batch"}},
+        [RUNNING],
+        None,
+    ],
+)
+def test_an_answer_without_an_envelope_is_left_as_it_is(content: object) -> None:
+    assert unwrapped(content) == content

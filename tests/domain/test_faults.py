@@ -93,6 +93,13 @@ CALLS = [
     (429, "ramp_limit_exceeded", "", "transient"),
     (400, "", "Insufficient Balance", "account"),
     (403, "insufficient_user_quota", "用户额度不足", "account"),  # new-api
+    (403, "30001", "Sorry, your account balance is insufficient", "account"),  # SiliconFlow
+    (429, "exceeded_current_quota_error", "Your account is suspended", "account"),  # Moonshot
+    (403, "AccountOverdueError", "The request failed because your account has an overdue balance.", "account"),
+    (429, "1113", "余额不足或无可用资源包,请充值。", "account"),  # Zhipu
+    (403, "", "Your team 1a2b-3c has either used all available credits or reached its spending limit.", "account"),
+    (429, "RESOURCE_EXHAUSTED", "Your prepayment credits are depleted.", "account"),
+    (400, "", "You've exceeded the 100 GB limit of storage for your organization.", "account"),
     (400, "quotaExceeded", "The resource has 500 files.", "account"),
     (400, "", "The organization has exceeded its file storage limit.", "account"),
     (
@@ -137,6 +144,9 @@ BATCHES = [
     ("invalid_json_line", "", "row"),
     ("", "insufficient balance", "account"),  # new-api's fail_reason
     ("", "insufficient user quota", "account"),
+    ("", "user quota is not enough", "account"),
+    ("", "token quota is not enough, token remain quota: $0.01", "account"),
+    ("", "预扣费额度失败, 用户剩余额度: $0.01", "account"),
     ("billing_hard_limit_reached", "", "account"),
 ]
 

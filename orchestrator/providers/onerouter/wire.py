@@ -18,6 +18,7 @@ import orjson
 
 from orchestrator.domain import money
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.created_batch import unwrapped
 from orchestrator.domain.faults import At, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, Urls
@@ -65,6 +66,7 @@ def status_in_head(head: bytes) -> BatchStatus | None:
 
 def status_of(content: object, key: Secret) -> BatchStatus | None:
     """Parse a status object, in any of its three forms; None where it is none."""
+    content = unwrapped(content)
     if not isinstance(content, dict) or not _is_status(content):
         return None
     fields = _flat(content)

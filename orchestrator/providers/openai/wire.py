@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.created_batch import unwrapped
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.faults import At, Fault, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome, is_usable_id
@@ -40,6 +41,7 @@ Fields = Mapping[str, Any]
 
 def status_of(content: object, key: Secret) -> BatchStatus | None:
     """Read a batch object; None where it is none. Raises Unavailable for a file id that cannot be one."""
+    content = unwrapped(content)
     if not isinstance(content, dict) or not isinstance(content.get("status"), str) or not _text(content.get("id")):
         return None
     outcome = _OUTCOMES.get(content["status"].lower())
