@@ -329,10 +329,13 @@ OUTCOMES: Final = {
     "Expired": Outcome.EXPIRED,
     "CANCELLED": Outcome.CANCELLED,
     "canceled": Outcome.CANCELLED,
+    "done": Outcome.COMPLETED,
+    "JOB_STATE_SUCCEEDED": Outcome.COMPLETED,  # Gemini
+    "TIMEOUT_EXCEEDED": Outcome.EXPIRED,  # Mistral
 }
 RUNNING_WORDS: Final = [
     *("NOT_START", "SUBMITTED", "QUEUED", "IN_PROGRESS", "UNKNOWN", "validating", "in_progress", "finalizing"),
-    *("cancelling", "paused", "", "SUCCEEDING"),
+    *("cancelling", "paused", "", "SUCCEEDING", "finalising", "JOB_STATE_RUNNING"),
 ]
 
 

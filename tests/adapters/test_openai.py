@@ -332,6 +332,10 @@ WORDS: Final[dict[str, Outcome | None]] = {
     "expired": Outcome.EXPIRED,
     "cancelled": Outcome.CANCELLED,
     "canceled": Outcome.CANCELLED,
+    "SUCCEEDED": Outcome.COMPLETED,
+    "ended": Outcome.COMPLETED,
+    "done": Outcome.COMPLETED,
+    "PartiallyCompleted": Outcome.COMPLETED,  # Bedrock
 }
 
 

@@ -11,6 +11,7 @@ from orchestrator.providers.http.exchange import Download
 from orchestrator.providers.http.secret import Secret
 
 GONE: Final = (404, 410)
+ACCEPTED: Final = 202
 
 
 def beginning(download: Download, key: Secret) -> bytes:
@@ -27,6 +28,8 @@ def beginning(download: Download, key: Secret) -> bytes:
             raise
     if b'"custom_id"' in head and is_success:
         return head
+    if download.status == ACCEPTED:
+        raise Unavailable("HTTP 202: the results are not there yet", status=ACCEPTED)
     answer = Answer(status=download.status, headers=download.headers, body=head)
     problem = problem_of(answer, key)
     if problem is not None:

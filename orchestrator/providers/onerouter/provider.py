@@ -37,6 +37,7 @@ from orchestrator.providers.http.error_mapping import (
     problem_of,
 )
 from orchestrator.providers.http.exchange import Download, path_of
+from orchestrator.providers.http.result_download import ACCEPTED
 from orchestrator.providers.inline_create import inline_create
 from orchestrator.providers.onerouter.wire import holds_results, status_in_head, status_of
 
@@ -129,6 +130,8 @@ class OneRouter:
         text = answer.body.removeprefix(BOM).lstrip()
         if not text and not may_be_empty:
             raise Unavailable("an empty answer where the results should be")
+        if answer.status == ACCEPTED:
+            raise Unavailable("HTTP 202: the results are not there yet", status=ACCEPTED)
         if text.startswith(b"<"):
             raise Unavailable("a web page where the results should be")
         problem = problem_of(answer, self._http.key) if answer.is_whole else None

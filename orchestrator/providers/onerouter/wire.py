@@ -9,7 +9,7 @@ Rule 2: an unknown status word counts as running: a running batch is polled agai
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
@@ -24,18 +24,9 @@ from orchestrator.domain.model import Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, Urls
 from orchestrator.providers.http.error_mapping import BOM, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
+from orchestrator.providers.outcomes import outcome_of
 from orchestrator.providers.result_lines import row_name
 
-_OUTCOMES: Final[Mapping[str, Outcome]] = {
-    "success": Outcome.COMPLETED,
-    "completed": Outcome.COMPLETED,
-    "ended": Outcome.COMPLETED,
-    "failure": Outcome.FAILED,
-    "failed": Outcome.FAILED,
-    "expired": Outcome.EXPIRED,
-    "cancelled": Outcome.CANCELLED,
-    "canceled": Outcome.CANCELLED,
-}
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 _STATUS_WORD: Final = re.compile(rb'"(?:status|processing_status|task_status)"\s*:\s*"([A-Za-z_]{1,40})"')
 _RESULTS: Final = ("results", "data", "output", "outputs", "responses", "result")  # names of the results in a status
@@ -60,7 +51,7 @@ def status_in_head(head: bytes) -> BatchStatus | None:
     if text[:1] not in (b"{", b"[") or b'"custom_id"' not in text:
         return None
     word = _STATUS_WORD.search(text.partition(b'"custom_id"')[0]) if text.startswith(b"{") else None
-    outcome = Outcome.COMPLETED if word is None else _OUTCOMES.get(word[1].decode().lower())
+    outcome = Outcome.COMPLETED if word is None else outcome_of(word[1].decode())
     return BatchStatus(outcome=outcome, results=None if outcome is None else Inline())
 
 
@@ -140,7 +131,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome | None:
         return None
     for name in ("status", "task_status", "processing_status"):
         word = fields.get(name)
-        outcome = _OUTCOMES.get(word.lower()) if isinstance(word, str) else None
+        outcome = outcome_of(word) if isinstance(word, str) else None
         if outcome is not None:
             return outcome
     return None

@@ -23,16 +23,10 @@ from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import Files, ResultRef
 from orchestrator.providers.http.error_mapping import for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
+from orchestrator.providers.outcomes import outcome_of
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
 LABEL_KEY: Final = "orchestrator_chunk"
-_OUTCOMES: Final[Mapping[str, Outcome]] = {
-    "completed": Outcome.COMPLETED,
-    "failed": Outcome.FAILED,
-    "expired": Outcome.EXPIRED,
-    "cancelled": Outcome.CANCELLED,
-    "canceled": Outcome.CANCELLED,
-}
 _FILES: Final = ("output", "error")
 _ERRORS_SHOWN_MAX: Final = 3
 
@@ -44,7 +38,7 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     content = unwrapped(content)
     if not isinstance(content, dict) or not isinstance(content.get("status"), str) or not _text(content.get("id")):
         return None
-    outcome = _OUTCOMES.get(content["status"].lower())
+    outcome = outcome_of(content["status"])
     counts = content.get("request_counts")
     done_count, failed_count = (_count(counts, name) for name in ("completed", "failed"))
     errors = list(_errors(content.get("errors")))

@@ -142,7 +142,12 @@ def status_in(value: Any) -> int | None:
 
 def has_failed(exchange: Exchange) -> bool:
     """Return whether the line is a failure."""
-    return is_failure(exchange.status) or bool(exchange.error) or bool(inner_error(exchange))
+    return is_failure(exchange.status) or says_something(exchange.error) or says_something(inner_error(exchange))
+
+
+def says_something(error: Any) -> bool:
+    """Return whether this is an error: beside an answer some gateways put an error whose fields are all empty."""
+    return any(says_something(value) for value in error.values()) if type(error) is dict else bool(error)
 
 
 def is_failure(status: int | None) -> bool:
