@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,8 @@ from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from orchestrator.api.result import Result
     from orchestrator.domain.reread import Reading
 
@@ -71,6 +74,25 @@ class JobHandle:
                     f"`{command(workspace, 'status', self.job_id)}` shows what it waits for"
                 )
             return _result(workspace, job)
+
+    def answers(self) -> Iterator[pa.RecordBatch]:
+        """Yield what was answered so far, in source order and without the dataset, for a job in any state.
+
+        Columns: `shard` and `row` (its number in the shard, from 0), the id, and the columns of answers as in the
+        output. Use it where the dataset is lost or has changed: nothing is sent, nothing is written.
+        """
+        from orchestrator.collector.answers import answers
+
+        with opened_workspace(self.work) as workspace:
+            context = workspace.context(self.job_id)
+            yield from answers(
+                self.job_id,
+                ledger=workspace.ledger,
+                job_files=context.job_files,
+                job_digest=context.spec.digest,
+                options=context.spec.output_options,
+                vectors=context.vectors,
+            )
 
     def wait(
         self,

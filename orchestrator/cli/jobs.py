@@ -138,12 +138,21 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
 @work_option
 @click.option("--limit", type=click.IntRange(min=0), default=5, show_default=True, help="How many rows to show.")
 @click.option("--rows", type=click.Choice(KINDS), help="Show rows of this kind only.")
+@click.option("--answers", is_flag=True, help="Print all that was answered so far as JSON lines, without the dataset.")
 @json_option
-def results(job: str, work: str | None, limit: int, rows: str | None, as_json: bool) -> None:
+def results(job: str, work: str | None, limit: int, rows: str | None, answers: bool, as_json: bool) -> None:
     """Print where a job's output is, and its first rows.
 
-    Reads no more than it shows.
+    Reads no more than it shows. With --answers it needs neither the dataset nor the end of the job: each line has the
+    numbers of shard and row, the id and the columns of the answer.
     """
+    if answers:
+        if rows is not None:
+            raise ConfigError("--answers prints all rows that were answered: give no --rows beside it")
+        for batch in _find(job, work).answers():
+            for row in batch.to_pylist():
+                show(json.dumps(row, default=str, ensure_ascii=False))
+        return
     result = _find(job, work).results()
     table = result.head(limit) if rows is None else result.rows(rows, limit)
     if as_json:

@@ -24,6 +24,7 @@ from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
+from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.policy import OutputOptions
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS: Final = 20_000
 ROW_GROUP_BYTES: Final = 64 * 2**20  # of values: 20,000 documents of 100 kB would be 2 GB
 VECTOR_WAIT_S: Final = 5.0
+CANCEL_WAIT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,13 @@ def finish(
             checkpoint=checkpoint,
         )
     except (DatasetError, OutputError) as error:
-        stopped = replace(job, state=JobState.STOPPED, reason=str(error))
+        if job.state is JobState.CANCELLING and ledger.totals(job.id).live_chunks:
+            # Stopped now, the batches in flight would be neither cancelled nor collected.
+            later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
+            now_shard = ledger.shard(job.id, shard.shard_no)
+            ledger.record(claim, ShardMoved(before=now_shard, after=now_shard, due_at=later), now=clock.now())
+            return
+        stopped = replace(job, state=JobState.STOPPED, reason=f"{error}. {answers_command(job.id)}")
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
 
 
@@ -147,7 +155,7 @@ def _finish(
             shard_no=shard.shard_no,
             options=finishing.options,
             source_schema=finishing.source.schema,
-            parts=_parts(stack, shard, contributions, first, job_files),
+            parts=open_parts(stack, shard, contributions, first, job_files),
             gaps=list(gaps_of(contributions)),
             vector_type=vector_type,
         )
@@ -237,7 +245,7 @@ def try_rows(rows: pa.RecordBatch, where: str) -> None:
         ) from None
 
 
-def _parts(
+def open_parts(
     stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, job_files: JobFiles
 ) -> list[PartCursor]:
     """Open what holds answers for this shard, in the order of rounds; refusals are round 0."""

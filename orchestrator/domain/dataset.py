@@ -73,3 +73,8 @@ class ShardSpec:
         """Rows in the shard, or None where a segment's count is not known."""
         counts = [segment.row_count for segment in self.segments]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def answers_command(job_id: str) -> str:
+    """Return how to get what was answered where the dataset cannot be read any more."""
+    return f"`orchestrator results {job_id} --answers` prints what was answered, without the dataset"

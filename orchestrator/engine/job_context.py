@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, cast
 
 from orchestrator.collector.finish import Finishing
 from orchestrator.collector.settle import Collecting
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.policy import Limits, NullPolicy, Policy
 from orchestrator.engine.row_function import RowFunction, imported_function
 from orchestrator.engine.spec import Spec, render_mark
@@ -90,6 +90,14 @@ class JobContext:
         )
 
     @property
+    def source_or_reason(self) -> Source:
+        """The dataset; where it cannot be opened, what raises the reason in the step that needs it."""
+        try:
+            return self.source
+        except DatasetError as error:
+            return cast("Source", _LostSource(str(error)))
+
+    @property
     def costing(self) -> Costing:
         """The prices of requests."""
         tokens_max = 0 if self.dialect.gives_vectors else self.spec.output_tokens_max
@@ -100,7 +108,7 @@ class JobContext:
         """What is needed to write output."""
         parent, name = parent_and_name(self.output_folder)
         return Finishing(
-            source=self.source,
+            source=self.source_or_reason,
             fingerprint=self.spec.fingerprint,
             options=self.spec.output_options,
             job_digest=self.spec.digest,
@@ -186,10 +194,20 @@ class JobContext:
         return function
 
 
+class _LostSource:
+    """Stands for a dataset that cannot be opened (and may be there again later, so that nothing keeps this)."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> object:
+        raise DatasetError(self._reason)
+
+
 def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Planning:
     """Return what is needed to plan."""
     return Planning(
-        source=context.source,
+        source=context.source_or_reason,
         renderer=lambda shard_no: context.renderer(shard_no, policy, checkpoint),
         limits=limits_of(policy),
         costing=context.costing,

@@ -18,6 +18,7 @@ import xxhash
 from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
+from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer
@@ -38,6 +39,7 @@ SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is left to another step
 TOO_LARGE: Final = "request_too_large"
 TOO_LARGE_WORDS: Final = "the request is {} bytes, over the limit of a whole batch"
+CANCEL_WAIT_S: Final = 1.0
 BACKLOG_S: Final = 1.0  # how long to pause planning while enough is waiting to be sent
 
 
@@ -75,7 +77,14 @@ def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Plannin
         else:
             _plan(claim, job, shard, ledger=ledger, job_files=job_files, planning=planning, clock=clock)
     except (ConfigError, DatasetError) as error:
-        stopped = replace(job, state=JobState.STOPPED, reason=str(error))
+        if job.state is JobState.CANCELLING and ledger.totals(job.id).live_chunks:
+            # Stopped now, the batches in flight would be neither cancelled nor collected.
+            later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
+            shard = ledger.shard(shard.job_id, shard.shard_no)
+            ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=later), now=clock.now())
+            return
+        reason = f"{error}. {answers_command(job.id)}" if ledger.totals(job.id).settled else str(error)
+        stopped = replace(job, state=JobState.STOPPED, reason=reason)
         ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
 
 
