@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from orchestrator.ports import JobFiles, Ledger
 
 ROWS_MIN: Final = 10  # of a batch of a job that has answers already
-KNOWN_REASONS: Final = frozenset({"foreign id", "duplicate"})  # of lines that could be read
+FOREIGN_ID: Final = "foreign id"
+KNOWN_REASONS: Final = frozenset({FOREIGN_ID, "duplicate"})  # of lines that could be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ def settle(
     if refused is not None:
         changes += after_refused_rows(job, collected, refused, batch_id=chunk.batch_id, now=now)
     if reconciliation.is_mostly_unreadable and _is_to_be_stopped(job, tally, ledger):
-        first = quarantine.first or FirstLine(file=part, fields="nothing")
+        first = quarantine.first or quarantine.foreign or FirstLine(file=part, fields="nothing")
         changes.append(unreadable.stop(job, chunk, tally.unreadable_rows, first, now=now))
     return changes
 
@@ -208,7 +209,8 @@ class Quarantine:
     """The file of lines that were not used; it appears once there is one."""
 
     def __init__(self, job_files: JobFiles, name: str) -> None:
-        self.first: FirstLine | None = None
+        self.first: FirstLine | None = None  # that cannot be read
+        self.foreign: FirstLine | None = None  # that names no row of the batch
         self._job_files, self._name = job_files, name
         self._stack = ExitStack()
         self._out: BinaryIO | None = None
@@ -223,8 +225,10 @@ class Quarantine:
 
     def add(self, file: str, line: Quarantined) -> None:
         """Keep a line."""
-        if self.first is None and line.reason not in KNOWN_REASONS:
-            self.first = FirstLine.of(file, line.line)
+        if line.reason not in KNOWN_REASONS:
+            self.first = self.first or FirstLine.of(file, line.line)
+        elif line.reason == FOREIGN_ID:
+            self.foreign = self.foreign or FirstLine.of_no_row(file, line.line)
         if self._out is None:
             self._out = self._stack.enter_context(self._job_files.create(self._name))
         kept = base64.b64encode(line.line).decode()

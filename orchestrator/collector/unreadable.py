@@ -37,6 +37,11 @@ class FirstLine:
         """Return its file and the names of its fields."""
         return cls(file=file, fields=_fields(line))
 
+    @classmethod
+    def of_no_row(cls, file: str, line: bytes) -> FirstLine:
+        """Return the same of a line whose id is not one that was sent."""
+        return cls(file=file, fields=f"{_fields(line)}, and the id in it is of no row of this batch")
+
 
 def stop(job: Job, chunk: Chunk, count: int, first: FirstLine, *, now: datetime) -> JobMoved:
     """Return the stop of the job. Batches in flight are collected all the same."""

@@ -220,6 +220,8 @@ def test_a_refusal_is_certain(status: int) -> None:
         assert isinstance(created(200, in_a_200), CreateRefused)
 
 
+# QuantumNous/new-api, middleware/distributor.go: before anything is passed on.
+NO_CHANNEL = "No available channel for model gpt-x under group default (distributor)"
 NO_PROVIDER = "There is no available model provider that meets your routing requirements"
 
 
@@ -253,7 +255,7 @@ def test_an_answer_that_is_no_certain_refusal_is_ambiguous(status: int, content:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-@pytest.mark.parametrize("message", [NO_PROVIDER, "no provider meets routing", "No providers available"])
+@pytest.mark.parametrize("message", [NO_PROVIDER, "no provider meets routing", "No providers available", NO_CHANNEL])
 def test_no_provider_is_documented_as_nothing_created(status: int, message: str) -> None:
     failure = created(status, {"error": {"code": 503, "message": message}})
 

@@ -146,6 +146,22 @@ def test_a_few_lines_that_cannot_be_read_stop_no_job_and_can_be_read_later(
     audited(ended)
 
 
+class OtherIds(OneRouterServer):
+    """Every line names its row by an id that was not sent."""
+
+    def answer(self, request: Request, place: int) -> list[tuple[str, Object]]:
+        return [(name, line | {"custom_id": f"req-{place}"}) for name, line in super().answer(request, place)]
+
+
+def test_lines_with_other_ids_stop_the_job_and_the_reason_says_so(tmp_path: Path) -> None:
+    seen = play(OtherIds(), tmp_path, rows=6)
+
+    assert isinstance(seen.error, JobNeedsDecision)
+    assert sum(seen.paid) == 6
+    assert "custom_id (text)" in seen.told
+    assert "the id in it is of no row of this batch" in seen.told
+
+
 class BodyAsText(OpenAIServer):
     """`response.body` is the completion as JSON text."""
 

@@ -45,7 +45,7 @@ PLACES_MAX: Final = 4  # where results are looked for, each named by the status 
 HEAD_BYTES_MAX: Final = 256 << 10
 # Not simply "no … provider": after "no response from provider" the upstream may have begun.
 _NO_PROVIDER: Final = re.compile(
-    r"routing requirement"
+    r"routing requirement|^no available channel for model\b"
     r"|\bno (?:available |suitable |model )*providers? (?:is |are |that |which )?(?:meets?|available|found|match)",
     re.IGNORECASE,
 )
