@@ -11,6 +11,7 @@ Rule 5: a text with half of a surrogate pair, which is no Unicode, costs its own
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None
     try:
         found = orjson.loads(line.text)
     except orjson.JSONDecodeError:
+        if numbers := _no_numbers(line.text):
+            return f"{numbers[0]} is no number in JSON, or too large for any column"
         return "not valid JSON (cut short, more than one value, or not UTF-8)"
     if not isinstance(found, dict):
         return f"a JSON {_json_type(found)}, not an object"
@@ -157,6 +160,21 @@ def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None
         near = ", ".join(by_likeness(name, before.names)[:10])
         return f"field {name!r} is in none of the lines the schema was inferred from; its columns: {near}"
     return "its fields cannot be read together (is one of them duplicate?)"
+
+
+def _no_numbers(text: bytes) -> list[str]:
+    """Return what Python alone reads as numbers: NaN, Infinity and numbers as large as 1e400."""
+    found: list[str] = []
+
+    def large(number: str) -> None:
+        if math.isinf(float(number)):
+            found.append("a number beyond 1e308")
+
+    try:
+        json.loads(text, parse_constant=found.append, parse_float=large)
+    except (ValueError, RecursionError):
+        return []
+    return found
 
 
 def _json_type(value: object) -> str:

@@ -153,3 +153,20 @@ def test_a_line_end_on_the_border_of_two_blocks_is_one_line_end(tmp_path: Path, 
     source = open_dataset(tmp_path / "rows.csv", shard_rows=10**6, shard_bytes=10**9)
 
     assert sum(batch.num_rows for batch in source.batches(source.shards[0])) == count + 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"a": 1e400}', "a number beyond 1e308 is no number in JSON"),
+        ('{"a": -7e999}', "a number beyond 1e308 is no number in JSON"),
+        ('{"a": 1, "b": {"c": NaN}}', "NaN is no number in JSON"),
+        ('{"a": 1, "b": "NaN and 1e400"', "not valid JSON"),
+    ],
+)
+def test_a_number_that_no_column_holds_is_told_as_such(line: str, words: str, tmp_path: Path) -> None:
+    """With file and line; within a text the same letters are a text."""
+    (tmp_path / "rows.jsonl").write_text('{"a": 1, "b": "x"}\n' + line + "\n")
+
+    with pytest.raises(DatasetError, match=f"rows.jsonl, line 2: {words}"):
+        open_dataset(tmp_path / "rows.jsonl", shard_rows=10, shard_bytes=10**6)
