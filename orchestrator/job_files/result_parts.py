@@ -234,7 +234,8 @@ def _answer(row: dict[str, Any]) -> Answer:
 def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
     """Return all rows, with the columns of PART_SCHEMA: only for a part of few rows."""
     with _reading():
-        rows: list[dict[str, Any]] = _opened(part).read().to_pylist()
+        # In this thread: one of pyarrow's that still holds `part` when Python ends can abort the process.
+        rows: list[dict[str, Any]] = _opened(part).read(use_threads=False).to_pylist()
         return rows
 
 
