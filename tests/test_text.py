@@ -214,3 +214,24 @@ def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_who
         "    orchestrator results job-1 --rows refused",
     ]
     assert status_text.flawed_answers(replace(status, totals=totals(succeeded=9)), DEFAULT_WORK) == ""
+
+
+def test_rows_that_cannot_be_read_are_offered_to_be_read_before_they_are_paid_for_again() -> None:
+    """`retry` alone refuses them: each command named works as it is typed."""
+    found = Status(job_id="a-1", state=JobState.FINISHED, reason="", totals=totals(failed=2))
+    kept = replace(found, totals=totals(failed=2, unreadable_rows=1))
+
+    assert status_text.failed_rows(found, DEFAULT_WORK).splitlines()[2:] == [
+        "    orchestrator retry a-1  to send them again"
+    ]
+    assert status_text.failed_rows(kept, DEFAULT_WORK).splitlines()[2:] == [
+        "    orchestrator reread a-1  to read unreadable answers again, for nothing",
+        "    orchestrator retry a-1 --unreadable  to send them again, and pay for the unreadable ones again",
+    ]
+
+
+def test_the_report_of_a_job_that_has_not_ended_adds_up() -> None:
+    """Rows are succeeded, failed or not done."""
+    told = text.report("a-1", totals(rows=300, succeeded=240, failed=1), {})
+
+    assert "= 240 succeeded + 1 failed + 59 not done" in told

@@ -139,6 +139,7 @@ class JobHandle:
         """
         kind = kind_named(rows)
         with opened_workspace(self.work) as workspace:
+            refuse_undecided(workspace, workspace.ledger.job(self.job_id))
             if not unreadable:
                 refuse_unreadable(workspace, self.job_id)
             return self._run_to_end(workspace, progress, stop, kind)

@@ -66,6 +66,8 @@ def _text(found: Rehearsal) -> str:
     if found.waits_for:
         how = "It does not end by itself:" if found.needs_person else "It has not ended:"
         lines += ["", how, f"  {found.waits_for}"]
+        if found.needs_person:
+            lines.append("  (Commands named here are for a real run: nothing of a rehearsal is kept.)")
     lines += ["", text.report(found.job, found.status.totals, found.errors)]
     twice = "none paid twice" if not found.paid_twice else f"{found.paid_twice:,} PAID TWICE"
     lines.append(f"  server      {found.answers:>12,}  answers on its bill, {twice}")

@@ -86,7 +86,12 @@ def failed_rows(found: Status, work: str) -> str:
         return ""
     ways = [(command("results", work, found.job_id, "--rows", RowKind.FAILED), "to see failed rows")]
     if found.totals.failed:  # the others could not be sent, and cannot be sent again
-        ways.append((command("retry", work, found.job_id), "to send them again"))
+        kept = found.totals.unreadable_rows
+        if kept:
+            ways.append((command("reread", work, found.job_id), "to read unreadable answers again, for nothing"))
+        again = ("--unreadable",) if kept else ()
+        paid = ", and pay for the unreadable ones again" if kept else ""
+        ways.append((command("retry", work, found.job_id, *again), f"to send them again{paid}"))
     lines = [f"  {text.counted(found.failed, 'row has', 'rows have')} failed:"]
     return "\n".join([*lines, *(f"    {typed}  {meaning}" for typed, meaning in ways)])
 

@@ -44,7 +44,9 @@ def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
 def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     failed = totals.failed + totals.refused
     yield f"Report of {job_id}"
-    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed"
+    rest = totals.rows - totals.succeeded - failed  # of a job that has not ended
+    waiting = f" + {rest:,} not done" if rest else ""
+    yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed{waiting}"
     for code, count in errors.most_common(10):
         yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:

@@ -174,7 +174,7 @@ class SqlAdmin:
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
-                raise LedgerError(f"job {job_id} is {job.state}: wait until it has ended, then retry it")
+                raise LedgerError(f"job {job_id} is {job.state}: only an ended job is retried; run it to its end first")
             mine = C.job_id == job_id
             of_kind = C.failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())

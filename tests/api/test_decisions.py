@@ -31,12 +31,13 @@ def wait_for_decision(job: orchestrator.Job, work: Path) -> orchestrator.JobHand
 
 
 def test_a_job_that_waits_for_a_decision_says_so_until_it_is_approved(tmp_path: Path) -> None:
-    """`run`, `submit` and `resume` repeat the reason and what to type, and send nothing."""
+    """`run`, `submit`, `resume` and `retry` repeat the reason and what to type, and send nothing."""
     with fake_provider() as fake:
         job = orchestrator.Job(dataset=FRAME, prompt="{text}", model="any", work=tmp_path, **fake.options)
         handle = wait_for_decision(job, tmp_path)
         told = []
-        for go_on in (lambda: orchestrator.run(job), lambda: orchestrator.submit(job), handle.resume, handle.wait):
+        by_file = (lambda: orchestrator.run(job), lambda: orchestrator.submit(job))
+        for go_on in (*by_file, handle.resume, handle.wait, handle.retry):
             with pytest.raises(orchestrator.JobNeedsDecision) as raised:
                 go_on()
             told.append(str(raised.value))
