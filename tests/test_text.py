@@ -123,6 +123,13 @@ def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], l
     assert lines == line.splitlines()
 
 
+def test_an_ended_job_is_not_said_to_be_stopped() -> None:
+    """Cancelled after it had stopped: the reason is past."""
+    found = Status(job_id="job-1", state=JobState.CANCELLED, reason="all rows failed", totals=totals())
+
+    assert "stopped" not in status_text.status(found, DEFAULT_WORK)
+
+
 def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> None:
     waiting = Status(
         job_id="job-1", state=JobState.RUNNING, reason="", totals=totals(chunks={ChunkState.UNRESOLVED: 1})

@@ -35,7 +35,7 @@ def status(found: Status, work: str) -> str:
     """Return a job's status: its state and counts, then what it waits for."""
     now = found.progress
     lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
-    if found.reason:
+    if found.reason and not now.has_ended:
         lines.append(f"  stopped: {found.reason}")
     if found.decision:
         lines.append("  It waits for your decision:")

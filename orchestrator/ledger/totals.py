@@ -16,6 +16,7 @@ from orchestrator.domain.model import (
     Chunk,
     ChunkState,
     JobId,
+    JobState,
     Shard,
     ShardState,
 )
@@ -185,7 +186,9 @@ def _troubles(job_id: JobId) -> sa.Select[Any]:
 
 @lru_cache(maxsize=64)
 def _waits_for_canary(job_id: JobId) -> sa.Select[Any]:
-    return sa.select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.canary == Canary.OPEN)
+    given_up = (JobState.CANCELLING, JobState.CANCELLED)
+    mine = (jobs.c.id == job_id, jobs.c.canary == Canary.OPEN, jobs.c.state.not_in(given_up))
+    return sa.select(jobs.c.id).where(*mine)
 
 
 @lru_cache(maxsize=64)

@@ -86,6 +86,17 @@ def test_the_approval_of_something_else_is_no_verdict_on_the_canary(books: Books
     assert books.ledger.job(JOB).canary is Canary.OPEN
 
 
+def test_a_cancelled_job_waits_for_no_canary(books: Books) -> None:
+    """Its status would say that rows are still to be sent."""
+    with_canary(books)
+    stop_for_canary(books)
+    before = books.ledger.totals(JOB).waits_for_canary
+    books.admin.cancel(JOB, now=NOW)
+
+    assert before
+    assert not books.ledger.totals(JOB).waits_for_canary
+
+
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_a_job_opened_again_without_a_canary_waits_for_none_unless_it_needs_a_decision(
     books: Books, *, is_stopped: bool
