@@ -25,7 +25,7 @@ from orchestrator.domain.lifecycle import RESULTS_LOST, BecameUnresolved
 from orchestrator.domain.model import Chunk, ChunkState, Claim, Job, Outcome
 from orchestrator.domain.recovery import is_other, other_key_words
 from orchestrator.domain.required import required
-from orchestrator.domain.results_at import ALL_RESULTS
+from orchestrator.domain.results_at import ALL_RESULTS, FAILURES
 from orchestrator.job_files import request_files
 from orchestrator.ports import Checkpoint, never_interrupted
 
@@ -82,7 +82,8 @@ def collect(
 
 def _was_answered(chunk: Chunk) -> bool:
     """Return whether the provider says, or must be taken to say, that rows of the batch were answered."""
-    return chunk.outcome is Outcome.COMPLETED or chunk.done_count > 0
+    all_failed = chunk.done_count == 0 and chunk.failed_count >= chunk.request_count
+    return chunk.done_count > 0 or (chunk.outcome is Outcome.COMPLETED and not all_failed)
 
 
 def _delete_input(chunk: Chunk, provider: Provider) -> None:
@@ -120,7 +121,7 @@ def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, checkp
     if not first.strip():
         first += next(blocks, b"")
     if not first.strip():
-        if expected:
+        if expected and file.name != FAILURES:
             raise ResultsAbsent(f"batch {chunk.batch_id}: {file.name} is empty, {expected} lines were promised")
         return False
     line_count = result_count = 0

@@ -15,6 +15,7 @@ from typing import Final
 from orchestrator.domain.errors import LedgerError
 
 ALL_RESULTS: Final = "results"  # the name of the result file of a batch that has only one
+FAILURES: Final = "error"  # of a file that holds failures only: nothing in it was paid for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

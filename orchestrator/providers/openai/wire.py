@@ -20,14 +20,14 @@ from orchestrator.domain.created_batch import unwrapped
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.faults import At, Fault, known_of, known_phrase, places_in, tokens_max_in
 from orchestrator.domain.model import Outcome, is_usable_id
-from orchestrator.domain.results_at import Files, ResultRef
+from orchestrator.domain.results_at import FAILURES, Files, ResultRef
 from orchestrator.providers.http.error_mapping import for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
 from orchestrator.providers.outcomes import outcome_of
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
 LABEL_KEY: Final = "orchestrator_chunk"
-_FILES: Final = ("output", "error")
+_FILES: Final = ("output", FAILURES)
 _ERRORS_SHOWN_MAX: Final = 3
 
 Fields = Mapping[str, Any]
