@@ -2,8 +2,8 @@
 
 Rule 1: nothing leaves this machine, and nothing is kept: the server, the ledger and the output are in a folder of their
         own, which is deleted. The job itself is not touched.
-Rule 2: the settings are the job's own, except what must differ: the address, the key, and the size of a chunk, so that
-        a few thousand rows make several batches.
+Rule 2: the settings are the job's own, except what must differ: the address, the key, a `max_tokens` too small for the
+        simulated answers, and the size of a chunk, so that a few thousand rows make several batches.
 Rule 3: a minute is a second, for the program and for the server alike: waits of hours are over in minutes.
 """
 
@@ -45,6 +45,7 @@ SPEED: Final = 60.0
 ROWS: Final = 2_000
 BATCHES: Final = 5  # at least so many, where there are rows enough
 BATCH_S: Final = 60.0  # how long the server takes for a batch, by the fast clock
+TOKENS_MIN: Final = 64  # as many as a simulated answer has
 KEY_VARIABLE: Final = "ORCHESTRATOR_REHEARSAL_KEY"
 # They are for the real address: a proxy, its certificates, a header with a key.
 _REAL_ONLY: Final = ("proxy", "ca_file", "headers", "headers_env", "query", "auth")
@@ -177,6 +178,8 @@ def _prepared(job: Job, url: str, work: str, rows: int) -> tuple[Prepared, bool]
     if count:
         policy = replace(policy, chunk_requests_max=min(policy.chunk_requests_max, -(-count // BATCHES)))
     there = replace(there, policy=policy)
+    if there.max_tokens is not None:  # the simulated answers must not be cut off where the model's own would not be
+        there = replace(there, max_tokens=max(there.max_tokens, TOKENS_MIN))
     if is_sample:
         there = replace(there, dataset=table, dataset_options={})
     return prepare(there, settings, work), is_sample

@@ -79,3 +79,13 @@ def test_what_is_still_waited_for_at_the_end_is_told(folder: Path) -> None:  # n
 def test_an_unknown_fault_is_refused_with_the_names_there_are(folder: Path) -> None:  # noqa: ARG001
     with pytest.raises(ConfigError, match="there is no fault 'lost'; choose from rate-limit, lost-create"):
         rehearse(a_job(), faults=["lost"])
+
+
+@pytest.mark.parametrize("provider", ["onerouter", "openai"])
+def test_a_model_that_takes_no_batches_stops_the_job_and_fails_no_row(folder: Path, provider: str) -> None:  # noqa: ARG001
+    """All batches fail alike before anything ran, in the words of either dialect."""
+    found = rehearse(a_job(provider=provider), faults=["wrong-model"], rows=20)
+
+    assert found.needs_person
+    assert "refuses the job as a whole" in found.waits_for
+    assert (found.status.totals.failed, found.answers) == (0, 0)

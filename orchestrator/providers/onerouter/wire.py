@@ -88,7 +88,7 @@ def _rejected(status: BatchStatus, texts: list[str]) -> BatchStatus:
     What this provider means by a failure is documented nowhere: with unknown words requests may have run.
     """
     for text in texts:
-        known = known_of(At.BATCH, codes=(text,), message=text)
+        known = known_of(At.BATCH, codes=(text, text.partition(":")[0].strip()), message=text)
         if known is not None:
             return replace(
                 status,
