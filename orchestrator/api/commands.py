@@ -6,6 +6,7 @@ Rule 2: code that reads a dataset or calls a provider is imported by the functio
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Iterator
@@ -160,6 +161,9 @@ def _job_of(job: Any, fields: dict[str, Any]) -> Job:
         if fields:
             raise ConfigError(f"{', '.join(sorted(fields))}: set this in the Job: a Job takes no further arguments")
         return job
+    for name in fields.keys() & {field.name for field in dataclasses.fields(ProviderSettings)}:
+        if name not in JobFields.__annotations__:
+            raise ConfigError(f"{name} is a setting of the provider: give provider_options={{{name!r}: …}}")
     refuse_unknown(fields, JobFields.__annotations__, "job")
     if "model" not in fields:
         raise ConfigError('model is missing: name it as the provider calls it, as in model="openai/gpt-6-luna-batch"')

@@ -10,6 +10,7 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,17 +152,17 @@ def results(job: str, work: str | None, limit: int, rows: str | None, answers: b
             raise ConfigError("--answers prints all rows that were answered: give no --rows beside it")
         for batch in _find(job, work).answers():
             for row in batch.to_pylist():
-                show(json.dumps(row, default=str, ensure_ascii=False))
+                show(json.dumps(row, default=_plain, ensure_ascii=False))
         return
     result = _find(job, work).results()
     table = result.head(limit) if rows is None else result.rows(rows, limit)
     if as_json:
         counts = {"path": str(result.path), **result.counts, **result.flaws}
-        show(json.dumps(counts | {"rows_shown": table.to_pylist()}, default=str))
+        show(json.dumps(counts | {"rows_shown": table.to_pylist()}, default=_plain))
         return
     show(str(result.path))
     for row in table.to_pylist():
-        show(json.dumps(row, default=str, ensure_ascii=False))
+        show(json.dumps(row, default=_plain, ensure_ascii=False))
 
 
 @click.command
@@ -347,6 +348,11 @@ def _samples_told(job: str, work: str | None) -> Iterator[None]:
         if samples := _find(job, work).samples():
             say(status_text.samples(samples))
         raise
+
+
+def _plain(value: object) -> str:
+    """Return a value that JSON has not; an amount without an exponent."""
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
 def is_file(job: str) -> bool:

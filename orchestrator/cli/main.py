@@ -15,7 +15,14 @@ from orchestrator import log
 from orchestrator.cli import doctor, fleet, jobs, rehearse
 from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
 from orchestrator.cli.progress import show
-from orchestrator.domain.errors import ConfigError, DatasetError, JobInterrupted, JobNotFinished, OrchestratorError
+from orchestrator.domain.errors import (
+    CommandRefused,
+    ConfigError,
+    DatasetError,
+    JobInterrupted,
+    JobNotFinished,
+    OrchestratorError,
+)
 from orchestrator.engine import process_memory
 from orchestrator.log import say
 
@@ -33,7 +40,7 @@ def main() -> None:
 
 def _print_error(error: OrchestratorError) -> int:
     """Print the error, and return the exit code."""
-    if isinstance(error, ConfigError | DatasetError):
+    if isinstance(error, ConfigError | DatasetError | CommandRefused):
         say(f"error: {error}")
         return WRONG
     if isinstance(error, JobNotFinished):

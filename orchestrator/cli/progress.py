@@ -74,7 +74,7 @@ class Watch:
     def _look_for_trouble(self, now: Progress) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
         if now.pause:
-            self._tell_once(now.pause, f"sending is paused, the provider refuses the account: {now.pause}")
+            self._tell_once(now.pause, f"sending is paused: {now.pause}")
         elif now.trouble:
             count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
             self._tell_once(now.trouble, f"retrying{count} after: {now.trouble}")

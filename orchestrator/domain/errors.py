@@ -18,7 +18,8 @@ OrchestratorError
 ├── CreateAmbiguous          a create that may have made a batch; never repeated, always looked up
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
-│                            LedgerTooNew, LedgerAway (another try may succeed)
+│                            CommandRefused (not in this state of the job), LedgerTooNew,
+│                            LedgerAway (another try may succeed)
 ├── OutputError              the output would be incomplete or wrong
 └── Interrupted              a step was asked to stop; it recorded nothing, and its unit is due again
 """
@@ -212,6 +213,10 @@ class StorageError(OrchestratorError):
 
 class LedgerError(OrchestratorError):
     """The ledger refuses an operation."""
+
+
+class CommandRefused(LedgerError):
+    """A person's command does not fit the state that the job is in; the message says what does."""
 
 
 class LeaseLost(LedgerError):

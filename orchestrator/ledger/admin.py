@@ -15,7 +15,7 @@ from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import written
-from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.errors import CommandRefused
 from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
     IN_FLIGHT,
@@ -109,12 +109,14 @@ class SqlAdmin:
     def approve(self, job_id: JobId, *, now: datetime) -> str:
         """Let a job go on that is stopped for a person's decision, and return which decision it was.
 
-        Raises LedgerError where it waits for none.
+        Raises CommandRefused where it waits for none.
         """
         with self._database.write() as tx:
             job = _job_and_account(tx, job_id)
             if not job.decision:
-                raise LedgerError(f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve")
+                raise CommandRefused(
+                    f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve"
+                )
             _set_running(tx, job_id, now)
             values: dict[str, Any] = {"approved": f"{job.approved} {job.decision}".strip()}
             if job.decision in (CANARY, UNREADABLE) and job.canary is Canary.OPEN:  # one look at it is enough
@@ -174,7 +176,9 @@ class SqlAdmin:
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
-                raise LedgerError(f"job {job_id} is {job.state}: only an ended job is retried; run it to its end first")
+                raise CommandRefused(
+                    f"job {job_id} is {job.state}: only an ended job is retried; run it to its end first"
+                )
             mine = C.job_id == job_id
             of_kind = C.failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())
@@ -183,7 +187,7 @@ class SqlAdmin:
             if kind is RowKind.FAILED:
                 reopen_failed(tx, job_id, now)
             elif sum((by_shard or {}).values()) != count:
-                raise LedgerError(f"job {job_id}: its rows have changed meanwhile: type the command again")
+                raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
             else:
                 reopen_answered(tx, job_id, kind, by_shard or {}, now)
             rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
@@ -202,7 +206,7 @@ class SqlAdmin:
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
         """Resolve a create: it made `batch_id`, or (None) it made no batch and its chunk is sent again."""
         if batch_id is not None and not is_usable_id(batch_id):
-            raise LedgerError(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
+            raise CommandRefused(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
         with self._database.write() as tx:
             chunk = _unresolved(tx, chunk_id)
             if batch_id is not None:
@@ -221,7 +225,7 @@ class SqlAdmin:
             chunk = _unresolved(tx, chunk_id)
             batch_id = tx.execute(sa.select(attempts.c.batch_id).where(attempts.c.token == chunk.token)).scalar()
             if batch_id is None:
-                raise LedgerError(
+                raise CommandRefused(
                     f"chunk {chunk_id}: it is not known whether its create made a batch, so there are no results to "
                     "give up. Say which batch it made (--batch), or that it made none (--absent)"
                 )
@@ -354,14 +358,14 @@ def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
 
 
 def _unresolved(tx: sa.Connection, chunk_id: ChunkId) -> Chunk:
-    """Return the unresolved chunk, and lock it and its job until the transaction ends. Raises LedgerError."""
+    """Return the unresolved chunk, and lock it and its job until the transaction ends. Raises CommandRefused."""
     job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
     if job_id is None:
-        raise LedgerError(f"the ledger knows no chunk {chunk_id}")
+        raise CommandRefused(f"the ledger knows no chunk {chunk_id}")
     lock_job(tx, JobId(job_id))
     chunk = rows.chunk_of(tx.execute(sa.select(chunks).where(C.id == chunk_id).with_for_update()).mappings().one())
     if chunk.state is not ChunkState.UNRESOLVED:
-        raise LedgerError(f"chunk {chunk_id} is {chunk.state}, not unresolved: there is nothing to resolve")
+        raise CommandRefused(f"chunk {chunk_id} is {chunk.state}, not unresolved: there is nothing to resolve")
     return chunk
 
 
@@ -384,14 +388,14 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
     """Return the job, and lock it until the transaction ends."""
     row = tx.execute(sa.select(jobs).where(J.id == job_id).with_for_update()).mappings().one_or_none()
     if row is None:
-        raise LedgerError(f"the ledger knows no job {job_id}")
+        raise CommandRefused(f"the ledger knows no job {job_id}")
     return rows.job_of(row)
 
 
 def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
-    """Raise LedgerError for a batch of another chunk."""
+    """Raise CommandRefused for a batch of another chunk."""
     # The chunk's own is allowed: a batch that the provider did not know for a while may be found there later.
     mine = (attempts.c.job_id == chunk.job_id, attempts.c.batch_id == batch_id, attempts.c.chunk_id != chunk.id)
     owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
     if owner is not None:
-        raise LedgerError(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")
+        raise CommandRefused(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")
