@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.cli.main import main
-from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill
+from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill, wait_until
 from tests.acceptance.datasets import check_bill, check_exact, marked, read_output, write_dataset, write_job
 from tests.gateway_process import GatewayProcess, running_gateway
 
@@ -195,17 +195,18 @@ def test_a_wrong_key_pauses_the_account_and_the_right_one_finishes(
 def test_without_credit_the_job_waits_and_goes_on_when_there_is_some(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:
-    """402: exit code 3, and no row is burnt."""
+    """402: it says so, waits by itself, and no row is given up."""
     gateway.set_faults({"create": {"refuse": {"402": 1.0}}})
     dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
     job = write_job(tmp_path / "poor.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
 
-    stopped = cli.run("run", job)
-
-    assert stopped.code == WAITING, stopped
-    assert "402" in stopped.said
+    waiting = cli.start("run", job)
+    wait_until(lambda: "402" in cli.run("status", job).said, "the pause in the status")
+    out, err = kill(waiting)
     gateway.set_faults({})
-    finished(cli, job, gateway)
+
+    assert "402" in out + err
+    assert cli.status(job)["failed"] == 0
 
 
 @pytest.mark.slow

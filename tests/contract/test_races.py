@@ -211,7 +211,10 @@ def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> N
 
     at_once(4, work)
 
-    assert [postgres.admin.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == ["new-a", "new-b"]
+    assert [postgres.admin.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == [
+        "new-a (next try: 2026-11-22 12:01 UTC)",
+        "new-b (next try: 2026-11-22 12:01 UTC)",
+    ]
 
 
 ROWS: Final = 8  # of a chunk, each in another shard

@@ -73,17 +73,19 @@ class People:
         world, token = self._world, str(chunk.token)
         if any(late.token == token for late in world.provider.late):
             return
-        if token in world.switch.kept and chunk.batch_id is None and "no longer knows" not in chunk.error:
+        needs_us = chunk.error_code == ABSENT or "no longer knows" in chunk.error
+        if token in world.switch.kept and chunk.batch_id is None and not needs_us:
             return  # the answer is kept: the program must find it by itself, or the job never ends
         for worker in world.workers:
             if worker.is_busy and worker.claim is not None and worker.claim.unit.chunk_id == chunk.id:
                 world.trace.add(f"{worker.name} is stopped by the operator")
                 world.kill(worker)
-        if chunk.error_code == ABSENT:
+        batches = [batch for batch in world.provider.batches.values() if batch.token == token]
+        if chunk.error_code == ABSENT and not any(batch.told for batch in batches):
             world.trace.add(f"the results of {chunk.id} are given up")
             world.admin.give_up_results(chunk.id, now=world.wall.now())
             return
-        made = [batch.id for batch in world.provider.batches.values() if batch.token == token]
+        made = [batch.id for batch in batches]
         for duplicate_batch in made[1:]:
             world.provider.stop(duplicate_batch)
         world.trace.add(f"{chunk.id} is resolved: {made}")
