@@ -35,6 +35,7 @@ PARENTS = {  # by hand
     "CreateAmbiguous": "OrchestratorError",
     "StorageError": "OrchestratorError",
     "LedgerError": "OrchestratorError",
+    "CommandRefused": "LedgerError",
     "LeaseLost": "LedgerError",
     "IllegalTransition": "LedgerError",
     "BudgetExhausted": "LedgerError",
