@@ -114,9 +114,7 @@ class SqlAdmin:
         with self._database.write() as tx:
             job = _job_and_account(tx, job_id)
             if not job.decision:
-                raise CommandRefused(
-                    f"job {job_id} is {job.state} and waits for no decision: there is nothing to approve"
-                )
+                raise CommandRefused(f"job {job_id} is {job.state} and waits for no decision: nothing to approve")
             _set_running(tx, job_id, now)
             values: dict[str, Any] = {"approved": f"{job.approved} {job.decision}".strip()}
             if job.decision in (CANARY, UNREADABLE) and job.canary is Canary.OPEN:  # one look at it is enough
@@ -176,9 +174,7 @@ class SqlAdmin:
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
-                raise CommandRefused(
-                    f"job {job_id} is {job.state}: only an ended job is retried; run it to its end first"
-                )
+                raise CommandRefused(f"job {job_id} is {job.state}: run it to its end first, then its rows are retried")
             mine = C.job_id == job_id
             of_kind = C.failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())

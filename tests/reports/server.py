@@ -173,7 +173,7 @@ class OpenAIServer(_BatchServer):
         self.files: dict[str, tuple[str, bytes]] = {}  # id -> name, content
 
     def upload(self, name: str, content: bytes) -> Any:
-        file_id = f"file-{len(self.files) + 1:04d}"
+        file_id = f"file-{self.counts['uploads'] + 1:04d}"  # never that of a file that is deleted
         self.files[file_id] = (name, content)
         self.counts["uploads"] += 1
         return self.file_object(file_id)
