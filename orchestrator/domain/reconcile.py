@@ -251,10 +251,7 @@ class Reconciliation:
         self._check(tally, len(answers))
         self.is_mostly_unreadable = 2 * unreadable_rows > len(answers) - unanswered_rows
         if improves:
-            name = f"{improves}_answers"
-            tally = replace(
-                tally, failed=0, standing=failed, unreadable_rows=0, **{name: getattr(tally, name) + failed}
-            )
+            tally = _with_standing(tally, f"{improves}_answers")
         return tally, ((key, settled(answers[key])) for key in sorted(answers))
 
     def _check(self, tally: Tally, row_count: int) -> None:
@@ -263,3 +260,9 @@ class Reconciliation:
                 f"row counts are inconsistent: {row_count} rows, {tally.succeeded} succeeded, {tally.failed} failed, "
                 f"{tally.waiting} waiting, {tally.missing} missing, {self._kept} answered"
             )
+
+
+def _with_standing(tally: Tally, kind: str) -> Tally:
+    """Return the counts where earlier answers stand: a row that has failed here keeps the answer it had."""
+    more: dict[str, int] = {kind: getattr(tally, kind) + tally.failed}
+    return replace(tally, failed=0, standing=tally.failed, unreadable_rows=0, **more)
