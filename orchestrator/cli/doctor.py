@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestrator.cli.jobs import from_file, is_file, json_option, work_option
+from orchestrator.cli.arguments import from_file, is_file, json_option, work_option
 from orchestrator.cli.progress import show
 
 if TYPE_CHECKING:
@@ -54,3 +54,6 @@ def _all(checks: Iterator[Check]) -> Iterator[Check]:
 def _line(check: Check) -> str:
     line = f"{check.level.value:<8}{check.name}: {check.found}"
     return f"{line}\n        {check.todo}" if check.todo else line
+
+
+COMMANDS = (doctor,)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.arguments import from_file, job_argument, json_option
 from orchestrator.cli.exit_codes import FAILED_ROWS, WAITING
-from orchestrator.cli.jobs import from_file, job_argument, json_option
 from orchestrator.cli.progress import Watch, show
 from orchestrator.domain.errors import ConfigError
 

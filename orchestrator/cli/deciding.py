@@ -1,0 +1,152 @@
+"""`orchestrator cancel | retry | reread | approve | resolve`: what a person decides about a job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from orchestrator.cli.arguments import KINDS, allow_failed_option, find, job_argument, json_option, work_option
+from orchestrator.cli.outcome import print_end
+from orchestrator.cli.progress import Watch, show
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.row_kinds import RowKind
+from orchestrator.log import say
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def cancel(job: str, work: str | None, as_json: bool) -> None:
+    """Cancel a job, and keep what was answered.
+
+    Rows that are not sent yet are dropped, batches in flight are cancelled, their results so far are collected.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    found = handle.status()
+    if found.progress.has_ended:
+        show(json.dumps(found.as_dict()) if as_json else status_text.nothing_to_cancel(found, handle.work))
+        return
+    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+        found = handle.cancel(progress=watch.look)
+    show(json.dumps(found.as_dict()) if as_json else status_text.status(found, handle.work))
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
+@click.option("--unreadable", is_flag=True, help="Also rows whose answers cannot be read: they are paid for again.")
+@allow_failed_option
+@json_option
+def retry(job: str, work: str | None, rows: str, unreadable: bool, allow_failed: bool, as_json: bool) -> None:
+    """Send the failed rows of an ended job again, or answers that are not whole.
+
+    The output becomes a new revision. An answer stands until a new one is there; each is paid for.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    if told := status_text.nothing_to_retry(handle.status(), rows):
+        say(told)
+    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+        result = handle.retry(rows=rows, unreadable=unreadable, progress=watch.look)
+    print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def reread(job: str, work: str | None, as_json: bool) -> None:
+    """Read results again that could not be read.
+
+    With the present version and dialect, from the job's folder: nothing is sent and nothing is paid.
+    """
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    done = handle.reread()
+    found = handle.status()
+    show(json.dumps(asdict(done)) if as_json else status_text.reread(found, done, handle.work))
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def approve(job: str, work: str | None, as_json: bool) -> None:
+    """Let a job go on that waits for your decision.
+
+    `orchestrator status JOB` shows what it waits for, and why.
+    """
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    handle.approve()
+    found = handle.status()
+    show(json.dumps(found.as_dict()) if as_json else status_text.approved(found, handle.work))
+
+
+@click.command
+@job_argument
+@click.argument("chunk", required=False)
+@click.option("--batch", metavar="ID", help="The provider's id of the batch that the create made.")
+@click.option("--absent", is_flag=True, help="The create made no batch: send the rows again.")
+@click.option("--give-up", is_flag=True, help="The batch was made; give up its results, collect what is archived.")
+@click.option("--same-account", is_flag=True, help="The key is new, the account is the same.")
+@work_option
+@json_option
+def resolve(
+    job: str,
+    chunk: str | None,
+    batch: str | None,
+    absent: bool,
+    give_up: bool,
+    same_account: bool,
+    work: str | None,
+    as_json: bool,
+) -> None:
+    """Settle a create whose answer was lost, or a batch whose results are not to be had.
+
+    Without CHUNK: list the unresolved chunks, and why each needs a person.
+    """
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    if same_account:
+        if chunk is not None or batch is not None or absent or give_up:
+            raise ConfigError("--same-account is for the whole job: leave out the chunk and the other options")
+        count = handle.confirm_same_account()
+        chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
+        show(f"{chunks} can continue with the new key. Next: {status_text.command('run', handle.work, handle.job_id)}")
+        return
+    if chunk is None:
+        found = handle.unresolved()
+        as_text = status_text.unresolved(handle.job_id, found, handle.work)
+        show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
+        return
+    if (batch is not None) + absent + give_up != 1:
+        raise ConfigError(
+            "give one of --batch ID (the provider has the batch), --absent (it has none), --give-up (its results are "
+            "not to be had)"
+        )
+    if give_up:
+        handle.give_up_results(chunk)
+        done = "gives up its results"
+    elif batch is not None:
+        handle.resolve_created(chunk, batch)
+        done = f"is batch {batch}"
+    else:
+        handle.resolve_absent(chunk)
+        done = "will be sent again"
+    show(f"{chunk} {done}. Next: {status_text.command('run', handle.work, handle.job_id)}")
+
+
+COMMANDS = (cancel, retry, reread, approve, resolve)

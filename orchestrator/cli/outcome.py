@@ -1,0 +1,49 @@
+"""The end of a job on the command line: its report, or the rows that a person must look at; and the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.arguments import find
+from orchestrator.cli.exit_codes import FAILED_ROWS
+from orchestrator.cli.progress import show
+from orchestrator.domain.errors import JobNeedsDecision
+from orchestrator.log import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.api.result import Result
+
+
+@contextmanager
+def samples_told(job: str, work: str | None) -> Iterator[None]:
+    """Print rows of the job's canary before the message that it waits for a decision."""
+    try:
+        yield
+    except JobNeedsDecision:
+        from orchestrator.cli import status_text
+
+        if samples := find(job, work).samples():
+            say(status_text.samples(samples))
+        raise
+
+
+def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -> None:
+    """Print the result of a job, and end with the exit code that tells whether rows have failed."""
+    if as_json:
+        errors = dict(result.errors())
+        show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+    else:
+        from orchestrator.cli import status_text, text
+
+        show(text.report(result.job_id, result.status.totals, result.errors()))
+        show(f"  output      {result.path}")
+        for advice in (status_text.flawed_answers, status_text.failed_rows):
+            if told := advice(result.status, work):
+                show(told)
+    if result.counts["failed"] and not allow_failed:
+        sys.exit(FAILED_ROWS)
