@@ -59,6 +59,7 @@ def _known(chunk: Chunk, job: Job, status: BatchStatus, *, window_s: float, cloc
     now, token = clock.now(), required(chunk.token, "token")
     overdue = status.outcome is None and _age_s(chunk, clock) > OVERDUE_WINDOWS * window_s
     counted = replace(chunk, done_count=status.done_count, failed_count=status.failed_count)
+    counted = replace(counted, looked_at=now, provider_status=status.word)
     code = OVERDUE if overdue else ""
     seen = replace(counted, fees_usd=status.fees_usd, tries=0, error_code=code, error="", failing_since=None)
     if status.outcome is None:

@@ -57,8 +57,10 @@ def reread(chunk: Chunk, *, job_files: JobFiles, collecting: Collecting) -> Rere
     failed = {shard: count - by_shard.get(shard, 0) for shard, count in record.failed.items()}
     tally = replace(record.tally, **_added(record.tally, delta), **lines)
     new = replace(record, part=part, part_digest=written.digest, cost_usd=written.cost_usd, tally=tally, failed=failed)
+    causes = written.causes if chunk.causes else ""
+    new = replace(new, causes=causes)
     records.keep_collected(job_files, replace(new, rereads=record.rereads + 1))
-    after = replace(chunk, part=part, tally=replace(chunk.tally, **_added(chunk.tally, delta), **lines))
+    after = replace(chunk, part=part, causes=causes, tally=replace(chunk.tally, **_added(chunk.tally, delta), **lines))
     return Reread(before=chunk, after=after, read_by_shard=by_shard, changed=len(changed), cost_usd=written.cost_usd)
 
 

@@ -21,6 +21,7 @@ from orchestrator.collector.parse import Quarantined, ReadLine, read_answers
 from orchestrator.collector.unreadable import FirstLine
 from orchestrator.collector.vectors import Vectors
 from orchestrator.domain import lifecycle
+from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.lifecycle import RESULTS_LOST, ResultsCollected
 from orchestrator.domain.model import AttemptState, Chunk, Job, JobState, Tally
@@ -84,7 +85,7 @@ def settle(
     part = request_files.part_name(chunk, may_send_again=again, is_empty=not archived)
     written = write(part, rows, chunk, job_files=job_files, collecting=collecting)
     tally = replace(tally, unpriced=written.unpriced)
-    collected = lifecycle.advance(chunk, ResultsCollected(part, tally))
+    collected = replace(lifecycle.advance(chunk, ResultsCollected(part, tally)), causes=written.causes)
     refused = reconciliation.refused
     if refused is not None:  # not the rows' fault: it counts as no try
         collected = replace(collected, round=chunk.round - 1, setbacks=chunk.setbacks + 1)
@@ -122,6 +123,7 @@ def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written
             tally=chunk.tally,
             settled=written.settled,
             failed=written.failed,
+            causes=written.causes,
         ),
     )
 
@@ -159,31 +161,32 @@ def parse(
 
 
 class Written(NamedTuple):
-    """A part in place: its cost, its digest, and its rows by shard that have succeeded or failed, and that failed."""
+    """A part in place: its cost, its digest, its settled rows and its failed rows by shard, and why these failed."""
 
     cost_usd: Decimal | None
     unpriced: int  # rows whose cost is not known
     digest: str
     settled: Mapping[int, int]
     failed: Mapping[int, int]
+    causes: str
 
 
 def write(
     part: str, rows: Iterator[tuple[RowKey, Answer]], chunk: Chunk, *, job_files: JobFiles, collecting: Collecting
 ) -> Written:
     """Write the rows of a chunk, in order, as a part."""
-    settled, failed = _Counts(), _Counts()
+    settled, failed, causes = _Counts(), _Counts(), Causes()
     with job_files.create(part) as file:
         hashed = HashedWriter(file)
         cost_usd, unpriced = result_parts.write_part(
             cast("BinaryIO", hashed),
-            _counted(rows, settled, _Counts() if chunk.improves else failed),
+            _counted(rows, settled, *((_Counts(), Causes()) if chunk.improves else (failed, causes))),
             batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=collecting.price,
         )
-    return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed)
+    return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed, causes.text())
 
 
 class _Counts(dict[int, int]):
@@ -195,13 +198,14 @@ class _Counts(dict[int, int]):
 
 
 def _counted(
-    rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, failed: _Counts
+    rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, failed: _Counts, causes: Causes
 ) -> Iterator[tuple[RowKey, Answer]]:
     for key, answer in rows:
         if answer.succeeded or not answer.retryable:
             settled.add(key[0])
         if not answer.succeeded and not answer.retryable:
             failed.add(key[0])
+            causes.add(answer.error_code, key)
         yield key, answer
 
 

@@ -53,6 +53,7 @@ class BatchStatus:
     """The status of a batch; `outcome` is None while it runs."""
 
     outcome: Outcome | None
+    word: str = ""  # the provider's own, for people
     results: ResultsAt | None = None  # where the results are; None where there are none
     done_count: int = 0
     failed_count: int = 0

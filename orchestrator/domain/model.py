@@ -154,6 +154,7 @@ class Shard:
     chunk_count: int = 0
     slice_count: int = 0
     refused_count: int = 0  # rows that could not become a request
+    causes: str = ""  # of those: see `causes`
     settled_count: int = 0  # rows that have succeeded or failed permanently; the ledger adds to it as chunks settle
     finished_slice_count: int = 0
     version: int = 0
@@ -218,11 +219,14 @@ class Chunk:
     cancel_sent: bool = False
     done_count: int = 0  # requests answered, by the provider's own count
     failed_count: int = 0  # requests failed, by the same
+    looked_at: datetime | None = None  # when the provider last said how its batch is
+    provider_status: str = ""  # the provider's own word for it
     fees_usd: Decimal | None = None  # the cost of the batch, as the provider reports it
     error_code: str = ""
     error: str = ""
     failing_since: datetime | None = None  # since when its creates and calls have got nowhere
     part: str = ""  # name of the parsed results
+    causes: str = ""  # of its failed rows: see `causes`
     is_canary: bool = False  # one of the chunks that may be sent while the job's canary is OPEN
     regather: str = ""  # the kind of rows that a person asked to send again; "": only such as go by themselves
     improves: str = ""  # the kind of the answers that its rows have: where a row fails here, its answer stands

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from orchestrator.domain.queues import Queue
 
@@ -14,6 +15,11 @@ class Kind(StrEnum):
 
     WORKER = "worker"
     BEAT = "beat"
+    RUN = "run"  # runs one job in this process, beside no fleet
+
+
+FLEET: Final = frozenset({Kind.WORKER, Kind.BEAT})
+SEEN_S: Final = 30.0  # a process that was not seen for longer counts as gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,7 @@ class WorkerProcess:
     pid: int
     kind: Kind
     queues: tuple[Queue, ...] = ()
+    job_id: str = ""  # of a RUN
     version: str = ""
     started_at: datetime
     seen_at: datetime

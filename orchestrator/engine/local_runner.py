@@ -16,20 +16,22 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
 from orchestrator.domain import queues
-from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, StorageError, public_message
+from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, LedgerError, StorageError, public_message
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.queues import Queue, steps_of
+from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.interrupts import say_stopping
@@ -49,6 +51,7 @@ DRAIN: Final = frozenset({Step.POLL, Step.CANCEL, Step.RECOVER, Step.COLLECT})
 OTHERS_S: Final = 5.0  # how often to look for them
 LOOK_S: Final = 0.2  # how often to look for due work while no step ends
 REPORT_S: Final = 0.5
+SEEN_EVERY_S: Final = 5.0  # how often the ledger is told that this process runs the job
 IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 _log: Final = EventLog(__name__)
@@ -135,6 +138,8 @@ class LocalRunner:
     _running: set[Claim] = field(default_factory=set)
     _others: list[JobId] = field(default_factory=list)
     _others_until: float = 0.0
+    _id: str = ""  # of this process, in the ledger
+    _seen_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
@@ -151,7 +156,7 @@ class LocalRunner:
             for _ in range(pool.size):
                 threading.Thread(target=self._work, args=(pool.claims,), daemon=True).start()
         try:
-            with self.heartbeat:
+            with self.heartbeat, self._registered():
                 self._drive(progress)
         finally:
             for pool in self._pools:
@@ -161,6 +166,22 @@ class LocalRunner:
         if progress is not None:
             progress(self.workspace.progress(job))
         return job
+
+    @contextmanager
+    def _registered(self) -> Iterator[None]:
+        """Have the ledger know, while a block runs, that this process runs the job."""
+        self._seen_at = time.monotonic()
+        self._id = self.workspace.register(Kind.RUN, socket.gethostname(), job_id=self.job_id)
+        try:
+            yield
+        finally:
+            with suppress(LedgerError):
+                self.workspace.fleet.leave(self._id)
+
+    def _show_presence(self) -> None:
+        if time.monotonic() - self._seen_at > SEEN_EVERY_S:
+            self._seen_at = time.monotonic()
+            self.workspace.fleet.seen(self._id, now=self.workspace.clock.now())
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
@@ -194,6 +215,7 @@ class LocalRunner:
             job = self.workspace.ledger.job(self.job_id)
             if self.stop.is_set() or job.state in ENDED:
                 return
+            self._show_presence()
             self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
@@ -207,6 +229,7 @@ class LocalRunner:
         """Wait until no step is running. Their errors are only logged: the run ends for another reason."""
         while self._running:
             try:
+                self._show_presence()
                 self._await_steps()
             except KeyboardInterrupt as interrupt:
                 self._take(interrupt)

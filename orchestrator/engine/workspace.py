@@ -130,7 +130,7 @@ class Workspace:
         """Return how far this machine's clock is ahead of the ledger's, seconds."""
         return clock_skew_s(self.database)
 
-    def register(self, kind: Kind, host: str, queues: Sequence[Queue]) -> str:
+    def register(self, kind: Kind, host: str, queues: Sequence[Queue] = (), job_id: str = "") -> str:
         """Register this process with the ledger, and return its id there."""
         now, worker_id = self.clock.now(), self.clock.token()
         member = WorkerProcess(
@@ -139,6 +139,7 @@ class Workspace:
             pid=os.getpid(),
             kind=kind,
             queues=tuple(queues),
+            job_id=job_id,
             version=version(),
             started_at=now,
             seen_at=now,

@@ -81,6 +81,7 @@ class SlicePlan:
     row_start: int
     row_end: int
     refused_count: int
+    causes: str = ""  # of all refused rows of the shard up to here: see `domain.causes`
     last: bool  # of its shard
     chunks: tuple[PlannedChunk, ...]
     digests: Mapping[str, str] = field(default_factory=dict)  # of the columns that the requests were made from
@@ -132,6 +133,7 @@ class Collected:
     tally: Tally
     settled: Mapping[int, int] = field(default_factory=dict)  # by shard: rows that succeeded or failed permanently
     failed: Mapping[int, int] = field(default_factory=dict)
+    causes: str = ""  # of those: see `domain.causes`
     rereads: int = 0  # how often the raw results were read again, and more of them could be read
 
 

@@ -50,7 +50,7 @@ def reopen_failed(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
         .scalar_subquery()
     )
     tx.execute(_revive_shards(job_id, failed))
-    again = {"waiting": C.failed, "failed": 0, "regather": RowKind.FAILED.value, "waiting_since": now}
+    again = {"waiting": C.failed, "failed": 0, "causes": "", "regather": RowKind.FAILED.value, "waiting_since": now}
     again |= {"unreadable_rows": 0}  # they are bought again: what can be read of them later is not needed
     tx.execute(sa.update(chunks).where(C.job_id == job_id, C.failed > 0).values(**again, version=C.version + 1))
     tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))

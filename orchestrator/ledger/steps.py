@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -69,6 +69,7 @@ from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
 from orchestrator.ports import Contribution
 
 A = attempts.c
+_SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
 
 
 class SqlLedger:
@@ -308,6 +309,8 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     values = rows.chunk_values(after) | {"due_at": change.due_at}
     if after.tally.waiting and not before.tally.waiting:
         values["waiting_since"] = now
+    if after.state is not before.state and after.state in _SINCE:
+        values[_SINCE[after.state]] = now
     _swap(tx, Unit(job_id=job_id, chunk_id=before.id), before.version, values)
     if after.state is before.state:
         return

@@ -7,6 +7,7 @@ died without removing itself.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from orchestrator.domain import retry
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Unit
 from orchestrator.domain.queues import QUEUE_OF, Queue
-from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.domain.workers import FLEET, SEEN_S, Kind, WorkerProcess
 from orchestrator.ledger import claims
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new
@@ -44,6 +45,7 @@ class SqlWorkers:
             "pid": member.pid,
             "kind": member.kind.value,
             "queues": ",".join(member.queues),
+            "job_id": member.job_id,
             "version": member.version,
             "started_at": member.started_at,
             "seen_at": now,
@@ -64,9 +66,9 @@ class SqlWorkers:
         with self._database.write() as tx:
             tx.execute(sa.delete(workers).where(W.id == worker_id))
 
-    def alive(self, now: datetime, within_s: float = 30) -> list[WorkerProcess]:
+    def alive(self, now: datetime, within_s: float = SEEN_S, *, kinds: Collection[Kind] = FLEET) -> list[WorkerProcess]:
         """Return the processes seen within so many seconds, the oldest first."""
-        query = sa.select(workers).where(W.seen_at >= now - timedelta(seconds=within_s))
+        query = sa.select(workers).where(W.seen_at >= now - timedelta(seconds=within_s), W.kind.in_(kinds))
         with self._database.read() as connection:
             found = connection.execute(query.order_by(W.started_at, W.id)).mappings().all()
         return [_member(row) for row in found]
@@ -156,7 +158,7 @@ class SqlWorkers:
 
 
 def _member(row: sa.RowMapping) -> WorkerProcess:
-    values = {name: row[name] for name in ("id", "host", "pid", "version", "started_at", "seen_at")}
+    values = {name: row[name] for name in ("id", "host", "pid", "job_id", "version", "started_at", "seen_at")}
     queues = tuple(Queue(name) for name in row["queues"].split(",") if name)
     return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues)
 

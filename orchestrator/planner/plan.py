@@ -17,6 +17,7 @@ import xxhash
 
 from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.slices import Slices
+from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import ConfigError, DatasetError
@@ -115,6 +116,7 @@ def _plan(
             chunk_count=shard.chunk_count + len(planned.chunks),
             slice_count=shard.slice_count + 1,
             refused_count=shard.refused_count + len(planned.refused),
+            causes=_causes(shard, planned),
         )
         enough = ledger.backlog(job.id) + len(planned.chunks) >= job.policy.chunks_ahead_max
         last = done or enough or now - started_at > timedelta(seconds=STEP_S_MAX)
@@ -184,6 +186,14 @@ def _close(
     return replace(chunk, is_canary=planned.is_canary)
 
 
+def _causes(shard: Shard, planned: _Slice) -> str:
+    """Return why rows of the shard could not be requests, those of this slice included."""
+    causes = Causes.of(shard.causes)
+    for key, answer in planned.refused:
+        causes.add(answer.error_code, key)
+    return causes.text()
+
+
 def _failed(code: str, message: str) -> Answer:
     return Answer(succeeded=False, error_code=code, error_message=message)
 
@@ -209,6 +219,7 @@ def _keep_record(
             row_start=before.row_count,
             row_end=after.row_count,
             refused_count=after.refused_count - before.refused_count,
+            causes=after.causes,
             last=after.state is ShardState.PLANNED,
             chunks=tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added),
             digests=digests,

@@ -25,8 +25,14 @@ _WORDS: Final[Mapping[Outcome, str]] = {
 }
 _OUTCOMES: Final = {word: outcome for outcome, words in _WORDS.items() for word in words.split()}
 _PREFIX: Final = re.compile(r"(?:job|batch)_state_")
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z_ -]{0,39}")
 
 
 def outcome_of(word: str) -> Outcome | None:
     """Return how a batch ended, by the word for it in any case; None where it runs, or the word is unknown."""
     return _OUTCOMES.get(_PREFIX.sub("", word.strip().lower(), count=1))
+
+
+def status_word(value: object) -> str:
+    """Return a provider's word for a batch's status, for people; "" where it is no word: it might quote anything."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""

@@ -61,6 +61,7 @@ class _ShardSums:
     chunk_count: int = 0
     slice_count: int = 0
     refused_count: int = 0
+    causes: str = ""
     is_planned: bool = False
 
 
@@ -95,6 +96,7 @@ class Units:
                 sums.chunk_count += len(one.chunks)
                 sums.slice_count += 1
                 sums.refused_count += one.refused_count
+                sums.causes = one.causes
                 for planned in one.chunks:
                     yield from self._restored(planned)
         for retried in self.plans.retries:
@@ -116,6 +118,7 @@ class Units:
                 chunk_count=sums.chunk_count,
                 slice_count=sums.slice_count,
                 refused_count=sums.refused_count,
+                causes=sums.causes,
                 settled_count=settled,
                 finished_slice_count=min(parts, wanted),
             )
@@ -211,6 +214,7 @@ class Units:
             outcome=record.outcome,
             fees_usd=record.fees_usd,
             part=record.part,
+            causes=record.causes if tally.failed else "",
             regather=regather,
             tally=tally,
         )

@@ -313,7 +313,11 @@ def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
 
 def test_the_documented_status_object_is_read() -> None:
     assert polled(STATUS) == BatchStatus(
-        outcome=Outcome.COMPLETED, results=at_url(RESULT_URL, 3), done_count=3, fees_usd=Decimal("0.000497000")
+        word="completed",
+        outcome=Outcome.COMPLETED,
+        results=at_url(RESULT_URL, 3),
+        done_count=3,
+        fees_usd=Decimal("0.000497000"),
     )
 
 

@@ -315,7 +315,7 @@ def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
 def test_the_documented_batch_object_is_read() -> None:
     """It says nothing of money: that is usage times price."""
     assert polled(COMPLETED) == BatchStatus(
-        outcome=Outcome.COMPLETED, results=BOTH, done_count=95, failed_count=5, fees_usd=None
+        word="completed", outcome=Outcome.COMPLETED, results=BOTH, done_count=95, failed_count=5, fees_usd=None
     )
 
 

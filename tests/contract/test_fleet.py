@@ -39,6 +39,14 @@ def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlWorkers) -> None:
     assert fleet.alive(after(70)) == [replace(member, seen_at=after(40))]
 
 
+def test_a_process_that_runs_one_job_is_no_member_of_a_fleet(fleet: SqlWorkers) -> None:
+    runs = a_member("run", kind=Kind.RUN, job_id=JOB)
+    fleet.register(runs, NOW)
+
+    assert fleet.alive(after(30)) == []
+    assert fleet.alive(after(30), kinds={Kind.RUN}) == [runs]
+
+
 def test_a_member_that_left_is_gone(fleet: SqlWorkers) -> None:
     fleet.register(a_member("one"), NOW)
     fleet.register(a_member("two", kind=Kind.BEAT), NOW)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -97,6 +98,7 @@ def a_runner(books: Books, ledger: SqlLedger, perform: Callable[[Claim, Checkpoi
         clock=LedgerClock(books.database),
         perform=perform,
     )
+    workspace.register = partial(Workspace.register, workspace)
     workspace.progress = lambda job: Workspace.progress(workspace, job)
     return LocalRunner(workspace=workspace, job_id=JOB, threads=2, lease_s=LEASE_S)
 

@@ -115,6 +115,7 @@ shards = sa.Table(
     sa.Column("job_id", sa.Text, primary_key=True),
     sa.Column("shard_no", sa.BigInteger, primary_key=True, autoincrement=False),
     _text("state"),
+    _text("causes"),
     *map(_count, ("row_count", "chunk_count", "slice_count", "refused_count", "settled_count", "finished_slice_count")),
     *_claimable(),
 )
@@ -155,12 +156,19 @@ chunks = sa.Table(
     _count("setbacks"),
     *map(
         _text,
-        ("requests", "state", "results", "error_code", "error", "part", "regather", "improves", "refused_places"),
+        (
+            *("requests", "state", "results", "error_code", "error", "part", "causes"),
+            *("regather", "improves", "refused_places"),
+        ),
     ),
     sa.Column("cost_usd_max", Usd),
     sa.Column("fees_usd", Usd),
     *(sa.Column(key, sa.Text) for key in ("token_sent", "file_id", "batch_id", "outcome")),
-    *(sa.Column(key, Utc) for key in ("sent_at", "fenced_at", "failing_since", "waiting_since")),
+    _text("provider_status"),
+    *(
+        sa.Column(key, Utc)
+        for key in ("sent_at", "fenced_at", "failing_since", "waiting_since", "looked_at", "ended_at", "collected_at")
+    ),
     *(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
         for key in ("cancel_requested", "cancel_sent", "is_canary")
@@ -245,7 +253,7 @@ workers = sa.Table(
     "workers",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
-    *(sa.Column(name, sa.Text, nullable=False) for name in ("host", "kind", "queues", "version")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("host", "kind", "queues", "job_id", "version")),
     sa.Column("pid", sa.BigInteger, nullable=False),
     sa.Column("started_at", Utc, nullable=False),
     sa.Column("seen_at", Utc, nullable=False),

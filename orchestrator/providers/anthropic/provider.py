@@ -33,6 +33,7 @@ from orchestrator.providers.http.exchange import path_of
 from orchestrator.providers.http.result_download import GONE, beginning
 from orchestrator.providers.inline_create import inline_create
 from orchestrator.providers.listing import pages
+from orchestrator.providers.outcomes import status_word
 from orchestrator.providers.unmarked_batches import UnmarkedBatches
 
 PATH: Final = "/messages/batches"
@@ -106,14 +107,16 @@ def status_of(batch: object) -> BatchStatus | None:
     """Read a batch object; None where it is none."""
     if not isinstance(batch, dict) or not isinstance(batch.get("processing_status"), str):
         return None
-    if batch["processing_status"] != "ended":
-        return BatchStatus(outcome=None)
+    word = status_word(batch["processing_status"])
+    if word != "ended":
+        return BatchStatus(outcome=None, word=word)
     counts, url = counts_of(batch), batch.get("results_url")
     cut_short = Outcome.CANCELLED if counts["canceled"] else Outcome.EXPIRED if counts["expired"] else None
     where = url if isinstance(url, str) else ""
     ref = ResultRef(name=ALL_RESULTS, at=where, line_count=counts.total() or None)
     return BatchStatus(
         outcome=cut_short or Outcome.COMPLETED,
+        word=word,
         results=Urls(refs=(ref,)) if where else None,
         done_count=counts["succeeded"],
         failed_count=counts["errored"] + counts["canceled"] + counts["expired"],

@@ -24,11 +24,12 @@ from orchestrator.domain.model import Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Inline, ResultRef, Urls
 from orchestrator.providers.http.error_mapping import BOM, for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
-from orchestrator.providers.outcomes import outcome_of
+from orchestrator.providers.outcomes import outcome_of, status_word
 from orchestrator.providers.result_lines import row_name
 
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 _STATUS_WORD: Final = re.compile(rb'"(?:status|processing_status|task_status)"\s*:\s*"([A-Za-z_]{1,40})"')
+_STATUS_NAMES: Final = ("status", "task_status", "processing_status")
 _RESULTS: Final = ("results", "data", "output", "outputs", "responses", "result")  # names of the results in a status
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.[0-9]*)?%")
 
@@ -70,6 +71,7 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
         done_count = done_count or _done_by_percent(fields)
     status = BatchStatus(
         outcome=outcome,
+        word=next(filter(None, map(status_word, map(fields.get, _STATUS_NAMES))), ""),
         results=_results(fields, outcome, done_count + failed_count) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
@@ -111,7 +113,7 @@ def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _is_status(content: dict[str, Any]) -> bool:
-    has_word = any(isinstance(content.get(name), str) for name in ("status", "processing_status", "task_status"))
+    has_word = any(isinstance(content.get(name), str) for name in _STATUS_NAMES)
     # {"status": "error", "error": {…}} is about the call, not about a batch.
     is_error = isinstance(content.get("error"), dict) and content["error"] and not {"batch_id", "id"} & content.keys()
     return "custom_id" not in content and (has_word or isinstance(content.get("batch"), dict)) and not is_error
@@ -129,7 +131,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome | None:
     processing = fields.get("processing_status")
     if isinstance(processing, str) and processing and processing.lower() != "ended":
         return None
-    for name in ("status", "task_status", "processing_status"):
+    for name in _STATUS_NAMES:
         word = fields.get(name)
         outcome = outcome_of(word) if isinstance(word, str) else None
         if outcome is not None:

@@ -23,7 +23,7 @@ from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import FAILURES, Files, ResultRef
 from orchestrator.providers.http.error_mapping import for_machines, number
 from orchestrator.providers.http.secret import Secret, redacted
-from orchestrator.providers.outcomes import outcome_of
+from orchestrator.providers.outcomes import outcome_of, status_word
 
 TOKEN_KEY: Final = "orchestrator_attempt"  # noqa: S105 - the name of a mark in the batch's metadata
 LABEL_KEY: Final = "orchestrator_chunk"
@@ -46,6 +46,7 @@ def status_of(content: object, key: Secret) -> BatchStatus | None:
     named = [text for text in map(_name, errors[:_ERRORS_SHOWN_MAX]) if text]
     status = BatchStatus(
         outcome=outcome,
+        word=status_word(content["status"]),
         results=_results(content, (done_count, failed_count)) if outcome is not None else None,
         done_count=done_count,
         failed_count=failed_count,
