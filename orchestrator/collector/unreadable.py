@@ -46,9 +46,9 @@ class FirstLine:
 def stop(job: Job, chunk: Chunk, count: int, first: FirstLine, *, now: datetime) -> JobMoved:
     """Return the stop of the job. Batches in flight are collected all the same."""
     reason = (
-        f"{count:,} of {chunk.request_count:,} rows of batch {chunk.batch_id} were answered in a form that cannot be "
-        f"read. Expected: {EXPECTED}. The first line: {first.fields}. Nothing is lost: the answers are in {first.file} "
-        "in the job's folder"
+        f"{count:,} of {chunk.request_count:,} rows of batch {chunk.batch_id} were answered, or may have been, in a "
+        f"form that cannot be read. Expected: {EXPECTED}. The first line: {first.fields}. Nothing is lost: the answers "
+        f"are in {first.file} in the job's folder"
     )
     stopped = replace(job, state=JobState.STOPPED, reason=reason, decision=UNREADABLE)
     return JobMoved(before=job, after=stopped, due_at=now)

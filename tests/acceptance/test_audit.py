@@ -31,12 +31,11 @@ from tests.fakes.job_files import MemorySpool
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 ROWS: Final = 90
-TROUBLE: Final = {
-    "seed": 4,
-    "create": {"refuse": {"429": 1}},
-    "batch": {"expire": 1, "done_share": 0.6},
-    "rows": {"fail": {"500": 0.1, "400": 0.03}},
-    "lines": {"missing": 0.02, "not_json": 0.02, "foreign_custom_id": 0.1, "duplicate": 0.2},
+TROUBLE: Final = {  # of each batch the first row fails for now, the second for good, the next ones' lines are damaged;
+    "create": {"refuse": {"429": 1}},  # never so many that the job stops for a decision, as a share of them may
+    "batch": {"expire": 1, "done_share": 0.8},
+    "rows": {"fail": {"500": 1, "400": 1}},
+    "lines": {"missing": 3, "not_json": 4, "foreign_custom_id": 5, "duplicate": 8},
 }
 PRICES: Final = {"prices": {MODEL: {"input_usd": "1.00", "output_usd": "4.00"}}}
 

@@ -37,9 +37,9 @@ ROW: Final = "canary-row-81ab44"
 LEDGER_PASSWORD: Final = "canary-ledger-5d0e77"
 CANARIES: Final = Canaries(secrets={"key": KEY, "ledger password": LEDGER_PASSWORD}, rows={"row": ROW})
 ROW_COUNT: Final = 60
-FAULTS: Final = {
-    "rows": {"fail": {"500": 0.2}, "filtered": 0.05},
-    "lines": {"not_json": 0.05, "foreign_custom_id": 0.05, "duplicate_differing": 0.1},
+FAULTS: Final = {  # of each batch the first row is filtered, the second fails, the next four lines are damaged
+    "rows": {"fail": {"500": 2}, "filtered": 1},
+    "lines": {"not_json": 3, "foreign_custom_id": 4, "duplicate_differing": 6},
     "create": {"refuse": {"429": 1}},
     "status": {"refuse": {"502": 1}},
 }
