@@ -46,3 +46,8 @@ def capacity(tx: sa.Connection, account: str, now: datetime) -> int | None:
         return None
     grown: int = max(0, (now - known.learned_at) // GROWS_EVERY)
     return int(known.in_flight_max) + grown
+
+
+def pause_words(row: sa.RowMapping) -> str:
+    """Return why a paused account may not send, and until when."""
+    return f"{row['pause_reason']} (next try: {row['paused_until']:%Y-%m-%d %H:%M} UTC)"

@@ -38,7 +38,7 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import RowKind
-from orchestrator.ledger import reread
+from orchestrator.ledger import account_limits, reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
@@ -302,8 +302,8 @@ class SqlAdmin:
         paused = (accounts.c.name == account, accounts.c.paused_until > now)
         query = sa.select(accounts.c.pause_reason, accounts.c.paused_until).where(*paused)
         with self._database.read() as connection:
-            found = connection.execute(query).first()
-        return "" if found is None else f"{found.pause_reason} (next try: {found.paused_until:%Y-%m-%d %H:%M} UTC)"
+            found = connection.execute(query).mappings().first()
+        return "" if found is None else account_limits.pause_words(found)
 
     def pause_needs_person(self, account: str, *, now: datetime) -> bool:
         """Return whether the account is paused and cannot go on with the key that a running process has."""

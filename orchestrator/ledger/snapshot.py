@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.look import Look
 from orchestrator.domain.model import (
     ENDED_JOBS,
     TERMINAL,
@@ -29,6 +30,7 @@ from orchestrator.domain.model import (
     ShardState,
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
+from orchestrator.ledger import look
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new
@@ -141,6 +143,11 @@ class SqlSnapshot:
             return [
                 UnevenShard(**dict(zip(names, map(int, row), strict=True))) for row in connection.execute(query).all()
             ]
+
+    def look(self, job_id: JobId, *, now: datetime) -> Look:
+        """Return a look at a job, read in one transaction."""
+        with self._database.read() as connection:
+            return look.look(connection, job_id, now=now)
 
     def shard_count(self, job_id: JobId) -> int:
         """Return the number of shards of the job's dataset."""

@@ -71,7 +71,7 @@ class SqlWorkers:
         query = sa.select(workers).where(W.seen_at >= now - timedelta(seconds=within_s), W.kind.in_(kinds))
         with self._database.read() as connection:
             found = connection.execute(query.order_by(W.started_at, W.id)).mappings().all()
-        return [_member(row) for row in found]
+        return [member_of(row) for row in found]
 
     def ledger_id(self) -> str:
         """Return the ledger's own random id, made when it is first needed."""
@@ -157,7 +157,8 @@ class SqlWorkers:
         return stopped
 
 
-def _member(row: sa.RowMapping) -> WorkerProcess:
+def member_of(row: sa.RowMapping) -> WorkerProcess:
+    """Return the process that a row holds."""
     values = {name: row[name] for name in ("id", "host", "pid", "job_id", "version", "started_at", "seen_at")}
     queues = tuple(Queue(name) for name in row["queues"].split(",") if name)
     return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues)

@@ -73,7 +73,7 @@ class SimulatedProvider(Capabilities):
         slow_factor: float = 8.0,
     ) -> None:
         self._kind = kind
-        self._clock = clock
+        self.clock = clock
         self._chance = chance  # how long things take
         self._requests_max = requests_max
         self._slow_factor = slow_factor
@@ -102,7 +102,7 @@ class SimulatedProvider(Capabilities):
 
     def settle(self) -> None:
         """Let everything happen that is due by now."""
-        now = self._clock.now()
+        now = self.clock.now()
         for late in [late for late in self.late if late.lands_at <= now]:
             self.late.remove(late)
             if late.file_id is None or self.stored.get(late.file_id) is not None:
@@ -134,7 +134,7 @@ class SimulatedProvider(Capabilities):
         self._refuse(submission)
         is_so = self.temper.is_so
         if is_so("late"):
-            lands_at = self._clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
+            lands_at = self.clock.now() + timedelta(seconds=self.temper.dice.shape().random() * LATE_S_MAX)
             self.late.append(_Late(lands_at, token, file_id, content, account))
             raise CreateAmbiguous("timed out")
         if is_so("lost_before"):
@@ -181,7 +181,7 @@ class SimulatedProvider(Capabilities):
     def _made(self, token: AttemptToken, file_id: FileId | None, content: bytes, account: str) -> BatchId:
         """Return the batch of this token: the one that is known, or a new one."""
         if self._kind.knows_tokens:
-            known_from = self._clock.now() - timedelta(seconds=KEY_S)
+            known_from = self.clock.now() - timedelta(seconds=KEY_S)
             for batch in self.batches.values():
                 if (batch.token, batch.account) == (token, account) and batch.created_at >= known_from:
                     return batch.id
@@ -192,7 +192,7 @@ class SimulatedProvider(Capabilities):
         requests = {request.custom_id: bytes(request.params) or bytes(request.body) for request in parsed}
         assert len(requests) == len(parsed), "a batch names a row twice"
         self._names.update(dict.fromkeys(requests))
-        chance, now = self._chance, self._clock.now()
+        chance, now = self._chance, self.clock.now()
         lasts_s = chance.uniform(20, 600) * (self._slow_factor if self.temper.is_so("slow") else 1)
         batch = SimulatedBatch(
             id=BatchId(f"batch-{len(self.batches):04d}"),
@@ -226,7 +226,7 @@ class SimulatedProvider(Capabilities):
         """Say how a batch stands, or stood."""
         self.settle()
         self._falter()
-        batch, now = self._known(batch_id), self._clock.now()
+        batch, now = self._known(batch_id), self.clock.now()
         done_count = int(len(batch.requests) * self._progress(batch) * 0.9)
         if not batch.ended or self.temper.is_so("stale"):
             return BatchStatus(outcome=None, done_count=0 if now < batch.ends_at else done_count)
@@ -281,7 +281,7 @@ class SimulatedProvider(Capabilities):
             ran = int(len(batch.requests) * self._progress(batch))
             batch.outcome, batch.executed_count = Outcome.CANCELLED, min(batch.executed_count, ran)
             batch.rejected = None
-            batch.ends_at = min(batch.ends_at, self._clock.now() + timedelta(seconds=self._chance.random() * 60))
+            batch.ends_at = min(batch.ends_at, self.clock.now() + timedelta(seconds=self._chance.random() * 60))
 
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List batches that bear the mark and are visible by now.
@@ -305,7 +305,7 @@ class SimulatedProvider(Capabilities):
         return None if lost.is_other_key and not found and not has_file else found
 
     def _visible(self) -> list[SimulatedBatch]:
-        now = self._clock.now()
+        now = self.clock.now()
         return [batch for batch in self.batches.values() if batch.account == self.account and batch.visible_at <= now]
 
     def _pages(self) -> Iterator[Page]:
@@ -330,7 +330,7 @@ class SimulatedProvider(Capabilities):
     def _delete(self, file_id: FileId) -> None:
         self.stored[file_id] = None
         for batch in self._running:
-            young = self._clock.now() < batch.created_at + timedelta(seconds=YOUNG_S)
+            young = self.clock.now() < batch.created_at + timedelta(seconds=YOUNG_S)
             if batch.file_id == file_id and young:
                 batch.outcome, batch.executed_count, batch.rejected = Outcome.FAILED, 0, None
 
@@ -357,13 +357,13 @@ class SimulatedProvider(Capabilities):
 
     def _known(self, batch_id: BatchId) -> SimulatedBatch:
         batch = self.batches.get(batch_id)
-        if batch is None or batch.account != self.account or self._clock.now() < batch.known_at:
+        if batch is None or batch.account != self.account or self.clock.now() < batch.known_at:
             raise Gone("no such batch", status=404)
         return batch
 
     def _progress(self, batch: SimulatedBatch) -> float:
         lasts_s = (batch.ends_at - batch.created_at).total_seconds()
-        return min(1.0, (self._clock.now() - batch.created_at).total_seconds() / max(lasts_s, 1.0))
+        return min(1.0, (self.clock.now() - batch.created_at).total_seconds() / max(lasts_s, 1.0))
 
     def _falter(self) -> None:
         if self.temper.is_so("transient"):

@@ -20,6 +20,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.model import TERMINAL, Job, JobState, Step
 from orchestrator.domain.recovery import Recovery
 from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
 from tests.fakes.answers import AGAIN, answer_to
 from tests.fakes.batches import SimulatedBatch
@@ -29,6 +30,7 @@ from tests.simulation.plan import BYTES_MAX, prompt
 if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob
 
+LOOK_EVERY: Final = 20  # events
 UNDECIDED: Final = "select 1 from jobs where canary in ('wanted', 'open') and id = '{}'"
 OVERFULL: Final = "select job_id, shard_no from shards where settled_count > row_count or settled_count < 0"
 TWO_ATTEMPTS: Final = (
@@ -83,7 +85,9 @@ class Oracle:
     """Checks one run."""
 
     def __init__(self, database: Database, provider: SimulatedProvider, jobs: tuple[SimulatedJob, ...]) -> None:
-        self._ledger = SqlLedger(database)
+        self._ledger, self._snapshot = SqlLedger(database), SqlSnapshot(database)
+        self._events = 0
+        self._answered: dict[tuple[str, int], int] = {}  # by job and revision
         # The one connection there is, past the transactions: it is only ever looked through between them.
         pooled = database._engine.raw_connection()
         self.connection: Any = pooled.driver_connection
@@ -111,6 +115,25 @@ class Oracle:
         _expect(not twice, f"two live attempts of chunks {twice}")
         for prefix, job in self._jobs.items():
             self._bounds(job, self._charged[prefix])
+        self._events += 1
+        if self._events % LOOK_EVERY == 0:
+            self.look_on()
+
+    def look_on(self) -> None:
+        """Look at each job as a person would: its rows add up, and what was answered stays answered."""
+        now = self._provider.clock.now()
+        for job in self._jobs.values():
+            look = self._snapshot.look(job.id, now=now)
+            _expect(look.rows.placed == look.rows.total, f"{look.rows} do not add up")
+            failed = sum(one.rows for one in look.causes)
+            _expect(failed == look.rows.failed, f"{look.rows.failed} rows failed, of causes {look.causes}")
+            before = self._answered.get((job.id, look.revision), 0)
+            _expect(look.rows.answered >= before, f"{before} rows were answered, {look.rows.answered} are")
+            self._answered[job.id, look.revision] = look.rows.answered
+
+    def forget_answers(self) -> None:
+        """Forget how many rows were answered: the ledger has lost commits."""
+        self._answered.clear()
 
     def _bounds(self, job: SimulatedJob, batches: list[SimulatedBatch]) -> None:
         if job.plan.has_canary and self._all(UNDECIDED.format(job.id)):

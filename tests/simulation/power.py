@@ -49,6 +49,7 @@ class Power:
         lost = [name for disk in disks for name in disk.lose_power(world.dice)]
         if self._safe is not None:
             world.oracle.connection.deserialize(self._safe)
+            world.oracle.forget_answers()
         world.trace.add(f"the power fails: lost {lost}")
         for job in world.jobs.values():
             world.oracle.published(job)

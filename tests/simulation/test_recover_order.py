@@ -31,7 +31,7 @@ class SleepyProvider(SimulatedProvider):
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List what is visible now, and then let time pass."""
         found = super().find(lost)
-        self._clock.advance(10 * LAG_S)
+        self.clock.advance(10 * LAG_S)
         return found
 
 

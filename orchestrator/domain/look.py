@@ -1,0 +1,281 @@
+"""One look at a job: what a screen, a page, a metric or a program is told about it. They draw it and compute nothing.
+
+Rule 1: it is made by `look_at` from what was read in one transaction, so that its numbers belong together.
+Rule 2: every row is in exactly one of six places, and the six counts add up to the rows.
+Rule 3: `answered` never falls, but where a person has rows sent again.
+Rule 4: a job is `running` only where a process that works on it was seen within `workers.SEEN_S` seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.domain.causes import Cause
+from orchestrator.domain.model import Canary, ChunkState, Job, JobState
+from orchestrator.domain.progress import Totals, Trouble
+from orchestrator.domain.workers import WorkerProcess
+
+S = ChunkState
+AT_PROVIDER: Final = (S.SUBMITTING, S.AMBIGUOUS, S.SUBMITTED, S.ENDED)
+UNSENT: Final = (S.PLANNED, S.UPLOADED, S.SPLITTING)
+LOW, HIGH = 0.25, 0.75  # the quantiles of how long a batch takes that an estimate spans
+BATCHES_MIN: Final = 3  # finished batches that an estimate needs
+
+
+class Activity(StrEnum):
+    """What a job does at present, in the words that a person reads."""
+
+    NEEDS_YOU = "needs you"
+    RUNNING = "running"
+    PLANNING = "planning"
+    CANARY = "waiting for its canary"
+    BATCHES = "waiting for batches"
+    ACCOUNT = "waiting for the account"
+    WRITING = "writing its output"
+    CANCELLING = "cancelling"
+    UNATTENDED = "unattended"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+ENDED: Final = frozenset({Activity.FINISHED, Activity.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Where a job's rows are; the six counts add up to `total`."""
+
+    total: int  # planned so far: all of them once `all_read`
+    all_read: bool
+    answered: int
+    at_provider: int
+    to_send_again: int
+    waiting: int  # not sent yet
+    failed: int
+    needs_decision: int
+
+    @property
+    def placed(self) -> int:
+        """The sum of the six."""
+        return self.answered + self.at_provider + self.to_send_again + self.waiting + self.failed + self.needs_decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtProvider:
+    """The batches that the provider has, by its own word."""
+
+    answered: int = 0  # rows, by the provider's count
+    batches: int = 0
+    oldest_sent_at: datetime | None = None
+    looked_at: datetime | None = None  # when the provider was last asked about one of them
+    next_look_at: datetime | None = None
+    words: Mapping[str, int] = field(default_factory=dict)  # the provider's word for their status: how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What a job costs, USD."""
+
+    spent: Decimal | None  # settled; None where nothing of it is known
+    unpriced: int  # answered rows whose cost is not known: `spent` is without theirs
+    reserved: Decimal  # of batches that are not settled, at most
+    budget: Decimal | None
+    expected: Decimal | None  # at the end, by what a row has cost so far; None before any has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """When a job may end, by how long its batches have taken."""
+
+    soonest: datetime
+    latest: datetime
+    batches: int  # finished ones that it is made from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An unresolved create: a person must find out whether it made a batch."""
+
+    chunk: str
+    rows: int
+    usd_max: Decimal | None
+    sent_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a look is made from, besides the job and its totals: read in the same transaction."""
+
+    requests: Mapping[ChunkState, int]  # requests of the chunks in a state
+    at_provider: AtProvider
+    causes: tuple[Cause, ...]  # of failed rows; those without a code are added
+    took: Sequence[timedelta]  # how long finished batches took
+    decisions: tuple[Decision, ...]  # the first few
+    pause: str  # why the account may not send; "" where it may
+    needs_person: bool  # the account cannot go on by itself
+    workers: tuple[WorkerProcess, ...]  # that work on it, seen a short while ago
+    began_at: datetime
+    ended_at: datetime | None
+    written: tuple[int, int]  # shards whose output is in place, of how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A job at one moment."""
+
+    job_id: str
+    name: str
+    at: datetime
+    state: JobState
+    activity: Activity
+    reason: str  # why it is stopped or waits
+    decision: str  # what a person must approve before it goes on
+    began_at: datetime
+    ended_at: datetime | None
+    worked_by: tuple[WorkerProcess, ...]
+    account: str
+    revision: int
+    rows: Rows
+    at_provider: AtProvider
+    chunks: Mapping[ChunkState, int]
+    written: tuple[int, int]
+    money: Money
+    estimate: Estimate | None
+    causes: tuple[Cause, ...]  # of the failed rows, that of the most rows first; they add up to `rows.failed`
+    flaws: Mapping[str, int]  # answers that are not whole, by kind
+    troubles: tuple[Trouble, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job has ended and has its output."""
+        return self.activity in ENDED
+
+
+def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
+    """Return what there is to say of a job."""
+    rows = _rows(totals, seen)
+    activity = _activity(job, totals, rows, seen)
+    return Look(
+        job_id=job.id,
+        name=job.name,
+        at=now,
+        state=job.state,
+        activity=activity,
+        reason=job.reason or (seen.pause if activity not in ENDED else ""),
+        decision=job.decision,
+        began_at=seen.began_at,
+        ended_at=seen.ended_at,
+        worked_by=seen.workers,
+        account=job.account,
+        revision=job.revision,
+        rows=rows,
+        at_provider=seen.at_provider,
+        chunks=totals.chunks,
+        written=seen.written,
+        money=_money(job, totals, rows),
+        estimate=_estimate(job, totals, rows, seen, now=now) if activity in _ON_ITS_WAY else None,
+        causes=_causes(rows.failed, seen.causes),
+        flaws=totals.flaws,
+        troubles=totals.troubles,
+        decisions=seen.decisions,
+    )
+
+
+def _rows(totals: Totals, seen: Seen) -> Rows:
+    def of(*states: ChunkState) -> int:
+        return sum(seen.requests.get(state, 0) for state in states)
+
+    return Rows(
+        total=totals.rows,
+        all_read=totals.shards_planning == 0,
+        answered=totals.succeeded,
+        at_provider=of(*AT_PROVIDER),
+        to_send_again=totals.waiting,
+        waiting=of(*UNSENT),
+        failed=totals.failed + totals.refused,
+        needs_decision=of(S.UNRESOLVED),
+    )
+
+
+_ENDED_AS: Final = {JobState.FINISHED: Activity.FINISHED, JobState.CANCELLED: Activity.CANCELLED}
+_ON_ITS_WAY: Final = frozenset({Activity.RUNNING, Activity.BATCHES})
+
+
+def _activity(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
+    if job.state in _ENDED_AS:
+        return _ENDED_AS[job.state]
+    if job.decision or (seen.needs_person and not rows.at_provider):
+        return Activity.NEEDS_YOU
+    if job.state is JobState.STOPPED:
+        return Activity.STOPPED
+    moves = rows.at_provider + rows.waiting + rows.to_send_again > 0 or not rows.all_read
+    if rows.needs_decision and not moves:
+        return Activity.NEEDS_YOU
+    if not seen.workers:
+        return Activity.UNATTENDED
+    if job.state is JobState.CANCELLING:
+        return Activity.CANCELLING
+    return _at_work(job, totals, rows, seen)
+
+
+def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
+    """Return what a job does whose processes are alive."""
+    if not rows.all_read and not rows.at_provider and not rows.answered:
+        return Activity.PLANNING
+    if job.canary is Canary.OPEN:
+        return Activity.CANARY
+    if seen.pause and rows.waiting and not rows.at_provider:
+        return Activity.ACCOUNT
+    if rows.all_read and not rows.at_provider and not rows.waiting and not rows.to_send_again:
+        return Activity.WRITING
+    is_full = totals.chunks.get(S.SUBMITTED, 0) >= job.policy.batches_in_flight_max
+    if rows.at_provider and (is_full or not rows.waiting):
+        return Activity.BATCHES
+    return Activity.RUNNING
+
+
+def _money(job: Job, totals: Totals, rows: Rows) -> Money:
+    settled = rows.answered - totals.unpriced
+    known = totals.known_cost_usd
+    expected = None
+    if known is not None and settled > 0 and rows.all_read:
+        expected = known + known / settled * (rows.total - rows.failed - rows.answered)
+    return Money(
+        spent=known,
+        unpriced=totals.unpriced,
+        reserved=totals.reserved_usd,
+        budget=job.policy.budget_usd,
+        expected=expected,
+    )
+
+
+def _estimate(job: Job, totals: Totals, rows: Rows, seen: Seen, *, now: datetime) -> Estimate | None:
+    """Return when the job may end: the batches that wait take turns, and each takes as long as finished ones did."""
+    took = sorted(seen.took)
+    if len(took) < BATCHES_MIN or not rows.all_read:
+        return None
+    places = max(1, job.policy.batches_in_flight_max)
+    unsent = sum(totals.chunks.get(state, 0) for state in UNSENT) + (rows.to_send_again > 0)
+    turns, oldest = math.ceil(unsent / places), seen.at_provider.oldest_sent_at
+    age = now - oldest if oldest is not None else timedelta(0)
+    ends = []
+    for share in (LOW, HIGH):
+        each = took[min(len(took) - 1, int(share * len(took)))]
+        in_flight = max(timedelta(0), each - age) if totals.chunks.get(S.SUBMITTED) else timedelta(0)
+        ends.append(now + in_flight + turns * each)
+    return Estimate(soonest=ends[0], latest=ends[1], batches=len(took))
+
+
+def _causes(failed: int, known: tuple[Cause, ...]) -> tuple[Cause, ...]:
+    """Return causes that add up to the failed rows: those of which no code is known have a cause of their own."""
+    rest = failed - sum(one.rows for one in known)
+    return (*known, Cause("not_sent_again", rest)) if rest > 0 else known

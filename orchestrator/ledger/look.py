@@ -1,0 +1,130 @@
+"""Reads what a look at a job is made from, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from orchestrator.domain.causes import Cause, Causes
+from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.look import AtProvider, Decision, Look, Seen, look_at
+from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.domain.workers import SEEN_S, Kind, WorkerProcess
+from orchestrator.ledger import account_limits, totals
+from orchestrator.ledger.db import rows
+from orchestrator.ledger.db.schema import accounts, chunks, jobs, shards, workers
+from orchestrator.ledger.workers import member_of
+
+C, S, J, W = chunks.c, shards.c, jobs.c, workers.c
+BATCHES_MAX: Final = 400  # finished batches that an estimate is made from, the latest
+DECISIONS_MAX: Final = 20
+HERE: Final = (ChunkState.SUBMITTED, ChunkState.ENDED)
+
+
+def look(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Look:
+    """Return a look at a job. Raises LedgerError where there is none."""
+    row = connection.execute(sa.select(jobs).where(J.id == job_id)).mappings().one_or_none()
+    if row is None:
+        raise LedgerError(f"the ledger knows no {job_id}")
+    job = rows.job_of(row)
+    paused = (accounts.c.name == job.account, accounts.c.paused_until > now)
+    pause = connection.execute(sa.select(accounts).where(*paused)).mappings().one_or_none()
+    states = connection.execute(_states(job_id)).mappings().all()
+    written = connection.execute(_written(job_id)).one()
+    seen = Seen(
+        requests={ChunkState(one["state"]): int(one["requests"]) for one in states},
+        at_provider=_at_provider(connection, job_id, states),
+        causes=_causes(connection, job_id),
+        took=[ended - sent for sent, ended in connection.execute(_took(job_id))],
+        decisions=tuple(_decisions(connection, job_id)),
+        pause="" if pause is None else account_limits.pause_words(pause),
+        needs_person=pause is not None and bool(pause["needs_person"]),
+        workers=_workers(connection, job_id, now),
+        began_at=row["created_at"],
+        ended_at=row["ended_at"],
+        written=(written[0], written[1]),
+    )
+    return look_at(job, totals.totals(connection, job_id), seen, now=now)
+
+
+@lru_cache(maxsize=64)
+def _states(job_id: JobId) -> sa.Select[Any]:
+    return (
+        sa.select(
+            C.state,
+            sa.cast(sa.func.sum(C.request_count), sa.BigInteger).label("requests"),
+            sa.cast(sa.func.sum(C.done_count), sa.BigInteger).label("done"),
+            sa.func.count().label("chunks"),
+            sa.func.min(C.sent_at, type_=C.sent_at.type).label("oldest_sent_at"),
+            sa.func.max(C.looked_at, type_=C.looked_at.type).label("looked_at"),
+            sa.func.min(C.due_at, type_=C.due_at.type).label("next_look_at"),
+        )
+        .where(C.job_id == job_id)
+        .group_by(C.state)
+    )
+
+
+@lru_cache(maxsize=64)
+def _written(job_id: JobId) -> sa.Select[Any]:
+    finished = sa.func.coalesce(sa.func.sum(sa.case((S.state == ShardState.FINISHED, 1), else_=0)), 0)
+    return sa.select(finished.label("finished"), sa.func.count().label("count")).where(S.job_id == job_id)
+
+
+def _at_provider(connection: sa.Connection, job_id: JobId, states: Iterable[sa.RowMapping]) -> AtProvider:
+    by_state = {ChunkState(one["state"]): one for one in states}
+    here = [by_state[state] for state in HERE if state in by_state]
+    sent = by_state.get(ChunkState.SUBMITTED)
+    submitted = (C.job_id == job_id, C.state == ChunkState.SUBMITTED)
+    words = connection.execute(
+        sa.select(C.provider_status, sa.func.count()).where(*submitted).group_by(C.provider_status)
+    )
+    return AtProvider(
+        answered=sum(int(one["done"]) for one in here),
+        batches=sum(int(one["chunks"]) for one in here),
+        oldest_sent_at=min((one["oldest_sent_at"] for one in here if one["oldest_sent_at"]), default=None),
+        looked_at=max((one["looked_at"] for one in by_state.values() if one["looked_at"]), default=None),
+        next_look_at=None if sent is None else sent["next_look_at"],
+        words={word: count for word, count in words if word},
+    )
+
+
+def _causes(connection: sa.Connection, job_id: JobId) -> tuple[Cause, ...]:
+    """Add up why rows have failed: of chunks with results, of chunks without, and of rows that were never sent."""
+    causes = Causes()
+    failed = sa.select(C.causes, C.failed, C.error_code).where(C.job_id == job_id, C.failed > 0)
+    for text, count, code in connection.execute(failed):
+        causes.add_all(Causes.of(text).by_rows() if text else [Cause(code, count)] if code else ())
+    refused = sa.select(S.causes).where(S.job_id == job_id, S.refused_count > 0)
+    for text in connection.execute(refused).scalars():
+        causes.add_all(Causes.of(text).by_rows())
+    return causes.by_rows()
+
+
+@lru_cache(maxsize=64)
+def _took(job_id: JobId) -> sa.Select[Any]:
+    done = (C.job_id == job_id, C.ended_at.is_not(None), C.sent_at.is_not(None))
+    return sa.select(C.sent_at, C.ended_at).where(*done).order_by(C.ended_at.desc()).limit(BATCHES_MAX)
+
+
+def _decisions(connection: sa.Connection, job_id: JobId) -> Iterable[Decision]:
+    unresolved = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED)
+    names = sa.select(C.id, C.request_count, C.cost_usd_max, C.sent_at, C.error).where(*unresolved)
+    for one in connection.execute(names.order_by(C.sent_at, C.id).limit(DECISIONS_MAX)):
+        yield Decision(
+            chunk=one.id.rpartition("/")[2],
+            rows=one.request_count,
+            usd_max=one.cost_usd_max,
+            sent_at=one.sent_at,
+            reason=one.error,
+        )
+
+
+def _workers(connection: sa.Connection, job_id: JobId, now: datetime) -> tuple[WorkerProcess, ...]:
+    """Return the workers of the fleet, and the process that runs this job, as far as they were seen."""
+    works = sa.or_(W.kind == Kind.WORKER, sa.and_(W.kind == Kind.RUN, W.job_id == job_id))
+    query = sa.select(workers).where(works, W.seen_at >= now - timedelta(seconds=SEEN_S))
+    return tuple(map(member_of, connection.execute(query.order_by(W.started_at, W.id)).mappings()))
