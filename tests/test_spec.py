@@ -6,18 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import fields, replace
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import OutputOptions, Price
-from orchestrator.engine.spec import Spec, from_json, render_mark
+from orchestrator.engine.spec import Spec, from_json
 from orchestrator.settings import ProviderSettings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -146,15 +143,9 @@ def test_an_answer_is_assumed_as_long_as_it_may_be(body: dict[str, Any] | None, 
 
 
 TELL: Final = """
-from tests.test_spec import a_function, a_spec
-from orchestrator.engine.spec import render_mark
-print(a_spec().digest, render_mark(a_function))
+from tests.test_spec import a_spec
+print(a_spec().digest)
 """
-
-
-def a_function(row: dict[str, Any]) -> dict[str, Any]:
-    """Make a body."""
-    return {"set": {"a", "b", "c"}, "row": row}
 
 
 def test_a_digest_is_the_same_in_every_process() -> None:
@@ -172,89 +163,4 @@ def test_a_digest_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
 
-    assert told == {f"{a_spec().digest} {render_mark(a_function)}\n"}
-
-
-def test_a_function_is_told_from_another_by_its_text() -> None:
-    def one(row: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt": row}
-
-    def two(row: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt": row, "n": 2}
-
-    assert render_mark(one) == render_mark(one)
-    assert render_mark(one).rpartition(":")[2] != render_mark(two).rpartition(":")[2]
-
-
-def made(text: str) -> Any:
-    """Return the function `f` that `text` defines, as at a prompt: without a file to read it from."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(text, "<stdin>", "exec"), names)
-    return names["f"]
-
-
-def test_a_function_without_a_text_is_told_from_another_by_its_code() -> None:
-    first, again = made("def f(row): return {'a': row}"), made("def f(row): return {'a': row}")
-    other_name, other_call = made("def f(row): return {'b': row}"), made("def f(row): return {'a': g(row)}")
-
-    assert render_mark(first) == render_mark(again)
-    assert len({render_mark(found) for found in (first, other_name, other_call)}) == 3
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["def f(row): return {'a': (lambda x: x)(row)}", "def f(row): return {'a': row['b'] in {'x', 'y', 'z'}}"],
-)
-def test_the_mark_of_a_function_without_a_text_does_not_change_from_run_to_run(text: str) -> None:
-    """Its constants may hold code (an address) or a set (an order): neither may reach the mark."""
-    program = (
-        f"names = {{'__name__': '__main__'}}\nexec({text!r}, names)\n"
-        "from orchestrator.engine.spec import render_mark\nprint(render_mark(names['f']))"
-    )
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout
-        for seed in ("1", "2")
-    }
-
-    assert len(told) == 1
-
-
-def test_functions_that_differ_only_in_what_they_call_are_two() -> None:
-    """The names a function uses are no part of its bytes."""
-    assert render_mark(made("def f(row): return one(row)")) != render_mark(made("def f(row): return two(row)"))
-
-
-def test_an_object_that_can_be_called_has_a_mark() -> None:
-    class Renderer:
-        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            return row
-
-    assert "Renderer" in render_mark(Renderer())
-
-
-def test_functions_that_hold_other_values_are_other_functions() -> None:
-    """Two closures of one text must not pass for one job: the second would be given the first one's answers."""
-
-    def asking(question: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        return lambda row: {"messages": [{"role": "user", "content": question + str(row)}]}
-
-    def with_default(row: dict[str, Any], question: str) -> dict[str, Any]:
-        return {"messages": [{"role": "user", "content": question + str(row)}]}
-
-    assert render_mark(asking("a")) == render_mark(asking("a")) != render_mark(asking("b"))
-    assert render_mark(partial(with_default, question="a")) != render_mark(partial(with_default, question="b"))
-
-
-def test_a_function_that_holds_what_cannot_be_compared_is_refused() -> None:
-    held = object()
-
-    with pytest.raises(ConfigError, match="render uses a object"):
-        render_mark(lambda row: {"unresolved": held, **row})
+    assert told == {f"{a_spec().digest}\n"}

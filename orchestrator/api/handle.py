@@ -158,6 +158,7 @@ class JobHandle:
             with alone(workspace):
                 context = workspace.context(self.job_id)
                 context.require_provider()
+                context.check_function()
                 check_before_first_create(workspace, context)
                 self._reopen(workspace, again)
                 return drive(workspace, self.job_id, progress, stop)

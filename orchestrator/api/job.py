@@ -49,6 +49,7 @@ class JobFields(TypedDict, total=False):
     system: str | None
     messages: Sequence[Mapping[str, Any]] | None
     render: Callable[[Row], Mapping[str, Any]] | str | None
+    render_version: str | None
     name: str
     max_tokens: int | None
     temperature: float | None
@@ -84,7 +85,9 @@ class Job:
         model: as the provider calls it, such as "openai/gpt-6-luna-batch".
         prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
         render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
-            own body; or its name, "package.module:function", which a fleet's workers import.
+            own body; or its name, "package.module:function", which a fleet's workers import. Its code, and the values
+            that it reaches, are a part of the job's identity.
+        render_version: the name that you give to the function's present version, instead of its code and values.
         parameters: further fields of the body; placeholders work in them, too.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
@@ -100,6 +103,7 @@ class Job:
     system: str | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
     render: Callable[[Row], Mapping[str, Any]] | str | None = None
+    render_version: str | None = None
     name: str = "job"
     max_tokens: int | None = None
     temperature: float | None = None
@@ -134,6 +138,8 @@ class Job:
         if self.render is not None and (self.prompt or self.system or self.messages or self.all_parameters):
             raise ConfigError("render makes the whole body: give no prompt, system, messages or parameters beside it")
         if self.render is None:
+            if self.render_version is not None:
+                raise ConfigError("request.render_version names the version of a render function: there is none")
             placeholders(self.body)
         self.resolved_policy  # noqa: B018 - reading it checks it
         self.resolved_output_options  # noqa: B018
@@ -211,9 +217,10 @@ def _shown(dataset: Any) -> str:
 
 def _check_kinds(job: Job) -> None:
     """Raise ConfigError for a field of a wrong type that no other check would find before the job runs."""
-    for name in ("name", "model", "provider", "prompt", "system"):
+    optional = ("prompt", "system", "render_version")
+    for name in ("name", "model", "provider", *optional):
         given = getattr(job, name)
-        if not isinstance(given, str) and (given is not None or name not in ("prompt", "system")):
+        if not isinstance(given, str) and (given is not None or name not in optional):
             raise ConfigError(f"{name} must be a text, not {type(given).__name__}")
     for name in ("work", "output"):
         if not isinstance(getattr(job, name), str | Path | None):
@@ -249,7 +256,7 @@ def _check_numbers(job: Job) -> None:
 
 TABLES: Final = {
     "job": ("name", "dataset", "provider", "work", "output"),
-    "request": ("model", "prompt", "system", "messages", "render", "parameters", *PARAMETERS),
+    "request": ("model", "prompt", "system", "messages", "render", "render_version", "parameters", *PARAMETERS),
     "policy": tuple(f.name for f in fields(Policy)),
     "provider": None,  # checked against the provider's own fields
     "output": tuple(f.name for f in fields(OutputOptions)),

@@ -27,21 +27,21 @@ from orchestrator.domain.model import Canary, JobId, JobState
 from orchestrator.domain.model import Job as JobRecord
 from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
+from orchestrator.engine.function_identity import FunctionIdentity, changes_of, function_identity
 from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.opening import SPEC, check_places, work_files
-from orchestrator.engine.row_function import RowFunction, imported_function
-from orchestrator.engine.spec import Spec, render_mark
+from orchestrator.engine.render_sample import steady_sample_digest
+from orchestrator.engine.row_function import RowFunction, imported_function, top_package, version_mark
+from orchestrator.engine.spec import Spec
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal
 from orchestrator.planner.canary import wants_canary
-from orchestrator.planner.render import Renderer
 from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.registry import dialect_of
 from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
-SAMPLE_ROWS: Final = 3  # rendered by a row function before the job is added
 OWNER: Final = "_job"  # in an output folder: the job that writes there
 
 
@@ -77,7 +77,6 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,
-        render="" if function is None else render_mark(function),
         render_path=job.render if isinstance(job.render, str) else "",
         provider=table,
         shard_rows=settings.shard_rows,
@@ -85,8 +84,34 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
         output="" if job.output is None else locate(job.output),
         output_options=job.resolved_output_options,
     )
+    if function is not None:
+        spec = _identified(spec, job, source, function)
     _check(spec, job, source, function)
     return Prepared(job, spec, source, function)
+
+
+def _identified(spec: Spec, job: Job, source: Dataset, function: RowFunction) -> Spec:
+    """Return the spec with the identity of its function: its code, and what it renders for the first rows.
+
+    Raises ConfigError for a function that is not the same each time it is called; DatasetError where it fails.
+    """
+
+    def identity() -> FunctionIdentity:
+        if job.render_version is not None:
+            return FunctionIdentity(version_mark(job.render_version), {})
+        return function_identity(function, own=top_package(job.render) if isinstance(job.render, str) else "")
+
+    before = identity()
+    context = JobContext(spec=spec, work="", render=function, opened=source)
+    sample = steady_sample_digest(context.callable_renderer(0, function), source)
+    after = identity()
+    if before.digest != after.digest:
+        raise ConfigError(
+            f"render changes a value that it uses ({changes_of(before.parts, after.parts)}), so that its requests may "
+            'depend on the ones before: leave such values alone, or give render_version="1" and change it whenever the '
+            "function is to give other requests"
+        )
+    return replace(spec, render=before.digest, render_sample=sample, render_parts=before.parts)
 
 
 def _priced(table: ProviderSettings, model: str) -> ProviderSettings:
@@ -114,17 +139,8 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
     context = JobContext(spec=spec, work="", render=function, opened=source)
     vector_type = None if context.vectors is None else pa.list_(pa.float32())
     output_schema(source.schema, spec.output_options, vector_type=vector_type)
-    renderer = context.renderer(0, policy)
-    if function is not None:
-        _check_sample(renderer, source)
+    context.renderer(0, policy)
     _check_output(source)
-
-
-def _check_sample(renderer: Renderer, source: Dataset) -> None:
-    """Render the first rows, so that a request which would be refused is found before the job is added."""
-    for batch in source.batches(source.shards[0], columns=renderer.columns):
-        renderer.render(batch.slice(0, SAMPLE_ROWS), row_start=0)
-        return
 
 
 def _check_output(source: Dataset) -> None:

@@ -14,8 +14,10 @@ from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.policy import Limits, NullPolicy, Policy
-from orchestrator.engine.row_function import RowFunction, imported_function
-from orchestrator.engine.spec import Spec, render_mark
+from orchestrator.engine.function_identity import changes_of, function_identity
+from orchestrator.engine.render_sample import sample_digest
+from orchestrator.engine.row_function import RowFunction, imported_function, is_version, top_package
+from orchestrator.engine.spec import Spec
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning
 from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
@@ -153,31 +155,25 @@ class JobContext:
 
     def renderer(self, shard_no: int, policy: Policy, checkpoint: Checkpoint = never_interrupted) -> Renderer:
         """Return the renderer of a shard's rows."""
+        if self.spec.body is None:
+            return self.callable_renderer(shard_no, self.row_function, checkpoint)
         dialect = self.dialect
-        id_prefix = custom_id.prefix(self.spec.digest, shard_no).encode()
-
-        def label(row: int) -> str:
-            return f"row {row}" if len(self.source.shards) == 1 else f"row {row} of shard {shard_no}"
-
-        if self.spec.body is not None:
-            return TemplateRenderer(
-                compiled=compile_body(dialect.request_body(self.spec.body), self.source.schema),
-                envelope=dialect.envelope,
-                id_prefix=id_prefix,
-                null_policy=policy.null_policy.value,
-                row_label=label,
-            )
-        return CallableRenderer(
-            function=self._row_function(),
-            translate=dialect.request_body,
-            model=self.spec.model,
+        return TemplateRenderer(
+            compiled=compile_body(dialect.request_body(self.spec.body), self.source.schema),
             envelope=dialect.envelope,
-            id_prefix=id_prefix,
-            row_label=label,
-            checkpoint=checkpoint,
+            id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
+            null_policy=policy.null_policy.value,
+            row_label=self._row_label(shard_no),
         )
 
-    def _row_function(self) -> RowFunction:
+    def check_function(self) -> None:
+        """Raise ConfigError where the job names a function that renders its rows, and that has changed."""
+        if self.spec.render_path:
+            self.row_function  # noqa: B018 - reading it checks it
+
+    @cached_property
+    def row_function(self) -> RowFunction:
+        """The function that renders the rows. Raises ConfigError where it is not the one the job was started with."""
         if self.render is not None:
             return self.render
         if not self.spec.render_path:
@@ -186,12 +182,41 @@ class JobContext:
                 "call orchestrator.run(...) there to resume it"
             )
         function = imported_function(self.spec.render_path)
-        if render_mark(function) != self.spec.render:
+        if not is_version(self.spec.render):
+            found = function_identity(function, own=top_package(self.spec.render_path))
+            if found.digest != self.spec.render:
+                raise ConfigError(
+                    f"job {self.spec.job_id}: {self.spec.render_path} is not the function that the job was started "
+                    f"with: {changes_of(self.spec.render_parts, found.parts)}. Install the same version here, or start "
+                    "a new job"
+                )
+        if sample_digest(self.callable_renderer(0, function), self.source) != self.spec.render_sample:
             raise ConfigError(
-                f"job {self.spec.job_id}: {self.spec.render_path} is not the function that the job was started with: "
-                "its source, or a value that it uses, has changed. Install the same version here, or start a new job"
+                f"job {self.spec.job_id}: {self.spec.render_path} gives other requests for the first rows than when "
+                "the job was started, though its code is the same: it depends on a file, the environment or the time. "
+                "Put that back as it was, or start a new job"
             )
         return function
+
+    def callable_renderer(
+        self, shard_no: int, function: RowFunction, checkpoint: Checkpoint = never_interrupted
+    ) -> CallableRenderer:
+        """Return the renderer of a shard's rows by a function."""
+        return CallableRenderer(
+            function=function,
+            translate=self.dialect.request_body,
+            model=self.spec.model,
+            envelope=self.dialect.envelope,
+            id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
+            row_label=self._row_label(shard_no),
+            checkpoint=checkpoint,
+        )
+
+    def _row_label(self, shard_no: int) -> Callable[[int], str]:
+        def label(row: int) -> str:
+            return f"row {row}" if len(self.source.shards) == 1 else f"row {row} of shard {shard_no}"
+
+        return label
 
 
 class _LostSource:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from orchestrator.domain.errors import ConfigError
 
 RowFunction = Callable[[dict[str, Any]], Mapping[str, Any]]
+VERSION: Final = "version "  # before the user's own name for the version of a function
 _PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -41,3 +42,18 @@ def imported_function(path: str) -> RowFunction:
         raise ConfigError(f"request.render {path!r} is a {type(found).__name__}, not a function")
     function: RowFunction = found
     return function
+
+
+def top_package(path: str) -> str:
+    """Return the package that a function named by its path is in: it is the user's own, wherever it is installed."""
+    return path.partition(":")[0].partition(".")[0]
+
+
+def version_mark(version: str) -> str:
+    """Return the identity of a function whose version the user names."""
+    return f"{VERSION}{version}"
+
+
+def is_version(mark: str) -> bool:
+    """Whether the user has named the version of the function, so that its code does not count."""
+    return mark.startswith(VERSION)

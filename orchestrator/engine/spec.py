@@ -8,20 +8,14 @@ Rule 2: it holds no secret: a key is given by the name of its environment variab
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from functools import partial
-from pathlib import Path
-from types import CodeType, ModuleType
 from typing import Any, Final
 
 from orchestrator import codec
 from orchestrator.domain import custom_id
 from orchestrator.domain.dataset import ReadOptions
-from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
 from orchestrator.domain.policy import OutputOptions, Price
@@ -40,7 +34,9 @@ class Spec:
     fingerprint: str
     model: str
     body: Mapping[str, Any] | None = None  # None: a function renders it
-    render: str = ""  # the identity of that function
+    render: str = ""  # the identity of that function's code, or the user's name for its version
+    render_sample: str = ""  # the digest of what it renders for the first rows
+    render_parts: Mapping[str, str] = field(default_factory=dict)  # what `render` is made of, to say what has changed
     render_path: str = ""  # "package.module:function", if any process can import it
     provider: ProviderSettings
     shard_rows: int
@@ -57,7 +53,7 @@ class Spec:
             "dataset": self.fingerprint,
             "model": self.model,
             "body": self.body,
-            "render": self.render,
+            "render": self.render and [self.render, self.render_sample],
             "dialect": self.provider.dialect,
             "base_url": self.provider.base_url.rstrip("/"),
             "shards": [self.shard_rows, self.shard_bytes],
@@ -99,56 +95,6 @@ class Spec:
 def from_json(text: str) -> Spec:
     """Return the spec that `to_json` wrote; fields of other versions are ignored. Raises StorageError."""
     return codec.decode(text, Spec, name="job.json")
-
-
-def render_mark(function: Callable[..., Any]) -> str:
-    """Return the identity of a row function: its name, its source (or code), and the values it uses.
-
-    Raises ConfigError for a function that uses a value without such an identity: two jobs must not look like one.
-    """
-    if isinstance(function, partial):
-        given = f"{_value_text(function.args)}{_value_text(function.keywords)}"
-        return f"{render_mark(function.func)}:{hashlib.sha256(given.encode()).hexdigest()[:16]}"
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    try:
-        content = inspect.getsource(function)
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        content = "" if code is None else _code_text(code)
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    content += _value_text((cells, getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)))
-    return f"{name}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-
-
-def _value_text(value: object) -> str:
-    """Return a text of a value that a function uses, the same in every process. Raises ConfigError."""
-    if value is None or isinstance(value, str | bytes | int | float | Decimal | Path):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_value_text, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{_value_text(key)}:{_value_text(item)}' for key, item in value.items())}}}"
-    if isinstance(value, set | frozenset):
-        return f"{{{','.join(sorted(map(_value_text, value)))}}}"
-    if isinstance(value, ModuleType | type):
-        return value.__name__
-    if callable(value):
-        return render_mark(value)
-    raise ConfigError(
-        f"render uses a {type(value).__name__}, which a later run cannot tell from another one: "
-        "make it a module-level name, or use text, numbers, lists or dicts instead"
-    )
-
-
-def _code_text(code: CodeType) -> str:
-    """Return a text of a function's code, the same in every process: no addresses, no order of a set."""
-    constants = []
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            constants.append(_code_text(constant))
-        else:
-            constants.append(str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant))
-    return repr((code.co_code.hex(), code.co_names, constants))
 
 
 def _canonical(value: object) -> str:

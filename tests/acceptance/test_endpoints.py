@@ -181,5 +181,6 @@ def test_a_worker_that_has_another_version_of_the_function_is_told(tmp_path: Pat
 
     (tmp_path / "rows_of_mine.py").write_text(MODULE.replace("Be brief.", "Be long."))
     del sys.modules["rows_of_mine"]
+    another = JobContext(spec=spec, work=work)
     with pytest.raises(ConfigError, match="is not the function that the job was started with"):
-        elsewhere.renderer(0, job.resolved_policy)
+        another.renderer(0, job.resolved_policy)

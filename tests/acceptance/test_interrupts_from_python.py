@@ -18,7 +18,6 @@ import pytest
 import orchestrator
 from orchestrator import JobInterrupted
 from orchestrator.api.commands import jobs
-from orchestrator.api.prepare import SAMPLE_ROWS
 from tests.acceptance.command_line import ended, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, check_exact, marked
 from tests.gateway_process import ROOT, GatewayProcess
@@ -26,6 +25,7 @@ from tests.servers.proxy import FaultProxy, running_proxy
 
 pytestmark = pytest.mark.usefixtures("key")
 ROWS: Final = 10
+SAMPLED: Final = 2 * ROWS  # rendered twice before the job is added: are the requests the same each time?
 ANSWER_S: Final = 2.0  # how long an answer of the slow provider is on its way
 PROGRAM: Final = f"""
 import signal, sys
@@ -134,7 +134,8 @@ def render(row: dict[str, Any]) -> dict[str, Any]:
 def run(gateway: GatewayProcess, work: Path, **options: Any) -> orchestrator.Result:
     """Run a job that is rendered by the function."""
     given = {"base_url": gateway.url, **QUICK}
-    return orchestrator.run(marked(ROWS), render=render, model=MODEL, work=work, provider_options=given, **options)
+    given_too = {"render_version": "1", **options}  # it keeps a record of its calls, so that its own state changes
+    return orchestrator.run(marked(ROWS), render=render, model=MODEL, work=work, provider_options=given, **given_too)
 
 
 def test_a_stop_in_a_long_render_ends_it_at_the_next_row_and_nothing_is_sent(
@@ -142,12 +143,12 @@ def test_a_stop_in_a_long_render_ends_it_at_the_next_row_and_nothing_is_sent(
 ) -> None:
     """A million rows at a second each would be waited for otherwise; the next run sends each row once."""
     stop = threading.Event()
-    USER.before_row = lambda count: stop.set() if count == SAMPLE_ROWS + 3 else None
+    USER.before_row = lambda count: stop.set() if count == SAMPLED + 3 else None
 
     with pytest.raises(JobInterrupted, match="run it again to resume"):
         run(gateway, tmp_path / "work", stop=stop)
 
-    assert len(USER.rows) == SAMPLE_ROWS + 3
+    assert len(USER.rows) == SAMPLED + 3
     assert gateway.batches() == []
     check_exact(run(gateway, tmp_path / "work").to_arrow(), marked(ROWS))
     bill = gateway.bill()
@@ -167,7 +168,7 @@ def test_a_render_that_is_slower_than_the_lease_renders_each_row_once(
         return float(microseconds) / 1e6
 
     def three_leases(count: int) -> None:
-        if count == SAMPLE_ROWS + 1:
+        if count == SAMPLED + 1:
             began = leased_until()
             wait_until(lambda: leased_until() > began + 3 * 0.2, "a lease that is renewed")
 
@@ -175,6 +176,6 @@ def test_a_render_that_is_slower_than_the_lease_renders_each_row_once(
 
     result = run(gateway, tmp_path / "work")
 
-    assert len(USER.rows) == SAMPLE_ROWS + ROWS
+    assert len(USER.rows) == SAMPLED + ROWS
     check_exact(result.to_arrow(), marked(ROWS))
     assert gateway.bill()["creates"] == 1
