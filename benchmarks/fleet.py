@@ -111,7 +111,7 @@ def until(is_so: Callable[[], bool]) -> None:
 def workers_alive(fleet: Fleet) -> int:
     """Return how many worker processes have joined."""
     with opened_workspace(str(fleet.work)) as workspace:
-        return sum(member.kind is Kind.WORKER for member in workspace.fleet.alive(now=workspace.clock.now()))
+        return sum(member.kind is Kind.WORKER for member in workspace.workers.alive(now=workspace.clock.now()))
 
 
 def cpu_s(process: Process) -> float:

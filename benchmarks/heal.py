@@ -30,7 +30,7 @@ from typing import Any, Final
 from tests.acceptance.command_line import CommandLine, command_line, kill, wait_until
 from tests.acceptance.datasets import (
     check_audit,
-    check_books,
+    check_counts,
     check_exact,
     marked,
     read_output,
@@ -151,7 +151,7 @@ def _run(trial: Trial, cli: CommandLine, gateway: GatewayProcess, folder: Path) 
     assert finished.code == 0, f"exit code {finished.code}: {finished.said[-500:]}"
     report = json.loads(finished.out)
     check_exact(read_output(report["output"]), marked(ROWS))
-    check_books(report)
+    check_counts(report)
     check_audit(report["job_id"], cli.work)
 
 

@@ -19,7 +19,7 @@ from orchestrator.engine.spec import Spec, from_json
 from orchestrator.job_files import create_journal, records
 from orchestrator.ledger.db import rows
 from tests.builders import NOW
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.test_spec import a_spec
 
 POLICY: Final = Policy(
@@ -200,7 +200,7 @@ def test_fields_of_another_version_are_kept_when_a_spec_is_written_again() -> No
 
 
 def test_a_record_in_a_folder_is_read_by_its_name_and_a_damaged_one_is_named() -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     intent = RECORDS["an intent"]
     create_journal.write_intent(job_files, intent)
     name = create_journal.intent_name(intent.token)

@@ -26,7 +26,7 @@ from benchmarks.chaos.stage import CREATE_S, Stage, set_stage
 from orchestrator import JobHandle, OrchestratorError
 from orchestrator.domain.errors import ConfigError, LedgerError
 from orchestrator.domain.queues import Queue
-from tests.acceptance.datasets import MODEL, check_audit, check_bill, check_books, check_exact, marked, read_output
+from tests.acceptance.datasets import MODEL, check_audit, check_bill, check_counts, check_exact, marked, read_output
 from tests.acceptance.operator import look_up, resolve
 from tests.gateway_process import GatewayProcess
 from tests.servers.valkey import client_of
@@ -287,7 +287,7 @@ def check_end(job: JobHandle, gateway: GatewayProcess, source: pa.Table, outcome
     outcome.chunks = sum(result.status.totals.chunks.values())
     outcome.creates, outcome.paid_twice = bill["creates"], bill["paid_twice"]
     check_exact(read_output(result.path), source)
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     check_audit(job.job_id, job.work)
     check_bill(bill)
     assert bill["paid_twice"] == 0

@@ -21,7 +21,7 @@ import psutil
 import orchestrator
 from benchmarks.fleet import Fleet, a_fleet, workers_alive
 from orchestrator import JobHandle
-from tests.acceptance.datasets import MODEL, check_audit, check_books, check_exact, marked, read_output
+from tests.acceptance.datasets import MODEL, check_audit, check_counts, check_exact, marked, read_output
 
 ROWS: Final = 2_000
 CHUNK: Final = 50
@@ -117,7 +117,7 @@ def _submit(fleet: Fleet, number: int) -> JobHandle:
 def _check(job: JobHandle) -> None:
     result = job.results()
     check_exact(read_output(result.path), marked(ROWS))
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     check_audit(job.job_id, job.work)
 
 

@@ -1,6 +1,6 @@
 """T13 and T15: a month of batches, and ten thousand at once under a provider's rate limit, in virtual time.
 
-Rule 1: the steps, the ledger's schema and the spool are those of a real run; the clock and the provider are made up.
+Rule 1: the steps, the ledger's schema and the job files are real; the clock and the provider are made up.
 Rule 2: the provider keeps its own account: how often each row was paid for, how long each batch was left unasked.
 Rule 3: what is compared between the first days and the last is counted, not timed: objects, and resident memory.
 """

@@ -163,7 +163,7 @@ class JobHandle:
                 self._reopen(workspace, again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
-            if workspace.lock is not None and not workspace.fleet.alive(now=now):
+            if workspace.lock is not None and not workspace.workers.alive(now=now):
                 raise
         self._reopen(workspace, again)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
@@ -369,7 +369,7 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
 def status_of(workspace: Workspace, job_id: JobId) -> Status:
     """Return the status of a job."""
     job, now = workspace.ledger.job(job_id), workspace.clock.now()
-    kinds = [member.kind for member in workspace.fleet.alive(now=now)]
+    kinds = [member.kind for member in workspace.workers.alive(now=now)]
     return Status(
         job_id=job_id,
         state=job.state,

@@ -16,7 +16,7 @@ from orchestrator.domain.changes import Change, ChunkMoved
 from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError, TransientError
 from orchestrator.domain.lifecycle import CancelledUnsent
 from orchestrator.domain.model import UNSENT, Chunk, ChunkState, Claim
-from orchestrator.domain.recovery import is_other, other_key_words
+from orchestrator.domain.recovery import is_other, other_key_message
 from orchestrator.domain.required import required
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> Chu
         provider.cancel(required(chunk.batch_id, "batch id"))
     except ProviderError as error:
         if isinstance(error, Gone) and is_other(chunk.key_mark, provider.traits.key_mark):
-            words = other_key_words(f"batch {chunk.batch_id} was made", account)
+            words = other_key_message(f"batch {chunk.batch_id} was made", account)
             wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
             return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=now + wait)
         refused = isinstance(error, PermanentError) and not isinstance(error, NotAuthorized)

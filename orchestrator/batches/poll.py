@@ -18,7 +18,7 @@ from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted
 from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved, SubmissionRefused
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
-from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_words
+from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_message
 from orchestrator.domain.refusal import Refusal, account_paused
 from orchestrator.domain.required import required
 
@@ -118,7 +118,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
 
 def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
     """Mark a batch that the present key's account does not know as unresolved, until the right key is set again."""
-    words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
+    words = other_key_message(f"batch {chunk.batch_id} was made", job.account)
     due_at = clock.now() + timedelta(seconds=UNRESOLVED_LOOK_S)
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BecameUnresolved(words, OTHER_KEY)), due_at=due_at)
 

@@ -229,7 +229,7 @@ def _act(
             code = chunk.error_code if chunk.error_code == recovery.NOT_UNDERSTOOD else ""
             return [_leave_unresolved(chunk, BecameUnresolved(why, code), clock)]
         case NeedsKey():
-            words = recovery.other_key_words("the create whose answer was lost was sent", job.account)
+            words = recovery.other_key_message("the create whose answer was lost was sent", job.account)
             return [_leave_unresolved(chunk, BecameUnresolved(words, recovery.OTHER_KEY), clock)]
         case Reopen():
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, Reopened()), due_at=now)]

@@ -23,7 +23,7 @@ from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
 from orchestrator.domain.lifecycle import RESULTS_LOST, BecameUnresolved
 from orchestrator.domain.model import Chunk, ChunkState, Claim, Job, Outcome
-from orchestrator.domain.recovery import is_other, other_key_words
+from orchestrator.domain.recovery import is_other, other_key_message
 from orchestrator.domain.required import required
 from orchestrator.domain.results_at import ALL_RESULTS, FAILURES
 from orchestrator.job_files import request_files
@@ -196,7 +196,7 @@ def _is_of_another_account(chunk: Chunk, provider: Provider) -> bool:
 
 
 def _wait_for_key(chunk: Chunk, job: Job, *, clock: Clock) -> ChunkMoved:
-    words = other_key_words(f"batch {chunk.batch_id} was made", job.account)
+    words = other_key_message(f"batch {chunk.batch_id} was made", job.account)
     wait = timedelta(seconds=retry.backoff_s(5, draw=clock.draw()))
     # It does not count as a try and resets no count: workers with the right key may be trying as well.
     return ChunkMoved(before=chunk, after=replace(chunk, error=words), due_at=clock.now() + wait)

@@ -149,7 +149,7 @@ def is_other(sent_with: str, present: str) -> bool:
     return bool(sent_with and present) and sent_with != present
 
 
-def other_key_words(what: str, account: str) -> str:
+def other_key_message(what: str, account: str) -> str:
     """Return why a chunk waits for another key, and what to do."""
     variable = account.rpartition("/")[2]
     return (

@@ -176,12 +176,12 @@ class LocalRunner:
             yield
         finally:
             with suppress(LedgerError):
-                self.workspace.fleet.leave(self._id)
+                self.workspace.workers.leave(self._id)
 
     def _show_presence(self) -> None:
         if time.monotonic() - self._seen_at > SEEN_EVERY_S:
             self._seen_at = time.monotonic()
-            self.workspace.fleet.seen(self._id, now=self.workspace.clock.now())
+            self.workspace.workers.seen(self._id, now=self.workspace.clock.now())
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
@@ -284,7 +284,7 @@ class LocalRunner:
         _log.error(STEP_FAILED, **claim.fields, error=type(error).__name__)
         if claim.unit.job_id == self.job_id:
             return error
-        self.workspace.fleet.step_failed(claim, public_message(error), now=self.workspace.clock.now())
+        self.workspace.workers.step_failed(claim, public_message(error), now=self.workspace.clock.now())
         return None
 
     def _work(self, claims: queue.SimpleQueue[Claim | None]) -> None:

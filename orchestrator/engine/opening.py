@@ -57,7 +57,7 @@ def _bind(workspace: Workspace) -> None:
         file.write(candidate.encode())
     with job_files.open(MARK) as file:
         found = file.read().decode()
-    known = workspace.fleet.remember(WORK_MARK, found)
+    known = workspace.workers.remember(WORK_MARK, found)
     if found == known:
         return
     if found == candidate:

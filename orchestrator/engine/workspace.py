@@ -71,7 +71,7 @@ class Workspace:
         return SqlLedger(self.database)
 
     @property
-    def fleet(self) -> SqlWorkers:
+    def workers(self) -> SqlWorkers:
         """The ledger, for the processes of a fleet."""
         return SqlWorkers(self.database)
 
@@ -144,7 +144,7 @@ class Workspace:
             started_at=now,
             seen_at=now,
         )
-        self.fleet.register(member, now=now)
+        self.workers.register(member, now=now)
         return worker_id
 
     def perform(self, claim: Claim, checkpoint: Checkpoint = never_interrupted) -> None:

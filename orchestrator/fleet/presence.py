@@ -68,7 +68,7 @@ class Pulse:
         """Remove the process from the ledger."""
         self._over.set()
         try:
-            self.workspace.fleet.leave(self._id)
+            self.workspace.workers.leave(self._id)
         except LedgerError as error:
             _log.warning(LEDGER_LOST, error=str(error))
 
@@ -77,7 +77,7 @@ class Pulse:
             with suppress(OSError):  # the disk is full: the probe then fails
                 self._touch()
             try:
-                if not self.workspace.fleet.seen(self._id, now=self.workspace.clock.now()):
+                if not self.workspace.workers.seen(self._id, now=self.workspace.clock.now()):
                     self._id = self.register()
             except LedgerError as error:
                 _log.warning(LEDGER_LOST, error=str(error))

@@ -65,7 +65,7 @@ class FleetProcess:
         """
         workspace = self.workspace
         now, lease_s, draw = workspace.clock.now(), self.settings.lease_s, workspace.clock.draw()
-        starts = workspace.fleet.step_started(claim, now=now, lease_s=lease_s, draw=draw)
+        starts = workspace.workers.step_started(claim, now=now, lease_s=lease_s, draw=draw)
         if starts > STARTS_MAX:
             self._never_ended(claim, starts - 1)
             return
@@ -87,7 +87,7 @@ class FleetProcess:
             "each time its worker was killed (out of memory?) or lost the ledger"
         )
         _log.error(STEP_FAILED, **claim.fields, error=words)
-        self.workspace.fleet.step_given_up(claim, words, now=self.workspace.clock.now())
+        self.workspace.workers.step_given_up(claim, words, now=self.workspace.clock.now())
 
     def hand_out(self) -> None:
         """Hand out due steps, if the ledger and the broker can be reached; the next tick tries again."""
@@ -114,14 +114,14 @@ class FleetProcess:
 
     def _queues_served(self) -> frozenset[Queue]:
         if time.monotonic() > self._served_until:
-            members = self.workspace.fleet.alive(now=self.workspace.clock.now())
+            members = self.workspace.workers.alive(now=self.workspace.clock.now())
             self._served = frozenset(queue for member in members for queue in member.queues)
             self._served_until = time.monotonic() + SERVED_S
         return self._served
 
     def note_failure(self, claim: Claim, words: str, *, failures_max: int | None) -> None:
         """Record in the ledger that a step failed, and stop its job where it keeps failing."""
-        fleet, now = self.workspace.fleet, self.workspace.clock.now()
+        fleet, now = self.workspace.workers, self.workspace.clock.now()
         try:
             count = fleet.step_failed(claim, words, now=now)
             if failures_max is not None and count >= failures_max:

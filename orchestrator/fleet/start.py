@@ -106,8 +106,8 @@ def _check(workspace: Workspace, broker: Broker, settings: Settings) -> str:
     here, now, place = checks.host(), workspace.clock.now(), place_of(settings.broker_url)
     checks.refuse_skew(workspace.skew_s())
     if workspace.lock is not None:
-        checks.refuse_other_hosts(here, [member.host for member in workspace.fleet.alive(now=now)])
-    ledger_id = workspace.fleet.ledger_id()
+        checks.refuse_other_hosts(here, [member.host for member in workspace.workers.alive(now=now)])
+    ledger_id = workspace.workers.ledger_id()
     try:
         owner = broker.mark(ledger_id, here)
     except UNREACHABLE as error:

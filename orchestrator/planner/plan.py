@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is left to another step
 TOO_LARGE: Final = "request_too_large"
-TOO_LARGE_WORDS: Final = "the request is {} bytes, over the limit of a whole batch"
+TOO_LARGE_MESSAGE: Final = "the request is {} bytes, over the limit of a whole batch"
 CANCEL_WAIT_S: Final = 1.0
 BACKLOG_S: Final = 1.0  # how long to pause planning while enough is waiting to be sent
 
@@ -150,7 +150,7 @@ def _plan_slice(
             if line is None:
                 continue
             if packer.too_large(len(line)):
-                planned.refused.append(((shard.shard_no, row), _failed(TOO_LARGE, TOO_LARGE_WORDS.format(len(line)))))
+                planned.refused.append(((shard.shard_no, row), _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(len(line)))))
                 continue
             if packer.starts_new(len(line)):
                 planned.chunks.append(_close(shard, planned, draft, job_files=job_files, planning=planning))

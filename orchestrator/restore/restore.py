@@ -72,7 +72,7 @@ def recover_work(workspace: Workspace) -> list[Recovered]:
 
 
 def _refuse_others(workspace: Workspace) -> None:
-    alive = workspace.fleet.alive(now=workspace.clock.now())
+    alive = workspace.workers.alive(now=workspace.clock.now())
     if alive:
         who = ", ".join(f"{member.kind} {member.pid} on {member.host}" for member in alive[:5])
         raise LedgerBusy(f"other processes work on this ledger ({who}): stop them first, then recover")

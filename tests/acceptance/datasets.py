@@ -127,7 +127,7 @@ def _columns(output: pa.Table) -> tuple[list[Any], list[Any]]:
     return output["llm_error_code"].to_pylist(), output["llm_status"].to_pylist()
 
 
-def check_books(status: Mapping[str, Any]) -> None:
+def check_counts(status: Mapping[str, Any]) -> None:
     """Check that a report adds up: rows, lines and sends."""
     assert status["rows"] == status["succeeded"] + status["failed"]
     assert not status["planning"]

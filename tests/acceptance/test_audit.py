@@ -27,7 +27,7 @@ from orchestrator.domain.reconcile import Answer
 from orchestrator.job_files.result_parts import write_part
 from tests.acceptance.command_line import CommandLine, kill, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, marked, write_dataset, write_job
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
 ROWS: Final = 90
@@ -395,7 +395,7 @@ def test_an_unresolved_create_is_under_way(gateway: GatewayProcess, tmp_path: Pa
 
 def test_failures_that_were_charged_for_are_added_up() -> None:
     """From the parts: what rows cost that have no answer."""
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     rows = [
         ((0, 0), Answer(succeeded=True, input_tokens=1_000_000, output_tokens=0)),
         ((0, 1), Answer(succeeded=False, input_tokens=2_000_000, output_tokens=0, error_code="content_filter")),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.acceptance.datasets import check_bill, check_books, check_exact
+from tests.acceptance.datasets import check_bill, check_counts, check_exact
 from tests.acceptance.scenes import CHUNK, ROWS, SOURCE, Scene, play
 from tests.tiers import sampled
 
@@ -149,7 +149,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp
     outcome = play(scene, tmp_path)
 
     check_exact(outcome.output, SOURCE, failed=scene.failed, empty_count=scene.empty_count, is_damaged=scene.is_damaged)
-    check_books(outcome.status)
+    check_counts(outcome.status)
     check_bill(outcome.bill)
 
 
@@ -162,6 +162,6 @@ def test_a_create_that_may_have_happened_is_unresolved_until_a_person_decides(sc
     assert outcome.done_meanwhile == ROWS - CHUNK
     assert [batch is not None for batch in outcome.resolved.values()] == [scene.was_made]
     check_exact(outcome.output, SOURCE)
-    check_books(outcome.status)
+    check_counts(outcome.status)
     assert outcome.bill["paid_twice"] == 0
     assert outcome.bill["creates"] == ROWS // CHUNK

@@ -15,7 +15,7 @@ from orchestrator import JobHandle, JobUnresolved, open_job
 from tests.acceptance.command_line import CommandLine, Ended, ended, kill, wait_until
 from tests.acceptance.datasets import (
     check_audit,
-    check_books,
+    check_counts,
     check_exact,
     marked,
     read_output,
@@ -57,7 +57,7 @@ def check_whole(cli: CommandLine, gateway: GatewayProcess, row_count: int, chunk
     """Check the output, the report, and that no batch was made twice."""
     result = only_job(cli.work).results()
     check_exact(read_output(result.path), marked(row_count, **shape))
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     check_audit(result.job_id, cli.work)
     bill = gateway.bill()
     assert bill["paid_twice"] == 0

@@ -12,7 +12,7 @@ from orchestrator import open_job
 from tests.acceptance.command_line import CommandLine, command_line, ended, wait_until
 from tests.acceptance.datasets import (
     check_bill,
-    check_books,
+    check_counts,
     check_exact,
     mark,
     marked,
@@ -100,7 +100,7 @@ def test_each_row_ends_exactly_once_whatever_the_provider_does(scene: Scene, tmp
     outcome = play(scene, tmp_path)
 
     check_exact(outcome.output, SOURCE, failed=scene.failed, is_damaged=scene.is_damaged)
-    check_books(outcome.result.status.as_dict())
+    check_counts(outcome.result.status.as_dict())
     check_bill(outcome.bill)
     if scene is CALM:
         assert outcome.bill["creates"] == ROWS // CHUNK

@@ -18,7 +18,7 @@ from tests.acceptance.datasets import (
     MODEL,
     QUICK,
     check_bill,
-    check_books,
+    check_counts,
     check_exact,
     marked,
     read_output,
@@ -163,7 +163,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     assert finished.code == 0, finished
     result = handle(cli.work).results()
     check_exact(read_output(result.path), marked(600))
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     bill = gateway.bill()
     assert (bill["paid_twice"], bill["creates"]) == (0, 12)
     assert str(result.cost_usd) == bill["fees_usd"]
@@ -196,7 +196,7 @@ def test_a_job_in_trouble_whose_ledger_is_lost_again_and_again_pays_once(
 
     assert finished.code == 4, finished
     result = handle(cli.work).results()
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     assert result.counts["rows"] == 200
     check_bill(gateway.bill())
     assert str(result.cost_usd) == gateway.bill()["fees_usd"]

@@ -1,4 +1,4 @@
-"""The work folder in an object store: what the contract suite cannot say of every spool."""
+"""The work folder in an object store: what the contract suite cannot say of every kind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from orchestrator.domain.errors import ConfigError, StorageError
 from orchestrator.ports import JobFiles
 from orchestrator.storage.names import TEMPORARY
 from orchestrator.storage.open import check_place, open_job_files
-from tests.servers.s3 import S3Server, an_object_spool
+from tests.servers.s3 import S3Server, object_job_files
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAME: Final = "raw/c00000-00000.a1.results.jsonl.zst"
@@ -166,7 +166,7 @@ def test_a_whole_bucket_can_be_the_work_folder(s3: S3Server, bucket: str) -> Non
 
 
 def test_threads_share_one_client(s3: S3Server, bucket: str) -> None:
-    spools = [open_job_files(f"s3://{bucket}/work/job-{number}") for number in range(WRITERS)]
+    folders = [open_job_files(f"s3://{bucket}/work/job-{number}") for number in range(WRITERS)]
 
     def fill(job_files: JobFiles, number: int) -> None:
         for name in ("raw/a", "raw/b", "parts/c"):
@@ -175,10 +175,13 @@ def test_threads_share_one_client(s3: S3Server, bucket: str) -> None:
         assert job_files.names("raw") == ["raw/a", "raw/b"]
 
     at_once(
-        *(lambda job_files=job_files, number=number: fill(job_files, number) for number, job_files in enumerate(spools))
+        *(
+            lambda job_files=job_files, number=number: fill(job_files, number)
+            for number, job_files in enumerate(folders)
+        )
     )
 
-    assert len({id(job_files._store) for job_files in spools}) == 1  # type: ignore[attr-defined]
+    assert len({id(job_files._store) for job_files in folders}) == 1  # type: ignore[attr-defined]
     assert len(s3.keys(bucket)) == 3 * WRITERS
 
 
@@ -219,7 +222,7 @@ def test_zstandard_streams_in_and_out(bucket: str) -> None:
 )
 def test_a_file_reads_like_any_other_from_any_place(size_bytes: int, moves: list[tuple[int, int, int]]) -> None:
     """With windows of 4 to 32 bytes, so that reads lie within one, across several, and past the end."""
-    job_files, content = an_object_spool(), bytes(number % 251 for number in range(size_bytes))
+    job_files, content = object_job_files(), bytes(number % 251 for number in range(size_bytes))
     write(job_files, NAME, content)
     here = io.BytesIO(content)
     with pytest.MonkeyPatch.context() as patch:

@@ -184,7 +184,7 @@ def test_the_body_is_the_same_wherever_the_blocks_are_cut(values: list[int], cut
 
 
 def test_nothing_of_the_body_comes_before_the_first_line_is_read() -> None:
-    """A spool that cannot be read must fail while nothing is in doubt."""
+    """A request file that cannot be read must fail while nothing is in doubt."""
     read = []
 
     def blocks() -> Iterator[bytes]:

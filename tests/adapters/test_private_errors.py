@@ -17,7 +17,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
 from orchestrator.providers.private_errors import FILES_MAX, PrivateErrors, answer_before
 from tests.fakes.capabilities import Capabilities
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 
 FOLDER = "work/job"
 SAID = "HTTP 400: invalid value: 'a row'"
@@ -75,7 +75,7 @@ class Saying(Capabilities):
         self._say(file_id)
 
 
-class FullSpool(MemorySpool):
+class FullJobFiles(MemoryJobFiles):
     """A disk without room."""
 
     @contextmanager
@@ -84,13 +84,13 @@ class FullSpool(MemorySpool):
         yield  # type: ignore[unreachable]
 
 
-def kept(provider_message: Any, job_files: MemorySpool) -> PrivateErrors:
+def kept(provider_message: Any, job_files: MemoryJobFiles) -> PrivateErrors:
     return PrivateErrors(Saying(provider_message), lambda: job_files, FOLDER)
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_an_error_of_any_call_names_the_file_that_has_the_words(call: str) -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
 
     with pytest.raises(BadRequest) as caught:
         CALLS[call](kept(BadRequest("HTTP 400: bad_value", status=400, provider_message=SAID), job_files))
@@ -103,7 +103,7 @@ def test_an_error_of_any_call_names_the_file_that_has_the_words(call: str) -> No
 
 
 def test_a_refused_create_and_its_error_say_the_same() -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
 
     with pytest.raises(CreateRefused) as caught:
         kept(CreateRefused(Unavailable("HTTP 503", provider_message=SAID, retry_after_s=3.0)), job_files).create(
@@ -117,7 +117,7 @@ def test_a_refused_create_and_its_error_say_the_same() -> None:
 
 
 def test_an_ambiguous_create_stays_ambiguous_and_names_the_file() -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
 
     with pytest.raises(CreateAmbiguous) as caught:
         kept(CreateAmbiguous("HTTP 500", provider_message=SAID), job_files).create(SUBMISSION)
@@ -132,7 +132,7 @@ def not_understood(answer: bytes) -> CreateAmbiguous:
 
 def test_an_answer_to_a_create_that_was_not_understood_is_kept_whole_and_can_be_read_again() -> None:
     """Whatever it is, byte for byte, and for each create by itself: there most likely is a batch."""
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
 
     for token, answer in ((AttemptToken("t"), b'{"ticket": {"id": "b7"}}'), (AttemptToken("u"), b"<html>\n\nQ<row 3>")):
         with pytest.raises(CreateAmbiguous) as caught:
@@ -148,14 +148,14 @@ def test_an_answer_to_a_create_that_was_not_understood_is_kept_whole_and_can_be_
 
 def test_without_room_for_the_answer_its_ids_are_named_instead() -> None:
     with pytest.raises(CreateAmbiguous, match=r"could not be kept \(.*no space left\); ids in it: b7$"):
-        kept(not_understood(b'{"ticket": {"id": "b7", "row": "Q<row 3>"}}'), FullSpool()).create(SUBMISSION)
+        kept(not_understood(b'{"ticket": {"id": "b7", "row": "Q<row 3>"}}'), FullJobFiles()).create(SUBMISSION)
 
 
 @pytest.mark.parametrize(
     ("error", "begins"), [("line 3: bad", "line 3: bad (the provider's message: "), ("", "the provider's ")]
 )
 def test_a_batch_that_ended_names_the_file_and_one_that_runs_keeps_nothing(error: str, begins: str) -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     ended = BatchStatus(outcome=Outcome.FAILED, error=error, provider_message=SAID, done_count=2)
     running = BatchStatus(outcome=None, provider_message=SAID)
 
@@ -171,7 +171,7 @@ def test_a_batch_that_ended_names_the_file_and_one_that_runs_keeps_nothing(error
 @pytest.mark.parametrize("message", ["HTTP 401: no such key", "the exchange broke"])
 def test_words_that_add_nothing_are_not_kept(message: str) -> None:
     for provider_message in (message, ""):
-        job_files = MemorySpool()
+        job_files = MemoryJobFiles()
         with pytest.raises(Unavailable) as caught:
             kept(Unavailable(message, provider_message=provider_message), job_files).cancel(BATCH)
         assert (str(caught.value), job_files.files) == (message, {})
@@ -183,14 +183,14 @@ def test_words_that_add_nothing_are_not_kept(message: str) -> None:
 def test_where_words_cannot_be_kept_the_error_goes_on_without_them(error: Exception) -> None:
     """A refusal must not turn into an error of the disk."""
     with pytest.raises(type(error)) as caught:
-        kept(error, FullSpool()).create(SUBMISSION)
+        kept(error, FullJobFiles()).create(SUBMISSION)
 
     assert caught.value is error
     assert str(error) in ("HTTP 400", "HTTP 500")
 
 
 def test_the_same_words_are_one_file_and_the_files_have_a_limit() -> None:
-    job_files, messages = MemorySpool(), list[str]()
+    job_files, messages = MemoryJobFiles(), list[str]()
     for number in range(FILES_MAX + 5):
         for _ in range(2):
             with pytest.raises(BadRequest) as caught:
@@ -208,9 +208,9 @@ def test_what_is_asked_and_what_is_answered_pass_unchanged() -> None:
     asked = {"upload": (SUBMISSION,), "create": (SUBMISSION,), "find": (LOST,)}
     for call in ("upload", "create", "find"):
         inner = Saying("answer")
-        provider = PrivateErrors(inner, MemorySpool, FOLDER)
+        provider = PrivateErrors(inner, MemoryJobFiles, FOLDER)
         assert CALLS[call](provider) == "answer"
         assert inner.asked == [asked[call]]
         assert provider.traits is inner.traits
     files = [ResultFile(name="output", blocks=iter(())), ResultFile(name="error", blocks=iter(()))]
-    assert list(kept(files, MemorySpool()).results(BATCH, "where")) == files
+    assert list(kept(files, MemoryJobFiles()).results(BATCH, "where")) == files

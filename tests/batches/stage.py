@@ -26,9 +26,9 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import ResultsAt
 from orchestrator.job_files.request_files import LinesDraft
 from tests.builders import NOW, a_chunk, a_job, added, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.capabilities import Capabilities
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.simulation.context import an_empty_ledger
 
 TOKEN: Final = AttemptToken("f00d")
@@ -138,9 +138,9 @@ class Stage:
     job: Job = field(default_factory=a_job)
 
     def __post_init__(self) -> None:
-        self.books = Books(an_empty_ledger())
-        self.clock, self.job_files, self.provider = ClockAtRest(), MemorySpool(), ToldProvider(self.traits)
-        self.books.open(self.job)
+        self.harness = LedgerHarness(an_empty_ledger())
+        self.clock, self.job_files, self.provider = ClockAtRest(), MemoryJobFiles(), ToldProvider(self.traits)
+        self.harness.open(self.job)
 
     def put(self, state: ChunkState | str, *, attempts: int = 1, **fields: Any) -> Chunk:
         """Enter a chunk of two requests, with the file that holds them, and an open attempt where one has begun.
@@ -149,7 +149,7 @@ class Stage:
         """
         sent_with = fields.pop("key_mark", "")
         if fields.pop("cancel_requested", False):
-            self.books.admin.cancel(self.job.id, now=NOW)
+            self.harness.admin.cancel(self.job.id, now=NOW)
         draft = LinesDraft()
         for number in range(2):
             draft.add(LINE % number, (0, number))
@@ -165,17 +165,17 @@ class Stage:
         }
         chunk = a_chunk(state=state, **(defaults | fields))
         opened = AttemptOpened(attempt=an_attempt(TOKEN, chunk, number=attempts, key_mark=sent_with), budget_usd=None)
-        self.books.write(added(chunk), *([opened] if begun else []))
-        return self.books.ledger.chunk(chunk.id)
+        self.harness.write(added(chunk), *([opened] if begun else []))
+        return self.harness.ledger.chunk(chunk.id)
 
     def claim(self, chunk: Chunk, step: Step | None = None) -> Claim:
         """Take the chunk; `step` where it is another than its state says."""
-        [claim] = self.books.claim(step or STEP_OF[chunk.state], now=self.clock.at)
+        [claim] = self.harness.claim(step or STEP_OF[chunk.state], now=self.clock.at)
         return claim
 
     def chunk(self, before: Chunk) -> Chunk:
         """Return the chunk as it stands now."""
-        return self.books.ledger.chunk(before.id)
+        return self.harness.ledger.chunk(before.id)
 
     def due_s(self, chunk: Chunk) -> float | None:
         """Return when the chunk is due, in seconds after NOW; None: never by itself."""
@@ -186,18 +186,18 @@ class Stage:
         return self._time_s(chunk, "lease_until")
 
     def _time_s(self, chunk: Chunk, column: str) -> float | None:
-        with self.books.database.read() as connection:
+        with self.harness.database.read() as connection:
             found = connection.exec_driver_sql(f"select {column} from chunks where id = ?", (chunk.id,)).scalar_one()
         return None if found is None else round(found / 1e6 - NOW.timestamp(), 6)
 
     @property
     def attempts(self) -> list[Attempt]:
         """The attempts there are."""
-        return self.books.admin.attempts(self.job.id)
+        return self.harness.admin.attempts(self.job.id)
 
     def paused_until_s(self) -> float | None:
         """Return for how long after NOW the account is paused; None where it is not."""
-        with self.books.database.read() as connection:
+        with self.harness.database.read() as connection:
             found = connection.exec_driver_sql("select paused_until from accounts where paused_until > 0").scalar()
         return None if found is None else round(found / 1e6 - NOW.timestamp(), 6)
 
@@ -209,6 +209,6 @@ class Stage:
 def an_accepted_batch(stage: Stage) -> None:
     """Let the job have a batch already: a 400 is about one chunk from then on."""
     other = a_chunk("c00000-00009", state="collected")
-    stage.books.write(added(other))
+    stage.harness.write(added(other))
     attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=other.batch_id)
-    stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))
+    stage.harness.write(AttemptOpened(attempt=attempt, budget_usd=None))

@@ -41,10 +41,10 @@ def chunk_of_another_key(state: str, traits: Traits = B1, *, at_s: float = 200, 
 
 
 def look(stage: Stage, before: Chunk) -> Chunk:
-    books = stage.books
+    harness = stage.harness
     recover(
         stage.claim(before),
-        ledger=books.ledger,
+        ledger=harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -56,7 +56,7 @@ def ask(stage: Stage, before: Chunk, answer: ProviderError) -> Chunk:
     stage.provider.tell(answer)
     poll(
         stage.claim(before),
-        ledger=stage.books.ledger,
+        ledger=stage.harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -205,7 +205,7 @@ def test_a_cancel_that_only_another_account_has_never_heard_of_waits_for_the_key
     stage, before = chunk_of_another_key("submitted", traits, cancel_requested=True)
     stage.provider.tell(Gone("no such batch", status=404))
 
-    cancel(stage.claim(before, Step.CANCEL), ledger=stage.books.ledger, provider=stage.provider, clock=stage.clock)
+    cancel(stage.claim(before, Step.CANCEL), ledger=stage.harness.ledger, provider=stage.provider, clock=stage.clock)
 
     chunk = stage.chunk(before)
     assert (chunk.state, chunk.cancel_sent) == (ChunkState.SUBMITTED, is_sent)

@@ -24,10 +24,10 @@ from orchestrator.providers.http.secret import Secret
 from orchestrator.providers.onerouter.dialect import READER
 from tests.adapters.wire import Answers
 from tests.builders import JOB, NOW, a_chunk, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.dialects import onerouter
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.tiers import sampled
 
 pytestmark = pytest.mark.slow
@@ -47,19 +47,19 @@ class Asking:
     """A job of one chunk at a provider whose answers a test chooses."""
 
     def __init__(self, folder: Path, state: ChunkState) -> None:
-        self.books = Books(open_sqlite(folder / "ledger.db"))
-        self.books.open(shards=0)
+        self.harness = LedgerHarness(open_sqlite(folder / "ledger.db"))
+        self.harness.open(shards=0)
         self.clock = VirtualClock(random.Random(1))
         self.clock.advance((NOW - BEGINNING).total_seconds())
         where = results_at.to_text(Inline())
         ended = {"outcome": Outcome.COMPLETED, "results": where} if state is ChunkState.ENDED else {}
         chunk = a_chunk(state=state, token=AttemptToken("token-1"), attempt=1, sent_at=NOW, **ended)
-        self.books.add(chunk)
-        self.books.write(AttemptOpened(attempt=an_attempt("token-1", chunk), budget_usd=None))
+        self.harness.add(chunk)
+        self.harness.write(AttemptOpened(attempt=an_attempt("token-1", chunk), budget_usd=None))
 
     @property
     def chunk(self) -> Chunk:
-        return self.books.ledger.chunk(a_chunk().id)
+        return self.harness.ledger.chunk(a_chunk().id)
 
     def ask(self, *answers: tuple[int, bytes]) -> float:
         """Take the step that is due, each time it is, once for each answer; return how long it took, in seconds."""
@@ -69,14 +69,14 @@ class Asking:
             while not claims:
                 assert self.clock.now() < limit, "the chunk is never due"
                 self.clock.advance(60)
-                claims = self.books.claim(Step.POLL, Step.COLLECT, now=self.clock.now())
+                claims = self.harness.claim(Step.POLL, Step.COLLECT, now=self.clock.now())
             provider = onerouter(HttpClient("https://api.example/v1", Secret("sk-1"), transport=Answers(answer)))
-            tools: dict[str, Any] = {"ledger": self.books.ledger, "provider": provider, "clock": self.clock}
+            tools: dict[str, Any] = {"ledger": self.harness.ledger, "provider": provider, "clock": self.clock}
             if claims[0].step is Step.POLL:
-                poll(claims[0], job_files=MemorySpool(), **tools)
+                poll(claims[0], job_files=MemoryJobFiles(), **tools)
             else:
                 collecting = Collecting(job_digest="0" * 8, price=None, read_line=READER)
-                collect(claims[0], job_files=MemorySpool(), collecting=collecting, **tools)
+                collect(claims[0], job_files=MemoryJobFiles(), collecting=collecting, **tools)
         return (self.clock.now() - began).total_seconds()
 
 
@@ -84,7 +84,7 @@ class Asking:
 def asking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asking]:
     asking = Asking(tmp_path, getattr(request, "param", ChunkState.SUBMITTED))
     yield asking
-    asking.books.database.close()
+    asking.harness.database.close()
 
 
 @pytest.mark.parametrize("status", sampled([400, 405, 422, 413], quick={"400"}))
@@ -99,8 +99,8 @@ def test_a_call_that_is_refused_for_hours_holds_the_chunk_and_names_its_batch(as
     assert 3_600 < took_s < 6 * 3_600
     assert asking.chunk.state is ChunkState.UNRESOLVED
     assert str(batch_id) in asking.chunk.error and f"HTTP {status}" in asking.chunk.error
-    assert asking.books.claim(*OF_A_CHUNK, now=asking.clock.now() + timedelta(days=9)) == []
-    asking.books.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
+    assert asking.harness.claim(*OF_A_CHUNK, now=asking.clock.now() + timedelta(days=9)) == []
+    asking.harness.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
     asking.ask(RUNNING)
     assert (asking.chunk.state, asking.chunk.batch_id) == (ChunkState.SUBMITTED, batch_id)
 
@@ -126,7 +126,7 @@ def test_results_that_are_not_there_for_hours_come_before_a_person(asking: Askin
     assert 40 < looks < 150
     assert asking.chunk.state is ChunkState.UNRESOLVED
     assert str(batch_id) in asking.chunk.error and "6 hours" in asking.chunk.error
-    asking.books.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
+    asking.harness.admin.resolve(asking.chunk.id, BatchId(str(batch_id)), now=asking.clock.now())
     asking.ask(ENDED)
     took_s, _ = look_until_unresolved(asking, answer)
     assert took_s >= 6 * 3_600
@@ -136,7 +136,7 @@ def test_results_that_are_not_there_for_hours_come_before_a_person(asking: Askin
 def test_while_results_are_looked_for_it_is_told_since_when_and_until_when(asking: Asking) -> None:
     asking.ask(refusal(404), refusal(404))
 
-    (trouble,) = asking.books.ledger.totals(JOB).troubles
+    (trouble,) = asking.harness.ledger.totals(JOB).troubles
     assert trouble.since is not None and trouble.next_at is not None
     assert f"looked for until {trouble.since + timedelta(hours=6):%Y-%m-%d %H:%M} UTC" in trouble.reason
 
@@ -155,10 +155,10 @@ def test_results_that_a_person_gives_up_cost_their_rows_and_nothing_is_sent_agai
     made = AttemptClosed(
         token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId(str(asking.chunk.batch_id))
     )
-    asking.books.write(made)
+    asking.harness.write(made)
     look_until_unresolved(asking, refusal(404))
 
-    asking.books.admin.give_up_results(asking.chunk.id, now=asking.clock.now())
+    asking.harness.admin.give_up_results(asking.chunk.id, now=asking.clock.now())
     asking.ask(refusal(404))
 
     assert asking.chunk.state is ChunkState.COLLECTED
@@ -194,16 +194,16 @@ def test_a_batch_that_is_not_over_after_twice_its_time_is_named_and_asked_about_
     asking.ask(RUNNING)
     asking.clock.advance(2 * DAY_S - 3_600)
     asking.ask(RUNNING)
-    assert asking.books.ledger.totals(JOB).overdue == 0
+    assert asking.harness.ledger.totals(JOB).overdue == 0
     asking.clock.advance(3_600)
 
     asking.ask(RUNNING, RUNNING)
 
-    totals = asking.books.ledger.totals(JOB)
+    totals = asking.harness.ledger.totals(JOB)
     assert (totals.overdue, totals.overdue_batch) == (1, asking.chunk.batch_id)
-    told = [event.details for _, event in asking.books.admin.events(JOB) if event.name == "batch.overdue"]
+    told = [event.details for _, event in asking.harness.admin.events(JOB) if event.name == "batch.overdue"]
     assert told == [{"chunk": asking.chunk.name, "batch": asking.chunk.batch_id}]
     assert (asking.chunk.state, asking.chunk.cancel_requested) == (ChunkState.SUBMITTED, False)
     asking.ask(ENDED)
     assert (asking.chunk.state, asking.chunk.error_code) == (ChunkState.ENDED, "")
-    assert asking.books.ledger.totals(JOB).overdue == 0
+    assert asking.harness.ledger.totals(JOB).overdue == 0

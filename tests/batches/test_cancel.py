@@ -12,7 +12,7 @@ from tests.batches.stage import BATCH, Stage
 
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
     taken = claim or stage.claim(chunk, Step.CANCEL)
-    cancel(taken, ledger=stage.books.ledger, provider=stage.provider, clock=stage.clock)
+    cancel(taken, ledger=stage.harness.ledger, provider=stage.provider, clock=stage.clock)
     return stage.chunk(chunk)
 
 

@@ -40,7 +40,7 @@ def results(*blocks: bytes | Exception) -> Iterator[ResultFile]:
 
 def collected(stage: Stage, chunk: Chunk) -> Chunk:
     collecting = Collecting(job_digest=DIGEST, price=None, read_line=READER)
-    tools: dict[str, Any] = {"ledger": stage.books.ledger, "job_files": stage.job_files, "clock": stage.clock}
+    tools: dict[str, Any] = {"ledger": stage.harness.ledger, "job_files": stage.job_files, "clock": stage.clock}
     collect(stage.claim(chunk), provider=stage.provider, collecting=collecting, **tools)
     return stage.chunk(chunk)
 

@@ -22,7 +22,7 @@ from tests.builders import ACCOUNT, JOB, a_chunk, after
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
     poll(
         claim or stage.claim(chunk),
-        ledger=stage.books.ledger,
+        ledger=stage.harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -130,7 +130,7 @@ def test_a_batch_that_was_rejected_for_the_jobs_sake_stops_it() -> None:
     chunk = run(stage, stage.put("submitted"))
 
     assert chunk.state is ChunkState.PLANNED
-    assert stage.books.ledger.job(JOB).state is JobState.STOPPED
+    assert stage.harness.ledger.job(JOB).state is JobState.STOPPED
 
 
 def test_a_batch_that_the_platform_rejected_is_sent_again_ever_later_and_counts_as_no_try() -> None:
@@ -164,7 +164,7 @@ def test_a_credential_that_is_not_taken_pauses_the_account_in_the_providers_word
     chunk = run(stage, stage.put("submitted"))
 
     assert (chunk.state, chunk.tries, stage.paused_until_s()) == (ChunkState.SUBMITTED, 1, 300)
-    reason = stage.books.admin.pause_reason(ACCOUNT, now=after(299))
+    reason = stage.harness.admin.pause_reason(ACCOUNT, now=after(299))
     assert reason.startswith("out of credits. Next: add credit")
 
 
@@ -201,8 +201,8 @@ def test_a_limit_of_calls_holds_all_polls_of_the_account_but_not_for_a_day(
 
     chunk = run(stage, stage.put("submitted"))
 
-    stage.books.add(other)
+    stage.harness.add(other)
     assert stage.due_s(chunk) == due_s
-    assert stage.books.claim(Step.POLL, now=after(others_s - 0.001)) == []
-    claims = stage.books.claim(Step.POLL, now=after(others_s))
+    assert stage.harness.claim(Step.POLL, now=after(others_s - 0.001)) == []
+    claims = stage.harness.claim(Step.POLL, now=after(others_s))
     assert other.id in [claim.unit.chunk_id for claim in claims]

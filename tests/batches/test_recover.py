@@ -45,10 +45,10 @@ TWIN: Final = BatchId("batch-2")
 
 
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
-    books = stage.books
+    harness = stage.harness
     recover(
         claim or stage.claim(chunk),
-        ledger=books.ledger,
+        ledger=harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -136,7 +136,7 @@ def test_where_there_is_a_list_it_is_asked_for_the_token_and_the_file_from_a_day
 
 
 def events(stage: Stage) -> list[tuple[str, Any]]:
-    return [(event.name, dict(event.details)) for _, event in stage.books.admin.events(JOB)]
+    return [(event.name, dict(event.details)) for _, event in stage.harness.admin.events(JOB)]
 
 
 def test_of_several_batches_the_oldest_is_adopted_and_the_others_are_cancelled() -> None:
@@ -227,8 +227,8 @@ def test_a_batch_that_will_never_tell_whose_it_is_needs_a_person_once_no_create_
 def test_what_tells_a_batch_without_a_mark_is_passed_on() -> None:
     """Its custom_ids, how many there are, and the batches of all other creates of that time."""
     stage, before = in_doubt(B2)
-    stage.books.write(AttemptOpened(attempt=an_attempt("other", a_chunk("c00000-00009")), budget_usd=None))
-    stage.books.write(AttemptClosed(token=AttemptToken("other"), state=AttemptState.CREATED, batch_id=TWIN))
+    stage.harness.write(AttemptOpened(attempt=an_attempt("other", a_chunk("c00000-00009")), budget_usd=None))
+    stage.harness.write(AttemptClosed(token=AttemptToken("other"), state=AttemptState.CREATED, batch_id=TWIN))
 
     run(stage, before)
 
@@ -349,7 +349,7 @@ def test_a_question_that_is_not_answered_says_so_at_once_and_comes_before_a_pers
 
     assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, "lookup_failed")
     assert (chunk.error, chunk.file_id) == (f"HTTP 500{NOT_FOUND_OUT}{error}", FILE)
-    [trouble] = stage.books.ledger.totals(JOB).troubles
+    [trouble] = stage.harness.ledger.totals(JOB).troubles
     assert (trouble.reason, trouble.chunks, trouble.is_unresolved, trouble.since) == (chunk.error, 1, True, after(200))
 
 
@@ -360,7 +360,7 @@ def test_a_question_that_a_person_has_made_possible_is_asked_again_and_the_job_g
     still = run(stage, before)
     assert (still.state, still.error_code) == (ChunkState.UNRESOLVED, "lookup_failed")
 
-    stage.books.admin.resume(JOB, now=stage.clock.at)
+    stage.harness.admin.resume(JOB, now=stage.clock.at)
     still = stage.chunk(before)
     assert (still.failing_since, stage.due_s(still)) == (None, 200)
     stage.provider.tell(listed((BATCH, 3)))
@@ -399,7 +399,7 @@ def test_where_no_list_tells_of_what_was_not_understood_the_job_stops_for_a_pers
 
     chunk = run(stage, before)
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert chunk.state is (ChunkState.PLANNED if is_absent else ChunkState.UNRESOLVED)
     assert (job.state, job.decision) == (JobState.STOPPED, "create")
     assert job.reason.startswith("its fields: ok; ")
@@ -441,13 +441,13 @@ def test_creates_that_make_nothing_follow_each_other_ever_more_slowly(
     assert (chunk.state, stage.due_s(chunk)) == (ChunkState.PLANNED, 200 + wait_s)
     assert chunk.error == "HTTP 500; the create made no batch"
     assert chunk.failing_since == after(failing_s or 0)
-    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_after_hours_of_creates_that_make_nothing_the_job_stops_and_says_why() -> None:
     stage, chunk = absent(attempts=14, failing_s=-10_700, at_s=200)
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert (chunk.state, job.state, job.decision) == (ChunkState.PLANNED, JobState.STOPPED, "")
     assert "made nothing since 2026-11-22 09:01 UTC: HTTP 500. " in job.reason
     assert "run the job again" in job.reason
@@ -492,4 +492,4 @@ def possibly_double_paid(stage: Stage, amount: Decimal) -> None:
     """Let the job have wagered so much on another chunk."""
     other = a_chunk("c00000-00008", state="planned")
     attempt = an_attempt("wagered", other, state=AttemptState.ABANDONED, reserved_usd=amount)
-    stage.books.write(added(other), AttemptOpened(attempt=attempt, budget_usd=None))
+    stage.harness.write(added(other), AttemptOpened(attempt=attempt, budget_usd=None))

@@ -30,8 +30,8 @@ from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage, an_accepted_batch
 from tests.builders import ACCOUNT, JOB, NOW, a_job, after
-from tests.contract.books import LEASE_S as BOOKS_LEASE_S
-from tests.fakes.job_files import MemorySpool
+from tests.contract.ledger_harness import LEASE_S as BOOKS_LEASE_S
+from tests.fakes.job_files import MemoryJobFiles
 
 FIRST: Final = AttemptToken(f"{1:032x}")
 WITH_FILES: Final = Traits(name="told", recovery=Recovery.FENCED, settle_s=77.0)
@@ -40,10 +40,10 @@ BYTES: Final = b"".join(LINE % number for number in range(2))
 
 
 def run(stage: Stage, chunk: Chunk, claim: Claim | None = None) -> Chunk:
-    books = stage.books
+    harness = stage.harness
     submit(
         claim or stage.claim(chunk),
-        ledger=books.ledger,
+        ledger=harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -64,7 +64,7 @@ def test_after_a_success_that_is_not_understood_nothing_more_is_created_before_a
 
     chunk = run(stage, before)
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, "not_understood")
     assert (job.state, job.decision) == (JobState.STOPPED, "create")
     assert job.reason == chunk.error == "POST https://x.example/batches: its fields: ticket"
@@ -82,7 +82,7 @@ def test_where_the_provider_has_a_list_nothing_more_is_created_while_the_batch_i
 
         assert (chunk.state, chunk.error) == (ChunkState.AMBIGUOUS, "its fields: ticket")
         assert stage.paused_until_s() == pause_s
-        assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+        assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_after_a_lost_answer_the_job_goes_on() -> None:
@@ -92,7 +92,7 @@ def test_after_a_lost_answer_the_job_goes_on() -> None:
     chunk = run(stage, stage.put("planned"))
 
     assert (chunk.state, chunk.error_code, chunk.failing_since) == (ChunkState.AMBIGUOUS, "", NOW)
-    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_before_the_post_the_intent_stands_in_the_ledger_and_in_the_work_folder() -> None:
@@ -219,8 +219,8 @@ def test_a_credential_that_is_refused_pauses_the_account_and_not_the_job(accepte
 
     assert (chunk.state, chunk.error_code, stage.due_s(chunk)) == (ChunkState.PLANNED, "402", 0)
     assert stage.paused_until_s() == 300
-    assert stage.books.admin.pause_reason(ACCOUNT, now=NOW).startswith("no credit. Next: add credit")
-    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+    assert stage.harness.admin.pause_reason(ACCOUNT, now=NOW).startswith("no credit. Next: add credit")
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_a_first_batch_that_is_refused_stops_the_job_in_the_providers_words() -> None:
@@ -230,7 +230,7 @@ def test_a_first_batch_that_is_refused_stops_the_job_in_the_providers_words() ->
 
     chunk = run(stage, stage.put("planned"))
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert (chunk.state, job.state) == (ChunkState.PLANNED, JobState.STOPPED)
     assert job.reason.startswith("the provider refused the first batch: no such model. No row has failed.")
     assert stage.paused_until_s() is None
@@ -243,14 +243,14 @@ def test_a_job_that_is_being_cancelled_is_not_stopped() -> None:
 
     run(stage, before)
 
-    assert stage.books.ledger.job(JOB).state is JobState.CANCELLING
+    assert stage.harness.ledger.job(JOB).state is JobState.CANCELLING
 
 
 def cancelling(stage: Stage) -> Any:
     """Refuse a create, after a person has cancelled the job during it."""
 
     def answer(_submission: Submission) -> BatchId:
-        stage.books.admin.cancel(JOB, now=NOW)
+        stage.harness.admin.cancel(JOB, now=NOW)
         raise CreateRefused(BadRequest("no such model", status=400))
 
     return answer
@@ -291,7 +291,7 @@ def test_a_request_that_is_refused_alone_is_given_up_and_the_folder_says_so() ->
     given_up = records.read_given_up(stage.job_files, chunk.name)
     assert given_up is not None
     assert (given_up.error_code, given_up.error) == ("400", "malformed")
-    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_a_batch_that_is_too_large_is_cut_in_two_and_nothing_is_given_up() -> None:
@@ -311,13 +311,13 @@ def test_what_could_pass_the_budget_stops_the_job_and_sends_nothing() -> None:
 
     chunk = run(stage, before)
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert chunk == before
     assert (job.state, stage.provider.calls, stage.attempts) == (JobState.STOPPED, [], [])
     assert "the budget is 0.1" in job.reason
 
 
-class FullSpool(MemorySpool):
+class FullJobFiles(MemoryJobFiles):
     """Takes no intents."""
 
     @contextmanager
@@ -331,7 +331,7 @@ class FullSpool(MemorySpool):
 
 def test_where_the_intent_cannot_be_kept_nothing_is_sent_and_the_chunk_waits() -> None:
     stage = Stage(WITHOUT)
-    stage.job_files = FullSpool()
+    stage.job_files = FullJobFiles()
     before = stage.put("planned")
 
     with pytest.raises(StorageError, match="the disk is full"):
@@ -420,7 +420,7 @@ def test_a_file_that_will_never_be_taken_gives_its_chunk_up() -> None:
 
 
 def test_the_journal_gives_back_what_it_was_given() -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     assert read_journal(job_files, TOKEN) is None
 
     write_journal(job_files, TOKEN, BATCH)

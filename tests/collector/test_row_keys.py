@@ -23,7 +23,7 @@ from orchestrator.job_files.request_files import LinesDraft, requests_of, row_ke
 from orchestrator.providers.onerouter.dialect import READER
 from tests.batches.stage import Stage
 from tests.builders import a_chunk
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.planner.test_plan import DIGEST, chunks, planned
 
 
@@ -31,7 +31,7 @@ def a_line(key: RowKey) -> bytes:
     return b'{"custom_id":"%s","body":{}}\n' % custom_id.custom_id(DIGEST, *key).encode()
 
 
-def drafted(job_files: MemorySpool, keys: list[RowKey], *, is_retry: bool = False) -> Chunk:
+def drafted(job_files: MemoryJobFiles, keys: list[RowKey], *, is_retry: bool = False) -> Chunk:
     """Return a chunk of these rows, with its files."""
     draft = LinesDraft()
     for key in keys:
@@ -57,7 +57,7 @@ def test_the_rows_of_a_chunk_are_read_again_in_the_order_of_its_lines(
     keys: list[RowKey], files: int, *, is_retry: bool
 ) -> None:
     """A chunk of consecutive rows of one shard needs no list of them."""
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     chunk = drafted(job_files, keys, is_retry=is_retry)
 
     assert row_keys(job_files, chunk) == keys
@@ -69,11 +69,11 @@ def test_the_planner_knows_the_rows_of_every_chunk_also_where_rows_between_them_
     texts = [None if row % 4 == 2 else f"row {row}" for row in range(23)]
     pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet", row_group_size=8)
 
-    books, job_files = planned(
+    harness, job_files = planned(
         tmp_path / "rows.parquet", limits=Limits(requests_max=3, bytes_max=100_000), null_policy="skip"
     )
 
-    found = [(key, line) for chunk in chunks(books) for key, line in requests_of(job_files, chunk)]
+    found = [(key, line) for chunk in chunks(harness) for key, line in requests_of(job_files, chunk)]
     assert len(found) == sum(text is not None for text in texts)
     for key, line in found:
         assert json.loads(line)["custom_id"] == custom_id.custom_id(DIGEST, *key)
@@ -81,7 +81,7 @@ def test_the_planner_knows_the_rows_of_every_chunk_also_where_rows_between_them_
 
 @pytest.mark.parametrize("content", [b"", b"no zstd", b"\x28\xb5\x2f\xfd\x04"])
 def test_a_damaged_list_of_rows_is_an_error_that_names_it(content: bytes) -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     chunk = drafted(job_files, [(0, 0), (1, 1)], is_retry=True)
     [name] = [name for name in job_files.names("requests") if name.endswith(".rows.zst")]
     job_files.files[name] = content
@@ -92,7 +92,7 @@ def test_a_damaged_list_of_rows_is_an_error_that_names_it(content: bytes) -> Non
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_list_of_other_rows_than_the_chunk_has_is_an_error(count: int) -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     chunk = drafted(job_files, [(0, 0), (1, 1)], is_retry=True)
 
     with pytest.raises(StorageError, match=f"does not name {count} rows"):
@@ -101,7 +101,7 @@ def test_a_list_of_other_rows_than_the_chunk_has_is_an_error(count: int) -> None
 
 @pytest.mark.parametrize(("row_end", "which"), [(1, "more"), (3, "fewer")])
 def test_a_request_file_of_another_number_of_lines_is_an_error(row_end: int, which: str) -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     chunk = drafted(job_files, [(0, 0), (0, 1)])
     told = a_chunk(row_end=row_end, requests=chunk.requests, request_count=row_end)
 
@@ -122,7 +122,7 @@ def test_results_are_collected_without_a_look_at_the_requests() -> None:
 
     collect(
         stage.claim(chunk, Step.COLLECT),
-        ledger=stage.books.ledger,
+        ledger=stage.harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         collecting=Collecting(job_digest=DIGEST, price=None, read_line=READER),

@@ -19,7 +19,7 @@ from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer, RowKey
 from orchestrator.job_files.result_parts import PartCursor, write_part
 from orchestrator.providers.result_lines import ResultReader, embedding
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 
 DIGEST: Final = "0123abcd" + "0" * 56
 READ: Final = ResultReader(bodies=(embedding,))
@@ -49,7 +49,7 @@ def test_what_is_no_vector_is_no_answer(vector: Any) -> None:
 
 
 def test_the_first_answer_of_the_job_sets_the_length_and_others_fail() -> None:
-    job_files, vectors = MemorySpool(), Vectors()
+    job_files, vectors = MemoryJobFiles(), Vectors()
     first = vectors.checking(READ, job_files, DIGEST)
 
     assert first(a_line(0, [1.0, 2.0]), keep_raw=False)[1].succeeded
@@ -62,7 +62,7 @@ def test_the_first_answer_of_the_job_sets_the_length_and_others_fail() -> None:
 
 
 def test_a_line_of_another_job_sets_no_length() -> None:
-    job_files, vectors = MemorySpool(), Vectors()
+    job_files, vectors = MemoryJobFiles(), Vectors()
     read_checked = vectors.checking(READ, job_files, DIGEST)
 
     read_checked(a_line(0, [1.0], digest="f" * 64), keep_raw=False)
@@ -72,7 +72,7 @@ def test_a_line_of_another_job_sets_no_length() -> None:
 
 
 def test_the_length_that_was_asked_for_holds_from_the_start() -> None:
-    read_checked = Vectors(length=2).checking(READ, MemorySpool(), DIGEST)
+    read_checked = Vectors(length=2).checking(READ, MemoryJobFiles(), DIGEST)
 
     assert not read_checked(a_line(0, [1.0, 2.0, 3.0]), keep_raw=False)[1].succeeded
     assert read_checked(a_line(1, [1.0, 2.0]), keep_raw=False)[1].succeeded

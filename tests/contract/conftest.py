@@ -1,4 +1,4 @@
-"""What the contract suites run against: every ledger and every spool there is. Another kind is one more entry."""
+"""What the contract suites run against: every ledger and every kind of job files. Another kind is one more entry."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
 from orchestrator.ports import JobFiles
 from orchestrator.storage.local import LocalJobFiles
 from tests.builders import emptied
-from tests.contract.books import Books
-from tests.fakes.job_files import MemorySpool
+from tests.contract.ledger_harness import LedgerHarness
+from tests.fakes.job_files import MemoryJobFiles
 from tests.servers.postgres import PostgresServer, fresh_database, running_postgres, some_postgres
-from tests.servers.s3 import an_object_spool, an_s3_spool
+from tests.servers.s3 import object_job_files, s3_job_files
 
 LEDGERS: Final = ("memory", "sqlite", "postgres")
 SPOOLS: Final[dict[str, Callable[[Path], JobFiles]]] = {
     "local": LocalJobFiles,
-    "memory": lambda _folder: MemorySpool(),
-    "objects": lambda _folder: an_object_spool(),
-    "s3": lambda _folder: an_s3_spool(),
+    "memory": lambda _folder: MemoryJobFiles(),
+    "objects": lambda _folder: object_job_files(),
+    "s3": lambda _folder: s3_job_files(),
 }
 
 
@@ -42,9 +42,9 @@ def lasting_postgres(postgres_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def postgres(lasting_postgres: Database) -> Books:
+def postgres(lasting_postgres: Database) -> LedgerHarness:
     """An empty ledger in PostgreSQL."""
-    return Books(emptied(lasting_postgres))
+    return LedgerHarness(emptied(lasting_postgres))
 
 
 @pytest.fixture
@@ -62,17 +62,17 @@ def shaky_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=LEDGERS)
-def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerHarness]:
     """An empty ledger, of every kind."""
     if request.param == "postgres":
         yield request.getfixturevalue("postgres")
         return
     database = open_sqlite(None if request.param == "memory" else tmp_path / "ledger.db")
-    yield Books(database)
+    yield LedgerHarness(database)
     database.close()
 
 
 @pytest.fixture(params=SPOOLS)
 def job_files(request: pytest.FixtureRequest, tmp_path: Path) -> JobFiles:
-    """An empty spool, of every kind."""
+    """An empty job folder, of every kind."""
     return SPOOLS[request.param](tmp_path / "job_files")

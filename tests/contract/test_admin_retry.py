@@ -24,110 +24,110 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.row_kinds import RowKind
 from tests.builders import JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
-from tests.contract.books import Books, names
+from tests.contract.ledger_harness import LedgerHarness, names
 
 S = ChunkState
 LATER = after(100)
 
 
-def end(books: Books, chunk: Chunk, tally: Tally, failed: dict[int, int], settled: dict[int, int]) -> None:
+def end(harness: LedgerHarness, chunk: Chunk, tally: Tally, failed: dict[int, int], settled: dict[int, int]) -> None:
     """Bring a chunk from ENDED to COLLECTED with these counts."""
     collected = replace(chunk, state=S.COLLECTED, tally=tally, part=f"parts/{chunk.name}.parquet")
-    books.write(
+    harness.write(
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, failed=failed),
         now=LATER,
     )
 
 
-def an_ended_job(books: Books, state: JobState = JobState.FINISHED) -> None:
+def an_ended_job(harness: LedgerHarness, state: JobState = JobState.FINISHED) -> None:
     """Bring a job of two shards of ten rows to its end: rows 2 and 3 of shard 0 and one of shard 1 are dead.
 
     One row of shard 0 is refused at planning; it is in no chunk.
     """
-    books.open(a_job(attempts_max=3, rounds_max=3), shards=2)
+    harness.open(a_job(attempts_max=3, rounds_max=3), shards=2)
     for number, refused in ((0, 1), (1, 0)):
         planned = replace(a_shard(number), state=ShardState.PLANNED, row_count=10, refused_count=refused)
-        books.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
+        harness.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
     first = a_chunk("c00000-00000", state=S.ENDED, request_count=9)
     second = a_chunk("c00001-00000", state=S.ENDED, shard_no=1)
     third = a_chunk("r00001", state=S.ENDED, shard_no=None, request_count=3, round=3)
-    books.write(added(first, {0: 9}), added(second, {1: 10}), added(third, {0: 2, 1: 1}))
-    end(books, first, Tally(succeeded=7, resent=2), {}, {0: 7})
-    end(books, second, Tally(succeeded=8, failed=1, resent=1), {1: 1}, {1: 9})
-    end(books, third, Tally(succeeded=1, failed=2), {0: 2}, {0: 2, 1: 1})
+    harness.write(added(first, {0: 9}), added(second, {1: 10}), added(third, {0: 2, 1: 1}))
+    end(harness, first, Tally(succeeded=7, resent=2), {}, {0: 7})
+    end(harness, second, Tally(succeeded=8, failed=1, resent=1), {1: 1}, {1: 9})
+    end(harness, third, Tally(succeeded=1, failed=2), {0: 2}, {0: 2, 1: 1})
     for number in range(2):
-        shard = books.ledger.shard(JOB, number)
+        shard = harness.ledger.shard(JOB, number)
         finished = replace(shard, state=ShardState.FINISHED, finished_slice_count=1)
-        books.write(ShardMoved(before=shard, after=finished, due_at=None))
-    books.put_job(state)
+        harness.write(ShardMoved(before=shard, after=finished, due_at=None))
+    harness.put_job(state)
 
 
 @pytest.mark.parametrize("state", [JobState.FINISHED, JobState.CANCELLED])
-def test_a_retry_sends_failed_rows_again_in_a_new_revision(books: Books, state: JobState) -> None:
+def test_a_retry_sends_failed_rows_again_in_a_new_revision(harness: LedgerHarness, state: JobState) -> None:
     """Three of twenty rows are dead and were requests: they wait; the refused one stays dead and settled."""
-    an_ended_job(books, state)
-    before = books.ledger.totals(JOB)
+    an_ended_job(harness, state)
+    before = harness.ledger.totals(JOB)
     assert (before.settled, before.failed, before.waiting, before.refused) == (20, 3, 0, 1)
 
-    assert books.admin.retry(JOB, now=LATER) == 3
+    assert harness.admin.retry(JOB, now=LATER) == 3
 
-    job, now = books.ledger.job(JOB), books.ledger.totals(JOB)
+    job, now = harness.ledger.job(JOB), harness.ledger.totals(JOB)
     assert (job.state, job.revision, job.due) == (JobState.RUNNING, 2, Step.REVIEW)
     assert job.rounds_max == 6  # three rounds were sent, three more may be
     assert (now.settled, now.failed, now.waiting, now.refused, now.succeeded) == (17, 0, 3, 1, 16)
     assert now.waiting_since == LATER
-    shards = books.ledger.shards(JOB)
+    shards = harness.ledger.shards(JOB)
     assert [(s.settled_count, s.state, s.finished_slice_count) for s in shards] == [
         (8, ShardState.PLANNED, 0),
         (9, ShardState.PLANNED, 0),
     ]
-    waiting = books.ledger.waiting(JOB, limit=10)
+    waiting = harness.ledger.waiting(JOB, limit=10)
     assert [(c.name, c.regather, c.tally.waiting, c.tally.failed) for c in waiting] == [
         ("c00001-00000", "failed", 1, 0),
         ("r00001", "failed", 2, 0),
     ]
-    assert [claim.step for claim in books.claim(*Step, now=LATER)] == [Step.REVIEW]
+    assert [claim.step for claim in harness.claim(*Step, now=LATER)] == [Step.REVIEW]
 
 
-def an_ended_job_with_truncated_answers(books: Books) -> None:
+def an_ended_job_with_truncated_answers(harness: LedgerHarness) -> None:
     """Bring a job of two shards of ten rows to its end: five answers are truncated.
 
     Two stand in the first chunk; of the retry chunk's three rows, which were truncated before, one is again, and the
     others failed, so that their old answers stand.
     """
-    books.open(a_job(attempts_max=3, rounds_max=3), shards=2)
+    harness.open(a_job(attempts_max=3, rounds_max=3), shards=2)
     for number in (0, 1):
         planned = replace(a_shard(number), state=ShardState.PLANNED, row_count=10)
-        books.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
+        harness.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
     first = a_chunk("c00000-00000", state=S.ENDED, request_count=10)
     second = a_chunk("c00001-00000", state=S.ENDED, shard_no=1)
     third = a_chunk("r00001", state=S.ENDED, shard_no=None, request_count=3, round=2, improves="truncated")
-    books.write(added(first, {0: 10}), added(second, {1: 10}), added(third, {0: 1, 1: 2}))
-    end(books, first, Tally(succeeded=9, truncated_answers=2, refused_answers=1, resent=1, reopened=1), {}, {0: 9})
-    end(books, second, Tally(succeeded=7, failed=1, resent=2, reopened=2), {1: 1}, {1: 8})
-    end(books, third, Tally(succeeded=1, standing=2, truncated_answers=3), {}, {0: 1, 1: 2})
+    harness.write(added(first, {0: 10}), added(second, {1: 10}), added(third, {0: 1, 1: 2}))
+    end(harness, first, Tally(succeeded=9, truncated_answers=2, refused_answers=1, resent=1, reopened=1), {}, {0: 9})
+    end(harness, second, Tally(succeeded=7, failed=1, resent=2, reopened=2), {1: 1}, {1: 8})
+    end(harness, third, Tally(succeeded=1, standing=2, truncated_answers=3), {}, {0: 1, 1: 2})
     for number in range(2):
-        shard = books.ledger.shard(JOB, number)
+        shard = harness.ledger.shard(JOB, number)
         finished = replace(shard, state=ShardState.FINISHED, finished_slice_count=1)
-        books.write(ShardMoved(before=shard, after=finished, due_at=None))
-    books.put_job(JobState.FINISHED)
+        harness.write(ShardMoved(before=shard, after=finished, due_at=None))
+    harness.put_job(JobState.FINISHED)
 
 
-def test_a_retry_of_truncated_answers_sends_these_again_and_no_failed_row(books: Books) -> None:
-    an_ended_job_with_truncated_answers(books)
-    before = books.ledger.totals(JOB)
+def test_a_retry_of_truncated_answers_sends_these_again_and_no_failed_row(harness: LedgerHarness) -> None:
+    an_ended_job_with_truncated_answers(harness)
+    before = harness.ledger.totals(JOB)
     assert (before.succeeded, before.failed, before.truncated_answers) == (19, 1, 5)
 
-    assert books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2}) == 5
+    assert harness.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2}) == 5
 
-    job, now = books.ledger.job(JOB), books.ledger.totals(JOB)
+    job, now = harness.ledger.job(JOB), harness.ledger.totals(JOB)
     assert (job.state, job.revision, job.retrying, job.rounds_max) == (JobState.RUNNING, 2, "truncated", 5)
     assert (now.settled, now.succeeded, now.failed, now.waiting, now.truncated_answers) == (15, 14, 1, 5, 0)
     assert now.refused_answers == 1
-    shards = books.ledger.shards(JOB)
+    shards = harness.ledger.shards(JOB)
     assert [(s.settled_count, s.state) for s in shards] == [(7, ShardState.PLANNED), (8, ShardState.PLANNED)]
-    waiting = {chunk.name: chunk for chunk in books.ledger.waiting(JOB, limit=10)}
+    waiting = {chunk.name: chunk for chunk in harness.ledger.waiting(JOB, limit=10)}
     assert {name: chunk.regather for name, chunk in waiting.items()} == {
         "c00000-00000": "truncated",
         "r00001": "truncated",
@@ -136,120 +136,120 @@ def test_a_retry_of_truncated_answers_sends_these_again_and_no_failed_row(books:
     assert waiting["r00001"].tally == Tally(waiting=3, reopened=1)
 
 
-def test_a_retry_of_answers_that_are_not_there_changes_nothing(books: Books) -> None:
-    an_ended_job_with_truncated_answers(books)
-    job = books.ledger.job(JOB)
+def test_a_retry_of_answers_that_are_not_there_changes_nothing(harness: LedgerHarness) -> None:
+    an_ended_job_with_truncated_answers(harness)
+    job = harness.ledger.job(JOB)
 
-    assert books.admin.retry(JOB, now=LATER, kind=RowKind.EMPTY, by_shard={}) == 0
+    assert harness.admin.retry(JOB, now=LATER, kind=RowKind.EMPTY, by_shard={}) == 0
     with pytest.raises(LedgerError, match="have changed meanwhile"):
-        books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 4})
+        harness.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 4})
 
-    assert books.ledger.job(JOB) == job
+    assert harness.ledger.job(JOB) == job
 
 
-def test_a_chunk_that_is_given_up_leaves_the_answers_of_its_rows_standing(books: Books) -> None:
+def test_a_chunk_that_is_given_up_leaves_the_answers_of_its_rows_standing(harness: LedgerHarness) -> None:
     """No failed row, and no shard that waits for one."""
-    an_ended_job_with_truncated_answers(books)
-    books.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2})
+    an_ended_job_with_truncated_answers(harness)
+    harness.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 2})
     fourth = a_chunk("r00002", shard_no=None, request_count=5, round=3, improves="truncated")
-    for chunk in books.ledger.waiting(JOB, limit=10):
+    for chunk in harness.ledger.waiting(JOB, limit=10):
         resent = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
-        books.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
-    books.write(added(fourth, {0: 3, 1: 2}), now=LATER)
+        harness.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
+    harness.write(added(fourth, {0: 3, 1: 2}), now=LATER)
 
     given_up = lifecycle.advance(fourth, GaveUp("bad", "no"))
-    books.write(ChunkMoved(before=fourth, after=given_up, due_at=None), now=LATER)
+    harness.write(ChunkMoved(before=fourth, after=given_up, due_at=None), now=LATER)
 
-    now = books.ledger.totals(JOB)
+    now = harness.ledger.totals(JOB)
     assert (now.settled, now.succeeded, now.failed, now.truncated_answers) == (20, 19, 1, 5)
 
 
-def test_a_second_retry_counts_only_rows_that_have_failed_by_then(books: Books) -> None:
-    an_ended_job(books)
-    books.admin.retry(JOB, now=LATER)
-    for chunk in books.ledger.waiting(JOB, limit=10):
+def test_a_second_retry_counts_only_rows_that_have_failed_by_then(harness: LedgerHarness) -> None:
+    an_ended_job(harness)
+    harness.admin.retry(JOB, now=LATER)
+    for chunk in harness.ledger.waiting(JOB, limit=10):
         resent = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
-        books.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
+        harness.move(replace(chunk, tally=resent, regather=""), due_at=None, now=LATER)
     fourth = a_chunk("r00002", state=S.ENDED, shard_no=None, request_count=3, round=4)
-    books.write(added(fourth, {0: 2, 1: 1}), now=LATER)
-    end(books, fourth, Tally(succeeded=2, failed=1), {0: 1}, {0: 2, 1: 1})
-    assert books.ledger.totals(JOB).settled == 20
-    books.put_job(JobState.FINISHED, now=LATER)
+    harness.write(added(fourth, {0: 2, 1: 1}), now=LATER)
+    end(harness, fourth, Tally(succeeded=2, failed=1), {0: 1}, {0: 2, 1: 1})
+    assert harness.ledger.totals(JOB).settled == 20
+    harness.put_job(JobState.FINISHED, now=LATER)
 
-    assert books.admin.retry(JOB, now=LATER) == 1
+    assert harness.admin.retry(JOB, now=LATER) == 1
 
-    assert [shard.settled_count for shard in books.ledger.shards(JOB)] == [9, 10]
-    assert (books.ledger.job(JOB).revision, books.ledger.job(JOB).rounds_max) == (3, 7)
+    assert [shard.settled_count for shard in harness.ledger.shards(JOB)] == [9, 10]
+    assert (harness.ledger.job(JOB).revision, harness.ledger.job(JOB).rounds_max) == (3, 7)
 
 
-def test_retrying_a_finished_job_without_failed_rows_changes_nothing(books: Books) -> None:
-    books.open(shards=0)
-    job = books.put_job(JobState.FINISHED)
+def test_retrying_a_finished_job_without_failed_rows_changes_nothing(harness: LedgerHarness) -> None:
+    harness.open(shards=0)
+    job = harness.put_job(JobState.FINISHED)
 
-    assert books.admin.retry(JOB, now=LATER) == 0
-    assert books.ledger.job(JOB) == job
+    assert harness.admin.retry(JOB, now=LATER) == 0
+    assert harness.ledger.job(JOB) == job
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.STOPPED, JobState.CANCELLING])
-def test_only_a_job_that_has_ended_can_be_retried(books: Books, state: JobState) -> None:
-    books.open()
-    books.put_job(state)
+def test_only_a_job_that_has_ended_can_be_retried(harness: LedgerHarness, state: JobState) -> None:
+    harness.open()
+    harness.put_job(state)
 
     with pytest.raises(LedgerError, match=state):
-        books.admin.retry(JOB, now=LATER)
+        harness.admin.retry(JOB, now=LATER)
 
 
-def test_rows_that_a_cancel_found_unplanned_are_planned_when_the_job_is_retried(books: Books) -> None:
+def test_rows_that_a_cancel_found_unplanned_are_planned_when_the_job_is_retried(harness: LedgerHarness) -> None:
     """Rows 10 to 29 of shard 0 had no request: their stand-in goes away and planning goes on at row 10."""
-    books.open(a_job(attempts_max=3, rounds_max=3), shards=1)
+    harness.open(a_job(attempts_max=3, rounds_max=3), shards=1)
     partly = replace(a_shard(), row_count=10, chunk_count=1, slice_count=1)
-    books.write(ShardMoved(before=a_shard(), after=partly, due_at=NOW))
-    books.add(a_chunk())
-    books.admin.cancel(JOB, now=NOW)
-    partly = books.ledger.shard(JOB, 0)
+    harness.write(ShardMoved(before=a_shard(), after=partly, due_at=NOW))
+    harness.add(a_chunk())
+    harness.admin.cancel(JOB, now=NOW)
+    partly = harness.ledger.shard(JOB, 0)
     rest = a_chunk("c00000-rest", row_start=10, row_end=30, request_count=20, request_bytes=0, requests="")
     planned = replace(partly, state=ShardState.PLANNED, row_count=30)
-    books.write(ShardMoved(before=partly, after=planned, due_at=NOW), added(rest))
+    harness.write(ShardMoved(before=partly, after=planned, due_at=NOW), added(rest))
     for name, count in (("c00000-00000", 10), ("c00000-rest", 20)):
-        chunk = books.ledger.chunk(chunk_id(name))
-        books.move(replace(chunk, state=S.CANCELLED, tally=Tally(failed=count)), due_at=None)
-    assert books.ledger.shard(JOB, 0).settled_count == 30
-    books.put_job(JobState.CANCELLED)
+        chunk = harness.ledger.chunk(chunk_id(name))
+        harness.move(replace(chunk, state=S.CANCELLED, tally=Tally(failed=count)), due_at=None)
+    assert harness.ledger.shard(JOB, 0).settled_count == 30
+    harness.put_job(JobState.CANCELLED)
 
-    assert books.admin.retry(JOB, now=LATER) == 30
+    assert harness.admin.retry(JOB, now=LATER) == 30
 
-    shard, totals = books.ledger.shard(JOB, 0), books.ledger.totals(JOB)
+    shard, totals = harness.ledger.shard(JOB, 0), harness.ledger.totals(JOB)
     assert (shard.state, shard.row_count, shard.settled_count, shard.chunk_count) == (ShardState.PLANNING, 10, 0, 1)
     assert (totals.rows, totals.settled, totals.failed, totals.waiting) == (10, 0, 0, 10)
-    assert books.ledger.contributions(JOB, 0)[0].chunk.name == "c00000-00000"
-    assert len(books.ledger.contributions(JOB, 0)) == 1
+    assert harness.ledger.contributions(JOB, 0)[0].chunk.name == "c00000-00000"
+    assert len(harness.ledger.contributions(JOB, 0)) == 1
     with pytest.raises(LedgerError):
-        books.ledger.chunk(rest.id)
-    assert {claim.step for claim in books.claim(*Step, now=LATER)} == {Step.REVIEW, Step.PLAN}
+        harness.ledger.chunk(rest.id)
+    assert {claim.step for claim in harness.claim(*Step, now=LATER)} == {Step.REVIEW, Step.PLAN}
 
 
-def test_a_cancelled_job_of_which_nothing_was_planned_can_be_retried(books: Books) -> None:
-    books.open(shards=1)
-    books.admin.cancel(JOB, now=NOW)
+def test_a_cancelled_job_of_which_nothing_was_planned_can_be_retried(harness: LedgerHarness) -> None:
+    harness.open(shards=1)
+    harness.admin.cancel(JOB, now=NOW)
     rest = a_chunk("c00000-rest", row_start=0, row_end=20, request_count=20, request_bytes=0, requests="")
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=20)
-    books.write(ShardMoved(before=a_shard(), after=planned, due_at=NOW), added(rest))
-    chunk = books.ledger.chunk(rest.id)
-    books.move(replace(chunk, state=S.CANCELLED, tally=Tally(failed=20)), due_at=None)
-    books.put_job(JobState.CANCELLED)
+    harness.write(ShardMoved(before=a_shard(), after=planned, due_at=NOW), added(rest))
+    chunk = harness.ledger.chunk(rest.id)
+    harness.move(replace(chunk, state=S.CANCELLED, tally=Tally(failed=20)), due_at=None)
+    harness.put_job(JobState.CANCELLED)
 
-    assert books.admin.retry(JOB, now=LATER) == 20
+    assert harness.admin.retry(JOB, now=LATER) == 20
 
-    job, shard = books.ledger.job(JOB), books.ledger.shard(JOB, 0)
+    job, shard = harness.ledger.job(JOB), harness.ledger.shard(JOB, 0)
     assert (job.state, job.rounds_max) == (JobState.RUNNING, 3)
     assert (shard.state, shard.row_count, shard.settled_count) == (ShardState.PLANNING, 0, 0)
 
 
-def test_a_chunk_that_is_retried_is_no_longer_wished_cancelled(books: Books) -> None:
+def test_a_chunk_that_is_retried_is_no_longer_wished_cancelled(harness: LedgerHarness) -> None:
     """Its requests go into a retry chunk of the running job; nothing of the old wish may hang on to it."""
-    an_ended_job(books, JobState.CANCELLED)
-    books.admin.retry(JOB, now=LATER)
+    an_ended_job(harness, JobState.CANCELLED)
+    harness.admin.retry(JOB, now=LATER)
 
-    books.write(added(a_chunk("r00002", shard_no=None, round=4), {0: 2, 1: 1}), now=LATER)
+    harness.write(added(a_chunk("r00002", shard_no=None, round=4), {0: 2, 1: 1}), now=LATER)
 
-    assert names(books.claim(Step.SUBMIT, now=LATER)) == ["r00002"]
+    assert names(harness.claim(Step.SUBMIT, now=LATER)) == ["r00002"]

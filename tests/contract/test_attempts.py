@@ -22,7 +22,7 @@ from orchestrator.domain.model import (
     Step,
 )
 from tests.builders import JOB, NOW, a_chunk, a_job, after, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 S = ChunkState
 
@@ -31,11 +31,11 @@ S = ChunkState
     ("reserved", "fits"), [("0.499999999", True), ("0.5", True), ("0.500000001", False), ("9", False)]
 )
 def test_a_budget_may_be_used_up_exactly_and_not_by_a_billionth_more(
-    books: Books, reserved: str, *, fits: bool
+    harness: LedgerHarness, reserved: str, *, fits: bool
 ) -> None:
     """Settled, open and abandoned creates count; refused ones and those proved absent do not."""
-    books.open(a_job(max_duplicate_usd=Decimal(1)))
-    books.add(*(a_chunk(f"c00000-0000{n}") for n in range(7)))
+    harness.open(a_job(max_duplicate_usd=Decimal(1)))
+    harness.add(*(a_chunk(f"c00000-0000{n}") for n in range(7)))
     states = {
         1: (AttemptState.CREATED, Decimal("0.25")),  # settled for less than it reserved
         2: (AttemptState.OPEN, None),
@@ -45,75 +45,77 @@ def test_a_budget_may_be_used_up_exactly_and_not_by_a_billionth_more(
     }
     for n, (state, cost) in states.items():
         one = an_attempt(f"token-{n}", a_chunk(f"c00000-0000{n}"), reserved_usd=Decimal("0.5"), state=AttemptState.OPEN)
-        books.write(AttemptOpened(attempt=one, budget_usd=None))
-        books.write(AttemptClosed(token=one.token, state=state, cost_usd=cost))
+        harness.write(AttemptOpened(attempt=one, budget_usd=None))
+        harness.write(AttemptClosed(token=one.token, state=state, cost_usd=cost))
     wanted = an_attempt("token-6", a_chunk("c00000-00006"), reserved_usd=Decimal(reserved))
     opened = AttemptOpened(attempt=wanted, budget_usd=Decimal("1.75"))
 
     if fits:
-        books.write(opened)
+        harness.write(opened)
     else:
         with pytest.raises(BudgetExhausted, match=r"the budget is 1\.75"):
-            books.write(opened)
+            harness.write(opened)
 
-    assert ("token-6" in {found.token for found in books.admin.attempts(JOB)}) is fits
+    assert ("token-6" in {found.token for found in harness.admin.attempts(JOB)}) is fits
 
 
-def test_another_jobs_money_does_not_count(books: Books) -> None:
+def test_another_jobs_money_does_not_count(harness: LedgerHarness) -> None:
     other = JobId("other-deadbeef")
-    books.open()
-    books.open(a_job(other))
-    books.add(a_chunk(), a_chunk(job_id=other))
+    harness.open()
+    harness.open(a_job(other))
+    harness.add(a_chunk(), a_chunk(job_id=other))
     mine = an_attempt("token-1", reserved_usd=Decimal(1))
-    books.write(AttemptOpened(attempt=mine, budget_usd=Decimal(1)))
+    harness.write(AttemptOpened(attempt=mine, budget_usd=Decimal(1)))
 
     theirs = an_attempt("token-2", a_chunk(job_id=other), reserved_usd=Decimal(1))
-    books.write(AttemptOpened(attempt=theirs, budget_usd=Decimal(1)), job_id=other)
+    harness.write(AttemptOpened(attempt=theirs, budget_usd=Decimal(1)), job_id=other)
 
-    assert [found.token for found in books.admin.attempts(other)] == ["token-2"]
+    assert [found.token for found in harness.admin.attempts(other)] == ["token-2"]
 
 
-def test_a_create_that_does_not_fit_the_budget_leaves_the_chunk_unsent(books: Books) -> None:
+def test_a_create_that_does_not_fit_the_budget_leaves_the_chunk_unsent(harness: LedgerHarness) -> None:
     """The intent and the money are one write."""
-    books.open()
-    books.add(a_chunk())
-    [claim] = books.claim(Step.SUBMIT)
+    harness.open()
+    harness.add(a_chunk())
+    [claim] = harness.claim(Step.SUBMIT)
     begun = ChunkMoved(before=a_chunk(), after=replace(a_chunk(), state=S.SUBMITTING), due_at=NOW)
     opened = AttemptOpened(attempt=an_attempt(reserved_usd=Decimal(1)), budget_usd=Decimal(0))
 
     with pytest.raises(BudgetExhausted):
-        books.ledger.record(claim, begun, opened, now=NOW, keep=True)
+        harness.ledger.record(claim, begun, opened, now=NOW, keep=True)
 
-    assert books.ledger.chunk(a_chunk().id) == a_chunk()
-    assert books.admin.attempts(JOB) == []
-    books.ledger.record(claim, now=NOW)  # the claim is still the caller's
+    assert harness.ledger.chunk(a_chunk().id) == a_chunk()
+    assert harness.admin.attempts(JOB) == []
+    harness.ledger.record(claim, now=NOW)  # the claim is still the caller's
 
 
 @pytest.mark.parametrize("state", [AttemptState.OPEN, AttemptState.CREATED])
-def test_a_second_live_attempt_of_a_chunk_is_impossible(books: Books, state: AttemptState) -> None:
+def test_a_second_live_attempt_of_a_chunk_is_impossible(harness: LedgerHarness, state: AttemptState) -> None:
     """Promise 2, held by the database itself."""
-    books.open()
-    books.add(a_chunk())
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
+    harness.open()
+    harness.add(a_chunk())
+    harness.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
+    harness.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
 
     with pytest.raises(LedgerError):
-        books.write(AttemptOpened(attempt=an_attempt("token-2", number=2), budget_usd=None))
+        harness.write(AttemptOpened(attempt=an_attempt("token-2", number=2), budget_usd=None))
 
-    assert [found.token for found in books.admin.attempts(JOB)] == ["token-1"]
+    assert [found.token for found in harness.admin.attempts(JOB)] == ["token-1"]
 
 
 @pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.ABSENT, AttemptState.ABANDONED])
-def test_after_an_attempt_that_came_to_nothing_there_may_be_another(books: Books, state: AttemptState) -> None:
-    books.open()
-    books.add(a_chunk())
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
+def test_after_an_attempt_that_came_to_nothing_there_may_be_another(
+    harness: LedgerHarness, state: AttemptState
+) -> None:
+    harness.open()
+    harness.add(a_chunk())
+    harness.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
+    harness.write(AttemptClosed(token=AttemptToken("token-1"), state=state))
 
     second = an_attempt("token-2", number=2, sent_at=after(1), digest="1234", reserved_usd=Decimal("0.1"))
-    books.write(AttemptOpened(attempt=second, budget_usd=None))
+    harness.write(AttemptOpened(attempt=second, budget_usd=None))
 
-    assert books.admin.attempts(JOB) == [an_attempt("token-1", state=state), second]
+    assert harness.admin.attempts(JOB) == [an_attempt("token-1", state=state), second]
 
 
 @pytest.mark.parametrize(
@@ -123,47 +125,47 @@ def test_after_an_attempt_that_came_to_nothing_there_may_be_another(books: Books
         an_attempt("token-2", state=AttemptState.REFUSED),  # so is a number of a chunk
     ],
 )
-def test_no_two_attempts_share_a_token_or_a_number(books: Books, wrong: object) -> None:
-    books.open()
-    books.add(a_chunk(), a_chunk("c00000-00001"))
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
+def test_no_two_attempts_share_a_token_or_a_number(harness: LedgerHarness, wrong: object) -> None:
+    harness.open()
+    harness.add(a_chunk(), a_chunk("c00000-00001"))
+    harness.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
 
     with pytest.raises(LedgerError):
-        books.write(AttemptOpened(attempt=wrong, budget_usd=None))  # type: ignore[arg-type]
+        harness.write(AttemptOpened(attempt=wrong, budget_usd=None))  # type: ignore[arg-type]
 
 
-def test_a_batch_is_of_one_attempt_only(books: Books) -> None:
+def test_a_batch_is_of_one_attempt_only(harness: LedgerHarness) -> None:
     """Promise 4: or two chunks would read the same answers, and pay for them once each."""
-    books.open()
-    books.add(a_chunk(), a_chunk("c00000-00001"))
-    books.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
-    books.write(AttemptOpened(attempt=an_attempt("token-2", a_chunk("c00000-00001")), budget_usd=None))
+    harness.open()
+    harness.add(a_chunk(), a_chunk("c00000-00001"))
+    harness.write(AttemptOpened(attempt=an_attempt("token-1"), budget_usd=None))
+    harness.write(AttemptOpened(attempt=an_attempt("token-2", a_chunk("c00000-00001")), budget_usd=None))
     created = AttemptClosed(
         token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId("batch-1"), cost_usd=None
     )
-    books.write(created)
+    harness.write(created)
 
     with pytest.raises(LedgerError):
-        books.write(replace(created, token=AttemptToken("token-2")))
+        harness.write(replace(created, token=AttemptToken("token-2")))
 
-    assert [found.batch_id for found in books.admin.attempts(JOB)] == ["batch-1", None]
+    assert [found.batch_id for found in harness.admin.attempts(JOB)] == ["batch-1", None]
 
 
-def test_closing_an_attempt_keeps_what_is_known_of_it(books: Books) -> None:
-    books.open()
-    books.add(a_chunk())
+def test_closing_an_attempt_keeps_what_is_known_of_it(harness: LedgerHarness) -> None:
+    harness.open()
+    harness.add(a_chunk())
     token = AttemptToken("token-1")
-    books.write(AttemptOpened(attempt=an_attempt("token-1", reserved_usd=Decimal(1)), budget_usd=None))
-    books.write(AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=BatchId("batch-1")))
+    harness.write(AttemptOpened(attempt=an_attempt("token-1", reserved_usd=Decimal(1)), budget_usd=None))
+    harness.write(AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=BatchId("batch-1")))
 
-    books.write(AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=Decimal("0.4")))
+    harness.write(AttemptClosed(token=token, state=AttemptState.CREATED, cost_usd=Decimal("0.4")))
 
-    [found] = books.admin.attempts(JOB)
+    [found] = harness.admin.attempts(JOB)
     assert (found.batch_id, found.cost_usd, found.reserved_usd) == ("batch-1", Decimal("0.4"), Decimal(1))
 
 
-def test_an_attempt_nobody_opened_cannot_be_closed(books: Books) -> None:
-    books.open()
+def test_an_attempt_nobody_opened_cannot_be_closed(harness: LedgerHarness) -> None:
+    harness.open()
 
     with pytest.raises(LedgerError):
-        books.write(AttemptClosed(token=AttemptToken("token-1"), state=AttemptState.REFUSED))
+        harness.write(AttemptClosed(token=AttemptToken("token-1"), state=AttemptState.REFUSED))

@@ -12,7 +12,7 @@ from orchestrator.domain.model import ChunkState, Step
 from orchestrator.ledger.db import schema
 from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, after
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 MANY: Final = 10_000
 
@@ -37,25 +37,25 @@ def multiply(tx: sa.Connection, table: sa.Table, condition: str, **values: str) 
     )
 
 
-def fill(books: Books) -> None:
+def fill(harness: LedgerHarness) -> None:
     """Enter many submitted chunks that are not due, many shards that wait for theirs, and little that is due."""
-    books.open(a_job(batches_in_flight_max=2 * MANY), shards=3)
-    books.add(a_chunk("c00000-00000", state=ChunkState.SUBMITTED), due_at=after(60))
-    books.add(a_chunk("due-1", state=ChunkState.SUBMITTED))
-    with books.database.write() as tx:
+    harness.open(a_job(batches_in_flight_max=2 * MANY), shards=3)
+    harness.add(a_chunk("c00000-00000", state=ChunkState.SUBMITTED), due_at=after(60))
+    harness.add(a_chunk("due-1", state=ChunkState.SUBMITTED))
+    with harness.database.write() as tx:
         multiply(tx, schema.chunks, f"id = '{a_chunk('c00000-00000').id}'", id=f"'{JOB}/x' || n")
         multiply(tx, schema.shards, "shard_no = 0", shard_no="n", state="'planned'", row_count="10")
         if tx.dialect.name == "postgresql":  # what its own vacuum does; nobody does it for SQLite
             tx.exec_driver_sql("ANALYZE")
 
 
-def put_all_due(books: Books) -> None:
+def put_all_due(harness: LedgerHarness) -> None:
     """Let every chunk be due at once, as after an hour in which nobody was at work."""
-    with books.database.write() as tx:
+    with harness.database.write() as tx:
         tx.execute(sa.update(schema.chunks).values(due_at=NOW))
 
 
-def queries_of_a_round(books: Books) -> list[tuple[str, Any]]:
+def queries_of_a_round(harness: LedgerHarness) -> list[tuple[str, Any]]:
     """Return the queries of a round of handing out: a look, claims of what it found, and a review's own look."""
     sent: list[tuple[str, Any]] = []
 
@@ -63,11 +63,11 @@ def queries_of_a_round(books: Books) -> list[tuple[str, Any]]:
         if statement.lstrip().startswith(("SELECT", "WITH")):
             sent.append((statement, parameters))
 
-    sa.event.listen(books.database._engine, "before_cursor_execute", note)
-    assert books.ledger.due(now=NOW) == {Step.POLL, Step.PLAN, Step.REVIEW}
-    books.claim(*frozenset(Step) - {Step.SUBMIT}, limit=8)
-    books.ledger.outlook(JOB)
-    sa.event.remove(books.database._engine, "before_cursor_execute", note)
+    sa.event.listen(harness.database._engine, "before_cursor_execute", note)
+    assert harness.ledger.due(now=NOW) == {Step.POLL, Step.PLAN, Step.REVIEW}
+    harness.claim(*frozenset(Step) - {Step.SUBMIT}, limit=8)
+    harness.ledger.outlook(JOB)
+    sa.event.remove(harness.database._engine, "before_cursor_execute", note)
     return sent
 
 
@@ -80,7 +80,7 @@ def rows_read(plan: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("all_due", [False, True])
-def test_a_round_on_postgresql_reads_what_it_hands_out_only(postgres: Books, all_due: bool) -> None:
+def test_a_round_on_postgresql_reads_what_it_hands_out_only(postgres: LedgerHarness, all_due: bool) -> None:
     """10,000 batches under way, few of them due or all, and 10,000 shards that wait for theirs."""
     fill(postgres)
     if all_due:
@@ -105,8 +105,8 @@ def test_a_round_on_postgresql_reads_what_it_hands_out_only(postgres: Books, all
 def test_a_round_on_sqlite_goes_by_what_is_due_and_in_its_order(tmp_path: Any) -> None:
     """Neither scans, nor sorts but what has few rows; what is polled is neither read nor sorted whole."""
     database = open_sqlite(tmp_path / "ledger.db")
-    fill(Books(database))
-    sent = queries_of_a_round(Books(database))
+    fill(LedgerHarness(database))
+    sent = queries_of_a_round(LedgerHarness(database))
 
     searches = set()
     with database.read() as connection:
@@ -131,7 +131,7 @@ def test_a_round_on_sqlite_goes_by_what_is_due_and_in_its_order(tmp_path: Any) -
 
 
 @pytest.mark.parametrize("limit", [1, 8])
-def test_a_claim_finds_what_is_due_among_much_that_is_not(postgres: Books, limit: int) -> None:
+def test_a_claim_finds_what_is_due_among_much_that_is_not(postgres: LedgerHarness, limit: int) -> None:
     fill(postgres)
 
     assert [claim.unit.chunk_id for claim in postgres.claim(Step.POLL, limit=limit, now=NOW)] == [a_chunk("due-1").id]

@@ -10,13 +10,13 @@ from orchestrator.domain.errors import LedgerError
 from orchestrator.ledger import clock
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s, measure
 from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.servers.postgres import PostgresServer
 
 A_LITTLE = timedelta(seconds=2)
 
 
-def test_the_time_is_the_databases_within_the_error_of_the_measurement(postgres: Books) -> None:
+def test_the_time_is_the_databases_within_the_error_of_the_measurement(postgres: LedgerHarness) -> None:
     ledger_clock = LedgerClock(postgres.database)
 
     first = measure(postgres.database)
@@ -29,7 +29,7 @@ def test_the_time_is_the_databases_within_the_error_of_the_measurement(postgres:
     assert first.error_s < 1
 
 
-def test_the_time_goes_on_between_measurements(postgres: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_goes_on_between_measurements(postgres: LedgerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is carried by the steady clock: the database is asked once."""
     ledger_clock = LedgerClock(postgres.database)
     begun = ledger_clock.now()
@@ -40,7 +40,9 @@ def test_the_time_goes_on_between_measurements(postgres: Books, monkeypatch: pyt
     assert times == sorted(times) and times[-1] > begun
 
 
-def test_the_time_is_measured_again_when_it_has_grown_old(postgres: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_is_measured_again_when_it_has_grown_old(
+    postgres: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger_clock = LedgerClock(postgres.database)
     ledger_clock.now()
     real, asked = clock.measure, []
@@ -59,7 +61,9 @@ def test_the_time_is_measured_again_when_it_has_grown_old(postgres: Books, monke
     assert len(asked) == 2
 
 
-def test_a_machine_whose_clock_is_wrong_has_the_ledgers_time(postgres: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_whose_clock_is_wrong_has_the_ledgers_time(
+    postgres: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An hour ahead: the clock port does not follow, and the skew is told."""
 
     class Ahead(datetime):

@@ -16,20 +16,20 @@ from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import ChunkState, Step, Unit
 from orchestrator.ledger.db.database import open_ledger, open_sqlite
 from tests.builders import JOB, NOW, a_chunk, a_job, an_attempt, chunk_id
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.contract.threads import at_once
 
 CHUNKS: Final = 30
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-def test_threads_claiming_at_once_never_get_the_same_unit(books: Books) -> None:
-    books.open(a_job(batches_in_flight_max=1_000), shards=0)
-    books.add(*(a_chunk(f"c00000-{n:05d}") for n in range(CHUNKS)))
+def test_threads_claiming_at_once_never_get_the_same_unit(harness: LedgerHarness) -> None:
+    harness.open(a_job(batches_in_flight_max=1_000), shards=0)
+    harness.add(*(a_chunk(f"c00000-{n:05d}") for n in range(CHUNKS)))
     taken: list[Unit] = []
 
     def work(_number: int) -> None:
-        while claims := books.claim(Step.SUBMIT, limit=2):
+        while claims := harness.claim(Step.SUBMIT, limit=2):
             taken.extend(claim.unit for claim in claims)
 
     at_once(4, work)
@@ -37,71 +37,71 @@ def test_threads_claiming_at_once_never_get_the_same_unit(books: Books) -> None:
     assert Counter(taken) == {Unit(job_id=JOB, chunk_id=chunk_id(f"c00000-{n:05d}")): 1 for n in range(CHUNKS)}
 
 
-def test_threads_claiming_at_once_never_pass_the_accounts_room(books: Books) -> None:
-    books.open(a_job(batches_in_flight_max=7), shards=0)
-    books.add(*(a_chunk(f"c00000-{n:05d}") for n in range(CHUNKS)))
+def test_threads_claiming_at_once_never_pass_the_accounts_room(harness: LedgerHarness) -> None:
+    harness.open(a_job(batches_in_flight_max=7), shards=0)
+    harness.add(*(a_chunk(f"c00000-{n:05d}") for n in range(CHUNKS)))
     taken: list[Unit] = []
 
-    at_once(4, lambda _number: taken.extend(claim.unit for claim in books.claim(Step.SUBMIT)))
+    at_once(4, lambda _number: taken.extend(claim.unit for claim in harness.claim(Step.SUBMIT)))
 
     assert len(taken) == 7
 
 
-def test_of_many_threads_that_decided_on_the_same_facts_one_writes(books: Books) -> None:
+def test_of_many_threads_that_decided_on_the_same_facts_one_writes(harness: LedgerHarness) -> None:
     """With one good claim in all hands, as if there were no leases: the version alone lets one through."""
-    books.open(shards=0)
-    books.add(a_chunk())
-    [claim] = books.claim(Step.SUBMIT)
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [claim] = harness.claim(Step.SUBMIT)
     won: list[int] = []
 
     def work(number: int) -> None:
         begun = ChunkMoved(before=a_chunk(), after=a_chunk(state=ChunkState.SUBMITTING), due_at=NOW)
         opened = AttemptOpened(attempt=an_attempt(f"token-{number}", number=number + 1), budget_usd=None)
         try:
-            books.ledger.record(claim, begun, opened, now=NOW, keep=True)
+            harness.ledger.record(claim, begun, opened, now=NOW, keep=True)
         except LeaseLost:
             return
         won.append(number)
 
     at_once(4, work)
 
-    assert [f"token-{number}" for number in won] == [attempt.token for attempt in books.admin.attempts(JOB)]
+    assert [f"token-{number}" for number in won] == [attempt.token for attempt in harness.admin.attempts(JOB)]
     assert len(won) == 1
 
 
-def test_reading_does_not_disturb_writing(books: Books) -> None:
+def test_reading_does_not_disturb_writing(harness: LedgerHarness) -> None:
     """Threads that read while others write see whole transactions, and no error."""
-    books.open(shards=0)
-    books.add(a_chunk())
+    harness.open(shards=0)
+    harness.add(a_chunk())
     seen: list[tuple[int, int]] = []
 
     def work(number: int) -> None:
         for _ in range(25):
             if number == 0:
-                chunk = books.ledger.chunk(a_chunk().id)
+                chunk = harness.ledger.chunk(a_chunk().id)
                 both = replace(chunk, tries=chunk.tries + 1, done_count=chunk.done_count + 1)
-                books.move(both)
+                harness.move(both)
             else:
-                chunk = books.ledger.chunk(a_chunk().id)
+                chunk = harness.ledger.chunk(a_chunk().id)
                 seen.append((chunk.tries, chunk.done_count))
 
     at_once(3, work)
 
     assert len(seen) == 50
     assert all(tries == done for tries, done in seen)
-    assert books.ledger.chunk(a_chunk().id).tries == 25
+    assert harness.ledger.chunk(a_chunk().id).tries == 25
 
 
 CLAIMANT: Final = """
 import sys
 from orchestrator.domain.model import Step
 from orchestrator.ledger.db.database import open_ledger
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 database = open_ledger(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-while claims := Books(database).claim(Step.POLL, limit=1):
+while claims := LedgerHarness(database).claim(Step.POLL, limit=1):
     print(claims[0].unit.chunk_id, flush=True)
 database.close()
 """
@@ -123,8 +123,8 @@ def test_processes_claiming_at_once_never_get_the_same_unit(
     try:
         assert [claimant.stdout.readline() for claimant in claimants if claimant.stdout] == ["ready\n"] * 3
         database = open_ledger(url)
-        Books(database).open(a_job(batches_in_flight_max=1_000), shards=0)
-        Books(database).add(*(a_chunk(f"c00000-{n:05d}", state=ChunkState.SUBMITTED) for n in range(CHUNKS)))
+        LedgerHarness(database).open(a_job(batches_in_flight_max=1_000), shards=0)
+        LedgerHarness(database).add(*(a_chunk(f"c00000-{n:05d}", state=ChunkState.SUBMITTED) for n in range(CHUNKS)))
         for claimant in claimants:
             assert claimant.stdin is not None
             claimant.stdin.write("go\n")
@@ -147,9 +147,9 @@ def test_a_ledger_that_is_locked_for_too_long_is_an_error_and_not_a_lost_write(
     mine, theirs = open_sqlite(tmp_path / "ledger.db"), open_sqlite(tmp_path / "ledger.db")
 
     with mine.write(), pytest.raises(LedgerError, match="locked"):
-        Books(theirs).open()
+        LedgerHarness(theirs).open()
 
-    assert Books(theirs).admin.jobs() == []
+    assert LedgerHarness(theirs).admin.jobs() == []
     mine.close()
     theirs.close()
 
@@ -158,11 +158,11 @@ def test_a_ledger_is_opened_and_read_while_somebody_writes(tmp_path: Path, monke
     """Whoever asks how a job is doing need not wait for a worker that hangs in the middle of a write."""
     monkeypatch.setattr("orchestrator.ledger.db.sqlite.BUSY_S", 0)
     mine = open_sqlite(tmp_path / "ledger.db")
-    Books(mine).open()
+    LedgerHarness(mine).open()
 
     with mine.write():
         theirs = open_sqlite(tmp_path / "ledger.db")
-        found = Books(theirs).admin.jobs()
+        found = LedgerHarness(theirs).admin.jobs()
 
     assert [job.id for job in found] == [JOB]
     mine.close()

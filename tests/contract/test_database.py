@@ -20,7 +20,7 @@ from orchestrator.ledger.db import schema
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.db.sqlite import refuse_network_disk
 from tests.builders import JOB, NOW, a_chunk, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -28,16 +28,16 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 def test_a_ledger_in_a_file_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     database = open_sqlite(path)
-    job = Books(database).open()
-    Books(database).add(a_chunk())
-    Books(database).write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
+    job = LedgerHarness(database).open()
+    LedgerHarness(database).add(a_chunk())
+    LedgerHarness(database).write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
     database.close()
 
     database = open_sqlite(path)
 
-    books = Books(database)
-    assert (books.ledger.job(JOB), books.ledger.chunk(a_chunk().id)) == (job, a_chunk())
-    assert books.admin.attempts(JOB) == [an_attempt()]
+    harness = LedgerHarness(database)
+    assert (harness.ledger.job(JOB), harness.ledger.chunk(a_chunk().id)) == (job, a_chunk())
+    assert harness.admin.attempts(JOB) == [an_attempt()]
     database.close()
 
 
@@ -49,12 +49,12 @@ from orchestrator.domain.changes import AttemptOpened, ChunkMoved
 from orchestrator.domain.model import ChunkState, Step
 from orchestrator.ledger.db.database import open_sqlite
 from tests.builders import NOW, a_chunk, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
-books = Books(open_sqlite(Path(sys.argv[1])))
-[claim] = books.claim(Step.SUBMIT)
+harness = LedgerHarness(open_sqlite(Path(sys.argv[1])))
+[claim] = harness.claim(Step.SUBMIT)
 begun = ChunkMoved(before=a_chunk(), after=a_chunk(state=ChunkState.SUBMITTING), due_at=NOW)
-books.ledger.record(claim, begun, AttemptOpened(attempt=an_attempt(), budget_usd=None), now=NOW, keep=True)
+harness.ledger.record(claim, begun, AttemptOpened(attempt=an_attempt(), budget_usd=None), now=NOW, keep=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -63,16 +63,16 @@ def test_an_intent_outlives_a_kill_right_after_it(tmp_path: Path) -> None:
     """Promise 2: what was committed before the POST is there for whoever recovers."""
     path = tmp_path / "ledger.db"
     database = open_sqlite(path)
-    Books(database).open()
-    Books(database).add(a_chunk())
+    LedgerHarness(database).open()
+    LedgerHarness(database).add(a_chunk())
     database.close()
 
     killed = subprocess.run([sys.executable, "-c", SENDER, str(path)], cwd=ROOT, check=False, timeout=60)
 
     assert killed.returncode == -signal.SIGKILL
     database = open_sqlite(path)
-    assert Books(database).ledger.chunk(a_chunk().id).state is ChunkState.SUBMITTING
-    assert Books(database).admin.attempts(JOB) == [an_attempt()]
+    assert LedgerHarness(database).ledger.chunk(a_chunk().id).state is ChunkState.SUBMITTING
+    assert LedgerHarness(database).admin.attempts(JOB) == [an_attempt()]
     database.close()
 
 
@@ -88,13 +88,13 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
 
 def test_a_transaction_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     database = open_sqlite(tmp_path / "ledger.db")
-    Books(database).open()
+    LedgerHarness(database).open()
 
     with pytest.raises(KeyError), database.write() as tx:  # noqa: PT012
         tx.execute(sa.delete(schema.jobs))
         raise KeyError
 
-    assert Books(database).ledger.job(JOB).id == JOB
+    assert LedgerHarness(database).ledger.job(JOB).id == JOB
     database.close()
 
 
@@ -112,14 +112,14 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
 def test_damage_in_the_middle_is_an_error_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     database = open_sqlite(path)
-    books = Books(database)
-    books.open(shards=2_000)
+    harness = LedgerHarness(database)
+    harness.open(shards=2_000)
     database.close()
     whole = path.read_bytes()
     path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
 
     with pytest.raises(LedgerError):
-        Books(open_sqlite(path)).ledger.shards(JOB)
+        LedgerHarness(open_sqlite(path)).ledger.shards(JOB)
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -130,12 +130,12 @@ def test_a_folder_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Pa
 def test_an_error_of_the_database_tells_no_parameters(tmp_path: Path) -> None:
     """Promise 8: what the ledger holds of a job stays out of messages that may be logged."""
     database = open_sqlite(tmp_path / "ledger.db")
-    books = Books(database)
-    books.open()
-    books.add(a_chunk())
+    harness = LedgerHarness(database)
+    harness.open()
+    harness.add(a_chunk())
 
     with pytest.raises(LedgerError) as caught:
-        books.add(replace(a_chunk(), error="the provider's words"))
+        harness.add(replace(a_chunk(), error="the provider's words"))
 
     assert "the provider's words" not in str(caught.value)
     assert caught.value.__suppress_context__
@@ -193,9 +193,9 @@ def test_a_machine_without_a_list_of_mounts_refuses_nothing(tmp_path: Path) -> N
 
 def test_the_ledger_in_memory_is_each_its_own() -> None:
     one, two = open_sqlite(None), open_sqlite(None)
-    Books(one).open()
+    LedgerHarness(one).open()
 
-    assert Books(two).admin.jobs() == []
-    assert Books(two).claim(*Step, now=NOW) == []
+    assert LedgerHarness(two).admin.jobs() == []
+    assert LedgerHarness(two).claim(*Step, now=NOW) == []
     one.close()
     two.close()

@@ -13,7 +13,7 @@ from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk, a_job, after
-from tests.contract.books import Books, names
+from tests.contract.ledger_harness import LedgerHarness, names
 from tests.contract.threads import at_once
 
 DAY_S = 86_400
@@ -25,8 +25,8 @@ def a_member(name: str = "one", **fields: object) -> WorkerProcess:
 
 
 @pytest.fixture
-def fleet(books: Books) -> SqlWorkers:
-    return SqlWorkers(books.database)
+def fleet(harness: LedgerHarness) -> SqlWorkers:
+    return SqlWorkers(harness.database)
 
 
 def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlWorkers) -> None:
@@ -74,71 +74,71 @@ def test_a_member_not_seen_for_a_day_is_forgotten_when_another_comes(fleet: SqlW
     assert [member.id for member in fleet.alive(after(DAY_S), within_s=10 * DAY_S)] == ["new", "old"]
 
 
-def test_a_ledger_has_one_name_of_its_own_whoever_asks_first(books: Books) -> None:
+def test_a_ledger_has_one_name_of_its_own_whoever_asks_first(harness: LedgerHarness) -> None:
     names: list[str] = []
 
-    at_once(4, lambda _number: names.append(SqlWorkers(books.database).ledger_id()))
+    at_once(4, lambda _number: names.append(SqlWorkers(harness.database).ledger_id()))
 
     assert len(names) == 4 and len(set(names)) == 1 and len(names[0]) == 32
 
 
-def test_what_is_due_is_counted_by_lane(books: Books, fleet: SqlWorkers) -> None:
+def test_what_is_due_is_counted_by_lane(harness: LedgerHarness, fleet: SqlWorkers) -> None:
     """As claims would find it: due, free, of a job that moves."""
-    books.open(shards=3)
-    books.add(
+    harness.open(shards=3)
+    harness.add(
         a_chunk("c00000-00000"),
         a_chunk("c00000-00001", state=ChunkState.SUBMITTED),
         a_chunk("c00000-00002", state=ChunkState.SUBMITTED),
         a_chunk("c00000-00003", state=ChunkState.ENDED),
         a_chunk("c00000-00004", state=ChunkState.FAILED),
     )
-    books.add(a_chunk("c00000-00005", state=ChunkState.SUBMITTED), due_at=after(9))
-    books.claim(Step.POLL, limit=1)
+    harness.add(a_chunk("c00000-00005", state=ChunkState.SUBMITTED), due_at=after(9))
+    harness.claim(Step.POLL, limit=1)
 
     assert fleet.due(NOW) == {Queue.CONTROL: 2, Queue.TRANSFER: 1, Queue.PLAN: 3, Queue.COLLECT: 1}
     assert fleet.due(after(9))[Queue.CONTROL] == 3
-    books.put_job(JobState.STOPPED)
+    harness.put_job(JobState.STOPPED)
     assert fleet.due(NOW) == {Queue.CONTROL: 1, Queue.TRANSFER: 0, Queue.PLAN: 0, Queue.COLLECT: 1}
 
 
-def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(books: Books, fleet: SqlWorkers) -> None:
-    books.open(shards=0)
-    books.add(a_chunk())
-    [claim] = books.claim(Step.SUBMIT)
+def test_a_step_that_failed_is_on_record_and_its_unit_waits_a_while(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [claim] = harness.claim(Step.SUBMIT)
 
     assert fleet.step_failed(claim, "KeyError", NOW) == 1
 
-    [*_, (_, event)] = books.admin.events(JOB)
+    [*_, (_, event)] = harness.admin.events(JOB)
     assert (event.name, event.unit, event.details) == (
         "step.failed",
         "c00000-00000",
         {"step": "submit", "error": "KeyError"},
     )
-    assert books.claim(Step.SUBMIT, now=after(1)) == []
-    assert len(books.claim(Step.SUBMIT, now=after(2))) == 1
+    assert harness.claim(Step.SUBMIT, now=after(1)) == []
+    assert len(harness.claim(Step.SUBMIT, now=after(2))) == 1
 
 
 @pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
-def test_failures_of_a_unit_are_counted_for_an_hour(books: Books, fleet: SqlWorkers, step: Step) -> None:
+def test_failures_of_a_unit_are_counted_for_an_hour(harness: LedgerHarness, fleet: SqlWorkers, step: Step) -> None:
     """Its own only: another unit's do not count."""
-    books.open(shards=1)
-    books.add(a_chunk())
+    harness.open(shards=1)
+    harness.add(a_chunk())
     counts = []
     for at_s in (0, 1_000, 2_000, 3_500, 3_600, 9_000):
-        [claim] = books.claim(step, now=after(at_s))
-        [other] = books.claim(Step.PLAN if step is Step.SUBMIT else Step.SUBMIT, now=after(at_s))
+        [claim] = harness.claim(step, now=after(at_s))
+        [other] = harness.claim(Step.PLAN if step is Step.SUBMIT else Step.SUBMIT, now=after(at_s))
         fleet.step_failed(other, "another", after(at_s))
         counts.append(fleet.step_failed(claim, "", after(at_s)))
 
     assert counts == [1, 2, 3, 4, 4, 1]
 
 
-def test_a_unit_that_fails_again_and_again_waits_longer_each_time(books: Books, fleet: SqlWorkers) -> None:
-    books.open(shards=0)
-    books.add(a_chunk())
+def test_a_unit_that_fails_again_and_again_waits_longer_each_time(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open(shards=0)
+    harness.add(a_chunk())
     waits_s, now_s = [], 0
     for _ in range(4):
-        [claim] = books.claim(Step.SUBMIT, now=after(now_s))
+        [claim] = harness.claim(Step.SUBMIT, now=after(now_s))
         fleet.step_failed(claim, "", after(now_s))
         wait_s = next(wait_s for wait_s in range(300) if fleet.due(after(now_s + wait_s))[Queue.TRANSFER])
         waits_s.append(wait_s)
@@ -147,50 +147,54 @@ def test_a_unit_that_fails_again_and_again_waits_longer_each_time(books: Books, 
     assert waits_s == [2, 3, 5, 9]
 
 
-def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(books: Books, fleet: SqlWorkers) -> None:
-    books.open(shards=0)
-    books.add(a_chunk())
-    [stale] = books.claim(Step.SUBMIT)
-    [present] = books.claim(Step.SUBMIT, now=after(60))
+def test_a_failure_of_whoever_lost_the_unit_does_not_put_it_off(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [stale] = harness.claim(Step.SUBMIT)
+    [present] = harness.claim(Step.SUBMIT, now=after(60))
 
     assert fleet.step_failed(stale, "late", after(60)) == 1
 
-    assert books.ledger.renew({present: after(120)}) == {present}
+    assert harness.ledger.renew({present: after(120)}) == {present}
 
 
-def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(books: Books, fleet: SqlWorkers) -> None:
-    books.open(shards=0)
-    books.add(a_chunk(state=ChunkState.SUBMITTED))
-    [claim] = books.claim(Step.POLL)
-    chunk = books.ledger.chunk(a_chunk().id)
-    books.ledger.record(
+def test_a_failure_after_the_step_has_recorded_does_not_put_off_what_is_next(
+    harness: LedgerHarness, fleet: SqlWorkers
+) -> None:
+    harness.open(shards=0)
+    harness.add(a_chunk(state=ChunkState.SUBMITTED))
+    [claim] = harness.claim(Step.POLL)
+    chunk = harness.ledger.chunk(a_chunk().id)
+    harness.ledger.record(
         claim, ChunkMoved(before=chunk, after=replace(chunk, state=ChunkState.ENDED), due_at=NOW), now=NOW
     )
 
     fleet.step_failed(claim, "on the way out", NOW)
 
-    assert len(books.claim(Step.COLLECT)) == 1
+    assert len(harness.claim(Step.COLLECT)) == 1
 
 
-def test_a_failed_unit_is_free_for_nobody_else_to_record(books: Books, fleet: SqlWorkers) -> None:
+def test_a_failed_unit_is_free_for_nobody_else_to_record(harness: LedgerHarness, fleet: SqlWorkers) -> None:
     """The claim is let go of: after the wait another has it, and what the first still writes is refused."""
-    books.open(shards=0)
-    books.add(a_chunk())
-    [claim] = books.claim(Step.SUBMIT)
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [claim] = harness.claim(Step.SUBMIT)
     fleet.step_failed(claim, "", NOW)
-    books.claim(Step.SUBMIT, now=after(10))
+    harness.claim(Step.SUBMIT, now=after(10))
 
     with pytest.raises(LeaseLost):
-        books.ledger.record(claim, now=after(10))
+        harness.ledger.record(claim, now=after(10))
 
 
 @pytest.mark.parametrize("step", [Step.SUBMIT, Step.PLAN, Step.REVIEW])
-def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, fleet: SqlWorkers, step: Step) -> None:
-    books.open(shards=1)
-    books.add(a_chunk())
+def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(
+    harness: LedgerHarness, fleet: SqlWorkers, step: Step
+) -> None:
+    harness.open(shards=1)
+    harness.add(a_chunk())
     counts = []
     for at_s in (0, 100, 200):
-        [claim] = books.claim(step, now=after(at_s))
+        [claim] = harness.claim(step, now=after(at_s))
         counts.append(fleet.step_started(claim, now=after(at_s), lease_s=50, draw=0.0))
 
     assert counts == [1, 2, 3]
@@ -198,45 +202,45 @@ def test_starts_of_a_step_that_never_comes_to_an_end_are_counted(books: Books, f
 
 @pytest.mark.parametrize("end", ["recorded", "recorded and kept", "failed in words"])
 def test_a_step_that_came_through_or_failed_in_words_begins_the_count_anew(
-    books: Books, fleet: SqlWorkers, end: str
+    harness: LedgerHarness, fleet: SqlWorkers, end: str
 ) -> None:
-    books.open(shards=0)
-    books.add(a_chunk())
-    [lost] = books.claim(Step.SUBMIT)
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [lost] = harness.claim(Step.SUBMIT)
     fleet.step_started(lost, now=NOW, lease_s=50, draw=0.0)
-    [claim] = books.claim(Step.SUBMIT, now=after(100))
+    [claim] = harness.claim(Step.SUBMIT, now=after(100))
     fleet.step_started(claim, now=after(100), lease_s=50, draw=0.0)
     if end == "failed in words":
         fleet.step_failed(claim, "", after(100))
     else:
-        books.ledger.record(claim, now=after(100), keep=end == "recorded and kept")
+        harness.ledger.record(claim, now=after(100), keep=end == "recorded and kept")
 
-    [next_one] = books.claim(Step.SUBMIT, now=after(1_000))
+    [next_one] = harness.claim(Step.SUBMIT, now=after(1_000))
 
     assert fleet.step_started(next_one, now=after(1_000), lease_s=50, draw=0.0) == 1
 
 
-def test_units_whose_workers_died_together_come_again_apart(books: Books, fleet: SqlWorkers) -> None:
+def test_units_whose_workers_died_together_come_again_apart(harness: LedgerHarness, fleet: SqlWorkers) -> None:
     """Else the innocent would die beside the guilty each time. A first start is kept no longer than it must be."""
-    books.open(shards=0)
+    harness.open(shards=0)
     first, second = a_chunk("c00000-00000"), a_chunk("c00000-00001")
-    books.add(first, second)
+    harness.add(first, second)
     for at_s in (0, 100):
-        claims = books.claim(Step.SUBMIT, now=after(at_s))
+        claims = harness.claim(Step.SUBMIT, now=after(at_s))
         assert names(claims) == [first.name, second.name]
         for claim, draw in zip(claims, (0.0, 0.5), strict=True):
             fleet.step_started(claim, now=after(at_s), lease_s=50, draw=draw)
 
-    assert names(books.claim(Step.SUBMIT, now=after(150))) == [first.name]
-    assert books.claim(Step.SUBMIT, now=after(174)) == []
-    assert names(books.claim(Step.SUBMIT, now=after(175))) == [second.name]
+    assert names(harness.claim(Step.SUBMIT, now=after(150))) == [first.name]
+    assert harness.claim(Step.SUBMIT, now=after(174)) == []
+    assert names(harness.claim(Step.SUBMIT, now=after(175))) == [second.name]
 
 
-def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlWorkers) -> None:
-    books.open(shards=0)
-    books.add(a_chunk())
-    [stale] = books.claim(Step.SUBMIT)
-    [present] = books.claim(Step.SUBMIT, now=after(60))
+def test_a_claim_that_is_lost_starts_nothing(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    [stale] = harness.claim(Step.SUBMIT)
+    [present] = harness.claim(Step.SUBMIT, now=after(60))
 
     with pytest.raises(LeaseLost):
         fleet.step_started(stale, now=after(60), lease_s=50, draw=0.0)
@@ -244,20 +248,20 @@ def test_a_claim_that_is_lost_starts_nothing(books: Books, fleet: SqlWorkers) ->
     assert fleet.step_started(present, now=after(60), lease_s=50, draw=0.0) == 1
 
 
-def test_a_running_job_is_stopped_and_says_why(books: Books, fleet: SqlWorkers) -> None:
-    books.open()
+def test_a_running_job_is_stopped_and_says_why(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open()
 
     assert fleet.stop(JOB, "it cannot be read", NOW)
     assert not fleet.stop(JOB, "a later reason", NOW)
 
-    found = books.ledger.job(JOB)
+    found = harness.ledger.job(JOB)
     assert (found.state, found.reason) == (JobState.STOPPED, "it cannot be read")
-    assert [event.name for _, event in books.admin.events(JOB)] == ["job.opened", "job.stopped"]
+    assert [event.name for _, event in harness.admin.events(JOB)] == ["job.opened", "job.stopped"]
 
 
-def test_a_job_that_is_being_cancelled_is_not_stopped(books: Books, fleet: SqlWorkers) -> None:
-    books.open(a_job())
-    books.admin.cancel(JOB, now=NOW)
+def test_a_job_that_is_being_cancelled_is_not_stopped(harness: LedgerHarness, fleet: SqlWorkers) -> None:
+    harness.open(a_job())
+    harness.admin.cancel(JOB, now=NOW)
 
     assert not fleet.stop(JOB, "too late", NOW)
-    assert books.ledger.job(JOB).state is JobState.CANCELLING
+    assert harness.ledger.job(JOB).state is JobState.CANCELLING

@@ -18,7 +18,7 @@ from orchestrator.domain.model import ChunkState, Step
 from orchestrator.ledger.db import postgres as postgres_module
 from orchestrator.ledger.db.database import open_ledger
 from tests.builders import JOB, NOW, a_chunk, a_job, after, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.servers.postgres import PostgresServer
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -29,12 +29,12 @@ SECRET: Final = "hunter2"
 def test_a_ledger_is_opened_by_its_url_and_is_there_when_it_is_opened_again(new_postgres: str, scheme: str) -> None:
     url = new_postgres.replace("postgresql", scheme, 1)
     database = open_ledger(url)
-    job = Books(database).open()
+    job = LedgerHarness(database).open()
     database.close()
 
     database = open_ledger(url)
 
-    assert Books(database).ledger.job(JOB) == job
+    assert LedgerHarness(database).ledger.job(JOB) == job
     database.close()
 
 
@@ -104,7 +104,7 @@ def test_a_missing_driver_is_an_error_that_says_what_to_install() -> None:
     assert "pip install 'batch-orchestrator[postgres]'" in told.stdout
 
 
-def test_an_error_of_the_server_tells_no_row(postgres: Books) -> None:
+def test_an_error_of_the_server_tells_no_row(postgres: LedgerHarness) -> None:
     """Promise 8: what a server adds to its first sentence quotes keys and whole rows."""
     postgres.open()
     postgres.add(a_chunk())
@@ -145,7 +145,7 @@ def test_a_commit_waits_for_the_disk_and_nobody_waits_for_ever(new_postgres: str
     assert limits == ["30s", "15s", "10s"]
 
 
-def test_one_read_is_of_one_moment(postgres: Books) -> None:
+def test_one_read_is_of_one_moment(postgres: LedgerHarness) -> None:
     """Sums over several tables add up, whatever is written between their statements."""
     postgres.open(shards=0)
     with postgres.database.read() as connection:
@@ -162,33 +162,33 @@ def test_one_read_is_of_one_moment(postgres: Books) -> None:
 def test_a_server_that_restarts_is_found_again_by_the_next_call(shaky_postgres: PostgresServer, how: str) -> None:
     """While it is away every call is an error of ours; what was committed is there."""
     database = open_ledger(shaky_postgres.url)
-    books = Books(database)
+    harness = LedgerHarness(database)
     job_id = a_job().id
-    books.open(shards=0)
+    harness.open(shards=0)
     name = f"c00000-0000{how == 'kill':d}"
-    books.add(a_chunk(name))
-    [claim] = books.claim(Step.SUBMIT)
+    harness.add(a_chunk(name))
+    [claim] = harness.claim(Step.SUBMIT)
 
     getattr(shaky_postgres, how)()
     shaky_postgres.start()
-    assert books.ledger.renew({claim: after(60)}) == {claim}  # nobody had noticed that it was away
+    assert harness.ledger.renew({claim: after(60)}) == {claim}  # nobody had noticed that it was away
 
     getattr(shaky_postgres, how)()
     with pytest.raises(LedgerError):
-        books.ledger.record(claim, now=NOW)
+        harness.ledger.record(claim, now=NOW)
     shaky_postgres.start()
 
     begun = ChunkMoved(before=a_chunk(name), after=a_chunk(name, state=ChunkState.SUBMITTING), due_at=after(60))
-    books.ledger.record(claim, begun, now=NOW)
-    assert books.ledger.chunk(a_chunk(name).id).state is ChunkState.SUBMITTING
-    assert books.ledger.job(job_id).id == job_id
+    harness.ledger.record(claim, begun, now=NOW)
+    assert harness.ledger.chunk(a_chunk(name).id).state is ChunkState.SUBMITTING
+    assert harness.ledger.job(job_id).id == job_id
     database.close()
 
 
 def test_a_server_that_restarts_under_way_costs_no_committed_write(shaky_postgres: PostgresServer) -> None:
     """Threads write without a pause; an error is an error of ours, and what was said to be written is written."""
     database = open_ledger(shaky_postgres.url)
-    books, over, written, strange = Books(database), threading.Event(), [], []
+    harness, over, written, strange = LedgerHarness(database), threading.Event(), [], []
 
     def work(number: int) -> None:
         turn = 0
@@ -196,7 +196,7 @@ def test_a_server_that_restarts_under_way_costs_no_committed_write(shaky_postgre
             turn += 1
             job = a_job(f"w{number}-{turn:08x}")  # type: ignore[arg-type]
             try:
-                books.admin.open(job, 1, now=NOW)
+                harness.admin.open(job, 1, now=NOW)
             except LedgerError:
                 continue
             except BaseException as error:  # noqa: BLE001 - looked at below
@@ -217,7 +217,7 @@ def test_a_server_that_restarts_under_way_costs_no_committed_write(shaky_postgre
         thread.join()
 
     assert strange == []
-    assert set(written) <= {job.id for job in books.admin.jobs()}
+    assert set(written) <= {job.id for job in harness.admin.jobs()}
     database.close()
 
 
@@ -226,13 +226,13 @@ def test_who_waits_too_long_for_a_lock_gets_an_error_and_writes_nothing(
 ) -> None:
     monkeypatch.setitem(postgres_module.SESSION, "lock_timeout", "50ms")
     database = open_ledger(new_postgres)
-    books = Books(database)
-    job = books.open()
+    harness = LedgerHarness(database)
+    job = harness.open()
 
     with database.write() as tx:
         tx.execute(sa.text("SELECT id FROM jobs FOR UPDATE"))
         with pytest.raises(LedgerError, match="lock timeout"):
-            books.admin.cancel(JOB, now=NOW)
+            harness.admin.cancel(JOB, now=NOW)
 
-    assert books.ledger.job(JOB) == job
+    assert harness.ledger.job(JOB) == job
     database.close()

@@ -27,7 +27,7 @@ from orchestrator.domain.changes import (
 from orchestrator.domain.errors import BudgetExhausted, LeaseLost
 from orchestrator.domain.model import AttemptState, Chunk, ChunkState, Claim, JobId, Step, Tally, Unit
 from tests.builders import ACCOUNT, NOW, a_chunk, a_job, added, after, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.contract.threads import at_once
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,9 @@ S = ChunkState
 
 
 @pytest.mark.parametrize("same_account", [True, False])
-def test_two_who_hand_out_creates_at_once_never_pass_the_accounts_room(postgres: Books, *, same_account: bool) -> None:
+def test_two_who_hand_out_creates_at_once_never_pass_the_accounts_room(
+    postgres: LedgerHarness, *, same_account: bool
+) -> None:
     """Also where two jobs of one account, claimed apart, share its room."""
     for number in range(ROUNDS):
         account = f"account-{number}"
@@ -61,7 +63,7 @@ def test_two_who_hand_out_creates_at_once_never_pass_the_accounts_room(postgres:
         postgres.admin.cancel(ids[1], now=NOW)
 
 
-def test_two_who_hand_out_plans_at_once_never_plan_further_ahead_than_allowed(postgres: Books) -> None:
+def test_two_who_hand_out_plans_at_once_never_plan_further_ahead_than_allowed(postgres: LedgerHarness) -> None:
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
         postgres.open(a_job(job_id, account=f"account-{number}", chunks_ahead_max=2), shards=6)
@@ -75,7 +77,7 @@ def test_two_who_hand_out_plans_at_once_never_plan_further_ahead_than_allowed(po
         assert len(taken) == 2
 
 
-def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_refused(postgres: Books) -> None:
+def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_refused(postgres: LedgerHarness) -> None:
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
         postgres.open(a_job(job_id, account=job_id), shards=0)
@@ -100,7 +102,7 @@ def test_of_two_creates_that_fit_the_budget_one_by_one_but_not_together_one_is_r
         assert postgres.ledger.totals(job_id).reserved_usd == Decimal("0.8")
 
 
-def test_of_two_possible_duplicates_that_fit_only_separately_one_is_decided_again(postgres: Books) -> None:
+def test_of_two_possible_duplicates_that_fit_only_separately_one_is_decided_again(postgres: LedgerHarness) -> None:
     """`max_duplicate_usd` is what may be paid twice in all, whoever decides at the same time."""
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
@@ -135,7 +137,7 @@ def test_of_two_possible_duplicates_that_fit_only_separately_one_is_decided_agai
         assert postgres.ledger.totals(job_id).possibly_double_paid_usd == Decimal(1)
 
 
-def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
+def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: LedgerHarness) -> None:
     """Whichever comes first: the cancel finds the chunk, or the chunk finds the cancel."""
     for number in range(ROUNDS * 2):
         job_id = JobId(f"j{number}-deadbeef")
@@ -158,7 +160,7 @@ def test_a_chunk_added_beside_a_cancel_never_misses_it(postgres: Books) -> None:
 @pytest.mark.parametrize(
     ("before", "then"), [(S.SUBMITTING, S.SUBMITTED), (S.PLANNED, S.SUBMITTING), (S.SUBMITTING, S.AMBIGUOUS)]
 )
-def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: Books, before: S, then: S) -> None:
+def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: LedgerHarness, before: S, then: S) -> None:
     """A create under way ends, or begins, while the cancel looks at every chunk of the job."""
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
@@ -185,7 +187,7 @@ def test_a_chunk_that_moves_beside_a_cancel_never_misses_it(postgres: Books, bef
             assert {chunk.state for chunk in found} == {then}  # the answer to a create is never refused
 
 
-def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(postgres: Books) -> None:
+def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(postgres: LedgerHarness) -> None:
     postgres.open()
     for number in range(ROUNDS):
         job_id = JobId(f"j{number}-deadbeef")
@@ -200,7 +202,7 @@ def test_of_many_who_open_a_job_at_once_one_enters_it_and_the_others_find_it(pos
         assert [event.name for _, event in postgres.admin.events(job_id)] == ["job.opened"]
 
 
-def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> None:
+def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: LedgerHarness) -> None:
     postgres.open(shards=0)
     postgres.add(*(a_chunk(f"c00000-{n:05d}") for n in range(4)))
     claims = postgres.claim(Step.SUBMIT)
@@ -220,7 +222,7 @@ def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: Books) -> N
 ROWS: Final = 8  # of a chunk, each in another shard
 
 
-def settle(books: Books, claim: Claim, chance: Random) -> None:
+def settle(harness: LedgerHarness, claim: Claim, chance: Random) -> None:
     """Collect a chunk with rows in many shards, in any order; decide again where a cancel came between."""
     order = chance.sample(range(ROWS), ROWS)
     settled = RowsSettled(
@@ -230,38 +232,40 @@ def settle(books: Books, claim: Claim, chance: Random) -> None:
     )
     pauses = [AccountPaused(account=ACCOUNT, until=NOW, reason="")] * chance.choice([0, 1])
     while True:
-        chunk = books.ledger.chunk(settled.chunk_id)
+        chunk = harness.ledger.chunk(settled.chunk_id)
         collected = replace(chunk, state=S.COLLECTED, tally=Tally(succeeded=ROWS))
         with suppress(LeaseLost):
             moved = ChunkMoved(before=chunk, after=collected, due_at=None)
-            books.ledger.record(claim, moved, settled, *pauses, now=NOW)
+            harness.ledger.record(claim, moved, settled, *pauses, now=NOW)
             return
 
 
-def review(books: Books, job_id: JobId, turn: int) -> None:
-    for claim in books.claim(Step.REVIEW, now=after(turn), lease_s=0.001, job_id=job_id):
-        job = books.ledger.job(job_id)
-        books.ledger.record(claim, JobMoved(before=job, after=replace(job, retry_count=turn), due_at=NOW), now=NOW)
+def review(harness: LedgerHarness, job_id: JobId, turn: int) -> None:
+    for claim in harness.claim(Step.REVIEW, now=after(turn), lease_s=0.001, job_id=job_id):
+        job = harness.ledger.job(job_id)
+        harness.ledger.record(claim, JobMoved(before=job, after=replace(job, retry_count=turn), due_at=NOW), now=NOW)
 
 
-def plan(books: Books, job_id: JobId, turn: int) -> None:
-    for claim in books.claim(Step.PLAN, limit=2, now=after(turn), lease_s=0.001, job_id=job_id):
-        shard = books.ledger.shard(job_id, claim.unit.shard_no or 0)
+def plan(harness: LedgerHarness, job_id: JobId, turn: int) -> None:
+    for claim in harness.claim(Step.PLAN, limit=2, now=after(turn), lease_s=0.001, job_id=job_id):
+        shard = harness.ledger.shard(job_id, claim.unit.shard_no or 0)
         moved = ShardMoved(before=shard, after=replace(shard, chunk_count=turn), due_at=NOW)
-        books.ledger.record(claim, moved, now=NOW)
+        harness.ledger.record(claim, moved, now=NOW)
 
 
-DISTURBANCES: Final[tuple[Callable[[Books, JobId, int], object], ...]] = (
+DISTURBANCES: Final[tuple[Callable[[LedgerHarness, JobId, int], object], ...]] = (
     review,
     plan,
-    lambda books, _job_id, turn: books.claim(*Step, limit=5, now=after(turn), lease_s=0.001),
-    lambda books, job_id, _turn: books.admin.resume(job_id, now=NOW),
-    lambda books, job_id, turn: books.admin.cancel(job_id, now=NOW) if turn > 30 else None,
+    lambda harness, _job_id, turn: harness.claim(*Step, limit=5, now=after(turn), lease_s=0.001),
+    lambda harness, job_id, _turn: harness.admin.resume(job_id, now=NOW),
+    lambda harness, job_id, turn: harness.admin.cancel(job_id, now=NOW) if turn > 30 else None,
 )
 
 
 @pytest.mark.slow
-def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no_circle(postgres: Books) -> None:
+def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no_circle(
+    postgres: LedgerHarness,
+) -> None:
     """Settles over many shards, moves of jobs and shards, pauses, cancels, resumes, claims: no error but LeaseLost,
     and every row is settled once."""
     ids = [JobId(f"j{number}-deadbeef") for number in range(2)]
@@ -292,7 +296,9 @@ def test_many_who_write_across_shards_and_jobs_at_once_wait_for_each_other_in_no
 
 
 @pytest.mark.parametrize(("step", "state"), [(Step.RECOVER, S.AMBIGUOUS), (Step.POLL, S.SUBMITTED)])
-def test_threads_claiming_at_once_pass_over_what_another_has_picked(postgres: Books, step: Step, state: S) -> None:
+def test_threads_claiming_at_once_pass_over_what_another_has_picked(
+    postgres: LedgerHarness, step: Step, state: S
+) -> None:
     """Where no room is counted, nothing but the row's own lock keeps two from the same unit."""
     postgres.open(shards=0)
     for number in range(ROUNDS):

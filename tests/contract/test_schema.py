@@ -20,7 +20,7 @@ from orchestrator.ledger.db import migrations
 from orchestrator.ledger.db.database import Database, open_ledger, open_sqlite
 from orchestrator.ledger.db.schema import metadata
 from tests.builders import JOB
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 DIALECTS: Final[dict[str, sa.Dialect]] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
 ADD_COLUMN: Final = "ALTER TABLE jobs ADD COLUMN colour TEXT DEFAULT 'grey' NOT NULL;\n"
@@ -75,14 +75,14 @@ def test_the_frozen_text_makes_the_tables_indexes_and_conditions_of_today(name: 
 
 
 def test_a_new_database_gets_the_whole_schema_and_its_number(database: Database, place: str) -> None:
-    books = Books(database)
-    job = books.open()
+    harness = LedgerHarness(database)
+    job = harness.open()
 
     with database.read() as connection:
         found = set(sa.inspect(connection).get_table_names())
     assert found == set(metadata.tables)
     assert schema_number(place) == str(migrations.SCHEMA) == "1"
-    assert books.ledger.job(JOB) == job
+    assert harness.ledger.job(JOB) == job
 
 
 def test_a_schema_of_a_newer_program_is_refused_with_what_to_do_and_left_alone(place: str) -> None:
@@ -105,7 +105,7 @@ def test_of_several_who_open_a_new_database_at_once_one_makes_the_schema_and_all
         start.wait()
         try:
             database = open_ledger(place)
-            Books(database).open()
+            LedgerHarness(database).open()
             database.close()
         except BaseException as error:  # noqa: BLE001 - looked at below
             failed.append(error)
@@ -121,7 +121,7 @@ def test_of_several_who_open_a_new_database_at_once_one_makes_the_schema_and_all
 
 
 def test_a_ledger_moves_forward_one_migration_at_a_time_and_each_once(database: Database, place: str) -> None:
-    Books(database).open()
+    LedgerHarness(database).open()
     scripts = migrations.scripts_of("postgresql" if database.is_shared else "sqlite")
 
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_on_postgresql_a_schema_that_is_being_made_is_waited_for(new_postgres: s
         maker.rollback()
     waiting.join()
 
-    assert Books(opened[0]).admin.jobs() == []
+    assert LedgerHarness(opened[0]).admin.jobs() == []
     opened[0].close()
 
 
@@ -171,6 +171,6 @@ def test_opening_does_not_wait_for_one_who_writes(tmp_path: Path) -> None:
 
         database = open_sqlite(path)
 
-        assert Books(database).admin.jobs() == []
+        assert LedgerHarness(database).admin.jobs() == []
     writer.close()
     database.close()

@@ -11,7 +11,7 @@ from orchestrator.domain.model import ChunkState
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.ledger.db.database import open_ledger
 from tests.builders import a_chunk, a_job
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.deploy.files import KEDA, documents
 from tests.servers.postgres import fresh_database, some_postgres
 
@@ -24,10 +24,10 @@ def ledger_url() -> Iterator[str]:
     """
     with fresh_database(some_postgres()) as url:
         database = open_ledger(url)
-        books = Books(database)
-        books.open(a_job(batches_in_flight_max=1), shards=3)
-        books.add(a_chunk(), a_chunk("c00000-00001", state=ChunkState.SUBMITTED))
-        assert books.claim(*steps_of(Queue.TRANSFER)) == []
+        harness = LedgerHarness(database)
+        harness.open(a_job(batches_in_flight_max=1), shards=3)
+        harness.add(a_chunk(), a_chunk("c00000-00001", state=ChunkState.SUBMITTED))
+        assert harness.claim(*steps_of(Queue.TRANSFER)) == []
         yield url
         database.close()
 

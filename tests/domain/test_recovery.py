@@ -32,7 +32,7 @@ from orchestrator.domain.recovery import (
     Wait,
     decide,
     is_other,
-    other_key_words,
+    other_key_message,
 )
 from tests.builders import NOW, a_chunk, after
 
@@ -256,7 +256,7 @@ def test_a_mark_that_is_not_known_tells_nothing(sent_with: str, present: str, ex
 
 
 def test_a_reason_to_wait_for_a_key_names_the_variable_it_belongs_in() -> None:
-    assert "OPENAI_API_KEY" in other_key_words("the create was sent", "openai/OPENAI_API_KEY")
+    assert "OPENAI_API_KEY" in other_key_message("the create was sent", "openai/OPENAI_API_KEY")
 
 
 def test_every_class_says_what_it_guarantees() -> None:

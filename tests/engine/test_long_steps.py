@@ -26,7 +26,7 @@ from orchestrator.ledger.steps import SqlLedger
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.ports import Checkpoint
 from tests.builders import JOB, NOW, a_chunk
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 LEASE_S: Final = 0.2
 LEASES: Final = 3
@@ -42,35 +42,35 @@ STATE_FOR: Final = {
 
 
 @pytest.fixture
-def books() -> Iterator[Books]:
+def harness() -> Iterator[LedgerHarness]:
     database = open_sqlite(None)
-    yield Books(database)
+    yield LedgerHarness(database)
     database.close()
 
 
-def make_due(books: Books, step: Step) -> None:
+def make_due(harness: LedgerHarness, step: Step) -> None:
     """Bring a job to where this step of it is due."""
-    books.open(shards=step in (Step.PLAN, Step.FINISH))
+    harness.open(shards=step in (Step.PLAN, Step.FINISH))
     if step in STATE_FOR:
-        books.add(a_chunk(state=STATE_FOR[step]))
+        harness.add(a_chunk(state=STATE_FOR[step]))
     if step is Step.CANCEL:
-        books.admin.cancel(JOB, now=NOW)
+        harness.admin.cancel(JOB, now=NOW)
     if step is Step.FINISH:
-        shard = books.ledger.shard(JOB, 0)
+        shard = harness.ledger.shard(JOB, 0)
         planned = replace(shard, state=ShardState.PLANNED, row_count=10, chunk_count=1)
-        books.write(ShardMoved(before=shard, after=planned, due_at=NOW))
-        books.add(a_chunk())
-        books.move(lifecycle.advance(books.ledger.chunk(a_chunk().id), GaveUp("400", "no")), due_at=None)
+        harness.write(ShardMoved(before=shard, after=planned, due_at=NOW))
+        harness.add(a_chunk())
+        harness.move(lifecycle.advance(harness.ledger.chunk(a_chunk().id), GaveUp("400", "no")), due_at=None)
     if step in (Step.RETRY, Step.SEAL):
-        job = books.ledger.job(JOB)
-        books.write(JobMoved(before=job, after=replace(job, due=step), due_at=NOW))
+        job = harness.ledger.job(JOB)
+        harness.write(JobMoved(before=job, after=replace(job, due=step), due_at=NOW))
 
 
 class CountingLedger(SqlLedger):
     """A ledger that tells how often claims were renewed."""
 
-    def __init__(self, books: Books) -> None:
-        super().__init__(books.database)
+    def __init__(self, harness: LedgerHarness) -> None:
+        super().__init__(harness.database)
         self.beaten = threading.Condition()
         self.beats = 0
 
@@ -89,13 +89,13 @@ class CountingLedger(SqlLedger):
             assert self.beaten.wait_for(lambda: self.beats >= until, timeout=PATIENCE_S)
 
 
-def a_runner(books: Books, ledger: SqlLedger, perform: Callable[[Claim, Checkpoint], None]) -> LocalRunner:
+def a_runner(harness: LedgerHarness, ledger: SqlLedger, perform: Callable[[Claim, Checkpoint], None]) -> LocalRunner:
     """Return a runner whose every step is `perform`."""
     workspace: Any = SimpleNamespace(
         ledger=ledger,
-        admin=books.admin,
-        fleet=SqlWorkers(books.database),
-        clock=LedgerClock(books.database),
+        admin=harness.admin,
+        workers=SqlWorkers(harness.database),
+        clock=LedgerClock(harness.database),
         perform=perform,
     )
     workspace.register = partial(Workspace.register, workspace)
@@ -104,10 +104,12 @@ def a_runner(books: Books, ledger: SqlLedger, perform: Callable[[Claim, Checkpoi
 
 
 @pytest.mark.parametrize("step", list(Step))
-def test_a_step_that_takes_three_leases_is_begun_once_and_its_record_is_taken(step: Step, books: Books) -> None:
+def test_a_step_that_takes_three_leases_is_begun_once_and_its_record_is_taken(
+    step: Step, harness: LedgerHarness
+) -> None:
     """Whatever kind of step: the runner looks for due work meanwhile, and must not find what it is working on."""
-    make_due(books, step)
-    ledger, begun = CountingLedger(books), list[Claim]()
+    make_due(harness, step)
+    ledger, begun = CountingLedger(harness), list[Claim]()
 
     def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
         begun.append(claim)
@@ -118,7 +120,7 @@ def test_a_step_that_takes_three_leases_is_begun_once_and_its_record_is_taken(st
             assert runner.stop.wait(PATIENCE_S)
         ledger.record(claim, now=datetime.now(UTC))  # raises LeaseLost where somebody else has it
 
-    runner = a_runner(books, ledger, perform)
+    runner = a_runner(harness, ledger, perform)
 
     runner.run()
 
@@ -126,10 +128,10 @@ def test_a_step_that_takes_three_leases_is_begun_once_and_its_record_is_taken(st
     assert step in {claim.step for claim in begun}
 
 
-def test_a_stop_ends_a_long_step_at_its_next_checkpoint_and_waits_for_one_that_has_none(books: Books) -> None:
+def test_a_stop_ends_a_long_step_at_its_next_checkpoint_and_waits_for_one_that_has_none(harness: LedgerHarness) -> None:
     """A render stops; a create comes to its end."""
-    books.open(shards=1)
-    books.add(a_chunk())
+    harness.open(shards=1)
+    harness.add(a_chunk())
     ended = dict[Step, str]()
     both = threading.Barrier(2, timeout=PATIENCE_S)
 
@@ -146,17 +148,17 @@ def test_a_stop_ends_a_long_step_at_its_next_checkpoint_and_waits_for_one_that_h
             raise
         ended[claim.step] = "came to its end"
 
-    runner = a_runner(books, books.ledger, perform)
+    runner = a_runner(harness, harness.ledger, perform)
 
     runner.run()
 
     assert ended == {Step.PLAN: "interrupted", Step.SUBMIT: "came to its end"}
 
 
-def test_an_error_in_one_step_waits_for_the_others_before_it_is_raised(books: Books) -> None:
+def test_an_error_in_one_step_waits_for_the_others_before_it_is_raised(harness: LedgerHarness) -> None:
     """Otherwise a script that ends with the error takes the answer to a create with it."""
-    books.open(shards=1)
-    books.add(a_chunk())
+    harness.open(shards=1)
+    harness.add(a_chunk())
     has_failed, ended = threading.Event(), list[Step]()
 
     def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
@@ -166,7 +168,7 @@ def test_an_error_in_one_step_waits_for_the_others_before_it_is_raised(books: Bo
         assert has_failed.wait(PATIENCE_S)
         ended.append(claim.step)
 
-    runner = a_runner(books, books.ledger, perform)
+    runner = a_runner(harness, harness.ledger, perform)
 
     with pytest.raises(ValueError, match="a bug"):
         runner.run()
@@ -175,10 +177,12 @@ def test_an_error_in_one_step_waits_for_the_others_before_it_is_raised(books: Bo
 
 
 @pytest.mark.parametrize("error", [ValueError("of the user's"), KeyboardInterrupt()])
-def test_what_a_progress_callback_raises_waits_for_the_steps_under_way(error: BaseException, books: Books) -> None:
+def test_what_a_progress_callback_raises_waits_for_the_steps_under_way(
+    error: BaseException, harness: LedgerHarness
+) -> None:
     """A KeyboardInterrupt that arrives as an exception, as in some notebooks, is a stop that is asked for."""
-    books.open(shards=0)
-    books.add(a_chunk())
+    harness.open(shards=0)
+    harness.add(a_chunk())
     has_raised, ended = threading.Event(), list[Step]()
 
     def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
@@ -190,7 +194,7 @@ def test_what_a_progress_callback_raises_waits_for_the_steps_under_way(error: Ba
             has_raised.set()
             raise error
 
-    runner = a_runner(books, books.ledger, perform)
+    runner = a_runner(harness, harness.ledger, perform)
 
     if isinstance(error, KeyboardInterrupt):
         runner.run(progress)
@@ -202,10 +206,10 @@ def test_what_a_progress_callback_raises_waits_for_the_steps_under_way(error: Ba
     assert Step.SUBMIT in ended
 
 
-def test_a_second_interrupt_leaves_at_once(books: Books) -> None:
+def test_a_second_interrupt_leaves_at_once(harness: LedgerHarness) -> None:
     """Even while a step hangs."""
-    books.open(shards=0)
-    books.add(a_chunk())
+    harness.open(shards=0)
+    harness.add(a_chunk())
     never = threading.Event()
 
     def perform(_claim: Claim, _checkpoint: Checkpoint) -> None:
@@ -215,17 +219,17 @@ def test_a_second_interrupt_leaves_at_once(books: Books) -> None:
         runner.stop.set()
         raise KeyboardInterrupt
 
-    runner = a_runner(books, books.ledger, perform)
+    runner = a_runner(harness, harness.ledger, perform)
 
     with pytest.raises(KeyboardInterrupt):
         runner.run(progress)
     never.set()
 
 
-def test_a_program_that_leaves_from_its_progress_callback_loses_no_answer(books: Books) -> None:
+def test_a_program_that_leaves_from_its_progress_callback_loses_no_answer(harness: LedgerHarness) -> None:
     """A SystemExit is no Exception; the step under way is waited for all the same."""
-    make_due(books, Step.SUBMIT)
-    ledger, begun, recorded = SqlLedger(books.database), threading.Event(), list[Claim]()
+    make_due(harness, Step.SUBMIT)
+    ledger, begun, recorded = SqlLedger(harness.database), threading.Event(), list[Claim]()
 
     def perform(claim: Claim, _checkpoint: Checkpoint) -> None:
         begun.set()
@@ -241,6 +245,6 @@ def test_a_program_that_leaves_from_its_progress_callback_loses_no_answer(books:
     leaving = threading.Event()
 
     with pytest.raises(SystemExit):
-        a_runner(books, ledger, perform).run(leave)
+        a_runner(harness, ledger, perform).run(leave)
 
     assert Step.SUBMIT in {claim.step for claim in recorded}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 from tests.fakes.dice import Dice
-from tests.fakes.job_files import MemorySpool, refuse_outside
+from tests.fakes.job_files import MemoryJobFiles, refuse_outside
 
 WRITEBACK_S: Final = 30.0
 
@@ -22,7 +22,7 @@ def _nowhere(_label: str) -> None:
     """Where nobody can be stopped."""
 
 
-class SimulatedDisk(MemorySpool):
+class SimulatedDisk(MemoryJobFiles):
     """A job's files; `files` is what a reader sees."""
 
     def __init__(self) -> None:

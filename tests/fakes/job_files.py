@@ -18,7 +18,7 @@ class _Draft(BytesIO):
         """Stay open: whoever made the draft reads it."""
 
 
-class MemorySpool:
+class MemoryJobFiles:
     """A job's files."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Steps, people and crashes in any order that Hypothesis thinks of, over a real ledger, held against a model.
 
-Rule 1: the model is what the provider's books say and what the ledger said a moment ago; no rule of ours is asked.
+Rule 1: the model is what the provider's harness say and what the ledger said a moment ago; no rule of ours is asked.
 Rule 2: a step may be interrupted in the middle of its call: others do what they like meanwhile, or the process dies.
 Rule 3: at the end faults stop, people answer, and everything must come to rest.
 """
@@ -41,8 +41,8 @@ from orchestrator.planner.split import split
 from orchestrator.providers.onerouter.dialect import READER
 from tests.builders import JOB, a_chunk, a_job, added, emptied
 from tests.fakes.clock import VirtualClock
-from tests.fakes.job_files import MemorySpool
-from tests.fuzz.books import BookedProvider, Crash, How
+from tests.fakes.job_files import MemoryJobFiles
+from tests.fuzz.provider import Crash, How, SmallProvider
 
 DIGEST: Final = "9f86d081"
 LEASE_S: Final = 60.0
@@ -74,7 +74,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.database = _empty_ledger()
         self.ledger, self.admin = SqlLedger(self.database), SqlAdmin(self.database)
         self.clock = VirtualClock(random.Random(0))
-        self.job_files = MemorySpool()
+        self.job_files = MemoryJobFiles()
         self.rows = 0
         self.claims: list[Claim] = []  # held by workers that have not begun, or are paused
         self.seen: dict[str, tuple[Any, ...]] = {}  # chunk -> what stood in its row when it was last looked at
@@ -88,7 +88,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def open(self, recovery: Recovery, on_ambiguous: OnAmbiguous, shards: int, canary: Canary) -> None:
         """Open a job, with one chunk, which may be a canary."""
-        self.provider = BookedProvider(recovery=recovery, clock=self.clock)
+        self.provider = SmallProvider(recovery=recovery, clock=self.clock)
         costing = Costing(price=None, output_tokens_max=1)
         self.tools: dict[str, Any] = {
             "job_files": self.job_files,
@@ -366,7 +366,7 @@ class LedgerMachine(RuleBasedStateMachine):
 class _Interrupted:
     """A provider at whose calls something else happens first."""
 
-    def __init__(self, inner: BookedProvider, interrupt: Any) -> None:
+    def __init__(self, inner: SmallProvider, interrupt: Any) -> None:
         self._inner = inner
         self._interrupt = interrupt
 

@@ -22,7 +22,7 @@ import zstandard
 
 from orchestrator import JobHandle, open_job
 from tests.acceptance.command_line import CommandLine, command_line
-from tests.acceptance.datasets import check_audit, check_books, check_exact, marked, read_output, write_job
+from tests.acceptance.datasets import check_audit, check_counts, check_exact, marked, read_output, write_job
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import ROOT, GatewayProcess, running_gateway
 from tests.kills.fork_request import AtCall, AtLine, Ended, ForkRequest
@@ -108,12 +108,12 @@ class SmallJob:
         return open_job(folder.name, work=self.work)
 
     def check(self) -> Decimal:
-        """Check the output, the books and the provider's own log; return the job's cost."""
+        """Check the output, the counts and the provider's own log; return the job's cost."""
         handle = self.handle()
         result = handle.results()
         check_exact(read_output(result.path), marked(self.rows))
         status = result.status.as_dict()
-        check_books(status)
+        check_counts(status)
         check_audit(handle.job_id, self.work)
         chunks: Any = status["chunks"]
         # A chunk whose rows all fail is sent again as a chunk of the same requests: that is two files of one digest.

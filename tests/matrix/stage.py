@@ -37,7 +37,7 @@ from orchestrator.providers.http.secret import Secret
 from orchestrator.providers.onerouter.dialect import READER
 from tests.builders import JOB, a_chunk, a_job, added, an_attempt, emptied
 from tests.fakes.clock import VirtualClock
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.matrix.dialects import DIGEST, ROW_COUNT, Dialect, Endpoint
 from tests.matrix.faults import Fault, Way
 from tests.matrix.server import Cell, MatrixServer
@@ -115,7 +115,7 @@ class Stage:
         self.database = database
         self.ledger, self.admin = SqlLedger(database), SqlAdmin(database)
         self.clock = StillClock(random.Random(0))
-        self.job_files = MemorySpool()
+        self.job_files = MemoryJobFiles()
         self.chunk_id = self._open()
 
     def _open(self) -> Any:

@@ -30,9 +30,9 @@ from orchestrator.planner.retry import Gathering, retry
 from orchestrator.planner.review import review
 from orchestrator.planner.template import body_of, compile_body
 from tests.builders import JOB, NOW, a_chunk, a_job, after, chunk_id
-from tests.contract.books import Books, names
+from tests.contract.ledger_harness import LedgerHarness, names
 from tests.fakes.clock import VirtualClock
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.fakes.source import MemorySource
 
 
@@ -43,8 +43,8 @@ class Planned:
     tables: list[list[str | None]]
     canary_rows: int = 4
     limits: Limits = field(default_factory=lambda: Limits(requests_max=6, bytes_max=100_000))
-    books: Books = field(default_factory=lambda: Books(open_sqlite(None)))
-    job_files: MemorySpool = field(default_factory=MemorySpool)
+    harness: LedgerHarness = field(default_factory=lambda: LedgerHarness(open_sqlite(None)))
+    job_files: MemoryJobFiles = field(default_factory=MemoryJobFiles)
 
     def __post_init__(self) -> None:
         tables = tuple(pa.table({"text": pa.array(texts, pa.string())}) for texts in self.tables)
@@ -58,18 +58,18 @@ class Planned:
 
         costing = Costing(price=None, output_tokens_max=5)
         planning = Planning(source=source, renderer=renderer, limits=self.limits, costing=costing, slice_rows=8)
-        self.books.open(a_job(canary=Canary.WANTED, canary_rows=self.canary_rows), shards=len(tables))
+        self.harness.open(a_job(canary=Canary.WANTED, canary_rows=self.canary_rows), shards=len(tables))
         clock = VirtualClock(random.Random(7))
-        while claims := self.books.claim(Step.PLAN):
+        while claims := self.harness.claim(Step.PLAN):
             for claim in claims:
-                plan(claim, ledger=self.books.ledger, job_files=self.job_files, planning=planning, clock=clock)
+                plan(claim, ledger=self.harness.ledger, job_files=self.job_files, planning=planning, clock=clock)
 
     def chunks(self) -> list[tuple[str, int, int, bool]]:
         """Return (name, first row, one past the last, is canary) of every chunk, in the order of names."""
-        found = self.books.database
+        found = self.harness.database
         with found.read() as connection:
             names = connection.exec_driver_sql("select id from chunks order by id").scalars().all()
-        chunks = [self.books.ledger.chunk(ChunkId(name)) for name in names]
+        chunks = [self.harness.ledger.chunk(ChunkId(name)) for name in names]
         return [(chunk.name, chunk.row_start, chunk.row_end, chunk.is_canary) for chunk in chunks]
 
 
@@ -93,7 +93,7 @@ def test_rows_that_are_no_request_give_no_canary_and_what_follows_them_does() ->
         ("c00002-00001", 4, 8, False),
         ("c00002-00002", 8, 14, False),
     ]
-    assert planned.books.ledger.job(JOB).canary is Canary.OPEN
+    assert planned.harness.ledger.job(JOB).canary is Canary.OPEN
 
 
 def test_a_canary_that_does_not_fit_into_one_batch_is_several() -> None:
@@ -144,7 +144,7 @@ def test_no_more_rows_are_read_to_know_it_than_are_needed(knows_counts: bool, mo
     assert source.rows_read <= most
 
 
-def a_part(job_files: MemorySpool, chunk: Chunk, rows: dict[int, Answer], **fields: Any) -> Chunk:
+def a_part(job_files: MemoryJobFiles, chunk: Chunk, rows: dict[int, Answer], **fields: Any) -> Chunk:
     """Return the chunk as collected, with these answers in its part."""
     part = f"parts/{chunk.name}.parquet"
     with job_files.create(part) as file:
@@ -163,7 +163,7 @@ AGAIN = Answer(succeeded=False, error_code="expired", retryable=True)
 
 
 def test_of_a_row_that_was_sent_again_the_last_answer_counts() -> None:
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     first = a_part(job_files, a_chunk("c0"), {0: AGAIN, 1: NO}, tally=Tally(failed=1, resent=1))
     second = a_part(job_files, a_chunk("r1", round=2), {0: OK}, tally=Tally(succeeded=1))
 
@@ -176,7 +176,7 @@ def test_of_a_row_that_was_sent_again_the_last_answer_counts() -> None:
 
 def test_rows_that_wait_are_waited_for_and_rows_of_a_chunk_that_was_refused_have_failed() -> None:
     """A chunk that was cut in two has no rows of its own left."""
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     waiting = a_part(job_files, a_chunk("c0"), {0: AGAIN, 1: NO}, tally=Tally(failed=1, waiting=1))
     refused = a_chunk(
         "c0b", state="failed", is_canary=True, row_end=3, request_count=3, error_code="too_large", tally=Tally(failed=3)
@@ -191,7 +191,7 @@ def test_rows_that_wait_are_waited_for_and_rows_of_a_chunk_that_was_refused_have
 
 def test_the_cost_is_held_against_the_estimate_of_the_same_chunks() -> None:
     """0.40 USD for two rows, where at most 0.10 were expected."""
-    job_files = MemorySpool()
+    job_files = MemoryJobFiles()
     dear = a_part(job_files, a_chunk("c0"), {0: OK, 1: OK}, fees_usd=Decimal("0.40"), cost_usd_max=Decimal("0.10"))
 
     assert verdict_on([dear], job_files) == Stop(
@@ -202,24 +202,24 @@ def test_the_cost_is_held_against_the_estimate_of_the_same_chunks() -> None:
 def test_before_the_verdict_only_rows_of_the_canary_are_sent_again() -> None:
     """Also in a job that was cancelled and is run again: its other rows wait as well, and must go on waiting."""
     planned = Planned([["x"] * 8])
-    books, job_files = planned.books, planned.job_files
-    canary, other = (books.ledger.chunk(chunk_id(f"c00000-0000{n}")) for n in (0, 1))
+    harness, job_files = planned.harness, planned.job_files
+    canary, other = (harness.ledger.chunk(chunk_id(f"c00000-0000{n}")) for n in (0, 1))
     part = a_part(job_files, canary, {0: OK, 1: AGAIN, 2: NO, 3: AGAIN}).part
     counts = Tally(succeeded=1, failed=1, waiting=2)
     collected = replace(canary, state=ChunkState.COLLECTED, batch_id=BatchId("b"), part=part, tally=counts)
-    books.move(collected, due_at=None)
-    books.move(replace(other, state=ChunkState.CANCELLED, tally=Tally(waiting=4), regather=True), due_at=None)
-    job = books.ledger.job(JOB)
-    books.write(JobMoved(before=job, after=replace(job, due=Step.RETRY), due_at=NOW))
-    [claim] = books.claim(Step.RETRY)
+    harness.move(collected, due_at=None)
+    harness.move(replace(other, state=ChunkState.CANCELLED, tally=Tally(waiting=4), regather=True), due_at=None)
+    job = harness.ledger.job(JOB)
+    harness.write(JobMoved(before=job, after=replace(job, due=Step.RETRY), due_at=NOW))
+    [claim] = harness.claim(Step.RETRY)
     gathering = Gathering(limits=planned.limits, costing=Costing(price=None, output_tokens_max=5))
-    retry(claim, ledger=books.ledger, job_files=job_files, gathering=gathering, clock=VirtualClock(random.Random(7)))
+    retry(claim, ledger=harness.ledger, job_files=job_files, gathering=gathering, clock=VirtualClock(random.Random(7)))
 
-    again = books.ledger.chunk(chunk_id("r00001"))
+    again = harness.ledger.chunk(chunk_id("r00001"))
     assert (again.is_canary, again.round) == (True, 2)
     assert request_files.row_keys(job_files, again) == [(0, 1), (0, 3)]
-    assert books.ledger.chunk(other.id).tally.waiting == 4
-    assert names(books.claim(Step.SUBMIT)) == ["r00001"]
+    assert harness.ledger.chunk(other.id).tally.waiting == 4
+    assert names(harness.claim(Step.SUBMIT)) == ["r00001"]
 
 
 @pytest.mark.parametrize(
@@ -233,21 +233,21 @@ def test_before_the_verdict_only_rows_of_the_canary_are_sent_again() -> None:
 def test_a_review_passes_stops_or_sends_again(answers: dict[int, Answer], expected: tuple[object, ...]) -> None:
     """And while the canary is under way it does none of these, whatever else waits to be sent again."""
     planned = Planned([["x"] * 8], canary_rows=2)
-    books, job_files, clock = planned.books, planned.job_files, VirtualClock(random.Random(7))
-    canary = books.ledger.chunk(chunk_id("c00000-00000"))
+    harness, job_files, clock = planned.harness, planned.job_files, VirtualClock(random.Random(7))
+    canary = harness.ledger.chunk(chunk_id("c00000-00000"))
     waiting = sum(answer.retryable for answer in answers.values())
     part = a_part(job_files, canary, answers).part
     collected = replace(
         canary, state=ChunkState.COLLECTED, batch_id=BatchId("b"), part=part, tally=Tally(waiting=waiting)
     )
-    [claim] = books.claim(Step.REVIEW)
-    review(claim, ledger=books.ledger, job_files=job_files, clock=clock)
-    before = books.ledger.job(JOB)
-    books.write(ChunkMoved(before=canary, after=collected, due_at=None), now=after(10))
-    [claim] = books.claim(Step.REVIEW, now=after(20))
-    review(claim, ledger=books.ledger, job_files=job_files, clock=clock)
+    [claim] = harness.claim(Step.REVIEW)
+    review(claim, ledger=harness.ledger, job_files=job_files, clock=clock)
+    before = harness.ledger.job(JOB)
+    harness.write(ChunkMoved(before=canary, after=collected, due_at=None), now=after(10))
+    [claim] = harness.claim(Step.REVIEW, now=after(20))
+    review(claim, ledger=harness.ledger, job_files=job_files, clock=clock)
 
-    found = books.ledger.job(JOB)
+    found = harness.ledger.job(JOB)
     assert (before.state, before.canary, before.due, before.decision) == (
         JobState.RUNNING,
         Canary.OPEN,

@@ -28,9 +28,9 @@ from orchestrator.planner.plan import Planning, plan
 from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.template import body_of, compile_body
 from tests.builders import JOB, a_job
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.clock import VirtualClock
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DIGEST: Final = "9f86d081"
@@ -46,7 +46,7 @@ def write(folder: Path, names: Sequence[str], rows: int = 7) -> Path:
     return folder
 
 
-def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tuple[Books, MemorySpool]:
+def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tuple[LedgerHarness, MemoryJobFiles]:
     """Plan a whole dataset with the production step."""
     source = open_dataset(location, shard_rows=8, shard_bytes=1 << 20)
     body = body_of(model="m", prompt="Say: {text}", system=None, messages=None, parameters={"max_tokens": 5})
@@ -59,30 +59,30 @@ def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tu
             null_policy=null_policy,
         )
 
-    books, job_files = Books(open_sqlite(None)), MemorySpool()
-    books.open(a_job(chunks_ahead_max=1_000), shards=len(source.shards))
+    harness, job_files = LedgerHarness(open_sqlite(None)), MemoryJobFiles()
+    harness.open(a_job(chunks_ahead_max=1_000), shards=len(source.shards))
     costing = Costing(price=None, output_tokens_max=5)
     planning = Planning(source=source, renderer=renderer, limits=limits, costing=costing, slice_rows=5)
-    for claim in books.claim(Step.PLAN):
+    for claim in harness.claim(Step.PLAN):
         plan(
             claim,
-            ledger=books.ledger,
+            ledger=harness.ledger,
             job_files=job_files,
             planning=planning,
             clock=VirtualClock(random.Random(7)),
         )
-    return books, job_files
+    return harness, job_files
 
 
-def chunks(books: Books) -> list[Chunk]:
+def chunks(harness: LedgerHarness) -> list[Chunk]:
     """Return the planned chunks, by name."""
     return sorted(
-        (books.ledger.chunk(claim.unit.chunk_id) for claim in books.claim(Step.SUBMIT) if claim.unit.chunk_id),
+        (harness.ledger.chunk(claim.unit.chunk_id) for claim in harness.claim(Step.SUBMIT) if claim.unit.chunk_id),
         key=lambda chunk: chunk.name,
     )
 
 
-def lines(job_files: MemorySpool, chunk: Chunk) -> list[dict[str, Any]]:
+def lines(job_files: MemoryJobFiles, chunk: Chunk) -> list[dict[str, Any]]:
     return [json.loads(line) for line in request_files.lines(job_files, chunk.requests)]
 
 
@@ -91,9 +91,10 @@ LIMITS: Final = Limits(requests_max=3, bytes_max=100_000)
 
 def fingerprint_of_a_plan(location: Path) -> str:
     """Return everything a plan says, files included."""
-    books, job_files = planned(location, limits=LIMITS)
+    harness, job_files = planned(location, limits=LIMITS)
     provider_message = [
-        (chunk.name, chunk.row_start, chunk.row_end, chunk.requests, lines(job_files, chunk)) for chunk in chunks(books)
+        (chunk.name, chunk.row_start, chunk.row_end, chunk.requests, lines(job_files, chunk))
+        for chunk in chunks(harness)
     ]
     return json.dumps(provider_message)
 
@@ -126,16 +127,16 @@ def test_the_same_files_give_the_same_plan_in_every_process(tmp_path: Path) -> N
 
 def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_limit(tmp_path: Path) -> None:
     folder = write(tmp_path / "rows", ["a.parquet", "b.parquet"])
-    books, job_files = planned(folder, limits=LIMITS)
+    harness, job_files = planned(folder, limits=LIMITS)
 
     found: list[tuple[int, int]] = []
-    for chunk in chunks(books):
+    for chunk in chunks(harness):
         sent = lines(job_files, chunk)
         assert 0 < len(sent) == chunk.request_count <= 3
         keys = [custom_id.parse(line["custom_id"], DIGEST) for line in sent]
         assert all(key is not None and key[0] == chunk.shard_no for key in keys)
         found += [key for key in keys if key is not None]
-    shards = books.ledger.shards(JOB)
+    shards = harness.ledger.shards(JOB)
     assert all(shard.state is ShardState.PLANNED for shard in shards)
     assert found == [(shard.shard_no, row) for shard in shards for row in range(shard.row_count)]
     assert sum(shard.row_count for shard in shards) == 14
@@ -144,13 +145,13 @@ def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_
 def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_failed_rows_with_their_reasons(tmp_path: Path) -> None:
     """They are settled at once, kept with their codes, and cost their neighbours nothing."""
     pq.write_table(pa.table({"text": ["short", "x" * 5_000, None, "short"]}), tmp_path / "rows.parquet")
-    books, job_files = planned(
+    harness, job_files = planned(
         tmp_path / "rows.parquet", limits=Limits(requests_max=10, bytes_max=1_000), null_policy="skip"
     )
 
-    [chunk] = chunks(books)
+    [chunk] = chunks(harness)
     assert [line["custom_id"] for line in lines(job_files, chunk)] == ["9f86d081-0-0", "9f86d081-0-3"]
-    [shard] = books.ledger.shards(JOB)
+    [shard] = harness.ledger.shards(JOB)
     assert (shard.row_count, shard.refused_count, shard.settled_count) == (4, 2, 2)
     [name] = job_files.names(request_files.refusals_folder(0))
     with job_files.open(name) as part:
@@ -161,9 +162,9 @@ def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_failed_rows_with_th
 
 def test_a_null_under_the_policy_error_stops_the_job_and_names_column_and_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a", None]}), tmp_path / "rows.parquet")
-    books, _ = planned(tmp_path / "rows.parquet", limits=LIMITS)
+    harness, _ = planned(tmp_path / "rows.parquet", limits=LIMITS)
 
-    job = books.ledger.job(JOB)
+    job = harness.ledger.job(JOB)
     assert job.state is JobState.STOPPED
     assert "'text' is null in row 1" in job.reason
-    assert chunks(books) == []
+    assert chunks(harness) == []

@@ -27,7 +27,7 @@ from orchestrator.fleet.tasks import advance
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.security.test_terminal import moves
 from tests.servers.valkey import client_of
@@ -136,22 +136,22 @@ class Nowhere:
 def test_ten_thousand_messages_are_at_worst_a_nudge(tmp_path: Path) -> None:
     """The task itself, on a real ledger with work under way: not a row of it changes, and no step is run."""
     database = open_sqlite(tmp_path / "ledger.db")
-    books = Books(database)
-    books.open(shards=3)
-    books.add(a_chunk(state=ChunkState.SUBMITTED), a_chunk("c00000-00001"))
-    books.claim(*Step)  # everything is in somebody's hands, with tokens that nobody else knows
+    harness = LedgerHarness(database)
+    harness.open(shards=3)
+    harness.add(a_chunk(state=ChunkState.SUBMITTED), a_chunk("c00000-00001"))
+    harness.claim(*Step)  # everything is in somebody's hands, with tokens that nobody else knows
     performed: list[Claim] = []
     clock = VirtualClock(random.Random(SEED))
     clock.advance((NOW - BEGINNING).total_seconds())
     workspace: Any = SimpleNamespace(
-        ledger=books.ledger,
-        fleet=SqlWorkers(database),
+        ledger=harness.ledger,
+        workers=SqlWorkers(database),
         clock=clock,
         perform=performed.append,
         give_back=performed.append,
     )
     queues: Any = Nowhere()
-    heartbeat = Heartbeat(books.ledger, clock, lease_s=120.0)
+    heartbeat = Heartbeat(harness.ledger, clock, lease_s=120.0)
     become(FleetProcess(workspace=workspace, settings=settings.load({}), queues=queues, heartbeat=heartbeat))
     before, chance = rows_of(tmp_path), random.Random(SEED)
 
@@ -172,7 +172,7 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     worker = fleet.start("worker")
     fleet.start("beat")
     job.wait(120)
-    until(lambda: job.status().totals.chunks, "the books")
+    until(lambda: job.status().totals.chunks, "the chunks")
     before, bill = rows_of(fleet.work), fleet.gateway.bill()
     chance, trap = random.Random(SEED), fleet.folder / "opened"
     client = client_of(fleet.broker)

@@ -28,10 +28,10 @@ from orchestrator.providers.onerouter.provider import OneRouter
 from tests.adapters.openai_wire import Account, an_openai
 from tests.adapters.wire import Answers
 from tests.builders import NOW, a_chunk, after, an_attempt
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.dialects import onerouter
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 
 NEVER_HEARD_OF_IT: Final = (404, b'{"error": {"message": "no such batch"}}')
 
@@ -41,22 +41,22 @@ def test_a_batch_that_the_account_does_not_know_is_unresolved_and_never_sent_aga
     age_s: int, state: ChunkState, tmp_path: Path
 ) -> None:
     """Not at once: a young batch may not be listed yet. After an hour a person is asked."""
-    books = Books(open_sqlite(tmp_path / "ledger.db"))
-    books.open(shards=0)
+    harness = LedgerHarness(open_sqlite(tmp_path / "ledger.db"))
+    harness.open(shards=0)
     sent = {"token": AttemptToken("token-1"), "attempt": 1, "sent_at": after(-age_s)}
-    books.add(a_chunk(state=ChunkState.SUBMITTED, **sent))
+    harness.add(a_chunk(state=ChunkState.SUBMITTED, **sent))
     clock = VirtualClock(random.Random(1))
     clock.advance((NOW - BEGINNING).total_seconds())
     network = Answers(NEVER_HEARD_OF_IT)
     stranger = onerouter(HttpClient("https://api.example/v1", Secret("sk-canary-other-key"), transport=network))
-    [claim] = books.claim(Step.POLL)
+    [claim] = harness.claim(Step.POLL)
 
-    poll(claim, ledger=books.ledger, job_files=MemorySpool(), provider=stranger, clock=clock)
+    poll(claim, ledger=harness.ledger, job_files=MemoryJobFiles(), provider=stranger, clock=clock)
 
-    assert books.ledger.chunk(a_chunk().id).state is state
-    assert books.claim(Step.SUBMIT, now=after(10**6)) == []
+    assert harness.ledger.chunk(a_chunk().id).state is state
+    assert harness.claim(Step.SUBMIT, now=after(10**6)) == []
     assert [request.method for request in network.requests] == ["GET"]
-    books.database.close()
+    harness.database.close()
 
 
 OURS, THEIRS = "sk-canary-our-key", "sk-canary-other-key"
@@ -66,8 +66,8 @@ AN_HOUR_AGO: Final = after(-2 * 3_600)
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    opened = Books(open_sqlite(tmp_path / "ledger.db"))
+def harness(tmp_path: Path) -> Iterator[LedgerHarness]:
+    opened = LedgerHarness(open_sqlite(tmp_path / "ledger.db"))
     opened.open(shards=0)
     yield opened
     opened.database.close()
@@ -84,84 +84,90 @@ def a_provider(key: str, network: Answers) -> OneRouter:
     return onerouter(HttpClient("https://api.example/v1", Secret(key), transport=network))
 
 
-def sent_with_our_key(books: Books, **fields: Any) -> Chunk:
+def sent_with_our_key(harness: LedgerHarness, **fields: Any) -> Chunk:
     """Enter a chunk whose create was begun with our key."""
     chunk = a_chunk(token=TOKEN, attempt=1, sent_at=AN_HOUR_AGO, **fields)
-    books.add(chunk)
+    harness.add(chunk)
     mark = a_provider(OURS, Answers()).traits.key_mark
-    books.write(AttemptOpened(attempt=an_attempt(TOKEN, chunk, key_mark=mark), budget_usd=None))
-    return books.ledger.chunk(chunk.id)
+    harness.write(AttemptOpened(attempt=an_attempt(TOKEN, chunk, key_mark=mark), budget_usd=None))
+    return harness.ledger.chunk(chunk.id)
 
 
 def test_a_batch_that_another_key_does_not_know_goes_on_by_itself_when_its_own_is_back(
-    books: Books, clock: VirtualClock
+    harness: LedgerHarness, clock: VirtualClock
 ) -> None:
     """It is held, for the person who put the key in; looked at again and again; and taken up again without a word."""
-    chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
-    job_files = MemorySpool()
+    chunk = sent_with_our_key(harness, state=ChunkState.SUBMITTED)
+    job_files = MemoryJobFiles()
     write_journal(job_files, TOKEN, BatchId("batch-1"))
     looking: dict[str, Any] = {
-        "ledger": books.ledger,
+        "ledger": harness.ledger,
         "job_files": job_files,
         "clock": clock,
     }
-    [claim] = books.claim(Step.POLL)
+    [claim] = harness.claim(Step.POLL)
     poll(claim, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), **looking)
-    held = books.ledger.chunk(chunk.id)
+    held = harness.ledger.chunk(chunk.id)
     clock.advance(61)
-    [claim] = books.claim(Step.RECOVER, now=clock.now())
+    [claim] = harness.claim(Step.RECOVER, now=clock.now())
 
     recover(claim, provider=a_provider(THEIRS, Answers()), **looking)
 
     assert (held.state, held.error_code) == (ChunkState.UNRESOLVED, OTHER_KEY)
     assert "ONEROUTER_API_KEY" in held.error
-    assert books.ledger.chunk(chunk.id).state is ChunkState.UNRESOLVED
+    assert harness.ledger.chunk(chunk.id).state is ChunkState.UNRESOLVED
     clock.advance(1_000)
-    [claim] = books.claim(Step.RECOVER, now=clock.now())
+    [claim] = harness.claim(Step.RECOVER, now=clock.now())
     recover(claim, provider=a_provider(OURS, Answers()), **looking)
-    assert books.ledger.chunk(chunk.id).state is ChunkState.SUBMITTED
+    assert harness.ledger.chunk(chunk.id).state is ChunkState.SUBMITTED
 
 
-def test_results_that_another_key_does_not_find_are_not_lost(books: Books, clock: VirtualClock) -> None:
+def test_results_that_another_key_does_not_find_are_not_lost(harness: LedgerHarness, clock: VirtualClock) -> None:
     """However often it looks: they are paid for, and there when the key is back."""
-    chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
-    job_files = MemorySpool()
+    chunk = sent_with_our_key(harness, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
+    job_files = MemoryJobFiles()
     provider = a_provider(THEIRS, Answers(*[NEVER_HEARD_OF_IT] * 20))
     collecting = Collecting(job_digest="ab", price=None, read_line=READER)
 
     for _ in range(4):
-        [claim] = books.claim(Step.COLLECT, now=clock.now())
-        collect(claim, ledger=books.ledger, job_files=job_files, provider=provider, collecting=collecting, clock=clock)
+        [claim] = harness.claim(Step.COLLECT, now=clock.now())
+        collect(
+            claim, ledger=harness.ledger, job_files=job_files, provider=provider, collecting=collecting, clock=clock
+        )
         clock.advance(RESULTS_S_MAX)
 
-    found = books.ledger.chunk(chunk.id)
+    found = harness.ledger.chunk(chunk.id)
     assert (found.state, found.tries) == (ChunkState.ENDED, 0)
     assert "another API key" in found.error
 
 
-def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(books: Books, clock: VirtualClock) -> None:
+def test_a_new_key_that_knows_the_batch_may_say_that_its_results_are_gone(
+    harness: LedgerHarness, clock: VirtualClock
+) -> None:
     """A rotated key: what it does not find is counted, or a job whose results are gone would never end."""
-    chunk = sent_with_our_key(books, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
+    chunk = sent_with_our_key(harness, state=ChunkState.ENDED, outcome=Outcome.COMPLETED, done_count=10)
     provider = a_provider(THEIRS, Answers(AT_WORK))
     collecting = Collecting(job_digest="ab", price=None, read_line=READER)
-    [claim] = books.claim(Step.COLLECT)
+    [claim] = harness.claim(Step.COLLECT)
 
-    collect(claim, ledger=books.ledger, job_files=MemorySpool(), provider=provider, collecting=collecting, clock=clock)
+    collect(
+        claim, ledger=harness.ledger, job_files=MemoryJobFiles(), provider=provider, collecting=collecting, clock=clock
+    )
 
-    assert books.ledger.chunk(chunk.id).tries == 1
+    assert harness.ledger.chunk(chunk.id).tries == 1
 
 
-def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, clock: VirtualClock) -> None:
+def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(harness: LedgerHarness, clock: VirtualClock) -> None:
     """That the other account has no such batch does not say that it has ended."""
-    chunk = sent_with_our_key(books, state=ChunkState.SUBMITTED)
-    books.admin.cancel(chunk.job_id, now=NOW)
+    chunk = sent_with_our_key(harness, state=ChunkState.SUBMITTED)
+    harness.admin.cancel(chunk.job_id, now=NOW)
 
     for _ in range(CANCEL_TRIES_MAX + 2):
-        [claim] = books.claim(Step.CANCEL, now=clock.now())
-        cancel(claim, ledger=books.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
+        [claim] = harness.claim(Step.CANCEL, now=clock.now())
+        cancel(claim, ledger=harness.ledger, provider=a_provider(THEIRS, Answers(NEVER_HEARD_OF_IT)), clock=clock)
         clock.advance(10_000)
 
-    assert not books.ledger.chunk(chunk.id).cancel_sent
+    assert not harness.ledger.chunk(chunk.id).cancel_sent
 
 
 @pytest.mark.parametrize(
@@ -173,19 +179,24 @@ def test_a_cancel_waits_for_the_key_that_the_batch_was_made_with(books: Books, c
     ],
 )
 def test_a_new_key_that_sees_the_input_file_goes_on_but_not_with_a_batch_it_does_not_know(
-    books: Books, clock: VirtualClock, state: ChunkState, is_known: bool, expected: ChunkState, is_fenced: bool
+    harness: LedgerHarness,
+    clock: VirtualClock,
+    state: ChunkState,
+    is_known: bool,
+    expected: ChunkState,
+    is_fenced: bool,
 ) -> None:
     """The file shows the account, so the create can be looked up. A batch that was made, and that this account does not
     list, stays held: asked about again, it would only be held again."""
-    sent_with_our_key(books, state=state, file_id=FileId("file-0"), error_code=OTHER_KEY)
-    job_files, account = MemorySpool(), Account([])
+    sent_with_our_key(harness, state=state, file_id=FileId("file-0"), error_code=OTHER_KEY)
+    job_files, account = MemoryJobFiles(), Account([])
     account.files = {"file-0": f"orchestrator-{TOKEN}.jsonl"}
     if is_known:
         write_journal(job_files, TOKEN, BatchId("batch-1"))
-    [claim] = books.claim(Step.RECOVER)
+    [claim] = harness.claim(Step.RECOVER)
 
     with an_openai(transport=account) as provider:
-        recover(claim, ledger=books.ledger, job_files=job_files, provider=provider, clock=clock)
+        recover(claim, ledger=harness.ledger, job_files=job_files, provider=provider, clock=clock)
 
-    assert books.ledger.chunk(a_chunk().id).state is expected
+    assert harness.ledger.chunk(a_chunk().id).state is expected
     assert ("DELETE /v1/files/file-0" in account.calls) is is_fenced

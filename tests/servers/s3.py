@@ -101,16 +101,16 @@ def _without(words: str) -> NoReturn:
     pytest.skip(words)
 
 
-def an_s3_spool() -> JobFiles:
-    """Return an empty spool in a bucket of its own."""
+def s3_job_files() -> JobFiles:
+    """Return an empty job folder in a bucket of its own."""
     server = s3_server()
     with pytest.MonkeyPatch.context() as patch:
         server.set_environment(patch)
         return open_job_files(f"s3://{server.new_bucket()}/work/job-1")
 
 
-def an_object_spool() -> JobFiles:
-    """Return an empty spool over a store in memory, in the root of it."""
+def object_job_files() -> JobFiles:
+    """Return an empty job folder over a store in memory, in the root of it."""
     if find_spec("obstore") is None:
         _without("obstore is not installed: pip install -e '.[dev]'")
     from obstore.store import MemoryStore

@@ -22,7 +22,7 @@ from tests.builders import emptied
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
-from tests.simulation.switching import SwitchingLedger, SwitchingProvider, SwitchingSpool
+from tests.simulation.switching import SwitchingJobFiles, SwitchingLedger, SwitchingProvider
 from tests.simulation.variant import Variant
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
 
     return {
         "ledger": SwitchingLedger("ledger", world.ledger, switch),
-        "job_files": SwitchingSpool("job_files", job.job_files, switch),
+        "job_files": SwitchingJobFiles("job_files", job.job_files, switch),
         "provider": providers[HOME],
         "providers": providers,
         "clock": world.wall,
@@ -77,7 +77,7 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             options=OutputOptions(),
             job_digest=digest,
             slice_rows=world.plan.slice_rows,
-            output=SwitchingSpool("output", job.output, switch),
+            output=SwitchingJobFiles("output", job.output, switch),
             folder="output",
         ),
         "costing": costing,

@@ -204,10 +204,10 @@ class Oracle:
         statuses = table["llm_status"].to_pylist()
         succeeded, failed = statuses.count("succeeded"), statuses.count("failed")
         _expect(totals.rows == rows == succeeded + failed, f"{rows} rows, {totals.rows} planned, {succeeded}+{failed}")
-        _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the books, {succeeded} in the output")
+        _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the ledger, {succeeded} in the output")
         _expect(
             totals.failed + totals.refused == failed,
-            f"{totals.failed}+{totals.refused} dead by the books, {failed} are",
+            f"{totals.failed}+{totals.refused} failed by the ledger, {failed} are",
         )
         _expect(
             (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (rows, succeeded, failed), "the manifest"
@@ -271,13 +271,13 @@ class Oracle:
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
     def _money(self, job: Job, cost_usd: Decimal) -> None:
-        """Hold the books against the bill, where the provider states its fees."""
+        """Compare the ledger with the bill, where the provider states its fees."""
         if not self._provider.states_fees:
             return
         query = f"select batch_id from attempts where state = 'created' and job_id = '{job.id}'"
         known = {row[0] for row in self._all(query)}
         charged = sum((batch.fees_usd for batch in self._provider.batches.values() if batch.id in known), Decimal(0))
-        _expect(charged == cost_usd, f"the bill is {charged} USD, the books say {cost_usd}")
+        _expect(charged == cost_usd, f"the bill is {charged} USD, the ledger says {cost_usd}")
 
     def _archived(self, plan: SimulatedJob, job: Job) -> None:
         """See that whatever could be had of a collected batch is in the archive."""

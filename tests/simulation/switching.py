@@ -137,22 +137,22 @@ class SwitchingProvider(Capabilities, SwitchingPort):
             yield block
 
 
-class SwitchingSpool(SwitchingPort):
-    """The spool: a file being written can be crossed by a crash, and then is not there."""
+class SwitchingJobFiles(SwitchingPort):
+    """The job files: a file being written can be crossed by a crash, and then is not there."""
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Open a new file for writing."""
-        self._switch.point(f"spool.create {name}")
+        self._switch.point(f"job_files.create {name}")
         with self._port.create(name) as file:
             yield file
-            self._switch.point(f"spool.create {name} written")
-        self._switch.point(f"spool.create {name} in place")
+            self._switch.point(f"job_files.create {name} written")
+        self._switch.point(f"job_files.create {name} in place")
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file in place for reading."""
-        self._switch.point(f"spool.open {name}")
+        self._switch.point(f"job_files.open {name}")
         with self._port.open(name) as file:
             yield file
 

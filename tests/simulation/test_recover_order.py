@@ -20,7 +20,7 @@ from tests.builders import a_chunk, a_job, added, an_attempt
 from tests.fakes.classes import B1, LAG_S
 from tests.fakes.clock import BEGINNING, VirtualClock
 from tests.fakes.faults import CALM, Temper
-from tests.fakes.job_files import MemorySpool
+from tests.fakes.job_files import MemoryJobFiles
 from tests.fakes.provider import SimulatedProvider
 from tests.simulation.context import an_empty_ledger
 
@@ -79,7 +79,7 @@ class Scene:
         recover(
             claim,
             ledger=self.ledger,
-            job_files=MemorySpool(),
+            job_files=MemoryJobFiles(),
             provider=provider,
             clock=self.clock,
         )

@@ -10,7 +10,7 @@ import pytest
 
 import orchestrator
 from tests.acceptance.command_line import CommandLine, command_line
-from tests.acceptance.datasets import check_books, check_exact, marked, read_output, write_dataset, write_job
+from tests.acceptance.datasets import check_counts, check_exact, marked, read_output, write_dataset, write_job
 from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, run_job
 from tests.acceptance.test_recover import batch_count, handle, lose_the_ledger
 from tests.gateway_process import API_KEY, GatewayProcess
@@ -32,7 +32,7 @@ def a_job(folder: Path, gateway: GatewayProcess, rows: int, **policy: Any) -> Pa
     """Write a job of chunks of twenty rows."""
     dataset = write_dataset(folder / "rows.parquet", rows)
     policy = {"chunk_requests_max": 20, "retry_gather_s": 0.2, **policy}
-    return write_job(folder / "books.toml", dataset, gateway.url, policy=policy, **TABLES)
+    return write_job(folder / "costs.toml", dataset, gateway.url, policy=policy, **TABLES)
 
 
 @pytest.mark.usefixtures("user")
@@ -96,7 +96,7 @@ def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     assert finished.code == 0, finished
     result = handle(user.work).results()
     check_exact(read_output(result.path), marked(240))
-    check_books(result.status.as_dict())
+    check_counts(result.status.as_dict())
     bill = gateway.bill()
     assert bill["paid_twice"] == 0
     assert bill["answers"] == 240

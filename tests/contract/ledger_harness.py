@@ -18,7 +18,7 @@ LEASE_S: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Books:
+class LedgerHarness:
     """One ledger under test."""
 
     database: Database

@@ -1,4 +1,4 @@
-"""A small provider of each class that keeps its own books: what was sent, what was made, what it cost.
+"""A small provider of each class that keeps its own record: what was sent, what was made, what it cost.
 
 Rule: it believes nothing of the ledger; each create is answered as the test says, whatever it did.
 """
@@ -81,7 +81,7 @@ class Batch:
 
 
 @dataclass(slots=True, kw_only=True)
-class BookedProvider(Capabilities):
+class SmallProvider(Capabilities):
     """One account."""
 
     recovery: Recovery
