@@ -17,13 +17,13 @@ from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, after, chunk_id
-from tests.contract.books import Books
+from tests.contract.ledger_harness import LedgerHarness
 
 S = ChunkState
 
 
-def looked(books: Books, at_s: float = 0) -> Look:
-    return SqlSnapshot(books.database).look(JOB, now=after(at_s))
+def looked(harness: LedgerHarness, at_s: float = 0) -> Look:
+    return SqlSnapshot(harness.database).look(JOB, now=after(at_s))
 
 
 def a_run(**fields: object) -> WorkerProcess:
@@ -37,12 +37,12 @@ def causes_of(**counts: int) -> str:
     return causes.text()
 
 
-def test_every_row_is_in_one_of_six_places(books: Books) -> None:
+def test_every_row_is_in_one_of_six_places(harness: LedgerHarness) -> None:
     """Another job beside it counts nowhere."""
     other = JobId("other-deadbeef")
-    books.open(a_job(other))
-    books.open()
-    books.add(a_chunk(job_id=other, state=S.SUBMITTED, request_count=999))
+    harness.open(a_job(other))
+    harness.open()
+    harness.add(a_chunk(job_id=other, state=S.SUBMITTED, request_count=999))
     states = [
         S.PLANNED,
         S.UPLOADED,
@@ -55,14 +55,14 @@ def test_every_row_is_in_one_of_six_places(books: Books) -> None:
         S.SPLIT,
     ]
     for number, state in enumerate(states):
-        books.add(a_chunk(f"c00000-{number:05d}", state=state, request_count=2**number, sent_at=NOW))
+        harness.add(a_chunk(f"c00000-{number:05d}", state=state, request_count=2**number, sent_at=NOW))
     collected = a_chunk("c00000-00099", state=S.ENDED, request_count=30)
-    books.add(collected)
-    books.move(replace(collected, state=S.COLLECTED, tally=Tally(succeeded=19, standing=1, failed=7, waiting=3)))
+    harness.add(collected)
+    harness.move(replace(collected, state=S.COLLECTED, tally=Tally(succeeded=19, standing=1, failed=7, waiting=3)))
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=289, refused_count=4, causes=causes_of(null=4))
-    books.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
+    harness.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
 
-    rows = looked(books).rows
+    rows = looked(harness).rows
 
     at_provider = 4 + 8 + 32 + 64
     assert rows == Rows(
@@ -78,19 +78,19 @@ def test_every_row_is_in_one_of_six_places(books: Books) -> None:
     assert rows.placed == rows.total
 
 
-def test_the_causes_add_up_to_the_failed_rows(books: Books) -> None:
+def test_the_causes_add_up_to_the_failed_rows(harness: LedgerHarness) -> None:
     """Of chunks with results, of chunks that were given up, of rows that were never sent, and of the rest."""
-    books.open()
+    harness.open()
     with_results = a_chunk("c00000-00000", state=S.ENDED)
-    books.add(with_results, a_chunk("c00000-00001", state=S.SUBMITTING))
+    harness.add(with_results, a_chunk("c00000-00001", state=S.SUBMITTING))
     tally = Tally(succeeded=2, failed=8)
-    books.move(replace(with_results, state=S.COLLECTED, tally=tally, causes=causes_of(content_filter=4, timeout=1)))
+    harness.move(replace(with_results, state=S.COLLECTED, tally=tally, causes=causes_of(content_filter=4, timeout=1)))
     given_up = replace(a_chunk("c00000-00001"), state=S.FAILED, error_code="bad_model", tally=Tally(failed=10))
-    books.move(replace(given_up, version=books.ledger.chunk(given_up.id).version))
+    harness.move(replace(given_up, version=harness.ledger.chunk(given_up.id).version))
     refused = replace(a_shard(), state=ShardState.PLANNED, row_count=21, refused_count=1, causes=causes_of(null=1))
-    books.write(ShardMoved(before=books.ledger.shard(JOB, 0), after=refused, due_at=None))
+    harness.write(ShardMoved(before=harness.ledger.shard(JOB, 0), after=refused, due_at=None))
 
-    look = looked(books)
+    look = looked(harness)
 
     assert look.causes == (
         Cause("bad_model", 10),
@@ -102,8 +102,8 @@ def test_the_causes_add_up_to_the_failed_rows(books: Books) -> None:
     assert sum(one.rows for one in look.causes) == look.rows.failed == 19
 
 
-def test_batches_at_the_provider_are_told_by_its_own_words(books: Books) -> None:
-    books.open()
+def test_batches_at_the_provider_are_told_by_its_own_words(harness: LedgerHarness) -> None:
+    harness.open()
     for name, state, word, seconds in (
         ("c00000-00000", S.SUBMITTED, "in_progress", 10),
         ("c00000-00001", S.SUBMITTED, "in_progress", 30),
@@ -112,12 +112,12 @@ def test_batches_at_the_provider_are_told_by_its_own_words(books: Books) -> None
         ("c00000-00004", S.ENDED, "completed", 50),
     ):
         looked_at = None if not word else after(100 + seconds)
-        books.add(
+        harness.add(
             a_chunk(name, state=state, sent_at=after(seconds), done_count=2, provider_status=word, looked_at=looked_at),
             due_at=after(200 + seconds),
         )
 
-    assert looked(books).at_provider == AtProvider(
+    assert looked(harness).at_provider == AtProvider(
         answered=10,
         batches=5,
         oldest_sent_at=after(10),
@@ -127,24 +127,24 @@ def test_batches_at_the_provider_are_told_by_its_own_words(books: Books) -> None
     )
 
 
-def test_an_estimate_is_made_from_finished_batches_alone(books: Books) -> None:
+def test_an_estimate_is_made_from_finished_batches_alone(harness: LedgerHarness) -> None:
     """They took 100, 200, 300 and 400 s; of two places, four more batches need two turns."""
-    books.open(a_job(batches_in_flight_max=2))
-    SqlWorkers(books.database).register(a_run(), NOW)
+    harness.open(a_job(batches_in_flight_max=2))
+    SqlWorkers(harness.database).register(a_run(), NOW)
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=80)
-    books.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
+    harness.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
     for number in range(4):
-        books.add(a_chunk(f"c00000-{number:05d}", state=S.SUBMITTED, sent_at=NOW))
+        harness.add(a_chunk(f"c00000-{number:05d}", state=S.SUBMITTED, sent_at=NOW))
     for number in range(4):
         if number < BATCHES_MIN:
-            assert looked(books).estimate is None
-        chunk = books.ledger.chunk(chunk_id(f"c00000-{number:05d}"))
-        books.move(replace(chunk, state=S.ENDED), now=after(100 * (number + 1)))
+            assert looked(harness).estimate is None
+        chunk = harness.ledger.chunk(chunk_id(f"c00000-{number:05d}"))
+        harness.move(replace(chunk, state=S.ENDED), now=after(100 * (number + 1)))
     for number in range(4, 8):
-        books.add(a_chunk(f"c00000-{number:05d}"))
-    SqlWorkers(books.database).seen("r", after(1000))
+        harness.add(a_chunk(f"c00000-{number:05d}"))
+    SqlWorkers(harness.database).seen("r", after(1000))
 
-    look = looked(books, 1000)
+    look = looked(harness, 1000)
 
     assert look.activity is Activity.RUNNING
     assert look.estimate is not None
@@ -153,54 +153,54 @@ def test_an_estimate_is_made_from_finished_batches_alone(books: Books) -> None:
     assert look.estimate.latest == after(1000) + timedelta(seconds=2 * 400)
 
 
-def test_a_job_runs_only_where_a_process_was_seen_a_short_while_ago(books: Books) -> None:
-    fleet = SqlWorkers(books.database)
-    books.open()
-    books.add(a_chunk(state=S.SUBMITTED, sent_at=NOW), a_chunk("c00000-00001"))
-    assert looked(books).activity is Activity.UNATTENDED
+def test_a_job_runs_only_where_a_process_was_seen_a_short_while_ago(harness: LedgerHarness) -> None:
+    fleet = SqlWorkers(harness.database)
+    harness.open()
+    harness.add(a_chunk(state=S.SUBMITTED, sent_at=NOW), a_chunk("c00000-00001"))
+    assert looked(harness).activity is Activity.UNATTENDED
 
     fleet.register(a_run(job_id="another-job"), NOW)
     fleet.register(a_run(id="b", kind=Kind.BEAT, job_id=""), NOW)
-    assert looked(books).activity is Activity.UNATTENDED
-    assert looked(books).worked_by == ()
+    assert looked(harness).activity is Activity.UNATTENDED
+    assert looked(harness).worked_by == ()
 
     fleet.register(a_run(id="mine"), NOW)
-    assert looked(books).activity is Activity.RUNNING
-    assert [one.id for one in looked(books).worked_by] == ["mine"]
-    assert looked(books, 31).activity is Activity.UNATTENDED
+    assert looked(harness).activity is Activity.RUNNING
+    assert [one.id for one in looked(harness).worked_by] == ["mine"]
+    assert looked(harness, 31).activity is Activity.UNATTENDED
 
 
-def test_what_needs_a_person_is_said_with_what_it_is_about(books: Books) -> None:
-    books.open()
+def test_what_needs_a_person_is_said_with_what_it_is_about(harness: LedgerHarness) -> None:
+    harness.open()
     error = "no answer within 300 s"
-    books.add(
+    harness.add(
         a_chunk(state=S.UNRESOLVED, sent_at=after(-5), cost_usd_max=Decimal("0.25"), error=error),
     )
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=10)
-    books.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
+    harness.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
 
-    look = looked(books)
+    look = looked(harness)
 
     assert look.activity is Activity.NEEDS_YOU
     decision = Decision(chunk="c00000-00000", rows=10, usd_max=Decimal("0.25"), sent_at=after(-5), reason=error)
     assert look.decisions == (decision,)
 
 
-def test_a_paused_account_is_said_while_it_is_paused(books: Books) -> None:
-    books.open()
-    SqlWorkers(books.database).register(a_run(), NOW)
+def test_a_paused_account_is_said_while_it_is_paused(harness: LedgerHarness) -> None:
+    harness.open()
+    SqlWorkers(harness.database).register(a_run(), NOW)
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=10)
-    books.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
-    books.add(a_chunk())
-    books.write(AccountPaused(account=ACCOUNT, until=after(20), reason="no credit: top up"))
+    harness.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
+    harness.add(a_chunk())
+    harness.write(AccountPaused(account=ACCOUNT, until=after(20), reason="no credit: top up"))
 
-    look = looked(books)
+    look = looked(harness)
     assert look.activity is Activity.ACCOUNT
     assert look.reason.startswith("no credit: top up (next try: ")
-    assert looked(books, 25).activity is Activity.RUNNING
+    assert looked(harness, 25).activity is Activity.RUNNING
 
-    books.write(AccountPaused(account=ACCOUNT, until=after(60), reason="wrong key", needs_person=True))
-    assert looked(books).activity is Activity.NEEDS_YOU
+    harness.write(AccountPaused(account=ACCOUNT, until=after(60), reason="wrong key", needs_person=True))
+    assert looked(harness).activity is Activity.NEEDS_YOU
 
 
 @pytest.mark.parametrize(
@@ -211,15 +211,17 @@ def test_a_paused_account_is_said_while_it_is_paused(books: Books) -> None:
         (JobState.CANCELLED, Activity.CANCELLED),
     ],
 )
-def test_a_job_that_does_nothing_more_is_told_by_its_state(books: Books, state: JobState, activity: Activity) -> None:
-    books.open()
-    books.put_job(state, now=after(60))
+def test_a_job_that_does_nothing_more_is_told_by_its_state(
+    harness: LedgerHarness, state: JobState, activity: Activity
+) -> None:
+    harness.open()
+    harness.put_job(state, now=after(60))
 
-    look = looked(books, 90)
+    look = looked(harness, 90)
 
     assert (look.activity, look.began_at, look.ended_at) == (activity, NOW, after(60))
 
 
-def test_a_job_that_is_not_there_is_an_error(books: Books) -> None:
+def test_a_job_that_is_not_there_is_an_error(harness: LedgerHarness) -> None:
     with pytest.raises(LedgerError, match="sotu-9f86d081"):
-        looked(books)
+        looked(harness)
