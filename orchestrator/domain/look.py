@@ -146,6 +146,7 @@ class Look:
     rows: Rows
     at_provider: AtProvider
     chunks: Mapping[ChunkState, int]
+    in_flight_max: int  # batches of the account at a time
     written: tuple[int, int]
     money: Money
     estimate: Estimate | None
@@ -153,6 +154,16 @@ class Look:
     flaws: Mapping[str, int]  # answers that are not whole, by kind
     troubles: tuple[Trouble, ...]
     decisions: tuple[Decision, ...]
+
+    @property
+    def unsent(self) -> int:
+        """Batches that are planned and not sent."""
+        return sum(self.chunks.get(state, 0) for state in UNSENT)
+
+    @property
+    def unresolved(self) -> int:
+        """Batches that a person must decide about."""
+        return self.chunks.get(S.UNRESOLVED, 0)
 
     @property
     def has_ended(self) -> bool:
@@ -180,6 +191,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         rows=rows,
         at_provider=seen.at_provider,
         chunks=totals.chunks,
+        in_flight_max=job.policy.batches_in_flight_max,
         written=seen.written,
         money=_money(job, totals, rows),
         estimate=_estimate(job, totals, rows, seen, now=now) if activity in _ON_ITS_WAY else None,

@@ -1,0 +1,281 @@
+"""The view of a job: of `run` while it runs, and of `status`. Pure: a `Look` and a size in, text out.
+
+Rule 1: one number for each place a row can be in; they add up to the rows. A line that was shown once stays.
+Rule 2: the bar is these numbers and nothing else, and can be read without colour.
+Rule 3: beside a number stand whole phrases, the weightiest first: as many as fit, none cut.
+Rule 4: 100 % is said of the end alone; an estimate comes from finished batches, or there is none.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.amounts import counted, span, usd
+from orchestrator.domain.look import Activity
+from orchestrator.log import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from orchestrator.domain.look import Look
+    from orchestrator.domain.progress import Trouble
+
+# 16 colours, so that the terminal's own palette holds: cool is the normal way of a row, warm an exception, reverse you.
+STYLES: Final = {
+    "title": "bold",
+    "muted": "dim",
+    "command": "bold",
+    "answered": "bold cyan",
+    "answered_there": "cyan",
+    "at_provider": "dim cyan",
+    "to_send_again": "yellow",
+    "waiting": "dim",
+    "failed": "red",
+    "needs_you": "bold reverse",
+    "trouble": "yellow",
+}
+NAMES: Final = {
+    "answered": "answered",
+    "at_provider": "at the provider",
+    "to_send_again": "to send again",
+    "waiting": "waiting",
+    "failed": "failed",
+    "needs_decision": "needs you",
+}
+ALWAYS: Final = frozenset({"answered", "at_provider", "waiting"})
+NAME_WIDTH: Final = 17
+NUMBER_WIDTH: Final = 10
+WIDTH_MIN: Final = 60  # on a narrower terminal there is no view
+LINES_MIN: Final = 18  # on a lower one it has three lines
+TROUBLES_MAX: Final = 2
+ONE_HOUR: Final = timedelta(hours=1)
+TIP: Final = "Ctrl-C leaves it safely"
+_MARKS: Final = {True: "━╍╌~·×!", False: "=--~.x!"}
+
+
+@dataclass(slots=True)
+class Lines:
+    """Which lines of a view have been shown: they stay."""
+
+    shown: set[str] = field(default_factory=lambda: set(ALWAYS))
+
+    def of(self, look: Look) -> list[str]:
+        """Return the places that this look has a line for."""
+        self.shown |= {name for name in NAMES if getattr(look.rows, name)}
+        return [name for name in NAMES if name in self.shown]
+
+
+def frame(
+    look: Look, lines: Lines, *, width: int, height: int = 24, tip: str = TIP, is_unicode: bool = True
+) -> RenderableType:
+    """Return the view; on a low terminal its head, its bar and what matters most."""
+    head = _head(look, width, tip)
+    top: list[RenderableType] = [head, bar(look, width, is_unicode=is_unicode)]
+    if height < LINES_MIN:
+        matters = next(iter([*_commands(look), *_troubles(look), next_look(look)]))
+        return Group(*top, Text("  " + textwrap.shorten(printable(matters), width - 2, placeholder=" …")))
+    body = [_line(name, look, width) for name in lines.of(look)]
+    return Group(*top, Text(""), *body, Text(""), *_below(look, width))
+
+
+def _head(look: Look, width: int, tip: str) -> Text:
+    since = span((look.ended_at or look.at) - look.began_at)
+    state = f"{look.activity.value}, {since}"
+    tip = "" if look.has_ended else tip
+    name = shortened(look.job_id, width - len(state) - 2)
+    head = Text(no_wrap=True).append(name, STYLES["title"]).append(f"  {state}")
+    room = width - len(head) - len(tip)
+    return head.append(" " * room).append(tip, STYLES["muted"]) if tip and room >= 2 else head
+
+
+def shortened(job_id: str, width: int) -> str:
+    """Return a job's id in at most so many cells: its middle goes, never the digits at its end."""
+    if len(job_id) <= width:
+        return job_id
+    end = job_id.rpartition("-")[2]
+    kept = max(1, width - len(end) - 2)
+    return f"{job_id[:kept]}…-{end}"
+
+
+def bar(look: Look, width: int, *, is_unicode: bool = True) -> Text:
+    """Return the bar and the share of rows that are answered: at least one cell for whatever is there."""
+    rows = look.rows
+    there = min(look.at_provider.answered, rows.at_provider)
+    counts = (
+        ("answered", rows.answered),
+        ("answered_there", there),
+        ("at_provider", rows.at_provider - there),
+        ("to_send_again", rows.to_send_again),
+        ("waiting", rows.waiting),
+        ("failed", rows.failed),
+        ("needs_you", rows.needs_decision),
+    )
+    share = percent(look)
+    room = width - 9
+    cells = _cells([count for _, count in counts], room)
+    text = Text(no_wrap=True)
+    for (name, _), mark, count in zip(counts, _MARKS[is_unicode], cells, strict=True):
+        text.append(mark * count, STYLES[name])
+    return text.append(" " * (room - sum(cells))).append(f"  {share:>7}", STYLES["title"])
+
+
+def _cells(counts: Sequence[int], room: int) -> list[int]:
+    """Share cells out by the counts; what is there has one at least, and the largest takes the rest."""
+    total = sum(counts)
+    if not total:
+        return [0] * len(counts)
+    cells = [max(1, count * room // total) if count else 0 for count in counts]
+    cells[counts.index(max(counts))] += room - sum(cells)
+    return cells
+
+
+def percent(look: Look) -> str:
+    """Return the share of rows that are answered, rounded down; nothing while it is not known how many there are."""
+    rows = look.rows
+    return f"{rows.answered * 1000 // rows.total / 10:.1f} %" if rows.total and rows.all_read else ""
+
+
+def _line(name: str, look: Look, width: int) -> Text:
+    number: int = getattr(look.rows, name)
+    style = {"failed": "failed", "to_send_again": "to_send_again", "needs_decision": "needs_you"}.get(name, "")
+    return row(NAMES[name], f"{number:,}", _phrases(name, look), width, style=style if number else "")
+
+
+def row(name: str, number: str, phrases: Iterable[str], width: int, *, style: str = "") -> Text:
+    """Return a line: a name, a number, and as many phrases as fit."""
+    text = Text("  ", no_wrap=True).append(name, STYLES[style or "muted"])
+    text.append(" " * (NAME_WIDTH - len(name))).append(f"{number:>{NUMBER_WIDTH}}")
+    beside = _fitted(phrases, width - len(text) - 3)
+    return text.append(f"   {beside}", STYLES["muted"]) if beside else text
+
+
+def _fitted(phrases: Iterable[str], width: int) -> str:
+    """Join whole phrases, up to a width; one that does not fit is left out."""
+    told = ""
+    for phrase in map(printable, phrases):
+        longer = f"{told}; {phrase}" if told else phrase
+        told = longer if len(longer) <= width else told
+    return told
+
+
+def _phrases(name: str, look: Look) -> list[str]:
+    there, rows = look.at_provider, look.rows
+    match name:
+        case "answered":
+            read = f"of {counted(rows.total, 'row', 'rows')}" + ("" if rows.all_read else " read so far")
+            return [read, *(f"{count:,} {kind}" for kind, count in look.flaws.items() if count)]
+        case "at_provider" if rows.at_provider:
+            answered = [f"{there.answered:,} answered there"] if there.answered else []
+            age = [f"oldest {span(look.at - there.oldest_sent_at)}"] if there.oldest_sent_at else []
+            batches = [counted(there.batches, "batch", "batches")] if there.batches else []
+            return [*answered, *batches, *age, *(f"{count:,} {word}" for word, count in there.words.items())]
+        case "waiting" if look.activity is Activity.CANARY:
+            return ["until the canary has come back well"]
+        case "waiting" if rows.waiting:
+            return [counted(look.unsent, "batch", "batches"), f"{look.in_flight_max:,} may be in flight at a time"]
+        case "failed":
+            return [f"{one.code} {one.rows:,}" for one in look.causes]
+        case "needs_decision" if rows.needs_decision:
+            return _needs(look)
+    return []
+
+
+def _needs(look: Look) -> list[str]:
+    if not look.unresolved:
+        return []
+    most = [one.usd_max for one in look.decisions]
+    at_most = [] if None in most else [f"at most {usd(sum(filter(None, most), Decimal(0)))} USD"]
+    return [counted(look.unresolved, "batch", "batches"), *(at_most if len(most) == look.unresolved else [])]
+
+
+def _below(look: Look, width: int) -> list[Text]:
+    money, lines = look.money, list[Text]()
+    spent = "?" if money.spent is None else usd(money.spent)
+    phrases = ["USD spent" + ("" if money.budget is None else f" of {usd(money.budget)}")]
+    if money.reserved:
+        phrases.append(f"{usd(money.reserved)} reserved")
+    if money.expected is not None and not look.has_ended:
+        phrases.append(f"about {usd(money.expected)} in the end")
+    if money.unpriced:
+        phrases.append(f"the cost of {counted(money.unpriced, 'answer', 'answers')} is not known")
+    lines.append(row("money", spent, phrases, width))
+    if not look.has_ended:
+        lines.append(_estimate(look, width))
+    for trouble in _troubles(look)[:TROUBLES_MAX]:
+        for number, words in enumerate(textwrap.wrap(printable(trouble), width - 4)[:3]):
+            lines.append(Text("  ! " if number == 0 else "    ", STYLES["trouble"]).append(words, "default"))
+    told = next_look(look)
+    lines += [Text(f"  {told}", STYLES["muted"])] if told else []
+    return [*lines, *(Text(f"  {typed}", STYLES["command"]) for typed in _commands(look))]
+
+
+def _commands(look: Look) -> list[str]:
+    """Return what a person can type now."""
+    return [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
+
+
+def _estimate(look: Look, width: int) -> Text:
+    if look.estimate is None:
+        return row("done in", "", ["no estimate before three batches have ended"], width)
+    soonest, latest = (one - look.at for one in (look.estimate.soonest, look.estimate.latest))
+    between = f"between {clock(look.estimate.soonest)} and {clock(look.estimate.latest)}"
+    number = _from_to(soonest, latest)
+    phrases = [between, f"from {counted(look.estimate.batches, 'finished batch', 'finished batches')}"]
+    text = Text("  ", no_wrap=True).append("done in", STYLES["muted"])
+    text.append(f"{number:>{NAME_WIDTH + NUMBER_WIDTH - len('done in')}}")
+    return text.append(f"   {_fitted(phrases, width - len(text) - 3)}", STYLES["muted"])
+
+
+def _from_to(soonest: timedelta, latest: timedelta) -> str:
+    """Return a span of times, coarsely: an estimate is no promise."""
+    first, last = span(soonest), span(latest)
+    if soonest >= 2 * ONE_HOUR:
+        first, last = (f"{round(one / ONE_HOUR)}" for one in (soonest, latest))
+        return f"{first} h" if first == last else f"{first} to {last} h"
+    return first if first == last else f"{first} to {last}"
+
+
+def _troubles(look: Look) -> list[str]:
+    paused = [look.reason] if look.reason and look.activity in (Activity.ACCOUNT, Activity.NEEDS_YOU) else []
+    return paused + [_trouble(one) for one in look.troubles if not one.is_unresolved]
+
+
+def _trouble(one: Trouble) -> str:
+    since = f" since {clock(one.since)}" if one.since else ""
+    again = f"; next at {clock(one.next_at, seconds=True)}" if one.next_at else ""
+    return f"{counted(one.chunks, 'chunk', 'chunks')} tried again{since}{again}: {one.reason}"
+
+
+def next_look(look: Look) -> str:
+    """Return when the provider is asked again about a batch; "" where nothing is asked for."""
+    due = look.at_provider.next_look_at
+    if due is None or not look.worked_by:
+        return ""
+    return f"next look in {span(max(due - look.at, look.at - look.at))}"
+
+
+def clock(at: datetime, *, seconds: bool = False) -> str:
+    """Return a time of day, local."""
+    return f"{at.astimezone():%H:%M:%S}" if seconds else f"{at.astimezone():%H:%M}"
+
+
+def plain(look: Look) -> str:
+    """Return a look as one line, for a pipe or a log: the same words in the same order."""
+    rows = look.rows
+    parts = [f"{look.activity.value}: {rows.answered:,} of {rows.total:,} answered"]
+    for name, word in NAMES.items():
+        number: int = getattr(rows, name)
+        if number and name != "answered":
+            parts.append(f"{number:,} {'need you' if name == 'needs_decision' else word}")
+    money = look.money
+    spent = "cost not known" if money.spent is None else f"{usd(money.spent)} USD"
+    parts.append(spent if money.budget is None else f"{spent} of {usd(money.budget)}")
+    return ", ".join(parts)
