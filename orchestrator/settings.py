@@ -64,6 +64,7 @@ class ProviderSettings:
     creates_per_minute_max: int | None = None
     create_s_max: float = 300.0
     list_lag_s: float = 60.0
+    structured_output: str = ""  # for [response]: "native", "text" (asked in words), or "": as the model can
     auth: str = ""  # "": as the dialect does it; "bearer"; "header:NAME"
     proxy: str = ""  # "": as the environment says; "direct"; the URL of one
     ca_file: str = ""  # certificates to trust instead of the common ones
@@ -152,6 +153,10 @@ def provider(
     check_types(settings, "[provider]")
     if not _is_positive(settings.create_s_max):
         raise ConfigError("[provider]: create_s_max must be above 0")
+    if settings.structured_output not in ("", "native", "text"):
+        raise ConfigError(
+            f'[provider]: structured_output must be "native" or "text", not {settings.structured_output!r}'
+        )
     if not 0 <= settings.list_lag_s < math.inf:
         raise ConfigError("[provider]: list_lag_s must be a number of seconds, not below 0")
     return settings

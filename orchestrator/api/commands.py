@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.api.result import Result
     from orchestrator.audit.findings import Audit
     from orchestrator.domain.policy import Price
+    from orchestrator.engine.job_context import JobContext
     from orchestrator.planner.estimate import Estimate
     from orchestrator.providers.catalogue import Sold
     from orchestrator.restore.restore import Recovered
@@ -57,7 +58,8 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     policy = described.resolved_policy
     found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
-    return replace(found, notes=(*_notes(described.model, context.sold_as, found.price), *found.notes))
+    notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
+    return replace(found, notes=notes)
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
@@ -71,6 +73,24 @@ def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
             f'for a cost, give the price of a million tokens: [provider.prices."{model}"] input_usd = "0.10" '
             'output_usd = "0.40"'
         )
+
+
+def _response_notes(context: JobContext) -> Iterator[str]:
+    from orchestrator.providers.structured_output import added, undescribed
+
+    schema, model = context.spec.response_schema, context.spec.model
+    if schema is None:
+        return
+    rules = context.dialect.rules_for(model)
+    if rules is None:
+        yield (
+            f"{model} is asked for its answer in words (no structured output of it is known): the schema goes at the "
+            "end of the system text, into each request, and each answer is checked"
+        )
+    elif optional := added(schema):
+        yield f"sent as required fields that may be null, as {rules.api} needs it: {', '.join(optional)}"
+    if bare := undescribed(schema):
+        yield f"fields without a description, of which the model knows the name alone: {', '.join(bare)}"
 
 
 def identify(job: Job) -> JobId:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Required, TypeAlias, TypedDict
 
+from orchestrator.api.response import read_response, with_path
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
+from orchestrator.domain.response_schema import ResponseSchema
 from orchestrator.planner.template import body_of, placeholders
 from orchestrator.providers.registry import check_policy, provider_settings
 from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
@@ -64,6 +66,7 @@ class JobFields(TypedDict, total=False):
     seed: int | None
     metadata: Mapping[str, Any] | None
     parameters: Mapping[str, Any]
+    response: Mapping[str, Any] | type | str | Path | None
     provider: str
     provider_options: Mapping[str, Any]
     policy: Mapping[str, Any] | Policy
@@ -89,6 +92,8 @@ class Job:
             that it reaches, are a part of the job's identity.
         render_version: the name that you give to the function's present version, instead of its code and values.
         parameters: further fields of the body; placeholders work in them, too.
+        response: what an answer is, for typed columns: fields (`{"mood": {"enum": ["good", "bad"]}}`), a JSON Schema,
+            the path of a file with one, or a pydantic class; see docs/typed-answers.md.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
         dataset_options: how CSV files are written: delimiter, quote, encoding, columns, null_values; see
@@ -118,6 +123,7 @@ class Job:
     seed: int | None = None
     metadata: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    response: Mapping[str, Any] | type | str | Path | None = None
     provider: str = "onerouter"
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] | Policy = field(default_factory=dict)
@@ -141,7 +147,8 @@ class Job:
             if self.render_version is not None:
                 raise ConfigError("request.render_version names the version of a render function: there is none")
             placeholders(self.body)
-        self.resolved_policy  # noqa: B018 - reading it checks it
+        self.response_schema  # noqa: B018 - reading it checks it
+        self.resolved_policy  # noqa: B018
         self.resolved_output_options  # noqa: B018
         self.resolved_dataset_options  # noqa: B018
 
@@ -173,6 +180,11 @@ class Job:
             messages=self.messages,
             parameters=self.all_parameters,
         )
+
+    @property
+    def response_schema(self) -> ResponseSchema | None:
+        """What an answer is; None where it is a text."""
+        return read_response(self.response)
 
     @property
     def provider_settings(self) -> ProviderSettings:
@@ -257,6 +269,7 @@ def _check_numbers(job: Job) -> None:
 TABLES: Final = {
     "job": ("name", "dataset", "provider", "work", "output"),
     "request": ("model", "prompt", "system", "messages", "render", "render_version", "parameters", *PARAMETERS),
+    "response": None,  # fields of the user's own
     "policy": tuple(f.name for f in fields(Policy)),
     "provider": None,  # checked against the provider's own fields
     "output": tuple(f.name for f in fields(OutputOptions)),
@@ -281,6 +294,7 @@ def read_job(path: Path) -> Job:
         return Job(
             **job,
             **request,
+            response=with_path(text["response"], path.parent) if "response" in text else None,
             provider_options=text.get("provider", {}),
             policy=text.get("policy", {}),
             output_options=text.get("output", {}),

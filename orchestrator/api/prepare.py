@@ -38,6 +38,7 @@ from orchestrator.job_files import create_journal
 from orchestrator.planner.canary import wants_canary
 from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.registry import dialect_of
+from orchestrator.providers.structured_output import refuse_schema
 from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.storage.location import is_url, join, locate
 
@@ -69,6 +70,7 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     options = job.resolved_dataset_options
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes, options=options)
     table = _priced(job.provider_settings, job.model)
+    response = job.response_schema
     function = imported_function(job.render) if isinstance(job.render, str) else job.render
     spec = Spec(
         name=job.name,
@@ -77,6 +79,7 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,
+        response="" if response is None else response.text,
         render_path=job.render if isinstance(job.render, str) else "",
         provider=table,
         shard_rows=settings.shard_rows,
@@ -137,10 +140,23 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
             f'prices."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
         )
     context = JobContext(spec=spec, work="", render=function, opened=source)
+    _check_response(context)
     vector_type = None if context.vectors is None else pa.list_(pa.float32())
     output_schema(source.schema, spec.output_options, vector_type=vector_type)
     context.renderer(0, policy)
     _check_output(source)
+
+
+def _check_response(context: JobContext) -> None:
+    """Raise ConfigError for a schema of answers that the provider would refuse."""
+    schema, dialect = context.spec.response_schema, context.dialect
+    if schema is None:
+        return
+    if dialect.gives_vectors:
+        raise ConfigError("[response]: the answers of this endpoint are vectors: leave it out")
+    rules = dialect.rules_for(context.spec.model)
+    if rules is not None:
+        refuse_schema(schema, rules, context.spec.model)
 
 
 def _check_output(source: Dataset) -> None:

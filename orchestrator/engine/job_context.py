@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from orchestrator.collector.finish import Finishing
 from orchestrator.collector.settle import Collecting
@@ -27,6 +27,7 @@ from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.private_errors import PrivateErrors
 from orchestrator.providers.registry import dialect_of
+from orchestrator.providers.structured_output import refuse_beside_schema
 from orchestrator.settings import ProviderSettings
 from orchestrator.storage.location import join, parent_and_name
 from orchestrator.storage.open import open_job_files
@@ -159,12 +160,20 @@ class JobContext:
             return self.callable_renderer(shard_no, self.row_function, checkpoint)
         dialect = self.dialect
         return TemplateRenderer(
-            compiled=compile_body(dialect.request_body(self.spec.body), self.source.schema),
+            compiled=compile_body(self._translated(self.spec.body, is_template=True), self.source.schema),
             envelope=dialect.envelope,
             id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
             null_policy=policy.null_policy.value,
             row_label=self._row_label(shard_no),
         )
+
+    def _translated(self, request: Mapping[str, Any], *, is_template: bool = False) -> dict[str, Any]:
+        """Return the provider's body of a request, which asks for answers of the job's schema."""
+        schema = self.spec.response_schema
+        if schema is None:
+            return self.dialect.request_body(request)
+        refuse_beside_schema(request)
+        return self.dialect.request_body(self.dialect.asks_for(request, schema, is_template=is_template))
 
     def check_function(self) -> None:
         """Raise ConfigError where the job names a function that renders its rows, and that has changed."""
@@ -204,7 +213,7 @@ class JobContext:
         """Return the renderer of a shard's rows by a function."""
         return CallableRenderer(
             function=function,
-            translate=self.dialect.request_body,
+            translate=self._translated,
             model=self.spec.model,
             envelope=self.dialect.envelope,
             id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),

@@ -19,6 +19,7 @@ from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
 from orchestrator.domain.policy import OutputOptions, Price
+from orchestrator.domain.response_schema import ResponseSchema
 from orchestrator.settings import ProviderSettings
 
 FORMAT: Final = 1
@@ -34,6 +35,7 @@ class Spec:
     fingerprint: str
     model: str
     body: Mapping[str, Any] | None = None  # None: a function renders it
+    response: str = ""  # the schema of answers in canonical form; "": answers are texts. In order: fields keep theirs
     render: str = ""  # the identity of that function's code, or the user's name for its version
     render_sample: str = ""  # the digest of what it renders for the first rows
     render_parts: Mapping[str, str] = field(default_factory=dict)  # what `render` is made of, to say what has changed
@@ -58,6 +60,8 @@ class Spec:
             "base_url": self.provider.base_url.rstrip("/"),
             "shards": [self.shard_rows, self.shard_bytes],
         }
+        if self.response:
+            identity["response"] = [self.response, self.provider.structured_output]
         if self.provider.options:
             identity["options"] = self.provider.options
         # A part of the address; but another version of the API gives the same answers to the same requests.
@@ -70,6 +74,11 @@ class Spec:
     def job_id(self) -> JobId:
         """`<name>-<8 hex of the digest>`."""
         return JobId(f"{self.name}-{self.digest[: custom_id.DIGEST_LENGTH]}")
+
+    @property
+    def response_schema(self) -> ResponseSchema | None:
+        """The schema of answers; None where they are texts."""
+        return ResponseSchema(self.response) if self.response else None
 
     @property
     def price(self) -> Price | None:

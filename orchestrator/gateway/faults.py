@@ -60,6 +60,7 @@ faults take a `Times`, which says how often:
     missing = 0.01                        # null_custom_id, foreign_custom_id, not_json, invalid_utf8, nan, huge_number,
     times = 1                             # deep_nesting, empty_content, duplicate, duplicate_differing,
                                           # line_separator, blank_line
+    prose = 0.01                          # and wrong_value, cut_text, fenced: JSON answers, spoiled by the model
     shape = "unknown"                     # of all answers' lines: "body_string", "bare_body", "key", "gemini",
                                           # "tool_calls" or "unknown", which no reader knows
     cut_last = 1                          # bom, crlf, cut_last, cut_in_character, in_order: per batch, as in [batch]
@@ -213,8 +214,12 @@ class LineFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     huge_number: Times = 0
     deep_nesting: Times = 0
     empty_content: Times = 0
+    prose: Times = 0
+    wrong_value: Times = 0
+    cut_text: Times = 0
     duplicate: Times = 0
     duplicate_differing: Times = 0
+    fenced: Times = 0
     line_separator: Times = 0
     blank_line: Times = 0
     times: Count = 1

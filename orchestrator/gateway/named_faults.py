@@ -88,6 +88,15 @@ message = "The provided model is not supported by the Batch API." }""",
     "body-as-text": NamedFault("the body of each answer is a JSON text", 'lines = { shape = "body_string" }'),
     "gemini-body": NamedFault("answers have Gemini's form", 'lines = { shape = "gemini" }'),
     "tool-calls": NamedFault("answers are tool calls without a text", 'lines = { shape = "tool_calls" }'),
+    "not-json": NamedFault("1 answer in 20 is prose, the first time: no JSON", "lines = { prose = 0.05 }"),
+    "wrong-values": NamedFault(
+        "in 1 JSON answer in 20 a field has a value that its schema does not allow, the first time",
+        "lines = { wrong_value = 0.05 }",
+    ),
+    "cut-answers": NamedFault(
+        "1 answer in 20 is cut at the limit of tokens, the first time", "lines = { cut_text = 0.05 }"
+    ),
+    "fenced-answers": NamedFault("answers stand in a code fence", "lines = { fenced = 1.0 }"),
     "plain-create": NamedFault("a create is answered with a plain batch object", 'create = { shape = "plain" }'),
     "unknown-create": NamedFault("a create is answered 200 without an id", 'create = { shape = "unknown" }'),
     "late-results": NamedFault(

@@ -28,8 +28,12 @@ LINE_FAULTS: Final = (
     "huge_number",
     "deep_nesting",
     "empty_content",
+    "prose",
+    "wrong_value",
+    "cut_text",
     "duplicate",
     "duplicate_differing",
+    "fenced",
     "line_separator",
     "blank_line",
 )

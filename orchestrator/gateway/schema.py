@@ -1,28 +1,59 @@
 """Answers that fit a JSON schema, so that a job with typed columns can be tried without a provider.
 
-It knows what structured outputs allow (objects, arrays, enums, const, anyOf, local $ref) and the bounds on numbers and
-lengths; where a schema uses anything else, the value is null.
+It knows what structured outputs allow (objects, arrays, enums, const, anyOf, local $ref, formats, plain patterns) and
+the bounds on numbers and lengths; where a schema uses anything else, the value is null.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import xxhash
 
+from orchestrator.gateway.patterns import text_matching
+
 # Bounds on the size of an answer, whatever the schema.
 DEPTH_MAX: Final = 8
 REFERENCE_DEPTH: Final = 3  # a $ref costs this much of the depth: recursion ends after two of them
 ITEMS_MAX: Final = 3
+ITEMS_MIN_MAX: Final = 100  # more items than that are not made, whatever `minItems` says
 LENGTH_MAX: Final = 1_000
 NUMBER_SPREAD: Final = 10
+FAR: Final = 10**9  # a bound that there is not
+WORDS: Final = "JSON Schema"
+FORMATS: Final = {
+    "date": "2026-01-{0:02d}",
+    "date-time": "2026-01-{0:02d}T12:00:00Z",
+    "time": "12:00:{0:02d}Z",
+    "duration": "P{0}D",
+    "email": "simulated{0}@example.com",
+    "hostname": "simulated{0}.example.com",
+    "uri": "https://example.com/{0}",
+    "ipv4": "192.0.2.{0}",
+    "ipv6": "2001:db8::{0}",
+    "uuid": "00000000-0000-4000-8000-0000000000{0:02d}",
+}
 
 
 def instance_of(schema: Mapping[str, Any], topic: str) -> Any:
     """Return a JSON value of `schema` that depends on `topic` alone; strings are made from it."""
     return _instance(schema, topic, schema, DEPTH_MAX) if schema else {"answer": f"[simulated] {topic}"}
+
+
+def schema_in(text: str) -> dict[str, Any] | None:
+    """Return the JSON schema that a text asks for in words, if it does: the object after "JSON Schema"."""
+    _, asked, after = text.partition(WORDS)
+    start = after.find("{")
+    if not asked or start < 0:
+        return None
+    try:
+        found, _ = json.JSONDecoder().raw_decode(after, start)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _instance(schema: Any, topic: str, root: Mapping[str, Any], depth: int) -> Any:
@@ -50,9 +81,14 @@ def _typed(schema: Mapping[str, Any], topic: str, root: Mapping[str, Any], depth
             names = properties if isinstance(properties, Mapping) else {}
             return {name: _instance(each, f"{name}: {topic}", root, depth - 1) for name, each in names.items()}
         case "array":
-            count = min(max(1, _whole(schema, "minItems", 1)), ITEMS_MAX)
+            least = min(_whole(schema, "minItems", 0), ITEMS_MIN_MAX)
+            count = max(least, min(1, _whole(schema, "maxItems", ITEMS_MAX)))
             return [_instance(schema.get("items"), topic, root, depth - 1) for _ in range(count)]
         case "string":
+            if schema.get("format") in FORMATS:
+                return FORMATS[schema["format"]].format(1 + _spread(topic, 28))
+            if isinstance(schema.get("pattern"), str):
+                return text_matching(schema["pattern"])
             text = f"[simulated] {topic}".ljust(min(_whole(schema, "minLength", 0), LENGTH_MAX), ".")
             return text[: max(0, _whole(schema, "maxLength", len(text)))]
         case "integer" | "number":
@@ -63,15 +99,26 @@ def _typed(schema: Mapping[str, Any], topic: str, root: Mapping[str, Any], depth
             return None
 
 
-def _number(schema: Mapping[str, Any], topic: str) -> int:
-    lowest = _whole(schema, "minimum", min(0, _whole(schema, "maximum", 0)))
-    highest = _whole(schema, "maximum", lowest + NUMBER_SPREAD)
-    return lowest + _spread(topic, max(1, min(NUMBER_SPREAD, highest - lowest + 1)))
+def _number(schema: Mapping[str, Any], topic: str) -> float:
+    least, most = _finite(schema, "minimum", -FAR), _finite(schema, "maximum", FAR)
+    lowest = max(math.ceil(least), math.floor(_finite(schema, "exclusiveMinimum", -FAR - 1)) + 1)
+    highest = min(math.floor(most), math.ceil(_finite(schema, "exclusiveMaximum", FAR + 1)) - 1)
+    if lowest > highest:  # such as from 0.2 to 0.8
+        return (max(least, lowest - 1) + min(most, highest + 1)) / 2
+    if lowest == -FAR:
+        lowest = min(0, highest)
+    step = max(1, _whole(schema, "multipleOf", 1))
+    first = -(-lowest // step) * step
+    return first + step * _spread(topic, max(1, min(NUMBER_SPREAD, (highest - first) // step + 1)))
 
 
 def _whole(schema: Mapping[str, Any], key: str, default: int) -> int:
+    return math.floor(_finite(schema, key, default))
+
+
+def _finite(schema: Mapping[str, Any], key: str, default: int) -> float:
     value = schema.get(key)
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else default
+    return value if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def _spread(topic: str, count: int) -> int:

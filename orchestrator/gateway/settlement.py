@@ -24,6 +24,7 @@ from orchestrator.gateway.openai_wire import error_type
 from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line
 from orchestrator.gateway.simulated import Answer, price_nano_usd
 from orchestrator.gateway.store import DELIVERED, NEVER_RUN, NOT_BILLED, WITHHELD, Batch, Fate, Settlement
+from orchestrator.gateway.typed_answers import spoiled
 
 SIGN_BIT: Final = 2**63  # SQLite's integers are signed
 NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CANCEL: "batch_cancelled"}
@@ -117,7 +118,7 @@ class Settler:
             if isinstance(result, Answer):
                 struck = lines.strikes(row_no, row)
                 tally.add(row_no, row, result, WITHHELD if struck & UNREADABLE else DELIVERED)
-                answers.write(lines.answered(row, result, struck), row=len(tally.items) - 1)
+                answers.write(lines.answered(row, spoiled(result, struck), struck), row=len(tally.items) - 1)
                 continue
             tally.add(row_no, row, result, NOT_BILLED)
             if self.form.is_complete or not self.plan.rows.no_line:

@@ -20,7 +20,7 @@ import msgspec
 
 from orchestrator.gateway.anthropic_bodies import refusal_of as refusal_of_message
 from orchestrator.gateway.openai_bodies import CHAT, EMBEDDINGS, Refusal, dimensions_of, refusal_of
-from orchestrator.gateway.schema import instance_of
+from orchestrator.gateway.schema import instance_of, schema_in
 
 ECHOED_WORDS_MAX: Final = 12
 BYTES_PER_TOKEN: Final = 4
@@ -195,8 +195,10 @@ def _spoken(
     asked = next((each for each in reversed(messages) if each.role == "user"), messages[-1] if messages else None)
     topic = " ".join(_text_of(asked.content if asked else None).split(maxsplit=ECHOED_WORDS_MAX)[:ECHOED_WORDS_MAX])
     text = f"[simulated] {topic}".rstrip()
+    schema = schema_in(_text_of(system)) or schema_in(_text_of(messages[0].content if messages else None))
     if wanted is not None and wanted.type in {"json_schema", "json_object"}:
         schema = wanted.schema or (wanted.json_schema.schema if wanted.json_schema else {})
+    if schema is not None:
         text = msgspec.json.encode(instance_of(schema, topic)).decode()
     words = text.split()
     is_cut = words_max is not None and len(words) > words_max

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.providers.catalogue import Sold
+from orchestrator.providers.structured_output import BY_WORDS, NATIVE, SchemaRules, sent_form, with_native, with_words
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import Traits
     from orchestrator.domain.reconcile import Answer
+    from orchestrator.domain.response_schema import ResponseSchema
     from orchestrator.ports import Provider
     from orchestrator.providers.http.auth import Auth
     from orchestrator.providers.http.client import HttpClient
@@ -65,6 +67,26 @@ class Dialect(ABC):
         Keys that are not neutral fields are the provider's own, and stay as they are. Strings may be templates with
         `{column}` placeholders: they may be moved and concatenated, not inspected.
         """
+
+    schema_rules: ClassVar[SchemaRules | None] = None  # of its structured output; None: it has none that is documented
+
+    def takes_schema(self, model: str) -> bool:  # noqa: ARG002 - dialects override it
+        """Return whether a model has the dialect's structured output."""
+        return self.schema_rules is not None
+
+    def rules_for(self, model: str) -> SchemaRules | None:
+        """Return what structured output of this model takes; None where it is asked in words. Raises ConfigError."""
+        wanted, rules = self.settings.structured_output, self.schema_rules
+        if wanted == BY_WORDS or rules is None or not (wanted == NATIVE or self.takes_schema(model)):
+            return None
+        return rules
+
+    def asks_for(self, request: Mapping[str, Any], schema: ResponseSchema, *, is_template: bool) -> dict[str, Any]:
+        """Return a request, in neutral fields, that asks for answers of a schema: natively, or in words."""
+        rules = self.rules_for(str(request.get("model")))
+        if rules is None:
+            return with_words(request, schema, is_template=is_template)
+        return with_native(request, sent_form(schema, rules), is_template=is_template)
 
     @abstractmethod
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:

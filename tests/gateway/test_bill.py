@@ -81,8 +81,8 @@ def test_a_row_that_failed_before_is_not_paid_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", LINE_FAULTS)
 def test_paying_again_is_excused_where_the_line_could_not_be_read(tmp_path: Path, fault: str) -> None:
-    """A careful reader copes with duplicates, blank lines and line separators: they excuse nothing."""
-    is_bearable = fault in {"duplicate", "duplicate_differing", "line_separator", "blank_line"}
+    """A careful reader copes with duplicates, code fences, blank lines and line separators: they excuse nothing."""
+    is_bearable = fault in {"duplicate", "duplicate_differing", "fenced", "line_separator", "blank_line"}
     with a_gateway(tmp_path, {"lines": {fault: ALL}}) as gateway:
         gateway.run([a_row()])
         gateway.run([a_row()])

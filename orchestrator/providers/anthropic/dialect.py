@@ -21,6 +21,7 @@ from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.model_list import ListedModel, ModelList, rows_of
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, messages
+from orchestrator.providers.structured_output import SchemaRules
 
 if TYPE_CHECKING:
     from orchestrator.providers.anthropic.provider import Anthropic
@@ -38,6 +39,22 @@ NEUTRAL: Final = frozenset({"prompt", "stop", "response_format", "reasoning_effo
 OUTPUT_FIELDS: Final = {"response_format": "format", "reasoning_effort": "effort"}  # their names in `output_config`
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 FOREIGN_BLOCKS: Final = frozenset({"image_url", "input_audio", "file", "refusal"})
+# platform.claude.com, "Structured outputs", JSON Schema limitations and schema complexity limits; what its SDK moves to
+# the description: anthropic 2.14.0, lib/_parse/_transform.py. Read 2026-12-01.
+SCHEMA_RULES: Final = SchemaRules(
+    api="Anthropic's structured output",
+    source='Anthropic, "Structured outputs: JSON Schema limitations"',
+    keywords=frozenset({"anyOf", "additionalProperties"}),
+    checked_here=frozenset(
+        {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"}
+        | {"pattern", "minItems", "maxItems", "uniqueItems"}
+    ),
+    formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
+    takes_recursion=False,
+    unions_max=16,
+    min_items_max=1,
+)
+SCHEMA_FROM: Final = (4, 5)  # the same page: Claude 4.5 and later, and Opus 4.1
 _LEAVE_OUT: Final = "Leave it out"
 _MODEL: Final = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:-(\d{1,2}))?(?!\d)")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -61,6 +78,7 @@ class AnthropicDialect(Dialect):
 
     options_type = AnthropicOptions
     options: AnthropicOptions
+    schema_rules = SCHEMA_RULES
     _reader = ResultReader(bodies=(messages,), result_lines=True)
 
     @property
@@ -88,6 +106,13 @@ class AnthropicDialect(Dialect):
         _check_messages(body["messages"], refuser)
         config = {OUTPUT_FIELDS[key]: _output(key, request[key], refuser) for key in ours}
         return body | {"output_config": {**(body.get("output_config") or {}), **config}} if config else body
+
+    def takes_schema(self, model: str) -> bool:
+        """Models of version 4.5 on do, and Opus 4.1; a name that is not known is taken to be a later one."""
+        found = _MODEL.match(model)
+        if found is None or model.startswith("claude-opus-4-1"):
+            return True
+        return (int(found[1]), int(found[2] or 0)) >= SCHEMA_FROM
 
     models_path = "/models?limit=1000"
 

@@ -18,8 +18,10 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.model_list import ListedModel, ModelList, rows_of
+from orchestrator.providers.openai.schema_rules import RULES
 from orchestrator.providers.request_fields import Refuser, accepted_names, messages_params
 from orchestrator.providers.result_lines import ResultReader, chat, cohere, gemini, messages, responses
+from orchestrator.providers.structured_output import BY_WORDS, NATIVE, SchemaRules
 
 if TYPE_CHECKING:
     from orchestrator.providers.http.client import HttpClient
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 VENDORS: Final = {"gpt-": "openai", "o3": "openai", "o4": "openai", "claude-": "anthropic", "gemini-": "google"}
 SETTLE_MARGIN: Final = 0.2  # of the time a create may take: a minute on five
 # Neutral fields that are not among the documented parameters.
-UNDOCUMENTED: Final = ("response_format", "reasoning_effort", "seed", "dimensions", "stream", "n")
+FORMAT: Final = "response_format"
+UNDOCUMENTED: Final = (FORMAT, "reasoning_effort", "seed", "dimensions", "stream", "n")
 # Result lines are not documented: every shape that the documents hint at is accepted.
 READER: Final = ResultReader(bodies=(chat, responses, messages, gemini, cohere), result_lines=True)
 
@@ -62,9 +65,17 @@ class OneRouterDialect(Dialect):
         """Return `params`. Raises ConfigError."""
         refuser = Refuser(api="OneRouter's documented batch parameters", model=str(request.get("model")))
         for key in UNDOCUMENTED:
-            if key in request and key not in self.options.accepts:
+            if key in request and key not in self.options.accepts and not (key == FORMAT and self._asks_natively):
                 raise refuser.unknown(key)
         return messages_params(request, refuser, self.options.accepts)
+
+    @property
+    def _asks_natively(self) -> bool:
+        return self.settings.structured_output == NATIVE or FORMAT in self.options.accepts
+
+    def rules_for(self, model: str) -> SchemaRules | None:  # noqa: ARG002 - of all models alike
+        """None, unless the user says that the service takes a schema: its documents name no such field."""
+        return RULES if self._asks_natively and self.settings.structured_output != BY_WORDS else None
 
     models_path = "/models"
 

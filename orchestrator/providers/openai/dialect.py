@@ -14,7 +14,9 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.model_list import ListedModel, ModelList, day_of, rows_of
+from orchestrator.providers.openai.models import has_structured_output
 from orchestrator.providers.openai.requests import BODIES
+from orchestrator.providers.openai.schema_rules import RULES
 from orchestrator.providers.request_fields import accepted_names
 from orchestrator.providers.result_lines import ResultReader, chat, embedding, responses
 from orchestrator.settings import ProviderSettings
@@ -52,6 +54,7 @@ class OpenAIDialect(Dialect):
 
     options_type = OpenAIOptions
     is_polled_by_list = True
+    schema_rules = RULES
     options: OpenAIOptions
 
     def __init__(self, settings: ProviderSettings, options: OpenAIOptions) -> None:
@@ -75,6 +78,10 @@ class OpenAIDialect(Dialect):
     def request_body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body for the endpoint. Raises ConfigError."""
         return self._body(request, self.options.accepts)
+
+    def takes_schema(self, model: str) -> bool:
+        """All models of today do; older ones are asked in words."""
+        return has_structured_output(model)
 
     models_path = "/models"
 

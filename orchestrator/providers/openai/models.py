@@ -6,6 +6,7 @@ every field of the API is accepted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -66,3 +67,16 @@ def rule_of(model: str) -> ModelRule:
 def refused_sampling(rule: ModelRule, effort: object) -> tuple[str, ...]:
     """Return the sampling fields that a model refuses at this reasoning effort."""
     return () if rule.sampling or effort == "none" else _SAMPLING
+
+
+# Structured output begins with gpt-4o-mini and gpt-4o-2024-08-06: developers.openai.com, "Structured model outputs",
+# read 2026-11-30. A name that is not known is taken to have it.
+_WITHOUT_SCHEMA: Final = re.compile(
+    r"gpt-3\.5|gpt-4(?![.o\d])|gpt-4o-2024-05-13|chatgpt-4o|o1-(?:mini|preview)|davinci|babbage"
+)
+
+
+def has_structured_output(model: str) -> bool:
+    """Return whether a model takes a JSON schema for its answer."""
+    name = model.rpartition("/")[2].removeprefix("ft:").lower()
+    return _WITHOUT_SCHEMA.match(name) is None
