@@ -1,9 +1,9 @@
-"""CSV: text columns, read as a stream.
+"""CSV: columns of text unless the options say otherwise, read as a stream.
 
-Every column is a string, exactly as written: `007` stays `007`, an empty field is the empty string, not a null.
-Types inferred from the first block would fail on a later row (`n/a` after a million numbers), and would turn `007`
-into 7. Blank lines are skipped. Separator, encoding and the like are as the options say, and never guessed: where
-a file plainly has another separator than it should, it is refused with the option to set.
+A column is a string, exactly as written: `007` stays `007`, an empty field is the empty string, not a null. Other
+types are declared or inferred by an option (`csv_types`): `n/a` after a million numbers stops a job, which nobody
+should meet who did not ask for numbers. Blank lines are skipped. Separator, encoding and the like are as the options
+say, and never guessed: where a file plainly has another separator than it should, it is refused with the option to set.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from orchestrator.dataset.csv_types import DoesNotFit, Inference, declared_types, typed
 from orchestrator.dataset.files import (
     FileFacts,
     SourceFile,
@@ -29,14 +30,15 @@ from orchestrator.dataset.files import (
     sample_digest,
     translated,
 )
-from orchestrator.dataset.schema import refuse_duplicates
-from orchestrator.domain.dataset import UTF8, ReadOptions
+from orchestrator.dataset.schema import by_likeness, refuse_duplicates
+from orchestrator.domain.dataset import INFER, UTF8, ReadOptions
 from orchestrator.domain.errors import DatasetError
 
 BLOCK_BYTES: Final = 4 * 2**20  # a row must fit into it; pyarrow reads up to 32 blocks ahead
 HEADER_BYTES_MAX: Final = 2**20
 DELIMITERS: Final = (",", ";", "\t", "|")
 COMPARED_ROWS: Final = 20
+INFER_BYTES_MAX: Final = 256 * 2**20
 _END: Final = "end-of-file-2b8f5c1de07a4396"
 _WHERE: Final = "under [dataset] in the job file, or in dataset_options"
 _OTHER_TEXT: Final = (
@@ -45,16 +47,57 @@ _OTHER_TEXT: Final = (
 )
 
 
-def inspect_csv(file: SourceFile, options: ReadOptions) -> FileFacts:
-    """Read the header row: a schema of strings."""
-    names = _header(file, options)
-    refuse_duplicates(file.name, names)
-    schema = pa.schema([(name, pa.string()) for name in names])
-    return FileFacts(schema=schema, digest=sample_digest(file), groups=None)
+def inspect_csv(files: Sequence[SourceFile], options: ReadOptions) -> list[FileFacts]:
+    """Read the header rows, and rows where types are to be inferred."""
+    headers = [_header(file, options) for file in files]
+    for file, names in zip(files, headers, strict=True):
+        refuse_duplicates(file.name, names)
+    types = _inferred(files, options) if options.types == INFER else declared_types(options)
+    if unknown := sorted(types.keys() - {name for names in headers for name in names}):
+        near = ", ".join(by_likeness(unknown[0], headers[0]))
+        raise DatasetError(
+            f"{files[0].name} has no column {unknown[0]!r}, of which types under [dataset] speaks; its columns: {near}"
+        )
+    schemas = [pa.schema([(name, types.get(name, pa.string())) for name in names]) for names in headers]
+    return [
+        FileFacts(schema=schema, digest=sample_digest(file), groups=None)
+        for file, schema in zip(files, schemas, strict=True)
+    ]
 
 
-def read_csv(file: SourceFile, names: Sequence[str], options: ReadOptions) -> Iterator[pa.RecordBatch]:
-    """Yield the rows, with those columns of `names` that exist."""
+def _inferred(files: Sequence[SourceFile], options: ReadOptions) -> dict[str, pa.DataType]:
+    """Infer one type for each column from the first 256 MiB of all files."""
+    inference, left_bytes = Inference(), INFER_BYTES_MAX
+    for file in files:
+        for batch in _texts(file, _header(file, options), options) if left_bytes > 0 else ():
+            inference.add(batch)
+            left_bytes -= batch.nbytes
+            if left_bytes <= 0:
+                break
+    return inference.types()
+
+
+def read_csv(
+    file: SourceFile, names: Sequence[str], options: ReadOptions, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, with those columns of `names` that exist, of their types in `schema`."""
+    row = 1 if options.columns else 2
+    types = {name: schema.field(name).type for name in names} if options.types else {}
+    for batch in _texts(file, names, options):
+        try:
+            yield typed(batch, types)
+        except DoesNotFit as misfit:
+            where = "" if options.columns else " (the header is row 1)"
+            raise DatasetError(
+                f"{file.name}, row {row + misfit.offset}{where}: column {misfit.column!r} holds a value that is no "
+                f"{misfit.kind}: correct it, name it in null_values if it means nothing, or set "
+                f'types = {{ "{misfit.column}" = "string" }} {_WHERE}'
+            ) from None
+        row += batch.num_rows
+
+
+def _texts(file: SourceFile, names: Sequence[str], options: ReadOptions) -> Iterator[pa.RecordBatch]:
+    """Yield the rows as texts, with those columns of `names` that exist."""
     header = _header(file, options)
     present = [name for name in header if name in set(names)]
     with _opened(file, options, f"{file.name} cannot be opened") as source:

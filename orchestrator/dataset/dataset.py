@@ -26,6 +26,7 @@ from orchestrator.domain.errors import ConfigError, DatasetError
 READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
 TEXTS: Final = frozenset({"csv", "jsonl"})
 AS_USUAL: Final = ReadOptions()
+NAMED_FORMATS: Final = {"json": "jsonl"}  # an option, and the name here
 READ_THROUGH_BYTES_MAX: Final = 256 * 2**20  # one or two seconds
 
 
@@ -41,7 +42,7 @@ class Dataset:
     files: Mapping[str, SourceFile] = field(repr=False)
     partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
     digests: Mapping[str, bytes] = field(repr=False)  # of each file, as it was inspected
-    line_schema: pa.Schema | None = field(repr=False, default=None)  # of JSON lines, as they are parsed
+    line_schema: pa.Schema = field(repr=False)  # of text files, as they are parsed
     options: ReadOptions = field(repr=False, default=AS_USUAL)
 
     def batches(
@@ -97,9 +98,9 @@ class Dataset:
             case "arrow":
                 return parquet_arrow.read_arrow(file, segment.groups, names)
             case "csv":
-                return csv.read_csv(file, names, self.options)
+                return csv.read_csv(file, names, self.options, self.line_schema)
             case _:
-                return jsonl.read_jsonl(file, self.line_schema or pa.schema([]), names, skip_rows)
+                return jsonl.read_jsonl(file, self.line_schema, names, skip_rows)
 
 
 def open_dataset(
@@ -112,9 +113,11 @@ def open_dataset(
     """
     if shard_rows < 1 or shard_bytes < 1:
         raise ConfigError(f"shard_rows ({shard_rows}) and shard_bytes ({shard_bytes}) must be at least 1")
-    format_name, files = find_files(str(location))
-    if format_name != "csv" and options != AS_USUAL:
-        raise ConfigError(f"[dataset] is for CSV files, and {location} is {format_name}: remove the table")
+    format_name, files = find_files(str(location), format_name=NAMED_FORMATS.get(options.format, options.format))
+    if format_name != "csv" and options.for_csv != AS_USUAL:
+        raise ConfigError(
+            f"[dataset] has options for CSV files, and {location} is {format_name}: remove all but format"
+        )
     facts = _inspect(format_name, files, options)
     keys = [key for key, _ in files[0].partitions]
     schema = unify([(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)], keys)
@@ -122,8 +125,8 @@ def open_dataset(
     for file, fact in zip(files, facts, strict=True):
         digest.update(orjson.dumps([file.name, file.size_bytes]) + b"\n" + fact.digest)
     digest.update(schema_text(schema).encode())
-    if options != AS_USUAL:
-        digest.update(codec.encode(options))
+    if options.for_csv != AS_USUAL:
+        digest.update(codec.encode(options.for_csv))
     return Dataset(
         location=str(location),
         schema=schema.with_metadata(_notes(schema, facts[0].schema)),
@@ -133,7 +136,7 @@ def open_dataset(
         files={file.name: file for file in files},
         partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
         digests={file.name: fact.digest for file, fact in zip(files, facts, strict=True)},
-        line_schema=facts[0].schema if format_name == "jsonl" else None,
+        line_schema=facts[0].schema if format_name == "jsonl" else schema,
         options=options,
     )
 
@@ -152,7 +155,7 @@ def _inspect(format_name: str, files: Sequence[SourceFile], options: ReadOptions
         case "arrow":
             return [parquet_arrow.inspect_arrow(file) for file in files]
         case "csv":
-            return [csv.inspect_csv(file, options) for file in files]
+            return csv.inspect_csv(files, options)
         case _:
             return jsonl.inspect_jsonl(files)
 

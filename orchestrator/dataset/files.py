@@ -2,8 +2,8 @@
 
 Rule 1: this is the only module of the reader that accesses file systems: this machine's, or an object store's.
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
-Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `.part.crc`) and Hadoop's
-        folder markers are skipped; any other unreadable file is refused, so that no rows are left out silently.
+Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `_committed_1`) and Hadoop's
+        markers and checksums are skipped; any other unreadable file is refused, so that no rows are left out silently.
 Rule 4: a folder that is a table of its own (Delta, Iceberg, Hudi) is refused: its files are more than its rows.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ FORMAT_OF: Final = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 COMPRESSION_OF: Final = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 MAGIC_OF: Final = {
@@ -62,7 +64,7 @@ TABLE_ADVICE: Final = {
     "Hudi": "by Spark, as in spark.read.format('hudi').load(folder).write.parquet(other)",
     "Iceberg": "the table of pyiceberg's table.scan().to_arrow() can be given to orchestrator.run as it is",
 }
-FOLDER_MARKER: Final = "_$folder$"  # an empty object that Hadoop and EMR put beside a folder
+MARKERS: Final = ("$folder$", ".crc")  # what Hadoop and EMR put beside folders and files
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
 FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
 _NAMES_MAX: Final = 10
@@ -95,17 +97,22 @@ class FileFacts:
     groups: tuple[tuple[int, int], ...] | None  # (rows, bytes) of each row group or record batch; None: a stream
 
 
-def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
+def find_files(location: str, *, format_name: str = "") -> tuple[str, tuple[SourceFile, ...]]:
     """Return the format and the sorted files of a file, a folder or a glob; raise DatasetError where there are none.
 
     A URL that is not an object store's, or that contains credentials, is a ConfigError.
+
+    Args:
+        format_name: of the files whose names do not tell it.
     """
     place = locate(location)
+    if not _is_utf8(place):
+        raise _not_utf8(location)
     with translated(f"{location} cannot be listed", message=_message(place)):
         match _kind(place):
             case pafs.FileType.File:
                 root, name = parent_and_name(place)
-                return _of_one_format(location, [_source_file(_info(place), root)], found=[name])
+                return _of_one_format(location, [_source_file(_info(place), root)], [name], format_name)
             case pafs.FileType.Directory:
                 root, pattern = place, ["**"]
             case _ if re.search(r"[*?\[]", place):
@@ -116,7 +123,8 @@ def find_files(location: str) -> tuple[str, tuple[SourceFile, ...]]:
         files = [file for file in _walk(location, root, pattern) if not _is_hidden(file.name)] if is_there else []
         if not files:
             raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
-    return _of_one_format(location, sorted(files, key=lambda file: file.name), found=[file.name for file in files])
+    files.sort(key=lambda file: file.name)
+    return _of_one_format(location, files, [file.name for file in files], format_name)
 
 
 @contextmanager
@@ -203,13 +211,14 @@ def sampled(source: Any, size_bytes: int, sampling: Sampling) -> bytes:
 
 
 def _of_one_format(
-    location: str, files: Sequence[SourceFile], *, found: Sequence[str]
+    location: str, files: Sequence[SourceFile], found: Sequence[str], otherwise: str
 ) -> tuple[str, tuple[SourceFile, ...]]:
+    """Return the format of files; `otherwise` is that of names which do not tell it."""
     by_suffix: dict[str, int] = {}
     formats: set[str | None] = set()
     for name in found:
         stem, compression = _uncompressed(name)
-        format_name = FORMAT_OF.get(PurePosixPath(stem).suffix.lower())
+        format_name = FORMAT_OF.get(PurePosixPath(stem).suffix.lower(), otherwise or None)
         formats.add(format_name if compression is None or format_name in {"csv", "jsonl"} else None)
         suffixes = "".join(PurePosixPath(name).suffixes[-2 if compression else -1 :]).lower()
         by_suffix[suffixes or "no suffix"] = by_suffix.get(suffixes or "no suffix", 0) + 1
@@ -218,7 +227,8 @@ def _of_one_format(
         raise DatasetError(
             f"{location} must hold files of one readable format, it holds {held}; "
             f"read are {', '.join(FORMAT_OF)}, the text ones also with .gz or .zst; "
-            "name the files to read by a glob, as in folder/**/*.parquet"
+            "name the files to read by a glob, as in folder/**/*.parquet, or set format under [dataset] to read names "
+            "that say none"
         )
     keys = {tuple(key for key, _ in file.partitions): file.name for file in files}
     if len(keys) > 1:
@@ -236,7 +246,7 @@ def _walk(location: str, root: str, pattern: Sequence[str]) -> Iterator[SourceFi
         infos = store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1))
         _refuse_table(location, [PurePosixPath(info.path).relative_to(path) for info in infos])
     except UnicodeError:
-        raise DatasetError(f"{location} holds a file whose name is not UTF-8: rename it") from None
+        raise _not_utf8(next(filter(lambda name: not _is_utf8(name), _names_below(path)), location)) from None
     for name in () if is_url(root) else _dangling_links(path):
         if _matches(name.split("/"), pattern) and not _is_hidden(name):
             raise _no_file(location, name)
@@ -248,6 +258,25 @@ def _walk(location: str, root: str, pattern: Sequence[str]) -> Iterator[SourceFi
             if not file.is_far and not _is_hidden(file.name):
                 _check_link(location, file, real_names)
             yield file
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether the system's name of a file is UTF-8: other bytes are half surrogate pairs in Python."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_utf8(name: str) -> DatasetError:
+    shown = os.fsencode(name).decode(errors="backslashreplace")
+    return DatasetError(f"{shown}: its name is not UTF-8: rename it, as in `mv {shlex.quote(shown)} other-name`")
+
+
+def _names_below(root: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        yield from (os.path.join(folder, name) for name in (*folders, *names))  # noqa: PTH118 - many thousands of files
 
 
 def _check_link(location: str, file: SourceFile, real_names: dict[str, str]) -> None:
@@ -265,11 +294,9 @@ def _check_link(location: str, file: SourceFile, real_names: dict[str, str]) -> 
 
 def _dangling_links(root: str) -> Iterator[str]:
     """Yield the links below a folder of this machine that lead nowhere: pyarrow does not list them."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - many thousands of files
-            if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
-                yield PurePosixPath(path).relative_to(root).as_posix()
+    for path in _names_below(root):
+        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+            yield PurePosixPath(path).relative_to(root).as_posix()
 
 
 def _no_file(location: str, name: str) -> DatasetError:
@@ -338,7 +365,10 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.endswith(FOLDER_MARKER) or any(part.startswith(("_", ".")) for part in name.split("/"))
+    """Whether this is no data: Spark's rule, by which `_year=2024` is data."""
+    if name.endswith(MARKERS):
+        return True
+    return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in name.split("/"))
 
 
 def _what_there_is(location: str) -> str:

@@ -1,8 +1,8 @@
-"""JSON lines: one object a line, read as a stream under a schema inferred once.
+"""JSON, one object a line or an array of objects, read as a stream under a schema inferred once.
 
 Rule 1: the schema comes from the first 256 MiB of the files (uncompressed), merged over pieces: integers and floats
         become floats, objects become structs of all their fields. A string that looks like a date stays a string.
-Rule 2: a line is a row. Blank lines are skipped; a missing field is null.
+Rule 2: a line or element is a row. Blank lines are skipped; a missing field is null.
 Rule 3: a later line that does not fit is refused with its file and number, never its content.
 Rule 4: no digit is lost: an integer that a column of floats cannot hold is refused, with its file and number.
 Rule 5: a text with half of a surrogate pair, which is no Unicode, costs its own row only: the renderer refuses it.
@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import orjson
@@ -22,45 +22,30 @@ import pyarrow as pa
 import pyarrow.json as pajson
 import pyarrow.types as pat
 
-from orchestrator.dataset.files import (
-    FileFacts,
-    SourceFile,
-    open_stream,
-    refuse_other_content,
-    sample_digest,
-    translated,
-)
+from orchestrator.dataset.files import FileFacts, SourceFile, sample_digest
+from orchestrator.dataset.json_texts import Line, json_texts
 from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX, bare_rows
 from orchestrator.dataset.schema import by_likeness
 from orchestrator.domain.errors import DatasetError
 
 INFER_BYTES_MAX: Final = 256 * 2**20
-LINE_BYTES_MAX: Final = 64 * 2**20
 PIECE_BYTES: Final = 8 * 2**20
-READ_BYTES: Final = 2**20
 FLOAT_INTEGER_MAX: Final = 2**53
 _LONG_INTEGER: Final = re.compile(rb"[:\[,]\s*-?[0-9]{16,}\s*[,}\]]")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 Path = tuple[str | None, ...]  # names of fields; None: an element of a list
-_BOM: Final = b"\xef\xbb\xbf"
-_ADVICE: Final = "correct the line, or convert the data to Parquet, where types are declared"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    number: int  # 1-based, blank lines counted
-    text: bytes
+_ADVICE: Final = "correct it, or convert the data to Parquet, where types are declared"
 
 
 def inspect_jsonl(files: Sequence[SourceFile]) -> list[FileFacts]:
     """Infer one schema for all files from the first 256 MiB of them."""
     schema, found = pa.schema([]), dict[Path, str]()  # where integers of many digits are first
     left_bytes = INFER_BYTES_MAX
-    for file in files:
+    for number, file in enumerate(files):
         for piece in _pieces(file) if left_bytes > 0 else ():
-            schema = _widened(file, schema, piece)
+            schema = _widened(files[: number + 1], schema, piece)
             for path, line in _long_integers(piece):
-                found.setdefault(path, f"{file.name}, line {line.number}")
+                found.setdefault(path, f"{file.name}, {line.place}")
             left_bytes -= sum(len(line.text) for line in piece)
             if left_bytes <= 0:
                 break
@@ -82,19 +67,19 @@ def read_jsonl(file: SourceFile, schema: pa.Schema, names: Sequence[str], skip_r
         skip_rows = 0
         table = _parse(lines, schema)
         if table is None:
-            _refuse(file, lines, lambda some: schema if not some or _parse(some, schema) is not None else None)
-        _refuse_lost_digits(schema, {path: f"{file.name}, line {line.number}" for path, line in _long_integers(lines)})
+            _refuse([file], lines, lambda some: schema if not some or _parse(some, schema) is not None else None)
+        _refuse_lost_digits(schema, {path: f"{file.name}, {line.place}" for path, line in _long_integers(lines)})
         if present:
             yield from table.select(present).combine_chunks().to_batches()
         else:
             yield bare_rows(len(lines))
 
 
-def _widened(file: SourceFile, schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema:
-    """Return `schema` extended by these lines."""
+def _widened(files: Sequence[SourceFile], schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema:
+    """Return `schema` extended by these lines of the last of the files."""
     widened = _joined(schema, lines)
     if widened is None:
-        _refuse(file, lines, lambda some: _joined(schema, some))
+        _refuse(files, lines, lambda some: _joined(schema, some))
     return widened
 
 
@@ -127,39 +112,81 @@ def _parse(lines: Sequence[Line], schema: pa.Schema | None) -> pa.Table | None:
 
 
 def _refuse(
-    file: SourceFile, lines: Sequence[Line], schema_of: Callable[[Sequence[Line]], pa.Schema | None]
+    files: Sequence[SourceFile], lines: Sequence[Line], schema_of: Callable[[Sequence[Line]], pa.Schema | None]
 ) -> NoReturn:
-    """Raise the DatasetError of the first of `lines` that does not fit the lines before it."""
+    """Raise the DatasetError of the first of `lines`, of the last file, that does not fit the lines before it."""
     good, bad = 0, len(lines)  # the longest prefix known to fit, the shortest known not to
     while bad - good > 1:
         middle = (good + bad) // 2
         good, bad = (good, middle) if schema_of(lines[:middle]) is None else (middle, bad)
     line = lines[bad - 1]
-    reason = _reason(line, lambda some: schema_of([*lines[: bad - 1], *some]))
-    raise DatasetError(f"{file.name}, line {line.number}: {reason}; {_ADVICE}")
+    reason = _reason(files, line, lambda some: schema_of([*lines[: bad - 1], *some]))
+    raise DatasetError(f"{files[-1].name}, {line.place}: {reason}; {_ADVICE}")
 
 
-def _reason(line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None]) -> str:
+def _reason(files: Sequence[SourceFile], line: Line, schema_with: Callable[[Sequence[Line]], pa.Schema | None]) -> str:
     try:
         found = orjson.loads(line.text)
     except orjson.JSONDecodeError:
         if numbers := _no_numbers(line.text):
             return f"{numbers[0]} is no number in JSON, or too large for any column"
+        if line.text.strip() == b"{":
+            return "an object over several lines: the file must be an array of objects, or have one object a line"
         return "not valid JSON (cut short, more than one value, or not UTF-8)"
     if not isinstance(found, dict):
-        return f"a JSON {_json_type(found)}, not an object"
+        return f"a JSON {_json_type(found).partition(' ')[0]}, not an object"
     before = schema_with([])
     if before is None:
         return "an object whose fields do not fit the lines before it"
-    for name, value in found.items():
-        if schema_with([Line(number=line.number, text=orjson.dumps({name: value}))]) is not None:
-            continue
-        if name in before.names:
-            declared = before.field(name).type
-            return f"field {name!r} is a JSON {_json_type(value)} that does not fit its column, {declared}"
+    path, value = _misfit(line, found, schema_with)
+    if not path:
+        return "its fields cannot be read together (is one of them duplicate?)"
+    name, declared = ".".join(path), _type_at(pa.struct(list(before)), path)
+    if declared is None:
         near = ", ".join(by_likeness(name, before.names)[:10])
         return f"field {name!r} is in none of the lines the schema was inferred from; its columns: {near}"
-    return "its fields cannot be read together (is one of them duplicate?)"
+    other = _first_other(files, line, path, _json_type(value))
+    return f"field {name!r} is a JSON {_json_type(value)} that does not fit its column, {declared}{other}"
+
+
+def _misfit(
+    line: Line, value: object, schema_with: Callable[[Sequence[Line]], pa.Schema | None]
+) -> tuple[tuple[str, ...], object]:
+    """Return the path and the value of the innermost field that does not fit by itself."""
+    path: tuple[str, ...] = ()
+    while isinstance(value, dict):
+        for name, inner in value.items():
+            if schema_with([replace(line, text=_nested((*path, name), inner))]) is None:
+                path, value = (*path, name), inner
+                break
+        else:
+            break
+    return path, value
+
+
+def _nested(path: Sequence[str], value: object) -> bytes:
+    for name in reversed(path):
+        value = {name: value}
+    return orjson.dumps(value)
+
+
+def _first_other(files: Sequence[SourceFile], line: Line, path: Sequence[str], kind: str) -> str:
+    """Return where the field first was something else; "" where it is not in these files before the line."""
+    for file in files:
+        for other in json_texts(file):
+            if file is files[-1] and (other.number, other.element) == (line.number, line.element):
+                return ""
+            value = _value_of(other.text)
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None and _family(_json_type(value)) != _family(kind):
+                where = other.place if file is files[-1] else f"{file.name}, {other.place}"
+                return f", which is a JSON {_json_type(value)} in {where}"
+    return ""
+
+
+def _family(kind: str) -> str:
+    return kind.replace("integer", "number")
 
 
 def _no_numbers(text: bytes) -> list[str]:
@@ -178,7 +205,10 @@ def _no_numbers(text: bytes) -> list[str]:
 
 
 def _json_type(value: object) -> str:
-    names = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    if isinstance(value, list):
+        inner = next((one for one in value if one is not None), None)
+        return "array" if inner is None else f"array of {_json_type(inner)}s"
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object"}
     return names.get(type(value), "null")
 
 
@@ -251,43 +281,16 @@ def _text_stays_text(kind: pa.DataType) -> pa.DataType:
 
 
 def _pieces(file: SourceFile) -> Iterator[list[Line]]:
-    """Yield the lines that are not blank, at most READ_ROWS_MAX and about PIECE_BYTES of them at a time."""
+    """Yield the lines, at most READ_ROWS_MAX and about PIECE_BYTES of them at a time."""
     piece: list[Line] = []
     size_bytes = 0
-    for number, text in enumerate(_lines(file), start=1):
-        if not text.strip():
-            continue
-        text = _unescaped(text) if _SURROGATE.search(text) else text
-        piece.append(Line(number=number, text=text))
-        size_bytes += len(text)
+    for line in json_texts(file):
+        if _SURROGATE.search(line.text):
+            line = replace(line, text=_unescaped(line.text))
+        piece.append(line)
+        size_bytes += len(line.text)
         if len(piece) == READ_ROWS_MAX or size_bytes >= PIECE_BYTES:
             yield piece
             piece, size_bytes = [], 0
     if piece:
         yield piece
-
-
-def _lines(file: SourceFile) -> Iterator[bytes]:
-    complaint = f"{file.name} cannot be read: damaged, cut short, or not compressed as its name says"
-    with translated(complaint):
-        source = open_stream(file)
-    with source:
-        with translated(complaint):
-            block = source.read(READ_BYTES)
-        refuse_other_content(file, block, expected="JSON lines")
-        block = block.removeprefix(_BOM)
-        begun: list[bytes] = []
-        line_count = 0
-        while block:
-            first, *rest = block.split(b"\n")
-            begun.append(first)
-            if rest:
-                yield b"".join(begun)
-                yield from rest[:-1]
-                line_count += len(rest)
-                begun = [rest[-1]]
-            if sum(map(len, begun)) > LINE_BYTES_MAX:
-                raise DatasetError(f"{file.name}, line {line_count + 1}: longer than {LINE_BYTES_MAX} bytes")
-            with translated(complaint):
-                block = source.read(READ_BYTES)
-        yield b"".join(begun)

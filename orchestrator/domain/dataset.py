@@ -2,29 +2,39 @@
 
 Rule 1: a shard is fixed by file metadata and the spec alone; its number never changes afterwards.
 Rule 2: a row is identified by (shard_no, row): its 0-based position in the shard, in source order.
-Rule 3: what a person says about how a CSV is written is part of the dataset's identity.
+Rule 3: what a person says about how files are written is part of the dataset's identity.
 """
 
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.domain.errors import ConfigError
 
 UTF8: Final = "utf-8"
+INFER: Final = "infer"
+FORMATS: Final = ("parquet", "arrow", "csv", "json")
+_TYPE: Final = re.compile(
+    r"string|text|bool|u?int(8|16|32|64)|float(32|64)|double|date|date32"
+    r"|timestamp(\[(s|ms|us|ns)(, ?[^\]]+)?\])?|decimal\(([1-9]|[12]\d|3[0-8]), ?\d{1,2}\)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """How CSV files are written. Checked when made: raises ConfigError."""
+    """How files are written, where their names and contents do not say it. Checked when made: raises ConfigError."""
 
-    delimiter: str = ""  # "": a comma, or a tab where the file is named .tsv
+    format: str = ""  # of files whose names do not tell it
+    delimiter: str = ""  # of CSV, as the fields below; "": a comma, or a tab where the file is named .tsv
     quote: str = '"'  # "": fields are never quoted
     encoding: str = UTF8
     columns: tuple[str, ...] = ()  # their names, for files without a header row
     null_values: tuple[str, ...] = ()  # unquoted fields that mean null
+    types: str | dict[str, str] = ""  # "": all columns are text; "infer"; or the types of columns that are not text
 
     def __post_init__(self) -> None:
         for name in ("delimiter", "quote"):
@@ -38,6 +48,9 @@ class ReadOptions:
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
                 raise ConfigError(f"[dataset]: {name} must be a list of texts")
             object.__setattr__(self, name, tuple(given))
+        if self.format and self.format not in FORMATS:
+            raise ConfigError(f"[dataset]: format must be one of {', '.join(FORMATS)}")
+        object.__setattr__(self, "types", _checked_types(self.types))
         try:
             known = codecs.lookup(self.encoding).name
             "".encode(known)
@@ -46,6 +59,31 @@ class ReadOptions:
                 f"[dataset]: encoding {self.encoding!r} is not known; known are such as utf-8, utf-16, cp1252, latin-1"
             ) from None
         object.__setattr__(self, "encoding", known)
+
+    @property
+    def declared_types(self) -> Mapping[str, str]:
+        """The types of columns that are declared."""
+        return self.types if isinstance(self.types, dict) else {}
+
+    @property
+    def for_csv(self) -> ReadOptions:
+        """What is for CSV files alone, and determines their rows."""
+        return replace(self, format="")
+
+
+def _checked_types(given: object) -> str | dict[str, str]:
+    """Return types in the order of names. Raises ConfigError."""
+    if given in ("", INFER):
+        return str(given)
+    if not isinstance(given, Mapping):
+        raise ConfigError('[dataset]: types must be "infer", or a table such as { age = "int64", day = "date" }')
+    for name, kind in given.items():
+        if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+            raise ConfigError(
+                f"[dataset]: types: {name!r} is given a type that is not known; known are string, int64, float64, "
+                "bool, date, timestamp, timestamp[us, UTC], decimal(12, 2) and other widths"
+            )
+    return dict(sorted(given.items()))
 
 
 def _is_mark(text: str) -> bool:

@@ -154,5 +154,5 @@ def test_the_options_are_a_table_of_the_job_file(tmp_path: Path) -> None:
 def test_options_for_what_is_no_csv_are_refused(tmp_path: Path) -> None:
     place = a_file(tmp_path, '{"a": 1}\n', "x.jsonl")
 
-    with pytest.raises(ConfigError, match=r"\[dataset\] is for CSV files"):
+    with pytest.raises(ConfigError, match=r"\[dataset\] has options for CSV files"):
         rows(place, ReadOptions(delimiter=";"))

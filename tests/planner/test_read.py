@@ -453,7 +453,7 @@ def test_a_field_that_comes_after_inference_is_refused_by_line(
 
 
 def test_a_json_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.dataset.jsonl.LINE_BYTES_MAX", 2**20)
+    monkeypatch.setattr("orchestrator.dataset.json_texts.LINE_BYTES_MAX", 2**20)
 
     assert "line 2: longer than" in refusal(a_text(tmp_path / "x.jsonl", '{"a":1}\n' + "x" * 3_000_000))
 
