@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Required, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypeAlias, TypedDict
 
 from orchestrator.api.response import read_response, with_path
 from orchestrator.domain.dataset import ReadOptions
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
 
-    Table: TypeAlias = str | Path | pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
+    class ArrowTable(Protocol):
+        """A table of any library that exports Arrow: polars, DuckDB, nanoarrow."""
+
+        def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+            """Return a capsule of an ArrowArrayStream."""
+
+    Columns: TypeAlias = Mapping[str, Iterable[Any]]
+    Rows: TypeAlias = Iterable[Mapping[str, Any]]
+    Frame: TypeAlias = pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader | ArrowTable
+    Table: TypeAlias = str | PathLike[str] | Frame | Columns | Rows
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 PARAMETERS: Final = (
@@ -83,8 +93,9 @@ class Job:
     A Job is equal only to itself, because comparing DataFrames gives no single truth value. Compare job ids instead.
 
     Args:
-        dataset: a path (file, folder or glob of Parquet, CSV, JSON lines or Arrow files), a pandas DataFrame, or a
-            pyarrow Table, Dataset or RecordBatchReader.
+        dataset: a path or URL (file, folder or glob of Parquet, CSV, JSON or Arrow files); or a table: of pandas,
+            polars, pyarrow, DuckDB or anything else with `__arrow_c_stream__`, a Hugging Face Dataset, a dict of
+            columns, or rows, each a dict, in a list or from an iterator. See docs/datasets.md.
         model: as the provider calls it, such as "openai/gpt-6-luna-batch".
         prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
         render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
@@ -96,8 +107,8 @@ class Job:
             the path of a file with one, or a pydantic class; see docs/typed-answers.md.
         provider: a table of config/providers.toml, overridden by `provider_options`.
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
-        dataset_options: how CSV files are written: delimiter, quote, encoding, columns, null_values; see
-            docs/datasets.md.
+        dataset_options: how files are written: format, and of CSV delimiter, quote, encoding, columns, null_values,
+            types; see docs/datasets.md.
         work: the work folder; the default is `.orchestrator` in the current folder.
         output: the folder of the result; the default is the job's own folder in `work`.
     """
@@ -211,15 +222,15 @@ class Job:
 
     @property
     def resolved_dataset_options(self) -> ReadOptions:
-        """How CSV files are written."""
+        """How files are written."""
         refuse_unknown(self.dataset_options, [f.name for f in fields(ReadOptions)], "[dataset]")
         return ReadOptions(**self.dataset_options)
 
 
 def _shown(dataset: Any) -> str:
     """Return a description of a dataset without its contents: its path, or its type and size."""
-    if isinstance(dataset, str | Path):
-        return repr(str(dataset))
+    if isinstance(dataset, str | PathLike):
+        return repr(fspath(dataset))
     kind = type(dataset).__name__
     shape = getattr(dataset, "shape", None)
     if isinstance(shape, tuple) and len(shape) == 2:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary, ref
 
 import pyarrow as pa
 
@@ -43,6 +45,7 @@ from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
+_read_once: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()  # where a stream's rows are, by work folder
 OWNER: Final = "_job"  # in an output folder: the job that writes there
 
 
@@ -64,9 +67,7 @@ def places(job: Job) -> tuple[Settings, str]:
 
 def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
-    location = job.dataset
-    if not isinstance(location, str | Path):
-        location = _kept(location, work)
+    location = os.fspath(job.dataset) if isinstance(job.dataset, str | os.PathLike) else _kept(job.dataset, work)
     options = job.resolved_dataset_options
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes, options=options)
     table = _priced(job.provider_settings, job.model)
@@ -125,11 +126,25 @@ def _priced(table: ProviderSettings, model: str) -> ProviderSettings:
     return table if found is None else replace(table, prices={**table.prices, model: found})
 
 
-def _kept(table: Any, work: str) -> str | Path:
-    """Keep a table as a file of the work folder, and return where."""
-    if is_url(work):
-        return join(work, keep_table_in(work_files(work), INPUTS, table))
-    return keep_table(table, Path(join(work, INPUTS)))
+def _kept(table: Any, work: str) -> str:
+    """Keep a table as a file of the work folder, and return where. What can be read only once is read once."""
+    places = _read_once.get(table, {}) if _is_read_once(table) else {}
+    if work not in places:
+        if is_url(work):
+            places[work] = join(work, keep_table_in(work_files(work), INPUTS, table))
+        else:
+            places[work] = str(keep_table(table, Path(join(work, INPUTS))))
+        if _is_read_once(table):
+            _read_once[table] = places
+    return places[work]
+
+
+def _is_read_once(table: Any) -> bool:
+    """Whether a table is empty after it was read, and can be remembered for the time that the program has it."""
+    try:
+        return isinstance(table, pa.RecordBatchReader | Iterator) and ref(table) is not None
+    except TypeError:  # such as map and zip
+        return False
 
 
 def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) -> None:
@@ -216,7 +231,7 @@ def refuse_unshared(job: Job, work: str) -> None:
         return  # all machines share that folder, and may share others
     places = {"job.dataset": job.dataset, "job.output": job.output}
     for name, place in places.items():
-        if isinstance(place, str | Path) and not is_url(locate(place)):
+        if isinstance(place, str | os.PathLike) and not is_url(locate(os.fspath(place))):
             raise ConfigError(
                 f"{name} {place} is on this machine, and the work folder is {work}: workers on other machines "
                 "cannot reach it. Name a place in the object store"

@@ -19,7 +19,7 @@ import xxhash
 from orchestrator import codec
 from orchestrator.dataset import csv, jsonl, parquet_arrow
 from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed, sample_digest
-from orchestrator.dataset.schema import by_likeness, conform, plain_schema, schema_text, unify
+from orchestrator.dataset.schema import by_likeness, conform, schema_text, unify, with_notes
 from orchestrator.domain.dataset import ReadOptions, Segment, ShardSpec
 from orchestrator.domain.errors import ConfigError, DatasetError
 
@@ -129,7 +129,7 @@ def open_dataset(
         digest.update(codec.encode(options.for_csv))
     return Dataset(
         location=str(location),
-        schema=schema.with_metadata(_notes(schema, facts[0].schema)),
+        schema=with_notes(schema, facts[0].schema),
         fingerprint=digest.hexdigest(),
         shards=tuple(_shards(files, facts, shard_rows=shard_rows, shard_bytes=shard_bytes)),
         format=format_name,
@@ -139,13 +139,6 @@ def open_dataset(
         line_schema=facts[0].schema if format_name == "jsonl" else schema,
         options=options,
     )
-
-
-def _notes(schema: pa.Schema, first: pa.Schema) -> dict[bytes, bytes] | None:
-    """Return the first file's pandas metadata, where its types are those of all files."""
-    is_same = all(schema.field(field.name).type == field.type for field in plain_schema(first, "the first file"))
-    notes = (first.metadata or {}).get(b"pandas")
-    return {b"pandas": notes} if notes is not None and is_same else None
 
 
 def _inspect(format_name: str, files: Sequence[SourceFile], options: ReadOptions) -> list[FileFacts]:

@@ -1,4 +1,4 @@
-"""Writes an in-memory table to a file: a DataFrame, a pyarrow Table, Dataset or reader.
+"""Writes an in-memory table to a file.
 
 Rule 1: the file's name is the digest of the content: equal tables, however chunked, make one file.
 Rule 2: a table is streamed, a row group at a time; an existing file is kept.
@@ -7,9 +7,7 @@ Rule 2: a table is streamed, a row group at a time; an existing file is kept.
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,16 +20,13 @@ import xxhash
 
 from orchestrator.dataset import parquet_arrow
 from orchestrator.dataset.arrow_digest import RowsDigest
+from orchestrator.dataset.frames import reader_of
 from orchestrator.dataset.groups import groups
-from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX
-from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text
+from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text, with_notes
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.storage import permissions
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow.dataset as pads
-
     from orchestrator.ports import JobFiles
 
 GROUP_ROWS_MAX: Final = 50_000
@@ -40,14 +35,14 @@ CONFORM_ROWS: Final = 1_000  # texts of 2 MB each must still fit in one array
 COPY_BYTES: Final = 8 * 2**20
 
 
-def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader, folder: Path) -> Path:
-    """Write an in-memory table to `folder/<digest>.parquet`, and return that path.
+def keep_table(table: Any, folder: Path) -> Path:
+    """Write a table of any kind that `frames` knows to `folder/<digest>.parquet`, and return that path.
 
     The digest is of the content: equal tables, however chunked, make one file, and an existing file is kept.
     A DataFrame's plain RangeIndex is dropped; any other index, or one with a name, becomes columns.
-    Datasets and readers are streamed. Raises DatasetError for column names that are not strings, or duplicate.
+    Raises DatasetError for column names that are not strings, or duplicate.
     """
-    reader = _reader(table)
+    reader = reader_of(table)
     refuse_duplicates("the table", reader.schema.names)
     with _storing(folder):
         permissions.make_folder(folder)
@@ -67,9 +62,7 @@ def keep_table(table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchRea
     return path
 
 
-def keep_table_in(
-    job_files: JobFiles, folder: str, table: pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader
-) -> str:
+def keep_table_in(job_files: JobFiles, folder: str, table: Any) -> str:
     """Put a table's file into a store as `folder/<digest>.parquet`, and return that name.
 
     It is written to a local disk first: its name is its digest, which is known only then.
@@ -91,45 +84,18 @@ def _storing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} cannot be written: {exc.strerror or type(exc).__name__}") from exc
 
 
-def _reader(table: Any) -> Any:
-    if isinstance(table, pa.RecordBatchReader):
-        return table
-    datasets = sys.modules.get("pyarrow.dataset")  # imports pandas, so only if the caller has done so
-    if datasets is not None and isinstance(table, datasets.Dataset):
-        # The scanner's default read-ahead holds 16 batches of 131,072 rows.
-        return table.scanner(batch_size=READ_ROWS_MAX, batch_readahead=4, fragment_readahead=1).to_reader()
-    if isinstance(table, pa.Table):
-        return table.to_reader()
-    pandas = sys.modules.get("pandas")  # a caller with a DataFrame has imported pandas
-    if pandas is None or not isinstance(table, pandas.DataFrame):
-        raise DatasetError(f"a {type(table).__name__} is no table: give a DataFrame, a Table, a Dataset or a reader")
-    return _table_of_frame(table).to_reader()
-
-
-def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
-    if wrong := [name for name in frame.columns if not isinstance(name, str)]:
-        raise DatasetError(f"column names must be strings; these are not: {', '.join(map(repr, wrong[:10]))}")
-    refuse_duplicates("the DataFrame", list(frame.columns))
-    has_named_index = any(name is not None for name in frame.index.names)
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=True if has_named_index else None)
-    except (pa.ArrowException, ValueError, OverflowError) as exc:
-        # from None: the message quotes the value.
-        column = re.search(r"Conversion failed for column (.+) with type", str(exc))
-        where = f"column {column[1]!r}" if column else "a column"
-        raise DatasetError(f"{where} of the DataFrame holds values of types that cannot be in one column") from None
-
-
 def _write_rows(reader: Any, sink: Any) -> str:
     schema = plain_schema(reader.schema, "the table")
     digest = RowsDigest()
     try:
-        # With the pandas metadata, which is not part of the digest: the output gets it back.
-        noted = schema.with_metadata(reader.schema.metadata)
-        with pq.ParquetWriter(sink, noted, compression="zstd", compression_level=1) as writer:
+        # With the metadata, which is not part of the digest: the output gets it back.
+        with pq.ParquetWriter(
+            sink, with_notes(schema, reader.schema), compression="zstd", compression_level=1
+        ) as writer:
             rows = _conformed(reader, schema, digest)
             for group in groups(rows, rows_max=GROUP_ROWS_MAX, bytes_max=GROUP_BYTES_MAX):
-                writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS_MAX)
+                table = pa.Table.from_batches(group)
+                writer.write_table(table.cast(writer.schema), row_group_size=GROUP_ROWS_MAX)
     except pa.ArrowException as exc:
         raise DatasetError(f"the table cannot be kept as Parquet ({type(exc).__name__})") from None
     content = "\n".join([schema_text(schema), *digest.values().values()])

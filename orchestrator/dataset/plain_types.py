@@ -4,6 +4,8 @@ Rule 1: a form that exists in memory only is undone: views, run-end encoding, di
         and numbers, lists as views, indices of other widths.
 Rule 2: what Parquet cannot hold and a text can is that text: an object without fields is `{}`.
 Rule 3: anything else that Parquet cannot hold is refused by name; nothing is dropped.
+Rule 4: an extension type is known in every process or in none: one that a library registers (pandas, geoarrow) is what
+        it is stored as, with its name in the field's metadata. Its library makes it whole again when it reads.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import pyarrow.types as pat
 DEPTH_MAX: Final = 100  # of nested lists, structs and maps; Parquet's readers stop soon after
 DECIMAL_DIGITS_MAX: Final = 76
 EMPTY_OBJECT: Final = "{}"
+FIELD_ID: Final = b"PARQUET:field_id"
 
 
 class NoSuchType(ValueError):
@@ -29,7 +32,7 @@ def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType:
         raise NoSuchType(f"it is nested more than {DEPTH_MAX} deep; write it as a JSON text")
     if isinstance(kind, pa.BaseExtensionType):
         storage = plain_type(kind.storage_type, depth)
-        return kind if storage.equals(kind.storage_type) else storage
+        return kind if _is_arrows_own(kind) and storage.equals(kind.storage_type) else storage
     if pat.is_dictionary(kind):
         value = plain_type(kind.value_type, depth)
         return pa.dictionary(pa.int32(), value, kind.ordered) if _may_be_dictionary(value) else value
@@ -48,14 +51,31 @@ def plain_type(kind: pa.DataType, depth: int = 0) -> pa.DataType:
     return _plain_nested(kind, depth) if pat.is_nested(kind) else kind
 
 
+def noted(plain: pa.Field, before: pa.Field) -> pa.Field:
+    """Return a field with the metadata that the field it was made of has, and the name of its extension type."""
+    notes = {key: value for key, value in (before.metadata or {}).items() if key != FIELD_ID}
+    kind = before.type
+    if isinstance(kind, pa.ExtensionType) and not plain.type.equals(kind):
+        notes[b"ARROW:extension:name"] = kind.extension_name.encode()
+        notes[b"ARROW:extension:metadata"] = kind.__arrow_ext_serialize__()
+    return plain.with_metadata(notes) if notes else plain
+
+
+def _is_arrows_own(kind: pa.DataType) -> bool:
+    return type(kind).__module__.partition(".")[0] == "pyarrow"
+
+
 def _plain_nested(kind: pa.DataType, depth: int) -> pa.DataType:
     if pat.is_struct(kind):
-        fields = [pa.field(field.name, plain_type(field.type, depth + 1), field.nullable) for field in kind]
+        fields = [
+            noted(pa.field(field.name, plain_type(field.type, depth + 1), field.nullable), field) for field in kind
+        ]
         return pa.struct(fields) if fields else pa.string()
     if pat.is_map(kind):
         key, item = plain_type(kind.key_type, depth + 1), plain_type(kind.item_type, depth + 1)
         return pa.map_(key, item, kind.keys_sorted)
-    value = pa.field(kind.value_field.name, plain_type(kind.value_type, depth + 1), kind.value_field.nullable)
+    given = kind.value_field
+    value = noted(pa.field(given.name, plain_type(given.type, depth + 1), given.nullable), given)
     if pat.is_fixed_size_list(kind):
         return pa.list_(value, kind.list_size)
     is_large = pat.is_large_list(kind) or pat.is_large_list_view(kind)

@@ -4,19 +4,22 @@ Rule 1: the first file is the reference; a column of only nulls takes the type o
 Rule 2: a missing column becomes nulls; a type that can be cast without loss is cast; any other difference is an error
         that names the column.
 Rule 3: metadata (Parquet field ids) is dropped and every field is nullable: both differ between files of one writer,
-        and would make equal schemas unequal. The reader restores the pandas metadata after the schemas are merged.
+        and would make equal schemas unequal. `with_notes` brings back what describes values, once schemas are merged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.types as pat
 
-from orchestrator.dataset.plain_types import NoSuchType, as_type, plain_type
+from orchestrator.dataset.plain_types import NoSuchType, as_type, noted, plain_type
 from orchestrator.domain.errors import DatasetError
+
+KEPT_NOTES: Final = (b"pandas", b"huggingface", b"geo")
 
 
 def schema_text(schema: pa.Schema) -> str:
@@ -36,6 +39,24 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
                 "column out of the dataset"
             ) from None
     return pa.schema(fields)
+
+
+def with_notes(schema: pa.Schema, first: pa.Schema) -> pa.Schema:
+    """Return a plain schema with what the first file says of its values, for columns of the same type in all files.
+
+    That is the metadata of fields (the types of geoarrow, pandas and others, which this process may not know), and of
+    the schema what pandas, Hugging Face and GeoParquet wrote. Others, such as Spark's, list all columns of a file, and
+    would hide those of the output.
+    """
+    fields, is_same = [], True
+    for field in schema:
+        before = first.field(field.name) if field.name in first.names else None
+        fits = before is not None and plain_type(before.type).equals(field.type)
+        fields.append(noted(field, before) if before is not None and fits else field)
+        is_same &= fits or before is None
+    notes = first.metadata or {}
+    kept = {key: notes[key] for key in KEPT_NOTES if key in notes and (is_same or key != b"pandas")}
+    return pa.schema(fields, metadata=kept or None)
 
 
 def refuse_duplicates(where: str, names: Sequence[str]) -> None:
@@ -88,7 +109,7 @@ def conform(
     if not declared.names:
         return batch.select([])
     if batch.schema.equals(declared):
-        return batch.replace_schema_metadata(declared.metadata)
+        return pa.RecordBatch.from_arrays(batch.columns, schema=declared)
     present = set(batch.schema.names)
     constants = dict(partitions)
     arrays = []

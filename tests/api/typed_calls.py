@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 
 import orchestrator
 from orchestrator import Estimate, Job, JobHandle, OutputOptions, Policy, Progress, Result
@@ -25,6 +26,10 @@ def accepted(frame: pd.DataFrame, job: Job) -> tuple[Estimate, Result, JobHandle
     orchestrator.run(frame, prompt="{text}", model="m")
     orchestrator.run("rows.csv", prompt="{text}", model="m", policy=Policy(budget_usd=Decimal(1)), progress=look)
     orchestrator.run(Path("rows.csv"), prompt="{text}", model="m", output_options=OutputOptions(raw=True))
+    orchestrator.run(pl.DataFrame({"text": ["a"]}), prompt="{text}", model="m")
+    orchestrator.run([{"text": "a"}], prompt="{text}", model="m")
+    orchestrator.run({"text": ["a"]}, prompt="{text}", model="m")
+    orchestrator.run(({"text": str(number)} for number in range(9)), prompt="{text}", model="m")
     orchestrator.run(job, progress=look, stop=threading.Event())
     with fake_provider() as fake:
         orchestrator.run(frame, prompt="{text}", model="m", **fake.options)

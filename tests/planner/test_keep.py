@@ -117,7 +117,7 @@ def test_chunks_are_no_content(
     whole = pa.Table.from_pylist(rows, SCHEMA)
     pieces = [pa.Table.from_pylist(rows[a:b], SCHEMA) for a, b in pairwise(ends)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_memory, "READ_ROWS_MAX", 4)
+        patch.setattr(in_memory, "CONFORM_ROWS", 4)
         patch.setattr(in_memory, "GROUP_ROWS_MAX", 8)
 
         paths = {keep_table(whole, folder), keep_table(pa.concat_tables([SCHEMA.empty_table(), *pieces]), folder)}
@@ -213,7 +213,6 @@ def test_row_groups_of_large_rows_are_shorter(tmp_path: Path, monkeypatch: pytes
             pd.DataFrame({"a": [1, "secret"]}),
             "column 'a' of the DataFrame holds values of types that cannot be in one column",
         ),
-        ([{"a": 1}], "a list is no table: give a DataFrame"),
     ],
 )
 def test_what_is_no_table_is_refused_without_its_content(table: Any, words: str, tmp_path: Path) -> None:
