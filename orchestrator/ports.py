@@ -171,7 +171,7 @@ class HasFiles(Protocol):
 
 
 class HasList(Protocol):
-    """A provider that lists its batches. Its `status` may be answered from the list as well."""
+    """A provider that lists its batches."""
 
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """List the batches of this create, oldest first. Raises ProviderError, also where a batch may be of this
@@ -180,6 +180,13 @@ class HasList(Protocol):
         None, only where `lost.is_other_key`: nothing was found, and nothing shows that this key sees the batches of the
         create's own key. That proves nothing: the list of another account has none of our batches. Only the provider
         can show that both keys belong to one account: by a batch with the token, or by the create's own input file.
+        """
+        ...
+
+    def statuses(self) -> Iterator[Mapping[BatchId, BatchStatus]]:
+        """Read the list, newest first, a page at each step: one call gives the statuses of many batches.
+
+        It ends where no batch can still be running. Raises ProviderError, also while reading.
         """
         ...
 

@@ -119,11 +119,14 @@ class Workspace:
     def provider(self, settings: ProviderSettings) -> Provider:
         """Return the provider behind a table of settings; jobs of one account share its connections."""
         from orchestrator.providers.registry import connect
+        from orchestrator.providers.status_board import PolledFromList
 
         key = tuple(repr(getattr(settings, name)) for name in CONNECTED_BY)
         with self._lock:
             if key not in self._providers:
-                self._providers[key] = connect(settings, self.environment)
+                provider = connect(settings, self.environment)
+                listed = provider.batch_list
+                self._providers[key] = provider if listed is None else PolledFromList(provider, listed)
             return self._providers[key]
 
     def skew_s(self) -> float:

@@ -7,18 +7,20 @@ Rule 2: an entry that cannot be read does not hide the others; but such a page, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
+from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import Unidentified
-from orchestrator.domain.model import is_usable_id
+from orchestrator.domain.model import BatchId, is_usable_id
 from orchestrator.providers.http.client import HttpClient
 from orchestrator.providers.http.error_mapping import error_of, problem_of
 
 PAGE_BYTES_MAX: Final = 8 << 20
+AGE_MAX: Final = timedelta(hours=30)  # of a batch in flight: its window is 24 hours, and some take longer to end
 
 # Why a batch that was not found may exist all the same.
 UNTOLD: Final = "the list of batches has entries without a usable id, or is a bare array: a batch may be hidden in it"
@@ -62,6 +64,23 @@ def pages(http: HttpClient, path: str, *, limit: int = 100, cursor: str = "after
         if is_end:
             raise Unidentified(f"the list of batches ends, although there may be more ({answer.asked})")
         seen.add(after)
+
+
+def statuses_of(
+    read: Iterable[Page], status_of: Callable[[Fields], BatchStatus | None]
+) -> Iterator[Mapping[BatchId, BatchStatus]]:
+    """Return the statuses on each page, up to one all of whose batches are too old to be running."""
+    too_old = datetime.now(UTC) - AGE_MAX
+    for page in read:
+        found = ((BatchId(batch["id"]), status_of(batch)) for batch in page.batches)
+        yield {batch_id: status for batch_id, status in found if status is not None}
+        if page.batches and all(_is_older(batch, too_old) for batch in page.batches):
+            return
+
+
+def _is_older(batch: Fields, limit: datetime) -> bool:
+    made_at = created_at(batch)
+    return made_at is not None and made_at < limit
 
 
 def page_of(content: object) -> Page | None:

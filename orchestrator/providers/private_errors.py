@@ -13,7 +13,7 @@ See docs/decisions/0022-provider-messages-in-a-private-file.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -191,3 +191,8 @@ class _List:
         """See the port."""
         with self._keeping():
             return self._list.find(lost)
+
+    def statuses(self) -> Iterator[Mapping[BatchId, BatchStatus]]:
+        """See the port."""
+        with self._keeping():
+            yield from self._list.statuses()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -23,6 +24,7 @@ BATCH: Final = BatchId("batch_abc123")
 FILE: Final = FileId("file-abc123")
 TOKEN: Final = AttemptToken("0123456789abcdef" * 2)
 MADE_AT: Final = 1_790_000_000
+NOW_S: Final = int(datetime.now(UTC).timestamp())
 TIMEOUTS: Final = Timeouts(
     connect_s=10.0, read_s=10.0, write_s=10.0, call_s=15.0, create_s=15.0, upload_s=15.0, download_s=15.0
 )
@@ -123,3 +125,25 @@ def a_batch(number: int, **fields: object) -> dict[str, Any]:
     """Return the batch object number so and so; a higher one is older by so many seconds."""
     made = {"id": f"batch_{number}", "created_at": MADE_AT - number, "metadata": {}, "input_file_id": f"file-{number}"}
     return CREATED | made | fields
+
+
+def running(batch_count: int) -> list[dict[str, Any]]:
+    return [a_batch(number, created_at=NOW_S - number, status="in_progress") for number in range(batch_count)]
+
+
+class Odd(Account):
+    """An account whose list is answered with what a test says."""
+
+    def __init__(self, *answers: tuple[int, object]) -> None:
+        super().__init__(running(50))
+        self._answers = [(200, content) if not isinstance(content, tuple) else content for content in answers]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        target = request.extensions["target"].decode()
+        if not target.startswith("/v1/batches?"):
+            return super().handle_request(request)
+        self.calls.append(target)
+        self.list_calls += 1
+        status, content = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        body = orjson.dumps(content)
+        return httpx.Response(status, headers={"content-length": str(len(body))}, stream=httpx.ByteStream(body))

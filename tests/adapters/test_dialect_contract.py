@@ -290,6 +290,15 @@ def test_where_the_results_are_survives_the_ledger(sample: Sample) -> None:
     assert results_at.from_text(results_at.to_text(status.results)) == status.results
 
 
+def test_its_list_gives_the_statuses_that_polls_give(sample: Sample) -> None:
+    page = {"data": [sample.ended | {"id": BATCH}], "has_more": False}
+    provider = provider_of(sample, (200, orjson.dumps(sample.ended)), (200, orjson.dumps(page)))
+    status = provider.status(BATCH)
+
+    if provider.batch_list is not None:
+        assert list(provider.batch_list.statuses()) == [{BATCH: status}]
+
+
 def test_results_come_as_they_are(sample: Sample) -> None:
     line = sample.line(sample.body) + b"\n"
     where = provider_of(sample, (200, orjson.dumps(sample.ended))).status(BATCH).results

@@ -16,7 +16,7 @@ Source: the types of anthropic 2.14.0 and the bytes it sends, seen 2026-11-30.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
@@ -32,7 +32,7 @@ from orchestrator.providers.http.error_mapping import Problem, error_of, is_ende
 from orchestrator.providers.http.exchange import path_of
 from orchestrator.providers.http.result_download import GONE, beginning
 from orchestrator.providers.inline_create import inline_create
-from orchestrator.providers.listing import pages
+from orchestrator.providers.listing import Page, pages, statuses_of
 from orchestrator.providers.outcomes import status_word
 from orchestrator.providers.unmarked_batches import UnmarkedBatches
 
@@ -49,7 +49,7 @@ class Anthropic:
     def __init__(self, http: HttpClient, traits: Traits) -> None:
         self._http = http
         self._search = UnmarkedBatches(
-            pages=lambda: pages(http, PATH, limit=PAGE_LENGTH, cursor="after_id"),
+            pages=self._pages,
             status_of=status_of,
             count_of=lambda batch: counts_of(batch).total(),
             results=self.results,
@@ -97,6 +97,13 @@ class Anthropic:
         problem = problem_of(answer, self._http.key) if not answer.is_success else None
         if problem is not None and not is_ended_already(problem):
             raise error_of(problem, gone=GONE)
+
+    def statuses(self) -> Iterator[Mapping[BatchId, BatchStatus]]:
+        """See the port."""
+        return statuses_of(self._pages(), status_of)
+
+    def _pages(self) -> Iterator[Page]:
+        return pages(self._http, PATH, limit=PAGE_LENGTH, cursor="after_id")
 
     def find(self, lost: LostCreate) -> Sequence[Listed] | None:
         """See the port. That nothing is found under another key proves nothing: nothing shows whose list it is."""

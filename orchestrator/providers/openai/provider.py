@@ -19,7 +19,7 @@ Source: the types of openai 3.54.0, openapi.yaml of 2026-08-21 and the guide "Ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -56,8 +56,8 @@ from orchestrator.providers.http.error_mapping import (
 )
 from orchestrator.providers.http.exchange import Body, path_of
 from orchestrator.providers.http.result_download import beginning
+from orchestrator.providers.listing import pages, statuses_of
 from orchestrator.providers.openai.lost_batches import SharedSearch
-from orchestrator.providers.openai.status_list import StatusBoard
 from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
@@ -70,7 +70,6 @@ class OpenAI:
     def __init__(self, http: HttpClient, traits: Traits, *, endpoint: str) -> None:
         self._http = http
         self._endpoint = endpoint
-        self._board = StatusBoard(http)
         self._search = SharedSearch(http)
         self.traits = replace(traits, key_mark=http.key_mark)
 
@@ -123,20 +122,19 @@ class OpenAI:
         raise failed_create(answer, problem, self._http.key)
 
     def status(self, batch_id: BatchId) -> BatchStatus:
-        """See the port. With many batches in flight, the answer is from a list that is seconds old."""
-        path = path_of("batches", batch_id)
-        status = self._board.look(batch_id)
-        if status is None:
-            answer = self._http.call("GET", path)
-            problem = problem_of(answer, self._http.key) if not answer.is_success else None
-            if problem is not None:
-                raise error_of(problem, gone=_MISSING)
-            status = status_of(answer.json(), self._http.key)
+        """See the port."""
+        answer = self._http.call("GET", path_of("batches", batch_id))
+        problem = problem_of(answer, self._http.key) if not answer.is_success else None
+        if problem is not None:
+            raise error_of(problem, gone=_MISSING)
+        status = status_of(answer.json(), self._http.key)
         if status is None:
             raise self._unexpected(answer, "no batch object in the answer to a poll")
-        if not status.is_running:
-            self._board.ended(batch_id)
         return status
+
+    def statuses(self) -> Iterator[Mapping[BatchId, BatchStatus]]:
+        """See the port."""
+        return statuses_of(pages(self._http, "/batches"), lambda batch: status_of(batch, self._http.key))
 
     def results(self, batch_id: BatchId, where: ResultsAt) -> Iterator[ResultFile]:  # noqa: ARG002 - of the port
         """See the port. Read a file's blocks before the next file; a missing file does not hide others."""

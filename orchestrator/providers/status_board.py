@@ -1,4 +1,4 @@
-"""The statuses of an account's batches, from its list: many batches are polled at once.
+"""Answers polls from an account's list: with many batches in flight, one call gives the status of a page of them.
 
 Rule 1: an entry of the board is at most `FRESH_S_MIN` old, or `CALL_EVERY_S` for each page that was read. So with any
     number of batches in flight, the list costs at most one call in `CALL_EVERY_S` seconds.
@@ -12,15 +12,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import NotAuthorized, ProviderError, RateLimited
-from orchestrator.domain.model import BatchId
-from orchestrator.providers.http.client import HttpClient
-from orchestrator.providers.listing import Fields, created_at, pages
-from orchestrator.providers.openai.wire import status_of
+
+if TYPE_CHECKING:
+    from orchestrator.domain.batch import BatchStatus, Traits
+    from orchestrator.domain.model import BatchId
+    from orchestrator.ports import HasFiles, HasList, Provider
 
 FORBIDDEN: Final = 403
 PAGES_MAX: Final = 50  # of a walk for the board
@@ -30,14 +29,44 @@ FRESH_S_MIN: Final = 5.0
 CALL_EVERY_S: Final = 2.0
 ASKED_S: Final = 900.0  # a batch that was not asked about for so long is no longer searched for
 UNLISTED_S: Final = 60.0  # for so long after a reading that did not find it, a batch is not searched for either
-AGE_MAX: Final = timedelta(hours=30)  # of a batch in flight: its window is 24 hours, and some take longer to end
+
+
+class PolledFromList:
+    """A provider some of whose polls are answered from its list."""
+
+    def __init__(self, provider: Provider, batch_list: HasList) -> None:
+        self._provider = provider
+        self._board = StatusBoard(batch_list)
+        self.create, self.results, self.cancel = provider.create, provider.results, provider.cancel
+
+    @property
+    def traits(self) -> Traits:
+        """See the port."""
+        return self._provider.traits
+
+    @property
+    def files(self) -> HasFiles | None:
+        """See the port."""
+        return self._provider.files
+
+    @property
+    def batch_list(self) -> HasList | None:
+        """See the port."""
+        return self._provider.batch_list
+
+    def status(self, batch_id: BatchId) -> BatchStatus:
+        """See the port. The answer may be seconds old."""
+        status = self._board.look(batch_id) or self._provider.status(batch_id)
+        if not status.is_running:
+            self._board.ended(batch_id)
+        return status
 
 
 class StatusBoard:
     """The statuses of the account's batches, for all threads of a process; read again when outdated."""
 
-    def __init__(self, http: HttpClient, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._http = http
+    def __init__(self, batch_list: HasList, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._list = batch_list
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._walking = threading.Lock()  # one reading at a time; waiting threads use its result
@@ -85,20 +114,15 @@ class StatusBoard:
             self._off_until = now + UNLISTED_S  # a broken or missing list must not stop the polls
 
     def _walk(self) -> None:
-        now, shown, page_count = self._monotonic(), dict[BatchId, BatchStatus](), 0
+        shown: dict[BatchId, BatchStatus] = {}
+        now, page_count = self._monotonic(), 0
         wanted = self._wanted(now)
-        too_old = datetime.now(UTC) - AGE_MAX
-        for page in pages(self._http, "/batches"):
+        for page in self._list.statuses():
             page_count += 1
-            for batch in page.batches:
-                status = status_of(batch, self._http.key)
-                if status is not None:
-                    shown[BatchId(batch["id"])] = status
+            shown |= page
             # The first reading of a process is complete: a process that has just started will poll every batch.
             is_enough = self._has_walked and wanted <= shown.keys()
-            is_spent = page_count >= PAGES_MAX or self._monotonic() - now > WALK_S_MAX
-            is_past = bool(page.batches) and all(_is_older(batch, too_old) for batch in page.batches)
-            if is_enough or is_spent or is_past:
+            if is_enough or page_count >= PAGES_MAX or self._monotonic() - now > WALK_S_MAX:
                 break
         with self._lock:
             self._shown, self._has_walked = shown, True
@@ -110,8 +134,3 @@ class StatusBoard:
             self._asked = {batch_id: at for batch_id, at in self._asked.items() if now - at < ASKED_S}
             self._unlisted = {batch_id: until for batch_id, until in self._unlisted.items() if now < until}
             return set(self._asked) - self._unlisted.keys()
-
-
-def _is_older(batch: Fields, limit: datetime) -> bool:
-    made_at = created_at(batch)
-    return made_at is not None and made_at < limit
