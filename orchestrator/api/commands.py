@@ -191,12 +191,20 @@ def _job_of(job: Any, fields: dict[str, Any]) -> Job:
 
 
 def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
-    """Return a handle on a job of a work folder. Raises ConfigError where there is none."""
+    """Return a handle on a job of a work folder, by its id or the beginning of it.
+
+    Raises ConfigError where there is no such job, or more than one.
+    """
     folder = work_folder(work)
     with opened_workspace(folder, must_exist=True) as workspace:
         known = [job.id for job in workspace.admin.jobs()]
     if JobId(job_id) not in known:
-        raise ConfigError(f"the work folder {folder} has no job {job_id!r}; it has: {', '.join(known) or 'none'}")
+        begin_so = [one for one in known if job_id and one.startswith(job_id)]
+        if len(begin_so) > 1:
+            raise ConfigError(f"{job_id} is the beginning of several jobs in {folder}: {', '.join(sorted(begin_so))}")
+        if not begin_so:
+            raise ConfigError(f"the work folder {folder} has no job {job_id!r}; it has: {', '.join(known) or 'none'}")
+        [job_id] = begin_so
     return JobHandle(job_id=JobId(job_id), work=folder)
 
 

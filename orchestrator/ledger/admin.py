@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +37,7 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.timeline import LedgerEvent
 from orchestrator.ledger import account_limits, reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
@@ -47,16 +47,6 @@ from orchestrator.ledger.retries import reopen_answered, reopen_failed
 from orchestrator.ledger.steps import note
 
 C, J = chunks.c, jobs.c
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEvent:
-    """A line of a job's timeline."""
-
-    at: datetime
-    name: str
-    unit: str
-    details: dict[str, Any]
 
 
 class SqlAdmin:
@@ -311,17 +301,15 @@ class SqlAdmin:
         with self._database.read() as connection:
             return connection.execute(sa.select(accounts.c.name).where(*paused)).first() is not None
 
-    def events(self, job_id: JobId, *, after: int = 0, limit: int = 1_000) -> Sequence[tuple[int, LedgerEvent]]:
-        """Return the job's timeline after event number `after`."""
-        query = sa.select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id)
+    def events(
+        self, job_id: JobId, *, after: int = 0, limit: int = 1_000, newest: bool = False
+    ) -> Sequence[tuple[int, LedgerEvent]]:
+        """Return the job's timeline after event number `after`, in order: its first events, or its newest."""
+        query = sa.select(events).where(events.c.job_id == job_id, events.c.id > after)
+        order = events.c.id.desc() if newest else events.c.id
         with self._database.read() as connection:
-            return [
-                (
-                    row["id"],
-                    LedgerEvent(at=row["at"], name=row["name"], unit=row["unit"], details=json.loads(row["details"])),
-                )
-                for row in connection.execute(query.limit(limit)).mappings()
-            ]
+            found = connection.execute(query.order_by(order).limit(limit)).mappings().all()
+        return [(row["id"], rows.event_of(row)) for row in (reversed(found) if newest else found)]
 
 
 def _job_and_account(tx: sa.Connection, job_id: JobId) -> Job:

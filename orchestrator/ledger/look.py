@@ -13,6 +13,7 @@ from orchestrator.domain.causes import Cause, Causes
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.look import AtProvider, Decision, Look, Seen, look_at
 from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.domain.timeline import GROUP_OF, Batch, Group
 from orchestrator.domain.workers import SEEN_S, Kind, WorkerProcess
 from orchestrator.ledger import account_limits, totals
 from orchestrator.ledger.db import rows
@@ -128,3 +129,31 @@ def _workers(connection: sa.Connection, job_id: JobId, now: datetime) -> tuple[W
     works = sa.or_(W.kind == Kind.WORKER, sa.and_(W.kind == Kind.RUN, W.job_id == job_id))
     query = sa.select(workers).where(works, W.seen_at >= now - timedelta(seconds=SEEN_S))
     return tuple(map(member_of, connection.execute(query.order_by(W.started_at, W.id)).mappings()))
+
+
+def batches(connection: sa.Connection, job_id: JobId) -> list[Batch]:
+    """Return the batches of a job: in the order of their groups, and of each group the oldest first."""
+    query = sa.select(chunks).where(C.job_id == job_id, C.state != ChunkState.SPLIT)
+    found = [_batch(row) for row in connection.execute(query).mappings()]
+    order = list(Group)
+    return sorted(found, key=lambda one: (order.index(one.group), one.sent_at is None, one.sent_at, one.chunk))
+
+
+def _batch(row: sa.RowMapping) -> Batch:
+    state, is_collected = ChunkState(row["state"]), row["state"] == ChunkState.COLLECTED
+    return Batch(
+        chunk=row["id"].rpartition("/")[2],
+        group=GROUP_OF[state],
+        state=state,
+        rows=row["request_count"],
+        batch_id=row["batch_id"],
+        word=row["provider_status"],
+        answered=row["succeeded"] + row["standing"] if is_collected else row["done_count"],
+        failed=row["failed"],
+        to_send_again=row["waiting"],
+        sent_at=row["sent_at"],
+        looked_at=row["looked_at"],
+        next_at=row["due_at"],
+        ended_at=row["ended_at"],
+        reason=row["error"],
+    )

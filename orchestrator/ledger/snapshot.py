@@ -30,6 +30,7 @@ from orchestrator.domain.model import (
     ShardState,
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
+from orchestrator.domain.timeline import Batch
 from orchestrator.ledger import look
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
@@ -148,6 +149,11 @@ class SqlSnapshot:
         """Return a look at a job, read in one transaction."""
         with self._database.read() as connection:
             return look.look(connection, job_id, now=now)
+
+    def batches(self, job_id: JobId) -> list[Batch]:
+        """Return the batches of a job: those that need a person first, then by how far they are and their age."""
+        with self._database.read() as connection:
+            return look.batches(connection, job_id)
 
     def shard_count(self, job_id: JobId) -> int:
         """Return the number of shards of the job's dataset."""

@@ -314,12 +314,26 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     _swap(tx, Unit(job_id=job_id, chunk_id=before.id), before.version, values)
     if after.state is before.state:
         return
-    note(tx, job_id, f"chunk.{after.state}", after.name, now, attempt=after.attempt, error=after.error[:200])
+    details: dict[str, str | int] = {"attempt": after.attempt, "error": after.error[:200]}
+    note(tx, job_id, f"chunk.{after.state}", after.name, now, **details, **_of_event(after))
     if after.state in (ChunkState.FAILED, ChunkState.CANCELLED):
         covers = chunk_shards.c.chunk_id == after.id
         counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
         covered = {row.shard_no: row.row_count for row in counts}
         settle(tx, job_id, after.id, covered, {} if after.improves else covered)
+
+
+def _of_event(chunk: Chunk) -> dict[str, str | int]:
+    """Return what the timeline tells of a chunk beyond its state."""
+    match chunk.state:
+        case ChunkState.SUBMITTED:
+            return {"batch": str(chunk.batch_id), "rows": chunk.request_count}
+        case ChunkState.COLLECTED:
+            counts = {name: getattr(chunk.tally, name) for name in ("succeeded", "waiting", "failed")}
+            return {name: count for name, count in counts.items() if count}
+        case ChunkState.FAILED | ChunkState.CANCELLED | ChunkState.UNRESOLVED:
+            return {"rows": chunk.request_count}
+    return {}
 
 
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:

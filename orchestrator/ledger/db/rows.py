@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import fields
 from operator import attrgetter
@@ -27,6 +28,7 @@ from orchestrator.domain.model import (
     Tally,
 )
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.timeline import LedgerEvent
 from orchestrator.ledger.db.schema import EPOCH, TALLY
 
 _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
@@ -106,6 +108,11 @@ def attempt_of(row: sa.RowMapping) -> Attempt:
 def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
     """Return the attempt's columns."""
     return {"job_id": job_id} | {f.name: getattr(attempt, f.name) for f in fields(Attempt)}
+
+
+def event_of(row: sa.RowMapping) -> LedgerEvent:
+    """Return the event that a row holds."""
+    return LedgerEvent(at=row["at"], name=row["name"], unit=row["unit"], details=json.loads(row["details"]))
 
 
 def policy_text(policy: Policy) -> str:

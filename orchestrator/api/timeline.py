@@ -1,0 +1,60 @@
+"""A job's batches, and what has happened to it: what `orchestrator batches` and `orchestrator log` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.engine.opening import opened_workspace
+
+if TYPE_CHECKING:
+    import threading
+
+    from orchestrator.api.handle import JobHandle
+    from orchestrator.domain.look import Look
+    from orchestrator.domain.timeline import Batch, LedgerEvent
+
+FOLLOW_S: Final = 1.0
+PAGE: Final = 1_000
+
+
+def look(handle: JobHandle) -> Look:
+    """Return a look at a job."""
+    with opened_workspace(handle.work) as workspace:
+        return workspace.snapshot.look(handle.job_id, now=workspace.clock.now())
+
+
+def batches(handle: JobHandle) -> list[Batch]:
+    """Return a job's batches: those that need a person first, then by how far they are, the oldest first."""
+    with opened_workspace(handle.work) as workspace:
+        return workspace.snapshot.batches(handle.job_id)
+
+
+def events(handle: JobHandle, *, newest: int | None = None) -> Iterator[LedgerEvent]:
+    """Yield what happened to a job, in order.
+
+    Args:
+        newest: only so many, the newest; None: all.
+    """
+    with opened_workspace(handle.work) as workspace:
+        workspace.ledger.job(handle.job_id)
+        if newest is not None:
+            yield from (one for _, one in workspace.admin.events(handle.job_id, limit=newest, newest=True))
+            return
+        after = 0
+        while page := workspace.admin.events(handle.job_id, after=after, limit=PAGE):
+            yield from (one for _, one in page)
+            after = page[-1][0]
+
+
+def follow(handle: JobHandle, stop: threading.Event, *, newest: int) -> Iterator[LedgerEvent]:
+    """Yield the newest events, then each new one, until `stop` is set or the job has ended."""
+    with opened_workspace(handle.work) as workspace:
+        page, after = workspace.admin.events(handle.job_id, limit=newest, newest=True), 0
+        while True:
+            yield from (one for _, one in page)
+            after = page[-1][0] if page else after
+            has_ended = workspace.snapshot.look(handle.job_id, now=workspace.clock.now()).has_ended
+            page = workspace.admin.events(handle.job_id, after=after, limit=PAGE)
+            if not page and (has_ended or stop.wait(FOLLOW_S)):
+                return

@@ -1,0 +1,179 @@
+"""`orchestrator batches | log`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sys
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from orchestrator.cli.arguments import find, job_argument, json_option, work_option
+from orchestrator.cli.progress import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from orchestrator.domain.timeline import Batch, LedgerEvent
+
+SHOWN: Final = 20  # batches, of each job, without --all
+PIPE: Final = 120  # the width of a table that is not for a terminal
+CHUNK: Final = 15
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--all", "is_all", is_flag=True, help="Print all batches, those that were collected, too.")
+@json_option
+def batches(job: str, work: str | None, is_all: bool, as_json: bool) -> None:
+    """Print a job's batches: how old, how far, when looked at.
+
+    Those that need you come first, then the oldest.
+    """
+    from orchestrator.api import timeline
+    from orchestrator.cli.json_lines import as_plain
+
+    handle = find(job, work)
+    found, now = timeline.batches(handle), timeline.look(handle).at
+    if as_json:
+        show(json.dumps([as_plain(one) for one in found]))
+        return
+    show("\n".join(_batches(handle.job_id, found, now, is_all=is_all)))
+
+
+def _batches(job_id: str, found: Sequence[Batch], now: datetime, *, is_all: bool) -> Iterable[str]:
+    from orchestrator.domain.timeline import Group
+
+    counts = Counter(one.group for one in found)
+    told = [f"{counts[group]:,} {group.value}" for group in Group if counts[group]]
+    yield f"{job_id}  {', '.join(told) or 'no batch yet'}"
+    live = (Group.NEEDS_YOU, Group.AT_PROVIDER)
+    shown = list(found) if is_all else [one for one in found if one.group in live][:SHOWN]
+    if shown:
+        wide = _width() >= PIPE
+        yield ""
+        yield _line(("batch", "chunk", "it says", "answered", "age", "looked at"), " ", wide)
+        yield from (_line(_cells(one, now), "!" if one.group is Group.NEEDS_YOU else " ", wide) for one in shown)
+        yield from (f"    {one.chunk}: {one.reason}" for one in shown if one.reason and one.group in live)
+    if len(found) > len(shown):
+        yield f"  {len(found) - len(shown):,} more: orchestrator batches {job_id} --all"
+
+
+def _cells(one: Batch, now: datetime) -> tuple[str, ...]:
+    from orchestrator.cli.amounts import span
+    from orchestrator.domain.timeline import Group
+
+    is_sent = one.sent_at is not None and one.group is not Group.WAITING
+    age = span((one.ended_at or now) - one.sent_at) if is_sent and one.sent_at else ""
+    looked = f"{span(now - one.looked_at)} ago" if one.looked_at else ""
+    return (one.batch_id or "-", one.chunk, one.word or one.state.value, f"{one.answered:,}", age, looked)
+
+
+def _line(cells: Sequence[str], mark: str, wide: bool) -> str:
+    batch, chunk, word, answered, age, looked = cells
+    width = 44 if wide else 16
+    name = batch if len(batch) <= width else f"{batch[: width - 1]}…"
+    of = 14 if not wide else 20
+    return f"{mark} {name:<{width}} {chunk:<{CHUNK}} {word[:of]:<{of}} {answered:>8} {age:>7} {looked:>10}".rstrip()
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
+@click.option("--all", "is_all", is_flag=True, help="All entries, those of each step of a batch, too.")
+@click.option("--batch", metavar="CHUNK", help="Only entries of this chunk.")
+@click.option("--follow", is_flag=True, help="Go on with what happens, until the job has ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
+def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, follow: bool, as_json: bool) -> None:
+    """Print what has happened to a job, and when."""
+    from orchestrator.api import timeline
+    from orchestrator.cli.json_lines import as_plain
+
+    handle = find(job, work)
+    if follow:
+        told = timeline.follow(handle, threading.Event(), newest=last)
+    elif is_all or batch:
+        told = timeline.events(handle)
+    else:  # most are steps on the way: enough for as many as are shown
+        told = iter(list(filter(_matters, timeline.events(handle, newest=10 * last)))[-last:])
+    shown = (one for one in told if batch in (None, one.unit) and (is_all or batch or _matters(one)))
+    if as_json:
+        for one in shown:
+            show(json.dumps(as_plain(one)))
+        return
+    for alike in _runs(shown) if not follow else ([one] for one in shown):
+        show(_entry(alike[0]) + (f" ({len(alike):,} times)" if len(alike) > 1 else ""))
+
+
+def _runs(entries: Iterable[LedgerEvent]) -> Iterable[list[LedgerEvent]]:
+    """Yield entries, those together that say the same one after the other."""
+    for _, alike in itertools.groupby(entries, lambda one: (one.name, one.unit, sorted(one.details.items()))):
+        yield list(alike)
+
+
+# What a person wants to know without being asked; the rest are steps on the way.
+_ON_THE_WAY: Final = frozenset(
+    {"chunk.uploaded", "chunk.submitting", "chunk.ended", "chunk.splitting", "chunk.planned"}
+)
+_TROUBLE: Final = ("account.", "chunk.unresolved", "chunk.failed", "chunk.ambiguous", "step.failed", "job.stopped")
+_WORDS: Final = {
+    "job.opened": "begun",
+    "job.resumed": "run again",
+    "job.approved": "approved by a person",
+    "job.retried": "rows are sent again, because a person asked for it",
+    "job.reread": "archived answers were read again",
+    "job.recovered": "the ledger was made again from the work folder",
+    "job.running": "goes on",
+    "job.account_confirmed": "the key is of the same account, a person says",
+    "canary.passed": "the canary has come back well: the rest is sent",
+    "shard.planned": "planned",
+    "shard.finished": "its output is written",
+    "account.paused": "sending is paused for the account",
+    "account.queue_full": "the account's queue is full",
+    "batch.overdue": "should have ended more than a day ago",
+    "batch.duplicated": "the provider has made it more than once",
+    "results.imperfect": "results with gaps or strange lines",
+    "chunk.submitting": "its create is sent",
+    "chunk.submitted": "at the provider",
+    "chunk.ended": "has ended at the provider",
+    "chunk.collected": "collected",
+    "chunk.ambiguous": "the answer to its create was lost: the provider is asked",
+    "chunk.unresolved": "needs you",
+    "chunk.planned": "is sent again",
+    "chunk.splitting": "is cut in two",
+    "chunk.split": "was cut in two",
+    "chunk.resolved": "decided by a person",
+    "step.failed": "a step failed",
+}
+
+
+def _matters(one: LedgerEvent) -> bool:
+    return one.name not in _ON_THE_WAY
+
+
+def _entry(one: LedgerEvent) -> str:
+    mark = "!" if one.name.startswith(_TROUBLE) else " "
+    kind, _, state = one.name.partition(".")
+    what = f"shard {one.unit} " if kind == "shard" else f"{one.unit} " if one.unit else ""
+    details = ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{value}" for name, value in _told(one))
+    told = f"{what}{_WORDS.get(one.name, state)}{f': {details}' if details else ''}"
+    return f"{one.at.astimezone():%Y-%m-%d %H:%M:%S} {mark} {told}"
+
+
+def _told(one: LedgerEvent) -> Iterable[tuple[str, Any]]:
+    """Return the details worth telling: not that it is the first attempt, nor the unit's name again."""
+    return (item for item in one.details.items() if item != ("attempt", 1) and item[1] != one.unit)
+
+
+COMMANDS = (batches, log)

@@ -1,0 +1,84 @@
+"""Finding a job by the beginning of its id, and looking at what it has done."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import orchestrator
+from orchestrator import ConfigError
+from orchestrator.api import timeline
+from orchestrator.domain.causes import Cause
+from orchestrator.domain.look import Activity
+from orchestrator.domain.policy import NullPolicy
+from orchestrator.testing import Failure, fake_provider
+
+FRAME = pd.DataFrame({"text": ["fine", "bad", "so so", None]})
+
+
+def answer(body: dict[str, object]) -> str | Failure:
+    return Failure(code="content_filter", message="no") if "bad" in str(body["messages"]) else "yes"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder with two jobs, one of which has failed rows."""
+    work = tmp_path_factory.mktemp("work")
+    with fake_provider(answer) as fake:
+        for name, frame in (("mood", FRAME), ("mood-short", FRAME[:1])):
+            job = orchestrator.Job(
+                dataset=frame,
+                prompt="{text}",
+                model="any",
+                name=name,
+                work=work,
+                policy=orchestrator.Policy(null_policy=NullPolicy.SKIP),
+                **fake.options,
+            )
+            orchestrator.run(job)
+    return work
+
+
+def test_a_job_is_found_by_the_beginning_of_its_id(place: Path) -> None:
+    found = orchestrator.open_job("mood-s", work=place)
+
+    assert found.job_id.startswith("mood-short-")
+    assert orchestrator.open_job(found.job_id, work=place).job_id == found.job_id
+
+
+def test_a_beginning_that_several_jobs_share_names_them(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mood is the beginning of several jobs in .*: mood-[\w-]+, mood-[\w-]+"):
+        orchestrator.open_job("mood", work=place)
+
+
+@pytest.mark.parametrize("job_id", ["", "ood", "mood-short-00000000-"])
+def test_what_begins_no_id_is_no_job(place: Path, job_id: str) -> None:
+    with pytest.raises(ConfigError, match="has no job"):
+        orchestrator.open_job(job_id, work=place)
+
+
+def test_a_look_at_a_job_that_has_ended_adds_up(place: Path) -> None:
+    [mood] = [one for one in orchestrator.jobs(work=place) if "short" not in one.job_id]
+
+    look = timeline.look(mood)
+
+    assert look.activity is Activity.FINISHED
+    assert (look.rows.total, look.rows.answered, look.rows.failed, look.rows.placed) == (4, 2, 2, 4)
+    assert set(look.causes) == {Cause("content_filter", 1, 0, 1), Cause("null_skipped", 1, 0, 3)}
+    assert look.worked_by == ()
+    [batch] = timeline.batches(mood)
+    assert (batch.answered, batch.failed, batch.word) == (2, 1, "SUCCESS")
+
+
+def test_what_happened_is_told_in_order_and_to_the_end(place: Path) -> None:
+    [mood] = [one for one in orchestrator.jobs(work=place) if "short" not in one.job_id]
+
+    told = list(timeline.events(mood))
+
+    assert [one.name for one in told][:2] == ["job.opened", "shard.planned"]
+    assert told[-1].name == "job.finished"
+    assert list(timeline.events(mood, newest=1)) == told[-1:]
+    assert list(timeline.follow(mood, threading.Event(), newest=2)) == told[-2:]
