@@ -261,6 +261,10 @@ class JobFiles(Protocol):
         """Remove a file, if it exists."""
         ...
 
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers have left directly in `folder`; a writer that is at work there fails."""
+        ...
+
 
 class Source(Protocol):
     """The dataset of a job, cut into shards."""

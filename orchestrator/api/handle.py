@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import settings as configuration
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
-from orchestrator.api.status import Status, UnresolvedChunk
+from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain import model
 from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
@@ -25,7 +25,6 @@ from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.row_kinds import RowKind, kind_named
-from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import at_capacity, needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
 from orchestrator.engine.interrupts import signals_stop
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.api.result import Result
+    from orchestrator.domain.policy import OutputOptions
     from orchestrator.domain.reread import Reading
-
-WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +57,11 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return workspace.context(self.job_id).spec.provider
 
+    def output_options(self) -> OutputOptions:
+        """Return how the columns of the answers are named."""
+        with opened_workspace(self.work) as workspace:
+            return workspace.context(self.job_id).spec.output_options
+
     def status(self) -> Status:
         """Return the job's status."""
         with opened_workspace(self.work) as workspace:
@@ -71,28 +74,53 @@ class JobHandle:
             if job.state not in WHOLE:
                 raise JobNotFinished(
                     f"job {self.job_id} is {job.state}: it has no result yet. "
-                    f"`{command(workspace, 'status', self.job_id)}` shows what it waits for"
+                    f"`{command(workspace, 'status', self.job_id)}` shows what it waits for, "
+                    f"`{command(workspace, 'results', self.job_id)} --partial` what was answered so far"
                 )
             return _result(workspace, job)
 
-    def answers(self) -> Iterator[pa.RecordBatch]:
-        """Yield what was answered so far, in source order and without the dataset, for a job in any state.
+    def answers(self, *, with_source: bool = False) -> Iterator[pa.RecordBatch]:
+        """Yield what was answered so far, in source order, for a job in any state: nothing is sent or written.
 
-        Columns: `shard` and `row` (its number in the shard, from 0), the id, and the columns of answers as in the
-        output. Use it where the dataset is lost or has changed: nothing is sent, nothing is written.
+        Args:
+            with_source: the columns are those of the output: the dataset's, and the answer's. Raises DatasetError or
+                OutputError where the dataset cannot be read or has changed. Without it no dataset is needed: the
+                columns are `shard` and `row` (its number in the shard, from 0), `request` (what was sent, as long as
+                that file is kept), the id, and the columns of the answer.
         """
-        from orchestrator.collector.answers import answers
+        from orchestrator.api.export import opened_answers
 
         with opened_workspace(self.work) as workspace:
-            context = workspace.context(self.job_id)
-            yield from answers(
-                self.job_id,
-                ledger=workspace.ledger,
-                job_files=context.job_files,
-                job_digest=context.spec.digest,
-                options=context.spec.output_options,
-                vectors=context.vectors,
-            )
+            yield from opened_answers(workspace, self.job_id, has_source=with_source)[1]
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        kind: str | Collection[str] | None = None,
+        columns: Sequence[str] | None = None,
+        partial: bool = False,
+        without_source: bool = False,
+        force: bool = False,
+        exact_text: bool = False,
+    ) -> int:
+        """Write the job's output to one file, `.parquet`, `.csv` or `.jsonl`, and return its number of rows.
+
+        The file appears when it is whole. It may be in an object store. Memory does not grow with the output.
+
+        Args:
+            kind: only rows of this kind, or of one of these, as in `Result.iter_batches`.
+            columns: only these, in this order.
+            partial: also of a job that has not ended: the rows that are answered so far.
+            without_source: `answers()`, for a job in any state whose dataset is lost or has changed.
+            force: replace the file if it exists.
+            exact_text: in CSV, write texts as they are, also those that a spreadsheet would run as a formula.
+        """
+        from orchestrator.api.export import Wanted, opened_rows, write_rows
+
+        wanted = Wanted(kind=kind, columns=columns, partial=partial, without_source=without_source)
+        opened = opened_rows(self.work, self.job_id, wanted, self.results)
+        return write_rows(path, opened, force=force, exact_text=exact_text)
 
     def wait(
         self,
@@ -171,6 +199,8 @@ class JobHandle:
     def _reopen(self, workspace: Workspace, again: RowKind | None) -> None:
         now = workspace.clock.now()
         if again is not None and again is not RowKind.FAILED:
+            from orchestrator.api.rereading import rows_by_shard
+
             counts = rows_by_shard(workspace, self.job_id, again)
             workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts)
         elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
@@ -284,19 +314,6 @@ class JobHandle:
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
 
 
-def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:
-    """Return how many answers of this kind each shard of an ended job has."""
-    from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
-    from orchestrator.job_files.request_files import count_by_shard
-
-    counts, job_files = Counter[int](), workspace.context(job_id).job_files
-    for entry in workspace.snapshot.entries(job_id):
-        count = getattr(entry.chunk.tally, f"{kind}_answers")
-        if count:
-            counts.update(count_by_shard(rows_of_kind(job_files, entry.chunk, kind, count)))
-    return counts
-
-
 def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event | None) -> Result:
     """Run the job's steps in this process, to its end."""
     stop = stop or threading.Event()
@@ -366,25 +383,11 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
     raise JobStopped(f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}")
 
 
-def status_of(workspace: Workspace, job_id: JobId) -> Status:
-    """Return the status of a job."""
-    job, now = workspace.ledger.job(job_id), workspace.clock.now()
-    kinds = [member.kind for member in workspace.workers.alive(now=now)]
-    return Status(
-        job_id=job_id,
-        state=job.state,
-        reason=job.reason,
-        decision=job.decision,
-        totals=workspace.ledger.totals(job_id),
-        pause_reason=workspace.admin.pause_reason(job.account, now=now),
-        workers_alive=kinds.count(Kind.WORKER),
-        beats_alive=kinds.count(Kind.BEAT),
-    )
-
-
 def _result(workspace: Workspace, job: model.Job) -> Result:
     from orchestrator.api.result import Result, revision_path
 
+    if job.reason:
+        raise JobNotFinished(f"job {job.id} is {job.state}: {job.reason}")
     context = workspace.context(job.id)
     path = revision_path(context.output_folder, job)
     return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)

@@ -22,6 +22,7 @@ from orchestrator.api.decision import refuse_undecided, refuse_unreadable
 from orchestrator.api.job import Job
 from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
+from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.dataset.in_memory import keep_table, keep_table_in
 from orchestrator.domain.errors import ConfigError
@@ -46,7 +47,7 @@ from orchestrator.storage.location import is_url, join, locate
 
 INPUTS: Final = "inputs"
 _read_once: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()  # where a stream's rows are, by work folder
-OWNER: Final = "_job"  # in an output folder: the job that writes there
+OWNER: Final = "_job-"  # and the job's id: an empty file in its output folder, which readers pass over
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +267,14 @@ def _claim_output(context: JobContext, known: Spec | None) -> None:
             "a finished output may be copied anywhere"
         )
     finishing = context.finishing
-    marker = f"{finishing.folder}/{OWNER}"
-    others = [name for name in finishing.output.names(finishing.folder) if not name.endswith(f"/{OWNER}")]
-    if others and not finishing.output.exists(marker):
-        raise ConfigError(f"job.output {folder} holds files already: name an empty or a new folder")
-    with finishing.output.create(marker) as file:
-        file.write(spec.job_id.encode())
-    with finishing.output.open(marker) as file:
-        owner = file.read().decode()
-    if owner != spec.job_id:
-        raise ConfigError(f"job.output {folder} holds the output of job {owner}: name another folder")
+    files, mark = finishing.output, f"{finishing.folder}/{OWNER}{spec.job_id}"
+    is_ours = files.exists(mark)
+    with files.create(mark):
+        pass
+    there = set(files.names(finishing.folder)) - {mark}
+    owners = [name.partition(f"/{OWNER}")[2] for name in sorted(there) if f"/{OWNER}" in name]
+    if owners or (not is_ours and (there or files.exists(manifest_name(finishing.folder)))):
+        if not is_ours:
+            files.remove(mark)
+        held = f"the output of job {owners[0]}" if owners else "files already, or its manifest stands beside it"
+        raise ConfigError(f"job.output {folder} holds {held}: name an empty or a new folder")

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from orchestrator.api.handle import outcome_of, status_of
+from orchestrator.api.handle import outcome_of
 from orchestrator.api.prepare import Prepared, enter, places, prepare
+from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError, JobInterrupted, JobNotFinished
 from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import LocalRunner, alone

@@ -1,9 +1,12 @@
-"""Reading a job's archived results again: see `JobHandle.reread`."""
+"""Reading a job's archived results again (see `JobHandle.reread`), and the parts, to send rows again."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 from orchestrator.domain.model import JobId
 from orchestrator.domain.reread import Reading
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.engine.command_log import record_command
 from orchestrator.engine.workspace import Workspace
 
@@ -21,3 +24,16 @@ def reread_job(workspace: Workspace, job_id: JobId) -> Reading:
     done = workspace.admin.reread(job_id, found, now=workspace.clock.now())
     record_command(workspace, job_id)
     return done
+
+
+def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:
+    """Return how many answers of this kind each shard of an ended job has."""
+    from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
+    from orchestrator.job_files.request_files import count_by_shard
+
+    counts, job_files = Counter[int](), workspace.context(job_id).job_files
+    for entry in workspace.snapshot.entries(job_id):
+        count = getattr(entry.chunk.tally, f"{kind}_answers")
+        if count:
+            counts.update(count_by_shard(rows_of_kind(job_files, entry.chunk, kind, count)))
+    return counts

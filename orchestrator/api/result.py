@@ -6,25 +6,27 @@ Rule: reading some rows opens only the parts that hold them; only `to_arrow` and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+import pyarrow.types as pat
 
+from orchestrator.api.kinds import kind_columns, kinds_named, of_kinds
 from orchestrator.api.status import Status, cost_text
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.join import FAILED, SUCCEEDED
-from orchestrator.domain.errors import OutputError, StorageError
+from orchestrator.domain.errors import ConfigError, OutputError, StorageError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.domain.row_kinds import RowKind, kind_named
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
@@ -87,17 +89,32 @@ class Result:
         return self.status.totals.known_cost_usd
 
     def iter_batches(
-        self, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS, kind: str | None = None
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        batch_rows: int = BATCH_ROWS,
+        kind: str | Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
 
+        A batch ends where a row group ends, so that it takes no more memory than one.
+
         Args:
             columns: read only these.
-            kind: only rows of this kind: "failed", "truncated", "empty" or "refused"; row groups without any are not
-                read.
+            kind: only rows of this kind, or of one of these: "succeeded", "failed", "truncated", "empty", "refused".
+                Row groups without any are not read.
         """
         store, parts = self._parts()
-        return self._batches(store, parts, columns, batch_rows, None if kind is None else kind_named(kind))
+        return self._batches(store, parts, self._known(store, parts, columns), batch_rows, kinds_named(kind))
+
+    def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
+        """Return the columns of the output, or these of them. Raises ConfigError for a column that it has not."""
+        store, parts = self._parts()
+        with _translated(self.path):
+            found = pq.read_schema(parts[0], filesystem=store)
+        if columns is None:
+            return found
+        return pa.schema([found.field(name) for name in chosen(columns, found)], metadata=found.metadata)
 
     def dataset(self) -> pads.Dataset:
         """Return the output as a pyarrow Dataset, to filter and scan without loading all of it."""
@@ -109,19 +126,21 @@ class Result:
 
     def head(self, rows: int = 5) -> pa.Table:
         """Return the first rows."""
-        return self._first(rows, None)
+        return self._first(rows, frozenset())
 
     def failures(self, limit: int | None = None) -> pa.Table:
         """Return the failed rows with their errors, in source order; `limit` returns the first of them only."""
         return self.rows(RowKind.FAILED, limit)
 
     def rows(self, kind: str, limit: int | None = None) -> pa.Table:
-        """Return the rows of a kind, in source order: "failed", or answers that are "truncated", "empty", "refused".
+        """Return the rows of a kind, in source order.
+
+        The kinds are "succeeded", "failed", and answers that are "truncated", "empty" or "refused".
 
         Args:
             limit: return the first of them only.
         """
-        return self._first(limit, kind_named(kind))
+        return self._first(limit, kinds_named(kind))
 
     def errors(self) -> Counter[str]:
         """Return how many rows failed with which error code."""
@@ -137,18 +156,39 @@ class Result:
             return self.dataset().to_table()
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the whole output, in source order."""
-        frame: pd.DataFrame = self.to_arrow().to_pandas()
-        return frame
+        """Return the whole output, in source order. Integers with nulls stay integers (dtype `Int64`, …)."""
+        return frame_of(self.to_arrow())
 
-    def _first(self, limit: int | None, kind: RowKind | None) -> pa.Table:
+    def to_polars(self) -> Any:
+        """Return the whole output as a polars DataFrame, in source order.
+
+        To scan it lazily: `polars.scan_parquet(result.path)`, or for an object store
+        `polars.scan_pyarrow_dataset(result.dataset())`.
+        """
+        return _package("polars").from_arrow(self.to_arrow())
+
+    def to_duckdb(self, connection: Any = None) -> Any:
+        """Return the output as a DuckDB relation: it is read when it is queried, and only what the query needs.
+
+        Args:
+            connection: a DuckDB connection; None: DuckDB's own.
+        """
+        return (connection or _package("duckdb")).from_arrow(self.dataset())
+
+    def _known(self, store: Any, parts: Sequence[str], columns: Sequence[str] | None) -> Sequence[str] | None:
+        if columns is None:
+            return None
+        with _translated(self.path):
+            return chosen(columns, pq.read_schema(parts[0], filesystem=store))
+
+    def _first(self, limit: int | None, kinds: frozenset[str]) -> pa.Table:
         store, parts = self._parts()
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
-        batch_rows = BATCH_ROWS if limit is None or kind else max(1, min(limit, BATCH_ROWS))
+        batch_rows = BATCH_ROWS if limit is None or kinds else max(1, min(limit, BATCH_ROWS))
         batches: list[pa.RecordBatch] = []
         missing = limit
-        for batch in self._batches(store, parts, None, batch_rows, kind) if limit != 0 else ():
+        for batch in self._batches(store, parts, None, batch_rows, kinds) if limit != 0 else ():
             batches.append(batch if missing is None else batch.slice(0, missing))
             if missing is not None:
                 missing -= len(batches[-1])
@@ -157,26 +197,19 @@ class Result:
         return pa.Table.from_batches(batches, schema)
 
     def _batches(
-        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, kind: RowKind | None
+        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, kinds: frozenset[str]
     ) -> Iterator[pa.RecordBatch]:
-        status, code = f"{self.options.prefix}status", f"{self.options.prefix}error_code"
-        needed = [] if kind is None else [status] if kind is RowKind.FAILED else [status, code]
+        needed = kind_columns(kinds, self.options)
         read = None if columns is None else [*columns, *(name for name in needed if name not in columns)]
         with _translated(self.path):
             for part in parts:
                 with store.open_input_file(part) as file:
                     opened = pq.ParquetFile(file, pre_buffer=False)
-                    groups = _groups_with(kind, opened.metadata, needed[-1]) if kind else None
-                    for batch in opened.iter_batches(batch_rows, row_groups=groups, columns=read):
-                        if kind is None:
-                            yield batch
-                            continue
-                        wanted = pc.equal(batch[status], FAILED if kind is RowKind.FAILED else SUCCEEDED)
-                        if kind is not RowKind.FAILED:
-                            wanted = pc.and_(wanted, pc.equal(batch[code], kind.value))
-                        found = batch.filter(wanted)
-                        if found.num_rows:
-                            yield found if columns is None else found.select(list(columns))
+                    for group in _groups_with(kinds, opened.metadata, needed):
+                        for batch in opened.iter_batches(batch_rows, row_groups=[group], columns=read):
+                            found = of_kinds(batch, kinds, self.options)
+                            if found.num_rows:
+                                yield found if columns is None else found.select(list(columns))
 
     def _parts(self) -> tuple[Any, list[str]]:
         """Return the file system of the output, and its parts in the order of rows."""
@@ -191,15 +224,58 @@ class Result:
         return store, parts
 
 
-def _groups_with(value: str, metadata: Any, name: str) -> list[int]:
-    """Return the row groups in which a column may have this value, by their statistics."""
-    columns = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path == name]
+def _groups_with(kinds: Collection[str], metadata: Any, names: Sequence[str]) -> list[int]:
+    """Return the row groups that may hold rows of one of these kinds, by the statistics of the last of the columns."""
+    everything = list(range(metadata.num_row_groups))
+    numbers = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path in names[-1:]]
+    is_mixed = len(names) > 1 and {SUCCEEDED, FAILED} & set(kinds)  # no one column tells
+    if not numbers or is_mixed:
+        return everything
     found = []
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(columns[0]).statistics if columns else None
-        if statistics is None or not statistics.has_min_max or statistics.min <= value <= statistics.max:
+    for group in everything:
+        seen = metadata.row_group(group).column(numbers[0]).statistics
+        if seen is None or not seen.has_min_max or any(seen.min <= kind <= seen.max for kind in kinds):
             found.append(group)
     return found
+
+
+def chosen(columns: Sequence[str], schema: pa.Schema) -> list[str]:
+    """Return the columns, each once. Raises ConfigError for one that is not there."""
+    for name in columns:
+        if name not in schema.names:
+            raise ConfigError(f"there is no column {name!r} in the output; there are: {', '.join(schema.names)}")
+    return list(dict.fromkeys(columns))
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a pandas DataFrame. Integers with nulls stay integers, which pandas' floats are not."""
+    import pandas as pd
+
+    try:
+        frame: pd.DataFrame = table.to_pandas()
+    except (pa.ArrowException, ValueError, OverflowError):  # such as a time that pandas has no type for
+        frame = pd.DataFrame({name: _objects(table[name]) for name in table.column_names})
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pat.is_integer(column.type) and column.null_count and name in frame.columns:
+            dtype = f"{str(column.type).replace('i', 'I').replace('u', 'U')}"
+            frame[name] = pd.array(column.to_pylist(), dtype=dtype)
+    return frame
+
+
+def _objects(column: Any) -> Any:
+    try:
+        return column.to_pandas()
+    except (pa.ArrowException, ValueError, OverflowError):
+        import pandas as pd
+
+        return pd.Series(column.to_pylist(), dtype=object)
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise ConfigError(f"{name} is not installed: type pip install {name}") from None
 
 
 @contextmanager

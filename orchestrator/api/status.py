@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.html_table import html_table
-from orchestrator.domain.model import JobState
+from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.progress import Progress, Totals, Trouble
+from orchestrator.domain.workers import Kind
+
+if TYPE_CHECKING:
+    from orchestrator.engine.workspace import Workspace
+
+WHOLE: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})  # there is a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -134,3 +141,19 @@ class UnresolvedChunk:
             "reason": self.reason,
             "ids": list(self.ids),
         }
+
+
+def status_of(workspace: Workspace, job_id: JobId) -> Status:
+    """Return the status of a job."""
+    job, now = workspace.ledger.job(job_id), workspace.clock.now()
+    kinds = [member.kind for member in workspace.workers.alive(now=now)]
+    return Status(
+        job_id=job_id,
+        state=job.state,
+        reason=job.reason,
+        decision=job.decision,
+        totals=workspace.ledger.totals(job_id),
+        pause_reason=workspace.admin.pause_reason(job.account, now=now),
+        workers_alive=kinds.count(Kind.WORKER),
+        beats_alive=kinds.count(Kind.BEAT),
+    )

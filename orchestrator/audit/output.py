@@ -21,7 +21,7 @@ from orchestrator.audit.findings import Audit, Waste
 from orchestrator.collector.finish import gaps_of, part_file, revision_folder, slice_count
 from orchestrator.collector.join import Join, result_fields
 from orchestrator.collector.same_rows import SameRows, planned_slices
-from orchestrator.collector.seal import MANIFEST, SUCCESS
+from orchestrator.collector.seal import SUCCESS, manifest_name
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.job_files import request_files
 from orchestrator.job_files.output_parts import recorded_part
@@ -52,11 +52,11 @@ def check_output(audit: Audit, job: Job, totals: Totals, published: Published, *
         folder = revision_folder(published.folder, revision)
         is_present = revision == job.revision
         if not published.output.exists(f"{folder}/{SUCCESS}"):
-            if is_present:
+            if is_present and not job.reason:  # a job that was cancelled without its dataset has none
                 audit.differ(folder, "output", ledger=job.state, archive=f"{SUCCESS} is missing")
             continue
         manifest: dict[str, Any] | None = None
-        with damage(audit, folder, "manifest"), published.output.open(f"{folder}/{MANIFEST}") as file:
+        with damage(audit, folder, "manifest"), published.output.open(manifest_name(folder)) as file:
             manifest = {"parts": [], **json.loads(file.read())}
         if manifest is None:
             continue
@@ -81,9 +81,9 @@ def _check_totals(audit: Audit, folder: str, manifest: dict[str, Any], totals: T
     found = manifest.get("cost_usd", "NaN")
     theirs = manifest | {"cost_usd": None if found is None else Decimal(found)}
     for name, count in ours.items():
-        audit.same(f"{folder}/{MANIFEST}", name, ledger=count, archive=theirs.get(name))
+        audit.same(manifest_name(folder), name, ledger=count, archive=theirs.get(name))
     listed = sum(part["rows"] for part in manifest["parts"])
-    audit.same(f"{folder}/{MANIFEST}", "rows of its parts", ledger=totals.rows, archive=listed)
+    audit.same(manifest_name(folder), "rows of its parts", ledger=totals.rows, archive=listed)
 
 
 def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles, *, deep: bool) -> None:

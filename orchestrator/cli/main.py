@@ -12,7 +12,7 @@ import sys
 import click
 
 from orchestrator import log
-from orchestrator.cli import deciding, doctor, fleet, looking, rehearse, running, timeline, upkeep
+from orchestrator.cli import answers, deciding, doctor, fleet, looking, rehearse, running, timeline, upkeep
 from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
 from orchestrator.cli.progress import show
 from orchestrator.domain.errors import (
@@ -97,6 +97,6 @@ def app() -> None:
     """
 
 
-for _group in (running, looking, timeline, deciding, upkeep, rehearse, doctor, fleet):
+for _group in (running, looking, answers, timeline, deciding, upkeep, rehearse, doctor, fleet):
     for _command in _group.COMMANDS:
         app.add_command(_command)

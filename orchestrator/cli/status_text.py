@@ -37,6 +37,8 @@ def status(found: Status, work: str) -> str:
     lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
     if found.reason and not now.has_ended:
         lines.append(f"  stopped: {found.reason}")
+    if found.reason and now.has_ended:
+        lines.append(f"  {found.reason}")
     if found.decision:
         lines.append("  It waits for your decision:")
         if found.decision == UNREADABLE:

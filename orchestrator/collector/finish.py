@@ -24,7 +24,7 @@ from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
-from orchestrator.domain.dataset import answers_command
+from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.policy import OutputOptions
@@ -93,14 +93,15 @@ def finish(
             checkpoint=checkpoint,
         )
     except (DatasetError, OutputError) as error:
-        if job.state is JobState.CANCELLING and ledger.totals(job.id).live_chunks:
-            # Stopped now, the batches in flight would be neither cancelled nor collected.
+        job = ledger.job(job.id)
+        after = ended_without_dataset(job, ledger.totals(job.id), error)
+        if after is None:
             later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
             now_shard = ledger.shard(job.id, shard.shard_no)
             ledger.record(claim, ShardMoved(before=now_shard, after=now_shard, due_at=later), now=clock.now())
             return
-        stopped = replace(job, state=JobState.STOPPED, reason=f"{error}. {answers_command(job.id)}")
-        ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
+        due_at = None if after.state is JobState.CANCELLED else clock.now()
+        ledger.record(claim, JobMoved(before=job, after=after, due_at=due_at), now=clock.now())
 
 
 def _may_get_first_vector(job: Job, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> bool:
@@ -140,11 +141,7 @@ def _finish(
     clock: Clock,
     checkpoint: Checkpoint,
 ) -> None:
-    if finishing.source.fingerprint != finishing.fingerprint:
-        raise OutputError(
-            "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
-            "put the original back and run again; the results so far are kept"
-        )
+    refuse_other_dataset(finishing)
     slices = slice_count(shard.row_count, finishing.slice_rows)
     contributions = ledger.contributions(job.id, shard.shard_no)
     first = shard.finished_slice_count * finishing.slice_rows
@@ -162,7 +159,7 @@ def _finish(
         spec = finishing.source.shards[shard.shard_no]
         chunks = [one.chunk for one in contributions]
         batches = finishing.source.batches(spec, row_start=first)
-        rows = Slices(_checked(batches, shard, first, chunks, job_files, finishing), first, checkpoint)
+        rows = Slices(checked(batches, shard, first, chunks, job_files, finishing), first, checkpoint)
         while shard.state is not ShardState.FINISHED:
             slice_no = shard.finished_slice_count
             last = slice_no + 1 == slices
@@ -177,7 +174,16 @@ def _finish(
             shard = written(after)
 
 
-def _checked(
+def refuse_other_dataset(finishing: Finishing) -> None:
+    """Raise OutputError where the dataset is not the one that was planned."""
+    if finishing.source.fingerprint != finishing.fingerprint:
+        raise OutputError(
+            "the dataset is not the one that was planned (its files, their sizes or their layout have changed): "
+            "put the original back and run again; the results so far are kept"
+        )
+
+
+def checked(
     batches: Iterator[pa.RecordBatch],
     shard: Shard,
     first: int,
@@ -203,7 +209,7 @@ def _checked(
 def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) -> Iterator[pa.RecordBatch]:
     """Return the rows up to `end` with their answers. Raises OutputError where the source has other rows by now."""
     for start, batch in rows.until(end):
-        yield join.add(batch, row_start=start)
+        yield from join.pieces(batch, row_start=start)
     if rows.row != end or (is_last and not rows.exhausted()):
         raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
 

@@ -4,13 +4,14 @@ Rule 1: a row's record is the first whole answer in the order of the parts, else
         (a person asked for another), else the last failure, else its gap's reason.
 Rule 2: a row that has none of these stops the join: the output would be incomplete.
 Rule 3: only one loop runs over rows, the one that formats the ids; the output does not depend on the batches' sizes.
+Rule 4: what is joined at once is bounded by the bytes of the answers, however many rows a batch of the source has.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,11 +22,12 @@ import pyarrow.compute as pc
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.job_files.result_parts import COST, PART_SCHEMA, PartCursor, choices_type
+from orchestrator.job_files.result_parts import PART_SCHEMA, PartCursor, choices_type
 
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
-COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd")  # as in a part
+ANSWER_BYTES_MAX: Final = 32 * 2**20  # joined at once; each is in memory a few times
+COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")  # as in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
 
 
@@ -68,7 +70,7 @@ def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
         pa.field(f"{prefix}output_tokens", pa.int64()),
         pa.field(f"{prefix}cached_tokens", pa.int64()),
         pa.field(f"{prefix}reasoning_tokens", pa.int64()),
-        pa.field(f"{prefix}cost_usd", COST),
+        pa.field(f"{prefix}cost_usd", pa.float64()),
         pa.field(f"{prefix}attempts", pa.int32(), nullable=False),
         pa.field(f"{prefix}batch_id", pa.string()),
         pa.field(f"{prefix}request_id", pa.string()),
@@ -136,6 +138,17 @@ class Join:
         self._gap_records = _records_of(gaps)
         self._next_row: int | None = None
 
+    def pieces(self, batch: Any, *, row_start: int) -> Iterator[Any]:
+        """Yield the batch with its result columns, in pieces of bounded size; see `add`."""
+        pieces = [(row_start, row_start + batch.num_rows)]
+        while pieces:
+            start, end = pieces.pop()
+            if end - start > 1 and sum(part.weight(start, end) for part in self._parts) > ANSWER_BYTES_MAX:
+                middle = (start + end) // 2
+                pieces += [(middle, end), (start, middle)]
+            else:
+                yield self.add(batch.slice(start - row_start, end - start), row_start=start)
+
     def add(self, batch: Any, *, row_start: int) -> Any:
         """Return the batch with its result columns; `row_start` is the number of its first row in the shard.
 
@@ -200,29 +213,28 @@ class Join:
 
     def _results(self, answers: Any) -> list[Any]:
         columns = [
-            self._short(answers, "text"),
+            answers["text"].cast(pa.string()),
             pc.if_else(answers["succeeded"], SUCCEEDED, FAILED),
             answers["finish_reason"],
-            self._short(answers, "tool_calls"),
-            self._short(answers, "reasoning"),
-            self._short(answers, "choices", choices_type(pa.string())),
+            answers["tool_calls"].cast(pa.string()),
+            answers["reasoning"].cast(pa.string()),
+            answers["choices"].cast(choices_type(pa.string())),
             *(answers[name] for name in COPIED),
+            _floats(answers["cost_usd"]),
             answers["round"].cast(pa.int32()),
             *(answers[name] for name in COPIED_AFTER),
         ]
         if self._vector_type is not None:
             columns.append(answers["embedding"].cast(self._vector_type))
         if self._options.raw:
-            columns.append(self._short(answers, "raw"))
+            columns.append(answers["raw"].cast(pa.string()))
         return [column.combine_chunks() for column in columns]
 
-    def _short(self, answers: Any, name: str, kind: Any = None) -> Any:
-        try:
-            return answers[name].cast(kind or pa.string())
-        except pa.ArrowInvalid as exc:
-            raise OutputError(
-                f"more than 2 GiB of {name} in one batch of rows: read the source in smaller ones"
-            ) from exc
+
+def _floats(amounts: Any) -> Any:
+    """Return amounts as the nearest floats, which Arrow's own cast of decimals does not give."""
+    billionths = pc.multiply(amounts, pa.scalar(10**9, pa.decimal128(10, 0))).cast(pa.int64())
+    return pc.divide(billionths.cast(pa.float64(), safe=False), 1e9)
 
 
 def _records_of(gaps: Sequence[Gap]) -> Any:

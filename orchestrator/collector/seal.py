@@ -2,6 +2,8 @@
 
 Rule 1: a job is sealed only if rows = succeeded + failed, and the output parts hold exactly those rows.
 Rule 2: no output part is read: the records written by the finish step say what each part holds.
+Rule 3: a finished output folder holds parts and empty marks, nothing else, so that any reader takes it as it is. The
+        manifest stands beside it.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from orchestrator.job_files.output_parts import OutputPart, base_name, read_outp
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger
 
-MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
+
+
+def manifest_name(folder: str) -> str:
+    """Return the name of the manifest of an output folder."""
+    return f"{folder}.manifest.json"
 
 
 def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
@@ -37,12 +43,13 @@ def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finish
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
         folder = revision_folder(finishing.folder, job.revision)
-        with finishing.output.create(f"{folder}/{MANIFEST}") as file:
+        finishing.output.sweep(folder)
+        with finishing.output.create(manifest_name(folder)) as file:
             file.write(json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
         with finishing.output.create(f"{folder}/{SUCCESS}"):
             pass
         ended = JobState.CANCELLED if job.state is JobState.CANCELLING else JobState.FINISHED
-        after = replace(job, state=ended, due=Step.REVIEW)
+        after = replace(job, state=ended, reason="", due=Step.REVIEW)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=None), now=clock.now())
 
 

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, OrchestratorError
+from orchestrator.domain.model import Job, JobState
+from orchestrator.domain.progress import Totals
 
 UTF8: Final = "utf-8"
 INFER: Final = "infer"
@@ -115,4 +117,20 @@ class ShardSpec:
 
 def answers_command(job_id: str) -> str:
     """Return how to get what was answered where the dataset cannot be read any more."""
-    return f"`orchestrator results {job_id} --answers` prints what was answered, without the dataset"
+    return (
+        f"`orchestrator results {job_id} --answers` prints what was answered, without the dataset; "
+        f"`orchestrator export {job_id} --answers -o answers.parquet` writes it to a file"
+    )
+
+
+def ended_without_dataset(job: Job, totals: Totals, error: OrchestratorError) -> Job | None:
+    """Return a job whose dataset cannot be read, or is another by now; None: its batches in flight come first.
+
+    It is stopped until the dataset is put back. A cancel ends all the same, without an output.
+    """
+    reason = f"{error}. {answers_command(job.id)}" if totals.settled else str(error)
+    if job.state is not JobState.CANCELLING:
+        return replace(job, state=JobState.STOPPED, reason=reason)
+    if totals.live_chunks or totals.waiting:
+        return None
+    return replace(job, state=JobState.CANCELLED, reason=f"it has no output: {reason}")

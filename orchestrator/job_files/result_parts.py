@@ -261,6 +261,7 @@ class PartCursor:
             self._file = _opened(part)
             groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
             self._groups = deque(group for group in groups if group.shard_min <= shard_no <= group.shard_max)
+        self._weights = [(group.row_min, group.row_max + 1, group.size_bytes) for group in self._groups]
         self._shard_no = shard_no
         self._row_start = 0
         self._last_row = -1
@@ -270,6 +271,15 @@ class PartCursor:
     def skip(self, row_start: int) -> None:
         """Skip the rows below `row_start`; row groups entirely below it are not read."""
         self._row_start = max(self._row_start, row_start)
+
+    def weight(self, row_start: int, row_end: int) -> int:
+        """Return about how many bytes the rows [row_start, row_end) take, by the sizes of their row groups."""
+        found = 0
+        for first, end, size_bytes in self._weights:
+            rows = min(end, row_end) - max(first, row_start)
+            if rows > 0:
+                found += size_bytes * rows // (end - first)
+        return found
 
     def take(self, row_end: int) -> Any:
         """Return the shard's rows below `row_end` that were not yet taken, in order.
@@ -320,6 +330,7 @@ class _Group(NamedTuple):
     shard_max: int
     row_min: int
     row_max: int
+    size_bytes: int  # uncompressed
 
 
 def _bounds(file: Any, number: int) -> _Group:
@@ -327,7 +338,7 @@ def _bounds(file: Any, number: int) -> _Group:
     shard, row = group.column(0).statistics, group.column(1).statistics
     if shard is None or row is None or not (shard.has_min_max and row.has_min_max):
         raise StorageError("a file of parsed results lacks the bounds of its row groups")
-    return _Group(number, shard.min, shard.max, row.min, row.max)
+    return _Group(number, shard.min, shard.max, row.min, row.max, group.total_byte_size)
 
 
 def _opened(part: BinaryIO) -> Any:

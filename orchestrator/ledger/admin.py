@@ -129,7 +129,7 @@ class SqlAdmin:
             job = _job(tx, job_id)
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
-            values = {"state": JobState.CANCELLING, "decision": "", "due": Step.REVIEW, "due_at": now}
+            values = {"state": JobState.CANCELLING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
             # A running create keeps its version, so that its answer can be recorded; it is cancelled right after.
             # One statement for both kinds: between two statements a chunk could change its kind and be missed.
@@ -179,6 +179,7 @@ class SqlAdmin:
             rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
             values = {
                 "state": JobState.RUNNING,
+                "reason": "",
                 "revision": job.revision + 1,
                 "retrying": kind.value,
                 "rounds_max": rounds + job.policy.attempts_max,

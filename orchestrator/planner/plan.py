@@ -19,7 +19,7 @@ from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
-from orchestrator.domain.dataset import answers_command
+from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer
@@ -78,15 +78,15 @@ def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Plannin
         else:
             _plan(claim, job, shard, ledger=ledger, job_files=job_files, planning=planning, clock=clock)
     except (ConfigError, DatasetError) as error:
-        if job.state is JobState.CANCELLING and ledger.totals(job.id).live_chunks:
-            # Stopped now, the batches in flight would be neither cancelled nor collected.
+        job = ledger.job(job.id)
+        ended = ended_without_dataset(job, ledger.totals(job.id), error)
+        if ended is None:
             later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
             shard = ledger.shard(shard.job_id, shard.shard_no)
             ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=later), now=clock.now())
             return
-        reason = f"{error}. {answers_command(job.id)}" if ledger.totals(job.id).settled else str(error)
-        stopped = replace(job, state=JobState.STOPPED, reason=reason)
-        ledger.record(claim, JobMoved(before=job, after=stopped, due_at=clock.now()), now=clock.now())
+        due_at = None if ended.state is JobState.CANCELLED else clock.now()
+        ledger.record(claim, JobMoved(before=job, after=ended, due_at=due_at), now=clock.now())
 
 
 def _plan(

@@ -94,6 +94,12 @@ class LocalJobFiles:
         except OSError as error:
             raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
 
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers have left directly in `folder`."""
+        with suppress(OSError):  # nobody needs it gone
+            for path in self._path(folder).glob(f"{TEMPORARY}*"):
+                path.unlink(missing_ok=True)
+
     def _new(self, path: Path) -> BinaryIO:
         permissions.make_folder(path.parent, is_private=self._is_private)
         return permissions.open_new(path) if self._is_private else path.open("xb")

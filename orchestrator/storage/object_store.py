@@ -92,6 +92,14 @@ class ObjectJobFiles:
         with _translated(f"{self._called(name)} cannot be removed"), suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
+    def sweep(self, folder: str) -> None:
+        """Remove what killed writers have left directly in `folder`."""
+        key = self._key(folder)
+        with suppress(*CLIENT_ERRORS):  # nobody needs it gone
+            for entry in obstore.list_with_delimiter(self._store, key)["objects"]:
+                if entry["path"].rpartition("/")[2].startswith(TEMPORARY):
+                    obstore.delete(self._store, entry["path"])
+
     def _key(self, name: str) -> str:
         return "/".join((*filter(None, [self._prefix]), *parts_of(name)))
 

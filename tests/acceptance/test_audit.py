@@ -152,11 +152,11 @@ def other_answers(column: str) -> Callable[[Any], Any]:
 
 def seal_again(folder: Path) -> None:
     """Make the manifest fit the files again, as somebody would who wants to hide a change."""
-    manifest = json.loads((folder / "_manifest.json").read_text())
+    manifest = json.loads((folder.with_name("output.manifest.json")).read_text())
     for part in manifest["parts"]:
         content = (folder / part["file"]).read_bytes()
         part |= {"bytes": len(content), "xxh3_128": xxhash.xxh3_128_hexdigest(content)}
-    (folder / "_manifest.json").write_text(json.dumps(manifest))
+    (folder.with_name("output.manifest.json")).write_text(json.dumps(manifest))
 
 
 def forget_a_create(copy: Copy) -> None:

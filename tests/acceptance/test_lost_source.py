@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import orchestrator
-from orchestrator import JobHandle, JobInterrupted, JobStopped
+from orchestrator import JobHandle, JobInterrupted, JobNotFinished, JobStopped
 from orchestrator.cli.main import app
 from orchestrator.domain.model import JobState
 from orchestrator.testing import Failure, FakeProvider, fake_provider
@@ -126,6 +126,30 @@ def test_a_job_whose_source_is_lost_can_be_cancelled(play: Play, kind: str) -> N
     found = handle.cancel()
 
     assert found.totals.live_chunks == 0
-    assert found.state is JobState.STOPPED
+    assert found.state is JobState.CANCELLED
     assert f"orchestrator results {handle.job_id} --answers" in found.reason
+    with pytest.raises(JobNotFinished, match=r"is cancelled: it has no output: .* --answers"):
+        handle.results()
     assert pa.Table.from_batches(handle.answers()).num_rows == 5
+    assert orchestrator.audit(handle.job_id, work=play.work).is_clean
+    play.place.write_text(CONTENT)
+    assert play.run().to_pandas()["text"].tolist() == TEXTS
+    assert play.asked.count("a") == 1
+
+
+def test_a_job_whose_source_is_lost_while_batches_are_in_flight_is_cancelled_to_its_end(play: Play) -> None:
+    """The batches are cancelled and collected first; then the job ends, though it can write no output."""
+    stop = threading.Event()
+    play.change = lambda: (play.place.unlink(), stop.set())
+    policy = {"chunk_requests_max": 1, "batches_in_flight_max": 2}
+    with pytest.raises(JobInterrupted):
+        orchestrator.run(
+            str(play.place), prompt="{text}", model="m", work=play.work, policy=policy, stop=stop, **play.fake.options
+        )
+    [handle] = orchestrator.jobs(work=play.work)
+    assert handle.status().totals.live_chunks
+
+    found = handle.cancel()
+
+    assert (found.state, found.totals.live_chunks) == (JobState.CANCELLED, 0)
+    assert pa.Table.from_batches(handle.answers())["llm_response"].to_pylist()[0] == "answer to a"

@@ -235,7 +235,8 @@ def test_money_counts_and_failures_are_the_providers_own(gateway: GatewayProcess
     assert set(result.failures()["llm_error_code"].to_pylist()) == {"content_filter"}
     assert dict(result.errors()) == {"content_filter": 6}
     assert result.cost_usd == Decimal(gateway.bill()["fees_usd"])
-    assert sum(cost for cost in result.to_arrow()["llm_cost_usd"].to_pylist() if cost) == result.cost_usd
+    costs = [cost for cost in result.to_arrow()["llm_cost_usd"].to_pylist() if cost]
+    assert sum(Decimal(str(cost)) for cost in costs) == result.cost_usd
 
 
 def test_a_job_is_opened_again_by_its_id(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_rows_are_selected_by_their_kind(output: Path) -> None:
 
     assert [numbers(result.rows(kind)) for kind in ("truncated", "empty", "refused")] == [[900], [1099], []]
     assert numbers(result.rows("failed", 2)) == [150, 151]
-    with pytest.raises(ConfigError, match="give one of failed, refused, truncated, empty"):
+    with pytest.raises(ConfigError, match="give one of succeeded, failed, refused, truncated, empty"):
         result.rows("cut")
 
 

@@ -116,7 +116,7 @@ def do_again(harness: LedgerHarness) -> None:
 
 
 def manifest(output: MemoryJobFiles) -> list[dict[str, object]]:
-    parts: list[dict[str, object]] = json.loads(output.files["output/_manifest.json"])["parts"]
+    parts: list[dict[str, object]] = json.loads(output.files["output.manifest.json"])["parts"]
     return parts
 
 

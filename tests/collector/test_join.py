@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -84,7 +83,7 @@ def test_the_result_columns_are_those_of_the_design_in_its_order() -> None:
         ("llm_output_tokens", "int64"),
         ("llm_cached_tokens", "int64"),
         ("llm_reasoning_tokens", "int64"),
-        ("llm_cost_usd", "decimal128(18, 9)"),
+        ("llm_cost_usd", "double"),
         ("llm_attempts", "int32"),
         ("llm_batch_id", "string"),
         ("llm_request_id", "string"),
@@ -122,7 +121,7 @@ def test_each_row_gets_its_answer_or_its_reason() -> None:
         "llm_output_tokens": 10,
         "llm_cached_tokens": None,
         "llm_reasoning_tokens": None,
-        "llm_cost_usd": Decimal("0.000078000"),
+        "llm_cost_usd": 0.000078,
         "llm_attempts": 1,
         "llm_batch_id": "batch_1",
         "llm_request_id": "r",

@@ -59,6 +59,10 @@ class MemoryJobFiles:
         refuse_outside(name)
         self.files.pop(name, None)
 
+    def sweep(self, folder: str) -> None:
+        """Do nothing: a draft is no file."""
+        refuse_outside(folder)
+
 
 def refuse_outside(name: str) -> None:
     """Raise StorageError for a name that leaves the folder."""

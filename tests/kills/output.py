@@ -20,7 +20,6 @@ import pyarrow.dataset as ds
 
 from tests.acceptance.datasets import mark
 
-MANIFEST: Final = "_manifest.json"
 LOOK_EVERY_S: Final = 0.02
 SUCCESS: Final = "_SUCCESS"
 
@@ -47,7 +46,7 @@ def look(folder: Path, *, shard_rows: int, rows: int, sight: Sight) -> None:
     """Look once, as a program does that knows nothing but the place."""
     sight.looks += 1
     is_sealed = (folder / SUCCESS).exists()
-    manifest = _read(folder / MANIFEST)
+    manifest = _read(folder.with_name(f"{folder.name}.manifest.json"))
     assert not is_sealed or manifest is not None or not folder.exists(), "sealed, and no manifest"
     found = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith((".", "_")))
     if manifest is not None:

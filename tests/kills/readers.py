@@ -89,7 +89,7 @@ def _all_but_output(workspace: Workspace, fork_server: ForkServer) -> SmallJob:
     ended = job.run(fork_server)
     assert ended.code == 0, str(ended)
     [output] = job.work.glob("*/output")
-    for path in (*output.glob("part-*"), output / "_manifest.json", output / "_SUCCESS"):
+    for path in (*output.glob("part-*"), output.with_name(f"{output.name}.manifest.json"), output / "_SUCCESS"):
         path.unlink()
     with closing(sqlite3.connect(job.work / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE shards SET state = 'planned', finished_slice_count = 0, due_at = 0")

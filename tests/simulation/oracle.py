@@ -198,7 +198,7 @@ class Oracle:
         _expect(not live, f"the job has ended, but chunks are {live}")
         rows = plan.plan.row_count
         folder = revision_folder("output", job.revision)
-        manifest = json.loads(plan.output.files[f"{folder}/_manifest.json"])
+        manifest = json.loads(plan.output.files[f"{folder}.manifest.json"])
         _expect(f"{folder}/_SUCCESS" in plan.output.files, "there is no _SUCCESS")
         table = self._read(plan, manifest, folder)
         statuses = table["llm_status"].to_pylist()
@@ -222,9 +222,9 @@ class Oracle:
         """See that whatever says that it is done can be read, whole: at any moment."""
         for name in [name for name in plan.output.files if name.endswith("/_SUCCESS")]:
             folder = name.rpartition("/")[0]
-            _expect(f"{folder}/_manifest.json" in plan.output.files, f"{folder} is done, and has no manifest")
+            _expect(f"{folder}.manifest.json" in plan.output.files, f"{folder} is done, and has no manifest")
             try:
-                manifest = json.loads(plan.output.files[f"{folder}/_manifest.json"])
+                manifest = json.loads(plan.output.files[f"{folder}.manifest.json"])
             except ValueError:
                 raise Broken(f"{folder} is done, and its manifest is not whole") from None
             self._read(plan, manifest, folder)

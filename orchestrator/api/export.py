@@ -1,0 +1,128 @@
+"""The rows that a person asks for: of the output, of what was answered so far, or of the answers alone; to one file.
+
+Rule 1: the rows are streamed; the file appears when it is whole, and replaces another only where that was asked for.
+Rule 2: nothing of the job changes: it may be running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.api.kinds import kinds_named, of_kinds
+from orchestrator.api.result import BATCH_ROWS, chosen
+from orchestrator.api.status import WHOLE
+from orchestrator.api.table_files import format_of, write_table
+from orchestrator.collector import answers
+from orchestrator.domain.dataset import answers_command
+from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.storage.location import is_url, locate, parent_and_name
+from orchestrator.storage.open import open_job_files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.api.result import Result
+    from orchestrator.domain.model import JobId
+    from orchestrator.engine.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows and columns; see `JobHandle.export`."""
+
+    kind: str | Collection[str] | None = None
+    columns: Sequence[str] | None = None
+    partial: bool = False
+    without_source: bool = False
+    limit: int | None = None  # the first of them
+
+
+@contextmanager
+def opened_rows(
+    work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[], Result]
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Return the columns and the rows. Raises what `result_of` raises, unless less than the output is wanted."""
+    with opened_workspace(work) as workspace:
+        job = workspace.ledger.job(job_id)
+        is_whole = job.state in WHOLE and not job.reason  # cancelled without its dataset, it has no output
+        if not wanted.without_source and (is_whole or not wanted.partial):
+            result = result_of()
+            few = BATCH_ROWS if wanted.limit is None or wanted.kind else max(1, min(wanted.limit, BATCH_ROWS))
+            rows = result.iter_batches(columns=wanted.columns, kind=wanted.kind, batch_rows=few)
+            yield result.schema(wanted.columns), _first(rows, wanted.limit)
+            return
+        schema, found = opened_answers(workspace, job_id, has_source=not wanted.without_source)
+        columns, kinds = wanted.columns, kinds_named(wanted.kind)
+        options = workspace.context(job_id).spec.output_options
+        rows = (of_kinds(batch, kinds, options) for batch in found)
+        if columns is not None:
+            names = chosen(columns, schema)
+            schema = schema.empty_table().select(names).schema
+            rows = (batch.select(names) for batch in rows)
+        yield schema, _first((batch for batch in rows if batch.num_rows), wanted.limit)
+
+
+def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    """Yield the first rows; what comes after them is not read."""
+    if limit is None:
+        yield from batches
+        return
+    while limit > 0 and (batch := next(batches, None)) is not None:
+        yield batch.slice(0, limit)
+        limit -= min(limit, batch.num_rows)
+
+
+def opened_answers(
+    workspace: Workspace, job_id: JobId, *, has_source: bool
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the columns and the rows of what was answered so far."""
+    context, ledger = workspace.context(job_id), workspace.ledger
+    files, finishing = context.job_files, context.finishing
+    if not has_source:
+        schema = answers.answers_schema(job_files=files, finishing=finishing, has_source=False)
+        return schema, answers.answers(job_id, ledger=ledger, job_files=files, finishing=finishing)
+    with _way_out(job_id):
+        schema = answers.answers_schema(job_files=files, finishing=finishing, has_source=True)
+    return schema, _told(job_id, answers.joined_answers(job_id, ledger=ledger, job_files=files, finishing=finishing))
+
+
+def _told(job_id: JobId, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with _way_out(job_id):
+        yield from batches
+
+
+@contextmanager
+def _way_out(job_id: JobId) -> Iterator[None]:
+    """Name the command that needs no dataset."""
+    try:
+        yield
+    except (DatasetError, OutputError) as error:
+        raise type(error)(f"{error}. {answers_command(job_id)}") from None
+
+
+def write_rows(
+    path: str | Path,
+    opened: AbstractContextManager[tuple[pa.Schema, Iterator[pa.RecordBatch]]],
+    *,
+    force: bool,
+    exact_text: bool,
+) -> int:
+    """Write rows to one file, and return how many there are."""
+    location = locate(path)
+    folder, name = parent_and_name(location)
+    kind = format_of(name)
+    if not is_url(location) and Path(location).is_dir():
+        raise ConfigError(f"{path} is a folder: name a file in it, such as {path}/answers.{kind}")
+    files = open_job_files(folder, is_private=False)
+    if files.exists(name) and not force:
+        raise ConfigError(f"{path} exists: name another file, or replace it (--force; force=True in Python)")
+    with opened as (schema, batches), files.create(name) as file:
+        rows = write_table(file, kind, schema, batches, exact_text=exact_text)
+        if force:
+            files.remove(name)  # the new file is written by now
+    return rows

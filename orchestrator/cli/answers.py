@@ -1,0 +1,159 @@
+"""`orchestrator results | export | show`: what came back for the rows of a job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from orchestrator.cli.arguments import find, job_argument, json_option, work_option
+from orchestrator.cli.progress import show
+from orchestrator.log import printable, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from orchestrator.api.export import Wanted
+    from orchestrator.api.handle import JobHandle
+
+SHOWN_ROWS: Final = 10
+NAMES_SHOWN: Final = 5
+KINDS: Final = ("succeeded", "failed", "refused", "truncated", "empty")
+
+rows_option = click.option(
+    "--rows", "rows", type=click.Choice(KINDS), multiple=True, help="Only rows of this kind. May be given repeatedly."
+)
+columns_option = click.option("--columns", metavar="NAME,…", help="Only these columns, in this order.")
+partial_option = click.option(
+    "--partial", is_flag=True, help="Also of a job that has not ended: the rows that are answered so far."
+)
+answers_option = click.option(
+    "--answers", is_flag=True, help="What was answered, in any state of the job, without the dataset."
+)
+
+
+def _wanted(
+    rows: tuple[str, ...], columns: str | None, *, partial: bool, answers: bool, limit: int | None = None
+) -> Wanted:
+    from orchestrator.api.export import Wanted
+
+    names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    return Wanted(kind=rows, columns=names, partial=partial, without_source=answers, limit=limit)
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("--limit", type=click.IntRange(min=0), help="How many rows. Default: 10 in a table or --json, else all.")
+@rows_option
+@columns_option
+@partial_option
+@answers_option
+@json_option
+def results(
+    job: str,
+    work: str | None,
+    limit: int | None,
+    rows: tuple[str, ...],
+    columns: str | None,
+    partial: bool,
+    answers: bool,
+    as_json: bool,
+) -> None:
+    """Print rows with their answers: as a table on a terminal, else as JSON lines.
+
+    Reads no more than it prints. With --answers each line has the numbers of shard and row, the request, the id and
+    the columns of the answer.
+    """
+    from orchestrator.api.export import opened_rows
+
+    handle = find(job, work)
+    is_table = sys.stdout.isatty() and not as_json
+    shown = SHOWN_ROWS if limit is None and (is_table or as_json) else limit
+    wanted = _wanted(rows, columns, partial=partial, answers=answers, limit=shown)
+    with opened_rows(handle.work, handle.job_id, wanted, handle.results) as (_, batches):
+        if as_json:
+            found = handle.status()
+            about = found.as_dict()
+            if found.progress.has_ended and not answers:
+                result = handle.results()
+                about = {"path": str(result.path), **result.counts, **result.flaws}
+            show(json.dumps(about | {"rows_shown": [row for batch in batches for row in _rows(batch)]}))
+        elif is_table:
+            _show_table(list(batches), handle, has_all_columns=columns is not None)
+        else:
+            _print_lines(batches)
+
+
+def _print_lines(batches: Iterator[pa.RecordBatch]) -> None:
+    from orchestrator.api.table_files import json_lines
+
+    for batch in batches:
+        click.echo(printable(json_lines(batch).decode()), nl=False)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    from orchestrator.api.table_files import json_lines
+
+    return map(json.loads, json_lines(batch).splitlines())
+
+
+def _show_table(batches: list[pa.RecordBatch], handle: JobHandle, *, has_all_columns: bool) -> None:
+    from orchestrator.cli.table_text import columns_that_fit, most_wanted, table_text
+
+    options, width = handle.output_options(), shutil.get_terminal_size().columns
+    rows = [row for batch in batches for row in _rows(batch)]
+    if not rows:
+        say("no rows")
+        return
+    names = batches[0].schema.names
+    wanted = names if has_all_columns else most_wanted(rows, names, options.custom_id, options.prefix)
+    columns = columns_that_fit(wanted, width=width)
+    show(table_text(rows, [name for name in names if name in columns], width=width))
+    if len(columns) < len(names):
+        others = [name for name in names if name not in columns]
+        more = ", …" if len(others) > NAMES_SHOWN else ""
+        say(f"{len(others)} more columns (--columns NAME,…): {', '.join(others[:NAMES_SHOWN])}{more}")
+
+
+@click.command
+@job_argument
+@work_option
+@click.option("-o", "--output", "output", metavar="FILE", required=True, help=".parquet, .csv or .jsonl; or its URL.")
+@rows_option
+@columns_option
+@partial_option
+@answers_option
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("--exact-text", is_flag=True, help="CSV: keep texts that a spreadsheet would run as a formula.")
+def export(
+    job: str,
+    work: str | None,
+    output: str,
+    rows: tuple[str, ...],
+    columns: str | None,
+    partial: bool,
+    answers: bool,
+    force: bool,
+    exact_text: bool,
+) -> None:
+    """Write the rows with their answers to one file: Parquet, CSV or JSON lines.
+
+    The file appears when it is whole. Sends nothing; the job may be running.
+    """
+    from orchestrator.api.export import opened_rows, write_rows
+    from orchestrator.cli.text import counted
+
+    wanted = _wanted(rows, columns, partial=partial, answers=answers)
+    handle = find(job, work)
+    opened = opened_rows(handle.work, handle.job_id, wanted, handle.results)
+    count = write_rows(output, opened, force=force, exact_text=exact_text)
+    show(f"{output}: {counted(count, 'row', 'rows')}")
+
+
+COMMANDS = (results, export)
