@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from orchestrator.cli.arguments import find, job_argument, json_option, work_option
+from orchestrator.cli.arguments import KINDS, find, job_argument, json_option, work_option
 from orchestrator.cli.progress import show
 from orchestrator.log import printable, say
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS: Final = 10
 NAMES_SHOWN: Final = 5
-KINDS: Final = ("succeeded", "failed", "refused", "truncated", "empty")
 
 rows_option = click.option(
-    "--rows", "rows", type=click.Choice(KINDS), multiple=True, help="Only rows of this kind. May be given repeatedly."
+    "--rows",
+    "rows",
+    type=click.Choice(("succeeded", *KINDS)),
+    multiple=True,
+    help="Only these; repeatable.",
 )
 columns_option = click.option("--columns", metavar="NAME,…", help="Only these columns, in this order.")
 partial_option = click.option(
@@ -80,7 +83,7 @@ def results(
         if as_json:
             found = handle.status()
             about = found.as_dict()
-            if found.progress.has_ended and not answers:
+            if found.progress.has_ended and not found.reason and not answers:
                 result = handle.results()
                 about = {"path": str(result.path), **result.counts, **result.flaws}
             show(json.dumps(about | {"rows_shown": [row for batch in batches for row in _rows(batch)]}))
