@@ -112,6 +112,13 @@ def test_a_spec_comes_back_from_json_as_it_was() -> None:
     assert from_json(a_spec().to_json()).digest == a_spec().digest
 
 
+def test_the_keys_of_a_body_stay_in_their_order() -> None:
+    """Rule: a resumed job sends the same bytes; a model answers the fields of a schema in their order."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "{text}"}]}
+
+    assert json.dumps(from_json(a_spec(body=body).to_json()).body) == json.dumps(body)
+
+
 def test_the_kept_spec_says_which_job_it_is() -> None:
     kept = json.loads(a_spec().to_json())
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from orchestrator.api.result import Result
     from orchestrator.domain.model import JobId
+    from orchestrator.domain.policy import OutputOptions
     from orchestrator.engine.workspace import Workspace
 
 
@@ -42,10 +43,17 @@ class Wanted:
     limit: int | None = None  # the first of them
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The columns and the rows, which are read when they are taken."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    options: OutputOptions
+
+
 @contextmanager
-def opened_rows(
-    work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[], Result]
-) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[], Result]) -> Iterator[Rows]:
     """Return the columns and the rows. Raises what `result_of` raises, unless less than the output is wanted."""
     with opened_workspace(work) as workspace:
         job = workspace.ledger.job(job_id)
@@ -54,7 +62,7 @@ def opened_rows(
             result = result_of()
             few = BATCH_ROWS if wanted.limit is None or wanted.kind else max(1, min(wanted.limit, BATCH_ROWS))
             rows = result.iter_batches(columns=wanted.columns, kind=wanted.kind, batch_rows=few)
-            yield result.schema(wanted.columns), _first(rows, wanted.limit)
+            yield Rows(result.schema(wanted.columns), _first(rows, wanted.limit), result.options)
             return
         schema, found = opened_answers(workspace, job_id, has_source=not wanted.without_source)
         columns, kinds = wanted.columns, kinds_named(wanted.kind)
@@ -64,7 +72,7 @@ def opened_rows(
             names = chosen(columns, schema)
             schema = schema.empty_table().select(names).schema
             rows = (batch.select(names) for batch in rows)
-        yield schema, _first((batch for batch in rows if batch.num_rows), wanted.limit)
+        yield Rows(schema, _first((batch for batch in rows if batch.num_rows), wanted.limit), options)
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
@@ -107,7 +115,7 @@ def _way_out(job_id: JobId) -> Iterator[None]:
 
 def write_rows(
     path: str | Path,
-    opened: AbstractContextManager[tuple[pa.Schema, Iterator[pa.RecordBatch]]],
+    opened: AbstractContextManager[Rows],
     *,
     force: bool,
     exact_text: bool,
@@ -121,8 +129,8 @@ def write_rows(
     files = open_job_files(folder, is_private=False)
     if files.exists(name) and not force:
         raise ConfigError(f"{path} exists: name another file, or replace it (--force; force=True in Python)")
-    with opened as (schema, batches), files.create(name) as file:
-        rows = write_table(file, kind, schema, batches, exact_text=exact_text)
+    with opened as found, files.create(name) as file:
+        rows = write_table(file, kind, found.schema, found.batches, exact_text=exact_text)
         if force:
             files.remove(name)  # the new file is written by now
     return rows

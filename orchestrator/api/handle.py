@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.api.result import Result
-    from orchestrator.domain.policy import OutputOptions
+    from orchestrator.api.show import RowTrace
     from orchestrator.domain.reread import Reading
 
 
@@ -56,11 +56,6 @@ class JobHandle:
         """Return the provider settings that the job was opened with."""
         with opened_workspace(self.work) as workspace:
             return workspace.context(self.job_id).spec.provider
-
-    def output_options(self) -> OutputOptions:
-        """Return how the columns of the answers are named."""
-        with opened_workspace(self.work) as workspace:
-            return workspace.context(self.job_id).spec.output_options
 
     def status(self) -> Status:
         """Return the job's status."""
@@ -121,6 +116,17 @@ class JobHandle:
         wanted = Wanted(kind=kind, columns=columns, partial=partial, without_source=without_source)
         opened = opened_rows(self.work, self.job_id, wanted, self.results)
         return write_rows(path, opened, force=force, exact_text=exact_text)
+
+    def show(self, row: str | int) -> RowTrace:
+        """Return one row from the source to its answer: what was sent, when, in which batches, and what came back.
+
+        Args:
+            row: its id, its number in the dataset, from 0, or "SHARD/ROW".
+        """
+        from orchestrator.api.show import trace
+
+        with opened_workspace(self.work) as workspace:
+            return trace(workspace, self.job_id, str(row))
 
     def wait(
         self,

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from orchestrator.api.export import Wanted
-    from orchestrator.api.handle import JobHandle
+    from orchestrator.api.export import Rows, Wanted
 
 SHOWN_ROWS: Final = 10
 NAMES_SHOWN: Final = 5
@@ -79,18 +78,18 @@ def results(
     is_table = sys.stdout.isatty() and not as_json
     shown = SHOWN_ROWS if limit is None and (is_table or as_json) else limit
     wanted = _wanted(rows, columns, partial=partial, answers=answers, limit=shown)
-    with opened_rows(handle.work, handle.job_id, wanted, handle.results) as (_, batches):
+    with opened_rows(handle.work, handle.job_id, wanted, handle.results) as found:
         if as_json:
-            found = handle.status()
-            about = found.as_dict()
-            if found.progress.has_ended and not found.reason and not answers:
+            status = handle.status()
+            about = status.as_dict()
+            if status.progress.has_ended and not status.reason and not answers:
                 result = handle.results()
                 about = {"path": str(result.path), **result.counts, **result.flaws}
-            show(json.dumps(about | {"rows_shown": [row for batch in batches for row in _rows(batch)]}))
+            show(json.dumps(about | {"rows_shown": [row for batch in found.batches for row in _rows(batch)]}))
         elif is_table:
-            _show_table(list(batches), handle, has_all_columns=columns is not None)
+            _show_table(found, has_all_columns=columns is not None)
         else:
-            _print_lines(batches)
+            _print_lines(found.batches)
 
 
 def _print_lines(batches: Iterator[pa.RecordBatch]) -> None:
@@ -106,15 +105,15 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     return map(json.loads, json_lines(batch).splitlines())
 
 
-def _show_table(batches: list[pa.RecordBatch], handle: JobHandle, *, has_all_columns: bool) -> None:
+def _show_table(found: Rows, *, has_all_columns: bool) -> None:
     from orchestrator.cli.table_text import columns_that_fit, most_wanted, table_text
 
-    options, width = handle.output_options(), shutil.get_terminal_size().columns
-    rows = [row for batch in batches for row in _rows(batch)]
+    options, width = found.options, shutil.get_terminal_size().columns
+    rows = [row for batch in found.batches for row in _rows(batch)]
     if not rows:
         say("no rows")
         return
-    names = batches[0].schema.names
+    names = found.schema.names
     wanted = names if has_all_columns else most_wanted(rows, names, options.custom_id, options.prefix)
     columns = columns_that_fit(wanted, width=width)
     show(table_text(rows, [name for name in names if name in columns], width=width))
@@ -159,4 +158,20 @@ def export(
     show(f"{output}: {counted(count, 'row', 'rows')}")
 
 
-COMMANDS = (results, export)
+@click.command("show")
+@job_argument
+@click.argument("row")
+@work_option
+@json_option
+def show_row(job: str, row: str, work: str | None, as_json: bool) -> None:
+    """Print one row from the source to its answer.
+
+    ROW is its custom_id, its number in the dataset (from 0), or SHARD/ROW. Prints the content of the row.
+    """
+    from orchestrator.cli.trace_text import trace_text
+
+    found = find(job, work).show(row)
+    show(json.dumps(found.as_dict()) if as_json else trace_text(found))
+
+
+COMMANDS = (results, export, show_row)

@@ -23,6 +23,7 @@ from orchestrator.job_files import request_files
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import JobId, Shard
+    from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import Contribution, JobFiles, Ledger
 
 PLACE: Final = pa.schema([("shard", pa.int32()), ("row", pa.int64()), ("request", pa.string())])
@@ -142,3 +143,15 @@ def _requests(shard: Shard, contributions: list[Contribution], job_files: JobFil
             if row >= next_row:
                 yield row, line.decode().rstrip("\n")
                 next_row = row + 1
+
+
+def answer(
+    job_id: JobId, key: RowKey, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing
+) -> pa.RecordBatch | None:
+    """Return the answer of one row, or its error, as the output has it; None where there is neither yet."""
+    shard = ledger.shard(job_id, key[0])
+    contributions = ledger.contributions(job_id, key[0])
+    with ExitStack() as stack:
+        join = _join(stack, pa.schema([]), shard, contributions, _row_end(shard, contributions), job_files, finishing)
+        row = pa.RecordBatch.from_struct_array(pa.array([{}], pa.struct([])))
+        return next(_answered(join, row, key[1], finishing), None)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 import xxhash
 
@@ -77,12 +78,17 @@ def first_other_row(
     for chunk in chunks:
         if chunk.shard_no == plan.shard_no and chunk.requests and chunk.row_start < plan.row_end:
             for (_, row), line in request_files.requests_of(job_files, chunk):
-                planned[row] = xxhash.xxh3_64_intdigest(line)
+                planned[row] = _request_digest(line)
     with suppress(ConfigError, DatasetError):  # such as a function that only another process has
         for row, now in lines:
             known = planned.get(row)
-            if known is not None and (now is None or xxhash.xxh3_64_intdigest(now) != known):
+            if known is not None and (now is None or _request_digest(now) != known):
                 return row
             if row + 1 >= plan.row_end:
                 break
     return None
+
+
+def _request_digest(line: bytes) -> int:
+    """Return the digest of a request, whatever the order of its keys."""
+    return xxhash.xxh3_64_intdigest(orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS))

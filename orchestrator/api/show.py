@@ -1,0 +1,229 @@
+"""One row from the source to its answer: see `JobHandle.show`.
+
+Rule: it only reads, and it holds what the row holds: nothing of it goes into a log, a message or a `repr`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import pyarrow as pa
+
+from orchestrator.api.table_files import json_lines
+from orchestrator.collector import answers
+from orchestrator.domain import custom_id
+from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
+from orchestrator.domain.model import ShardState
+from orchestrator.domain.reconcile import RowKey
+from orchestrator.job_files import request_files, result_parts
+
+if TYPE_CHECKING:
+    from orchestrator.domain.model import Attempt, Chunk, JobId
+    from orchestrator.domain.policy import Price
+    from orchestrator.engine.job_context import JobContext
+    from orchestrator.engine.workspace import Workspace
+    from orchestrator.ports import JobFiles
+
+LINE_BYTES_MAX: Final = 64 * 2**20
+_PLACE: Final = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentBatch:
+    """One create of a chunk."""
+
+    attempt: int
+    state: str
+    batch_id: str | None
+    sent_at: datetime
+    cost_usd: Decimal | None  # of the whole batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTry:
+    """A chunk that the row was in: what was sent, and what came back for the row."""
+
+    chunk: str
+    round: int
+    state: str
+    reason: str
+    request_file: str
+    batches: tuple[SentBatch, ...]
+    outcome: Mapping[str, Any] | None = field(repr=False)  # as it was read; None: nothing is read yet
+    lines: Mapping[str, str] = field(repr=False)  # as the provider sent them: by file and number of the line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTrace:
+    """A row, from the source to its answer."""
+
+    job_id: str
+    custom_id: str
+    shard: int
+    row: int  # in the shard, from 0
+    price: Price | None
+    source: Mapping[str, Any] | None = field(repr=False)
+    source_note: str  # why there is no source row, or what to know of it
+    request: Any = field(repr=False)  # as it was sent
+    tries: tuple[RowTry, ...]  # in the order of rounds
+    answer: Mapping[str, Any] | None = field(repr=False)  # the columns of the output; None: not answered yet
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return orjson.loads(orjson.dumps(self, default=_amount))  # type: ignore[no-any-return]
+
+
+def _amount(value: object) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
+    """Return what is known of a row. Raises ConfigError for a row that the job does not have."""
+    context = workspace.context(job_id)
+    key = _row_named(workspace, job_id, context, named)
+    files, spec = context.job_files, context.spec
+    name = custom_id.custom_id(spec.digest, *key)
+    entries = [entry for entry in workspace.snapshot.entries(job_id) if _holds(files, entry.chunk, key)]
+    entries.sort(key=lambda entry: (entry.chunk.round, entry.chunk.id))
+    request = next((line for entry in entries if (line := _request(files, entry.chunk, key)) is not None), None)
+    source, note = _source(context, key, request)
+    found = answers.answer(job_id, key, ledger=workspace.ledger, job_files=files, finishing=context.finishing)
+    return RowTrace(
+        job_id=job_id,
+        custom_id=name,
+        shard=key[0],
+        row=key[1],
+        price=spec.price,
+        source=source,
+        source_note=note,
+        request=None if request is None else orjson.loads(request),
+        tries=tuple(_try(files, entry.chunk, entry.attempts, key, name) for entry in entries),
+        answer=None if found is None else _one(found),
+    )
+
+
+def _row_named(workspace: Workspace, job_id: JobId, context: JobContext, named: str) -> RowKey:
+    """Return the row that a person means: by its id, SHARD/ROW, or its number in the dataset, from 0."""
+    shards = workspace.ledger.shards(job_id)
+    if place := _PLACE.fullmatch(named):
+        shard_no, row = int(place[1]), int(place[2])
+        if shard_no >= len(shards) or row >= shards[shard_no].row_count:
+            raise ConfigError(f"job {job_id} has no row {row} of shard {shard_no}, or has not planned it yet")
+        return shard_no, row
+    if named.isdecimal():
+        number = int(named)
+        for shard in shards:
+            if number < shard.row_count:
+                return shard.shard_no, number
+            if shard.state is ShardState.PLANNING:
+                break  # how many rows it has is not known yet
+            number -= shard.row_count
+        known = sum(shard.row_count for shard in shards)
+        raise ConfigError(f"job {job_id} has {known:,} rows so far, numbered from 0: there is no row {named}")
+    spelled = custom_id.respelled(named)
+    key = custom_id.parse(spelled, context.spec.digest)
+    if key is None or key[0] >= len(shards) or key[1] >= shards[key[0]].row_count:
+        of_another = " (it is an id of another job)" if spelled and key is None else ""
+        raise ConfigError(
+            f"job {job_id} has no row {named!r}{of_another}: give its custom_id, its number in the dataset, from 0, or "
+            "SHARD/ROW"
+        )
+    return key
+
+
+def _holds(files: JobFiles, chunk: Chunk, key: RowKey) -> bool:
+    if chunk.shard_no is not None and (chunk.shard_no != key[0] or not chunk.row_start <= key[1] < chunk.row_end):
+        return False
+    return not chunk.requests or key in request_files.row_keys(files, chunk)
+
+
+def _request(files: JobFiles, chunk: Chunk, key: RowKey) -> bytes | None:
+    if not chunk.requests or not files.exists(chunk.requests):
+        return None
+    return next((line for found, line in request_files.requests_of(files, chunk) if found == key), None)
+
+
+def _source(context: JobContext, key: RowKey, request: bytes | None) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the row of the dataset, and what to know of it."""
+    try:
+        source = context.source
+        batch = next(source.batches(source.shards[key[0]], row_start=key[1]))
+        note = ""
+        if request is not None:
+            note = _difference(context, key, request)
+        return _one(batch.slice(0, 1)), note
+    except (DatasetError, OutputError, IndexError) as error:
+        return None, f"the dataset cannot be read: {error}"
+    except StopIteration:
+        return None, "the dataset has no such row any more"
+
+
+def _difference(context: JobContext, key: RowKey, request: bytes) -> str:
+    try:
+        now = next(context.finishing.request_lines(*key), (key[1], None))
+    except ConfigError:
+        return ""  # a function that only the user's program has
+    is_same = now[1] is not None and orjson.loads(now[1]) == orjson.loads(request)
+    return "" if is_same else "it has changed since: its request would be another now"
+
+
+def _try(files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str) -> RowTry:
+    return RowTry(
+        chunk=chunk.name,
+        round=chunk.round,
+        state=chunk.state.value,
+        reason=chunk.error,
+        request_file=chunk.requests,
+        batches=tuple(
+            SentBatch(
+                attempt=one.number,
+                state=one.state.value,
+                batch_id=one.batch_id,
+                sent_at=one.sent_at,
+                cost_usd=one.cost_usd,
+            )
+            for one in attempts
+        ),
+        outcome=_outcome(files, chunk, key),
+        lines=dict(_lines(files, chunk, name)),
+    )
+
+
+def _outcome(files: JobFiles, chunk: Chunk, key: RowKey) -> Mapping[str, Any] | None:
+    if not chunk.part:
+        return None
+    with files.open(chunk.part) as part:
+        cursor = result_parts.PartCursor(part, shard_no=key[0])
+        cursor.skip(key[1])
+        rows = cursor.take(key[1] + 1)
+    return _one(rows.to_batches()[0]) if rows.num_rows else None
+
+
+def _lines(files: JobFiles, chunk: Chunk, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of the archive that hold the row's id, each with its file and its number, from 1."""
+    for file in files.names("raw"):
+        if file.startswith(f"raw/{chunk.name}.a"):
+            for number, line in enumerate(_split(request_files.blocks(files, file)), 1):
+                if name.encode() in line.lower() and name in custom_id.found_in(line):
+                    yield f"{file}:{number}", line.decode(errors="replace").rstrip("\r\n")
+
+
+def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines, the last one also where it has no end; one that is absurdly long is cut."""
+    rest = b""
+    for block in blocks:
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+        rest = rest[:LINE_BYTES_MAX]
+    if rest:
+        yield rest
+
+
+def _one(batch: pa.RecordBatch) -> dict[str, Any]:
+    return orjson.loads(json_lines(batch))  # type: ignore[no-any-return]

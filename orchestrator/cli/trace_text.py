@@ -1,0 +1,67 @@
+"""One row from the source to its answer, as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.cli.text import usd
+
+if TYPE_CHECKING:
+    from orchestrator.api.show import RowTrace, RowTry, SentBatch
+
+OUTCOME: Final = ("finish_reason", "input_tokens", "output_tokens", "error_code", "error_message")
+
+
+def trace_text(found: RowTrace) -> str:
+    """Return what is known of a row; whole texts, as the person has asked for this row."""
+    return "\n".join(_lines(found))
+
+
+def _lines(found: RowTrace) -> Iterator[str]:
+    yield f"Row {found.row} of shard {found.shard}, job {found.job_id}, custom_id {found.custom_id}"
+    yield ""
+    yield f"source{': ' + found.source_note if found.source_note else ''}"
+    yield from _fields(found.source or {})
+    yield "request" if found.request is not None else "request: none was made, or its file is gone"
+    if found.request is not None:
+        yield from _indented(json.dumps(found.request, indent=2, ensure_ascii=False))
+    for one in found.tries:
+        yield from _try(one)
+    if found.price is not None:
+        price = found.price
+        yield f"price: {price.input_usd} in, {price.output_usd} out, USD per million tokens"
+    yield "answer" if found.answer is not None else "answer: none yet"
+    yield from _fields({name: value for name, value in (found.answer or {}).items() if value is not None})
+
+
+def _try(one: RowTry) -> Iterator[str]:
+    yield f"sent in chunk {one.chunk}, round {one.round}: {one.state}{', ' + one.reason if one.reason else ''}"
+    for batch in one.batches:
+        yield f"  {_batch(batch)}"
+    if one.outcome is not None:
+        yield f"  {'succeeded' if one.outcome['succeeded'] else 'failed'}"
+        yield from _fields({name: one.outcome[name] for name in OUTCOME if one.outcome[name] is not None}, by=4)
+    for place, line in one.lines.items():
+        yield f"  {place}"
+        yield f"    {line}"
+
+
+def _batch(batch: SentBatch) -> str:
+    cost = "" if batch.cost_usd is None else f", {usd(batch.cost_usd)} for the whole batch"
+    sent_at = batch.sent_at.isoformat(timespec="seconds")
+    return f"attempt {batch.attempt}, sent {sent_at}: {batch.state}, batch {batch.batch_id or 'unknown'}{cost}"
+
+
+def _fields(values: Mapping[str, Any], *, by: int = 2) -> Iterator[str]:
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        first, *others = text.splitlines() or [""]
+        yield f"{' ' * by}{name:<{width}}  {first}"
+        yield from (f"{' ' * (by + width + 2)}{line}" for line in others)
+
+
+def _indented(text: str) -> Iterator[str]:
+    return (f"  {line}" for line in text.splitlines())
