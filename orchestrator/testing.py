@@ -28,6 +28,7 @@ from orchestrator.gateway.settings import GatewayConfig
 from orchestrator.gateway.simulated import Answer
 
 KEY_VARIABLE: Final = "ORCHESTRATOR_FAKE_PROVIDER_KEY"
+_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,11 @@ class _Model:
             return Refusal(status=400, code="answer_raised", message=f"the test's answer raised {type(error).__name__}")
         if isinstance(given, Failure):
             return Refusal(status=given.status, code=given.code, message=given.message)
-        return replace(usual, text=given, finish_reason="stop", output_tokens=len(given.split()))
+        words = given.split()
+        limit = next((body[name] for name in _LIMITS if body.get(name)), len(words))
+        if len(words) > limit:
+            return replace(usual, text=" ".join(words[:limit]), finish_reason="length", output_tokens=limit)
+        return replace(usual, text=given, finish_reason="stop", output_tokens=len(words))
 
 
 @contextmanager
@@ -95,8 +100,9 @@ def fake_provider(answer: Answering | None = None, *, dialect: str = "onerouter"
 
     Args:
         answer: gets a request's body (a dict), and returns the text of the answer, or a Failure. It is called in
-            another thread, once for each request of a batch. An exception fails the row, and is raised again at the
-            end of the block. Without it, the answer begins with "[simulated]" and the first words of the prompt.
+            another thread, once for each request of a batch. A text of more words than the request's `max_tokens` is
+            cut off. An exception fails the row, and is raised again at the end of the block. Without a function, the
+            answer begins with "[simulated]" and the first words of the prompt.
         dialect: "onerouter", "openai" or "anthropic": whose API it has, and so what a request's body is.
     """
     model, key = _Model(answer), secrets.token_hex(8)

@@ -179,7 +179,7 @@ class Job:
         named = {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) is not None}
         if twice := sorted(named.keys() & self.parameters.keys()):
             raise ConfigError(f"{', '.join(twice)}: given twice, also in parameters")
-        return named | dict(self.parameters)
+        return named | dict(sorted(self.parameters.items()))  # one order: see `content_keys`
 
     @property
     def body(self) -> dict[str, object]:

@@ -83,6 +83,8 @@ def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.spend(Waste.REPEATED, chunk.tally.duplicates)
         audit.spend(Waste.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
         _check_results(audit, entry, job_files)
+    elif chunk.state is ChunkState.REUSED:
+        _check_part(audit, entry, job_files)
 
 
 def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFiles) -> None:
@@ -119,10 +121,16 @@ def _check_create(audit: Audit, chunk: Chunk, attempt: Attempt, job_files: JobFi
 
 def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
     """Compare a collected chunk with its part and the record beside it."""
+    if _check_part(audit, entry, job_files):
+        _check_record(audit, entry, job_files)
+
+
+def _check_part(audit: Audit, entry: Entry, job_files: JobFiles) -> bool:
+    """Compare a chunk with its part; False where there is none."""
     chunk = entry.chunk
     if not job_files.exists(chunk.part):
         audit.differ(chunk.name, "parsed results", ledger=chunk.part, archive="missing")
-        return
+        return False
     sums = None
     with damage(audit, chunk.name, "parsed results"):
         sums = sums_of(job_files, chunk.part)
@@ -142,7 +150,7 @@ def _check_results(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
         audit.archive.failed += sums.failed
         audit.spend(Waste.FAILED if chunk.round <= 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
         _check_cost(audit, entry, sums)
-    _check_record(audit, entry, job_files)
+    return True
 
 
 def _charged(sums: PartSums) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.audit.chunk_files import damage
 from orchestrator.job_files import create_journal
+from orchestrator.job_files.reused_parts import is_reused
 
 if TYPE_CHECKING:
     from orchestrator.audit.findings import Audit
@@ -57,6 +58,8 @@ def check_orphans(
     sent = files()
     for folder, names in results.items():
         for name in names:
+            if is_reused(name):
+                continue  # of an interrupted plan, perhaps: nothing was paid for it
             found = _RESULT.match(name)
             if found is None or (found[1], int(found[2])) not in sent:
                 audit.differ(name, f"file in {folder}", ledger="no such create", archive="in place")

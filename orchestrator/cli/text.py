@@ -47,6 +47,10 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     rest = totals.rows - totals.succeeded - failed  # of a job that has not ended
     waiting = f" + {rest:,} not done" if rest else ""
     yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed{waiting}"
+    if totals.reused:
+        paid = totals.succeeded - totals.reused
+        yield f"    reused    {totals.reused:>12,}  of the succeeded: answers of other jobs, for nothing"
+        yield f"    answered  {paid:>12,}  of the succeeded: in this job"
     for code, count in errors.most_common(10):
         yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:
@@ -76,6 +80,8 @@ def progress(now: Progress) -> str:
     parts = [
         f"{done:,} rows done, {now.rows:,} planned so far" if now.planning else f"{done:,} of {now.rows:,} rows done"
     ]
+    if now.reused:
+        parts.append(f"{now.reused:,} of them reused")
     if now.batches_in_flight:
         answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
         parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")

@@ -28,7 +28,7 @@ SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 ANSWER_BYTES_MAX: Final = 32 * 2**20  # joined at once; each is in memory a few times
 COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")  # as in a part
-COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message")
+COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message", "reused_from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
         pa.field(f"{prefix}request_id", pa.string()),
         pa.field(f"{prefix}error_code", pa.string()),
         pa.field(f"{prefix}error_message", pa.string()),
+        pa.field(f"{prefix}reused_from", pa.string()),
     ]
     if vector_type is not None:
         fields.append(pa.field(f"{prefix}embedding", vector_type))

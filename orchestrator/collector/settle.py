@@ -185,6 +185,7 @@ def write(
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=collecting.price,
+            content_keys=request_files.content_keys_by_row(job_files, chunk),
         )
     return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed, causes.text())
 

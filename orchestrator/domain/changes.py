@@ -51,11 +51,11 @@ class JobMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkAdded:
-    """A new chunk, and its number of rows by shard."""
+    """A new chunk, and its number of rows by shard; one that has ended settles them."""
 
     chunk: Chunk
     rows_by_shard: Mapping[int, int]
-    due_at: datetime
+    due_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

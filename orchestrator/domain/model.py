@@ -83,12 +83,16 @@ class ChunkState(StrEnum):
     ENDED = "ended"
     SPLITTING = "splitting"
     COLLECTED = "collected"
+    REUSED = "reused"  # never sent: other jobs have the answers to its requests
     SPLIT = "split"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
 
-TERMINAL = frozenset({ChunkState.COLLECTED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.FAILED})
+TERMINAL = frozenset(
+    {ChunkState.COLLECTED, ChunkState.REUSED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.FAILED}
+)
+ENDED = TERMINAL - {ChunkState.SPLIT}  # it has a part, or a reason why its rows have no answer
 OVERDUE = "overdue"  # the error code of a SUBMITTED chunk whose batch should have ended long ago
 UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED})  # no create of it has begun
 HAS_BATCH = frozenset({ChunkState.SUBMITTED, ChunkState.ENDED, ChunkState.COLLECTED})

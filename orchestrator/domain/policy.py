@@ -26,6 +26,14 @@ class NullPolicy(StrEnum):
     SKIP = "skip"
 
 
+class Reuse(StrEnum):
+    """Whose answers to the same requests are taken instead of sending the requests."""
+
+    NAME = "name"  # of jobs with the same name in the same work folder
+    ALL = "all"  # of all jobs in the same work folder
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How a job is run. Changing it and running again resumes the same job under the new rules."""
@@ -35,6 +43,7 @@ class Policy:
     max_duplicate_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
     null_policy: NullPolicy = NullPolicy.ERROR
+    reuse: Reuse = Reuse.NAME
     canary_rows: int = 20  # sent first, in a job of more than 1,000 rows; the rest waits for their verdict. 0: none
     chunk_requests_max: int = 10_000
     chunk_bytes_max: int = 50_000_000

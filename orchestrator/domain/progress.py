@@ -36,6 +36,7 @@ class Totals:
     refused: int  # failed while planning; never sent
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     succeeded: int = 0
+    reused: int = 0  # of the succeeded: answers of other jobs
     failed: int = 0  # of rows that were sent, and are not being sent again
     waiting: int = 0
     waiting_since: datetime | None = None
@@ -95,6 +96,7 @@ class Progress:
     rows: int  # planned so far: all of them once `planning` is false
     planning: bool
     succeeded: int
+    reused: int  # of the succeeded: answers of other jobs, taken for nothing
     failed: int
     waiting_for_retry: int  # rows that failed and are sent again
     in_flight: int  # rows in batches that the provider has
@@ -125,6 +127,7 @@ class Progress:
             rows=totals.rows,
             planning=totals.shards_planning > 0,
             succeeded=totals.succeeded,
+            reused=totals.reused,
             failed=totals.failed + totals.refused,
             waiting_for_retry=totals.waiting,
             in_flight=totals.in_flight_rows,

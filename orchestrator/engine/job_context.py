@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -13,11 +14,13 @@ from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.domain.policy import Limits, NullPolicy, Policy
+from orchestrator.domain.model import Job
+from orchestrator.domain.policy import Limits, NullPolicy, Policy, Reuse
 from orchestrator.engine.function_identity import changes_of, function_identity
 from orchestrator.engine.render_sample import sample_digest
 from orchestrator.engine.row_function import RowFunction, imported_function, is_version, top_package
 from orchestrator.engine.spec import Spec
+from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import SLICE_ROWS, Planning
 from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
@@ -46,9 +49,12 @@ class JobContext:
     spec: Spec
     work: str
     connect: Callable[[ProviderSettings], Provider] = _not_connected
+    others: Callable[[], Sequence[Job]] = tuple  # the jobs of the work folder, the newest first
     text: str = ""  # the spec as the ledger has it
     render: RowFunction | None = None
     opened: Dataset | None = None
+    _answers: dict[Reuse, OtherAnswers | None] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def folder(self) -> str:
@@ -105,6 +111,19 @@ class JobContext:
         """The prices of requests."""
         tokens_max = 0 if self.dialect.gives_vectors else self.spec.output_tokens_max
         return Costing(price=self.spec.price, output_tokens_max=tokens_max)
+
+    def answers(self, reuse: Reuse) -> OtherAnswers | None:
+        """The answers of other jobs that this one may take; their keys are read once. None where there are none."""
+        with self._lock:
+            if reuse not in self._answers:
+                jobs = [
+                    OtherJob(job_id=job.id, job_files=open_job_files(join(self.work, job.id)))
+                    for job in ([] if reuse is Reuse.NEVER else self.others())
+                    if job.id != self.spec.job_id and (reuse is Reuse.ALL or job.name == self.spec.name)
+                ]
+                found = OtherAnswers(jobs) if jobs else None
+                self._answers[reuse] = found or None
+            return self._answers[reuse]
 
     @property
     def finishing(self) -> Finishing:
@@ -245,6 +264,8 @@ def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = ne
         renderer=lambda shard_no: context.renderer(shard_no, policy, checkpoint),
         limits=limits_of(policy),
         costing=context.costing,
+        scope=context.spec.scope,
+        answers=context.answers(policy.reuse),
         checkpoint=checkpoint,
     )
 

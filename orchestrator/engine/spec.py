@@ -53,12 +53,23 @@ class Spec:
         identity = {
             "format": FORMAT,
             "dataset": self.fingerprint,
-            "model": self.model,
             "body": self.body,
             "render": self.render and [self.render, self.render_sample],
+            "shards": [self.shard_rows, self.shard_bytes],
+        } | self._answered_by
+        return hashlib.sha256(_canonical(identity).encode()).hexdigest()
+
+    @property
+    def scope(self) -> str:
+        """What beside a request's own body determines its answer; equal for jobs that may take each other's answers."""
+        return _canonical(self._answered_by)
+
+    @property
+    def _answered_by(self) -> dict[str, Any]:
+        identity: dict[str, Any] = {
+            "model": self.model,
             "dialect": self.provider.dialect,
             "base_url": self.provider.base_url.rstrip("/"),
-            "shards": [self.shard_rows, self.shard_bytes],
         }
         if self.response:
             identity["response"] = [self.response, self.provider.structured_output]
@@ -68,7 +79,7 @@ class Spec:
         query = {name: value for name, value in self.provider.query.items() if name not in API_VERSION}
         if query:
             identity["query"] = query
-        return hashlib.sha256(_canonical(identity).encode()).hexdigest()
+        return identity
 
     @property
     def job_id(self) -> JobId:

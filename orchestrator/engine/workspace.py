@@ -99,7 +99,14 @@ class Workspace:
             if known is None or known.text != job.spec:  # the job was opened again, perhaps with another path or price
                 spec = specs.from_json(job.spec)
                 render = known.render if known is not None else None
-                known = JobContext(spec=spec, text=job.spec, work=self.work, connect=self.provider, render=render)
+                known = JobContext(
+                    spec=spec,
+                    text=job.spec,
+                    work=self.work,
+                    connect=self.provider,
+                    others=self.admin.jobs,
+                    render=render,
+                )
             self._contexts[job.id] = known  # the most recently used is last
             while len(self._contexts) > CONTEXTS_MAX:
                 del self._contexts[next(iter(self._contexts))]
@@ -110,7 +117,13 @@ class Workspace:
         from orchestrator.engine.job_context import JobContext
 
         context = JobContext(
-            spec=spec, text=spec.to_json(), work=self.work, connect=self.provider, render=render, opened=source
+            spec=spec,
+            text=spec.to_json(),
+            work=self.work,
+            connect=self.provider,
+            others=self.admin.jobs,
+            render=render,
+            opened=source,
         )
         with self._lock:
             self._contexts[spec.job_id] = context

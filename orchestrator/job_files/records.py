@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import xxhash
 
 from orchestrator import codec
-from orchestrator.domain.model import AttemptToken, BatchId, Canary, Chunk, ChunkId, JobId, Outcome, Tally
+from orchestrator.domain.model import AttemptToken, BatchId, Canary, Chunk, ChunkId, ChunkState, JobId, Outcome, Tally
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,6 +56,8 @@ class PlannedChunk:
     cost_usd_max: Decimal | None = None
     is_canary: bool = False
     improves: str = ""
+    part: str = ""  # of a chunk that was never sent: the answers of other jobs
+    tally: Tally = field(default_factory=Tally)  # the same
     rows_by_shard: Mapping[int, int]
 
     @classmethod
@@ -66,7 +68,8 @@ class PlannedChunk:
     def chunk(self, job_id: JobId) -> Chunk:
         """Return the chunk of this job, before it was sent."""
         values = {name: getattr(self, name) for name in _PLANNED if name != "name"}
-        return Chunk(id=ChunkId(f"{job_id}/{self.name}"), job_id=job_id, **values)
+        state = ChunkState.REUSED if self.part else ChunkState.PLANNED
+        return Chunk(id=ChunkId(f"{job_id}/{self.name}"), job_id=job_id, state=state, **values)
 
 
 _PLANNED: Final = tuple(f.name for f in fields(PlannedChunk) if f.name != "rows_by_shard")

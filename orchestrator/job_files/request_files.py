@@ -4,6 +4,7 @@ Rule 1: the name of a request file holds a digest of its content: a plan that is
         its own files or makes others, and never confuses two files.
 Rule 2: the rows of a chunk's requests are known without reading the requests: by the chunk's range, or by a list of
         rows beside the request file (`<same name>.rows.zst`), which is in place first.
+Rule 3: so are the requests' content keys (`<same name>.keys`, see `content_keys`), in the order of the lines.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 import xxhash
 import zstandard
 
 from orchestrator.domain.errors import StorageError
+from orchestrator.job_files.content_keys import KEY_BYTES
 from orchestrator.storage.digests import HashedReader
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class LinesDraft:
         self._pending: list[bytes] = []
         self._done: list[bytes] = []
         self._pending_bytes = 0
+        self._content_keys = bytearray()
         self._runs: list[list[int]] = []  # [shard_no, first row, one past the last row], in the order of the lines
         self.line_count = 0
         self.size_bytes = 0
@@ -100,13 +103,14 @@ class LinesDraft:
             counts[shard_no] = counts.get(shard_no, 0) + row_end - row_start
         return counts
 
-    def add(self, line: bytes, key: RowKey) -> None:
+    def add(self, line: bytes, key: RowKey, content_key: bytes) -> None:
         """Add the line of a row, its newline included."""
         shard_no, row = key
         if self._runs and self._runs[-1][0] == shard_no and self._runs[-1][2] == row:
             self._runs[-1][2] = row + 1
         else:
             self._runs.append([shard_no, row, row + 1])
+        self._content_keys += content_key
         self._pending.append(line)
         self._pending_bytes += len(line)
         self.line_count += 1
@@ -116,9 +120,9 @@ class LinesDraft:
             self._flush()
 
     def write(self, job_files: JobFiles, chunk_name: str, *, is_retry: bool = False) -> Written:
-        """Put the lines in place under the chunk's name and their digest, after the list of their rows.
+        """Put the lines in place under the chunk's name and their digest, after the lists of their rows and keys.
 
-        A chunk of consecutive rows of one shard needs no such list: it has a range.
+        A chunk of consecutive rows of one shard needs no list of rows: it has a range.
         """
         self._flush()
         self._done.append(self._compressor.flush())
@@ -126,6 +130,8 @@ class LinesDraft:
         if is_retry or len(self._runs) > 1:
             with job_files.create(_rows_name(name)) as file:
                 file.write(zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.json.encode(self._runs)))
+        with job_files.create(_keys_name(name)) as file:
+            file.write(self._content_keys)
         with job_files.create(name) as file:
             file.writelines(self._done)
         return Written(
@@ -158,6 +164,23 @@ def row_keys(job_files: JobFiles, chunk: Chunk) -> list[RowKey]:
     return [(shard_no, row) for shard_no, row_start, row_end in runs for row in range(row_start, row_end)]
 
 
+def content_keys(job_files: JobFiles, chunk: Chunk) -> list[bytes]:
+    """Return the content keys of a chunk's requests, in the order of the lines. Raises StorageError."""
+    name = _keys_name(chunk.requests)
+    with job_files.open(name) as file:
+        text = file.read()
+    if len(text) != chunk.request_count * KEY_BYTES:
+        raise StorageError(f"{name} is damaged: it does not hold {chunk.request_count} keys")
+    return [text[start : start + KEY_BYTES] for start in range(0, len(text), KEY_BYTES)]
+
+
+def content_keys_by_row(job_files: JobFiles, chunk: Chunk) -> dict[RowKey, bytes]:
+    """Return the content key of each row of a chunk; none where their file is gone: answers do not depend on it."""
+    if not job_files.exists(_keys_name(chunk.requests)):
+        return {}
+    return dict(zip(row_keys(job_files, chunk), content_keys(job_files, chunk), strict=True))
+
+
 def requests_of(job_files: JobFiles, chunk: Chunk) -> Iterator[tuple[RowKey, bytes]]:
     """Read a chunk's request lines, newlines included, each with its row. Raises StorageError."""
     found = lines(job_files, chunk.requests)
@@ -168,6 +191,20 @@ def requests_of(job_files: JobFiles, chunk: Chunk) -> Iterator[tuple[RowKey, byt
         yield key, line
     if next(found, None) is not None:
         raise StorageError(f"{chunk.requests} is damaged: it holds more than {chunk.request_count} requests")
+
+
+class Request(NamedTuple):
+    """A request of a chunk, as `LinesDraft.add` takes it."""
+
+    line: bytes  # newline included
+    key: RowKey
+    content_key: bytes
+
+
+def keyed_requests_of(job_files: JobFiles, chunk: Chunk) -> Iterator[Request]:
+    """Read a chunk's requests with their content keys. Raises StorageError."""
+    for (key, line), content_key in zip(requests_of(job_files, chunk), content_keys(job_files, chunk), strict=True):
+        yield Request(line, key, content_key)
 
 
 class _Named(msgspec.Struct):
@@ -181,6 +218,10 @@ def custom_ids(job_files: JobFiles, name: str) -> frozenset[str]:
         return frozenset(read(line).custom_id for line in lines(job_files, name))
     except (zstandard.ZstdError, msgspec.DecodeError):
         raise StorageError(f"{name} is damaged: a line of it is no request") from None
+
+
+def _keys_name(requests: str) -> str:
+    return f"{requests.removesuffix('.jsonl.zst')}.keys"
 
 
 def _rows_name(requests: str) -> str:

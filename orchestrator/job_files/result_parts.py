@@ -8,7 +8,7 @@ Rule 3: the same answers give the same bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -24,6 +24,7 @@ from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import UNREADABLE, Answer, Choice, RowKey
+from orchestrator.job_files.content_keys import KEY_BYTES
 
 COST: Final = pa.decimal128(18, 9)
 COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
@@ -60,10 +61,13 @@ PART_SCHEMA: Final = pa.schema(
         pa.field("error_message", pa.string()),
         pa.field("raw", pa.large_string()),
         pa.field("embedding", pa.list_(pa.float32())),  # all null where answers are texts
+        pa.field("content_key", pa.binary(KEY_BYTES)),  # of the request that was answered
+        pa.field("reused_from", pa.string()),  # the job that paid for the answer, where another did
     ]
 )
 
-LOOKED_UP: Final = ["finish_reason", "batch_id", "error_code", "error_message"]  # few values: worth a dictionary
+# Few values: worth a dictionary.
+LOOKED_UP: Final = ["finish_reason", "batch_id", "error_code", "error_message", "reused_from"]
 
 
 class _Priced(NamedTuple):
@@ -80,6 +84,7 @@ def write_part(
     round: int,  # noqa: A002 - the word for it everywhere
     fees_usd: Decimal | None,
     price: Price | None,
+    content_keys: Mapping[RowKey, bytes] | None = None,
 ) -> tuple[Decimal | None, int]:
     """Write the rows, which come in (shard, row) order; return the chunk's cost, and how many answers have none.
 
@@ -87,21 +92,27 @@ def write_part(
 
     Args:
         fees_usd: the provider's own total, to be shared out over the rows.
+        content_keys: of the rows' requests; None for rows without a request.
     """
     fees_usd = money.quantize(fees_usd) if fees_usd is not None and fees_usd < COST_USD_MAX else None
     priced = _by_tokens(rows, price) if fees_usd is None else _by_share(list(rows), fees_usd, price)
     sum_usd, unpriced = Decimal(0), 0
-    with pq.ParquetWriter(
-        out, PART_SCHEMA, compression="lz4", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
-    ) as writer:
+    with part_writer(out) as writer:
         for group in _groups(priced):
             for row in group:
                 unpriced += row.answer.succeeded and row.cost_usd is None
                 sum_usd += row.cost_usd or 0
-            writer.write_table(_table(group, batch_id, round), row_group_size=GROUP_ROWS_MAX)
+            writer.write_table(_table(group, batch_id, round, content_keys or {}), row_group_size=GROUP_ROWS_MAX)
     if fees_usd is not None:
         return fees_usd, 0
     return (None if unpriced or price is None else sum_usd), unpriced
+
+
+def part_writer(out: BinaryIO) -> Any:
+    """Return the writer of a part."""
+    return pq.ParquetWriter(
+        out, PART_SCHEMA, compression="lz4", use_dictionary=LOOKED_UP, write_statistics=["shard", "row"]
+    )
 
 
 def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:
@@ -151,7 +162,7 @@ def _length(answer: Answer) -> int:
     return length + sum(len(text or "") for choice in answer.choices or () for text in choice)
 
 
-def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
+def _table(group: Sequence[_Priced], batch_id: str, round_: int, content_keys: Mapping[RowKey, bytes]) -> Any:
     answers = [row.answer for row in group]
     columns: dict[str, list[Any]] = {
         "shard": [row.key[0] for row in group],
@@ -176,9 +187,12 @@ def _table(group: Sequence[_Priced], batch_id: str, round_: int) -> Any:
         "error_code": [answer.error_code for answer in answers],
         "error_message": [answer.error_message for answer in answers],
         "raw": [answer.raw for answer in answers],
+        "content_key": [content_keys.get(row.key) for row in group],
+        "reused_from": [None] * len(group),
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in PART_SCHEMA if field.name != "embedding"]
-    return pa.table([*arrays, _vectors([answer.embedding for answer in answers])], schema=PART_SCHEMA)
+    arrays = {name: pa.array(values, PART_SCHEMA.field(name).type) for name, values in columns.items()}
+    arrays["embedding"] = _vectors([answer.embedding for answer in answers])
+    return pa.table([arrays[name] for name in PART_SCHEMA.names], schema=PART_SCHEMA)
 
 
 def _vectors(given: Sequence[bytes | None]) -> Any:
@@ -200,8 +214,8 @@ class Failed(StrEnum):
 def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     """Return failed rows, in order."""
     found: list[RowKey] = []
-    with _reading():
-        file = _opened(part)
+    with reading():
+        file = opened(part)
         for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "retryable"]):
             wanted = pc.invert(batch["succeeded"])
             if which is Failed.RETRYABLE:
@@ -215,8 +229,8 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
 
 def read_answers(part: BinaryIO) -> Iterator[tuple[RowKey, Answer]]:
     """Yield every row with its answer, as it was written, but for the digest of its line."""
-    with _reading():
-        for batch in _opened(part).iter_batches(READ_ROWS):
+    with reading():
+        for batch in opened(part).iter_batches(READ_ROWS):
             for row in batch.to_pylist():
                 yield (row["shard"], row["row"]), _answer(row)
 
@@ -233,17 +247,17 @@ def _answer(row: dict[str, Any]) -> Answer:
 
 def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
     """Return all rows, with the columns of PART_SCHEMA: only for a part of few rows."""
-    with _reading():
+    with reading():
         # In this thread: one of pyarrow's that still holds `part` when Python ends can abort the process.
-        rows: list[dict[str, Any]] = _opened(part).read(use_threads=False).to_pylist()
+        rows: list[dict[str, Any]] = opened(part).read(use_threads=False).to_pylist()
         return rows
 
 
 def read_kind(part: BinaryIO, kind: str) -> list[RowKey]:
     """Return the answered rows of a kind that is not whole, in order."""
     found: list[RowKey] = []
-    with _reading():
-        file = _opened(part)
+    with reading():
+        file = opened(part)
         for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "error_code"]):
             chosen = batch.filter(pc.and_(batch["succeeded"], pc.equal(batch["error_code"], kind)))
             found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
@@ -257,8 +271,8 @@ class PartCursor:
     """
 
     def __init__(self, part: BinaryIO, *, shard_no: int) -> None:
-        with _reading():
-            self._file = _opened(part)
+        with reading():
+            self._file = opened(part)
             groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
             self._groups = deque(group for group in groups if group.shard_min <= shard_no <= group.shard_max)
         self._weights = [(group.row_min, group.row_max + 1, group.size_bytes) for group in self._groups]
@@ -300,7 +314,7 @@ class PartCursor:
     def _advance(self, row_end: int) -> bool:
         """Load the next batch with rows of the shard; False where the part has none below `row_end`."""
         while True:
-            with _reading():
+            with reading():
                 batch = next(self._batches, None)
             if batch is not None:
                 own = batch.filter(pc.equal(batch["shard"], self._shard_no))
@@ -313,7 +327,7 @@ class PartCursor:
                 self._groups.popleft()
             if not self._groups or self._groups[0].row_min >= row_end:
                 return False
-            with _reading():
+            with reading():
                 self._batches = self._file.iter_batches(READ_ROWS, row_groups=[self._groups.popleft().number])
 
     def _check_order(self, rows: Any) -> None:
@@ -341,7 +355,8 @@ def _bounds(file: Any, number: int) -> _Group:
     return _Group(number, shard.min, shard.max, row.min, row.max, group.total_byte_size)
 
 
-def _opened(part: BinaryIO) -> Any:
+def opened(part: BinaryIO) -> Any:
+    """Return the Parquet file of a part. Raises StorageError where it is none."""
     file = pq.ParquetFile(part, pre_buffer=False)  # pre-buffering would load the whole part
     if not file.schema_arrow.equals(PART_SCHEMA):
         raise StorageError("a file of parsed results has other columns than it should")
@@ -349,7 +364,8 @@ def _opened(part: BinaryIO) -> Any:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
+    """Translate errors of the files read in the block into StorageError."""
     try:
         yield
     except (pa.ArrowException, OSError) as exc:

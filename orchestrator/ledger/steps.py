@@ -344,6 +344,9 @@ def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]
     insert_rows(tx, chunks, rows.NEW_CHUNK, new)
     covered = (row for change in changes for row in rows.new_chunk_shards(change))
     insert_rows(tx, chunk_shards, rows.NEW_CHUNK_SHARD, covered)
+    for change in changes:
+        if change.chunk.state is ChunkState.REUSED:
+            settle(tx, job_id, change.chunk.id, change.rows_by_shard, {})
     if any(change.chunk.is_canary for change in changes):
         wanted = (jobs.c.id == job_id, jobs.c.canary == Canary.WANTED)
         tx.execute(sa.update(jobs).where(*wanted).values(canary=Canary.OPEN, version=jobs.c.version + 1))

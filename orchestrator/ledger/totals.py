@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.model import (
+    ENDED,
     IN_FLIGHT,
     OVERDUE,
     TERMINAL,
@@ -48,6 +49,7 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
         **shard_sums,
         chunks=counts,
         waiting_since=chunk_sums["waiting_since"],
+        reused=chunk_sums["reused"],
         in_flight_rows=chunk_sums["in_flight_rows"],
         in_flight_done=chunk_sums["in_flight_done"],
         overdue=chunk_sums["overdue"],
@@ -78,11 +80,10 @@ def history(connection: sa.Connection, chunk: Chunk) -> History:
 
 def contributions(connection: sa.Connection, job_id: JobId, shard_no: int) -> list[Contribution]:
     """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
-    ended = (ChunkState.COLLECTED, ChunkState.FAILED, ChunkState.CANCELLED)
     query = (
         sa.select(chunks, chunk_shards.c.row_count)
         .join(chunk_shards, chunk_shards.c.chunk_id == C.id)
-        .where(chunk_shards.c.job_id == job_id, chunk_shards.c.shard_no == shard_no, C.state.in_(ended))
+        .where(chunk_shards.c.job_id == job_id, chunk_shards.c.shard_no == shard_no, C.state.in_(ENDED))
         .order_by(C.round, C.row_start, C.id)
     )
     found = connection.execute(query).mappings()
@@ -157,6 +158,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
         sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
             "waiting_since"
         ),
+        _when(C.state == ChunkState.REUSED, C.succeeded + C.standing, "reused"),
         _when(submitted, C.request_count, "in_flight_rows"),
         _when(submitted, C.done_count, "in_flight_done"),
         _when(overdue, 1, "overdue"),

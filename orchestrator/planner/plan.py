@@ -3,14 +3,15 @@
 Rule 1: a slice of rows is planned completely or not at all: its files are in place before the ledger names them.
 Rule 2: the same rows give the same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
         A canary is a slice of its own, so that it is sent before the rest is planned.
-Rule 3: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
+Rule 3: a request that another job has an answer to is not sent: see `reuse`.
+Rule 4: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import xxhash
@@ -21,13 +22,16 @@ from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.domain.model import Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.model import Canary, Chunk, ChunkId, ChunkState, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
 from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
+from orchestrator.job_files.content_keys import ContentKeys
+from orchestrator.job_files.reused_parts import AnswersGone, OtherAnswers
 from orchestrator.planner.cost import Costing
+from orchestrator.planner.reuse import ReusedChunks, look_up
 from orchestrator.ports import Checkpoint, never_interrupted
 
 if TYPE_CHECKING:
@@ -52,6 +56,8 @@ class Planning:
     renderer: Callable[[int], Renderer]  # of a shard
     limits: Limits
     costing: Costing
+    scope: str = ""  # what beside the body determines an answer: see `content_keys`
+    answers: OtherAnswers | None = None  # of other jobs; None: there are none to be taken
     slice_rows: int = SLICE_ROWS
     checkpoint: Checkpoint = never_interrupted
 
@@ -64,6 +70,17 @@ class _Slice:
     chunks: list[Chunk] = field(default_factory=list)
     refused: list[tuple[RowKey, Answer]] = field(default_factory=list)
     digest: RowsDigest = field(default_factory=RowsDigest)
+    draft: request_files.LinesDraft = field(default_factory=request_files.LinesDraft)
+
+    @property
+    def unsent_count(self) -> int:
+        """How many chunks of it are to be sent."""
+        return sum(chunk.state is not ChunkState.REUSED for chunk in self.chunks)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a request of it is to be sent."""
+        return self.unsent_count > 0 or self.draft.line_count > 0
 
 
 def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Planning, clock: Clock) -> None:
@@ -77,6 +94,9 @@ def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Plannin
             _set_aside(claim, shard, ledger=ledger, planning=planning, clock=clock)
         else:
             _plan(claim, job, shard, ledger=ledger, job_files=job_files, planning=planning, clock=clock)
+    except AnswersGone:  # the other job's folder was removed meanwhile: the requests are looked up again
+        shard = ledger.shard(shard.job_id, shard.shard_no)
+        ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=clock.now()), now=clock.now())
     except (ConfigError, DatasetError) as error:
         job = ledger.job(job.id)
         ended = ended_without_dataset(job, ledger.totals(job.id), error)
@@ -107,7 +127,7 @@ def _plan(
     last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
         planned = _plan_slice(shard, rows, renderer, canary_rows, job_files=job_files, planning=planning)
-        canary_rows = 0 if planned.chunks else canary_rows
+        canary_rows = 0 if planned.is_sending else canary_rows
         done, now = rows.exhausted(), clock.now()
         after = replace(
             shard,
@@ -118,11 +138,11 @@ def _plan(
             refused_count=shard.refused_count + len(planned.refused),
             causes=_causes(shard, planned),
         )
-        enough = ledger.backlog(job.id) + len(planned.chunks) >= job.policy.chunks_ahead_max
+        enough = ledger.backlog(job.id) + planned.unsent_count >= job.policy.chunks_ahead_max
         last = done or enough or now - started_at > timedelta(seconds=STEP_S_MAX)
         due_at = now + timedelta(seconds=BACKLOG_S) if enough and not done else now
         added = [
-            ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=now)
+            ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=_due(chunk, now))
             for chunk in planned.chunks
         ]
         _keep_record(shard, after, added, planned.digest.values(), job_files)
@@ -139,51 +159,63 @@ def _plan_slice(
         canary_rows: not 0: the slice is the canary, and ends after so many rows, unless none of them is a request.
     """
     planned, packer = _Slice(is_canary=canary_rows > 0), Packer(planning.limits)
-    draft = request_files.LinesDraft()
+    keys = ContentKeys(renderer.envelope, planning.scope)
+    reused = ReusedChunks(shard.shard_no, planning.limits, planning.answers)
+
+    def close_reused() -> None:
+        planned.chunks.append(reused.close(shard.job_id, _name(shard, planned), job_files))
+
     slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
-    for start, batch in _rows_of_slice(rows, slice_end, canary_rows, draft):
+    for start, batch in _rows_of_slice(rows, slice_end, canary_rows, planned):
         planned.digest.add(batch)
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
             planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
-        for row, line in enumerate(rendered.lines, start):
-            if line is None:
+        for found in look_up(rendered.lines, start, keys, planning.answers):
+            key, size_bytes = (shard.shard_no, found.row), len(found.line)
+            if packer.too_large(size_bytes):
+                planned.refused.append((key, _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(size_bytes))))
                 continue
-            if packer.too_large(len(line)):
-                planned.refused.append(((shard.shard_no, row), _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(len(line)))))
+            if found.is_answered:
+                reused.add(found, close_reused)
                 continue
-            if packer.starts_new(len(line)):
-                planned.chunks.append(_close(shard, planned, draft, job_files=job_files, planning=planning))
-                draft = request_files.LinesDraft()
-            draft.add(line, (shard.shard_no, row))
-    if draft.line_count:
-        planned.chunks.append(_close(shard, planned, draft, job_files=job_files, planning=planning))
+            if packer.starts_new(size_bytes):
+                _close(shard, planned, job_files=job_files, planning=planning)
+            planned.draft.add(found.line, key, found.content_key)
+    if planned.draft.line_count:
+        _close(shard, planned, job_files=job_files, planning=planning)
+    if reused:
+        close_reused()
     if planned.refused:
         _write_refused(job_files, shard, planned.refused)
     return planned
 
 
 def _rows_of_slice(
-    rows: Slices, slice_end: int, canary_rows: int, draft: request_files.LinesDraft
+    rows: Slices, slice_end: int, canary_rows: int, planned: _Slice
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     if not canary_rows:
         yield from rows.until(slice_end)
-    while canary_rows and not draft.line_count and rows.row < slice_end and not rows.exhausted():
+    while canary_rows and not planned.is_sending and rows.row < slice_end and not rows.exhausted():
         yield from rows.until(min(rows.row + canary_rows, slice_end))
 
 
-def _close(
-    shard: Shard,
-    planned: _Slice,
-    draft: request_files.LinesDraft,
-    *,
-    job_files: JobFiles,
-    planning: Planning,
-) -> Chunk:
-    name = f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
+def _name(shard: Shard, planned: _Slice) -> str:
+    """Return the name of the next chunk of a slice."""
+    return f"c{shard.shard_no:05d}-{shard.chunk_count + len(planned.chunks):05d}"
+
+
+def _due(chunk: Chunk, now: datetime) -> datetime | None:
+    return None if chunk.state is ChunkState.REUSED else now
+
+
+def _close(shard: Shard, planned: _Slice, *, job_files: JobFiles, planning: Planning) -> None:
+    """Put the request file of a slice's next chunk in place."""
+    name, draft = _name(shard, planned), planned.draft
     chunk = planning.costing.chunk(shard.job_id, name, draft.write(job_files, name))
     chunk = replace(chunk, shard_no=shard.shard_no, row_start=draft.row_start, row_end=draft.row_end)
-    return replace(chunk, is_canary=planned.is_canary)
+    planned.chunks.append(replace(chunk, is_canary=planned.is_canary))
+    planned.draft = request_files.LinesDraft()
 
 
 def _causes(shard: Shard, planned: _Slice) -> str:

@@ -53,6 +53,10 @@ class Renderer(Protocol):
     """Renders rows as request lines."""
 
     @property
+    def envelope(self) -> LineEnvelope:
+        """What is around the body of each line."""
+
+    @property
     def columns(self) -> tuple[str, ...] | None:
         """The columns that must be in the batches; None: all."""
 

@@ -103,12 +103,12 @@ def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) ->
     retries: list[request_files.LinesDraft] = []
     for chunk in sources:
         wanted = set(waiting_rows(job_files, chunk))
-        for key, line in request_files.requests_of(job_files, chunk):
-            if key not in wanted:
+        for one in request_files.keyed_requests_of(job_files, chunk):
+            if one.key not in wanted:
                 continue
-            if packer.starts_new(len(line)) or not retries:
+            if packer.starts_new(len(one.line)) or not retries:
                 retries.append(request_files.LinesDraft())
-            retries[-1].add(line, key)
+            retries[-1].add(*one)
     return retries
 
 

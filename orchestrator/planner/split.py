@@ -36,8 +36,8 @@ def split(
     if not refused or len(refused) >= chunk.request_count:
         refused = frozenset(range((chunk.request_count + 1) // 2, chunk.request_count))
     drafts = (request_files.LinesDraft(), request_files.LinesDraft())
-    for place, (key, line) in enumerate(request_files.requests_of(job_files, chunk)):
-        drafts[place in refused].add(line, key)
+    for place, one in enumerate(request_files.keyed_requests_of(job_files, chunk)):
+        drafts[place in refused].add(*one)
     now, halves = clock.now(), list[ChunkAdded]()
     for letter, draft in zip("ab", drafts, strict=True):
         name, is_retry = f"{chunk.name}{letter}", chunk.shard_no is None

@@ -134,6 +134,8 @@ class Units:
 
     def _one(self, planned: PlannedChunk) -> Restored:
         chunk, sent = self._chunk(planned), self.plans.sent
+        if chunk.state is ChunkState.REUSED:
+            return self._reused(planned)
         if chunk.name in self.plans.halves:
             return _plain(replace(chunk, state=ChunkState.SPLIT), planned)
         intents = sent.intents.get(chunk.name, {})
@@ -195,13 +197,8 @@ class Units:
             tally = closed_again(replace(self._chunk(planned), tally=tally), 0)
             settled += rest
             failed_by_shard = failed_by_shard if planned.improves else failed_by_shard + rest
-        for kind in FLAWED:
-            count: int = getattr(tally, f"{kind}_answers")
-            if count and self._revives(planned, kind):
-                chunk = replace(self._chunk(planned), part=record.part, tally=tally)
-                keys = rows_of_kind(self.plans.job_files, chunk, kind, count)
-                regather, tally = kind.value, reopened(chunk, kind)
-                settled -= Counter(request_files.count_by_shard(keys))
+        reopened_now = self._reopened_now(planned, replace(self._chunk(planned), part=record.part, tally=tally))
+        regather, tally = reopened_now.regather or regather, reopened_now.tally
         self._settled.update(settled)
         after = replace(
             self._chunk(planned),
@@ -219,6 +216,23 @@ class Units:
             tally=tally,
         )
         return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
+
+    def _reused(self, planned: PlannedChunk) -> Restored:
+        """A chunk that was never sent; some of its answers may have been sent again on demand."""
+        tally, moved = self._without_reopened(planned, planned.tally)
+        self._settled.update(planned.rows_by_shard)
+        after = replace(self._chunk(planned), tally=replace(tally, resent=moved))
+        return _plain(self._reopened_now(planned, after), planned)
+
+    def _reopened_now(self, planned: PlannedChunk, chunk: Chunk) -> Chunk:
+        """Return a chunk whose answers of a kind are to be sent again, if that is under way; they are not settled."""
+        for kind in FLAWED:
+            count: int = getattr(chunk.tally, f"{kind}_answers")
+            if count and self._revives(planned, kind):
+                keys = rows_of_kind(self.plans.job_files, chunk, kind, count)
+                self._settled.subtract(request_files.count_by_shard(keys))
+                chunk = replace(chunk, tally=reopened(chunk, kind), regather=kind.value)
+        return chunk
 
     def _without_reopened(self, planned: PlannedChunk, tally: Tally) -> tuple[Tally, int]:
         """Return the tally without the answers whose rows are in retry chunks, and how many those are."""

@@ -36,6 +36,7 @@ RESULT_COLUMNS: Final = (
     "llm_request_id",
     "llm_error_code",
     "llm_error_message",
+    "llm_reused_from",
 )
 QUICK: Final = {"poll_s_min": 0.2, "poll_s_max": 0.5, "create_s_max": 10}
 

@@ -152,7 +152,7 @@ class Stage:
             self.harness.admin.cancel(self.job.id, now=NOW)
         draft = LinesDraft()
         for number in range(2):
-            draft.add(LINE % number, (0, number))
+            draft.add(LINE % number, (0, number), b"%016d" % number)
         file = draft.write(self.job_files, "c00000-00000")
         begun = ChunkState(state) not in (ChunkState.PLANNED, ChunkState.UPLOADED)
         defaults: dict[str, Any] = {

@@ -89,6 +89,7 @@ def test_the_result_columns_are_those_of_the_design_in_its_order() -> None:
         ("llm_request_id", "string"),
         ("llm_error_code", "string"),
         ("llm_error_message", "string"),
+        ("llm_reused_from", "string"),
         ("llm_raw", "string"),
     ]
     assert "llm_raw" not in result_fields(OutputOptions()).names
@@ -127,6 +128,7 @@ def test_each_row_gets_its_answer_or_its_reason() -> None:
         "llm_request_id": "r",
         "llm_error_code": None,
         "llm_error_message": None,
+        "llm_reused_from": None,
         "llm_raw": "{}",
     }
     assert [rows[1][f"llm_{name}"] for name in ("status", "error_code", "error_message")] == [

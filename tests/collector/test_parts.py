@@ -68,6 +68,8 @@ def test_a_part_holds_what_was_answered() -> None:
         "error_message": None,
         "raw": "{}",
         "embedding": None,
+        "content_key": None,
+        "reused_from": None,
     }
 
 

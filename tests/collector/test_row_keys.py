@@ -19,7 +19,7 @@ from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.domain.results_at import Inline
 from orchestrator.job_files import request_files
-from orchestrator.job_files.request_files import LinesDraft, requests_of, row_keys
+from orchestrator.job_files.request_files import LinesDraft, keyed_requests_of, requests_of, row_keys
 from orchestrator.providers.onerouter.dialect import READER
 from tests.batches.stage import Stage
 from tests.builders import a_chunk
@@ -31,11 +31,15 @@ def a_line(key: RowKey) -> bytes:
     return b'{"custom_id":"%s","body":{}}\n' % custom_id.custom_id(DIGEST, *key).encode()
 
 
+def a_key(key: RowKey) -> bytes:
+    return b"%08x%08x" % key
+
+
 def drafted(job_files: MemoryJobFiles, keys: list[RowKey], *, is_retry: bool = False) -> Chunk:
     """Return a chunk of these rows, with its files."""
     draft = LinesDraft()
     for key in keys:
-        draft.add(a_line(key), key)
+        draft.add(a_line(key), key, a_key(key))
     file = draft.write(job_files, "c00000-00000", is_retry=is_retry)
     place = {"shard_no": None, "row_start": 0, "row_end": 0}
     if not is_retry:
@@ -46,22 +50,23 @@ def drafted(job_files: MemoryJobFiles, keys: list[RowKey], *, is_retry: bool = F
 @pytest.mark.parametrize(
     ("keys", "is_retry", "files"),
     [
-        ([(0, row) for row in range(5)], False, 1),
-        ([(3, row) for row in range(90, 95)], False, 1),
-        ([(0, 0), (0, 1), (0, 4)], False, 2),
-        ([(0, row) for row in range(5)], True, 2),
-        ([(0, 7), (2, 7), (2, 8), (1, 0)], True, 2),
+        ([(0, row) for row in range(5)], False, 2),
+        ([(3, row) for row in range(90, 95)], False, 2),
+        ([(0, 0), (0, 1), (0, 4)], False, 3),
+        ([(0, row) for row in range(5)], True, 3),
+        ([(0, 7), (2, 7), (2, 8), (1, 0)], True, 3),
     ],
 )
 def test_the_rows_of_a_chunk_are_read_again_in_the_order_of_its_lines(
     keys: list[RowKey], files: int, *, is_retry: bool
 ) -> None:
-    """A chunk of consecutive rows of one shard needs no list of them."""
+    """A chunk of consecutive rows of one shard needs no list of them: its requests and their keys are all."""
     job_files = MemoryJobFiles()
     chunk = drafted(job_files, keys, is_retry=is_retry)
 
     assert row_keys(job_files, chunk) == keys
     assert list(requests_of(job_files, chunk)) == [(key, a_line(key)) for key in keys]
+    assert list(keyed_requests_of(job_files, chunk)) == [(a_line(key), key, a_key(key)) for key in keys]
     assert len(job_files.names("requests")) == files
 
 
@@ -107,6 +112,16 @@ def test_a_request_file_of_another_number_of_lines_is_an_error(row_end: int, whi
 
     with pytest.raises(StorageError, match=f"holds {which} than {row_end} requests"):
         list(requests_of(job_files, told))
+
+
+def test_a_file_of_another_number_of_keys_is_an_error_that_names_it() -> None:
+    job_files = MemoryJobFiles()
+    chunk = drafted(job_files, [(0, 0), (0, 1)])
+    [keys] = [name for name in job_files.names("requests") if name.endswith(".keys")]
+    job_files.files[keys] += b"x"
+
+    with pytest.raises(StorageError, match=r"\.keys is damaged: it does not hold 2 keys"):
+        list(keyed_requests_of(job_files, chunk))
 
 
 def test_results_are_collected_without_a_look_at_the_requests() -> None:

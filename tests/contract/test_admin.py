@@ -133,7 +133,7 @@ def test_resuming_what_is_not_stopped_changes_nothing(harness: LedgerHarness, st
     assert harness.ledger.job(JOB) == before
 
 
-UNDISTURBED = {S.SUBMITTING, S.COLLECTED, S.SPLIT, S.CANCELLED, S.FAILED}
+UNDISTURBED = {S.SUBMITTING, S.COLLECTED, S.REUSED, S.SPLIT, S.CANCELLED, S.FAILED}
 
 
 @pytest.mark.parametrize("state", list(ChunkState))
@@ -150,7 +150,7 @@ def test_a_cancel_marks_every_live_chunk_and_disturbs_no_create_under_way(
     found = harness.ledger.chunk(chunk.id)
     assert job == harness.ledger.job(JOB)
     assert job.state is JobState.CANCELLING
-    assert found.cancel_requested == (state not in {S.COLLECTED, S.SPLIT, S.CANCELLED, S.FAILED})
+    assert found.cancel_requested == (state not in {S.COLLECTED, S.REUSED, S.SPLIT, S.CANCELLED, S.FAILED})
     assert found.version == (0 if state in UNDISTURBED else 1)
 
 

@@ -196,10 +196,11 @@ def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(harn
         added(a_chunk("c00000-00001", state=S.FAILED, row_start=10), {0: 10}),
         added(a_chunk("c00000-00000", state=S.COLLECTED, row_start=0), {0: 10}),
         added(a_chunk("c00000-00002", state=S.CANCELLED, row_start=20), {0: 10}),
+        added(a_chunk("c00000-00003", state=S.REUSED, row_start=30), {0: 10}),
         added(a_chunk("c00001-00000", state=S.COLLECTED, shard_no=1), {1: 10}),
         *(
             added(a_chunk(f"c00000-0001{n}", state=state), {0: 10})
-            for n, state in enumerate(set(ChunkState) - {S.COLLECTED, S.FAILED, S.CANCELLED})
+            for n, state in enumerate(set(ChunkState) - {S.COLLECTED, S.REUSED, S.FAILED, S.CANCELLED})
         ),
     )
 
@@ -207,6 +208,7 @@ def test_contributions_are_the_ended_chunks_of_the_shard_by_round_then_rows(harn
         ("c00000-00000", 10),
         ("c00000-00001", 10),
         ("c00000-00002", 10),
+        ("c00000-00003", 10),
         ("r00001", 2),
         ("r00002", 2),
     ]

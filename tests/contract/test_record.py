@@ -33,7 +33,7 @@ from orchestrator.domain.model import (
     Step,
     Tally,
 )
-from orchestrator.domain.policy import NullPolicy, OnAmbiguous
+from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Reuse
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, added, after, an_attempt, chunk_id
 from tests.contract.ledger_harness import LedgerHarness
 
@@ -50,6 +50,7 @@ def test_a_job_comes_back_as_it_was_entered(harness: LedgerHarness) -> None:
         max_duplicate_usd=Decimal("1.50"),
         budget_usd=Decimal("12.345678901"),
         null_policy=NullPolicy.SKIP,
+        reuse=Reuse.NEVER,
         canary_rows=6,
         chunk_requests_max=7,
         chunk_bytes_max=8,

@@ -212,7 +212,7 @@ def test_a_chunk_that_lies_about_its_batch_cannot_be_made(state: ChunkState) -> 
 
 def test_states_with_a_batch_and_states_of_rest_are_these() -> None:
     assert {state.value for state in HAS_BATCH} == {"submitted", "ended", "collected"}
-    assert {state.value for state in TERMINAL} == {"collected", "split", "cancelled", "failed"}
+    assert {state.value for state in TERMINAL} == {"collected", "reused", "split", "cancelled", "failed"}
 
 
 def test_a_create_under_way_goes_back_to_planned_only_when_it_is_known_not_to_have_happened() -> None:

@@ -301,7 +301,7 @@ class LedgerMachine(RuleBasedStateMachine):
             envelope = LineEnvelope()
             name_of_row = custom_id.custom_id(DIGEST, shard_no, row).encode()
             opening = envelope.before_id + name_of_row + envelope.before_body
-            draft.add(opening + BODY % row + envelope.after_body + b"\n", (shard_no, row))
+            draft.add(opening + BODY % row + envelope.after_body + b"\n", (shard_no, row), bytes(16))
         file = draft.write(self.job_files, name)
         chunk = a_chunk(
             name,

@@ -122,7 +122,7 @@ class Stage:
         draft = LinesDraft()
         for row in range(ROW_COUNT):
             name_of_row = custom_id.custom_id(DIGEST, 0, row).encode()
-            draft.add(b'{"custom_id":"%s","params":{"x":1}}\n' % name_of_row, (0, row))
+            draft.add(b'{"custom_id":"%s","params":{"x":1}}\n' % name_of_row, (0, row), b"%016d" % row)
         file = draft.write(self.job_files, "c00000-00000")
         chunk = a_chunk(
             row_end=ROW_COUNT,

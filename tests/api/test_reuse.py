@@ -1,0 +1,204 @@
+"""Answers that the work folder has already are taken for the same requests of a later job: nothing is bought twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pytest
+
+import orchestrator
+from orchestrator import Result
+from orchestrator.testing import Failure, FakeProvider, fake_provider
+
+TEXTS: Final = [f"row {number}" for number in range(6)]
+BAD: Final = Failure(status=400, code="bad", message="no")
+SCRIPT: Final[dict[str, str | Failure]] = {
+    "fails": BAD,
+    "is empty": "",
+    "is cut": "one two three four five six seven eight",
+}
+
+
+@dataclass(slots=True)
+class Shop:
+    """A provider that counts what it sells, and a work folder."""
+
+    fake: FakeProvider
+    work: Path
+    sold: Counter[str]
+
+    def run(
+        self, texts: Sequence[str] | str | Path, *, name: str = "mood", prompt: str = "{text}", **more: Any
+    ) -> Result:
+        """Run a job over these texts, or over this file, to its end; its audit is clean, and its rows add up."""
+        self.sold.clear()
+        table = texts if isinstance(texts, str | Path) else pa.table({"text": texts})
+        options = {**self.fake.options, **more}
+        options.setdefault("max_tokens", 6)
+        result = orchestrator.run(table, prompt=prompt, model="any", work=self.work, name=name, **options)
+        self.check(result)
+        return result
+
+    def check(self, result: Result) -> None:
+        found = orchestrator.audit(result.job_id, work=self.work, deep=True)
+        assert not found.differences, found.differences
+        totals, rows = result.status.totals, result.to_arrow().to_pylist()
+        reused = [row for row in rows if row["llm_reused_from"]]
+        assert (totals.reused, totals.succeeded + result.counts["failed"]) == (len(reused), totals.rows)
+        assert all((row["llm_attempts"], row["llm_cost_usd"]) == (0, Decimal(0)) for row in reused)
+        assert sum(self.sold.values()) <= totals.rows - len(reused)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    sold = Counter[str]()
+
+    def answer(body: dict[str, Any]) -> Any:
+        text = body["messages"][-1]["content"]
+        sold[text] += 1
+        return SCRIPT.get(text.rpartition(":")[2], f"to {text}")
+
+    with fake_provider(answer) as fake:
+        yield Shop(fake, tmp_path / "work", sold)
+
+
+def answers(result: Result) -> list[str | None]:
+    return result.to_arrow()["llm_response"].to_pylist()
+
+
+def payers(result: Result) -> list[str | None]:
+    return result.to_arrow()["llm_reused_from"].to_pylist()
+
+
+def test_a_grown_dataset_sends_its_new_rows_alone(shop: Shop) -> None:
+    first = shop.run(TEXTS)
+    assert len(shop.sold) == 6
+
+    second = shop.run([*TEXTS, "a new one"])
+
+    assert shop.sold == {"a new one": 1}
+    assert answers(second) == [f"to {text}" for text in [*TEXTS, "a new one"]]
+    assert payers(second) == [first.job_id] * 6 + [None]
+    assert second.status.as_dict()["reused"] == 6
+
+
+@pytest.mark.slow
+def test_an_edited_row_alone_is_sent(shop: Shop) -> None:
+    shop.run(TEXTS)
+
+    second = shop.run([*TEXTS[:2], "edited", *TEXTS[3:]])
+
+    assert shop.sold == {"edited": 1}
+    assert answers(second)[1:4] == ["to row 1", "to edited", "to row 3"]
+
+
+@pytest.mark.slow
+def test_a_reordered_dataset_is_answered_without_a_create(shop: Shop) -> None:
+    shop.run(TEXTS)
+
+    second = shop.run(TEXTS[::-1])
+
+    assert (shop.sold, second.status.totals.batches, second.cost_usd) == ({}, 0, 0)
+    assert answers(second) == [f"to {text}" for text in TEXTS[::-1]]
+
+
+@pytest.mark.slow
+def test_a_renamed_file_is_answered_without_a_create(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "monday.csv").write_text("text\n" + "\n".join(TEXTS))
+    shop.run(tmp_path / "monday.csv")
+    (tmp_path / "tuesday.csv").write_text("id,text\n" + "\n".join(f"{row},{text}" for row, text in enumerate(TEXTS)))
+
+    second = shop.run(tmp_path / "tuesday.csv")
+
+    assert (shop.sold, answers(second)) == ({}, [f"to {text}" for text in TEXTS])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [{"prompt": "Now: {text}"}, {"system": "Be brief."}, {"max_tokens": 7}])
+def test_a_changed_request_is_sent(shop: Shop, changed: dict[str, Any]) -> None:
+    shop.run(TEXTS)
+
+    assert shop.run(TEXTS, **changed).status.totals.reused == 0
+    assert shop.sold.total() == 6
+
+
+@pytest.mark.slow
+def test_another_order_of_parameters_is_the_same_request(shop: Shop) -> None:
+    shop.run(TEXTS, parameters={"temperature": 0, "top_p": 0.5})
+
+    shop.run(TEXTS[1:], parameters={"top_p": 0.5, "temperature": 0})
+
+    assert shop.sold == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reuse", "other", "sold"), [("name", "mood", 0), ("name", "tone", 6), ("all", "tone", 0), ("never", "mood", 6)]
+)
+def test_the_policy_says_whose_answers_are_taken(shop: Shop, reuse: str, other: str, sold: int) -> None:
+    shop.run(TEXTS)
+
+    shop.run(TEXTS[::-1], name=other, policy={"reuse": reuse})
+
+    assert shop.sold.total() == sold
+
+
+def test_rows_that_failed_or_came_back_empty_are_sent_again(shop: Shop) -> None:
+    """One that was cut off is not: the same request would be cut off at the same limit."""
+    shop.run([*SCRIPT, "row 0"])
+
+    second = shop.run(["another", *SCRIPT, "row 0"])
+
+    assert set(shop.sold) == {"another", "fails", "is empty"}
+    assert second.flaws == {"truncated": 1, "empty": 1, "refused": 0}
+    assert [bool(payer) for payer in payers(second)] == [False, False, False, True, True]
+
+
+@pytest.mark.slow
+def test_a_reused_answer_that_was_cut_off_can_be_sent_again_on_demand(shop: Shop) -> None:
+    shop.run(["is cut", "row 0"])
+    second = shop.run(["is cut", "row 0", "row 1"])
+    shop.sold.clear()
+
+    third = orchestrator.open_job(second.job_id, work=shop.work).retry(rows="truncated")
+
+    assert shop.sold == {"is cut": 1}
+    shop.check(third)
+    assert third.status.totals.reused == 1
+
+
+@pytest.mark.slow
+def test_an_older_job_may_be_deleted_afterwards(shop: Shop) -> None:
+    """A third job takes the answers from the second, and says who paid for them."""
+    first = shop.run(TEXTS)
+    second = shop.run([*TEXTS, "a new one"])
+    shutil.rmtree(shop.work / first.job_id)
+
+    shop.check(second)
+    third = shop.run(["a new one", *TEXTS])
+
+    assert (shop.sold, payers(third)) == ({}, [second.job_id] + [first.job_id] * 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_restored_ledger_knows_reused_rows(shop: Shop, *, retried: bool) -> None:
+    shop.run(["is cut", "row 0"])
+    handle = orchestrator.open_job(shop.run(["is cut", "row 0", "row 1"]).job_id, work=shop.work)
+    if retried:
+        handle.retry(rows="truncated")
+    before = handle.status().as_dict()
+    for path in shop.work.glob("ledger.db*"):
+        path.unlink()
+
+    orchestrator.recover(work=shop.work)
+
+    assert handle.status().as_dict() == before
+    shop.check(handle.results())
