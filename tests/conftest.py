@@ -34,6 +34,12 @@ def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ[FOLDER] = str(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print messages on one line, so that tests can look for a sentence; tests of the layout set their own width."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """An S3, and the environment that leads to it."""

@@ -41,23 +41,23 @@ def totals(**fields: Any) -> Totals:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({}, "0 of 1,200 rows done, 0.000000 USD so far"),
-        ({"shards_planning": 1}, "0 rows done, 1,200 planned so far, 0.000000 USD so far"),
+        ({}, "0 of 1,200 rows done"),
+        ({"shards_planning": 1}, "0 rows done, 1,200 planned so far"),
         ({"succeeded": 1_000, "failed": 2, "refused": 3}, "1,005 of 1,200 rows done, 0.000000 USD so far"),
         (
             {"chunks": SUBMITTED, "in_flight_rows": 900, "in_flight_done": 20},
-            "0 of 1,200 rows done, 3 batches in flight (20 of 900 answered), 0.000000 USD so far",
+            "0 of 1,200 rows done, 3 batches in flight (20 of 900 answered)",
         ),
         (
             {"chunks": {ChunkState.SUBMITTED: 1}, "in_flight_rows": 9, "overdue": 1},
-            "0 of 1,200 rows done, 1 batch in flight (0 of 9 answered), 1 of them overdue, 0.000000 USD so far",
+            "0 of 1,200 rows done, 1 batch in flight (0 of 9 answered), 1 of them overdue",
         ),
         (
             {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
-            "0 of 1,200 rows done, 2 creates without an answer yet, 1 chunk unresolved, 0.000000 USD so far",
+            "0 of 1,200 rows done, 2 creates without an answer yet, 1 chunk unresolved",
         ),
-        ({"waits_for_canary": True}, "0 of 1,200 rows done, the rest waits for the canary, 0.000000 USD so far"),
-        ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried, 0.000000 USD so far"),
+        ({"waits_for_canary": True}, "0 of 1,200 rows done, the rest waits for the canary"),
+        ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried"),
         ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
         ({"cost_usd": Decimal("0.0000004")}, "0 of 1,200 rows done, 0.000000400 USD so far"),
         ({"unpriced": 7}, "0 of 1,200 rows done, cost unknown"),
@@ -79,9 +79,11 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
         (
             {"reason": "all rows failed", "decision": "canary"},
             """  stopped: all rows failed
-  It waits for your decision:
-    orchestrator approve job-1  to go on
-    orchestrator cancel job-1  to end it, and keep what was answered""",
+  It waits for your decision.
+  to go on:
+    orchestrator approve job-1
+  to end it, and keep what was answered:
+    orchestrator cancel job-1""",
         ),
         ({"pause_reason": "401: no"}, "  sending is paused for the account: 401: no"),
         (
@@ -107,8 +109,16 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
                 "chunks": {ChunkState.UNRESOLVED: 2},
                 "troubles": (Trouble(reason="HTTP 403", chunks=2, is_unresolved=True),),
             },
-            """  2 chunks unresolved: their creates may or may not have made a batch. Next: orchestrator resolve job-1
-    2 chunks: HTTP 403""",
+            """  2 chunks unresolved: it is not known whether the create made a batch.
+  2 chunks: HTTP 403
+  to see what was sent, and say what became of it:
+    orchestrator resolve job-1""",
+        ),
+        (
+            {"chunks": {ChunkState.UNRESOLVED: 1}, "waits_for_canary": True},
+            """  1 chunk unresolved: it is not known whether the create made a batch: the canary, so the rest waits.
+  to see what was sent, and say what became of it:
+    orchestrator resolve job-1""",
         ),
     ],
 )
@@ -138,9 +148,9 @@ def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> N
     listed = status_text.unresolved("job-1", [UNRESOLVED], "s3://bucket/work").splitlines()
 
     assert status_text.status(waiting, "/my work").endswith("orchestrator resolve job-1 --work '/my work'")
-    assert [line.partition("  the ")[0].partition("  it ")[0].strip() for line in listed[2:]] == [
-        "orchestrator resolve job-1 CHUNK --batch ID --work s3://bucket/work",
-        "orchestrator resolve job-1 CHUNK --absent --work s3://bucket/work",
+    assert [line.strip() for line in listed if line.startswith("    ")] == [
+        "orchestrator resolve job-1 c0-1 --batch ID --work s3://bucket/work",
+        "orchestrator resolve job-1 c0-1 --absent --work s3://bucket/work",
         "orchestrator resolve job-1 --same-account --work s3://bucket/work",
     ]
     assert "--work" not in status_text.unresolved("job-1", [UNRESOLVED], DEFAULT_WORK)
@@ -169,7 +179,7 @@ def test_a_plan_says_the_price_its_source_and_what_to_know_before_anything_is_se
     own = text.plan_text("job-1", replace(known, price=replace(price, source="")))
     unknown = text.plan_text("job-1", replace(known, price=None, cost_usd_max=None, cost_usd_expected=None))
 
-    assert "at most 0.002000 USD; about 0.001000 USD if answers are half as long" in shown
+    assert "at most 0.002000 USD; about 0.001000 USD, if answers are half as long" in shown
     assert "0.05 in, 0.25 out, USD per million tokens (a list, read 2026-12-01)" in shown
     assert "note        openai ends m in 45 days, on 2027-01-14" in shown
     assert "(your settings)" in own
@@ -215,9 +225,14 @@ def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_who
     found = totals(rows=9, settled=9, succeeded=9, truncated_answers=2, refused_answers=1)
     status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=found)
 
-    assert status_text.flawed_answers(status, DEFAULT_WORK).splitlines() == [
-        "  3 answers are not whole; `orchestrator retry` with the same --rows sends them again, and is paid for:",
+    first, *ways = status_text.flawed_answers(status, DEFAULT_WORK).splitlines()
+
+    assert first.startswith("  3 answers are not whole. `orchestrator retry` with the same --rows sends them again")
+    assert "raise request.max_tokens" in first
+    assert ways == [
+        "  to see the truncated ones:",
         "    orchestrator results job-1 --rows truncated",
+        "  to see the refused ones:",
         "    orchestrator results job-1 --rows refused",
     ]
     assert status_text.flawed_answers(replace(status, totals=totals(succeeded=9)), DEFAULT_WORK) == ""
@@ -228,12 +243,15 @@ def test_rows_that_cannot_be_read_are_offered_to_be_read_before_they_are_paid_fo
     found = Status(job_id="a-1", state=JobState.FINISHED, reason="", totals=totals(failed=2))
     kept = replace(found, totals=totals(failed=2, unreadable_rows=1))
 
-    assert status_text.failed_rows(found, DEFAULT_WORK).splitlines()[2:] == [
-        "    orchestrator retry a-1  to send them again"
+    assert status_text.failed_rows(found, DEFAULT_WORK).splitlines()[3:] == [
+        "  to send them again:",
+        "    orchestrator retry a-1",
     ]
-    assert status_text.failed_rows(kept, DEFAULT_WORK).splitlines()[2:] == [
-        "    orchestrator reread a-1  to read unreadable answers again, for nothing",
-        "    orchestrator retry a-1 --unreadable  to send them again, and pay for the unreadable ones again",
+    assert status_text.failed_rows(kept, DEFAULT_WORK).splitlines()[3:] == [
+        "  to read unreadable answers again, for nothing:",
+        "    orchestrator reread a-1",
+        "  to send them again, and pay for the unreadable ones again:",
+        "    orchestrator retry a-1 --unreadable",
     ]
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
 from orchestrator import settings as configuration
 from orchestrator.api.handle import JobHandle, drive
 from orchestrator.api.job import Job, JobFields
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.model import JobId
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.recovery import GUARANTEE
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from orchestrator.planner.estimate import Estimate
     from orchestrator.providers.catalogue import Sold
     from orchestrator.restore.restore import Recovered
+
+
+JOBS_NAMED: Final = 10  # in a message that another one is unknown
 
 
 @overload
@@ -58,8 +61,9 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     policy = described.resolved_policy
     found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
+    of_rows = ("the dataset has a header and no rows: nothing would be sent",) if found.rows == 0 else ()
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
-    return replace(found, notes=notes)
+    return replace(found, notes=(*of_rows, *notes))
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
@@ -201,11 +205,16 @@ def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
     if JobId(job_id) not in known:
         begin_so = [one for one in known if job_id and one.startswith(job_id)]
         if len(begin_so) > 1:
-            raise ConfigError(f"{job_id} is the beginning of several jobs in {folder}: {', '.join(sorted(begin_so))}")
+            raise ConfigError(f"{job_id} is the beginning of several jobs in {folder}: {_named(sorted(begin_so))}")
         if not begin_so:
-            raise ConfigError(f"the work folder {folder} has no job {job_id!r}; it has: {', '.join(known) or 'none'}")
+            others = f"it has: {_named(known)}" if known else "it has none yet"
+            raise JobUnknown(f"the work folder {folder} has no job {job_id!r}; {others}")
         [job_id] = begin_so
     return JobHandle(job_id=JobId(job_id), work=folder)
+
+
+def _named(found: Sequence[str]) -> str:
+    return ", ".join(found[:JOBS_NAMED]) + (", …" if found[JOBS_NAMED:] else "")
 
 
 def jobs(*, work: str | Path | None = None) -> list[JobHandle]:

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from orchestrator import settings as configuration
-from orchestrator.domain.canary import CANARY, Kind
+from orchestrator.domain.canary import CANARY, MAX_TOKENS, Kind
 from orchestrator.domain.errors import ConfigError, JobNeedsDecision
 from orchestrator.domain.model import TERMINAL, Job, JobId
 from orchestrator.domain.reconcile import UNREADABLE
@@ -28,16 +28,17 @@ def refuse_undecided(workspace: Workspace, job: Job) -> None:
     if job.decision:
         of_canary = ""
         if job.decision == CANARY:
-            of_canary = " The rest was not sent. A changed job file is another job: it sends its own canary."
+            change = "Raise request.max_tokens in" if MAX_TOKENS in job.reason else "Or correct"
+            of_canary = (
+                f" The rest was not sent. {change} the job file and run it: that is another job, with a new canary."
+            )
+        ways = [("approve", "to go on as it is"), ("cancel", "to end it, and keep what was answered")]
         if job.decision == UNREADABLE:
-            of_canary = f" To read them again after an upgrade, for nothing: `{command(workspace, 'reread', job.id)}`."
-        has_unresolved = bool(workspace.admin.unresolved(job.id))
-        first = f" First `{command(workspace, 'resolve', job.id)}`: a batch may exist." if has_unresolved else ""
-        raise JobNeedsDecision(
-            f"job {job.id} waits for your decision: {job.reason}.{of_canary}{first}\n"
-            f"  {command(workspace, 'approve', job.id)}  to go on\n"
-            f"  {command(workspace, 'cancel', job.id)}  to end it, and keep what was answered"
-        )
+            ways.insert(0, ("reread", "to read the answers again, after an upgrade, for nothing"))
+        if workspace.admin.unresolved(job.id):
+            ways.insert(0, ("resolve", "first say what became of a create: a batch may exist"))
+        typed = "".join(f"\n  {meaning}:\n    {command(workspace, name, job.id)}" for name, meaning in ways)
+        raise JobNeedsDecision(f"job {job.id} waits for your decision: {job.reason}.{of_canary}{typed}")
 
 
 def refuse_unreadable(workspace: Workspace, job_id: JobId) -> None:
@@ -46,9 +47,9 @@ def refuse_unreadable(workspace: Workspace, job_id: JobId) -> None:
     if count:
         rows = "1 failed row was" if count == 1 else f"{count:,} failed rows were"
         raise ConfigError(
-            f"{rows} answered, or may have been, in a form that cannot be read; nothing was sent again. To read the "
-            f"answers again, for nothing: `{command(workspace, 'reread', job_id)}`. To pay for them again: "
-            f"`{command(workspace, 'retry', job_id)} --unreadable`"
+            f"{rows} answered, or may have been, in a form that cannot be read; nothing was sent again.\n"
+            f"  to read the answers again, for nothing:\n    {command(workspace, 'reread', job_id)}\n"
+            f"  to pay for them again:\n    {command(workspace, 'retry', job_id)} --unreadable"
         )
 
 

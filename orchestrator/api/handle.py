@@ -22,7 +22,7 @@ from orchestrator.domain import model
 from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
 from orchestrator.domain.html_table import html_table
-from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
+from orchestrator.domain.model import BatchId, Canary, ChunkId, JobId, JobState
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.engine.blocked import at_capacity, needs_person
@@ -68,9 +68,9 @@ class JobHandle:
             job = workspace.ledger.job(self.job_id)
             if job.state not in WHOLE:
                 raise JobNotFinished(
-                    f"job {self.job_id} is {job.state}: it has no result yet. "
-                    f"`{command(workspace, 'status', self.job_id)}` shows what it waits for, "
-                    f"`{command(workspace, 'results', self.job_id)} --partial` what was answered so far"
+                    f"job {self.job_id} is {job.state}: it has no result yet.\n"
+                    f"  to see what it waits for:\n    {command(workspace, 'status', self.job_id)}\n"
+                    f"  to see what was answered so far:\n    {command(workspace, 'results', self.job_id)} --partial"
                 )
             return _result(workspace, job)
 
@@ -370,20 +370,26 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
     if stop is not None and stop.is_set():
-        raise JobInterrupted(f"job {job_id} was interrupted; run it again to resume")
+        raise JobInterrupted(
+            f"job {job_id} was interrupted; run it again to resume. What was sent goes on at the provider.\n"
+            f"  to stop that, too:\n    {command(workspace, 'cancel', job_id)}"
+        )
     unresolved = len(workspace.admin.unresolved(job_id))
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
+        waits = ""
+        if job.canary is Canary.OPEN:
+            waits = " It is the canary, so nothing else was sent; policy.canary_rows = 0 sends the rest without one."
         raise JobUnresolved(
-            f"job {job_id}: {chunks} unresolved: a person must find out whether the provider made a batch. "
-            f"`{command(workspace, 'resolve', job_id)}` lists what was sent and what to do"
+            f"job {job_id}: {chunks} unresolved: it is not known whether the provider made a batch.{waits}\n"
+            f"  to see what was sent, and say what became of it:\n    {command(workspace, 'resolve', job_id)}"
         )
     crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
     if crowd:
         raise JobUnresolved(
             f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
-            "(policy.batches_in_flight_max), and unresolved chunks of other jobs use up that limit. "
-            f"`{command(workspace, 'resolve', crowd[0])}` lists them and what to do"
+            "(policy.batches_in_flight_max), and unresolved chunks of other jobs use up that limit.\n"
+            f"  to see them, and say what became of them:\n    {command(workspace, 'resolve', crowd[0])}"
         )
     reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
     raise JobStopped(f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}")

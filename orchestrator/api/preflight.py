@@ -36,7 +36,8 @@ def check_before_first_create(workspace: Workspace, context: JobContext) -> None
     for check in check_provider(context.spec.provider, workspace.environment, context.spec.model):
         if check.level is Level.ERROR:
             kind = JobStopped if check.code == NEEDS_PERSON else ConfigError
-            raise kind(f"{check.message}. Nothing was sent")
+            first, *rest = check.message.split("\n")
+            raise kind("\n".join([f"{first.rstrip('.')}. Nothing was sent", *rest]))
         if check.level is Level.WARNING and check.name == MODEL:
             _log.warning(PREFLIGHT_WARNED, job=context.spec.job_id, found=check.found, todo=check.todo)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import secrets
 import tempfile
 import threading
@@ -40,7 +41,7 @@ from orchestrator.gateway.settings import GatewayConfig
 if TYPE_CHECKING:
     from orchestrator.api.job import Job
     from orchestrator.api.status import Status
-    from orchestrator.domain.progress import OnProgress
+    from orchestrator.domain.progress import OnProgress, Progress
 
 SPEED: Final = 60.0
 ROWS: Final = 2_000
@@ -232,14 +233,14 @@ def _run(
             )
             over.start()
             with signals_stop(stop):
-                runner.run(progress)
+                runner.run(None if progress is None else lambda now: progress(_readable(now, work)))
             errors, waits_for, needs_person = dict[str, int](), "", False
             try:
                 errors = dict(outcome_of(workspace, job_id, stop).errors())
             except JobInterrupted:
                 if not is_late.is_set():  # Ctrl-C
                     raise
-                waits_for = _waiting(status_of(workspace, job_id), timeout_s)
+                waits_for = _waiting(status_of(workspace, job_id), timeout_s, work)
             except JobNotFinished as error:
                 waits_for, needs_person = _without_place(str(error), work), True
             status = status_of(workspace, job_id)
@@ -258,12 +259,23 @@ def _run(
     )
 
 
+def _readable(now: Progress, work: str) -> Progress:
+    return replace(now, trouble=_without_place(now.trouble, work), pause=_without_place(now.pause, work))
+
+
 def _without_place(text: str, work: str) -> str:
-    """Return a message without the rehearsal's own folder: it is gone when the message is read."""
+    """Return a message without what is true in the rehearsal only: its files, which are deleted, and its fast clock."""
+    for gone in (
+        rf" \([^()]*: {re.escape(work)}/[^)]*\)",
+        rf"; all of it: {re.escape(work)}/\S+",
+        r" \(next try: [^)]*\)",
+    ):
+        text = re.sub(gone, "", text)
     return text.replace(f" --work {work}", "").replace(f"{work}/", "")
 
 
-def _waiting(status: Status, timeout_s: float) -> str:
-    cause = status.pause_reason or status.totals.trouble or "the provider"
+def _waiting(status: Status, timeout_s: float, work: str) -> str:
+    trouble = status.totals.trouble
+    cause = status.pause_reason or ("the provider" if trouble is None else trouble.reason)
     hours = timeout_s * SPEED / 3_600
-    return f"after {hours:.1f} hours of a real run it still waits for: {cause}"
+    return _without_place(f"after {hours:.1f} hours of a real run it still waits for: {cause}", work)

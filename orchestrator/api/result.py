@@ -28,7 +28,7 @@ from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.storage.arrow_fs import filesystem_of
-from orchestrator.storage.location import join, parent_and_name
+from orchestrator.storage.location import is_url, join, parent_and_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +206,9 @@ class Result:
                 with store.open_input_file(part) as file:
                     opened = pq.ParquetFile(file, pre_buffer=False)
                     for group in _groups_with(kinds, opened.metadata, needed):
-                        for batch in opened.iter_batches(batch_rows, row_groups=[group], columns=read):
+                        for batch in opened.iter_batches(
+                            batch_rows, row_groups=[group], columns=read, use_threads=not is_url(self.path)
+                        ):
                             found = of_kinds(batch, kinds, self.options)
                             if found.num_rows:
                                 yield found if columns is None else found.select(list(columns))

@@ -203,7 +203,7 @@ def sums_of(job_files: JobFiles, part: str) -> PartSums:
     """Add up a part's rows."""
     sums = PartSums()
     with job_files.open(part) as file:
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=COUNTED):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, use_threads=False, columns=COUNTED):
             failed, succeeded = batch.filter(pc.invert(batch["succeeded"])), batch.filter(batch["succeeded"])
             sums.failed += failed.num_rows
             sums.succeeded += succeeded.num_rows

@@ -120,7 +120,7 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
                 opened = pq.ParquetFile(file, pre_buffer=False)
                 if join is None:
                     join = _join(shard, opened.schema_arrow, contributions, cursors, published)
-                for batch in opened.iter_batches(READ_ROWS):
+                for batch in opened.iter_batches(READ_ROWS, use_threads=False):
                     for plan, column in same.differences(batch):
                         rows = f"rows {plan.row_start} to {plan.row_end - 1}"
                         audit.differ(name, f"column {column}, {rows}", ledger="as it was sent", archive="other values")

@@ -145,7 +145,7 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
 def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
     with job_files.open(part) as file:
         columns = ["shard", "row", "succeeded", "retryable", "choices", *ANSWERED]
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, columns=columns):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, use_threads=False, columns=columns):
             yield from batch.to_pylist()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from orchestrator.cli.arguments import KINDS, find, job_argument, json_option, work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import show
 from orchestrator.log import printable, say
 
 if TYPE_CHECKING:

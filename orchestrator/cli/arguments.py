@@ -6,13 +6,14 @@ Rule: a command imports what it needs when it runs, so that help, the version an
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
@@ -50,5 +51,10 @@ def find(job: str, work: str | None) -> JobHandle:
     from orchestrator.api import commands
 
     if described is not None:
-        return commands.open_job(commands.identify(described), work=work or described.work)
+        job_id, place = commands.identify(described), work or described.work
+        try:
+            return commands.open_job(job_id, work=place)
+        except JobUnknown as unknown:
+            again = f"orchestrator run {shlex.quote(job)}" + (f" --work {shlex.quote(work)}" if work else "")
+            raise JobUnknown(f"{job} (job {job_id}) was never run here: {unknown}\n  to run it:\n    {again}") from None
     return commands.open_job(job, work=work)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.arguments import KINDS, allow_failed_option, find, job_argument, json_option, work_option
 from orchestrator.cli.outcome import print_end
-from orchestrator.cli.progress import Watch, show
+from orchestrator.cli.progress import Watch
+from orchestrator.cli.terminal import fitted, say, show, show_text
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.row_kinds import RowKind
-from orchestrator.log import say
+
+if TYPE_CHECKING:
+    from orchestrator.api.handle import JobHandle
 
 
 @click.command
@@ -30,11 +34,11 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     found = handle.status()
     if found.progress.has_ended:
-        show(json.dumps(found.as_dict()) if as_json else status_text.nothing_to_cancel(found, handle.work))
+        show(json.dumps(found.as_dict()) if as_json else fitted(status_text.nothing_to_cancel(found, handle.work)))
         return
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look)
-    show(json.dumps(found.as_dict()) if as_json else status_text.status(found, handle.work))
+    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.status(found, handle.work)))
 
 
 @click.command
@@ -74,7 +78,7 @@ def reread(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     done = handle.reread()
     found = handle.status()
-    show(json.dumps(asdict(done)) if as_json else status_text.reread(found, done, handle.work))
+    show(json.dumps(asdict(done)) if as_json else fitted(status_text.reread(found, done, handle.work)))
 
 
 @click.command
@@ -91,7 +95,7 @@ def approve(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     handle.approve()
     found = handle.status()
-    show(json.dumps(found.as_dict()) if as_json else status_text.approved(found, handle.work))
+    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.approved(found, handle.work)))
 
 
 @click.command
@@ -125,12 +129,12 @@ def resolve(
             raise ConfigError("--same-account is for the whole job: leave out the chunk and the other options")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
-        show(f"{chunks} can continue with the new key. Next: {status_text.command('run', handle.work, handle.job_id)}")
+        show_text(f"{chunks} can continue with the new key. Next:\n{_run(handle)}")
         return
     if chunk is None:
         found = handle.unresolved()
         as_text = status_text.unresolved(handle.job_id, found, handle.work)
-        show(json.dumps([one.as_dict() for one in found]) if as_json else as_text)
+        show(json.dumps([one.as_dict() for one in found]) if as_json else fitted(as_text))
         return
     if (batch is not None) + absent + give_up != 1:
         raise ConfigError(
@@ -146,7 +150,13 @@ def resolve(
     else:
         handle.resolve_absent(chunk)
         done = "will be sent again"
-    show(f"{chunk} {done}. Next: {status_text.command('run', handle.work, handle.job_id)}")
+    show_text(f"{chunk} {done}. Next:\n{_run(handle)}")
+
+
+def _run(handle: JobHandle) -> str:
+    from orchestrator.cli import status_text
+
+    return f"  {status_text.command('run', handle.work, handle.job_id)}"
 
 
 COMMANDS = (cancel, retry, reread, approve, resolve)

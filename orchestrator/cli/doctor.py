@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, json_option, work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import show, show_text
 
 if TYPE_CHECKING:
     from orchestrator.domain.checks import Check
@@ -37,7 +37,7 @@ def doctor(job: str | None, work: str | None, as_json: bool) -> None:
     for check in _all(examine(described, locate(work) if work is not None else None, os.environ)):
         checks.append(check)
         if not as_json:
-            show(_line(check))
+            show_text(_line(check))
     if as_json:
         show(json.dumps([check.as_dict() for check in checks]))
     sys.exit(exit_code(checks))
@@ -52,8 +52,8 @@ def _all(checks: Iterator[Check]) -> Iterator[Check]:
 
 
 def _line(check: Check) -> str:
-    line = f"{check.level.value:<8}{check.name}: {check.found}"
-    return f"{line}\n        {check.todo}" if check.todo else line
+    lines = [*check.found.split("\n"), *([check.todo] if check.todo else [])]
+    return f"\n{'':8}".join([f"{check.level.value:<8}{check.name}: {lines[0]}", *(line.strip() for line in lines[1:])])
 
 
 COMMANDS = (doctor,)

@@ -7,7 +7,7 @@ import json
 import click
 
 from orchestrator.cli.arguments import find, json_option, work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import show, show_text
 
 
 @click.command
@@ -26,11 +26,11 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
         show(json.dumps(shown[0] if job else shown))
         return
     for handle, one in zip(handles, found, strict=True):
-        show(status_text.status(one, handle.work))
+        show_text(status_text.status(one, handle.work))
         if job and one.decision and (samples := handle.samples()):
             show(status_text.samples(samples))
     if not found:
-        show(f"no job yet in {commands.work_folder(work)}")
+        show_text(f"no job yet in {commands.work_folder(work)}")
 
 
 COMMANDS = (status,)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
+from typing import Final
 
 import click
 
 from orchestrator import log
 from orchestrator.cli import answers, deciding, doctor, fleet, looking, rehearse, running, timeline, upkeep
 from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import say, show
 from orchestrator.domain.errors import (
     CommandRefused,
     ConfigError,
@@ -24,7 +26,8 @@ from orchestrator.domain.errors import (
     OrchestratorError,
 )
 from orchestrator.engine import process_memory
-from orchestrator.log import say
+
+SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 def main() -> None:
@@ -51,9 +54,16 @@ def _print_error(error: OrchestratorError) -> int:
 
 
 def _quit(_number: int, _frame: object) -> None:
-    """Handle Ctrl-C while no step is running whose work must be recorded."""
-    say("interrupted; run the same command again to resume")
-    sys.exit(INTERRUPTED)
+    """Leave at once, on Ctrl-C while no step is running whose work must be recorded, or on the second one.
+
+    Without unwinding: an exception here would strike code of any library, which logs it with a traceback.
+    """
+    with suppress(Exception):
+        if sys.stderr.isatty():
+            sys.stderr.write(SHOW_CURSOR)  # a bar of progress hides it
+        say("interrupted; run the same command again to resume")
+        sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:

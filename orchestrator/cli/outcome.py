@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.arguments import find
 from orchestrator.cli.exit_codes import FAILED_ROWS
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import say, show, show_text
 from orchestrator.domain.errors import JobNeedsDecision
-from orchestrator.log import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +39,12 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -
     else:
         from orchestrator.cli import status_text, text
 
-        show(text.report(result.job_id, result.status.totals, result.errors()))
+        show_text(text.report(result.job_id, result.status.totals, result.errors()))
         show(f"  output      {result.path}")
+        if not result.counts["rows"]:
+            show_text("  The dataset has a header and no rows: nothing was sent.")
         for advice in (status_text.flawed_answers, status_text.failed_rows):
             if told := advice(result.status, work):
-                show(told)
+                show_text(told)
     if result.counts["failed"] and not allow_failed:
         sys.exit(FAILED_ROWS)

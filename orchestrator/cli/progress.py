@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from orchestrator.log import printable, say
+from orchestrator.cli.terminal import say
+from orchestrator.log import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -15,12 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.progress import Progress
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered as printed
+PAUSED_LOOKS: Final = 4  # a run that can do nothing else ends before, and its error says why
 PLAIN_EVERY: Final = 10  # without a terminal, one line for so many updates: about every five seconds
-
-
-def show(text: str) -> None:
-    """Print a result on standard output, with terminal control characters escaped: it may quote untrusted text."""
-    click.echo(printable(text))
 
 
 class Watch:
@@ -33,6 +28,7 @@ class Watch:
         self._looks = 0
         self._last = ""
         self._troubles = set[str]()
+        self._paused = 0
         self._is_started = False
         self._bar = _bar() if sys.stderr.isatty() and not plain else None
         if self._bar is not None:
@@ -54,7 +50,7 @@ class Watch:
         self._look_for_trouble(now)
         if self._bar is not None:
             total = None if now.planning else now.rows
-            money = f"{text.cost(now.cost_usd, now.unpriced)} so far"
+            money = text.money(now)
             self._bar.update(self._task, completed=now.done + now.in_flight_answered, total=total, money=money)
             return
         line = text.progress(now)
@@ -74,7 +70,9 @@ class Watch:
     def _look_for_trouble(self, now: Progress) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
         if now.pause:
-            self._tell_once(now.pause, f"sending is paused: {now.pause}")
+            self._paused += 1
+            if self._paused >= PAUSED_LOOKS:
+                self._tell_once(now.pause, f"sending is paused: {now.pause}")
         elif now.trouble:
             count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
             self._tell_once(now.trouble, f"retrying{count} after: {now.trouble}")

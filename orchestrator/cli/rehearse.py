@@ -10,7 +10,8 @@ import click
 
 from orchestrator.cli.arguments import from_file, job_argument, json_option
 from orchestrator.cli.exit_codes import FAILED_ROWS, WAITING
-from orchestrator.cli.progress import Watch, show
+from orchestrator.cli.progress import Watch
+from orchestrator.cli.terminal import fitted, show, show_text
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def rehearse(
     names = [name for given in (*faults, *more_faults) for name in given.split(",") if name]
     with Watch(described.name, "a rehearsal: nothing is sent to a provider, nothing is paid", plain=as_json) as watch:
         found = run(described, faults=names, rows=rows, timeout_s=float(seconds), progress=watch.look)
-    show(json.dumps(found.as_dict()) if as_json else _text(found))
+    show(json.dumps(found.as_dict()) if as_json else fitted(_text(found)))
     if found.waits_for:
         sys.exit(WAITING)
     if found.errors:
@@ -79,7 +80,7 @@ def _list(context: click.Context, _parameter: click.Parameter, is_asked: bool) -
         from orchestrator.api.rehearse import fault_names
 
         for name, what in fault_names().items():
-            show(f"{name:<14}  {what}")
+            show_text(f"{name:<14}  {what}")
         context.exit()
 
 

@@ -16,7 +16,8 @@ from orchestrator.cli.arguments import (
     work_option,
 )
 from orchestrator.cli.outcome import print_end, samples_told
-from orchestrator.cli.progress import Watch, show
+from orchestrator.cli.progress import Watch
+from orchestrator.cli.terminal import fitted, show, show_text
 
 
 @click.command
@@ -36,7 +37,7 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
     if as_json:
         show(json.dumps(found.as_dict()))
     else:
-        show(text.plan_text(commands.identify(described), found))
+        show_text(text.plan_text(commands.identify(described), found))
 
 
 @click.command
@@ -82,7 +83,7 @@ def submit(job: str, work: str | None, wait: bool, allow_failed: bool, as_json: 
         from orchestrator.cli import status_text
 
         found = handle.status()
-        show(json.dumps(found.as_dict()) if as_json else status_text.submitted(found, handle.work))
+        show(json.dumps(found.as_dict()) if as_json else fitted(status_text.submitted(found, handle.work)))
         return
     shown = Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json)
     with samples_told(job, work), shown as watch:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
 from orchestrator.cli import text
+from orchestrator.cli.terminal import listed_commands
 from orchestrator.domain.model import JobState
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
@@ -40,12 +41,11 @@ def status(found: Status, work: str) -> str:
     if found.reason and now.has_ended:
         lines.append(f"  {found.reason}")
     if found.decision:
-        lines.append("  It waits for your decision:")
+        lines.append("  It waits for your decision.")
+        ways = [("approve", "to go on"), ("cancel", "to end it, and keep what was answered")]
         if found.decision == UNREADABLE:
-            again = "to read the answers again, after an upgrade, for nothing"
-            lines.append(f"    {command('reread', work, found.job_id)}  {again}")
-        lines.append(f"    {command('approve', work, found.job_id)}  to go on")
-        lines.append(f"    {command('cancel', work, found.job_id)}  to end it, and keep what was answered")
+            ways.insert(0, ("reread", "to read the answers again, after an upgrade, for nothing"))
+        lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
     if found.pause_reason:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
     lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
@@ -54,12 +54,13 @@ def status(found: Status, work: str) -> str:
         lines.append(f"  overdue: batch {now.overdue_batch}{others} should have ended more than a day ago")
     if now.unresolved_chunks:
         chunks = text.counted(now.unresolved_chunks, "chunk", "chunks")
-        lines.append(
-            f"  {chunks} unresolved: their creates may or may not have made a batch. "
-            f"Next: {command('resolve', work, found.job_id)}"
-        )
+        waits = ": the canary, so the rest waits" if now.waits_for_canary else ""
+        lines.append(f"  {chunks} unresolved: it is not known whether the create made a batch{waits}.")
         unresolved = [one for one in found.totals.troubles if one.is_unresolved]
-        lines += [f"    {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
+        lines += [f"  {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
+        lines += listed_commands(
+            [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
+        )
     return "\n".join(lines)
 
 
@@ -94,8 +95,7 @@ def failed_rows(found: Status, work: str) -> str:
         again = ("--unreadable",) if kept else ()
         paid = ", and pay for the unreadable ones again" if kept else ""
         ways.append((command("retry", work, found.job_id, *again), f"to send them again{paid}"))
-    lines = [f"  {text.counted(found.failed, 'row has', 'rows have')} failed:"]
-    return "\n".join([*lines, *(f"    {typed}  {meaning}" for typed, meaning in ways)])
+    return "\n".join([f"  {text.counted(found.failed, 'row has', 'rows have')} failed.", *listed_commands(ways)])
 
 
 def flawed_answers(found: Status, work: str) -> str:
@@ -104,8 +104,11 @@ def flawed_answers(found: Status, work: str) -> str:
     if not kinds:
         return ""
     count = text.counted(sum(found.totals.flaws.values()), "answer is", "answers are")
-    lines = [f"  {count} not whole; `orchestrator retry` with the same --rows sends them again, and is paid for:"]
-    return "\n".join([*lines, *(f"    {command('results', work, found.job_id, '--rows', kind)}" for kind in kinds)])
+    ways = [(command("results", work, found.job_id, "--rows", kind), f"to see the {kind} ones") for kind in kinds]
+    again = "`orchestrator retry` with the same --rows sends them again, and they are paid for again."
+    if RowKind.TRUNCATED in kinds:
+        again += " Cut off: raise request.max_tokens first; that is another job."
+    return "\n".join([f"  {count} not whole. {again}", *listed_commands(ways)])
 
 
 def submitted(found: Status, work: str) -> str:
@@ -121,7 +124,7 @@ def submitted(found: Status, work: str) -> str:
 def nothing_to_cancel(found: Status, work: str) -> str:
     """Return what `cancel` prints of a job that has ended: how it ended, and what can be done with it."""
     known = f"{found.job_id} is {found.state.value} already: there is nothing to cancel"
-    return f"{known}. Its output: {command('results', work, found.job_id)}"
+    return "\n".join([known, *listed_commands([(command("results", work, found.job_id), "its output")])])
 
 
 def nothing_to_retry(found: Status, kind: str) -> str:
@@ -144,41 +147,51 @@ def reread(found: Status, done: Reading, work: str) -> str:
     if done.failed:
         lines.append(f"  {text.counted(done.failed, 'row', 'rows')} turned out to have no answer; they stay failed")
     if found.decision:
-        lines.append(f"  It still waits for your decision: {command('status', work, found.job_id)}")
+        lines += listed_commands([(command("status", work, found.job_id), "it still waits for your decision")])
     elif found.progress.has_ended:
-        lines.append(f"  Its output: {command('results', work, found.job_id)}")
+        lines += listed_commands([(command("results", work, found.job_id), "its output")])
     elif not found.workers_alive:
-        lines.append(f"  Next: {command('run', work, found.job_id)}")
+        lines += listed_commands([(command("run", work, found.job_id), "next")])
     return "\n".join(lines)
 
 
 def approved(found: Status, work: str) -> str:
     """Return what `approve` prints: who goes on with the job."""
     if found.workers_alive:
-        return f"{found.job_id}: approved. Its fleet's workers go on; {command('status', work, found.job_id)}"
-    return f"{found.job_id}: approved. Next: {command('run', work, found.job_id)}"
+        return f"{found.job_id}: approved. Its fleet's workers go on.\n  {command('status', work, found.job_id)}"
+    return f"{found.job_id}: approved. Next:\n  {command('run', work, found.job_id)}"
 
 
 def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:
     """Return the unresolved creates, and the commands that resolve them."""
     if not found:
         return f"{job_id}: no chunk is unresolved"
-    lines = [f"{job_id}: look for the batches of these creates at the provider, then type what you found:"]
+    lines = [f"{job_id}: look for the batches of these creates in your account, then type what you found."]
     for one in found:
-        lines.append(f"  {one.chunk}  {one.requests:,} requests, sent {one.sent_at.isoformat()}: {one.reason}")
-        typed = [command("resolve", work, job_id, one.chunk, "--batch", shlex.quote(found_id)) for found_id in one.ids]
-        lines += ["    the answer names what may be the batch:", *(f"      {each}" for each in typed)] if typed else []
-    ways = [
-        (command("resolve", work, job_id, "CHUNK", "--batch", "ID"), "the provider has the batch"),
-        (command("resolve", work, job_id, "CHUNK", "--absent"), "it does not: send the rows again"),
-    ]
-    if any("results of batch" in one.reason for one in found):
-        given_up = "it has the batch, and does not hand out its results: the rows fail"
-        ways.append((command("resolve", work, job_id, "CHUNK", "--give-up"), given_up))
-    if any("another key" in one.reason for one in found):
-        ways.append(
-            (command("resolve", work, job_id, "--same-account"), "the key is new, the account (project) the same")
-        )
-    width = max(len(typed) for typed, _ in ways)
-    lines += [f"  {typed:<{width}}  {meaning}" for typed, meaning in ways]
+        lines.append(f"{one.chunk}  {one.requests:,} requests, sent {one.sent_at:%Y-%m-%d %H:%M:%S} UTC: {one.reason}")
+        if one.ids:
+            lines.append("  the answer names what may be the batch:")
+            lines += [f"    {_resolve(work, job_id, one.chunk, '--batch', shlex.quote(each))}" for each in one.ids]
+    lines += listed_commands(_ways(job_id, found, work))
+    if len(found) > 1:
+        lines.append(f"  In the same way for each of the {len(found):,} chunks.")
     return "\n".join(lines)
+
+
+def _resolve(work: str, job_id: str, *given: str) -> str:
+    return command("resolve", work, job_id, *given)
+
+
+def _ways(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> list[tuple[str, str]]:
+    """Return the commands for the first of the chunks, or of those that the command fits."""
+    first = found[0]
+    ways = [
+        (_resolve(work, job_id, first.chunk, "--batch", "ID"), "the provider has the batch (ID): fetch its answers"),
+        (_resolve(work, job_id, first.chunk, "--absent"), "it does not: send the rows again, and pay for them"),
+    ]
+    if kept := [one.chunk for one in found if "results of batch" in one.reason]:
+        given_up = "it has the batch, and does not hand out its results: the rows fail"
+        ways.append((_resolve(work, job_id, kept[0], "--give-up"), given_up))
+    if any("another key" in one.reason for one in found):
+        ways.append((_resolve(work, job_id, "--same-account"), "the key is new, the account (project) the same"))
+    return ways

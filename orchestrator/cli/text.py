@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.cli.terminal import PIPE
 from orchestrator.domain.progress import Progress, Totals
+from orchestrator.domain.reconcile import UNREADABLE
 
 if TYPE_CHECKING:
     from orchestrator.domain.policy import Price
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 
 MICRO: Final = Decimal("0.000001")
+SAMPLE_LINES: Final = 12  # of the first request; the others are only begun
 FLAWS: Final = {
     "truncated": "of the succeeded: cut at a limit of tokens",
     "empty": "of the succeeded: neither text nor tool calls",
@@ -51,6 +54,7 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
         paid = totals.succeeded - totals.reused
         yield f"    reused    {totals.reused:>12,}  of the succeeded: answers of other jobs, for nothing"
         yield f"    answered  {paid:>12,}  of the succeeded: in this job"
+    errors += _not_in(errors, failed, totals)
     for code, count in errors.most_common(10):
         yield f"    failed    {count:>12,}  {code}"
     if len(errors) > 10:
@@ -58,13 +62,12 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     for name, count in totals.flaws.items():
         if count:
             yield f"    {name:<9} {count:>12,}  {FLAWS[name]}"
-    answered = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
+    of_rows = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
     yield (
-        f"  lines       {totals.lines:>12,}  = {answered:,} answers + {totals.duplicates:,} duplicates "
+        f"  lines       {totals.lines:>12,}  = {of_rows:,} of rows + {totals.duplicates:,} duplicates "
         f"+ {totals.foreign:,} foreign + {totals.unreadable:,} unreadable"
     )
-    sent = answered + totals.missing
-    yield f"  sends       {sent:>12,}  = {answered:,} answered + {totals.missing:,} without an answer"
+    yield f"  sends       {of_rows + totals.missing:>12,}  = {of_rows:,} with a line + {totals.missing:,} without one"
     yield f"  batches     {totals.batches:>12,}"
     known = cost(totals.known_cost_usd, totals.unpriced)
     unknown = f"  (what {counted(totals.unpriced, 'answer', 'answers')} cost is not known)" if totals.unpriced else ""
@@ -73,8 +76,24 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
         yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
 
+def _not_in(errors: Mapping[str, int], failed: int, totals: Totals) -> Counter[str]:
+    """Return the codes of failed rows of a job without an output, as far as the ledger has them."""
+    rest = failed - sum(errors.values())
+    unreadable = min(rest, totals.unreadable_rows - errors.get(UNREADABLE, 0))
+    return Counter({UNREADABLE: unreadable, "(codes are in the output, once it is written)": rest - unreadable})
+
+
+def money(now: Progress) -> str:
+    """Return what a job has cost so far; "" while nothing has come back."""
+    if not (now.done or now.cost_usd or now.unpriced):
+        return ""
+    return "cost unknown" if now.cost_usd is None else f"{cost(now.cost_usd, now.unpriced)} so far"
+
+
 def progress(now: Progress) -> str:
     """Return a job's progress as one line."""
+    if now.planning and not now.rows:
+        return "reading the dataset"
     done = now.done
     flaws = {"truncated": now.truncated, "empty": now.empty, "refused": now.refused}
     parts = [
@@ -97,9 +116,7 @@ def progress(now: Progress) -> str:
     if now.unresolved_chunks:
         parts.append(f"{counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
     parts += [f"{count:,} {name}" for name, count in flaws.items() if count]
-    amount = cost(now.cost_usd, now.unpriced)
-    parts.append("cost unknown" if now.cost_usd is None else f"{amount} so far")
-    return ", ".join(parts)
+    return ", ".join(part for part in (*parts, money(now)) if part)
 
 
 def counted(count: int, one: str, more: str) -> str:
@@ -120,7 +137,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price of this model is known"
     if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
-        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)} if answers are half as long"
+        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)}, if answers are half as long"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
@@ -133,10 +150,18 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         lines.append(f"  price       {_price(plan.price)}")
     lines += [f"  note        {note}" for note in plan.notes]
     if plan.canary_rows:
-        lines.append(
-            f"  canary      {plan.canary_rows:,} rows are sent first; the rest waits until they have come back well"
-        )
+        lines.append(f"  canary      {plan.canary_rows:,} rows go first; the rest waits until they have come back well")
     if not plan.exact:
         lines.append(f"  judged by   the first {plan.rows_read:,} rows")
-    lines += [f"  request {number}   {sample}" for number, sample in enumerate(plan.samples, 1)]
+    for number, sample in enumerate(plan.samples, 1):
+        lines += _sample(f"  request {number}   ", sample, SAMPLE_LINES if number == 1 else 2)
     return "\n".join(lines)
+
+
+def _sample(label: str, sample: str, lines_max: int) -> list[str]:
+    """Return the beginning of a request, as it is sent, within the width of a pipe."""
+    width = PIPE - len(label)
+    parts = [sample[start : start + width] for start in range(0, len(sample), width)]
+    if len(parts) > lines_max:
+        parts = [*parts[: lines_max - 1], parts[lines_max - 1][: width - 2] + " …"]
+    return [f"{label if number == 0 else ' ' * len(label)}{part}" for number, part in enumerate(parts)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from orchestrator.cli.arguments import find, job_argument, json_option, work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

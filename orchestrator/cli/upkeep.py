@@ -8,7 +8,7 @@ import sys
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, job_argument, json_option, work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import fitted, show
 
 
 @click.command
@@ -29,7 +29,7 @@ def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
         found = commands.audit(described, deep=deep)
     else:
         found = commands.audit(job, work=work, deep=deep)
-    show(json.dumps(found.as_dict()) if as_json else audit_text(found))
+    show(json.dumps(found.as_dict()) if as_json else fitted(audit_text(found)))
     if not found.is_clean:
         sys.exit(1)
 
@@ -46,7 +46,8 @@ def recover(work: str | None, as_json: bool) -> None:
     from orchestrator.cli.recovery_text import recovery_text
 
     found = commands.recover(work=work)
-    show(json.dumps([one.as_dict() for one in found]) if as_json else recovery_text(found, commands.work_folder(work)))
+    told = recovery_text(found, commands.work_folder(work))
+    show(json.dumps([one.as_dict() for one in found]) if as_json else fitted(told))
 
 
 COMMANDS = (audit, recover)

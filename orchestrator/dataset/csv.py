@@ -13,6 +13,8 @@ import csv
 import io
 import json
 import re
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -35,6 +37,7 @@ from orchestrator.domain.dataset import INFER, UTF8, ReadOptions
 from orchestrator.domain.errors import DatasetError
 
 BLOCK_BYTES: Final = 4 * 2**20  # a row must fit into it; pyarrow reads up to 32 blocks ahead
+RELEASE_S_MAX: Final = 10.0
 HEADER_BYTES_MAX: Final = 2**20
 DELIMITERS: Final = (",", ";", "\t", "|")
 COMPARED_ROWS: Final = 20
@@ -173,9 +176,13 @@ def _parsed(
     file: SourceFile, source: Any, header: Sequence[str], present: Sequence[str], options: ReadOptions
 ) -> Iterator[pa.RecordBatch]:
     delimiter = _delimiter(file, options)
+    stream = _WithEndRow(source, len(header), delimiter)
+    is_released = threading.Event()
+    weakref.finalize(stream, is_released.set)
+    reader = None
     try:
         reader = pacsv.open_csv(
-            pa.PythonFile(_WithEndRow(source, len(header), delimiter), mode="r"),
+            pa.PythonFile(stream, mode="r"),
             # One thread: otherwise the parser has no row numbers for its errors.
             read_options=pacsv.ReadOptions(
                 block_size=BLOCK_BYTES, use_threads=False, column_names=list(options.columns) or None
@@ -199,6 +206,11 @@ def _parsed(
     except (pa.ArrowException, OSError) as exc:
         # from None: the parser quotes the row.
         raise DatasetError(f"{file.name}: {_reason(str(exc), options)}") from None
+    finally:
+        # A thread of pyarrow's reads ahead. If it still holds a Python object when Python ends, the process aborts:
+        # https://github.com/apache/arrow/issues/33975 and 50482, read 2026-12-01.
+        del reader, stream
+        is_released.wait(RELEASE_S_MAX)
     if waiting is None or any(column[-1].as_py() != _END for column in waiting.columns):
         raise DatasetError(f"{file.name}: a quoted field is never closed; is the file cut short?")
     yield waiting.slice(0, waiting.num_rows - 1)

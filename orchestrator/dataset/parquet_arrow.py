@@ -90,7 +90,9 @@ def read_parquet(
                         source, metadata=metadata, pre_buffer=True, coerce_int96_timestamp_unit=INT96_UNIT
                     )
                 length = _rows_at_a_time(metadata.row_group(number), present)
-                batches = parquet.iter_batches(length, row_groups=[number], columns=present)
+                batches = parquet.iter_batches(
+                    length, row_groups=[number], columns=present, use_threads=not file.is_far
+                )
             if skip_rows >= row_count:
                 skip_rows -= row_count
                 yield bare_rows(row_count)

@@ -21,6 +21,7 @@ from orchestrator.domain.row_kinds import FILTERED, FLAWED
 CANARY: Final = "canary"  # the decision that a job with a bad canary is stopped for
 UNDECIDED: Final = frozenset({Canary.WANTED, Canary.OPEN})
 ABOVE_ROWS: Final = 1_000  # a smaller job has no canary: its first batch is one
+MAX_TOKENS: Final = "the length limit (max_tokens)"
 COST_FACTOR_MAX: Final = 3  # of the estimated maximum
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -39,7 +40,7 @@ class Kind(StrEnum):
 
 _TOLD: Final = {
     Kind.UNREADABLE: "came back in a form that cannot be read",
-    Kind.TRUNCATED: "were cut off at the length limit (max_tokens)",
+    Kind.TRUNCATED: f"were cut off at {MAX_TOKENS}",
     Kind.REFUSED: "were refused by the model or its content filter",
     Kind.EMPTY: "came back empty",
 }

@@ -2,6 +2,7 @@
 
 OrchestratorError
 ├── ConfigError              the operator must change something; never retried
+│   ├── JobUnknown           the work folder has no such job
 │   └── LedgerBusy           other processes work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
 ├── JobNotFinished           a job has no complete result; running it again resumes it
@@ -42,6 +43,10 @@ def public_message(error: BaseException) -> str:
 
 class ConfigError(OrchestratorError):
     """A setting, a job file or an argument is wrong; the message names it and says what to do."""
+
+
+class JobUnknown(ConfigError):
+    """The work folder has no such job, or there is no such folder."""
 
 
 class LedgerBusy(ConfigError):

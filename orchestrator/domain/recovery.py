@@ -41,14 +41,12 @@ class Recovery(StrEnum):
 
 
 GUARANTEE = {
-    Recovery.KEYED: "no batch is paid for twice: a create whose answer was lost is sent again with the same "
-    "idempotency key",
-    Recovery.FENCED: "no batch is paid for twice: a create whose answer was lost is looked up, and its input file is "
-    "deleted before anything is sent again",
-    Recovery.SETTLED: "no batch is paid for twice, unless a create takes effect later than the provider allows: a "
-    "create whose answer was lost is looked up once that time is over",
-    Recovery.UNKNOWABLE: "no batch is paid for twice unless you decide so: this provider cannot be asked about a "
-    "create whose answer was lost, so its rows wait until `orchestrator resolve` says what happened",
+    Recovery.KEYED: "no batch is paid for twice; a create without an answer is sent again with the same key",
+    Recovery.FENCED: "no batch is paid for twice; a create without an answer is looked up before rows are sent again",
+    Recovery.SETTLED: "no batch is paid for twice; a create without an answer is looked up, once it can take effect no "
+    "more by the provider's own limit",
+    Recovery.UNKNOWABLE: "no batch is paid for twice unless you say so; a create without an answer waits for you, as "
+    "this provider cannot be asked for it",
 }
 
 

@@ -21,8 +21,8 @@ def say_stopping(why: str) -> None:
     """Print, on standard error, that the run stops and what it waits for."""
     with suppress(OSError, ValueError, RuntimeError):  # standard error is closed
         sys.stderr.write(
-            f"\n{why}: finishing the steps under way, so that no answer is lost. A second signal exits at once "
-            "(everything recorded is kept)\n"
+            f"\n{why}: finishing the calls under way, so that no answer is lost.\n"
+            "A second one leaves at once; what is recorded is kept.\n"
         )
         sys.stderr.flush()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.engine.workspace import Workspace
 from orchestrator.ledger.db.database import open_ledger
 from orchestrator.ports import JobFiles
@@ -114,7 +114,7 @@ def opened_workspace(work: str, *, must_exist: bool = False, recovers: bool = Fa
 def _refuse_absent(work: Path, *, recovers: bool) -> None:
     """Raise ConfigError where the work folder or its ledger is not there."""
     if not work.is_dir():
-        raise ConfigError(f"there is no work folder {work}: run a job first, or name the folder with --work")
+        raise JobUnknown(f"there is no work folder {work}: run a job first, or name the folder with --work")
     if (work / LEDGER).exists():
         return
     lost = sorted(path.parent.name for path in work.glob(f"*/{SPEC}"))

@@ -5,7 +5,7 @@
     Anthropic's message batches, under /v1/messages/batches: see anthropic_routes
     GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          needs no key, like the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
-    GET  /healthz, /openapi.json                                       need no key
+    GET  /v1/models, /healthz, /openapi.json                           need no key
 
 Rule 1: any other path or verb is a 404 in the documented envelope. `openapi.OPERATIONS` lists them all.
 Rule 2: the event loop waits for sockets only; disk, SQLite and settling run in threads, settling in a single one.
@@ -31,7 +31,14 @@ from orchestrator.gateway.anthropic_routes import AnthropicRoutes
 from orchestrator.gateway.anthropic_routes import refused as refused_message
 from orchestrator.gateway.anthropic_service import AnthropicService
 from orchestrator.gateway.bill import known_batches, settled_bill
-from orchestrator.gateway.envelopes import cancel_envelope, create_envelope, error_envelope, reshaped, status_object
+from orchestrator.gateway.envelopes import (
+    cancel_envelope,
+    create_envelope,
+    error_envelope,
+    models_envelope,
+    reshaped,
+    status_object,
+)
 from orchestrator.gateway.faults import Fault, FaultPlanError, decode_plan, encode_plan
 from orchestrator.gateway.intake import RequestRefused, receive_body
 from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
@@ -48,6 +55,7 @@ from orchestrator.gateway.wire import FileAnswer, fault_answer
 JSON: Final = "application/json"
 JSONL: Final = "application/jsonl"
 FILES_ROOT: Final = "/v1/files"
+MODELS: Final = "/v1/models"
 LIST: Final = ("/v1/batches", "GET")
 RESULT_ROOT: Final = "/resource/batch-llm/azure-batch"
 DIGEST_LENGTH: Final = 8
@@ -85,6 +93,7 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
         "batches": routes.batches,
         "faults": routes.faults,
         "set_faults": routes.set_faults,
+        "models": routes.models,
         "healthz": routes.healthz,
         "openapi": routes.description,
     }
@@ -200,6 +209,11 @@ class _Routes:
         await asyncio.to_thread(self.service.set_plan, plan)
         return Response(encode_plan(self.service.plan), media_type=JSON)
 
+    async def models(self, request: Request) -> Response:
+        if {"authorization", "x-api-key"} & set(request.headers.keys()):
+            self._require_key(request)
+        return _json(models_envelope())
+
     async def healthz(self, _request: Request) -> Response:
         return _json({"status": "ok"})
 
@@ -208,7 +222,7 @@ class _Routes:
 
     def _require_key(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if request.url.path.startswith(MESSAGES_ROOT) and "x-api-key" in request.headers:
+        if request.url.path.startswith((MESSAGES_ROOT, MODELS)) and "x-api-key" in request.headers:
             scheme, key = "bearer", request.headers["x-api-key"]
         if scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self.service.config.api_key.encode()):
             raise RequestRefused(401, "missing or unknown API key: send Authorization: Bearer <key>")

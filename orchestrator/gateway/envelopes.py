@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orchestrator.gateway.faults import decode_plan
+from orchestrator.gateway.simulated import PRICES_NANO_USD
 from orchestrator.gateway.states import Standing
 from orchestrator.gateway.store import Batch, Fate
 
@@ -135,6 +136,30 @@ def _fail_reason(batch: Batch) -> str:
     if batch.fate == Fate.FAIL and (faults.code or faults.message):
         return ": ".join(filter(None, (faults.code, faults.message)))
     return FAIL_REASONS.get(Fate(batch.fate), "")
+
+
+def models_envelope() -> dict[str, Any]:
+    """Return the list of models: those with a price of their own, and `*`, as it answers for any name.
+
+    The keys are OneRouter's, as read by apmantza/pi-free (infron-models.ts at 2e961ae), and OpenAI's.
+    """
+    priced: dict[str, tuple[float | None, float | None]] = {
+        f"openai/{name}-batch": (2 * per_input / 1_000, 2 * per_output / 1_000)  # a batch costs half
+        for name, (per_input, per_output) in PRICES_NANO_USD.items()
+    }
+    rows = [
+        {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "gateway",
+            "category_type": "LLM",
+            "min_prompt_price": per_input,
+            "min_completion_price": per_output,
+        }
+        for name, (per_input, per_output) in (priced | {"*": (None, None)}).items()
+    ]
+    return {"object": "list", "data": rows, "has_more": False}
 
 
 def fees_text(fees_micro_usd: int) -> str:

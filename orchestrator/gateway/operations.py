@@ -311,6 +311,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         body=(FaultPlan,),
     ),
     Operation(
+        name="models",
+        method="GET",
+        path="/v1/models",
+        summary="List the models and their prices, to anybody; a key that is sent must be right.",
+        answer=(shapes.Models,),
+        refusals=(401,),
+        needs_key=False,
+    ),
+    Operation(
         name="healthz",
         method="GET",
         path="/healthz",

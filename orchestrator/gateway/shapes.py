@@ -45,6 +45,26 @@ class OpenAIRefusal(Shape):
     error: OpenAIRefusalWords
 
 
+class ListedModel(Shape):
+    """A model, and the price of its calls without a batch, USD per million tokens; `*` is any other name."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    category_type: str
+    min_prompt_price: float | None
+    min_completion_price: float | None
+
+
+class Models(Shape):
+    """The list of models."""
+
+    object: Literal["list"]
+    data: list[ListedModel]
+    has_more: bool
+
+
 class Counts(Shape):
     """The request counts of a batch."""
 

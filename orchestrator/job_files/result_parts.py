@@ -3,6 +3,8 @@
 Rule 1: rows are in (shard, row) order, each once; a reader refuses any other part.
 Rule 2: memory is bounded by a slice, for writing and for reading, however large the part is.
 Rule 3: the same answers give the same bytes.
+Rule 4: parts are read in the calling thread: one of pyarrow's that still holds a file of Python's when Python ends can
+        abort the process (https://github.com/apache/arrow/issues/50482 and 33975, read 2026-12-01).
 """
 
 from __future__ import annotations
@@ -216,7 +218,9 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     found: list[RowKey] = []
     with reading():
         file = opened(part)
-        for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "retryable"]):
+        for batch in file.iter_batches(
+            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable"]
+        ):
             wanted = pc.invert(batch["succeeded"])
             if which is Failed.RETRYABLE:
                 wanted = pc.and_(wanted, batch["retryable"])
@@ -230,7 +234,7 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
 def read_answers(part: BinaryIO) -> Iterator[tuple[RowKey, Answer]]:
     """Yield every row with its answer, as it was written, but for the digest of its line."""
     with reading():
-        for batch in opened(part).iter_batches(READ_ROWS):
+        for batch in opened(part).iter_batches(READ_ROWS, use_threads=False):
             for row in batch.to_pylist():
                 yield (row["shard"], row["row"]), _answer(row)
 
@@ -248,7 +252,6 @@ def _answer(row: dict[str, Any]) -> Answer:
 def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
     """Return all rows, with the columns of PART_SCHEMA: only for a part of few rows."""
     with reading():
-        # In this thread: one of pyarrow's that still holds `part` when Python ends can abort the process.
         rows: list[dict[str, Any]] = opened(part).read(use_threads=False).to_pylist()
         return rows
 
@@ -258,7 +261,9 @@ def read_kind(part: BinaryIO, kind: str) -> list[RowKey]:
     found: list[RowKey] = []
     with reading():
         file = opened(part)
-        for batch in file.iter_batches(READ_ROWS, columns=["shard", "row", "succeeded", "error_code"]):
+        for batch in file.iter_batches(
+            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "error_code"]
+        ):
             chosen = batch.filter(pc.and_(batch["succeeded"], pc.equal(batch["error_code"], kind)))
             found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
     return found
@@ -328,7 +333,9 @@ class PartCursor:
             if not self._groups or self._groups[0].row_min >= row_end:
                 return False
             with reading():
-                self._batches = self._file.iter_batches(READ_ROWS, row_groups=[self._groups.popleft().number])
+                self._batches = self._file.iter_batches(
+                    READ_ROWS, use_threads=False, row_groups=[self._groups.popleft().number]
+                )
 
     def _check_order(self, rows: Any) -> None:
         is_late = np.diff(rows, prepend=self._last_row) <= 0

@@ -289,9 +289,9 @@ class SqlAdmin:
         return found
 
     def pause_reason(self, account: str, *, now: datetime) -> str:
-        """Return why the account may not send at present, and until when; "" where it may."""
+        """Return why the account may not send at present, and until when, if that helps; "" where it may."""
         paused = (accounts.c.name == account, accounts.c.paused_until > now)
-        query = sa.select(accounts.c.pause_reason, accounts.c.paused_until).where(*paused)
+        query = sa.select(accounts.c.pause_reason, accounts.c.paused_until, accounts.c.needs_person).where(*paused)
         with self._database.read() as connection:
             found = connection.execute(query).mappings().first()
         return "" if found is None else account_limits.pause_words(found)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 
 SIMILAR_MAX = 3
 
@@ -31,8 +32,10 @@ class ModelList:
     is_public: bool = False  # it is given to anybody: it proves nothing about a key
 
     def find(self, model: str) -> ListedModel | None:
-        """Return the model of this name."""
-        return next((listed for listed in self.models if listed.id == model), None)
+        """Return the model of this name, or one that stands for it: `*`, `openai/*`, as routers list them."""
+        exact = (listed for listed in self.models if listed.id == model)
+        others = (listed for listed in self.models if "*" in listed.id and fnmatchcase(model, listed.id))
+        return next(exact, None) or next(others, None)
 
     def similar(self, model: str) -> list[str]:
         """Return names that may be meant: spelled nearly so, or with another prefix or suffix."""

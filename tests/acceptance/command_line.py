@@ -115,7 +115,7 @@ def command_line(folder: Path, *, key: str | None = API_KEY, **variables: str) -
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
     # Where the interpreter is told to keep no bytecode, each start would compile half a dozen libraries anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | variables
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "1000"} | variables
     environment.pop("ONEROUTER_API_KEY", None)
     if key is not None:
         environment["ONEROUTER_API_KEY"] = key

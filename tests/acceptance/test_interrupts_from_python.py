@@ -79,7 +79,7 @@ def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     assert stopped.code == 0, stopped
     assert "run it again to resume" in stopped.out
     assert "handlers restored: True" in stopped.out
-    assert f"{sign.name}: finishing the steps under way" in stopped.err
+    assert f"{sign.name}: finishing the calls under way" in stopped.err
     [job] = jobs(work=tmp_path / "work")
     assert job.status().as_dict()["chunks"] == {"submitted": 1}
 
@@ -99,7 +99,7 @@ def test_a_second_interrupt_leaves_at_once(gateway: GatewayProcess, tmp_path: Pa
     wait_until(lambda: len(gateway.batches()) == 1, "a create whose answer never comes")
     program.send_signal(signal.SIGINT)
     assert program.stderr is not None
-    while "finishing the steps under way" not in program.stderr.readline():
+    while "finishing the calls under way" not in program.stderr.readline():
         assert program.poll() is None
 
     program.send_signal(signal.SIGINT)

@@ -171,20 +171,38 @@ def test_a_read_only_work_folder_is_named(idle: GatewayProcess, cli: CommandLine
     assert str(cli.work) in refused(cli, "run", job)
 
 
-def test_a_wrong_key_pauses_the_account_and_the_right_one_finishes(
+def test_a_wrong_key_is_told_before_anything_is_sent_and_the_right_one_finishes(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:
-    """Exit code 3, the provider's own words, nothing held, nothing dead; the same command then finishes."""
+    """Exit code 3, the provider's own words, and which variable to set; the same command then finishes."""
     dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
-    job = write_job(tmp_path / "locked.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
+    job = write_job(tmp_path / "wrong.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
     wrong = CommandLine(folder=cli.folder, environment={**cli.environment, "ONEROUTER_API_KEY": "sk-wrong-canary"})
 
     stopped = wrong.run("run", job)
 
     assert stopped.code == WAITING, stopped
-    assert "401" in stopped.said
+    assert "refuses the key in ONEROUTER_API_KEY: HTTP 401" in stopped.said
+    assert "Nothing was sent" in stopped.said
     assert "sk-wrong-canary" not in stopped.said
     assert "Traceback" not in stopped.said
+    finished(cli, job, gateway)
+
+
+def test_a_key_that_may_not_create_pauses_the_account_and_is_told_once(
+    gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
+) -> None:
+    """Exit code 3, nothing unresolved, nothing failed; no time of a next try, as only a person can go on."""
+    gateway.set_faults({"create": {"refuse": {"401": 1.0}}})
+    dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
+    job = write_job(tmp_path / "locked.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
+
+    stopped = cli.run("run", job)
+
+    assert stopped.code == WAITING, stopped
+    assert stopped.said.count("HTTP 401") == stopped.said.count("run the job again") == 1
+    assert "next try" not in stopped.said
+    gateway.set_faults({})
     status = cli.status(job)
     assert (status["failed"], status["unresolved_chunks"], status["batches"]) == (0, 0, 0)
     assert "401" in status["account_paused"]

@@ -50,8 +50,8 @@ def test_a_job_that_waits_for_a_decision_says_so_until_it_is_approved(tmp_path: 
     assert unsent == []
     assert set(told) == {
         f"job {job_id} waits for your decision: all rows failed alike.\n"
-        f"  orchestrator approve {job_id} --work {tmp_path}  to go on\n"
-        f"  orchestrator cancel {job_id} --work {tmp_path}  to end it, and keep what was answered"
+        f"  to go on as it is:\n    orchestrator approve {job_id} --work {tmp_path}\n"
+        f"  to end it, and keep what was answered:\n    orchestrator cancel {job_id} --work {tmp_path}"
         for job_id in [handle.job_id]
     }
     assert result.counts == {"rows": 2, "succeeded": 2, "failed": 0}

@@ -82,7 +82,7 @@ def test_a_missing_key_is_an_error_before_anything_is_entered_also_under_python_
     shown = _python(code, "-O", folder=tmp_path).splitlines()
 
     assert "ONEROUTER_API_KEY is not set" in shown[0]
-    assert shown[1] == "[]"
+    assert shown[1:] == ["  export ONEROUTER_API_KEY=YOUR_KEY", "[]"]
 
 
 def _python(code: str, *options: str, folder: Path | None = None) -> str:

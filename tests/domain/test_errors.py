@@ -11,6 +11,7 @@ CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass) if 
 PARENTS = {  # by hand
     "OrchestratorError": "Exception",
     "ConfigError": "OrchestratorError",
+    "JobUnknown": "ConfigError",
     "LedgerBusy": "ConfigError",
     "DatasetError": "OrchestratorError",
     "JobNotFinished": "OrchestratorError",

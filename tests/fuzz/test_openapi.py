@@ -42,6 +42,7 @@ DESCRIBED: Final = schemathesis.openapi.from_dict(
 FOR_WHOEVER_ASKS: Final = {  # by hand
     "GET /healthz",
     "GET /openapi.json",
+    "GET /v1/models",
     "GET /resource/batch-llm/azure-batch%2F{name}",
 }
 NO_ROUTE: Final = (404, 404)  # a verb or a path that is nobody's is that before it is anybody's

@@ -26,6 +26,8 @@ _OWN_CA: Final = (
     "Where a proxy or the provider has a certificate of a CA of its own, name that CA's file: ca_file in "
     "[provider], or SSL_CERT_FILE"
 )
+# The beginnings of h11's own sentences about a cut connection: they quote nothing that was received.
+_CUT: Final = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
 _PHRASES: Final[Mapping[type[Exception], str]] = {
     httpx.ConnectTimeout: "no connection in time",
     httpx.ConnectError: "no connection",
@@ -55,6 +57,9 @@ def unavailable(error: Exception, key: Secret, *, is_late: bool, proxy: Proxy | 
         return kind(f"{PROXY_AUTHENTICATION} {proxy_refuses(proxy)}")
     if "CERTIFICATE_VERIFY_FAILED" in provider_message:
         return kind(f"{provider_message}. {_OWN_CA}")
+    if isinstance(error, httpx.ProtocolError) and str(error).startswith(_CUT):
+        cut = "the connection was cut" + ("" if proxy is None else f", by way of the proxy {proxy.place}")
+        return kind(redacted(f"{cut} ({type(error).__name__}: {error})", key))
     if isinstance(error, httpx.ProtocolError):  # it quotes what was received, which may be anything
         return kind(f"{phrase} ({type(error).__name__})", provider_message=provider_message)
     return kind(provider_message)

@@ -28,8 +28,8 @@ def key_of(environment: Mapping[str, str], variable: str, owner: str) -> Secret:
     value = environment.get(variable)
     if value is None:
         raise ConfigError(
-            f"the environment variable {variable} is not set: it must hold the API key of {owner}. Type "
-            f"`export {variable}=YOUR_KEY`"
+            f"the environment variable {variable} is not set: it must hold the API key of {owner}\n"
+            f"  export {variable}=YOUR_KEY"
         )
     check_secret(value, variable)
     return Secret(value)
