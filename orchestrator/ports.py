@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
     from orchestrator.domain.changes import Change
     from orchestrator.domain.dataset import ShardSpec
+    from orchestrator.domain.input_file import InputState
     from orchestrator.domain.model import BatchId, Chunk, ChunkId, Claim, FileId, Job, JobId, Shard, Step
     from orchestrator.domain.progress import Outlook, Totals
     from orchestrator.domain.refusal import History
@@ -167,6 +168,10 @@ class HasFiles(Protocol):
 
         A create in flight fails once its input file is deleted.
         """
+        ...
+
+    def state(self, file_id: FileId) -> InputState:
+        """Return what the provider says of a file; UNKNOWN where it cannot be asked. Raises no ProviderError."""
         ...
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, RateLimited, Unavailable
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
@@ -192,6 +193,10 @@ class MadeUpProvider:
         """Delete an input file."""
         self._call()
         self._stored.pop(file_id, None)
+
+    def state(self, file_id: FileId) -> InputState:
+        """Say how an input file stands."""
+        return InputState.READY if file_id in self._stored else InputState.MISSING
 
     def _call(self) -> None:
         """Count a call; refuse it where it is one too many, or one in so many."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.batches import refusals
-from orchestrator.domain import lifecycle, recovery, retry
+from orchestrator.domain import input_file, lifecycle, recovery, retry
 from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.changes import (
     AccountPaused,
@@ -26,10 +26,14 @@ from orchestrator.domain.changes import (
     written,
 )
 from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.lifecycle import (
     AnswerLost,
     BatchCreated,
     BecameUnresolved,
+    Event,
+    InputDropped,
+    InputKept,
     InputUploaded,
     SubmissionBegun,
     SubmissionRefused,
@@ -64,9 +68,19 @@ def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provi
         _upload(claim, chunk, ledger=ledger, job_files=job_files, files=provider.files, clock=clock)
     elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         job = ledger.job(chunk.job_id)
+        if _is_of_another_key(chunk, provider.traits):
+            dropped = lifecycle.advance(chunk, InputDropped())
+            ledger.record(claim, ChunkMoved(before=chunk, after=dropped, due_at=clock.now()), now=clock.now())
+            return
         begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
         if begun is not None:
             _send(claim, begun, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
+
+
+def _is_of_another_key(chunk: Chunk, traits: Traits) -> bool:
+    """Return whether a chunk's input file was kept after a create with another key, which may be another account's."""
+    is_kept = chunk.state is ChunkState.UPLOADED and chunk.sent_at is not None
+    return is_kept and recovery.is_other(chunk.key_mark, traits.key_mark)
 
 
 def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
@@ -121,8 +135,8 @@ def _not_uploaded(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: 
 def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Traits, clock: Clock) -> Chunk | None:
     """Commit the intent and return the chunk in SUBMITTING; None where the budget forbids it."""
     now = clock.now()
-    is_uploaded = chunk.state is ChunkState.UPLOADED  # under a token of its own
-    token = required(chunk.token, "token") if is_uploaded else AttemptToken(clock.token())
+    has_token = chunk.state is ChunkState.UPLOADED and chunk.sent_at is None  # the file was uploaded under it
+    token = required(chunk.token, "token") if has_token else AttemptToken(clock.token())
     begun = lifecycle.advance(chunk, SubmissionBegun(token, now, traits.key_mark))
     attempt = Attempt(
         token=token,
@@ -162,7 +176,7 @@ def _send(
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
         create_journal.drop_intent(job_files, token)
-        changes = _refused(chunk, refusal.error, ledger=ledger, clock=clock)
+        changes = _refused(chunk, refusal.error, ledger=ledger, files=provider.files, clock=clock)
     except CreateAmbiguous as ambiguous:
         changes = _ambiguous(chunk, ambiguous, ledger=ledger, traits=provider.traits, clock=clock)
     else:
@@ -225,19 +239,33 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
     try:
         create_journal.write_intent(job_files, intent)
     except StorageError as error:
-        back = lifecycle.advance(chunk, SubmissionRefused("storage", str(error)))
+        kept = SubmissionRefused if chunk.file_id is None else InputKept
+        back = lifecycle.advance(chunk, kept("storage", str(error), chunk.setbacks))
         due_at = clock.now() + timedelta(seconds=retry.backoff_s(chunk.attempt, draw=clock.draw()))
         closed = AttemptClosed(token=token, state=AttemptState.REFUSED)
         ledger.record(claim, ChunkMoved(before=chunk, after=back, due_at=due_at), closed, now=clock.now())
         raise
 
 
-def _refused(chunk: Chunk, error: ProviderError, *, ledger: Ledger, clock: Clock) -> list[Change]:
-    refusal = Refusal.of_error(error)
+def _keeping_input(event: Event, chunk: Chunk, refusal: Refusal, state: InputState) -> Event:
+    if not isinstance(event, SubmissionRefused) or chunk.file_id is None:
+        return event
+    if not input_file.serves_again(refusal, state, setbacks=event.setbacks):
+        return event
+    return InputKept(event.error_code, event.error, event.setbacks)
+
+
+def _refused(
+    chunk: Chunk, error: ProviderError, *, ledger: Ledger, files: HasFiles | None, clock: Clock
+) -> list[Change]:
+    refusal, state = Refusal.of_error(error), InputState.UNKNOWN
+    if files is not None and chunk.file_id is not None:
+        state = files.state(chunk.file_id) if input_file.may_be_input(refusal) else state
+        refusal = input_file.judged(refusal, state, chunk, now=clock.now())
     # Every attempt so far was refused.
     after = refusals.decide(chunk, refusal, tries=chunk.attempt, ledger=ledger, clock=clock)
-    now = clock.now()
-    moved = lifecycle.failing(lifecycle.advance(chunk, after.event), str(error), now=now)
+    now, event = clock.now(), _keeping_input(after.event, chunk, refusal, state)
+    moved = lifecycle.failing(lifecycle.advance(chunk, event), refusal.error, now=now)
     return [
         ChunkMoved(before=chunk, after=moved, due_at=now + timedelta(seconds=after.delay_s)),
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.REFUSED),

@@ -86,7 +86,7 @@ class ProviderError(OrchestratorError):
 
     `provider_message` is the provider's own text. It may quote a row: it is written to a private file only.
     `fault` says who must act for the same call to succeed; `places`, which requests of a create the provider names
-    (from 0); `tokens_max`, which limit of queued tokens.
+    (from 0); `tokens_max`, which limit of queued tokens; `names_no_file`, that it says there is no such input file.
     """
 
     usual_fault: ClassVar[Fault] = Fault.TRANSIENT
@@ -107,6 +107,7 @@ class ProviderError(OrchestratorError):
         self.fault = fault or self.usual_fault
         self.places: tuple[int, ...] = ()
         self.tokens_max: int | None = None
+        self.names_no_file = False
 
 
 class TransientError(ProviderError):

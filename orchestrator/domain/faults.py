@@ -104,6 +104,17 @@ FREE_SPACE: Final = "delete old files at the provider, or ask it for more space"
 CHECK_KEY: Final = "check the API key, its project and its permissions"
 MODEL: Final = "choose a model that the provider offers for batches (request.model), and check base_url"
 
+# The input file is named before anything that could be a row's words, and no line of it.
+_FILE: Final = (
+    r"(?!.{0,300}\b(?:line|row|request)s? #?\d)(?:[^'\"`]{0,80}\bfile\b|[^'\"`]{0,80}['\"`]?\binput_file(?:_id)?\b)"
+    r".{0,250}?\b"
+)
+_NO_FILE: Final = (
+    r"(?:cannot|could not|can't|unable to|failed to) (?:find|locate|access) (?:the )?(?:input )?file"
+    r"|no such (?:input )?file"
+    rf"|{_FILE}(?:not found|(?:not|n't) exist|deleted|expired|no longer available)\b"
+)
+
 TABLE: Final[tuple[Known, ...]] = (
     _known(
         Fault.ACCOUNT,
@@ -207,9 +218,12 @@ TABLE: Final[tuple[Known, ...]] = (
         Fault.PLATFORM,
         "bespokelabsai/curator#116 ('Cannot find file …, or project … does not have access to it'); OpenAI: 'No such "
         "File object'; a file that is pending or not processed yet; Azure: input_modified, input_no_permissions",
-        codes="file_not_found input_modified input_no_permissions input_file_not_found",
-        phrase=r"cannot find (?:input )?file|no such file|[^'\"`]{0,80}\bfile\b.{0,250}?\b(?:not found|not exist"
-        r"|deleted|expired|pending|not (?:yet )?(?:ready|processed))",
+        codes="file_not_found input_modified input_no_permissions input_file_not_found file_not_ready "
+        "file_not_processed file_pending file_processing file_not_available input_file_not_ready invalid_file_status",
+        phrase=rf"{_NO_FILE}|{_FILE}(?:pending|processing|uploading|validating|in progress"
+        r"|being (?:processed|uploaded|validated)|(?:must|should|needs to|has to) be (?:ready|processed)"
+        r"|status\W{1,3}(?:is )?\W?uploaded|(?:(?:is|has|was)n['\u2019]t|not) (?:yet )?(?:been )?(?:fully )?"
+        r"(?:ready|processed|available|finished|complete\w*|uploaded|validated|in an? \w{1,20} stat(?:e|us)))\b",
         at="call batch",
     ),
     _known(
@@ -274,6 +288,14 @@ def advice_of(fault: Fault, error: str, status: int | None = None) -> str:
     if fault is Fault.JOB:
         return MODEL
     return TOP_UP if status == 402 else CHECK_KEY
+
+
+_MISSING: Final = re.compile(_OPENING + f"(?:{_NO_FILE})", re.IGNORECASE)
+
+
+def names_no_file(message: str) -> bool:
+    """Return whether a message says that there is no such input file, rather than that it is not ready."""
+    return _MISSING.match(message.strip()) is not None
 
 
 def known_phrase(message: str) -> str:

@@ -2,7 +2,7 @@
 
 Rule 1: a chunk's state changes here and nowhere else.
 Rule 2: this module uses no clock, network or disk; its input is an event.
-Rule 3: a chunk goes from SUBMITTING to PLANNED only on an event that proves that nothing was created.
+Rule 3: a chunk goes from SUBMITTING back to PLANNED or UPLOADED only on an event that proves that nothing was created.
 
     PLANNED --begun--> SUBMITTING --created--> SUBMITTED --ended--> ENDED --collected--> COLLECTED
 
@@ -55,6 +55,20 @@ class SubmissionRefused:
     error_code: str
     error: str
     setbacks: int = 0  # see `Chunk`
+
+
+@dataclass(frozen=True, slots=True)
+class InputKept:
+    """Certainly nothing was created, and the next create may be sent with the same input file."""
+
+    error_code: str
+    error: str
+    setbacks: int = 0  # see `Chunk`
+
+
+@dataclass(frozen=True, slots=True)
+class InputDropped:
+    """The input file belongs to another key's account: the requests are uploaded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +187,8 @@ Event = (
     | SubmissionBegun
     | BatchCreated
     | SubmissionRefused
+    | InputKept
+    | InputDropped
     | FoundTooLarge
     | RowsRefused
     | AnswerLost
@@ -198,9 +214,11 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.PLANNED, CancelledUnsent): S.CANCELLED,
         (S.PLANNED, GaveUp): S.FAILED,
         (S.UPLOADED, SubmissionBegun): S.SUBMITTING,
+        (S.UPLOADED, InputDropped): S.PLANNED,
         (S.UPLOADED, CancelledUnsent): S.CANCELLED,
         (S.SUBMITTING, BatchCreated): S.SUBMITTED,
         (S.SUBMITTING, SubmissionRefused): S.PLANNED,
+        (S.SUBMITTING, InputKept): S.UPLOADED,
         (S.SUBMITTING, FoundTooLarge): S.SPLITTING,
         (S.SUBMITTING, RowsRefused): S.SPLITTING,
         (S.SUBMITTING, AnswerLost): S.AMBIGUOUS,
@@ -245,12 +263,16 @@ def failing(chunk: Chunk, error: str, *, now: datetime) -> Chunk:
 def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
     match event:
         case InputUploaded(token, file_id):
-            return replace(chunk, state=state, token=token, file_id=file_id)
+            return replace(chunk, state=state, token=token, file_id=file_id, sent_at=None)
         case SubmissionBegun(token, at, key_mark):
             begun = replace(chunk, state=state, token=token, key_mark=key_mark, sent_at=at, attempt=chunk.attempt + 1)
             return replace(begun, fenced_at=None, error_code="", error="")
         case BatchCreated(batch_id):
             return replace(chunk, state=state, batch_id=batch_id, error_code="", error="", failing_since=None)
+        case InputKept(error_code, error, setbacks):
+            return replace(chunk, state=state, error_code=error_code, error=error, setbacks=setbacks)
+        case InputDropped():
+            return replace(chunk, state=state, file_id=None)
         case BatchEnded(outcome, results, error):
             ended = replace(chunk, state=state, outcome=outcome, results=results, error=error)
             return replace(ended, failing_since=None)

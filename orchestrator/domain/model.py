@@ -209,7 +209,7 @@ class Chunk:
     token: AttemptToken | None = None  # of the last create
     key_mark: str = ""  # of the credential that the last create was begun with; kept with its attempt; "": not known
     file_id: FileId | None = None
-    sent_at: datetime | None = None
+    sent_at: datetime | None = None  # of the last create; None while a file waits for its first one
     fenced_at: datetime | None = None
     batch_id: BatchId | None = None
     outcome: Outcome | None = None

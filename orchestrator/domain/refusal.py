@@ -47,6 +47,7 @@ class Refusal:
     retry_after_s: float | None = None
     status: int | None = None
     tries_max: int | None = None  # after so many in a row the job stops
+    names_no_file: bool = False  # it says that there is no such input file
 
     @classmethod
     def of_error(cls, error: ProviderError) -> Refusal:
@@ -60,6 +61,7 @@ class Refusal:
             retry_after_s=error.retry_after_s if isinstance(error, TransientError) else None,
             status=error.status,
             tries_max=UPLOADS_MAX if isinstance(error, UploadUnusable) else None,
+            names_no_file=error.names_no_file,
         )
 
     @classmethod
@@ -130,7 +132,9 @@ def _after_setback(refusal: Refusal, chunk: Chunk, draw: float) -> AfterRefusal:
     setbacks = chunk.setbacks + 1
     wait_s = max(refusal.retry_after_s or 0.0, setback_s(setbacks, draw=draw))
     stops = ""
-    if setbacks >= SETBACKS_MAX:
+    if refusal.tries_max is not None and setbacks >= refusal.tries_max:
+        stops = f"{refusal.error}, {setbacks} times in a row; run the job again to try further"
+    elif setbacks >= SETBACKS_MAX:
         stops = (
             f"the provider has refused chunk {chunk.name} {setbacks} times, for about a day, and no row is at fault: "
             f"{refusal.error}. Ask the provider; then run the job again"

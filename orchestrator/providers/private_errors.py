@@ -27,6 +27,7 @@ from orchestrator.storage.location import join
 
 if TYPE_CHECKING:
     from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
+    from orchestrator.domain.input_file import InputState
     from orchestrator.domain.model import AttemptToken, BatchId, FileId
     from orchestrator.domain.results_at import ResultsAt
     from orchestrator.ports import HasFiles, HasList, JobFiles, Provider
@@ -178,6 +179,10 @@ class _Files:
         """See the port."""
         with self._keeping():
             self._files.delete(file_id)
+
+    def state(self, file_id: FileId) -> InputState:
+        """See the port."""
+        return self._files.state(file_id)
 
 
 class _List:

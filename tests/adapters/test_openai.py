@@ -26,6 +26,7 @@ from orchestrator.domain.errors import (
     Unavailable,
     UploadUnusable,
 )
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Files, ResultRef, ResultsAt
@@ -98,6 +99,66 @@ def test_it_is_a_provider_that_can_be_asked_and_fenced() -> None:
         assert port.batch_list is provider
         assert traits.settle_s > TIMEOUTS.create_s
         assert traits.lag_s > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "state"),
+    [
+        (200, {"status": "processed"}, "ready"),
+        (200, {"status": "uploaded"}, "stored"),
+        (200, {"status": "Pending"}, "pending"),
+        (200, {"status": "notRunning"}, "pending"),
+        (200, {"data": {"id": "file-1", "status": "processing"}}, "pending"),
+        (200, {"status": "error", "status_details": "line 3"}, "broken"),
+        (200, {"status": "deleted"}, "missing"),
+        (200, {"status": None}, "unknown"),
+        (200, ["file-1"], "unknown"),
+        (200, b"<html>", "unknown"),
+        (404, {"error": {"message": "No such File object: file-1"}}, "missing"),
+        (410, b"", "missing"),
+        (403, b"", "unknown"),
+        (500, b"", "unknown"),
+    ],
+)
+def test_a_file_is_as_its_object_says(status: int, content: object, state: str) -> None:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    with an_openai(transport=Answers((status, body))) as provider:
+        assert provider.state(FileId("file-1")) == state
+
+
+def test_an_upload_that_could_not_be_processed_is_no_input_file() -> None:
+    with pytest.raises(UploadUnusable, match="could not process the uploaded file"):
+        uploaded(200, {"id": "file-1", "bytes": a_submission().size_bytes, "status": "error"})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_refused"),
+    [
+        (409, error("The file is pending"), True),
+        (409, error("File file-1 is not ready", code="file_not_ready"), True),
+        (409, error("The file is pending", code=409), True),
+        (200, error("The file is pending", code=409), True),
+        (425, error("File is not ready"), True),
+        (409, error("A batch for this file exists"), False),
+        (409, error("The file is pending", code=500), False),
+        (503, error("The file is pending"), False),
+    ],
+)
+def test_a_conflict_is_a_refusal_only_where_it_is_about_the_file(status: int, body: bytes, *, is_refused: bool) -> None:
+    found = created(status, body)
+
+    assert isinstance(found, CreateRefused if is_refused else CreateAmbiguous)
+    assert not isinstance(found, CreateRefused) or found.error.fault is Fault.PLATFORM
+
+
+def test_a_refusal_says_whether_there_is_no_file_or_it_is_not_ready() -> None:
+    found = []
+    for message in ("No such File object: file-1", "Cannot find file file-1.", "The file is pending"):
+        refused = created(400, error(message))
+        assert isinstance(refused, CreateRefused)
+        found.append(refused.error.names_no_file)
+
+    assert found == [True, True, False]
 
 
 def test_a_request_line_is_what_the_documents_print() -> None:

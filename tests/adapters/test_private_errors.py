@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.errors import BadRequest, CreateAmbiguous, CreateRefused, StorageError, Unavailable
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
@@ -73,6 +74,9 @@ class Saying(Capabilities):
 
     def delete(self, file_id: FileId) -> None:
         self._say(file_id)
+
+    def state(self, file_id: FileId) -> InputState:
+        return InputState(self._say(file_id))
 
 
 class FullJobFiles(MemoryJobFiles):

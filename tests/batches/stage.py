@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
 from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import (
     Attempt,
     AttemptState,
@@ -128,6 +129,11 @@ class ToldProvider(Capabilities):
     def delete(self, file_id: FileId) -> None:
         """Delete a file."""
         self._answer("delete", file_id)
+
+    def state(self, file_id: FileId) -> InputState:
+        """Say how a file stands; nothing, where it was not told to."""
+        found: InputState = self._answer("state", file_id) or InputState.UNKNOWN
+        return found
 
 
 @dataclass

@@ -16,6 +16,7 @@ class Rates:
     refused: float = 0.0  # 429, or a documented 503
     bad_request: float = 0.0
     not_authorized: float = 0.0
+    unready: float = 0.0  # its input file is not processed yet
     lost_before: float = 0.0  # in doubt, and nothing happened
     lost_after: float = 0.0  # in doubt, and the batch exists
     late: float = 0.0  # in doubt, and the batch will exist
@@ -52,6 +53,7 @@ ROUGH = Rates(
     refused=0.06,
     bad_request=0.01,
     not_authorized=0.005,
+    unready=0.05,
     lost_before=0.06,
     lost_after=0.08,
     late=0.08,

@@ -27,6 +27,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.faults import Fault
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.providers.listing import Fields, Page
@@ -161,6 +162,8 @@ class SimulatedProvider(Capabilities):
             raise CreateRefused(BadRequest("malformed", status=400))
         if self.temper.is_so("not_authorized"):
             raise CreateRefused(NotAuthorized("no credit", status=402))
+        if self.files is not None and self.temper.is_so("unready"):
+            raise CreateRefused(Unavailable("the file is not processed", status=400, fault=Fault.PLATFORM))
 
     def _content(self, submission: Submission) -> bytes:
         if self.files is None:
@@ -169,7 +172,7 @@ class SimulatedProvider(Capabilities):
             assert submission.file_id is not None
             stored = self.stored.get(submission.file_id) if self._owns(submission.file_id) else None
             if stored is None:
-                raise CreateRefused(BadRequest("there is no such file", status=400))
+                raise CreateRefused(_no_file())
             content = stored
         assert len(content) == submission.size_bytes
         assert content.count(b"\n") == submission.request_count
@@ -327,6 +330,13 @@ class SimulatedProvider(Capabilities):
             self._delete(file_id)
         self._falter()
 
+    def state(self, file_id: FileId) -> InputState:
+        """Say how a file stands, where it is asked without a mishap."""
+        if self.temper.is_so("transient"):
+            return InputState.UNKNOWN
+        is_there = self._owns(file_id) and self.stored[file_id] is not None
+        return InputState.READY if is_there else InputState.MISSING
+
     def _delete(self, file_id: FileId) -> None:
         self.stored[file_id] = None
         for batch in self._running:
@@ -369,3 +379,9 @@ class SimulatedProvider(Capabilities):
         if self.temper.is_so("transient"):
             error: ProviderError = Unavailable("try later", status=503)
             raise error
+
+
+def _no_file() -> ProviderError:
+    error = Unavailable("no such file", status=400, fault=Fault.PLATFORM)
+    error.names_no_file = True
+    return error

@@ -23,6 +23,7 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
@@ -185,6 +186,10 @@ class SmallProvider(Capabilities):
         self._before()
         self.stored[file_id] = None
         self._after()
+
+    def state(self, file_id: FileId) -> InputState:
+        """Say how an input file stands."""
+        return InputState.READY if self.stored[file_id] is not None else InputState.MISSING
 
     def end(self, batch: Batch, failed_count: int) -> None:
         """Let a batch come to its end."""

@@ -35,7 +35,7 @@ from orchestrator.domain.errors import (
     TooLarge,
     Unavailable,
 )
-from orchestrator.domain.faults import At, Fault, fault_of, known_phrase, places_in, tokens_max_in
+from orchestrator.domain.faults import At, Fault, fault_of, known_phrase, names_no_file, places_in, tokens_max_in
 from orchestrator.providers.http.secret import Secret, redacted
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
@@ -168,11 +168,15 @@ def create_failure(problem: Problem, *, proves_absence: bool = False) -> CreateR
     """
     # A refusal whose envelope mentions a timeout or an upstream error proves nothing.
     contradicts = problem.code is not None and 400 <= problem.code < 600 and not _is_refusal(problem.code)
-    if not proves_absence and (contradicts or not _is_refusal(problem.status)):
+    # A conflict proves nothing, unless it says that the input file cannot be used: no batch is made without one.
+    has_no_file = problem.status == 409 and problem.fault is Fault.PLATFORM and problem.code in (None, 409)
+    if not (proves_absence or has_no_file) and (contradicts or not _is_refusal(problem.status)):
         return CreateAmbiguous(problem.message, provider_message=problem.provider_message)
     error = error_of(problem)
     if error.fault is Fault.ROW:
         error.places = places_in(problem.text)
+    if error.fault is Fault.PLATFORM:
+        error.names_no_file = names_no_file(problem.text)
     if error.fault is Fault.QUEUE:
         error.tokens_max = tokens_max_in(problem.text)
     if error.fault is Fault.SIZE:

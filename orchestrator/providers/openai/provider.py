@@ -10,7 +10,7 @@ Rule 3: both result files are read, whatever the batch's outcome.
     GET    /batches/{id}             the batch object
     GET    /batches?limit=&after=    {"data": [batch object, …], "has_more"}, newest first
     POST   /batches/{id}/cancel      no body
-    GET    /files/{id}               {"id", "filename", …}
+    GET    /files/{id}               {"id", "filename", "status", …}
     GET    /files/{id}/content       lines
     DELETE /files/{id}               {"deleted": true}
 
@@ -36,6 +36,7 @@ from orchestrator.domain.errors import (
     Unavailable,
     UploadUnusable,
 )
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import BatchId, FileId, is_usable_id
 from orchestrator.domain.results_at import Files, ResultsAt
 from orchestrator.ports import HasFiles, HasList
@@ -58,7 +59,7 @@ from orchestrator.providers.http.exchange import Body, path_of
 from orchestrator.providers.http.result_download import beginning
 from orchestrator.providers.listing import pages, statuses_of
 from orchestrator.providers.openai.lost_batches import SharedSearch
-from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, status_of
+from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, input_state_of, status_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
 _MISSING: Final = (404, 410)
@@ -90,6 +91,8 @@ class OpenAI:
         if problem is not None:
             raise refusal_of_upload(answer, problem, self._http.key)
         match answer.json():
+            case {"id": str()} as content if input_state_of(content) is InputState.BROKEN:
+                raise UploadUnusable(f"the provider could not process the uploaded file ({answer.asked})")
             case {"id": str() as file_id, **others} if is_usable_id(file_id):
                 kept_bytes = number(others.get("bytes")) or submission.size_bytes  # 0: not told
             case _:
@@ -102,6 +105,16 @@ class OpenAI:
                 f"were sent ({answer.asked})"
             )
         return FileId(file_id)
+
+    def state(self, file_id: FileId) -> InputState:
+        """See the port. Its `status` is deprecated at OpenAI, and the only word about it at others with this API."""
+        try:
+            answer = self._http.call("GET", path_of("files", file_id))
+        except ProviderError:
+            return InputState.UNKNOWN
+        if answer.status in _MISSING:
+            return InputState.MISSING
+        return input_state_of(answer.json()) if answer.is_success else InputState.UNKNOWN
 
     def create(self, submission: Submission) -> BatchId:
         """See the port. A refusal because the input file is missing is certain too; another upload helps."""

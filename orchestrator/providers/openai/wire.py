@@ -19,6 +19,7 @@ from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.created_batch import unwrapped
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.faults import At, Fault, known_of, known_phrase, places_in, tokens_max_in
+from orchestrator.domain.input_file import InputState
 from orchestrator.domain.model import Outcome, is_usable_id
 from orchestrator.domain.results_at import FAILURES, Files, ResultRef
 from orchestrator.providers.http.error_mapping import for_machines, number
@@ -67,6 +68,24 @@ def token_of(batch: Fields) -> str:
 def file_of(batch: Fields) -> str:
     """Return the id of the input file that a batch was made from; "" where it is absent."""
     return _text(batch.get("input_file_id"))
+
+
+# OpenAI has uploaded, processed, error; Azure pending, running, notRunning …; others words of their own.
+_INPUT_STATES: Final = {
+    InputState.PENDING: "pending running processing not_running notrunning queued uploading validating in_progress",
+    InputState.STORED: "uploaded",
+    InputState.READY: "processed ready succeeded available active completed validated",
+    InputState.BROKEN: "error failed invalid rejected",
+    InputState.MISSING: "deleted deleting expired",
+}
+_INPUT_STATE_OF: Final = {word: state for state, words in _INPUT_STATES.items() for word in words.split()}
+
+
+def input_state_of(content: object) -> InputState:
+    """Read what a file object says of the file."""
+    content = unwrapped(content)
+    word = _text(content.get("status")) if isinstance(content, dict) else ""
+    return _INPUT_STATE_OF.get(word.lower(), InputState.UNKNOWN)
 
 
 def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:

@@ -1,0 +1,96 @@
+"""Input files that are not ready when the create names them: whole jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reports.play import play
+from tests.reports.server import Object, OpenAIServer, Reply, refusal
+
+
+class Slow(OpenAIServer):
+    """A file is processed for a while after it was uploaded, and no batch is made of it before (openai-python#1501)."""
+
+    refusals = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: Counter[str] = Counter()
+
+    def create(self, wanted: Object) -> Any:
+        file_id = wanted["input_file_id"]
+        self.named[file_id] += 1
+        return super().create(wanted) if self.is_ready(file_id) else self.not_ready(file_id)
+
+    def is_ready(self, file_id: str) -> bool:
+        return self.named[file_id] > self.refusals
+
+    def not_ready(self, file_id: str) -> Any:
+        return refusal(400, f"File {file_id} is still being processed.")
+
+    def file_object(self, file_id: str) -> Object:
+        return super().file_object(file_id) | {"status": "processed" if self.is_ready(file_id) else "pending"}
+
+
+class Conflict(Slow):
+    def not_ready(self, file_id: str) -> Any:  # noqa: ARG002
+        return refusal(409, "File is not ready", code="file_not_ready")
+
+
+class Wordless(Slow):
+    """Only the file object says why."""
+
+    def not_ready(self, file_id: str) -> Any:  # noqa: ARG002
+        return refusal(400, "Invalid request.")
+
+
+class Uploaded(Wordless):
+    """The file is `uploaded` until it is `processed`."""
+
+    def file_object(self, file_id: str) -> Object:
+        is_ready = self.is_ready(file_id)
+        return super().file_object(file_id) | {"status": "processed" if is_ready else "uploaded"}
+
+
+class NotFoundYet(Slow):
+    """The batches see a file later than the files do; there is no GET of a file."""
+
+    def not_ready(self, file_id: str) -> Any:
+        return refusal(404, f"No such File object: {file_id}")
+
+    def reply(self, method: str, path: str, query: Any, headers: Any, body: bytes) -> Any:
+        if method == "GET" and "/files/" in path and not path.endswith("/content"):
+            return Reply("404 page not found", 404)
+        return super().reply(method, path, query, headers, body)
+
+
+class TooEarly(Slow):
+    def not_ready(self, file_id: str) -> Any:  # noqa: ARG002
+        return Reply({"detail": "The file status is not processed"}, 425)
+
+
+class Busy(Slow):
+    """No word of the file: the account may create later."""
+
+    refusals = 1
+
+    def not_ready(self, file_id: str) -> Any:  # noqa: ARG002
+        return Reply({"error": {"message": "Slow down"}}, 429, {"Retry-After": "1"})
+
+
+@pytest.mark.parametrize(
+    "server",
+    [Slow, *(pytest.param(kind, marks=pytest.mark.slow) for kind in Slow.__subclasses__()), Uploaded],
+)
+def test_a_create_that_comes_too_early_is_sent_again_with_the_same_file(server: type[Slow], tmp_path: Path) -> None:
+    slow = server()
+
+    seen = play(slow, tmp_path)
+
+    assert seen.is_clean, seen.told
+    assert slow.counts["uploads"] == slow.counts["creates"] == 2
+    assert [row["llm_attempts"] for row in seen.rows] == [1] * 12
