@@ -15,13 +15,14 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import POLL_FIRST_S, stop_creates, submission_of
+from orchestrator.batches.submit import POLL_FIRST_S, batch_of_another, stop_creates, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
 from orchestrator.domain.created_batch import created_batch
 from orchestrator.domain.errors import (
     BadRequest,
+    BatchTaken,
     CreateAmbiguous,
     CreateRefused,
     PermanentError,
@@ -98,7 +99,13 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
         changes = [failed]
         if failed.after.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.NOT_UNDERSTOOD:
             changes += stop_creates(job, failed.after.error, clock.now())
-    ledger.record(claim, *changes, now=clock.now())
+    try:
+        ledger.record(claim, *changes, now=clock.now())
+    except BatchTaken as taken:
+        changes = batch_of_another(
+            chunk, taken, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock
+        )
+        ledger.record(claim, *changes, now=clock.now())
     if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
         drop_intent(job_files, token)
 

@@ -25,7 +25,14 @@ from orchestrator.domain.changes import (
     JobMoved,
     written,
 )
-from orchestrator.domain.errors import BudgetExhausted, CreateAmbiguous, CreateRefused, ProviderError, StorageError
+from orchestrator.domain.errors import (
+    BatchTaken,
+    BudgetExhausted,
+    CreateAmbiguous,
+    CreateRefused,
+    ProviderError,
+    StorageError,
+)
 from orchestrator.domain.input_file import InputState
 from orchestrator.domain.lifecycle import (
     AnswerLost,
@@ -52,6 +59,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.refusal import Refusal
 from orchestrator.domain.required import required
 from orchestrator.job_files import create_journal, request_files
+from orchestrator.providers.private_errors import keep_answer
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, HasFiles, JobFiles, Ledger, Provider
@@ -186,7 +194,32 @@ def _send(
         closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
     refusals.keep_given_up(changes, job_files)
-    ledger.record(claim, *changes, now=clock.now())
+    try:
+        ledger.record(claim, *changes, now=clock.now())
+    except BatchTaken as taken:
+        changes = batch_of_another(
+            chunk, taken, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock
+        )
+        ledger.record(claim, *changes, now=clock.now())
+
+
+def batch_of_another(
+    chunk: Chunk, taken: BatchTaken, *, ledger: Ledger, job_files: JobFiles, traits: Traits, clock: Clock
+) -> list[Change]:
+    """Handle an answer that names the batch of another create like one that was not understood.
+
+    It may hide a batch of this create's own. The results of the one that it names are the other create's.
+    """
+    token, why, now = required(chunk.token, "token"), str(taken), clock.now()
+    keep_answer(job_files, token, why.encode())
+    create_journal.drop_journal(job_files, token)
+    if chunk.state is ChunkState.SUBMITTING:
+        return _ambiguous(chunk, CreateAmbiguous(why, answer=why.encode()), ledger=ledger, traits=traits, clock=clock)
+    left = replace(chunk, error=why, error_code=recovery.NOT_UNDERSTOOD)
+    if chunk.state is ChunkState.AMBIGUOUS:
+        left = lifecycle.advance(chunk, BecameUnresolved(why, recovery.NOT_UNDERSTOOD))
+    due_at = now + timedelta(seconds=LOOKUP_PAUSE_S)
+    return [ChunkMoved(before=chunk, after=left, due_at=due_at), *stop_creates(ledger.job(chunk.job_id), why, now)]
 
 
 def _ambiguous(

@@ -19,6 +19,7 @@ OrchestratorError
 ├── CreateAmbiguous          a create that may have made a batch; never repeated, always looked up
 ├── StorageError             the work folder cannot be read or written
 ├── LedgerError              LeaseLost (stop quietly), IllegalTransition (a bug: stop loudly), BudgetExhausted,
+│                            BatchTaken (two creates were answered with one batch),
 │                            CommandRefused (not in this state of the job), LedgerTooNew,
 │                            LedgerAway (another try may succeed)
 ├── OutputError              the output would be incomplete or wrong
@@ -243,6 +244,10 @@ class LedgerTooNew(LedgerError):
 
 class BudgetExhausted(LedgerError):
     """The next batch could exceed the job's budget; nothing was reserved."""
+
+
+class BatchTaken(LedgerError):
+    """A create was answered with the batch of another create; nothing was written."""
 
 
 class OutputError(OrchestratorError):

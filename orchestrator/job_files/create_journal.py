@@ -85,9 +85,14 @@ def write_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -
         file.write(codec.encode(Created(token=token, batch_id=batch_id)))
 
 
+def drop_journal(job_files: JobFiles, token: AttemptToken) -> None:
+    """Forget the answer to a create: the batch that it names is another create's."""
+    job_files.remove(journal_name(token))
+
+
 def replace_journal(job_files: JobFiles, token: AttemptToken, batch_id: BatchId) -> None:
     """Replace an answer, which may name a batch the provider no longer knows, by a person's statement."""
-    job_files.remove(journal_name(token))
+    drop_journal(job_files, token)
     write_journal(job_files, token, batch_id)
 
 

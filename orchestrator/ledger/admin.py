@@ -14,7 +14,7 @@ from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import written
-from orchestrator.domain.errors import CommandRefused
+from orchestrator.domain.errors import BatchTaken, CommandRefused
 from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
     IN_FLIGHT,
@@ -35,10 +35,11 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
+from orchestrator.domain.required import required
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.domain.timeline import LedgerEvent
-from orchestrator.ledger import account_limits, reread
+from orchestrator.ledger import account_limits, creates, reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
@@ -378,9 +379,8 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
 
 
 def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
-    """Raise CommandRefused for a batch of another chunk."""
-    # The chunk's own is allowed: a batch that the provider did not know for a while may be found there later.
-    mine = (attempts.c.job_id == chunk.job_id, attempts.c.batch_id == batch_id, attempts.c.chunk_id != chunk.id)
-    owner = tx.execute(sa.select(attempts.c.chunk_id).where(*mine)).scalar()
-    if owner is not None:
-        raise CommandRefused(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")
+    """Raise CommandRefused for the batch of another create."""
+    try:
+        creates.refuse_taken(tx, chunk.job_id, required(chunk.token, "token"), batch_id)
+    except BatchTaken:
+        raise CommandRefused(f"batch {batch_id} was made by another create: its answers belong to other rows") from None

@@ -12,13 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
-from orchestrator.domain.errors import BudgetExhausted, LeaseLost
-from orchestrator.domain.model import AttemptState, AttemptToken, JobId
+from orchestrator.domain.errors import BatchTaken, BudgetExhausted, LeaseLost
+from orchestrator.domain.model import ACTIVE_JOBS, AttemptState, AttemptToken, BatchId, ChunkState, JobId, JobState
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import NANO, attempts, jobs
+from orchestrator.ledger.db.schema import NANO, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
-A = attempts.c
+A, C, J = attempts.c, chunks.c, jobs.c
+_WITH_BATCH = (ChunkState.SUBMITTED, ChunkState.ENDED)
 
 
 def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
@@ -47,15 +48,25 @@ def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> Non
 
 
 def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
-    """Write the outcome of a create. Raises LeaseLost: it was never opened, or a duplicate now exceeds the limit."""
+    """Write the outcome of a create.
+
+    Raises:
+        LeaseLost: it was never opened, or a duplicate now exceeds the limit.
+        BatchTaken: the batch is that of another create.
+    """
     if change.state is AttemptState.ABANDONED:
         _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
     if change.batch_id is not None:
+        refuse_taken(tx, job_id, change.token, change.batch_id)
         values["batch_id"] = change.batch_id
     if change.cost_usd is not None:
         values["cost_usd"] = change.cost_usd
-    if tx.execute(CLOSE, values | {"the_token": change.token}).rowcount != 1:
+    try:
+        found = tx.execute(CLOSE, values | {"the_token": change.token}).rowcount
+    except sa.exc.IntegrityError:  # the other create was recorded between the check and the write (PostgreSQL)
+        raise _taken(change.batch_id, "") from None
+    if found != 1:
         raise LeaseLost(f"{change.token}: there is no such attempt")
 
 
@@ -68,3 +79,29 @@ def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: Att
         raise LeaseLost(
             f"job {job_id}: other creates have used policy.max_duplicate_usd ({policy.max_duplicate_usd} USD)"
         )
+
+
+def refuse_taken(tx: sa.Connection, job_id: JobId, token: AttemptToken, batch_id: BatchId) -> None:
+    """Raise BatchTaken for the batch of another create: of this job, or of another one whose answers are still awaited.
+
+    A proxy that repeats an earlier answer, or a provider that takes two creates for one, answers so.
+    """
+    mine = sa.select(A.chunk_id).where(A.job_id == job_id, A.batch_id == batch_id, A.token != token)
+    account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
+    theirs = (
+        sa.select(A.chunk_id)
+        .select_from(jobs.join(attempts, A.job_id == J.id).join(chunks, C.id == A.chunk_id))
+        .where(J.id != job_id, J.account == account, J.state.in_([state for state in JobState if state in ACTIVE_JOBS]))
+        .where(A.batch_id == batch_id, C.token_sent == A.token, C.state.in_(_WITH_BATCH))
+    )
+    owner = tx.execute(mine).scalar() or tx.execute(theirs).scalar()
+    if owner is not None:
+        raise _taken(batch_id, owner)
+
+
+def _taken(batch_id: BatchId | None, owner: str) -> BatchTaken:
+    whose = f"chunk {owner}" if owner else "another chunk"
+    return BatchTaken(
+        f"the create was answered with batch {batch_id}, which is that of {whose}: something on the way may have "
+        "repeated an earlier answer, or the provider took two creates for one"
+    )

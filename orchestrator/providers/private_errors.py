@@ -107,11 +107,9 @@ class PrivateErrors:
         error.provider_message = ""
 
     def _keep_answer(self, token: AttemptToken, ambiguous: CreateAmbiguous, answer: bytes) -> None:
-        name = answer_name(token)
         try:
-            with self._job_files().create(name) as file:
-                file.write(answer)
-            where = f"all of it: {join(self._folder, name)}"
+            keep_answer(self._job_files(), token, answer)
+            where = f"all of it: {join(self._folder, answer_name(token))}"
         except StorageError as error:
             where = f"it could not be kept ({error}); ids in it: {', '.join(candidates(_content(answer))) or 'none'}"
         ambiguous.args = (f"{ambiguous}; {where}",)
@@ -141,6 +139,12 @@ class PrivateErrors:
 def answer_name(token: AttemptToken) -> str:
     """Return the name of the file with an answer to a create that was not understood."""
     return f"{FOLDER}/create-{token}.txt"
+
+
+def keep_answer(job_files: JobFiles, token: AttemptToken, answer: bytes) -> None:
+    """Write down an answer to a create that was not understood. Raises StorageError."""
+    with job_files.create(answer_name(token)) as file:
+        file.write(answer)
 
 
 def answer_before(job_files: JobFiles, token: AttemptToken) -> object:

@@ -57,11 +57,27 @@ def read_sent(job_files: JobFiles) -> Sent:
     unexplained = tuple(f"{batch}" for token, batch in batches.items() if token not in explained)
     return Sent(
         intents=intents,
-        batches=batches,
+        batches=_owned(batches, intents, collected),
         collected=collected,
         request_files=frozenset(files),
         unexplained=unexplained,
     )
+
+
+def _owned(
+    batches: Mapping[AttemptToken, BatchId],
+    intents: Mapping[str, Mapping[int, Intent]],
+    collected: Mapping[str, Collected],
+) -> dict[AttemptToken, BatchId]:
+    """Leave out a batch that an earlier create was answered with, too: its results are that create's."""
+    with_results = [found.token for found in collected.values()]
+    of_chunks = (intent for of_chunk in intents.values() for intent in of_chunk.values())
+    earliest_first = [intent.token for intent in sorted(of_chunks, key=lambda intent: intent.sent_at)]
+    owners = dict[BatchId, AttemptToken]()
+    for token in [*with_results, *earliest_first, *batches]:
+        if token in batches:
+            owners.setdefault(batches[token], token)
+    return {token: batch_id for token, batch_id in batches.items() if owners[batch_id] == token}
 
 
 def _rank(found: Collected) -> tuple[int, int, int, bool]:

@@ -73,7 +73,7 @@ def _create(stage: Stage, dialect: Dialect, endpoint: Endpoint, fault: Fault) ->
     outcome = _standing(stage)
     if stage.job.state is JobState.STOPPED:
         outcome += _later(stage, dialect, endpoint, fault, outcome)
-    elif stage.chunk.state is ChunkState.PLANNED:
+    elif stage.chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
         _heals(stage, dialect, endpoint)
     if is_ambiguous:
         outcome = f"ambiguous, {'adopted' if outcome == 'submitted' else outcome}"
@@ -110,6 +110,8 @@ def _standing(stage: Stage) -> str:
     match stage.chunk.state:
         case ChunkState.PLANNED:
             return f"planned again{_when(stage)}"
+        case ChunkState.UPLOADED:
+            return f"sent again with the same file{_when(stage)}"
         case ChunkState.FAILED:
             return "rows failed"
         case ChunkState.SPLITTING:

@@ -51,7 +51,8 @@ before its fate is known, and nothing that a server sends puts control character
 
 An outcome is *error: what comes next*; `none` means that the call succeeded. The words:
 
-- *planned again*: it is certain that nothing was created; the chunk is sent again under a new token.
+- *planned again*: it is certain that nothing was created; the chunk is sent again under a new token. *sent again with
+  the same file*: the same, and its input file is not uploaded anew.
 - *ambiguous*: there may be a batch. At OneRouter nothing can be asked, and the chunk becomes *unresolved*: a person
   decides. At OpenAI and Anthropic the batch is looked up, and *adopted*, or *proved absent* and planned again.
 - *job stopped*: the job's owner must change something, or approve that more is created. *split in two*: the chunk is

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import JobNeedsDecision, JobStopped, open_job
+from orchestrator.domain.errors import CommandRefused
 from tests.reports.play import play
 from tests.reports.server import Batch, Object, OneRouterServer, OpenAIServer, Reply, Request, refusal
 
@@ -191,3 +192,90 @@ def test_creates_that_make_nothing_say_so_and_become_rare(tmp_path: Path) -> Non
     assert since is not None
     assert "HTTP 500" in seen.told
     assert max(seen.paid) == 0
+
+
+class Repeated(OneRouterServer):
+    """A cache in front of the provider answers every create with the first answer; the provider sees one create."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: Any = None
+
+    def create(self, wanted: Object) -> Any:
+        self.first = self.first or super().create(wanted)
+        return self.first
+
+
+class TakenForOne(OpenAIServer):
+    """The provider makes one batch of the first two creates, and shows only that one."""
+
+    def create(self, wanted: Object) -> Any:
+        if self.counts["creates"] == 1 and self.counts["repeats"] == 0:
+            self.counts["repeats"] += 1
+            return self.shown(self.batches["batch_0001"])
+        return super().create(wanted)
+
+
+class Hidden(OpenAIServer):
+    """The second create makes a batch of its own, and is answered with the first one's."""
+
+    def create(self, wanted: Object) -> Any:
+        made = super().create(wanted)
+        return self.shown(self.batches["batch_0001"]) if self.counts["creates"] == 2 else made
+
+
+ONE_BATCH = {"batches_in_flight_max": 1}
+
+
+def test_a_batch_that_is_another_chunks_is_a_create_that_was_not_understood(tmp_path: Path) -> None:
+    """No row gets an answer of another chunk, the person is told which batch came twice, and goes on."""
+    server = Repeated()
+
+    stopped = play(server, tmp_path, policy=ONE_BATCH)
+
+    assert isinstance(stopped.error, JobNeedsDecision)
+    assert "the create was answered with batch batch_0001, which is that of chunk report-" in stopped.told
+    assert "orchestrator resolve report-" in stopped.told
+    job = open_job(stopped.status["job_id"], work=stopped.work)
+    [chunk] = job.unresolved()
+    assert chunk.ids == ()  # the other chunk's batch is not offered
+    with pytest.raises(CommandRefused, match="made by another create"):
+        job.resolve_created(chunk.chunk, "batch_0001")
+    server.create = lambda wanted: OneRouterServer.create(server, wanted)  # type: ignore[method-assign]
+    job.resolve_absent(chunk.chunk)
+    job.approve()
+    seen = play(server, tmp_path, again=True, policy=ONE_BATCH)
+    assert seen.is_clean, seen.told
+    assert server.counts["creates"] == 2
+
+
+def test_a_second_job_is_not_given_the_batch_of_the_first(tmp_path: Path) -> None:
+    """Nothing of the first is in the way of it once a person has looked."""
+    server = Repeated()
+    shown, server.shown = server.shown, lambda batch: server.object(batch, "IN_PROGRESS")  # type: ignore[method-assign]
+    first = play(server, tmp_path, rows=6, until=lambda: server.counts["looks"] > 0)
+    assert first.error is not None
+
+    second = play(server, tmp_path, again=True, name="second")
+
+    assert isinstance(second.error, JobNeedsDecision)
+    assert "which is that of chunk report-" in second.told
+    server.shown = shown  # type: ignore[method-assign]
+    assert play(server, tmp_path, rows=6, again=True).is_clean
+
+
+@pytest.mark.parametrize("server", [TakenForOne, pytest.param(Hidden, marks=pytest.mark.slow)])
+def test_where_there_is_a_list_it_says_what_the_second_create_made(server: type[OpenAIServer], tmp_path: Path) -> None:
+    """A batch of its own is found by its mark; where there is none, a person approves of another create."""
+    made = server()
+
+    seen = play(made, tmp_path, policy=ONE_BATCH)
+
+    if server is TakenForOne:
+        assert isinstance(seen.error, JobNeedsDecision), seen.told
+        assert "the create made no batch" in seen.told
+        assert made.counts["creates"] == 1
+        open_job(seen.status["job_id"], work=seen.work).approve()
+        seen = play(made, tmp_path, policy=ONE_BATCH, again=True)
+    assert seen.is_clean, seen.told
+    assert made.counts["creates"] == 2
