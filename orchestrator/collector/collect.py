@@ -121,8 +121,13 @@ def _keep(job_files: JobFiles, name: str, file: ResultFile, chunk: Chunk, checkp
     if not first.strip():
         first += next(blocks, b"")
     if not first.strip():
-        if expected and file.name != FAILURES:
-            raise ResultsAbsent(f"batch {chunk.batch_id}: {file.name} is empty, {expected} lines were promised")
+        if not expected:
+            return False
+        words = f"batch {chunk.batch_id}: {file.name} is empty, {expected} lines were promised"
+        if file.name != FAILURES:
+            raise ResultsAbsent(words)
+        if _failed_before(chunk, ResultsShort) < SHORT_TRIES_MAX:  # not for hours: nothing in it was paid for
+            raise ResultsShort(words)
         return False
     line_count = result_count = 0
     ends_open = False

@@ -256,8 +256,11 @@ def advance(chunk: Chunk, event: Event) -> Chunk:
 
 
 def failing(chunk: Chunk, error: str, *, now: datetime) -> Chunk:
-    """Return `chunk` with why its present call failed. Since when it has got nowhere is kept until a batch answers."""
-    return replace(chunk, error=error, failing_since=chunk.failing_since or now)
+    """Return `chunk` with why its present call failed. Since when it has got nowhere is kept until a batch answers.
+
+    A time that is still to come was written by a clock that was ahead, and would make every wait short.
+    """
+    return replace(chunk, error=error, failing_since=min(chunk.failing_since or now, now))
 
 
 def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:

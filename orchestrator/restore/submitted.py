@@ -73,7 +73,7 @@ def _owned(
     with_results = [found.token for found in collected.values()]
     of_chunks = (intent for of_chunk in intents.values() for intent in of_chunk.values())
     earliest_first = [intent.token for intent in sorted(of_chunks, key=lambda intent: intent.sent_at)]
-    owners = dict[BatchId, AttemptToken]()
+    owners: dict[BatchId, AttemptToken] = {}
     for token in [*with_results, *earliest_first, *batches]:
         if token in batches:
             owners.setdefault(batches[token], token)

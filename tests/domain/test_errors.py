@@ -40,6 +40,7 @@ PARENTS = {  # by hand
     "LeaseLost": "LedgerError",
     "IllegalTransition": "LedgerError",
     "BudgetExhausted": "LedgerError",
+    "BatchTaken": "LedgerError",
     "LedgerTooNew": "LedgerError",
     "LedgerAway": "LedgerError",
     "OutputError": "OrchestratorError",

@@ -252,3 +252,11 @@ def test_a_chunk_that_may_have_a_batch_is_never_begun_again(state: str) -> None:
 
 def test_a_chunk_is_known_by_the_last_part_of_its_id() -> None:
     assert a_chunk("r00007").name == "r00007"
+
+
+@pytest.mark.parametrize(("since_s", "kept_s"), [(None, 0), (-500, -500), (500, 0)])
+def test_since_when_it_fails_is_kept_unless_it_is_still_to_come(since_s: float | None, kept_s: float) -> None:
+    """A clock that was ahead would make the waits, which grow with that time, short for as long."""
+    before = a_chunk(failing_since=None if since_s is None else after(since_s))
+
+    assert lifecycle.failing(before, "no", now=NOW).failing_since == after(kept_s)
