@@ -110,7 +110,7 @@ def _standing(stage: Stage) -> str:
     match stage.chunk.state:
         case ChunkState.PLANNED:
             return f"planned again{_when(stage)}"
-        case ChunkState.UPLOADED:
+        case ChunkState.UPLOADED if stage.chunk.sent_at is not None:
             return f"sent again with the same file{_when(stage)}"
         case ChunkState.FAILED:
             return "rows failed"
