@@ -24,16 +24,16 @@ B2: Final = Traits(name="told", recovery=Recovery.SETTLED, settle_s=77.0, lag_s=
 def taken(stage: Stage, state: str = "submitted") -> None:
     """Let another chunk have the batch."""
     other = a_chunk("c00000-00009", state=state)
-    stage.books.write(added(other))
+    stage.harness.write(added(other))
     attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=BATCH)
-    stage.books.write(AttemptOpened(attempt=attempt, budget_usd=None))
+    stage.harness.write(AttemptOpened(attempt=attempt, budget_usd=None))
 
 
 def step(stage: Stage, chunk: Chunk) -> Chunk:
     do = submit if chunk.state is ChunkState.PLANNED else recover
     do(
         stage.claim(chunk),
-        ledger=stage.books.ledger,
+        ledger=stage.harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         clock=stage.clock,
@@ -59,7 +59,7 @@ def test_the_chunk_has_no_batch_and_the_journal_no_answer(traits: Traits, theirs
     assert read_journal(stage.job_files, token) is None
     assert stage.job_files.exists(answer_name(token))
     assert answer_before(stage.job_files, token) is None  # a restored ledger does not take it for this create's batch
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert ((job.state, job.decision) == (JobState.STOPPED, "create")) is (traits is C)
     assert (stage.paused_until_s() is not None) is (traits is B2)
 
@@ -89,7 +89,7 @@ def test_a_list_that_shows_the_other_creates_batch_leaves_it_to_a_person() -> No
     chunk = step(stage, before)
 
     assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, NOT_UNDERSTOOD)
-    assert stage.books.ledger.job(JOB).decision == "create"
+    assert stage.harness.ledger.job(JOB).decision == "create"
 
 
 def test_a_batch_of_its_own_is_found_by_the_list() -> None:

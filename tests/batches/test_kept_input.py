@@ -23,7 +23,7 @@ PENDING: Final = Unavailable("HTTP 400", status=400, fault=Fault.PLATFORM)
 
 
 def run(stage: Stage, chunk: Chunk) -> Chunk:
-    tools = {"ledger": stage.books.ledger, "job_files": stage.job_files, "clock": stage.clock}
+    tools = {"ledger": stage.harness.ledger, "job_files": stage.job_files, "clock": stage.clock}
     submit(stage.claim(chunk), provider=stage.provider, **tools)  # type: ignore[arg-type]
     return stage.chunk(chunk)
 
@@ -90,7 +90,7 @@ def test_a_refusal_that_names_no_cause_is_the_files_while_it_is_in_work() -> Non
     chunk = run(stage, before)
 
     assert (chunk.state, chunk.setbacks) == (ChunkState.UPLOADED, 1)
-    assert stage.books.ledger.job(JOB).state is JobState.RUNNING
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 def test_a_file_that_does_not_exist_is_uploaded_again_after_a_quarter_of_an_hour() -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_could_not_be_processed_is_uploaded_again_a_few_times(setbac
 
     chunk = run(stage, before)
 
-    job = stage.books.ledger.job(JOB)
+    job = stage.harness.ledger.job(JOB)
     assert (chunk.state, chunk.file_id) == (ChunkState.PLANNED, None)
     assert (job.state is JobState.STOPPED) is stops
     assert ("could not process the uploaded file (HTTP 400), 4 times in a row" in job.reason) is stops

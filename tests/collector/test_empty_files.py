@@ -35,7 +35,7 @@ def collected(stage: Stage, chunk: Chunk, output: bytes, error: bytes) -> Chunk:
     stage.after(stage.due_s(chunk) or 0.0)
     collect(
         stage.claim(chunk),
-        ledger=stage.books.ledger,
+        ledger=stage.harness.ledger,
         job_files=stage.job_files,
         provider=stage.provider,
         collecting=Collecting(job_digest="9f86d081" + "0" * 56, price=None, read_line=READER),
