@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.amounts import counted, span, usd
+from orchestrator.api.amounts import counted, span, usd
 from orchestrator.domain.look import Activity
 from orchestrator.log import printable
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -37,7 +37,7 @@ def batches(job: str, work: str | None, is_all: bool, as_json: bool) -> None:
     Those that need you come first, then the oldest.
     """
     from orchestrator.api import timeline
-    from orchestrator.cli.json_lines import as_plain
+    from orchestrator.api.json_values import as_plain
 
     handle = find(job, work)
     found, now = timeline.batches(handle), timeline.look(handle).at
@@ -66,7 +66,7 @@ def _batches(job_id: str, found: Sequence[Batch], now: datetime, *, is_all: bool
 
 
 def _cells(one: Batch, now: datetime) -> tuple[str, ...]:
-    from orchestrator.cli.amounts import span
+    from orchestrator.api.amounts import span
     from orchestrator.domain.timeline import Group
 
     is_sent = one.sent_at is not None and one.group is not Group.WAITING
@@ -98,7 +98,8 @@ def _width() -> int:
 def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, follow: bool, as_json: bool) -> None:
     """Print what has happened to a job, and when."""
     from orchestrator.api import timeline
-    from orchestrator.cli.json_lines import as_plain
+    from orchestrator.api.event_words import matters
+    from orchestrator.api.json_values import as_plain
 
     handle = find(job, work)
     if follow:
@@ -106,8 +107,8 @@ def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, 
     elif is_all or batch:
         told = timeline.events(handle)
     else:  # most are steps on the way: enough for as many as are shown
-        told = iter(list(filter(_matters, timeline.events(handle, newest=10 * last)))[-last:])
-    shown = (one for one in told if batch in (None, one.unit) and (is_all or batch or _matters(one)))
+        told = iter(list(filter(matters, timeline.events(handle, newest=10 * last)))[-last:])
+    shown = (one for one in told if batch in (None, one.unit) and (is_all or batch or matters(one)))
     if as_json:
         for one in shown:
             show(json.dumps(as_plain(one)))
@@ -122,58 +123,10 @@ def _runs(entries: Iterable[LedgerEvent]) -> Iterable[list[LedgerEvent]]:
         yield list(alike)
 
 
-# What a person wants to know without being asked; the rest are steps on the way.
-_ON_THE_WAY: Final = frozenset(
-    {"chunk.uploaded", "chunk.submitting", "chunk.ended", "chunk.splitting", "chunk.planned"}
-)
-_TROUBLE: Final = ("account.", "chunk.unresolved", "chunk.failed", "chunk.ambiguous", "step.failed", "job.stopped")
-_WORDS: Final = {
-    "job.opened": "begun",
-    "job.resumed": "run again",
-    "job.approved": "approved by a person",
-    "job.retried": "rows are sent again, because a person asked for it",
-    "job.reread": "archived answers were read again",
-    "job.recovered": "the ledger was made again from the work folder",
-    "job.running": "goes on",
-    "job.account_confirmed": "the key is of the same account, a person says",
-    "canary.passed": "the canary has come back well: the rest is sent",
-    "shard.planned": "planned",
-    "shard.finished": "its output is written",
-    "account.paused": "sending is paused for the account",
-    "account.queue_full": "the account's queue is full",
-    "batch.overdue": "should have ended more than a day ago",
-    "batch.duplicated": "the provider has made it more than once",
-    "results.imperfect": "results with gaps or strange lines",
-    "chunk.submitting": "its create is sent",
-    "chunk.submitted": "at the provider",
-    "chunk.ended": "has ended at the provider",
-    "chunk.collected": "collected",
-    "chunk.ambiguous": "the answer to its create was lost: the provider is asked",
-    "chunk.unresolved": "needs you",
-    "chunk.planned": "is sent again",
-    "chunk.splitting": "is cut in two",
-    "chunk.split": "was cut in two",
-    "chunk.resolved": "decided by a person",
-    "step.failed": "a step failed",
-}
-
-
-def _matters(one: LedgerEvent) -> bool:
-    return one.name not in _ON_THE_WAY
-
-
 def _entry(one: LedgerEvent) -> str:
-    mark = "!" if one.name.startswith(_TROUBLE) else " "
-    kind, _, state = one.name.partition(".")
-    what = f"shard {one.unit} " if kind == "shard" else f"{one.unit} " if one.unit else ""
-    details = ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{value}" for name, value in _told(one))
-    told = f"{what}{_WORDS.get(one.name, state)}{f': {details}' if details else ''}"
-    return f"{one.at.astimezone():%Y-%m-%d %H:%M:%S} {mark} {told}"
+    from orchestrator.api.event_words import is_trouble, told
 
-
-def _told(one: LedgerEvent) -> Iterable[tuple[str, Any]]:
-    """Return the details worth telling: not that it is the first attempt, nor the unit's name again."""
-    return (item for item in one.details.items() if item != ("attempt", 1) and item[1] != one.unit)
+    return f"{one.at.astimezone():%Y-%m-%d %H:%M:%S} {'!' if is_trouble(one) else ' '} {told(one)}"
 
 
 COMMANDS = (batches, log)

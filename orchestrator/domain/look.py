@@ -19,6 +19,7 @@ from typing import Final
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.model import Canary, ChunkState, Job, JobState
 from orchestrator.domain.progress import Totals, Trouble
+from orchestrator.domain.timeline import GROUP_OF, Group
 from orchestrator.domain.workers import WorkerProcess
 
 S = ChunkState
@@ -164,6 +165,15 @@ class Look:
     def unresolved(self) -> int:
         """Batches that a person must decide about."""
         return self.chunks.get(S.UNRESOLVED, 0)
+
+    @property
+    def batches(self) -> dict[Group, int]:
+        """How many batches are how far."""
+        counts = dict.fromkeys(Group, 0)
+        for state, count in self.chunks.items():
+            if state in GROUP_OF:
+                counts[GROUP_OF[state]] += count
+        return counts
 
     @property
     def has_ended(self) -> bool:

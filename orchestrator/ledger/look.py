@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -131,12 +131,16 @@ def _workers(connection: sa.Connection, job_id: JobId, now: datetime) -> tuple[W
     return tuple(map(member_of, connection.execute(query.order_by(W.started_at, W.id)).mappings()))
 
 
-def batches(connection: sa.Connection, job_id: JobId) -> list[Batch]:
-    """Return the batches of a job: in the order of their groups, and of each group the oldest first."""
-    query = sa.select(chunks).where(C.job_id == job_id, C.state != ChunkState.SPLIT)
-    found = [_batch(row) for row in connection.execute(query).mappings()]
-    order = list(Group)
-    return sorted(found, key=lambda one: (order.index(one.group), one.sent_at is None, one.sent_at, one.chunk))
+def batches(connection: sa.Connection, job_id: JobId, groups: Sequence[Group], limit: int | None) -> list[Batch]:
+    """Return batches of a job: in the order of their groups, and of each group the oldest first."""
+    order = {state: list(Group).index(group) for state, group in GROUP_OF.items() if group in groups}
+    query = (
+        sa.select(chunks)
+        .where(C.job_id == job_id, C.state.in_(order))
+        .order_by(sa.case(order, value=C.state), C.sent_at.is_(None), C.sent_at, C.id)
+        .limit(limit)
+    )
+    return [_batch(row) for row in connection.execute(query).mappings()]
 
 
 def _batch(row: sa.RowMapping) -> Batch:

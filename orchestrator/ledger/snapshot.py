@@ -30,7 +30,7 @@ from orchestrator.domain.model import (
     ShardState,
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
-from orchestrator.domain.timeline import Batch
+from orchestrator.domain.timeline import Batch, Group
 from orchestrator.ledger import look
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
@@ -150,10 +150,12 @@ class SqlSnapshot:
         with self._database.read() as connection:
             return look.look(connection, job_id, now=now)
 
-    def batches(self, job_id: JobId) -> list[Batch]:
-        """Return the batches of a job: those that need a person first, then by how far they are and their age."""
+    def batches(
+        self, job_id: JobId, *, groups: Sequence[Group] = tuple(Group), limit: int | None = None
+    ) -> list[Batch]:
+        """Return batches of a job: those that need a person first, then by how far they are and their age."""
         with self._database.read() as connection:
-            return look.batches(connection, job_id)
+            return look.batches(connection, job_id, groups, limit)
 
     def shard_count(self, job_id: JobId) -> int:
         """Return the number of shards of the job's dataset."""

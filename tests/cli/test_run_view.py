@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
+from orchestrator.api.amounts import span, usd
 from orchestrator.cli import run_view
-from orchestrator.cli.amounts import span, usd
 from orchestrator.cli.run_view import Lines
 from orchestrator.domain.look import Activity, AtProvider, Look
 from orchestrator.domain.model import JobState

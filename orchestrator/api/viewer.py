@@ -1,0 +1,74 @@
+"""An open work folder for a program that looks at its jobs again and again, such as the page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import JobId
+
+if TYPE_CHECKING:
+    from orchestrator.domain.look import Look
+    from orchestrator.domain.timeline import Batch, Group, LedgerEvent
+    from orchestrator.engine.spec import Spec
+    from orchestrator.engine.workspace import Workspace
+
+LIVE_S: Final = 2.0  # for so long all who look share one look
+ENDED_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Viewer:
+    """Looks at the jobs of a work folder; safe to use from many threads."""
+
+    workspace: Workspace
+    _looks: dict[JobId, tuple[float, Look]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def work(self) -> str:
+        """The work folder."""
+        return self.workspace.work
+
+    def jobs(self) -> list[Look]:
+        """Return a look at each job, the newest first."""
+        return [self.look(job.id) for job in self.workspace.admin.jobs()]
+
+    def look(self, job_id: JobId) -> Look:
+        """Return a look at a job, at most a few seconds old. Raises ConfigError."""
+        with self._lock:
+            known = self._looks.get(job_id)
+            if known is None or known[0] < time.monotonic():
+                self._known(job_id)
+                look = self.workspace.snapshot.look(job_id, now=self.workspace.clock.now())
+                known = time.monotonic() + (ENDED_S if look.has_ended else LIVE_S), look
+                self._looks[job_id] = known
+        return known[1]
+
+    def forget(self, job_id: JobId) -> None:
+        """Look anew next time: something was changed."""
+        with self._lock:
+            self._looks.pop(job_id, None)
+
+    def batches(self, job_id: JobId, groups: Sequence[Group], limit: int) -> list[Batch]:
+        """Return batches of these groups, the oldest first."""
+        return self.workspace.snapshot.batches(job_id, groups=groups, limit=limit)
+
+    def events(self, job_id: JobId, newest: int) -> list[LedgerEvent]:
+        """Return the newest events of a job, the newest first."""
+        found = self.workspace.admin.events(job_id, limit=newest, newest=True)
+        return [one for _, one in reversed(found)]
+
+    def spec(self, job_id: JobId) -> Spec:
+        """Return what a job is made from."""
+        from orchestrator.engine import spec as specs
+
+        return specs.from_json(self.workspace.ledger.job(job_id).spec)
+
+    def _known(self, job_id: JobId) -> None:
+        if all(job.id != job_id for job in self.workspace.admin.jobs()):
+            raise ConfigError(f"the work folder {self.work} has no job {job_id!r}")

@@ -1,0 +1,95 @@
+"""Who may see the page: it shows rows and spends money.
+
+Rule 1: a request names a host that the page is served at: a name that another site points to this machine is refused.
+Rule 2: the token of the address is exchanged for a cookie once; without either nothing is shown.
+Rule 3: what changes something is a POST with a mark that only a page of ours has (the cookie is not sent along from
+        other sites either).
+Rule 4: the browser loads nothing from elsewhere and runs no script within a page.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE: Final = "orchestrator"
+HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; style-src-attr 'unsafe-inline'; script-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The hosts that the page is served at, and its token."""
+
+    hosts: frozenset[str]  # with their ports, as a browser sends them; empty: any
+    token: str = field(repr=False)
+
+    @property
+    def mark(self) -> str:
+        """What a form of ours carries: it follows from the token, and does not give it away."""
+        return hmac.new(self.token.encode(), b"form", "sha256").hexdigest()
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's value."""
+        return hmac.new(self.token.encode(), b"cookie", "sha256").hexdigest()
+
+    def is_ours(self, mark: str) -> bool:
+        """Return whether a form's mark is right."""
+        return hmac.compare_digest(mark.encode(), self.mark.encode())
+
+
+class Guard:
+    """Middleware: refuses strangers, and sends the headers of rule 4."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                known = {name.lower() for name, _ in message["headers"]}
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *((n, v) for n, v in added if n not in known)]
+            await send(message)
+
+        refusal = self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, guarded)
+
+    def _refusal(self, request: Request) -> PlainTextResponse | RedirectResponse | None:
+        access = self._access
+        if access.hosts and request.headers.get("host", "") not in access.hosts:
+            return PlainTextResponse("This page is not served at that name.\n", status_code=421)
+        given = request.query_params.get("token")
+        if given is not None and hmac.compare_digest(given.encode(), access.token.encode()):
+            rest = urlencode([one for one in request.query_params.multi_items() if one[0] != "token"])
+            answer = RedirectResponse(request.url.path + (f"?{rest}" if rest else ""), status_code=303)
+            answer.set_cookie(COOKIE, access.cookie, httponly=True, samesite="strict", path="/")
+            return answer
+        if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), access.cookie.encode()):
+            words = "Open the address that `orchestrator ui` printed: it has a token, which this browser then keeps.\n"
+            return PlainTextResponse(words, status_code=401)
+        return None

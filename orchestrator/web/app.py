@@ -1,0 +1,147 @@
+"""The page's application: its routes, and how a look becomes a page.
+
+Rule 1: a page is drawn from a look, a list of batches and a list of events: nothing scans rows.
+Rule 2: everything works without JavaScript; with it, parts of a page are asked for anew while it is in front.
+Rule 3: what comes from a provider or a row is escaped text, without control characters.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from orchestrator.api.event_words import matters
+from orchestrator.api.json_values import as_plain
+from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.domain.model import JobId
+from orchestrator.domain.timeline import Group
+from orchestrator.web.access import Access, Guard
+from orchestrator.web.drawing import FILTERS, GLOBALS, GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from orchestrator.api.viewer import Viewer
+    from orchestrator.domain.look import Look
+    from orchestrator.domain.timeline import LedgerEvent
+
+HERE: Final = Path(__file__).parent
+BATCHES_MAX: Final = 12  # of a group, until all are asked for
+BATCHES_ALL: Final = 500
+EVENTS_MAX: Final = 12
+EVENTS_ALL: Final = 500
+TABS: Final = {
+    "flight": (Group.AT_PROVIDER,),
+    "need": (Group.NEEDS_YOU,),
+    "waiting": (Group.WAITING,),
+    "collected": (Group.COLLECTED,),
+    "given-up": (Group.GIVEN_UP,),
+}
+
+
+def make_app(viewer: Viewer, access: Access) -> Starlette:
+    """Return the application for an open work folder."""
+    pages = Pages(viewer)
+    routes = [
+        Route("/", pages.jobs),
+        Route("/jobs/{job}", pages.job),
+        Route("/jobs/{job}/{part}", pages.part),
+        Route("/api/jobs", pages.json_jobs),
+        Route("/api/jobs/{job}", pages.json_job),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    errors: dict[Any, Callable[..., Response]] = {ConfigError: _not_there, LedgerError: _no_ledger}
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers=errors)
+
+
+class Pages:
+    """The handlers. They are plain functions, so that Starlette runs them in threads: the ledger may be slow."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= FILTERS
+        self._templates.globals |= GLOBALS | {"work": viewer.work}
+
+    def jobs(self, request: Request) -> Response:
+        """The list of jobs, or only its changing part."""
+        looks = self._viewer.jobs()
+        groups = [(title, [one for one in looks if one.activity in some]) for title, some in GROUPS]
+        only_part = request.headers.get("hx-request") == "true"
+        name = "_jobs.html" if only_part else "jobs.html"
+        return self._page(name, groups=[one for one in groups if one[1]], looks=looks)
+
+    def job(self, request: Request) -> Response:
+        """One job."""
+        look = self._look(request)
+        return self._page(
+            "job.html", look=look, spec=self._viewer.spec(JobId(look.job_id)), **self._parts(look, request)
+        )
+
+    def part(self, request: Request) -> Response:
+        """One changing part of a job's page."""
+        name = request.path_params["part"]
+        if name not in ("head", "batches", "log"):
+            return PlainTextResponse("There is no such page.\n", status_code=404)
+        look = self._look(request)
+        return self._page(f"_{name}.html", look=look, **self._parts(look, request))
+
+    def json_jobs(self, _request: Request) -> Response:
+        """All jobs as JSON."""
+        return _json([as_plain(one) for one in self._viewer.jobs()])
+
+    def json_job(self, request: Request) -> Response:
+        """One job as JSON."""
+        return _json(as_plain(self._look(request)))
+
+    def _look(self, request: Request) -> Look:
+        return self._viewer.look(JobId(request.path_params["job"]))
+
+    def _parts(self, look: Look, request: Request) -> dict[str, Any]:
+        job_id, query = JobId(look.job_id), request.query_params
+        tab = query.get("batches", "flight")
+        groups = TABS.get(tab, TABS["flight"])
+        is_all = query.get("all") == "batches"
+        return {
+            "tab": tab if tab in TABS else "flight",
+            "tabs": {name: sum(look.batches.get(group, 0) for group in some) for name, some in TABS.items()},
+            "batches": self._viewer.batches(job_id, groups, BATCHES_ALL if is_all else BATCHES_MAX),
+            "events": self._events(job_id, is_whole=query.get("all") == "log"),
+        }
+
+    def _events(self, job_id: JobId, *, is_whole: bool) -> list[LedgerEvent]:
+        found = self._viewer.events(job_id, EVENTS_ALL)
+        return found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]
+
+    def _page(self, name: str, **values: Any) -> Response:
+        return HTMLResponse(self._templates.get_template(name).render(**values))
+
+
+def _json(value: object) -> Response:
+    import json
+
+    return PlainTextResponse(json.dumps(value), media_type="application/json")
+
+
+def _not_there(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", status_code=404)
+
+
+def _no_ledger(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", status_code=503)

@@ -1,0 +1,185 @@
+"""The page: who may see it, and that it says what the ledger says, as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+
+import orchestrator
+from orchestrator.api.viewer import Viewer
+from orchestrator.domain.changes import ShardMoved
+from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.testing import Failure, fake_provider
+from orchestrator.web.access import Access
+from orchestrator.web.app import make_app
+from tests.builders import a_chunk, a_job, a_shard, after
+from tests.contract.ledger_harness import LedgerHarness
+
+TOKEN: Final = "a-token-of-this-test"
+HOST: Final = "127.0.0.1:8484"
+EVIL: Final = "<script>alert(1)</script>\x1b[31m"
+LIVE: Final = JobId("reviews-3f2a91c4")
+
+
+def answer(body: dict[str, object]) -> str | Failure:
+    return Failure(code="content_filter", message="no") if "bad" in str(body["messages"]) else "yes"
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    """A work folder with one job that has ended, and one that is under way and needs a person."""
+    work = tmp_path_factory.mktemp("work")
+    with fake_provider(answer) as fake:
+        frame = pd.DataFrame({"text": ["fine", "bad", "so so"]})
+        orchestrator.run(frame, prompt="{text}", model="any", name="mood", work=work, **fake.options)
+    with opened_workspace(str(work)) as workspace:
+        ledger = LedgerHarness(workspace.database)
+        spec = next(job.spec for job in workspace.admin.jobs())
+        ledger.open(replace(a_job(LIVE, spec=spec), name="reviews"))
+        for name, state, sent, word in (
+            ("c00000-00000", ChunkState.SUBMITTED, 1, "in_progress"),
+            ("c00000-00001", ChunkState.UNRESOLVED, 2, ""),
+            ("c00000-00002", ChunkState.PLANNED, None, ""),
+        ):
+            sent_at = None if sent is None else after(sent)
+            chunk = a_chunk(name, state=state, job_id=LIVE, sent_at=sent_at, provider_status=word, error=EVIL)
+            ledger.add(replace(chunk, done_count=4))
+        planned = replace(a_shard(job_id=LIVE), state=ShardState.PLANNED, row_count=30)
+        ledger.write(ShardMoved(before=a_shard(job_id=LIVE), after=planned, due_at=None), job_id=LIVE)
+        yield Viewer(workspace)
+
+
+@pytest.fixture
+def stranger(viewer: Viewer) -> TestClient:
+    app = make_app(viewer, Access(hosts=frozenset({HOST}), token=TOKEN))
+    return TestClient(app, base_url=f"http://{HOST}", follow_redirects=False)
+
+
+@pytest.fixture
+def browser(stranger: TestClient) -> TestClient:
+    """One that has opened the address with the token."""
+    assert stranger.get("/", params={"token": TOKEN}).status_code == 303
+    return stranger
+
+
+def words(page: str) -> str:
+    """Return a page's text without its markup."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+@pytest.mark.parametrize("path", ["/", f"/jobs/{LIVE}", f"/jobs/{LIVE}/log", "/api/jobs", "/static/page.css"])
+def test_without_the_token_nothing_is_shown(stranger: TestClient, path: str) -> None:
+    for given in ({}, {"token": "wrong"}, {"token": ""}):
+        answered = stranger.get(path, params=given)
+
+        assert answered.status_code == 401
+        assert "mood" not in answered.text
+
+
+def test_the_token_is_exchanged_for_a_cookie_that_only_this_page_gets(stranger: TestClient) -> None:
+    answered = stranger.get("/", params={"token": TOKEN, "batches": "need"})
+
+    assert answered.headers["location"] == "/?batches=need"
+    cookie = answered.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert stranger.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8484", "127.0.0.1", ""])
+def test_a_name_that_another_site_points_here_is_refused(browser: TestClient, host: str) -> None:
+    assert browser.get("/", headers={"host": host}).status_code == 421
+
+
+def test_the_browser_is_told_to_load_and_run_nothing_else(browser: TestClient) -> None:
+    headers = browser.get("/").headers
+
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "script-src 'self'" in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+    for path in ("/", f"/jobs/{LIVE}"):
+        page = browser.get(path).text
+        assert not re.search(r"<script(?![^>]* src=\"/static/)", page)
+        assert not re.search(r"(?:src|href)=\"(?!/|#)", page)
+        assert not re.search(r" on\w+=", page)
+
+
+def test_jobs_that_need_a_person_come_first(browser: TestClient) -> None:
+    page = words(browser.get("/").text)
+
+    assert page.index("Unattended 1") < page.index("reviews -3f2a91c4") < page.index("Ended 1") < page.index("mood -")
+    assert "2 of 3 1" in page
+
+
+def test_a_job_s_numbers_add_up_on_its_page(browser: TestClient) -> None:
+    page = browser.get(f"/jobs/{LIVE}").text
+
+    [sums] = re.findall(r'<dl class="sum">(.*?)</dl>', page, re.DOTALL)
+    *places, total = (int(found.replace(",", "")) for found in re.findall(r"<dd>([\d,]+)</dd>", sums))
+    assert sum(places) == total == 30
+    parts = re.findall(r'<i class="(\w+)" style="flex-grow:(\d+)">', page.partition('<dl class="sum">')[0])
+    assert sum(int(rows) for _, rows in parts) == total
+
+
+def test_a_batch_that_needs_a_person_is_said_with_what_to_type(browser: TestClient) -> None:
+    page = words(browser.get(f"/jobs/{LIVE}").text)
+
+    assert "1 batch needs your decision: 10 rows" in page
+    assert f"orchestrator resolve {LIVE}" in page
+    assert "in_progress" in page
+
+
+def test_what_a_provider_said_is_text_without_control_characters(browser: TestClient) -> None:
+    pages = [browser.get(f"/jobs/{LIVE}{rest}").text for rest in ("", "?batches=need", "/log", "/batches", "/head")]
+
+    assert any("&lt;script&gt;alert(1)" in page for page in pages)
+    assert not any("<script>alert" in page or "\x1b" in page for page in pages)
+
+
+def test_failures_are_listed_by_cause(browser: TestClient, viewer: Viewer) -> None:
+    [mood] = [one.job_id for one in viewer.jobs() if one.name == "mood"]
+    page = words(browser.get(f"/jobs/{mood}").text)
+
+    assert "Failures by cause Rows Cause The first 1 content_filter row 1" in page
+    assert "66.6 % 2 of 3 rows are answered" in page
+
+
+def test_a_part_is_asked_for_anew_without_the_rest(browser: TestClient) -> None:
+    part = browser.get("/", headers={"hx-request": "true"}).text
+
+    assert "<html" not in part
+    assert "reviews" in part
+    assert "<html" not in browser.get(f"/jobs/{LIVE}/batches?batches=waiting").text
+    assert "c00000-00002" in browser.get(f"/jobs/{LIVE}/batches?batches=waiting").text
+
+
+@pytest.mark.parametrize("path", ["/jobs/none-00000000", "/jobs/none-00000000/log", f"/jobs/{LIVE}/spec", "/nothing"])
+def test_what_is_not_there_is_404(browser: TestClient, path: str) -> None:
+    assert browser.get(path).status_code == 404
+
+
+def test_programs_get_the_same_look_as_json(browser: TestClient) -> None:
+    look = browser.get(f"/api/jobs/{LIVE}").json()
+
+    assert look["rows"]["at_provider"] == look["rows"]["needs_decision"] == look["rows"]["waiting"] == 10
+    assert look["activity"] == "unattended"
+    assert {one["job_id"] for one in browser.get("/api/jobs").json()} >= {LIVE}
+    assert TOKEN not in str(look)
+
+
+def test_a_token_is_in_no_repr() -> None:
+    assert TOKEN not in repr(Access(hosts=frozenset(), token=TOKEN))
+
+
+def test_static_files_are_in_the_package() -> None:
+    here = Path(orchestrator.__file__).parent / "web"
+    assert {path.name for path in (here / "static").iterdir()} == {"htmx.min.js", "icon.svg", "page.css", "page.js"}
