@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestrator.cli.arguments import work_option
-from orchestrator.cli.progress import show
+from orchestrator.cli.terminal import show
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
