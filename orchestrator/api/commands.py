@@ -63,7 +63,7 @@ def plan(job: Any, /, **fields: Any) -> Estimate:
     found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
     of_rows = ("the dataset has a header and no rows: nothing would be sent",) if found.rows == 0 else ()
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
-    return replace(found, notes=(*of_rows, *notes))
+    return replace(found, notes=(*of_rows, *notes), answer_columns=_answer_columns(context))
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
@@ -95,6 +95,17 @@ def _response_notes(context: JobContext) -> Iterator[str]:
         yield f"sent as required fields that may be null, as {rules.api} needs it: {', '.join(optional)}"
     if bare := undescribed(schema):
         yield f"fields without a description, of which the model knows the name alone: {', '.join(bare)}"
+
+
+def _answer_columns(context: JobContext) -> dict[str, str]:
+    """Return the columns of typed answers with their types, as they will be in the output."""
+    from orchestrator.collector.join import response_fields
+
+    if context.typed is None:
+        return {}
+    fields = response_fields(context.spec.output_options, context.typed)
+    kinds = (column.type_text for column in context.typed.columns)
+    return {field.name: kind for field, kind in zip(fields, kinds, strict=True)}
 
 
 def identify(job: Job) -> JobId:

@@ -158,7 +158,7 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
     context = JobContext(spec=spec, work="", render=function, opened=source)
     _check_response(context)
     vector_type = None if context.vectors is None else pa.list_(pa.float32())
-    output_schema(source.schema, spec.output_options, vector_type=vector_type)
+    output_schema(source.schema, spec.output_options, vector_type=vector_type, typed=context.typed)
     context.renderer(0, policy)
     _check_output(source)
 
@@ -170,6 +170,8 @@ def _check_response(context: JobContext) -> None:
         return
     if dialect.gives_vectors:
         raise ConfigError("[response]: the answers of this endpoint are vectors: leave it out")
+    if context.typed is not None:
+        context.typed.check_schema()
     rules = dialect.rules_for(context.spec.model)
     if rules is not None:
         refuse_schema(schema, rules, context.spec.model)

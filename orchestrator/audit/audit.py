@@ -70,6 +70,7 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobCont
         options=context.spec.output_options,
         job_digest=context.spec.digest,
         slice_rows=SLICE_ROWS,
+        typed=context.typed,
     )
     if job.state not in ENDED or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1

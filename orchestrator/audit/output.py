@@ -29,6 +29,7 @@ from orchestrator.job_files.result_parts import READ_ROWS, PartCursor
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
+    from orchestrator.collector.typed_answers import TypedAnswers
     from orchestrator.domain.model import Job, Shard
     from orchestrator.domain.progress import Totals
     from orchestrator.ports import Contribution, JobFiles, Ledger
@@ -44,6 +45,7 @@ class Published:
     options: OutputOptions
     job_digest: str
     slice_rows: int
+    typed: TypedAnswers | None = None  # where answers have a schema
 
 
 def check_output(audit: Audit, job: Job, totals: Totals, published: Published, *, deep: bool) -> None:
@@ -124,7 +126,7 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
                     for plan, column in same.differences(batch):
                         rows = f"rows {plan.row_start} to {plan.row_end - 1}"
                         audit.differ(name, f"column {column}, {rows}", ledger="as it was sent", archive="other values")
-                    _compare(audit, name, batch, join, row, published.options)
+                    _compare(audit, name, batch, join, row, published)
                     _count_twice(audit, counted, row, row + batch.num_rows)
                     row += batch.num_rows
     audit.same(f"shard {shard.shard_no}", "rows of the output", ledger=shard.row_count, archive=row)
@@ -138,7 +140,7 @@ def _join(
     shard: Shard, schema: Any, contributions: list[Contribution], cursors: list[PartCursor], published: Published
 ) -> Join:
     vector_type = _vector_type(schema, published.options)
-    results = set(result_fields(published.options, vector_type=vector_type).names)
+    results = set(result_fields(published.options, vector_type=vector_type, typed=published.typed).names)
     return Join(
         job_digest=published.job_digest,
         shard_no=shard.shard_no,
@@ -147,6 +149,7 @@ def _join(
         parts=cursors,
         gaps=list(gaps_of(contributions)),
         vector_type=vector_type,
+        typed=published.typed,
     )
 
 
@@ -157,16 +160,22 @@ def _vector_type(schema: Any, options: OutputOptions) -> Any:
     return schema.field(name).type if name in results else None
 
 
-def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, options: OutputOptions) -> None:
-    results = result_fields(options, vector_type=_vector_type(batch.schema, options)).names
+def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, published: Published) -> None:
+    vector_type = _vector_type(batch.schema, published.options)
+    results = result_fields(published.options, vector_type=vector_type, typed=published.typed).names
     source = batch.select([column for column in batch.schema.names if column not in results])
     expected = join.add(source, row_start=row)
     for column in results:
-        if not batch[column].equals(expected[column]):
+        if not _values(batch[column]).equals(_values(expected[column])):
             pairs = zip(expected[column].to_pylist(), batch[column].to_pylist(), strict=True)
             wrong = [row + number for number, (ours, theirs) in enumerate(pairs) if ours != theirs]
             shown = f"another in rows {', '.join(map(str, wrong[:5]))}" + (" …" if len(wrong) > 5 else "")
             audit.differ(name, f"column {column}", ledger="as in the parts", archive=shown)
+
+
+def _values(column: Any) -> Any:
+    """Return a column by its values: the same enum may have another dictionary in each part."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _count_twice(audit: Audit, cursors: Sequence[PartCursor], row_start: int, row_end: int) -> None:

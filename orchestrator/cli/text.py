@@ -148,6 +148,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     ]
     if plan.price is not None:
         lines.append(f"  price       {_price(plan.price)}")
+    lines += [f"  column      {name}: {kind}" for name, kind in plan.answer_columns.items()]
     lines += [f"  note        {note}" for note in plan.notes]
     if plan.canary_rows:
         lines.append(f"  canary      {plan.canary_rows:,} rows go first; the rest waits until they have come back well")

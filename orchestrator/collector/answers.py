@@ -34,7 +34,8 @@ _NOT_YET: Final = "not_answered_yet"  # no error of a row: it is left out
 def answers_schema(*, job_files: JobFiles, finishing: Finishing, has_source: bool) -> pa.Schema:
     """Return the columns of answers, with or without those of the dataset."""
     vector_type = None if finishing.vectors is None else finishing.vectors.type(job_files)
-    return output_schema(finishing.source.schema if has_source else PLACE, finishing.options, vector_type=vector_type)
+    source = finishing.source.schema if has_source else PLACE
+    return output_schema(source, finishing.options, vector_type=vector_type, typed=finishing.typed)
 
 
 def answers(job_id: JobId, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> Iterator[pa.RecordBatch]:
@@ -101,6 +102,7 @@ def _join(
         parts=open_parts(stack, shard, contributions, 0, job_files),
         gaps=[not_yet, *gaps_of(contributions)],
         vector_type=None if finishing.vectors is None else finishing.vectors.type(job_files),
+        typed=finishing.typed,
     )
 
 

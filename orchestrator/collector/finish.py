@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.collector.join import Gap, Join
 from orchestrator.collector.same_rows import SameRows, first_other_row, planned_slices
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
@@ -57,6 +58,7 @@ class Finishing:
     output: JobFiles
     folder: str
     vectors: Vectors | None = None  # where answers are vectors
+    typed: TypedAnswers | None = None  # where answers have a schema
     # The request lines of a shard's rows from a row on, as they would be now: to say which row has changed.
     request_lines: Callable[[int, int], Iterator[tuple[int, bytes | None]]] = lambda _shard_no, _row_start: iter(())
 
@@ -155,6 +157,7 @@ def _finish(
             parts=open_parts(stack, shard, contributions, first, job_files),
             gaps=list(gaps_of(contributions)),
             vector_type=vector_type,
+            typed=finishing.typed,
         )
         spec = finishing.source.shards[shard.shard_no]
         chunks = [one.chunk for one in contributions]

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,9 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.job_files.result_parts import PART_SCHEMA, PartCursor, choices_type
+
+if TYPE_CHECKING:
+    from orchestrator.collector.typed_answers import TypedAnswers
 
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
@@ -51,12 +54,28 @@ class Counts:
     by_error_code: Counter[str] = field(default_factory=Counter)
 
 
-def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
+def result_fields(options: OutputOptions, *, vector_type: Any = None, typed: TypedAnswers | None = None) -> Any:
     """Return the schema of the result columns, which follow the source's.
 
     Args:
         vector_type: the type of the column of vectors; None where answers are texts.
+        typed: what makes columns of answers, which follow the answer itself.
     """
+    own = _own_fields(options, vector_type)
+    if typed is None:
+        return pa.schema(own)
+    after = 1 + [field.name for field in own].index(f"{options.prefix}response")
+    return pa.schema([*own[:after], *response_fields(options, typed), *own[after:]])
+
+
+def response_fields(options: OutputOptions, typed: TypedAnswers) -> list[Any]:
+    """Return the columns of typed answers. Raises ConfigError where one would be there twice."""
+    # Among all columns that there can be: whether another setting asks for them changes no name.
+    names = typed.names(options.prefix, {field.name for field in _own_fields(replace(options, raw=True), pa.null())})
+    return [pa.field(name, column.kind.type) for name, column in zip(names, typed.columns, strict=True)]
+
+
+def _own_fields(options: OutputOptions, vector_type: Any) -> list[Any]:
     prefix = options.prefix
     fields = [
         pa.field(options.custom_id, pa.string(), nullable=False),
@@ -80,12 +99,14 @@ def result_fields(options: OutputOptions, *, vector_type: Any = None) -> Any:
     ]
     if vector_type is not None:
         fields.append(pa.field(f"{prefix}embedding", vector_type))
-    return pa.schema([*fields, pa.field(f"{prefix}raw", pa.string())] if options.raw else fields)
+    return [*fields, pa.field(f"{prefix}raw", pa.string())] if options.raw else fields
 
 
-def output_schema(source: Any, options: OutputOptions, *, vector_type: Any = None) -> Any:
+def output_schema(
+    source: Any, options: OutputOptions, *, vector_type: Any = None, typed: TypedAnswers | None = None
+) -> Any:
     """Return the source's columns and then the result columns. Raises ConfigError for a duplicate name."""
-    results = result_fields(options, vector_type=vector_type)
+    results = result_fields(options, vector_type=vector_type, typed=typed)
     for position, name in enumerate(results.names):
         setting = "output.custom_id" if position == 0 else "output.prefix"
         if name in source.names:
@@ -126,10 +147,12 @@ class Join:
         parts: Sequence[PartCursor],
         gaps: Sequence[Gap],
         vector_type: Any = None,
+        typed: TypedAnswers | None = None,
     ) -> None:
         self.counts = Counts()
-        self.schema = output_schema(source_schema, options, vector_type=vector_type)
+        self.schema = output_schema(source_schema, options, vector_type=vector_type, typed=typed)
         self._vector_type = vector_type
+        self._typed = typed
         self._source_schema = source_schema
         self._job_digest = job_digest
         self._shard_no = shard_no
@@ -215,6 +238,7 @@ class Join:
     def _results(self, answers: Any) -> list[Any]:
         columns = [
             answers["text"].cast(pa.string()),
+            *(self._typed.arrays(answers["succeeded"], answers["text"]) if self._typed is not None else ()),
             pc.if_else(answers["succeeded"], SUCCEEDED, FAILED),
             answers["finish_reason"],
             answers["tool_calls"].cast(pa.string()),
@@ -229,7 +253,7 @@ class Join:
             columns.append(answers["embedding"].cast(self._vector_type))
         if self._options.raw:
             columns.append(answers["raw"].cast(pa.string()))
-        return [column.combine_chunks() for column in columns]
+        return [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
 
 
 def _floats(amounts: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from orchestrator.collector import unreadable
 from orchestrator.collector.parse import Quarantined, ReadLine, read_answers
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.unreadable import FirstLine
 from orchestrator.collector.vectors import Vectors
 from orchestrator.domain import lifecycle
@@ -49,9 +50,12 @@ class Collecting:
     read_line: ReadLine  # the dialect's
     keep_raw: bool = False
     vectors: Vectors | None = None  # where answers are vectors
+    typed: TypedAnswers | None = None  # where answers have a schema
 
     def reads(self, job_files: JobFiles) -> ReadLine:
         """Return what decodes the result lines of this job."""
+        if self.typed is not None:
+            return self.typed.checking(self.read_line, resends=False)
         if self.vectors is None:
             return self.read_line
         return self.vectors.checking(self.read_line, job_files, self.job_digest)

@@ -107,7 +107,7 @@ def _is_schema(table: Mapping[str, Any], where: str) -> bool:
 
 
 def _long_form(table: Mapping[str, Any], where: str) -> Node:
-    """Return a JSON Schema in which `type`, `items` and `properties` may be written as in the short form."""
+    """Return a JSON Schema in which `type`, `items`, `anyOf` and `properties` may be written as in the short form."""
     schema = {key: value for key, value in table.items() if key != "optional"}
     if not isinstance(table.get("optional", False), bool):
         raise ConfigError(f"{where}.optional must be true or false")
@@ -116,6 +116,8 @@ def _long_form(table: Mapping[str, Any], where: str) -> Node:
         schema = {**_of_type(kind, where), **_without(schema, "type")}
     if isinstance(schema.get("items"), str | list | Mapping):
         schema["items"] = _field(schema["items"], f"{where}[]")[0]
+    if isinstance(schema.get("anyOf"), list):
+        schema["anyOf"] = [_field(one, f"{where}.anyOf[{number}]")[0] for number, one in enumerate(schema["anyOf"])]
     if isinstance(schema.get("properties"), Mapping):
         inner = schema_of_fields(schema["properties"], where)
         schema = {**schema, "properties": inner["properties"]} | ({} if "required" in schema else inner)

@@ -260,7 +260,7 @@ class _Reading:
             found.setdefault("additionalProperties", False)
         if isinstance(found.get("additionalProperties"), Mapping):
             found["additionalProperties"] = self._node(found["additionalProperties"], f"{path}[]", depth + 1)
-        if isinstance(found.get("items"), Mapping):
+        if "items" in found:
             found["items"] = self._node(found["items"], f"{path}[]", depth + 1)
 
 

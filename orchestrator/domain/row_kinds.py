@@ -23,6 +23,10 @@ class RowKind(StrEnum):
     EMPTY = "empty"  # neither text nor tool calls, without such a reason
 
 
+# Error codes of typed answers, which fail their rows; so do `truncated` and `refused` there. See `typed_answers`.
+INVALID_JSON: Final = "invalid_json"
+SCHEMA_MISMATCH: Final = "schema_mismatch"
+
 FLAWED: Final = (RowKind.TRUNCATED, RowKind.EMPTY, RowKind.REFUSED)  # kinds of succeeded rows
 
 # Finish reasons by provider, from their reference pages and SDK types, read 2026-11.

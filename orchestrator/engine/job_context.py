@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from orchestrator.collector.finish import Finishing
 from orchestrator.collector.settle import Collecting
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain import custom_id
@@ -138,6 +139,7 @@ class JobContext:
             output=open_job_files(parent, is_private=not self.spec.output),
             folder=name,
             vectors=self.vectors,
+            typed=self.typed,
             request_lines=self._request_lines,
         )
 
@@ -159,7 +161,14 @@ class JobContext:
             keep_raw=self.spec.output_options.raw,
             read_line=self.dialect.read_line,
             vectors=self.vectors,
+            typed=self.typed,
         )
+
+    @cached_property
+    def typed(self) -> TypedAnswers | None:
+        """What checks answers and makes columns of them, where they have a schema."""
+        schema = self.spec.response_schema
+        return None if schema is None else TypedAnswers(schema)
 
     @property
     def vectors(self) -> Vectors | None:

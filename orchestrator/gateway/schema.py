@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ LENGTH_MAX: Final = 1_000
 NUMBER_SPREAD: Final = 10
 FAR: Final = 10**9  # a bound that there is not
 WORDS: Final = "JSON Schema"
+BOUNDS: Final = re.compile(r"\((\w+: .+)\)$", re.DOTALL)
+KEY: Final = re.compile(r"(?:, )?(\w+): ")
 FORMATS: Final = {
     "date": "2026-01-{0:02d}",
     "date-time": "2026-01-{0:02d}T12:00:00Z",
@@ -59,6 +62,7 @@ def schema_in(text: str) -> dict[str, Any] | None:
 def _instance(schema: Any, topic: str, root: Mapping[str, Any], depth: int) -> Any:
     if not isinstance(schema, Mapping) or depth <= 0:
         return None
+    schema = {**_told(schema.get("description")), **schema}
     if "$ref" in schema:
         return _instance(_resolved(str(schema["$ref"]), root), topic, root, depth - REFERENCE_DEPTH)
     if "const" in schema:
@@ -71,6 +75,20 @@ def _instance(schema: Any, topic: str, root: Mapping[str, Any], depth: int) -> A
         if isinstance(options, list) and options:
             return _instance(options[0], topic, root, depth - 1)
     return _typed(schema, topic, root, depth)
+
+
+def _told(description: Any) -> dict[str, Any]:
+    """Return the bounds that a description ends with, as `… (minimum: 1, pattern: "a")`, for want of keywords."""
+    found: dict[str, Any] = {}
+    match = BOUNDS.search(description) if isinstance(description, str) else None
+    rest = match[1] if match else ""
+    while key := KEY.match(rest):
+        try:
+            found[key[1]], end = json.JSONDecoder().raw_decode(rest, key.end())
+        except (ValueError, RecursionError):
+            return {}
+        rest = rest[end:]
+    return found
 
 
 def _typed(schema: Mapping[str, Any], topic: str, root: Mapping[str, Any], depth: int) -> Any:

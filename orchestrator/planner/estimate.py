@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -43,12 +43,13 @@ class Estimate:
     exact: bool
     rows_read: int
     canary_rows: int = 0  # sent first, alone; 0: the job has no canary
+    answer_columns: Mapping[str, str] = field(default_factory=dict)  # of typed answers: their names and types
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
 
     def _repr_html_(self) -> str:
         """Show the numbers in a notebook, without the samples."""
         shown = self.as_dict()
-        for name in ("samples", "price", "notes"):
+        for name in ("samples", "price", "notes", "answer_columns"):
             del shown[name]
         return html_table("Estimate", ((name.replace("_", " "), value) for name, value in shown.items()))
 

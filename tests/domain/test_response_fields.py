@@ -31,6 +31,7 @@ def field(given: Any) -> tuple[Any, bool]:
         ({"type": "datetime"}, {"type": "string", "format": "date-time"}),
         ({"type": "array", "items": "date"}, {"type": "array", "items": {"type": "string", "format": "date"}}),
         ({"type": "string", "pattern": "^[A-Z]{3}$"}, {"type": "string", "pattern": "^[A-Z]{3}$"}),
+        ({"anyOf": ["number", ["string"]]}, {"anyOf": [{"type": "number"}, {"type": "array", "items": TEXT}]}),
         ({"type": "integer", "minimum": 0}, {"type": "integer", "minimum": 0}),
         ({"type": "object", "additionalProperties": TEXT}, {"type": "object", "additionalProperties": TEXT}),
     ],
