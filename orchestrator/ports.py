@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
+    from orchestrator.domain.budget import Spending
     from orchestrator.domain.changes import Change
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.domain.input_file import InputState
@@ -105,6 +106,10 @@ class Ledger(Protocol):
             LeaseLost: the unit was handed out again, or a version is stale; nothing was written.
             BudgetExhausted: an AttemptOpened does not fit the budget; nothing was written.
         """
+        ...
+
+    def spending(self, chunk: Chunk, *, now: datetime) -> Spending:
+        """Return what counts against the budget of the chunk's job, besides the chunk itself."""
         ...
 
     def job(self, job_id: JobId) -> Job:

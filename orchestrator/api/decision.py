@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from orchestrator import settings as configuration
+from orchestrator.domain.budget import USED_UP
 from orchestrator.domain.canary import CANARY, MAX_TOKENS, Kind
 from orchestrator.domain.errors import ConfigError, JobNeedsDecision
 from orchestrator.domain.model import TERMINAL, Job, JobId
@@ -88,3 +89,11 @@ def samples_of(workspace: Workspace, job_id: JobId, limit: int) -> list[Sample]:
         )
         for one in rows[:limit]
     ]
+
+
+def stop_reason(workspace: Workspace, job: Job) -> str:
+    """Return why a job is stopped, and what else can be done about it."""
+    reason = job.reason.removeprefix(f"job {job.id}: ")
+    if not reason.startswith(USED_UP):
+        return reason
+    return f"{reason}, or end it and keep what was answered: `{command(workspace, 'cancel', job.id)}`"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
+from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of, stop_reason
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain import model
 from orchestrator.domain.created_batch import candidates
@@ -368,7 +368,7 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
         return _result(workspace, job)
     refuse_undecided(workspace, job)
     if job.state is JobState.STOPPED:
-        raise JobStopped(f"job {job_id} is stopped: {job.reason.removeprefix(f'job {job_id}: ')}")
+        raise JobStopped(f"job {job_id} is stopped: {stop_reason(workspace, job)}")
     if stop is not None and stop.is_set():
         raise JobInterrupted(
             f"job {job_id} was interrupted; run it again to resume. What was sent goes on at the provider.\n"

@@ -27,6 +27,7 @@ class Status:
     reason: str  # why it is stopped
     totals: Totals  # the ledger's own sums
     decision: str = ""  # what a person must approve (`JobHandle.approve`) before it goes on
+    budget_usd: Decimal | None = None
     pause_reason: str = ""  # why its account may not send at present
     workers_alive: int = 0  # running processes of the fleet of its ledger
     beats_alive: int = 0
@@ -53,6 +54,7 @@ class Status:
             ("stopped", self.reason),
             ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
+            ("waits for its budget", self.progress.budget_wait),
             ("tried again after", "; ".join(one.reason for one in totals.troubles if not one.is_unresolved)),
             ("unresolved chunks", totals.unresolved_chunks),
         ]
@@ -61,7 +63,7 @@ class Status:
     @property
     def progress(self) -> Progress:
         """The same numbers that a progress callback gets."""
-        return Progress.of(self.job_id, self.state, self.totals)
+        return Progress.of(self.job_id, self.state, self.totals, budget_usd=self.budget_usd)
 
     @property
     def failed(self) -> int:
@@ -77,6 +79,8 @@ class Status:
             "reason": self.reason,
             "decision": self.decision,
             "account_paused": self.pause_reason,
+            "budget_usd": None if self.budget_usd is None else f"{self.budget_usd:f}",
+            "budget_wait": self.progress.budget_wait,
             "trouble": self.progress.trouble,
             "troubles": [_trouble(one) for one in totals.troubles],
             "rows": totals.rows,
@@ -155,6 +159,7 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         reason=job.reason,
         decision=job.decision,
         totals=workspace.ledger.totals(job_id),
+        budget_usd=job.policy.budget_usd,
         pause_reason=workspace.admin.pause_reason(job.account, now=now),
         workers_alive=kinds.count(Kind.WORKER),
         beats_alive=kinds.count(Kind.BEAT),

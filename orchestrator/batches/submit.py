@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches import refusals
 from orchestrator.domain import input_file, lifecycle, recovery, retry
 from orchestrator.domain.batch import Submission, Traits
+from orchestrator.domain.budget import Verdict, judge, used_up
 from orchestrator.domain.changes import (
     AccountPaused,
     AttemptClosed,
@@ -38,6 +39,7 @@ from orchestrator.domain.lifecycle import (
     AnswerLost,
     BatchCreated,
     BecameUnresolved,
+    BeyondBudget,
     Event,
     InputDropped,
     InputKept,
@@ -46,6 +48,7 @@ from orchestrator.domain.lifecycle import (
     SubmissionRefused,
 )
 from orchestrator.domain.model import (
+    UNSENT,
     Attempt,
     AttemptState,
     AttemptToken,
@@ -72,14 +75,18 @@ POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done
 def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
-    if chunk.state is ChunkState.PLANNED and provider.files is not None:
+    if chunk.state not in UNSENT:
+        return
+    job = ledger.job(chunk.job_id)
+    beyond = _beyond_budget(job, chunk, ledger=ledger, clock=clock)
+    if beyond is not None:
+        ledger.record(claim, *beyond, now=clock.now())
+    elif chunk.state is ChunkState.PLANNED and provider.files is not None:
         _upload(claim, chunk, ledger=ledger, job_files=job_files, files=provider.files, clock=clock)
-    elif chunk.state in (ChunkState.PLANNED, ChunkState.UPLOADED):
-        job = ledger.job(chunk.job_id)
-        if _is_of_another_key(chunk, provider.traits):
-            dropped = lifecycle.advance(chunk, InputDropped())
-            ledger.record(claim, ChunkMoved(before=chunk, after=dropped, due_at=clock.now()), now=clock.now())
-            return
+    elif _is_of_another_key(chunk, provider.traits):
+        dropped = lifecycle.advance(chunk, InputDropped())
+        ledger.record(claim, ChunkMoved(before=chunk, after=dropped, due_at=clock.now()), now=clock.now())
+    else:
         begun = _intend(claim, job, chunk, ledger=ledger, traits=provider.traits, clock=clock)
         if begun is not None:
             _send(claim, begun, ledger=ledger, job_files=job_files, provider=provider, clock=clock)
@@ -89,6 +96,24 @@ def _is_of_another_key(chunk: Chunk, traits: Traits) -> bool:
     """Return whether a chunk's input file was kept after a create with another key, which may be another account's."""
     is_kept = chunk.state is ChunkState.UPLOADED and chunk.sent_at is not None
     return is_kept and recovery.is_other(chunk.key_mark, traits.key_mark)
+
+
+def _beyond_budget(job: Job, chunk: Chunk, *, ledger: Ledger, clock: Clock) -> list[Change] | None:
+    """Return what becomes of a chunk that does not fit the job's budget; None where it fits."""
+    budget_usd, now = job.policy.budget_usd, clock.now()
+    if budget_usd is None or chunk.cost_usd_max is None:
+        return None
+    spending = ledger.spending(chunk, now=now)
+    match judge(budget_usd, spending, chunk.cost_usd_max, chunk.request_count):
+        case Verdict.FITS:
+            return None
+        case Verdict.WAITS:
+            return []  # it is handed out again once something has settled
+        case Verdict.IS_CUT:
+            return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BeyondBudget()), due_at=now)]
+        case Verdict.STOPS:
+            stopped = replace(job, state=JobState.STOPPED, reason=used_up(budget_usd, spending, chunk.cost_usd_max))
+            return [JobMoved(before=job, after=stopped, due_at=now)]
 
 
 def submission_of(chunk: Chunk, token: AttemptToken, job_files: JobFiles) -> Submission:
@@ -161,9 +186,8 @@ def _intend(claim: Claim, job: Job, chunk: Chunk, *, ledger: Ledger, traits: Tra
     opened = AttemptOpened(attempt=attempt, budget_usd=job.policy.budget_usd)
     try:
         ledger.record(claim, intent, opened, now=now, keep=True)
-    except BudgetExhausted as error:
-        stopped = replace(job, state=JobState.STOPPED, reason=str(error))
-        ledger.record(claim, JobMoved(before=job, after=stopped, due_at=now), now=now)
+    except BudgetExhausted:  # another create took what was left
+        ledger.record(claim, now=now)
         return None
     return written(begun)
 

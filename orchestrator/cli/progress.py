@@ -73,6 +73,8 @@ class Watch:
             self._paused += 1
             if self._paused >= PAUSED_LOOKS:
                 self._tell_once(now.pause, f"sending is paused: {now.pause}")
+        elif now.budget_wait:
+            self._tell_once("budget", f"waiting for budget: {now.budget_wait}")
         elif now.trouble:
             count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
             self._tell_once(now.trouble, f"retrying{count} after: {now.trouble}")

@@ -48,6 +48,8 @@ def status(found: Status, work: str) -> str:
         lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
     if found.pause_reason:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
+    if now.budget_wait:
+        lines.append(f"  waiting for budget: {now.budget_wait}")
     lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
     if now.overdue_batches:
         others = f", and {now.overdue_batches - 1:,} more," if now.overdue_batches > 1 else ""

@@ -106,6 +106,8 @@ def progress(now: Progress) -> str:
         parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
     if now.waits_for_canary:
         parts.append("the rest waits for the canary")
+    if now.budget_wait:
+        parts.append("the rest waits for the budget")
     if now.overdue_batches:
         parts.append(f"{now.overdue_batches:,} of them overdue")
     if now.creates_unanswered:

@@ -79,6 +79,11 @@ class FoundTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class BeyondBudget:
+    """Nothing was sent: together, its requests may cost more than the job's budget will ever leave for them."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowsRefused:
     """Nothing was created, or nothing of the batch has run, because of the requests at these places (from 0).
 
@@ -190,6 +195,7 @@ Event = (
     | InputKept
     | InputDropped
     | FoundTooLarge
+    | BeyondBudget
     | RowsRefused
     | AnswerLost
     | ProvedAbsent
@@ -210,11 +216,13 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.PLANNED, InputUploaded): S.UPLOADED,
         (S.PLANNED, SubmissionBegun): S.SUBMITTING,
         (S.PLANNED, FoundTooLarge): S.SPLITTING,
+        (S.PLANNED, BeyondBudget): S.SPLITTING,
         (S.PLANNED, RowsRefused): S.SPLITTING,
         (S.PLANNED, CancelledUnsent): S.CANCELLED,
         (S.PLANNED, GaveUp): S.FAILED,
         (S.UPLOADED, SubmissionBegun): S.SUBMITTING,
         (S.UPLOADED, InputDropped): S.PLANNED,
+        (S.UPLOADED, BeyondBudget): S.SPLITTING,
         (S.UPLOADED, CancelledUnsent): S.CANCELLED,
         (S.SUBMITTING, BatchCreated): S.SUBMITTED,
         (S.SUBMITTING, SubmissionRefused): S.PLANNED,
@@ -312,6 +320,7 @@ def _without_batch(
     chunk: Chunk,
     event: SubmissionRefused
     | FoundTooLarge
+    | BeyondBudget
     | RowsRefused
     | AnswerLost
     | BecameUnresolved
@@ -320,11 +329,11 @@ def _without_batch(
     | ProvedAbsent,
     state: ChunkState,
 ) -> Chunk:
-    error = "" if isinstance(event, Reopened) else event.error
+    error = "" if isinstance(event, Reopened | BeyondBudget) else event.error
     error_code = chunk.error_code
     if isinstance(event, SubmissionRefused | RowsRefused | BecameUnresolved | AnswerLost):
         error_code = event.error_code
-    elif isinstance(event, Reopened | ProvedAbsent):
+    elif isinstance(event, Reopened | ProvedAbsent | BeyondBudget):
         error_code = ""
     setbacks = event.setbacks if isinstance(event, SubmissionRefused | BatchRejected) else 0
     places = " ".join(map(str, event.places)) if isinstance(event, RowsRefused) else ""

@@ -38,6 +38,7 @@ class Activity(StrEnum):
     CANARY = "waiting for its canary"
     BATCHES = "waiting for batches"
     ACCOUNT = "waiting for the account"
+    BUDGET = "waiting for budget"
     WRITING = "writing its output"
     CANCELLING = "cancelling"
     UNATTENDED = "unattended"
@@ -185,13 +186,14 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
     """Return what there is to say of a job."""
     rows = _rows(totals, seen)
     activity = _activity(job, totals, rows, seen)
+    waits = totals.budget_wait(job.policy.budget_usd)
     return Look(
         job_id=job.id,
         name=job.name,
         at=now,
         state=job.state,
         activity=activity,
-        reason=job.reason or (seen.pause if activity not in ENDED else ""),
+        reason=job.reason or ((seen.pause or waits) if activity not in ENDED else ""),
         decision=job.decision,
         began_at=seen.began_at,
         ended_at=seen.ended_at,
@@ -259,6 +261,8 @@ def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
         return Activity.ACCOUNT
     if rows.all_read and not rows.at_provider and not rows.waiting and not rows.to_send_again:
         return Activity.WRITING
+    if totals.budget_wait(job.policy.budget_usd):
+        return Activity.BUDGET
     is_full = totals.chunks.get(S.SUBMITTED, 0) >= job.policy.batches_in_flight_max
     if rows.at_provider and (is_full or not rows.waiting):
         return Activity.BATCHES

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from orchestrator.domain.model import TERMINAL, ChunkState, Job, JobState, Step
+from orchestrator.domain.budget import usd
+from orchestrator.domain.model import IN_FLIGHT, TERMINAL, ChunkState, Job, JobState, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Totals:
     batches: int = 0  # creates that made one
     cost_usd: Decimal = Decimal(0)  # settled
     reserved_usd: Decimal = Decimal(0)  # of batches not settled yet, at most
+    unsent_usd_min: Decimal | None = None  # what the cheapest of the unsent chunks may cost; None: there is none
     possibly_double_paid_usd: Decimal = Decimal(0)  # of attempts abandoned under on_ambiguous = "resubmit"
     troubles: tuple[Trouble, ...] = ()  # those of most chunks first; a few
 
@@ -80,6 +82,24 @@ class Totals:
     def live_chunks(self) -> int:
         """Chunks that are not in a final state."""
         return sum(count for state, count in self.chunks.items() if state not in TERMINAL)
+
+    def budget_wait(self, budget_usd: Decimal | None) -> str:
+        """Return what a job waits for whose next chunk does not fit its budget now; "" where one does."""
+        if budget_usd is None or self.unsent_usd_min is None:
+            return ""
+        taken = self.cost_usd + self.reserved_usd + self.possibly_double_paid_usd
+        if taken + self.unsent_usd_min <= budget_usd or not self.in_flight_chunks:
+            return ""
+        batches = "1 batch" if self.in_flight_chunks == 1 else f"{self.in_flight_chunks:,} batches"
+        return (
+            f"{usd(taken)} of {usd(budget_usd)} is spent or reserved, by {batches} in flight. More is sent as they "
+            "settle; raise policy.budget_usd to go faster"
+        )
+
+    @property
+    def in_flight_chunks(self) -> int:
+        """Chunks whose create may cost what is not settled yet."""
+        return sum(self.chunks.get(state, 0) for state in (*IN_FLIGHT, ChunkState.ENDED))
 
     @property
     def unresolved_chunks(self) -> int:
@@ -116,9 +136,12 @@ class Progress:
     trouble: str  # the commonest error of calls to the provider that are being retried
     trouble_chunks: int  # how many chunks have it
     pause: str = ""  # why its account may not send at present, and what to do about it
+    budget_wait: str = ""  # what it waits for whose next chunk does not fit its budget now
 
     @classmethod
-    def of(cls, job_id: str, state: JobState, totals: Totals, *, pause: str = "") -> Progress:
+    def of(
+        cls, job_id: str, state: JobState, totals: Totals, *, pause: str = "", budget_usd: Decimal | None = None
+    ) -> Progress:
         """Return the progress of a job from the ledger's sums."""
         chunks, trouble = totals.chunks, totals.trouble
         return cls(
@@ -145,6 +168,7 @@ class Progress:
             trouble="" if trouble is None else trouble.reason,
             trouble_chunks=0 if trouble is None else trouble.chunks,
             pause=pause,
+            budget_wait=totals.budget_wait(budget_usd) if state is JobState.RUNNING else "",
         )
 
     @property

@@ -17,6 +17,8 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
         return True  # even while the rest is planned: it must not be sent
     if is_idle(totals) and at_capacity(workspace, job, totals) is not None:
         return True  # even while shards are still to be planned: nothing can be sent
+    if totals.unresolved_chunks and is_idle(totals) and totals.budget_wait(job.policy.budget_usd):
+        return True  # what they may have cost is free only once a person has resolved them
     if totals.live_chunks == 0 or totals.shards_planning:
         return False
     if totals.live_chunks == totals.unresolved_chunks:

@@ -190,7 +190,7 @@ class Workspace:
     def progress(self, job: Job) -> Progress:
         """Return how far a job is."""
         pause = self.admin.pause_reason(job.account, now=self.clock.now())
-        return Progress.of(job.id, job.state, self.ledger.totals(job.id), pause=pause)
+        return Progress.of(job.id, job.state, self.ledger.totals(job.id), pause=pause, budget_usd=job.policy.budget_usd)
 
     def give_back(self, claim: Claim) -> None:
         """Release a claim without changing its unit. Raises LeaseLost, LedgerError."""

@@ -6,6 +6,7 @@ Rule 2: creates are claimed only while the account has capacity: batches in flig
         do not both take the last place.
 Rule 3: polls and creates are claimed only within the account's rate limits (`rate_limits`), the longest due first:
         with many batches in flight each is polled less often, and none is skipped for ever.
+        A chunk that does not fit its job's budget is not claimed: it stays due until batches have settled (`budget`).
 Rule 4: picking waits for no lock: units that another transaction has locked are skipped, and stay due.
 """
 
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.budget import Spending, Verdict, judge
 from orchestrator.domain.model import (
     ACTIVE_JOBS,
     IN_FLIGHT,
@@ -36,10 +40,10 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.queues import QUEUE_OF
-from orchestrator.ledger import account_limits
+from orchestrator.ledger import account_limits, creates
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
-from orchestrator.ledger.db.schema import Utc, accounts, chunks, jobs, shards
+from orchestrator.ledger.db.schema import Usd, Utc, accounts, chunks, jobs, shards
 from orchestrator.ledger.rate_limits import Call, RateLimits
 
 C, S, J = chunks.c, shards.c, jobs.c
@@ -106,7 +110,7 @@ _DUE: Final = sa.union_all(
     *(_exists(step, shards, condition) for step, condition in SHARD_STEPS.items()),
 )
 _CHUNKS: Final = {
-    step: sa.select(C.id, C.job_id, C.account, C.token)
+    step: sa.select(C.id, C.job_id, C.account, C.token, C.due_at, C.cost_usd_max, C.request_count)
     .join(jobs, J.id == C.job_id)
     .where(_free(chunks), _OF_JOB, condition, C.job_id.in_(_WITH_CAPACITY) if step is Step.SUBMIT else sa.true())
     .order_by(C.due_at, C.id)
@@ -115,6 +119,18 @@ _CHUNKS: Final = {
     for step, condition in CHUNK_STEPS.items()
 }
 _RATE_LIMITED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindparam("waiting", expanding=True)))
+# Of a job with a budget: chunks that fit the rest of it, and such as will never fit, which are cut or stop the job.
+_ROOM: Final = sa.bindparam("room", type_=Usd())
+_FITS: Final = sa.or_(C.cost_usd_max.is_(None), C.cost_usd_max <= _ROOM)
+_NEVER_FITS: Final = sa.and_(
+    C.cost_usd_max > sa.bindparam("possible", type_=Usd()), sa.or_(C.request_count > 1, sa.bindparam("is_idle") == 1)
+)
+_WITHIN_BUDGET: Final = (
+    _CHUNKS[Step.SUBMIT]
+    .where(sa.or_(_FITS, _NEVER_FITS))
+    .order_by(None)
+    .order_by(sa.case((_FITS, 0), else_=1), sa.case((_FITS, 0), else_=-C.request_count), C.due_at, C.id)
+)
 _SHARDS: Final = {
     step: sa.select(S.job_id, S.shard_no, S.token)
     .join(jobs, J.id == S.job_id)
@@ -160,6 +176,8 @@ class Claims:
         self._bound: dict[str, Any] = {"now": now, "job_id": job_id}
         self._of_job = sa.true() if job_id is None else J.id == job_id
         self._rate_limits: dict[Step, RateLimits] = {}
+        self._budgets: dict[str, Decimal] = {}  # of running jobs that have one
+        self._spent: dict[str, Spending] = {}
 
     def take(self, steps: Collection[Step], limit: int) -> list[Claim]:
         """Claim up to `limit` due steps; steps that collect results come before steps that send more."""
@@ -189,15 +207,50 @@ class Claims:
         permits = self._rate_limits[Step.SUBMIT].permits(limit)
         room = self._capacity_to_send(taken, permits)
         picked = []
-        for row in self._rows(_CHUNKS[step], limit, with_capacity=list(room)):
+        for row in self._unsent(list(room), limit):
             account = row["account"]
-            if taken[account] < room[row["job_id"]] and permits[account]:
+            if taken[account] < room[row["job_id"]] and permits[account] and self._within_budget(row):
                 taken[account] += 1
                 permits[account] -= 1
                 picked.append(row)
         for account, count in Counter(row["account"] for row in picked).items():
             self._rate_limits[Step.SUBMIT].take(account, count)
         return self._lease(chunks, step, picked)
+
+    def _unsent(self, job_ids: Collection[str], limit: int) -> list[sa.RowMapping]:
+        """Return unsent chunks of these jobs, of those with a budget only such as are to be handed out now."""
+        free = [job_id for job_id in job_ids if job_id not in self._budgets]
+        found = list(self._rows(_CHUNKS[Step.SUBMIT], limit, with_capacity=free)) if free else []
+        for job_id in job_ids:
+            if (budget := self._budgets.get(job_id)) is None:
+                continue
+            spent = self._spent[job_id] = creates.spending(self._tx, JobId(job_id), now=self._now)
+            possible = budget - spent.settled
+            bound = {"room": possible - spent.in_flight, "possible": possible, "is_idle": int(not spent.in_flight)}
+            found += self._rows(_WITHIN_BUDGET, limit, with_capacity=[job_id], **bound)
+        # Those that fit come first: a job does not stop for a request while there is another that fits.
+        return sorted(found, key=lambda row: (self._is_beyond(row), row["due_at"], row["id"]))
+
+    def _is_beyond(self, row: sa.RowMapping) -> int:
+        """Return 0 for a chunk that fits the budget, 1 for one that can be cut, 2 for a single request."""
+        if self._verdict(row) is Verdict.FITS:
+            return 0
+        return 1 if row["request_count"] > 1 else 2
+
+    def _verdict(self, row: sa.RowMapping) -> Verdict:
+        if (budget := self._budgets.get(row["job_id"])) is None:
+            return Verdict.FITS
+        return judge(budget, self._spent[row["job_id"]], row["cost_usd_max"], row["request_count"])
+
+    def _within_budget(self, row: sa.RowMapping) -> bool:
+        """Return whether a chunk is handed out: it fits, or it is to be cut, or it stops its job."""
+        verdict = self._verdict(row)
+        if (spent := self._spent.get(row["job_id"])) is not None:
+            cost = (row["cost_usd_max"] or Decimal(0)) if verdict is Verdict.FITS else Decimal(0)
+            self._spent[row["job_id"]] = replace(
+                spent, in_flight=spent.in_flight + cost, is_cutting=spent.is_cutting or verdict is Verdict.IS_CUT
+            )
+        return verdict is not Verdict.WAITS
 
     def _polls(self, limit: int) -> list[sa.RowMapping]:
         """Pick polls, for each account as many as it has permits."""
@@ -249,10 +302,12 @@ class Claims:
         for job in (
             self._tx.execute(sa.select(J.id, J.account, J.policy).where(_RUNNING, self._of_job)).mappings().all()
         ):
-            account = job["account"]
+            account, policy = job["account"], rows.policy_of(job["policy"])
             if account not in taken:
                 taken[account] = self._taken(account)
-            in_flight_max = self._in_flight_max(account, rows.policy_of(job["policy"]))
+            if policy.budget_usd is not None:
+                self._budgets[job["id"]] = policy.budget_usd
+            in_flight_max = self._in_flight_max(account, policy)
             if taken[account] < in_flight_max and permits.get(account) and not self._paused(account):
                 room[job["id"]] = in_flight_max
         return room

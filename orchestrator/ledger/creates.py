@@ -6,20 +6,35 @@ separately do not both pass.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
 from orchestrator.domain.errors import BatchTaken, BudgetExhausted, LeaseLost
-from orchestrator.domain.model import ACTIVE_JOBS, AttemptState, AttemptToken, BatchId, ChunkState, JobId, JobState
+from orchestrator.domain.model import (
+    ACTIVE_JOBS,
+    TERMINAL,
+    UNSENT,
+    AttemptState,
+    AttemptToken,
+    BatchId,
+    ChunkId,
+    ChunkState,
+    JobId,
+    JobState,
+)
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import NANO, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A, C, J = attempts.c, chunks.c, jobs.c
 _WITH_BATCH = (ChunkState.SUBMITTED, ChunkState.ENDED)
+_LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
+_UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
 
 
 def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
@@ -32,6 +47,26 @@ def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
     counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
     query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
     return int(tx.execute(query).scalar_one()) * NANO
+
+
+def spending(connection: sa.Connection, job_id: JobId, *, now: datetime, beside: ChunkId | None = None) -> Spending:
+    """Return what counts against a job's budget; what a leased chunk may cost is taken for reserved, but `beside`."""
+    open_ones = A.state.in_((AttemptState.OPEN, AttemptState.CREATED))
+    unsettled = (
+        sa.select(_total(A.reserved_usd))
+        .join(chunks, C.id == A.chunk_id)
+        .where(A.job_id == job_id, open_ones, A.cost_usd.is_(None), C.state.in_(_LIVE))
+    )
+    being_sent = sa.select(_total(C.cost_usd_max)).where(
+        C.job_id == job_id, C.state.in_(_UNSENT), C.lease_until > now, C.id != (beside or "")
+    )
+    cutting = sa.select(sa.exists().where(C.job_id == job_id, C.state == ChunkState.SPLITTING))
+    reserved = int(connection.execute(unsettled).scalar_one()) * NANO
+    return Spending(
+        settled=_spent_usd(connection, job_id) - reserved,
+        in_flight=reserved + int(connection.execute(being_sent).scalar_one()) * NANO,
+        is_cutting=bool(connection.execute(cutting).scalar_one()),
+    )
 
 
 def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> None:

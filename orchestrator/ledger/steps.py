@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import (
     AccountPaused,
     AttemptClosed,
@@ -147,6 +148,11 @@ class SqlLedger:
         """Return how many chunks are planned and not yet sent."""
         with self._database.read() as connection:
             return claims.backlog(connection, job_id)
+
+    def spending(self, chunk: Chunk, *, now: datetime) -> Spending:
+        """Return what counts against the budget of the chunk's job, besides the chunk itself."""
+        with self._database.read() as connection:
+            return creates.spending(connection, chunk.job_id, now=now, beside=chunk.id)
 
     def history(self, chunk: Chunk) -> History:
         """Return what the chunk's job and account have seen so far."""

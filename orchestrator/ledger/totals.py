@@ -12,6 +12,7 @@ from orchestrator.domain.model import (
     IN_FLIGHT,
     OVERDUE,
     TERMINAL,
+    UNSENT,
     AttemptState,
     Canary,
     Chunk,
@@ -31,6 +32,7 @@ C, S, A = chunks.c, shards.c, attempts.c
 _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
 TROUBLES_MAX: Final = 8
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
+_UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
 _MOVING: Final = tuple(state for state in _LIVE if state is not ChunkState.UNRESOLVED)
 
 
@@ -59,6 +61,7 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
         cost_usd=int(money["cost"]) * NANO,
         reserved_usd=int(money["reserved"]) * NANO,
         possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
+        unsent_usd_min=None if chunk_sums["unsent"] is None else int(chunk_sums["unsent"]) * NANO,
         troubles=tuple(Trouble(**row) for row in connection.execute(_troubles(job_id)).mappings()),
     )
 
@@ -152,6 +155,7 @@ def _shard_sums(job_id: JobId) -> sa.Select[Any]:
 @lru_cache(maxsize=64)
 def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
     submitted = C.state == ChunkState.SUBMITTED
+    unsent_usd = sa.cast(sa.func.coalesce(C.cost_usd_max, 0), sa.BigInteger)
     overdue = sa.and_(submitted, C.error_code == OVERDUE)
     return sa.select(
         *(_sum(C[name], name) for name in TALLY),
@@ -162,6 +166,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
         _when(submitted, C.request_count, "in_flight_rows"),
         _when(submitted, C.done_count, "in_flight_done"),
         _when(overdue, 1, "overdue"),
+        sa.func.min(sa.case((C.state.in_(_UNSENT), unsent_usd), else_=None), type_=sa.BigInteger()).label("unsent"),
         sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),
     ).where(C.job_id == job_id)
 

@@ -233,16 +233,17 @@ def test_a_budget_stops_the_job_cleanly_and_a_larger_one_lets_it_go_on(
     """What is spent never passes the budget; the message names it."""
     dataset = write_dataset(tmp_path / "rows.parquet", ROWS)
     shape: dict[str, Any] = {"request": {"max_tokens": 64}}
-    small = {"chunk_requests_max": 20, "batches_in_flight_max": 1, "budget_usd": "0.0005"}
+    small = {"chunk_requests_max": 20, "batches_in_flight_max": 1, "budget_usd": "0.00001"}
     job = write_job(tmp_path / "thrifty.toml", dataset, gateway.url, policy=small, **shape)
 
     stopped = cli.run("run", job)
 
     assert stopped.code == WAITING, stopped
-    assert "budget" in stopped.said
+    assert "the budget is used up" in stopped.said
+    assert f"`orchestrator cancel {cli.status(job)['job_id']}" in stopped.said
     assert "Traceback" not in stopped.said
     status = cli.status(job)
-    assert float(status["cost_usd"]) + float(status["reserved_usd"]) <= 0.0005
+    assert float(status["cost_usd"]) + float(status["reserved_usd"]) <= 0.00001
     write_job(job, dataset, gateway.url, policy={**small, "budget_usd": "1"}, **shape)
     finished(cli, job, gateway)
 

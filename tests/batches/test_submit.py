@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.batches.submit import submit
 from orchestrator.domain.batch import Submission, Traits
+from orchestrator.domain.changes import AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -29,7 +30,7 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import create_journal, records, request_files
 from orchestrator.job_files.create_journal import read_journal, write_journal
 from tests.batches.stage import BATCH, FILE, LINE, TOKEN, Stage, an_accepted_batch
-from tests.builders import ACCOUNT, JOB, NOW, a_job, after
+from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, added, after, an_attempt
 from tests.contract.ledger_harness import LEASE_S as BOOKS_LEASE_S
 from tests.fakes.job_files import MemoryJobFiles
 
@@ -305,16 +306,45 @@ def test_a_batch_that_is_too_large_is_cut_in_two_and_nothing_is_given_up() -> No
     assert [one.state for one in stage.attempts] == [AttemptState.REFUSED]
 
 
-def test_what_could_pass_the_budget_stops_the_job_and_sends_nothing() -> None:
+@pytest.mark.parametrize("traits", [WITHOUT, WITH_FILES], ids=["inline", "files"])
+def test_a_chunk_that_never_fits_the_budget_is_cut_before_anything_is_sent(traits: Traits) -> None:
+    """Not even its input file is uploaded."""
+    stage = Stage(traits, a_job(budget_usd=Decimal("0.10")))
+
+    chunk = run(stage, stage.put("planned", cost_usd_max=Decimal("0.11")))
+
+    assert (chunk.state, stage.due_s(chunk), stage.provider.calls) == (ChunkState.SPLITTING, 0, [])
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
+
+
+def test_a_single_request_that_never_fits_stops_the_job_and_says_what_would_fit() -> None:
     stage = Stage(WITHOUT, a_job(budget_usd=Decimal("0.10")))
-    before = stage.put("planned", cost_usd_max=Decimal("0.11"))
+    before = stage.put("planned", cost_usd_max=Decimal("0.11"), request_count=1)
 
     chunk = run(stage, before)
 
     job = stage.harness.ledger.job(JOB)
     assert chunk == before
     assert (job.state, stage.provider.calls, stage.attempts) == (JobState.STOPPED, [], [])
-    assert "the budget is 0.1" in job.reason
+    assert job.reason == (
+        "the budget is used up: $0 of $0.1 is spent, no batch is in flight, and the next request may cost $0.11. "
+        "To go on, raise policy.budget_usd to $0.11 or more and run it again"
+    )
+
+
+def test_a_chunk_whose_money_another_took_meanwhile_waits_unchanged() -> None:
+    """Both fitted when they were handed out; it is handed out again once the other has settled."""
+    stage = Stage(WITHOUT, a_job(budget_usd=Decimal("0.10")))
+    before = stage.put("planned", cost_usd_max=Decimal("0.06"))
+    claim = stage.claim(before)
+    other = a_chunk("c00000-00009", state="submitted", batch_id="other")
+    attempt = an_attempt("other", other, reserved_usd=Decimal("0.05"))
+    stage.harness.write(added(other), AttemptOpened(attempt=attempt, budget_usd=None))
+
+    chunk = run(stage, before, claim)
+
+    assert (chunk, stage.provider.calls) == (before, [])
+    assert stage.harness.ledger.job(JOB).state is JobState.RUNNING
 
 
 class FullJobFiles(MemoryJobFiles):

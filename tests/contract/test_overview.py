@@ -62,6 +62,7 @@ def test_a_job_under_way_in_numbers(harness: LedgerHarness) -> None:
         unreadable=18,
         in_flight_rows=30,
         in_flight_done=4,
+        unsent_usd_min=Decimal(0),  # what it may cost is not known
     )
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from orchestrator.batches import poll, recover
 from orchestrator.batches.submit import submission_of
 from orchestrator.domain import lifecycle, recovery
+from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, ProviderError
 from orchestrator.domain.lifecycle import RESULTS_LOST, BatchCreated, BatchRejected, SubmissionBegun
@@ -20,9 +21,11 @@ from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
 from orchestrator.job_files import request_files
+from orchestrator.ledger import creates
 from orchestrator.ledger.db.schema import NANO, attempts
 from orchestrator.planner import plan
 
+SPENDING: Final = creates.spending
 REAL_DECIDE: Final = recovery.decide
 REAL_PROVE: Final = recovery._prove
 REAL_WAGER: Final = recovery._resubmit
@@ -141,6 +144,12 @@ def settled_only_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
     known = (attempts.c.job_id == job_id, attempts.c.state == AttemptState.CREATED)
     query = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(attempts.c.cost_usd), 0), sa.BigInteger)).where(*known)
     return int(tx.execute(query).scalar_one()) * NANO
+
+
+def nothing_is_freed(*arguments: Any, **keywords: Any) -> Spending:
+    """Take what is reserved for spent, as if no batch could cost less."""
+    found = SPENDING(*arguments, **keywords)
+    return replace(found, settled=found.settled + found.in_flight, in_flight=Decimal(0))
 
 
 def believed(*_marks: str) -> bool:

@@ -120,6 +120,15 @@ MUTANTS: Final = tuple(
         (
             "c",
             1,
+            "a budget does not wait",
+            {
+                "weather": weather.budgets_are_tight,
+                "altered": altered((creates, "spending", flawed_steps.nothing_is_freed)),
+            },
+        ),
+        (
+            "c",
+            1,
             "a wager without bound",
             {
                 "weather": weather.wagers_are_many,

@@ -40,6 +40,13 @@ SPENT: Final = (
     "select coalesce(sum(coalesce(cost_usd, reserved_usd)), 0) from attempts "
     "where state in ('open', 'created', 'abandoned') and job_id = '{}'"
 )
+# A job that has stopped for its budget: with a create whose cost is to come, or with a chunk that fits.
+STOPPED_FOR_BUDGET: Final = "select 1 from jobs where state = 'stopped' and reason like '%budget%' and id = '{}'"
+UNSETTLED: Final = (
+    "select id from chunks where state in ('submitting', 'ambiguous', 'unresolved', 'submitted', 'ended') "
+    "and job_id = '{}'"
+)
+FITTING: Final = "select id from chunks where state in ('planned', 'uploaded') and job_id = '{}' and cost_usd_max <= {}"
 WAGERED: Final = "select coalesce(sum(reserved_usd), 0) from attempts where state = 'abandoned' and job_id = '{}'"
 _FUTURE: Final = "where due_at is not null and max(due_at, lease_until) > {}"
 NEXT_DUE: Final = (
@@ -145,6 +152,10 @@ class Oracle:
         if job.budget_usd is not None:
             spent = self._usd(SPENT.format(job.id))
             _expect(spent <= job.budget_usd, f"{spent} USD spent or reserved, the budget is {job.budget_usd}")
+            if self._all(STOPPED_FOR_BUDGET.format(job.id)):
+                rest = int((job.budget_usd - spent) * 1_000_000_000)
+                waits = self._all(UNSETTLED.format(job.id)) or self._all(FITTING.format(job.id, rest))
+                _expect(not waits, f"{job.id} has stopped for its budget, and could wait for or send {waits}")
             charged = sum((batch.fees_usd for batch in batches if batch.twin_of is None), Decimal(0))
             _expect(charged <= job.budget_usd, f"{charged} USD charged, the budget is {job.budget_usd}")
 

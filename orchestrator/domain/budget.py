@@ -1,0 +1,61 @@
+"""A job's budget: what may be sent now, what waits until batches settle, and what can never be sent.
+
+Rule 1: what is spent and reserved never exceeds the budget: a create that may cost more than the rest is not sent.
+Rule 2: a budget waits. A batch settles for less than was reserved for it, mostly, and the difference is used.
+Rule 3: a job stops for its budget only when nothing is in flight and the next request alone does not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+USED_UP: Final = "the budget is used up: "  # how the reason of a job that stopped for its budget begins
+
+
+class Verdict(StrEnum):
+    """What a budget says of a chunk."""
+
+    FITS = "fits"
+    WAITS = "waits"  # until batches in flight have settled
+    IS_CUT = "is cut"  # as a whole it will never fit
+    STOPS = "stops"  # one request, and it will never fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What counts against a job's budget, USD."""
+
+    settled: Decimal  # what batches have cost; where that is not known, what they may have cost
+    in_flight: Decimal = Decimal(0)  # reserved by creates whose cost is still to come, and by those being begun
+    is_cutting: bool = False  # a chunk is being cut: its parts may fit
+
+
+def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, requests: int) -> Verdict:
+    """Return what the budget says of a chunk that may cost so much and holds so many requests."""
+    if budget is None or cost_max is None:
+        return Verdict.FITS
+    possible = budget - spending.settled
+    if cost_max <= possible - spending.in_flight:
+        return Verdict.FITS
+    if cost_max <= possible:
+        return Verdict.WAITS
+    if requests > 1:
+        return Verdict.IS_CUT
+    return Verdict.WAITS if spending.in_flight or spending.is_cutting else Verdict.STOPS
+
+
+def usd(amount: Decimal) -> str:
+    """Return an amount in full precision."""
+    return f"${amount.normalize():f}"
+
+
+def used_up(budget: Decimal, spending: Spending, cost_max: Decimal) -> str:
+    """Return why a job stops for its budget, and what would let it go on."""
+    return (
+        f"{USED_UP}{usd(spending.settled)} of {usd(budget)} is spent, no batch is in flight, and the next request "
+        f"may cost {usd(cost_max)}. To go on, raise policy.budget_usd to {usd(spending.settled + cost_max)} or more "
+        "and run it again"
+    )
