@@ -18,6 +18,7 @@ from orchestrator.domain.response_schema import ResponseSchema
 from orchestrator.planner.template import body_of, placeholders
 from orchestrator.providers.registry import check_policy, provider_settings
 from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
+from orchestrator.storage.download import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +231,7 @@ class Job:
 def _shown(dataset: Any) -> str:
     """Return a description of a dataset without its contents: its path, or its type and size."""
     if isinstance(dataset, str | PathLike):
-        return repr(fspath(dataset))
+        return repr(shown(fspath(dataset)))
     kind = type(dataset).__name__
     shape = getattr(dataset, "shape", None)
     if isinstance(shape, tuple) and len(shape) == 2:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
-from weakref import WeakKeyDictionary, ref
+from typing import Final
 
 import pyarrow as pa
 
 from orchestrator import settings as configuration
 from orchestrator.api.decision import refuse_undecided, refuse_unreadable
+from orchestrator.api.inputs import readable_place
 from orchestrator.api.job import Job
 from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
-from orchestrator.dataset.in_memory import keep_table, keep_table_in
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Canary, JobId, JobState
 from orchestrator.domain.model import Job as JobRecord
@@ -32,7 +29,7 @@ from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
 from orchestrator.engine.function_identity import FunctionIdentity, changes_of, function_identity
 from orchestrator.engine.job_context import JobContext
-from orchestrator.engine.opening import SPEC, check_places, work_files
+from orchestrator.engine.opening import SPEC, check_places
 from orchestrator.engine.render_sample import steady_sample_digest
 from orchestrator.engine.row_function import RowFunction, imported_function, top_package, version_mark
 from orchestrator.engine.spec import Spec
@@ -43,10 +40,8 @@ from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.registry import dialect_of
 from orchestrator.providers.structured_output import refuse_schema
 from orchestrator.settings import ProviderSettings, Settings
-from orchestrator.storage.location import is_url, join, locate
+from orchestrator.storage.location import is_url, locate
 
-INPUTS: Final = "inputs"
-_read_once: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()  # where a stream's rows are, by work folder
 OWNER: Final = "_job-"  # and the job's id: an empty file in its output folder, which readers pass over
 
 
@@ -68,8 +63,8 @@ def places(job: Job) -> tuple[Settings, str]:
 
 def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
-    location = os.fspath(job.dataset) if isinstance(job.dataset, str | os.PathLike) else _kept(job.dataset, work)
     options = job.resolved_dataset_options
+    location, options = readable_place(job.dataset, options, work), options.of_files
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes, options=options)
     table = _priced(job.provider_settings, job.model)
     response = job.response_schema
@@ -125,27 +120,6 @@ def _priced(table: ProviderSettings, model: str) -> ProviderSettings:
         return table
     found = price_of(dialect_of(table).sold_as(model), datetime.now(UTC).date())
     return table if found is None else replace(table, prices={**table.prices, model: found})
-
-
-def _kept(table: Any, work: str) -> str:
-    """Keep a table as a file of the work folder, and return where. What can be read only once is read once."""
-    places = _read_once.get(table, {}) if _is_read_once(table) else {}
-    if work not in places:
-        if is_url(work):
-            places[work] = join(work, keep_table_in(work_files(work), INPUTS, table))
-        else:
-            places[work] = str(keep_table(table, Path(join(work, INPUTS))))
-        if _is_read_once(table):
-            _read_once[table] = places
-    return places[work]
-
-
-def _is_read_once(table: Any) -> bool:
-    """Whether a table is empty after it was read, and can be remembered for the time that the program has it."""
-    try:
-        return isinstance(table, pa.RecordBatchReader | Iterator) and ref(table) is not None
-    except TypeError:  # such as map and zip
-        return False
 
 
 def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) -> None:
@@ -234,7 +208,7 @@ def refuse_unshared(job: Job, work: str) -> None:
         return  # all machines share that folder, and may share others
     places = {"job.dataset": job.dataset, "job.output": job.output}
     for name, place in places.items():
-        if isinstance(place, str | os.PathLike) and not is_url(locate(os.fspath(place))):
+        if isinstance(place, str | os.PathLike) and not is_url(os.fspath(place)):
             raise ConfigError(
                 f"{name} {place} is on this machine, and the work folder is {work}: workers on other machines "
                 "cannot reach it. Name a place in the object store"

@@ -161,6 +161,15 @@ def refuse_changed(file: SourceFile, digest: Callable[[SourceFile], bytes], befo
         )
 
 
+def source_file(location: str) -> SourceFile:
+    """Return one file. Raises DatasetError where there is none."""
+    place = locate(location)
+    with translated(f"{location} cannot be read", message=_message(place)):
+        if _kind(place) != pafs.FileType.File:
+            raise DatasetError(f"{location} does not exist; {_what_there_is(parent_and_name(place)[0])}")
+        return _source_file(_info(place), parent_and_name(place)[0])
+
+
 def open_random(file: SourceFile) -> Any:
     """Open a file for random access (Parquet, Arrow)."""
     store, path = filesystem_of(file.path)

@@ -1,6 +1,6 @@
-"""Writes an in-memory table to a file.
+"""Keeps tables and files that are nowhere else, or might not be there later.
 
-Rule 1: the file's name is the digest of the content: equal tables, however chunked, make one file.
+Rule 1: the name is the digest of the content: equal tables, however chunked, make one file.
 Rule 2: a table is streamed, a row group at a time; an existing file is kept.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,36 +44,81 @@ def keep_table(table: Any, folder: Path) -> Path:
     """
     reader = reader_of(table)
     refuse_duplicates("the table", reader.schema.names)
-    with _storing(folder):
-        permissions.make_folder(folder)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".keep-", suffix=".tmp")
-    try:
-        with _storing(folder), os.fdopen(handle, "wb") as sink:
+    with _temporary(folder) as (handle, temporary):
+        with os.fdopen(handle, "wb") as sink:
             digest = _write_rows(reader, sink)
-            sink.flush()
-            os.fsync(sink.fileno())
-            permissions.share_file(sink.fileno(), folder)
-        path = folder / f"{digest}.parquet"
-        with _storing(path), suppress(FileExistsError):
-            path.hardlink_to(temporary)
-            permissions.sync_folder(folder)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
+            _finish(sink, folder)
+        return _put(temporary, folder / f"{digest}.parquet")
 
 
-def keep_table_in(job_files: JobFiles, folder: str, table: Any) -> str:
-    """Put a table's file into a store as `folder/<digest>.parquet`, and return that name.
+def keep_files(files: Iterable[tuple[str, Iterable[bytes]]], folder: Path) -> Path:
+    """Write files, given by name and content, to `folder/<digest>/…`; return the path of the only one, or the folder.
+
+    The digest is of names and contents; files that are there are kept.
+    """
+    digest, waiting = xxhash.xxh3_128(), []
+    with ExitStack() as stack:
+        for name, blocks in files:
+            handle, temporary = stack.enter_context(_temporary(folder))
+            content = xxhash.xxh3_128()
+            with os.fdopen(handle, "wb") as sink:
+                for block in blocks:
+                    content.update(block)
+                    with _storing(folder):
+                        sink.write(block)
+                _finish(sink, folder)
+            digest.update(f"{name}\n{content.hexdigest()}\n".encode())
+            waiting.append((name, temporary))
+        root = folder / digest.hexdigest()
+        for name, temporary in waiting:
+            with _storing(root):
+                permissions.make_folder((root / name).parent)
+            _put(temporary, root / name)
+    return root / waiting[0][0] if len(waiting) == 1 else root
+
+
+def keep_in(job_files: JobFiles, folder: str, keep: Callable[[Path], Path]) -> str:
+    """Put what `keep` writes to a folder of this machine into a store, below `folder`, and return its name.
 
     It is written to a local disk first: its name is its digest, which is known only then.
     """
-    with _storing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="orchestrator-") as here:
-        path = keep_table(table, Path(here))
-        name = f"{folder}/{path.name}"
-        if not job_files.exists(name):
-            with path.open("rb") as file, job_files.create(name) as kept:
-                shutil.copyfileobj(file, kept, COPY_BYTES)
-    return name
+    with ExitStack() as stack:
+        with _storing(Path(tempfile.gettempdir())):
+            here = stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-"))
+        kept = keep(Path(here))
+        for path in sorted(kept.rglob("*")) if kept.is_dir() else [kept]:
+            name = f"{folder}/{path.relative_to(here)}"
+            if path.is_file() and not job_files.exists(name):
+                with path.open("rb") as file, job_files.create(name) as target:
+                    shutil.copyfileobj(file, target, COPY_BYTES)
+        return f"{folder}/{kept.relative_to(here)}"
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Make an open file in a folder, which is removed afterwards."""
+    with _storing(folder):
+        permissions.make_folder(folder)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".keep-", suffix=".tmp")
+    try:
+        yield handle, Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _finish(sink: BinaryIO, folder: Path) -> None:
+    with _storing(folder):
+        sink.flush()
+        os.fsync(sink.fileno())
+        permissions.share_file(sink.fileno(), folder)
+
+
+def _put(temporary: Path, path: Path) -> Path:
+    """Give a finished file its name; one that is there stays."""
+    with _storing(path), suppress(FileExistsError):
+        path.hardlink_to(temporary)
+        permissions.sync_folder(path.parent)
+    return path
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class ReadOptions:
     """How files are written, where their names and contents do not say it. Checked when made: raises ConfigError."""
 
     format: str = ""  # of files whose names do not tell it
+    sheet: str = ""  # of a workbook; "": the only one
     delimiter: str = ""  # of CSV, as the fields below; "": a comma, or a tab where the file is named .tsv
     quote: str = '"'  # "": fields are never quoted
     encoding: str = UTF8
@@ -45,6 +46,8 @@ class ReadOptions:
                 raise ConfigError(f'[dataset]: {name} must be one ASCII character, such as ";" or "\\t"')
         if self.delimiter and self.delimiter == self.quote:
             raise ConfigError("[dataset]: delimiter and quote are the same character")
+        if not isinstance(self.sheet, str):
+            raise ConfigError("[dataset]: sheet must be a text, the sheet's name")
         for name in ("columns", "null_values"):
             given = getattr(self, name)
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
@@ -66,6 +69,11 @@ class ReadOptions:
     def declared_types(self) -> Mapping[str, str]:
         """The types of columns that are declared."""
         return self.types if isinstance(self.types, dict) else {}
+
+    @property
+    def of_files(self) -> ReadOptions:
+        """What is left to say once a sheet is a table."""
+        return replace(self, sheet="")
 
     @property
     def for_csv(self) -> ReadOptions:

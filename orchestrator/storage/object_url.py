@@ -106,14 +106,15 @@ def _refuse_endpoint(variable: str, endpoint: str, *, may_be_plain: bool) -> Non
         is_one = False
     if not is_one or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"{variable} must be https://host or https://host:port, without path or credentials")
-    if parts.scheme == "http" and not may_be_plain and not _is_this_machine(parts.hostname or ""):
+    if parts.scheme == "http" and not may_be_plain and not is_this_machine(parts.hostname or ""):
         raise ConfigError(
             f"{variable} is http://: rows and answers would travel in the clear. Use https://, or set "
             "AWS_ALLOW_HTTP=true where the network may be trusted"
         )
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Return whether a host is this machine."""
     if host == "localhost":
         return True
     try:

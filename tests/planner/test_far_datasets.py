@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator.dataset import parquet_arrow
 from orchestrator.dataset.dataset import Dataset, open_dataset
-from orchestrator.dataset.in_memory import keep_table, keep_table_in
+from orchestrator.dataset.in_memory import keep_in, keep_table
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.storage.open import open_job_files
 from tests.files import FORMATS, as_parquet
@@ -158,7 +159,7 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 def test_a_table_is_kept_in_a_store_under_the_name_it_has_on_a_disk(s3: S3Server, bucket: str, tmp_path: Path) -> None:
     job_files = open_job_files(f"s3://{bucket}/work")
 
-    names = {keep_table_in(job_files, "inputs", table) for table in (TABLE, TABLE.to_reader(1_000))}
+    names = {keep_in(job_files, "inputs", partial(keep_table, table)) for table in (TABLE, TABLE.to_reader(1_000))}
 
     here = keep_table(TABLE, tmp_path)
     assert names == {f"inputs/{here.name}"}
