@@ -15,7 +15,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.domain.response_schema import ResponseSchema
-from orchestrator.planner.template import body_of, placeholders
+from orchestrator.planner.template import body_of, check_places, placeholders
 from orchestrator.providers.registry import check_policy, provider_settings
 from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
 from orchestrator.storage.download import shown
@@ -60,7 +60,7 @@ class JobFields(TypedDict, total=False):
     model: Required[str]
     prompt: str | None
     system: str | None
-    messages: Sequence[Mapping[str, Any]] | None
+    messages: Sequence[Mapping[str, Any]] | str | None
     render: Callable[[Row], Mapping[str, Any]] | str | None
     render_version: str | None
     name: str
@@ -98,7 +98,8 @@ class Job:
             polars, pyarrow, DuckDB or anything else with `__arrow_c_stream__`, a Hugging Face Dataset, a dict of
             columns, or rows, each a dict, in a list or from an iterator. See docs/datasets.md.
         model: as the provider calls it, such as "openai/gpt-6-luna-batch".
-        prompt: the user's message, with `{column}` placeholders; or `messages`, or `render`.
+        prompt: the user's message, with `{column}` and `{image:column}` placeholders; or `messages` (or the column that
+            has them, as "{chat}"), or `render`.
         render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
             own body; or its name, "package.module:function", which a fleet's workers import. Its code, and the values
             that it reaches, are a part of the job's identity.
@@ -118,7 +119,7 @@ class Job:
     model: str
     prompt: str | None = None
     system: str | None = None
-    messages: Sequence[Mapping[str, Any]] | None = None
+    messages: Sequence[Mapping[str, Any]] | str | None = None
     render: Callable[[Row], Mapping[str, Any]] | str | None = None
     render_version: str | None = None
     name: str = "job"
@@ -159,6 +160,7 @@ class Job:
             if self.render_version is not None:
                 raise ConfigError("request.render_version names the version of a render function: there is none")
             placeholders(self.body)
+            check_places(self.body)
         self.response_schema  # noqa: B018 - reading it checks it
         self.resolved_policy  # noqa: B018
         self.resolved_output_options  # noqa: B018
@@ -257,7 +259,8 @@ def _check_kinds(job: Job) -> None:
     if job.render is not None and not isinstance(job.render, str) and not callable(job.render):
         raise ConfigError('request.render must be a function, or the name of one: "package.module:function"')
     messages = () if job.messages is None else job.messages
-    if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
+    is_list = isinstance(messages, Sequence) and all(isinstance(message, Mapping) for message in messages)
+    if not is_list and not isinstance(messages, str):
         raise ConfigError("request.messages must be a list of tables, each with a role and a content")
     _check_numbers(job)
 

@@ -22,7 +22,8 @@ from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.dataset import ReadOptions
+from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Canary, JobId, JobState
 from orchestrator.domain.model import Job as JobRecord
 from orchestrator.engine import spec as specs
@@ -36,6 +37,9 @@ from orchestrator.engine.spec import Spec
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal
 from orchestrator.planner.canary import wants_canary
+from orchestrator.planner.plan import rows_for
+from orchestrator.planner.render import Renderer
+from orchestrator.planner.row_template import RowTemplateRenderer
 from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.registry import dialect_of
 from orchestrator.providers.structured_output import refuse_schema
@@ -43,6 +47,7 @@ from orchestrator.settings import ProviderSettings, Settings
 from orchestrator.storage.location import is_url, locate
 
 OWNER: Final = "_job-"  # and the job's id: an empty file in its output folder, which readers pass over
+TRIED_ROWS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def places(job: Job) -> tuple[Settings, str]:
 def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     """Open the dataset and check the job against it. Raises ConfigError, DatasetError."""
     options = job.resolved_dataset_options
-    location, options = readable_place(job.dataset, options, work), options.of_files
+    location, options = readable_place(job.dataset, options, work), _of_files(options)
     source = open_dataset(location, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes, options=options)
     table = _priced(job.provider_settings, job.model)
     response = job.response_schema
@@ -114,6 +119,11 @@ def _identified(spec: Spec, job: Job, source: Dataset, function: RowFunction) ->
     return replace(spec, render=before.digest, render_sample=sample, render_parts=before.parts)
 
 
+def _of_files(options: ReadOptions) -> ReadOptions:
+    """Return the options that a job keeps: with an absolute folder of images."""
+    return replace(options.of_files, image_folder=options.image_folder and locate(options.image_folder))
+
+
 def _priced(table: ProviderSettings, model: str) -> ProviderSettings:
     """Return the provider's table with today's price of the model, unless it has one of its own."""
     if model in table.prices:
@@ -133,8 +143,19 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
     _check_response(context)
     vector_type = None if context.vectors is None else pa.list_(pa.float32())
     output_schema(source.schema, spec.output_options, vector_type=vector_type, typed=context.typed)
-    context.renderer(0, policy)
+    _check_first_rows(context.renderer(0, policy), source)
     _check_output(source)
+
+
+def _check_first_rows(renderer: Renderer, source: Dataset) -> None:
+    """Raise DatasetError where none of the first rows can be a request: the others would go the same way."""
+    if not isinstance(renderer, RowTemplateRenderer):
+        return
+    for batch in rows_for(renderer, source, source.shards[0]):
+        rendered = renderer.render(batch.slice(0, TRIED_ROWS), row_start=0)
+        if rendered.lines and not any(rendered.lines):
+            raise DatasetError(f"none of the first rows can be a request: {rendered.refused[0].message}")
+        return
 
 
 def _check_response(context: JobContext) -> None:

@@ -32,6 +32,7 @@ class ReadOptions:
 
     format: str = ""  # of files whose names do not tell it
     sheet: str = ""  # of a workbook; "": the only one
+    image_folder: str = ""  # of the files that a column of images names; "": the dataset's own
     delimiter: str = ""  # of CSV, as the fields below; "": a comma, or a tab where the file is named .tsv
     quote: str = '"'  # "": fields are never quoted
     encoding: str = UTF8
@@ -46,8 +47,9 @@ class ReadOptions:
                 raise ConfigError(f'[dataset]: {name} must be one ASCII character, such as ";" or "\\t"')
         if self.delimiter and self.delimiter == self.quote:
             raise ConfigError("[dataset]: delimiter and quote are the same character")
-        if not isinstance(self.sheet, str):
-            raise ConfigError("[dataset]: sheet must be a text, the sheet's name")
+        for name in ("sheet", "image_folder"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"[dataset]: {name} must be a text")
         for name in ("columns", "null_values"):
             given = getattr(self, name)
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
@@ -78,7 +80,7 @@ class ReadOptions:
     @property
     def for_csv(self) -> ReadOptions:
         """What is for CSV files alone, and determines their rows."""
-        return replace(self, format="")
+        return replace(self, format="", image_folder="")
 
 
 def _checked_types(given: object) -> str | dict[str, str]:

@@ -13,6 +13,7 @@ from orchestrator.collector.settle import Collecting
 from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.dataset import Dataset, open_dataset
+from orchestrator.dataset.image_files import file_reader, folder_of
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Job
@@ -23,9 +24,11 @@ from orchestrator.engine.row_function import RowFunction, imported_function, is_
 from orchestrator.engine.spec import Spec
 from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.planner.cost import Costing
-from orchestrator.planner.plan import SLICE_ROWS, Planning
+from orchestrator.planner.images import NotAnImage
+from orchestrator.planner.plan import SLICE_ROWS, Planning, rows_for
 from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
-from orchestrator.planner.template import compile_body
+from orchestrator.planner.row_template import RowTemplateRenderer, compile_rows
+from orchestrator.planner.template import compile_body, has_rows_of_its_own
 from orchestrator.ports import Checkpoint, JobFiles, Provider, Source, never_interrupted
 from orchestrator.providers.catalogue import Sold
 from orchestrator.providers.dialect import Dialect
@@ -147,7 +150,7 @@ class JobContext:
         """Yield the rows from `row_start` on, each with its request line; None where it has none."""
         renderer = self.renderer(shard_no, Policy(null_policy=NullPolicy.SKIP))
         shard = self.source.shards[shard_no]
-        for batch in self.source.batches(shard, columns=renderer.columns, row_start=row_start):
+        for batch in rows_for(renderer, self.source, shard, row_start):
             lines = renderer.render(batch, row_start=row_start).lines
             yield from enumerate(lines, row_start)
             row_start += len(lines)
@@ -187,6 +190,18 @@ class JobContext:
         if self.spec.body is None:
             return self.callable_renderer(shard_no, self.row_function, checkpoint)
         dialect = self.dialect
+        if has_rows_of_its_own(self.spec.body):
+            options = self.spec.dataset_options
+            return RowTemplateRenderer(
+                template=compile_rows(self.spec.body, self.source.schema),
+                translate=self._translated,
+                envelope=dialect.envelope,
+                id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
+                null_policy=policy.null_policy.value,
+                read_file=file_reader(options.image_folder or folder_of(self.spec.dataset), NotAnImage),
+                row_label=self._row_label(shard_no),
+                checkpoint=checkpoint,
+            )
         return TemplateRenderer(
             compiled=compile_body(self._translated(self.spec.body, is_template=True), self.source.schema),
             envelope=dialect.envelope,

@@ -19,6 +19,7 @@ import xxhash
 import zstandard
 
 from orchestrator.domain.errors import StorageError
+from orchestrator.domain.packing import text_bytes
 from orchestrator.job_files.content_keys import KEY_BYTES
 from orchestrator.storage.digests import HashedReader
 
@@ -67,7 +68,8 @@ class Written:
     name: str
     line_count: int
     size_bytes: int  # uncompressed
-    longest_bytes: int  # of the longest line
+    text_bytes: int  # that tokens are counted of: images count by number
+    longest_text_bytes: int  # of one line
 
 
 class LinesDraft:
@@ -83,7 +85,8 @@ class LinesDraft:
         self._runs: list[list[int]] = []  # [shard_no, first row, one past the last row], in the order of the lines
         self.line_count = 0
         self.size_bytes = 0
-        self.longest_bytes = 0
+        self.text_bytes = 0
+        self.longest_text_bytes = 0
 
     @property
     def row_start(self) -> int:
@@ -115,7 +118,9 @@ class LinesDraft:
         self._pending_bytes += len(line)
         self.line_count += 1
         self.size_bytes += len(line)
-        self.longest_bytes = max(self.longest_bytes, len(line))
+        text = text_bytes(line)
+        self.text_bytes += text
+        self.longest_text_bytes = max(self.longest_text_bytes, text)
         if self._pending_bytes >= BLOCK_BYTES:
             self._flush()
 
@@ -135,7 +140,11 @@ class LinesDraft:
         with job_files.create(name) as file:
             file.writelines(self._done)
         return Written(
-            name=name, line_count=self.line_count, size_bytes=self.size_bytes, longest_bytes=self.longest_bytes
+            name=name,
+            line_count=self.line_count,
+            size_bytes=self.size_bytes,
+            text_bytes=self.text_bytes,
+            longest_text_bytes=self.longest_text_bytes,
         )
 
     def _flush(self) -> None:

@@ -20,7 +20,7 @@ class Costing:
 
     def chunk(self, job_id: JobId, name: str, file: Written) -> Chunk:
         """Return the chunk of the requests in `file`."""
-        tokens_in = tokens_of(file.size_bytes)
+        tokens_in = tokens_of(file.text_bytes)
         return Chunk(
             id=ChunkId(f"{job_id}/{name}"),
             job_id=job_id,
@@ -35,6 +35,6 @@ class Costing:
                 self.price,
                 tokens_in,
                 file.line_count * self.output_tokens_max,
-                longest_tokens=tokens_of(file.longest_bytes),
+                longest_tokens=tokens_of(file.longest_text_bytes),
             ),
         )

@@ -11,10 +11,10 @@ from orchestrator import codec
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain import money
 from orchestrator.domain.html_table import html_table
-from orchestrator.domain.packing import Packer, tokens_of
+from orchestrator.domain.packing import Packer, text_bytes, tokens_of
 from orchestrator.domain.policy import Price
 from orchestrator.planner.canary import wants_canary
-from orchestrator.planner.plan import Planning
+from orchestrator.planner.plan import Planning, rows_for
 
 if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec
@@ -69,7 +69,8 @@ class _Seen:
     refused: int = 0
     chunks: int = 0
     request_bytes: int = 0
-    longest_bytes: int = 0
+    text_bytes: int = 0  # that tokens are counted of
+    longest_bytes: int = 0  # likewise, of one line
     samples: list[str] = field(default_factory=list)
 
 
@@ -93,8 +94,8 @@ def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS
     rows = seen.rows if complete else None if None in known else sum(count for count in known if count is not None)
     complete = complete or rows == seen.rows
     scale = 1 if complete or rows is None else rows / max(1, seen.rows)
-    requests, size = round(seen.requests * scale), round(seen.request_bytes * scale)
-    tokens_in, tokens_out = tokens_of(size), requests * planning.costing.output_tokens_max
+    requests, size, text = (round(count * scale) for count in (seen.requests, seen.request_bytes, seen.text_bytes))
+    tokens_in, tokens_out = tokens_of(text), requests * planning.costing.output_tokens_max
     price, longest = planning.costing.price, tokens_of(seen.longest_bytes)
     return Estimate(
         rows=rows,
@@ -105,7 +106,7 @@ def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS
         tokens_in=tokens_in,
         tokens_out_max=tokens_out,
         cost_usd_max=money.cost_max(price, tokens_in, tokens_out, longest_tokens=longest),
-        cost_usd_expected=money.cost(price, size // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2),
+        cost_usd_expected=money.cost(price, text // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2),
         price=price,
         notes=tuple(_notes(price, longest)),
         exact=complete,
@@ -128,7 +129,7 @@ def _notes(price: Price | None, longest_tokens: int) -> Iterator[str]:
 def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
     """Render a shard's rows as planning would, and add them to `seen`; yields after each batch."""
     renderer = planning.renderer(spec.shard_no)
-    rows = Slices(planning.source.batches(spec, columns=renderer.columns), 0)
+    rows = Slices(rows_for(renderer, planning.source, spec), 0)
     while not rows.exhausted():
         packer, first = Packer(planning.limits), True
         slice_end = (rows.row // planning.slice_rows + 1) * planning.slice_rows
@@ -141,14 +142,16 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
             for line in rendered.lines:
                 if line is None:
                     continue
-                if packer.too_large(len(line)):
+                text = text_bytes(line)
+                if packer.too_large(len(line), text):
                     seen.refused += 1
                     continue
-                seen.chunks += packer.starts_new(len(line)) or first
+                seen.chunks += packer.starts_new(len(line), text) or first
                 first = False
                 seen.requests += 1
                 seen.request_bytes += len(line)
-                seen.longest_bytes = max(seen.longest_bytes, len(line))
+                seen.text_bytes += text
+                seen.longest_bytes = max(seen.longest_bytes, text)
                 if len(seen.samples) < SAMPLES:
                     seen.samples.append(line.decode().rstrip("\n"))
             yield

@@ -23,7 +23,7 @@ from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved
 from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Canary, Chunk, ChunkId, ChunkState, Claim, Job, JobState, Shard, ShardState
-from orchestrator.domain.packing import Packer
+from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
 from orchestrator.domain.required import required
@@ -37,6 +37,7 @@ from orchestrator.ports import Checkpoint, never_interrupted
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from orchestrator.domain.dataset import ShardSpec
     from orchestrator.planner.render import Renderer
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
@@ -122,7 +123,7 @@ def _plan(
     started_at = clock.now()
     renderer = planning.renderer(shard.shard_no)
     spec = planning.source.shards[shard.shard_no]
-    batches = planning.source.batches(spec, columns=renderer.columns, row_start=shard.row_count)
+    batches = rows_for(renderer, planning.source, spec, shard.row_count)
     rows = Slices(batches, shard.row_count, planning.checkpoint)
     last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
@@ -150,6 +151,14 @@ def _plan(
         shard = written(after)
 
 
+def rows_for(renderer: Renderer, source: Source, shard: ShardSpec, row_start: int = 0) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a shard, as the renderer takes them."""
+    for batch in source.batches(shard, columns=renderer.columns, row_start=row_start):
+        step = renderer.rows_max or max(1, batch.num_rows)
+        for offset in range(0, batch.num_rows, step):
+            yield batch.slice(offset, step)
+
+
 def _plan_slice(
     shard: Shard, rows: Slices, renderer: Renderer, canary_rows: int, *, job_files: JobFiles, planning: Planning
 ) -> _Slice:
@@ -172,14 +181,14 @@ def _plan_slice(
         for refusal in rendered.refused:
             planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
         for found in look_up(rendered.lines, start, keys, planning.answers):
-            key, size_bytes = (shard.shard_no, found.row), len(found.line)
-            if packer.too_large(size_bytes):
+            key, size_bytes, text = (shard.shard_no, found.row), len(found.line), text_bytes(found.line)
+            if packer.too_large(size_bytes, text):
                 planned.refused.append((key, _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(size_bytes))))
                 continue
             if found.is_answered:
                 reused.add(found, close_reused)
                 continue
-            if packer.starts_new(size_bytes):
+            if packer.starts_new(size_bytes, text):
                 _close(shard, planned, job_files=job_files, planning=planning)
             planned.draft.add(found.line, key, found.content_key)
     if planned.draft.line_count:

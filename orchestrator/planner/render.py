@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Final, Literal, Protocol
+from typing import ClassVar, Final, Literal, Protocol
 
 import orjson
 import pyarrow as pa
@@ -29,6 +29,7 @@ from orchestrator.ports import Checkpoint, never_interrupted
 NullPolicy = Literal["error", "empty", "skip"]
 NULL_SKIPPED: Final = "null_skipped"
 RENDER_FAILED: Final = "render_failed"
+UNWRITABLE: Final = "column {!r} holds a value that cannot be written as UTF-8 text"
 _ROWS_NAMED_MAX: Final = 10
 
 
@@ -60,6 +61,10 @@ class Renderer(Protocol):
     def columns(self) -> tuple[str, ...] | None:
         """The columns that must be in the batches; None: all."""
 
+    @property
+    def rows_max(self) -> int | None:
+        """How many rows may be rendered at once; None: as many as a batch has."""
+
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
         """Render the rows of `batch`, the first of which is row `row_start` of its shard."""
 
@@ -67,6 +72,34 @@ class Renderer(Protocol):
 def row_in_shard(row: int) -> str:
     """Name a row in an error, where the caller gives no better name."""
     return f"row {row}"
+
+
+def refused_nulls(
+    columns: Mapping[str, pa.Array], row_start: int, *, policy: NullPolicy, label: Callable[[int], str]
+) -> dict[int, RowRefused]:
+    """Return the rows, by offset, that are skipped for a null. Raises DatasetError for one that no policy allows."""
+    refused: dict[int, RowRefused] = {}
+    if policy == "empty":
+        return refused
+    for name, values in columns.items():
+        if not values.null_count:
+            continue
+        offsets = [offset for offset, is_null in enumerate(values.is_null().to_pylist()) if is_null]
+        if policy == "error":
+            raise DatasetError(_null_message(name, [row_start + offset for offset in offsets], label))
+        for offset in offsets:
+            message = f"column {name!r} is null"
+            refused.setdefault(offset, RowRefused(offset=offset, code=NULL_SKIPPED, message=message))
+    return refused
+
+
+def _null_message(name: str, rows: Sequence[int], label: Callable[[int], str]) -> str:
+    labels = ", ".join(label(row) for row in rows[:_ROWS_NAMED_MAX])
+    more = f" and {len(rows) - _ROWS_NAMED_MAX} more nearby" if len(rows) > _ROWS_NAMED_MAX else ""
+    return (
+        f"column {name!r} is null in {labels}{more}; fill it, or set policy.null_policy to "
+        '"empty" (write nothing in its place) or "skip" (send no request for such a row)'
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +111,7 @@ class TemplateRenderer:
     id_prefix: bytes
     null_policy: NullPolicy
     row_label: Callable[[int], str] = row_in_shard
+    rows_max: ClassVar[None] = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,40 +120,16 @@ class TemplateRenderer:
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
         """Render `batch`; raise DatasetError where a used column is null and the policy is `error`."""
         columns = {name: plain_values(batch.column(name)) for name in self.columns}
-        refused = self._refused_nulls(columns, row_start)
+        refused = refused_nulls(columns, row_start, policy=self.null_policy, label=self.row_label)
         texts = {name: escaped_texts(values) for name, values in columns.items()}
         for name, column in texts.items():
             for offset in column.unwritable:
-                message = f"column {name!r} holds a value that cannot be written as UTF-8 text"
-                refused[offset] = RowRefused(offset=offset, code=RENDER_FAILED, message=message)
+                refused[offset] = RowRefused(offset=offset, code=RENDER_FAILED, message=UNWRITABLE.format(name))
         parts = self._parts(texts, batch.num_rows, row_start)
         lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))  # constants repeat without end
         for offset in refused:
             lines[offset] = None
         return Rendered(lines=lines, refused=tuple(refused[offset] for offset in sorted(refused)))
-
-    def _refused_nulls(self, columns: Mapping[str, pa.Array], row_start: int) -> dict[int, RowRefused]:
-        refused: dict[int, RowRefused] = {}
-        if self.null_policy == "empty":
-            return refused
-        for name, values in columns.items():
-            if not values.null_count:
-                continue
-            offsets = [offset for offset, is_null in enumerate(values.is_null().to_pylist()) if is_null]
-            if self.null_policy == "error":
-                raise DatasetError(self._null_message(name, [row_start + offset for offset in offsets]))
-            for offset in offsets:
-                message = f"column {name!r} is null"
-                refused.setdefault(offset, RowRefused(offset=offset, code=NULL_SKIPPED, message=message))
-        return refused
-
-    def _null_message(self, name: str, rows: Sequence[int]) -> str:
-        labels = ", ".join(self.row_label(row) for row in rows[:_ROWS_NAMED_MAX])
-        more = f" and {len(rows) - _ROWS_NAMED_MAX} more nearby" if len(rows) > _ROWS_NAMED_MAX else ""
-        return (
-            f"column {name!r} is null in {labels}{more}; fill it, or set policy.null_policy to "
-            '"empty" (write nothing in its place) or "skip" (send no request for such a row)'
-        )
 
     def _parts(self, texts: Mapping[str, EscapedTexts], row_count: int, row_start: int) -> list[Iterable[bytes]]:
         """Return the pieces of a line in order, each an iterable of one value for each row."""
@@ -151,6 +161,7 @@ class CallableRenderer:
     columns: tuple[str, ...] | None = None
     row_label: Callable[[int], str] = row_in_shard
     checkpoint: Checkpoint = never_interrupted
+    rows_max: ClassVar[None] = None
 
     def render(self, batch: pa.RecordBatch, *, row_start: int) -> Rendered:
         """Render `batch`; raise DatasetError where the function raises, or returns no valid request.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
 from orchestrator.domain.model import Canary, Chunk, Claim, JobState, Step
-from orchestrator.domain.packing import Packer
+from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reopening import closed_again
 from orchestrator.domain.row_kinds import RowKind
@@ -106,7 +106,7 @@ def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) ->
         for one in request_files.keyed_requests_of(job_files, chunk):
             if one.key not in wanted:
                 continue
-            if packer.starts_new(len(one.line)) or not retries:
+            if packer.starts_new(len(one.line), text_bytes(one.line)) or not retries:
                 retries.append(request_files.LinesDraft())
             retries[-1].add(*one)
     return retries

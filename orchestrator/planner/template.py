@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_WHOLE: Final = re.compile(r"\{([^{}]+)\}")
+IMAGE: Final = "image:"  # before the name of a column of images
 _NAMES_MAX: Final = 10
 _HEAD_KEYS: Final = ("max_tokens",)  # written before the prompt, as in the providers' own examples
 
@@ -53,7 +55,7 @@ def body_of(
     model: str,
     prompt: str | None,
     system: str | None,
-    messages: Sequence[Mapping[str, object]] | None,
+    messages: Sequence[Mapping[str, object]] | str | None,
     parameters: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the neutral fields of a request, from either a prompt (one user message) or messages."""
@@ -67,7 +69,10 @@ def body_of(
     body.update((key, parameters[key]) for key in _HEAD_KEYS if key in parameters)
     if system is not None:
         body["system"] = system
-    body["messages"] = [{"role": "user", "content": prompt}] if messages is None else [dict(one) for one in messages]
+    if isinstance(messages, str):
+        body["messages"] = messages  # a column of conversations
+    else:
+        body["messages"] = [{"role": "user", "content": prompt}] if messages is None else list(map(dict, messages))
     body.update((key, value) for key, value in parameters.items() if key not in _HEAD_KEYS)
     return body
 
@@ -78,12 +83,43 @@ def placeholders(body: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(fields))
 
 
+def has_rows_of_its_own(body: Mapping[str, object]) -> bool:
+    """Return whether a body has images, or a column of messages: each row's request is made by itself."""
+    return isinstance(body.get("messages"), str) or any(name.startswith(IMAGE) for name in _names(body))
+
+
+def _names(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from (piece.column for piece in text_pieces(value, "") if isinstance(piece, Field))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _names(inner)
+
+
+def check_places(body: Mapping[str, object]) -> None:
+    """Raise ConfigError where an image stands elsewhere than in a message, or messages are not one column."""
+    messages = body.get("messages")
+    if isinstance(messages, str) and not _WHOLE.fullmatch(messages):
+        raise ConfigError(
+            'messages is a text that is not a column: write messages = "{chat}" for a column of messages, or a list '
+            "of messages"
+        )
+    for key, value in body.items():
+        if key == "messages":
+            continue
+        if wrong := [name for name in _names(value) if name.startswith(IMAGE)]:
+            raise ConfigError(f"{key}: {{{wrong[0]}}} is an image, which can stand only in the text of a message")
+
+
 def compile_body(body: Mapping[str, object], schema: pa.Schema) -> CompiledBody:
     """Compile `body` for rows of `schema`; raise ConfigError for an unknown column, or one without a text form."""
     segments: list[bytes | Field] = []
     for piece, place in _json_pieces(body, ""):
         if isinstance(piece, Field):
-            _check_column(piece.column, place, schema)
+            check_text_column(piece.column, place, schema)
             if place == "model":
                 raise ConfigError("model must be the same for all rows of a job: it cannot hold a placeholder")
             segments.append(piece)
@@ -99,7 +135,7 @@ def _json_pieces(value: object, place: str) -> Iterator[tuple[bytes | Field, str
     match value:
         case str():
             yield b'"', place
-            for piece in _text_pieces(value, place):
+            for piece in text_pieces(value, place):
                 yield piece if isinstance(piece, Field) else _encoded(piece, place)[1:-1], place
             yield b'"', place
         case Mapping():
@@ -132,7 +168,8 @@ def _encoded(value: object, place: str) -> bytes:
         raise ConfigError(f"{place} cannot be written as JSON: {exc}") from exc
 
 
-def _text_pieces(text: str, place: str) -> Iterator[str | Field]:
+def text_pieces(text: str, place: str) -> Iterator[str | Field]:
+    """Yield a text's constant pieces and the columns between them. Raises ConfigError."""
     end = 0
     for token in _TOKEN.finditer(text):
         yield text[end : token.start()]
@@ -150,7 +187,19 @@ def _text_pieces(text: str, place: str) -> Iterator[str | Field]:
     yield text[end:]
 
 
-def _check_column(name: str, place: str, schema: pa.Schema) -> None:
+def check_text_column(name: str, place: str, schema: pa.Schema) -> None:
+    """Raise ConfigError for a column that is not there, or has no text."""
+    refuse_unknown_column(name, place, schema)
+    kind = schema.field(name).type
+    if not _has_text(kind):
+        advice = f"; for an image write {{image:{name}}}" if "binary" in str(kind) else ""
+        raise ConfigError(
+            f"{place}: column {name!r} is {kind}, which has no text; decode it to a string column first{advice}"
+        )
+
+
+def refuse_unknown_column(name: str, place: str, schema: pa.Schema) -> None:
+    """Raise ConfigError for a column that is not there."""
     from orchestrator.dataset.schema import by_likeness
 
     if name not in schema.names:
@@ -159,9 +208,6 @@ def _check_column(name: str, place: str, schema: pa.Schema) -> None:
             f"{place}: {{{name}}} names no column; the nearest columns: {near}. "
             f"If the braces are meant literally, double them: {{{{{name}}}}}"
         )
-    kind = schema.field(name).type
-    if not _has_text(kind):
-        raise ConfigError(f"{place}: column {name!r} is {kind}, which has no text; decode it to a string column first")
 
 
 def _has_text(kind: pa.DataType) -> bool:

@@ -27,6 +27,7 @@ class Refuser:
 
     api: str  # "OpenAI's chat completions"
     model: str
+    takes_images: bool = True
 
     def error(self, key: str, why: str, way_out: str) -> ConfigError:
         """Return the error to raise."""
@@ -188,6 +189,8 @@ def openai_content(content: Any, place: str, refuser: Refuser) -> Any:
 
 
 def _openai_part(block: Any, place: str, refuser: Refuser) -> dict[str, Any]:
+    if isinstance(block, Mapping) and block.get("type") in ("image", "image_url") and not refuser.takes_images:
+        raise refuser.error(place, "this model takes no images", "Take one that does, such as gpt-5-mini")
     match block:
         case str():
             return {"type": "text", "text": block}

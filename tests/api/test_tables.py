@@ -41,3 +41,38 @@ def test_an_iterator_that_was_read_elsewhere_is_no_dataset(tmp_path: Path) -> No
         orchestrator.run(given, prompt="{text}", model="m", work=tmp_path, **fake.options)
 
     assert fake.requests == []
+
+
+@pytest.mark.parametrize("dialect", ["onerouter", "openai", "anthropic"])
+def test_images_of_a_folder_and_of_a_column_are_sent(dialect: str, tmp_path: Path) -> None:
+    """One run through each provider: files beside a CSV, and what a row lacks fails that row."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9))
+    (tmp_path / "rows.csv").write_text("name,photo\na,photos/a.png\nb,photos/gone.png\n")
+    fields = {"prompt": "{name}? {image:photo}", "model": "m", "max_tokens": 9, "work": tmp_path / "work"}
+    with fake_provider(dialect=dialect) as fake:
+        result = orchestrator.run(tmp_path / "rows.csv", **fields, **fake.options)
+
+    assert result.to_arrow()["llm_status"].to_pylist() == ["succeeded", "failed"]
+    assert result.failures()["llm_error_message"][0].as_py().startswith("column 'photo' names a file that is not in")
+    assert "image" in json.dumps(fake.requests) and "iVBORw0KGgo" in json.dumps(fake.requests)
+
+
+def test_rows_that_all_fail_alike_stop_the_job_before_it_is_made(tmp_path: Path) -> None:
+    with fake_provider() as fake, pytest.raises(orchestrator.DatasetError, match="none of the first rows can be a re"):
+        orchestrator.run([{"i": "gone.png"}] * 9, prompt="{image:i}", model="m", work=tmp_path, **fake.options)
+
+    assert fake.requests == []
+
+
+def test_a_column_of_conversations_is_sent_as_each_provider_has_them(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "brief"}, {"role": "user", "content": "q"}]
+    fields = {"messages": "{chat}", "model": "m", "max_tokens": 9, "work": tmp_path}
+    sent = {}
+    for dialect in ("openai", "anthropic"):
+        with fake_provider(dialect=dialect) as fake:
+            assert orchestrator.run([{"chat": chat}], **fields, **fake.options).counts["succeeded"] == 1
+        sent[dialect] = fake.requests[0]
+
+    assert sent["openai"]["messages"] == chat
+    assert (sent["anthropic"]["system"], sent["anthropic"]["messages"]) == ("brief", chat[1:])

@@ -80,3 +80,14 @@ def has_structured_output(model: str) -> bool:
     """Return whether a model takes a JSON schema for its answer."""
     name = model.rpartition("/")[2].removeprefix("ft:").lower()
     return _WITHOUT_SCHEMA.match(name) is None
+
+
+# Models of texts alone: issues of langgenius/dify-official-plugins (910), BerriAI/litellm (8175, 4790) and
+# SillyTavern/SillyTavern (3470), read 2026-12-01. A name that is not known is taken to see.
+_WITHOUT_IMAGES: Final = re.compile(r"gpt-3\.5|o1-(?:mini|preview)|o3-mini|davinci|babbage|text-embedding")
+
+
+def takes_images(model: str) -> bool:
+    """Return whether a model takes images."""
+    name = model.rpartition("/")[2].removeprefix("ft:").lower()
+    return _WITHOUT_IMAGES.match(name) is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from orchestrator.providers.openai.models import refused_sampling, rule_of
+from orchestrator.providers.openai.models import refused_sampling, rule_of, takes_images
 from orchestrator.providers.request_fields import (
     Refuser,
     forbids_parallel_tools,
@@ -39,7 +39,7 @@ def chat_body(request: Request, accepts: Collection[str]) -> Body:
     rule = rule_of(model)
     if request.keys() <= _PLAIN and not rule.counts_reasoning and _has_plain_messages(request.get("messages")):
         return dict(request)
-    refuser = Refuser(api="OpenAI's chat completions", model=model)
+    refuser = Refuser(api="OpenAI's chat completions", model=model, takes_images=takes_images(model))
     effort = request.get("reasoning_effort")
     _check(request, refuser, accepts, unknown=("top_k", "thinking", "dimensions"), effort=effort)
     for neutral, own in (("max_tokens", "max_completion_tokens"), ("stop_sequences", "stop")):
@@ -77,7 +77,8 @@ def _chat_field(key: str, value: Any, request: Request, refuser: Refuser) -> Bod
 
 def responses_body(request: Request, accepts: Collection[str]) -> Body:
     """Return the body of a call of the Responses API. Raises ConfigError."""
-    refuser = Refuser(api="OpenAI's responses", model=str(request.get("model")))
+    model = str(request.get("model"))
+    refuser = Refuser(api="OpenAI's responses", model=model, takes_images=takes_images(model))
     effort = request.get("reasoning_effort") or _table(request, "reasoning").get("effort")
     unknown = ("top_k", "thinking", "stop", "stop_sequences", "seed", "dimensions")
     _check(request, refuser, accepts, unknown=unknown, effort=effort)
