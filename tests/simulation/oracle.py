@@ -101,9 +101,22 @@ class Oracle:
         pooled.close()
         self._provider = provider
         self._jobs = {custom_id.prefix(job.digest, 0)[:8]: job for job in jobs}
+        self._known: set[str] = set()  # rows that an earlier job has an answer to
         self.seen_count = 0
         self._by_row: dict[str, list[SimulatedBatch]] = defaultdict(list)
         self._charged: dict[str, list[SimulatedBatch]] = {prefix: [] for prefix in self._jobs}
+
+    def follow(self, job: SimulatedJob, first: SimulatedJob) -> None:
+        """Judge a job that is opened late, too: what the first one has a whole answer to, it never sends."""
+        prefix = custom_id.prefix(job.digest, 0)[:8]
+        self._jobs[prefix], self._charged[prefix] = job, []
+        folder = revision_folder("output", self._ledger.job(first.id).revision)
+        table = self._read(first, json.loads(first.output.files[f"{folder}.manifest.json"]), folder)
+        for name, status, code in zip(
+            *(table[one] for one in ("custom_id", "llm_status", "llm_error_code")), strict=True
+        ):
+            if status == "succeeded" and code in (None, "truncated"):
+                self._known.add(prefix + name[8:])
 
     def after_event(self) -> None:
         """Check what must hold at every moment."""
@@ -185,6 +198,7 @@ class Oracle:
         """
         resubmits = self._wagers()
         for name in batch.requests:
+            _expect(name not in self._known, f"{batch.id} sends row {name}, which an earlier job has the answer to")
             for other in self._by_row[name]:
                 is_one_create = (other.token, other.account) == (batch.token, batch.account)
                 if is_one_create or resubmits & {other.token, batch.token}:
@@ -215,6 +229,8 @@ class Oracle:
         statuses = table["llm_status"].to_pylist()
         succeeded, failed = statuses.count("succeeded"), statuses.count("failed")
         _expect(totals.rows == rows == succeeded + failed, f"{rows} rows, {totals.rows} planned, {succeeded}+{failed}")
+        reused = sum(payer is not None for payer in table["llm_reused_from"])
+        _expect(totals.reused == reused, f"{totals.reused} are reused by the ledger, {reused} in the output")
         _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the ledger, {succeeded} in the output")
         _expect(
             totals.failed + totals.refused == failed,
@@ -264,7 +280,7 @@ class Oracle:
             self._one_row(name, text, told[3:])
 
     def _one_row(self, name: str, text: str | None, told: Any) -> None:
-        status, response, code = told
+        status, response, code, reused_from = told
         batches = self._by_row[name]
         could_be_sent = text is not None and len(text) < BYTES_MAX
         _expect(could_be_sent or not batches, f"row {name} could not be sent, and was")
@@ -272,8 +288,10 @@ class Oracle:
         if status == "succeeded":
             answer = answer_to(prompt(text or ""))
             _expect(response in (answer, answer + AGAIN), f"row {name} bears the answer of another")
-            _expect(bool(paid), f"row {name} has an answer that nobody gave")
+            _expect(bool(paid) or name in self._known, f"row {name} has an answer that nobody gave")
+            _expect(bool(reused_from) == (name in self._known), f"row {name} is reused from {reused_from}")
         else:
+            _expect(name not in self._known, f"row {name} is dead, and an earlier job has its answer")
             _expect(response is None, f"row {name} is dead and has an answer")
             _expect(bool(code), f"row {name} is dead for no reason")
             resubmits = self._wagers()
@@ -317,7 +335,7 @@ class Oracle:
         return in_s[0], in_s[1]
 
 
-_RESULTS: Final = ("llm_status", "llm_response", "llm_error_code")
+_RESULTS: Final = ("llm_status", "llm_response", "llm_error_code", "llm_reused_from")
 
 
 class _Column(list[Any]):

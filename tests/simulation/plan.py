@@ -35,6 +35,7 @@ class JobPlan:
     cancel_at_s: float | None
     retries: int  # how often a person retries the job once it has ended
     has_canary: bool = False
+    follows: bool = False  # it is opened when the jobs before it have ended, and takes the answers of the first
 
     @property
     def row_count(self) -> int:

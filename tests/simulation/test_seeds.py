@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
 
 from tests.fakes.classes import CLASSES
+from tests.simulation.plan import Scenario
+from tests.simulation.variant import Variant
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
@@ -27,3 +30,17 @@ def test_every_row_is_paid_for_once_and_accounted_for_once(provider: str, seeds:
     """Whatever crashes, sleeps or answers wrongly; the failure names the promise that broke and how to replay it."""
     for seed in seeds:
         simulate(seed, provider)
+
+
+def with_follower(plan: Scenario) -> Scenario:
+    """A second job of the first one's rows comes after it, still in rough weather; it is not cancelled."""
+    job = replace(plan.jobs[0], number=len(plan.jobs), follows=True, cancel_at_s=None, retries=0)
+    return replace(plan, jobs=(*plan.jobs, job), faults_until_s=plan.faults_until_s * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", ["a1", "c"])
+def test_what_an_earlier_job_has_an_answer_to_is_never_sent_again(provider: str) -> None:
+    """Whatever crashes while the answers are copied."""
+    for seed in range(8):
+        simulate(seed, provider, variant=Variant(name="followed", weather=with_follower))

@@ -20,6 +20,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import Canary, Claim, Job, JobId, JobState, Step
 from orchestrator.engine.heartbeat import BEATS_PER_LEASE
 from orchestrator.engine.steps import STEPS
+from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.ledger.admin import SqlAdmin
 from tests.fakes.batches import HOME
 from tests.fakes.classes import CLASSES
@@ -123,7 +124,9 @@ class World:
             slow_factor=plan.slow_factor,
         )
         self.steps = {**STEPS, **variant.steps}
-        self.jobs = {job.id: job for job in (SimulatedJob(each, variant, self) for each in plan.jobs)}
+        drawn = [SimulatedJob(each, variant, self) for each in plan.jobs]
+        self.jobs = {job.id: job for job in drawn if not job.plan.follows}
+        self.later = [job for job in drawn if job.plan.follows]
         self.oracle = Oracle(self.database, self.provider, tuple(self.jobs.values()))
         self.power = Power(self, forgets_commits=variant.forgets_commits)
         self.people = People(self)
@@ -166,6 +169,18 @@ class World:
         opened = Job(id=job.id, name="sim", account="one", spec="{}", policy=policy, rounds_max=policy.attempts_max)
         opened = replace(opened, canary=Canary.WANTED if job.plan.has_canary else Canary.NONE)
         self.admin.open(opened, len(job.source.shards), now=self.wall.now())
+
+    def _open_later(self, job: SimulatedJob) -> None:
+        """Open a job of the same rows as the first one's, which has ended: its answers are taken."""
+        first = next(iter(self.jobs.values()))
+        first.job_files.between = lambda: None  # this is no step of a worker
+        answers = OtherAnswers([OtherJob(job_id=first.id, job_files=first.job_files)])
+        job.context["planning"] = replace(job.context["planning"], answers=answers)
+        self.jobs[job.id] = job
+        self.oracle.follow(job, first)
+        self.trace.add(f"{job.id} takes {len(answers)} answers of {first.id}")
+        self._open(job)
+        self.may_be_due = True
 
     def _turn(self) -> None:
         self.permits += 1
@@ -349,6 +364,9 @@ class World:
         for job in self.jobs.values():
             if job.retries < job.plan.retries or self.state(job) not in ENDED:
                 return False
+        if self.later:
+            self._open_later(self.later.pop(0))
+            return False
         self.clock.advance(20_000)
         self.provider.settle()
         self.oracle.after_event()
