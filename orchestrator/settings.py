@@ -320,5 +320,5 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            message = f"; did you mean {near[0]!r}?" if near else "."
-            raise ConfigError(f"{where}: unknown key {name!r}{message} Known: {', '.join(sorted(known))}")
+            other = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: unknown key {name!r}; {other}")

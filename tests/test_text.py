@@ -179,7 +179,7 @@ def test_a_plan_says_the_price_its_source_and_what_to_know_before_anything_is_se
     own = text.plan_text("job-1", replace(known, price=replace(price, source="")))
     unknown = text.plan_text("job-1", replace(known, price=None, cost_usd_max=None, cost_usd_expected=None))
 
-    assert "at most 0.002000 USD; about 0.001000 USD, if answers are half as long" in shown
+    assert "at most 0.002000 USD; about 0.001000 if answers are half as long" in shown
     assert "0.05 in, 0.25 out, USD per million tokens (a list, read 2026-12-01)" in shown
     assert "note        openai ends m in 45 days, on 2027-01-14" in shown
     assert "(your settings)" in own
@@ -260,3 +260,16 @@ def test_the_report_of_a_job_that_has_not_ended_adds_up() -> None:
     told = text.report("a-1", totals(rows=300, succeeded=240, failed=1), {})
 
     assert "= 240 succeeded + 1 failed + 59 not done" in told
+
+
+def test_the_report_of_a_job_without_an_output_names_the_codes_that_the_ledger_has() -> None:
+    """A line of a row is not an answer: it may be one that cannot be read."""
+    found = totals(rows=40, succeeded=0, failed=22, lines=20, missing=2, unreadable_rows=20)
+
+    lines = text.report("a-1", found, {}).splitlines()
+
+    assert "  rows                  40  = 0 succeeded + 22 failed + 18 not done" in lines
+    assert "    failed              20  unreadable" in lines
+    assert "    failed               2  (codes are in the output, once it is written)" in lines
+    assert "  lines                 20  = 20 of rows" in lines
+    assert "  sends                 22  = 20 with a line + 2 without one" in lines

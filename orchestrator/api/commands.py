@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 from orchestrator import settings as configuration
 from orchestrator.api.handle import JobHandle, drive
 from orchestrator.api.job import Job, JobFields
+from orchestrator.api.short_tracebacks import short_traceback
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.model import JobId
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.recovery import GUARANTEE
 from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
+from orchestrator.planner.template import placeholders
 from orchestrator.settings import ProviderSettings, refuse_unknown
 from orchestrator.storage.location import locate
 
@@ -42,39 +44,31 @@ JOBS_NAMED: Final = 10  # in a message that another one is unknown
 
 
 @overload
-def plan(job: Job, /, *, limit: int | None = None) -> Estimate: ...
+def plan(job: Job, /) -> Estimate: ...
 @overload
-def plan(dataset: Table, /, *, limit: int | None = None, **fields: Unpack[JobFields]) -> Estimate: ...
-def plan(job: Any, /, *, limit: int | None = None, **fields: Any) -> Estimate:
+def plan(dataset: Table, /, **fields: Unpack[JobFields]) -> Estimate: ...
+@short_traceback
+def plan(job: Any, /, **fields: Any) -> Estimate:
     """Return what a job would send and cost, with three sample requests. Sends nothing, and needs no key.
 
     `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
-
-    Args:
-        limit: of a run with this limit.
     """
-    from orchestrator.api.estimating import estimated
     from orchestrator.api.prepare import places, prepare
-    from orchestrator.engine.job_context import JobContext
+    from orchestrator.engine.job_context import JobContext, planning_of
+    from orchestrator.planner.estimate import estimate
 
-    described = limited(_job_of(job, fields), limit)
+    described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     prepared.source.read_through()
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
-    found = estimated(prepared, described.resolved_policy, work)
-    of_rows = ("the dataset has a header and no rows: nothing would be sent",) if found.rows == 0 else ()
+    policy = described.resolved_policy
+    found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
+    of_rows = ["the dataset has a header and no rows: nothing would be sent"] if found.rows == 0 else []
+    if described.render is None and not placeholders(described.body):
+        of_rows.append("the prompt has no {column}: every row is sent the same text")
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
     return replace(found, notes=(*of_rows, *notes), answer_columns=_answer_columns(context))
-
-
-def limited(job: Job, limit: int | None) -> Job:
-    """Return the job over its dataset's first rows, with an output of its own; None: the job as it is."""
-    if limit is None:
-        return job
-    if limit < 1:
-        raise ConfigError("limit must be 1 or more: how many of the first rows to send")
-    return replace(job, dataset_options={**job.dataset_options, "limit": limit}, output=None)
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
@@ -128,32 +122,19 @@ def identify(job: Job) -> JobId:
 
 
 @overload
-def run(
-    job: Job,
-    /,
-    *,
-    limit: int | None = None,
-    progress: OnProgress | None = None,
-    stop: threading.Event | None = None,
-) -> Result: ...
+def run(job: Job, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result: ...
 @overload
 def run(
     dataset: Table,
     /,
     *,
-    limit: int | None = None,
     progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     **fields: Unpack[JobFields],
 ) -> Result: ...
+@short_traceback
 def run(
-    job: Any,
-    /,
-    *,
-    limit: int | None = None,
-    progress: OnProgress | None = None,
-    stop: threading.Event | None = None,
-    **fields: Any,
+    job: Any, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None, **fields: Any
 ) -> Result:
     """Run a job in this process to its end and return its result; run again, it resumes, or returns at once.
 
@@ -161,8 +142,6 @@ def run(
     It may be called in any thread: `await asyncio.to_thread(orchestrator.run, job)`.
 
     Args:
-        limit: run the first rows alone, so many: a paid sample, a job of its own. The run of all rows reuses its
-            answers, and `plan` judges the cost of all rows by what they have cost.
         progress: called about twice a second with a Progress.
         stop: set it to end the run early; running steps are recorded first.
 
@@ -176,7 +155,7 @@ def run(
     from orchestrator.api.preflight import check_before_first_create
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
-    described = limited(_job_of(job, fields), limit)
+    described = _job_of(job, fields)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
@@ -197,6 +176,7 @@ def run(
 def submit(job: Job, /) -> JobHandle: ...
 @overload
 def submit(dataset: Table, /, **fields: Unpack[JobFields]) -> JobHandle: ...
+@short_traceback
 def submit(job: Any, /, **fields: Any) -> JobHandle:
     """Add a job to the ledger for a fleet's workers, and return at once; submitted again, it resumes.
 
@@ -232,6 +212,7 @@ def _job_of(job: Any, fields: dict[str, Any]) -> Job:
     return Job(dataset=job, **fields)
 
 
+@short_traceback
 def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
     """Return a handle on a job of a work folder, by its id or the beginning of it.
 
@@ -255,6 +236,7 @@ def _named(found: Sequence[str]) -> str:
     return ", ".join(found[:JOBS_NAMED]) + (", …" if found[JOBS_NAMED:] else "")
 
 
+@short_traceback
 def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
     """Return handles on all jobs of a work folder, the newest first."""
     folder = work_folder(work)
@@ -262,6 +244,7 @@ def jobs(*, work: str | Path | None = None) -> list[JobHandle]:
         return [JobHandle(job_id=job.id, work=folder) for job in workspace.admin.jobs()]
 
 
+@short_traceback
 def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False) -> Audit:
     """Compare a job's ledger with its files, its output and, where there is one, the provider's list. Read-only.
 
@@ -279,6 +262,7 @@ def audit(job: Job | str, *, work: str | Path | None = None, deep: bool = False)
         return audit_job(workspace, handle.job_id, deep=deep)
 
 
+@short_traceback
 def recover(*, work: str | Path | None = None) -> list[Recovered]:
     """Write jobs back into a ledger that was lost, or that is older than its work folder. Sends nothing.
 

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of, stop_reason
+from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
+from orchestrator.api.outcome import outcome_of, result_of
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
-from orchestrator.domain import model
 from orchestrator.domain.created_batch import candidates
-from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobTimeout, JobUnresolved, LedgerBusy
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeout, LedgerBusy
 from orchestrator.domain.html_table import html_table
-from orchestrator.domain.model import BatchId, Canary, ChunkId, JobId, JobState
+from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.row_kinds import RowKind, kind_named
-from orchestrator.engine.blocked import at_capacity, needs_person
+from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
 from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, alone
@@ -72,7 +72,7 @@ class JobHandle:
                     f"  to see what it waits for:\n    {command(workspace, 'status', self.job_id)}\n"
                     f"  to see what was answered so far:\n    {command(workspace, 'results', self.job_id)} --partial"
                 )
-            return _result(workspace, job)
+            return result_of(workspace, job)
 
     def answers(self, *, with_source: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield what was answered so far, in source order, for a job in any state: nothing is sent or written.
@@ -359,47 +359,3 @@ def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None,
     )
     with signals_stop(stop):
         runner.run(progress)
-
-
-def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None) -> Result:
-    """Return the result of a job that runs no further. Raises JobNotFinished, which says why it has none."""
-    job = workspace.ledger.job(job_id)
-    if job.state in WHOLE:
-        return _result(workspace, job)
-    refuse_undecided(workspace, job)
-    if job.state is JobState.STOPPED:
-        raise JobStopped(f"job {job_id} is stopped: {stop_reason(workspace, job)}")
-    if stop is not None and stop.is_set():
-        raise JobInterrupted(
-            f"job {job_id} was interrupted; run it again to resume. What was sent goes on at the provider.\n"
-            f"  to stop that, too:\n    {command(workspace, 'cancel', job_id)}"
-        )
-    unresolved = len(workspace.admin.unresolved(job_id))
-    if unresolved:
-        chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"
-        waits = ""
-        if job.canary is Canary.OPEN:
-            waits = " It is the canary, so nothing else was sent; policy.canary_rows = 0 sends the rest without one."
-        raise JobUnresolved(
-            f"job {job_id}: {chunks} unresolved: it is not known whether the provider made a batch.{waits}\n"
-            f"  to see what was sent, and say what became of it:\n    {command(workspace, 'resolve', job_id)}"
-        )
-    crowd = at_capacity(workspace, job, workspace.ledger.totals(job_id))
-    if crowd:
-        raise JobUnresolved(
-            f"job {job_id} cannot send: the account may have {job.policy.batches_in_flight_max} batches in flight "
-            "(policy.batches_in_flight_max), and unresolved chunks of other jobs use up that limit.\n"
-            f"  to see them, and say what became of them:\n    {command(workspace, 'resolve', crowd[0])}"
-        )
-    reason = workspace.admin.pause_reason(job.account, now=workspace.clock.now())
-    raise JobStopped(f"job {job_id} cannot send: the provider refuses the account {job.account}: {reason}")
-
-
-def _result(workspace: Workspace, job: model.Job) -> Result:
-    from orchestrator.api.result import Result, revision_path
-
-    if job.reason:
-        raise JobNotFinished(f"job {job.id} is {job.state}: {job.reason}")
-    context = workspace.context(job.id)
-    path = revision_path(context.output_folder, job)
-    return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)

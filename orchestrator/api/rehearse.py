@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from orchestrator.api.handle import outcome_of
+from orchestrator.api.outcome import outcome_of
 from orchestrator.api.prepare import Prepared, enter, places, prepare
 from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError, JobInterrupted, JobNotFinished

@@ -6,6 +6,8 @@ Rule: a command imports what it needs when it runs, so that help, the version an
 
 from __future__ import annotations
 
+import difflib
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.domain.errors import ConfigError, JobUnknown
-from orchestrator.domain.policy import Reuse
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 job_argument = click.argument("job")
 work_option = click.option(
     "--work", metavar="PLACE", help="The work folder, or its URL in an object store. Default: .orchestrator"
+)
+TABLES = frozenset(
+    [".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".gz", ".zst", ".xlsx"]
 )
 KINDS = tuple(kind.value for kind in RowKind)
 allow_failed_option = click.option(
@@ -37,15 +41,18 @@ def is_file(job: str) -> bool:
     return job.endswith(".toml") or Path(job).is_file()
 
 
-def from_file(job: str, work: str | None, *, fresh: bool = False) -> Job:
-    """Read a job file; `fresh`: no answer of another job is taken. Raises ConfigError."""
-    if not is_file(job):
-        raise ConfigError(f"{job} is not a job file: give the path of a .toml file")
+def from_file(job: str, work: str | None) -> Job:
+    """Read a job file. Raises ConfigError."""
+    path = Path(job)
+    if not path.exists():
+        beside = sorted(one.name for one in path.absolute().parent.glob("*.toml"))
+        near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.4) or beside[:3]
+        raise ConfigError(f"there is no file {job}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    if path.is_dir() or path.suffix in TABLES:
+        raise ConfigError(f"{job} is no job file. Write one that names it, such as {path.stem}.toml:\n{_example(path)}")
     from orchestrator.api.job import read_job
 
     found = read_job(Path(job))
-    if fresh:
-        found = replace(found, policy=replace(found.resolved_policy, reuse=Reuse.NEVER))
     return found if work is None else replace(found, work=work)
 
 
@@ -57,7 +64,37 @@ def find(job: str, work: str | None) -> JobHandle:
         job_id, place = commands.identify(described), work or described.work
         try:
             return commands.open_job(job_id, work=place)
-        except JobUnknown as unknown:
+        except JobUnknown:
             again = f"orchestrator run {shlex.quote(job)}" + (f" --work {shlex.quote(work)}" if work else "")
-            raise JobUnknown(f"{job} (job {job_id}) was never run here: {unknown}\n  to run it:\n    {again}") from None
+            raise JobUnknown(
+                f"{job} has not been run in {commands.work_folder(place)}: it would be job {job_id}"
+                f"{_of_the_name(described.name, place)}\n  to run it:\n    {again}"
+            ) from None
     return commands.open_job(job, work=work)
+
+
+def _of_the_name(name: str, work: str | Path | None) -> str:
+    """Name the newest job of this name that was run there: its file, or its dataset, has changed since."""
+    from orchestrator.api import commands
+
+    try:
+        known = [handle.job_id for handle in commands.jobs(work=work) if handle.job_id.rpartition("-")[0] == name]
+    except ConfigError:
+        return ""
+    return f". Of an earlier version of the file, or of its dataset: {known[0]}" if known else ""
+
+
+def _example(dataset: Path) -> str:
+    name = re.sub(r"[^a-z0-9_-]+", "-", dataset.name.partition(".")[0].lower()).strip("-_") or "job"
+    lines = (
+        "  [job]",
+        f'  name = "{name}"',
+        f'  dataset = "{dataset}"',
+        "  [request]",
+        '  model = "openai/gpt-6-luna-batch"',
+        '  prompt = "One word for the mood of: {COLUMN}"',
+        "  max_tokens = 16",
+        "then",
+        f"  orchestrator plan {dataset.stem}.toml",
+    )
+    return "\n".join(lines)

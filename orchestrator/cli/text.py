@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli.terminal import PIPE
+from orchestrator.cli.sample_text import sample_lines
 from orchestrator.domain.progress import Progress, Totals
 from orchestrator.domain.reconcile import UNREADABLE
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 MICRO: Final = Decimal("0.000001")
-SAMPLE_LINES: Final = 12  # of the first request; the others are only begun
-REUSED_FROM: Final = 3  # jobs that are named
+LINES_MAX: Final = 12  # of a text of the first request; the others are only begun
 FLAWS: Final = {
     "truncated": "of the succeeded: cut at a limit of tokens",
     "empty": "of the succeeded: neither text nor tool calls",
@@ -64,11 +63,11 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
         if count:
             yield f"    {name:<9} {count:>12,}  {FLAWS[name]}"
     of_rows = totals.lines - totals.duplicates - totals.foreign - totals.unreadable
-    yield (
-        f"  lines       {totals.lines:>12,}  = {of_rows:,} of rows + {totals.duplicates:,} duplicates "
-        f"+ {totals.foreign:,} foreign + {totals.unreadable:,} unreadable"
-    )
-    yield f"  sends       {of_rows + totals.missing:>12,}  = {of_rows:,} with a line + {totals.missing:,} without one"
+    others = {"duplicates": totals.duplicates, "foreign": totals.foreign, "unreadable": totals.unreadable}
+    more = "".join(f" + {count:,} {name}" for name, count in others.items() if count)
+    yield f"  lines       {totals.lines:>12,}  = {of_rows:,} of rows{more}"
+    without = f" + {totals.missing:,} without one" if totals.missing else ""
+    yield f"  sends       {of_rows + totals.missing:>12,}  = {of_rows:,} with a line{without}"
     yield f"  batches     {totals.batches:>12,}"
     known = cost(totals.known_cost_usd, totals.unpriced)
     unknown = f"  (what {counted(totals.unpriced, 'answer', 'answers')} cost is not known)" if totals.unpriced else ""
@@ -133,26 +132,6 @@ def _price(price: Price) -> str:
     return f"{price.input_usd} in, {price.output_usd} out, USD per million tokens ({source})"
 
 
-def _reused(plan: Estimate, about: str) -> Iterator[str]:
-    """Say how many rows have an answer, and whose it is; the jobs with the most, one a line."""
-    if plan.reused:
-        of = "requests" if plan.rows is None else f"{plan.rows:,} rows"
-        yield f"  reused      {about}{plan.reused:,} of {of} have an answer; they are not sent"
-        yield from (f"              {count:,} from {job}" for job, count in [*plan.reused_from.items()][:REUSED_FROM])
-        if len(plan.reused_from) > REUSED_FROM:
-            yield f"              and from {counted(len(plan.reused_from) - REUSED_FROM, 'job', 'jobs')} more"
-
-
-def rest_of_sample(plan: Estimate, job: str) -> str:
-    """Return what the run of all rows would send and cost after a paid sample."""
-    about = "" if plan.exact else "about "
-    cost = "at a cost that is not known"
-    if plan.cost_usd_expected is not None:
-        basis = f" by what {counted(plan.judged_by, 'answer', 'answers')} cost" if plan.judged_by else ""
-        cost = f"for about {usd(plan.cost_usd_expected)}{basis}"
-    return f"  all rows    `orchestrator run {job}` sends {about}{plan.requests:,} more, {cost}"
-
-
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
@@ -160,13 +139,11 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price of this model is known"
     if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
-        basis = f"by what {plan.judged_by:,} answers cost" if plan.judged_by else "if answers are half as long"
-        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)}, {basis}"
+        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)[:-4]} if answers are half as long"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
         f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
-        *_reused(plan, about),
         f"  refused     {about}{plan.refused:,} rows that cannot be sent",
         f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",
@@ -180,14 +157,5 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     if not plan.exact:
         lines.append(f"  judged by   the first {plan.rows_read:,} rows")
     for number, sample in enumerate(plan.samples, 1):
-        lines += _sample(f"  request {number}   ", sample, SAMPLE_LINES if number == 1 else 2)
+        lines += sample_lines(f"  request {number}   ", sample, LINES_MAX if number == 1 else 2)
     return "\n".join(lines)
-
-
-def _sample(label: str, sample: str, lines_max: int) -> list[str]:
-    """Return the beginning of a request, as it is sent, within the width of a pipe."""
-    width = PIPE - len(label)
-    parts = [sample[start : start + width] for start in range(0, len(sample), width)]
-    if len(parts) > lines_max:
-        parts = [*parts[: lines_max - 1], parts[lines_max - 1][: width - 2] + " …"]
-    return [f"{label if number == 0 else ' ' * len(label)}{part}" for number, part in enumerate(parts)]

@@ -102,6 +102,7 @@ def _known(
 TOP_UP: Final = "add credit, or raise the limit, at the provider"
 FREE_SPACE: Final = "delete old files at the provider, or ask it for more space"
 CHECK_KEY: Final = "check the API key, its project and its permissions"
+ADDRESS: Final = "check base_url in [provider] (most end in /v1), and that batches can be made at this address"
 MODEL: Final = "choose a model that the provider offers for batches (request.model), and check base_url"
 
 # The input file is named before anything that could be a row's words, and no line of it.
@@ -286,7 +287,7 @@ def advice_of(fault: Fault, error: str, status: int | None = None) -> str:
         if known.fault is fault and (known.names(words) or re.search(phrase, error, re.IGNORECASE)):
             return known.advice
     if fault is Fault.JOB:
-        return MODEL
+        return ADDRESS if status is not None and (status in MISPLACED or status < 400) else MODEL
     return TOP_UP if status == 402 else CHECK_KEY
 
 

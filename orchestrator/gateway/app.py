@@ -225,7 +225,7 @@ class _Routes:
         if request.url.path.startswith((MESSAGES_ROOT, MODELS)) and "x-api-key" in request.headers:
             scheme, key = "bearer", request.headers["x-api-key"]
         if scheme.lower() != "bearer" or not hmac.compare_digest(key.encode(), self.service.config.api_key.encode()):
-            raise RequestRefused(401, "missing or unknown API key: send Authorization: Bearer <key>")
+            raise RequestRefused(401, "missing or unknown API key")
 
     def _status(self, batch: Batch, standing: Standing, *, result_url: str) -> Response:
         off_by = self.service.plan.status.counts_off_by

@@ -102,7 +102,7 @@ def _credential(reached: Reached, answer: Answer, listed: ModelList | None, vari
         yield Check(
             name="credential",
             level=Level.ERROR,
-            found=f"{reached.url} refuses the key in {variable}: {reached.problem}",
+            found=f"the key in {variable} is refused by {reached.url}: {reached.problem}",
             todo=f"Set {variable} to a key of this provider and project",
             code=NEEDS_PERSON,
         )

@@ -149,7 +149,7 @@ def test_a_missing_key_is_named_and_never_a_stand_in(idle: GatewayProcess, tmp_p
 
     assert "ONEROUTER_API_KEY" in refused(cli, "run", job)
 
-    assert "no job" in refused(cli, "status", job)
+    assert "has not been run in " in refused(cli, "status", job)
 
 
 def test_a_work_folder_that_cannot_be_written_is_named(idle: GatewayProcess, cli: CommandLine, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_wrong_key_is_told_before_anything_is_sent_and_the_right_one_finishes(
     stopped = wrong.run("run", job)
 
     assert stopped.code == WAITING, stopped
-    assert "refuses the key in ONEROUTER_API_KEY: HTTP 401" in stopped.said
+    assert "the key in ONEROUTER_API_KEY is refused by " in stopped.said
     assert "Nothing was sent" in stopped.said
     assert "sk-wrong-canary" not in stopped.said
     assert "Traceback" not in stopped.said

@@ -89,3 +89,14 @@ def test_a_model_that_takes_no_batches_stops_the_job_and_fails_no_row(folder: Pa
     assert found.needs_person
     assert "refuses the job as a whole" in found.waits_for
     assert (found.status.totals.failed, found.answers) == (0, 0)
+
+
+def test_progress_of_a_rehearsal_names_no_file_that_is_deleted_and_no_time_of_its_fast_clock(folder: Path) -> None:  # noqa: ARG001
+    """The pause of an account names the next try, and a refusal the file with the provider's message."""
+    told = list[str]()
+
+    found = rehearse(a_job(), faults=["spend-limit"], progress=lambda now: told.extend((now.pause, now.trouble)))
+
+    assert found.waits_for == ""
+    assert any("hard limit has been reached" in text.lower() for text in told)
+    assert [text for text in told if "rehearsal-" in text or "next try" in text] == []

@@ -68,7 +68,13 @@ def test_a_good_key_and_a_listed_model_are_in_order() -> None:
 @pytest.mark.parametrize(
     ("raw", "model", "name", "message", "code"),
     [
-        (answer(401, b'{"error":{"message":"Incorrect API key"}}'), "", "credential", "refuses the key in THE_KEY", 3),
+        (
+            answer(401, b'{"error":{"message":"Incorrect API key"}}'),
+            "",
+            "credential",
+            "the key in THE_KEY is refused",
+            3,
+        ),
         (answer(301, location="https://api.openai.com/v1/models"), "", "address", "a redirect.*https://api.openai", 2),
         (answer(200, b"<!doctype html><title>Gateway</title>"), "", "address", "with a web page.*end in /v1", 2),
         (answer(404, b'{"error":{"message":"Invalid URL (GET /models)"}}'), "", "address", "no such address.*/v1", 2),

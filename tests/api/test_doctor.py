@@ -163,7 +163,7 @@ class Answering(OpenAIServer):
     ("reply", "kind", "message"),
     [
         (Reply("<html>the web console</html>"), ConfigError, "with a web page.*base_url.*Nothing was sent"),
-        (Reply({"error": {"message": "Incorrect API key"}}, 401), JobStopped, "refuses the key in THE_KEY"),
+        (Reply({"error": {"message": "Incorrect API key"}}, 401), JobStopped, "the key in THE_KEY is refused"),
         (Reply("", 308, {"Location": "https://elsewhere.test/v1/models"}), ConfigError, "redirect.*elsewhere"),
         (Reply({"data": [{"id": "gpt-6-luna", "shutdown_date": "2020-01-31"}]}), ConfigError, "ended gpt-6-luna"),
     ],

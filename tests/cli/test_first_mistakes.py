@@ -1,0 +1,120 @@
+"""The first mistakes of a new user: each message names what is there, and what to type."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+from click.testing import CliRunner
+
+from orchestrator.cli.main import app
+from orchestrator.domain.errors import ConfigError, JobUnknown
+from orchestrator.log import printable
+
+JOB: Final = '[job]\nname = "mood"\ndataset = "rows.csv"\n[request]\nmodel = "m-batch"\nprompt = "{text}"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("text\nhello\n")
+    (tmp_path / "mood.toml").write_text(JOB)
+    return tmp_path
+
+
+def message(*arguments: str) -> str:
+    """Run a command that fails, and return its error."""
+    failed = CliRunner().invoke(app, arguments).exception
+    assert isinstance(failed, ConfigError), failed
+    return str(failed)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_dataset_in_the_place_of_a_job_file_is_answered_with_a_job_file_for_it() -> None:
+    """It can be pasted: it is TOML, and names this dataset."""
+    first, *lines = message("run", "rows.csv").splitlines()
+
+    assert first == "rows.csv is no job file. Write one that names it, such as rows.toml:"
+    written = tomllib.loads("\n".join(lines[: lines.index("then")]))
+    assert written["job"] == {"name": "rows", "dataset": "rows.csv"}
+    assert lines[-1] == "  orchestrator plan rows.toml"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_job_file_that_is_not_there_is_answered_with_those_that_are() -> None:
+    assert message("plan", "mod.toml") == "there is no file mod.toml; did you mean mood.toml?"
+
+
+@pytest.mark.parametrize("command", ["status", "results", "approve", "log"])
+def test_a_job_that_was_never_run_is_said_to_be_so_with_the_command_that_runs_it(folder: Path, command: str) -> None:
+    told = message(command, "mood.toml")
+
+    assert told.startswith(f"mood.toml has not been run in {folder}/.orchestrator: it would be job mood-")
+    assert told.endswith("\n    orchestrator run mood.toml")
+
+
+def test_a_changed_file_is_told_apart_from_the_job_that_was_run_before(folder: Path) -> None:
+    submitted = CliRunner().invoke(app, ["submit", "mood.toml", "--json"])
+    (folder / "mood.toml").write_text(JOB.replace("{text}", "now: {text}"))
+
+    with pytest.raises(JobUnknown, match="an earlier version of the file, or of its dataset: mood-"):
+        CliRunner().invoke(app, ["status", "mood.toml"], catch_exceptions=False)
+    assert submitted.exit_code == 0
+
+
+def test_a_header_without_rows_and_a_prompt_without_columns_are_told_in_the_plan(folder: Path) -> None:
+    (folder / "rows.csv").write_text("text\n")
+    (folder / "mood.toml").write_text(JOB.replace("{text}", "hello"))
+
+    planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
+
+    assert "note        the dataset has a header and no rows: nothing would be sent" in planned
+    assert "note        the prompt has no {column}: every row is sent the same text" in planned
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_a_plan_fits_the_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    (folder / "rows.csv").write_text("text\n" + "a long text of many words " * 40 + "\n")
+    monkeypatch.setenv("COLUMNS", str(max(columns, 80)))
+
+    planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
+
+    assert "request 1" in planned
+    assert [line for line in planned.splitlines() if len(line) > max(columns, 80)] == []
+    assert planned == printable(planned)
+
+
+def test_the_traceback_of_a_callers_mistake_shows_the_callers_line_and_not_our_inside(folder: Path) -> None:
+    (folder / "script.py").write_text('import orchestrator\norchestrator.run("rows.csv", prompt="{txt}", model="m")\n')
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "script.py"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ended.stderr.count("  File ") == 2
+    assert 'orchestrator.run("rows.csv"' in ended.stderr
+    assert "During handling" not in ended.stderr
+    assert "{txt} names no column" in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_an_interrupt_outside_of_a_step_leaves_without_unwinding(number: signal.Signals) -> None:
+    """An exception in a signal handler would strike code of any library, which logs it with a traceback."""
+    code = (
+        "import os, signal, sys\nfrom orchestrator.cli import main\n"
+        "signal.signal(signal.SIGINT, main._quit)\n"
+        f"try: os.kill(os.getpid(), {int(number)})\nexcept BaseException as e: print('unwound', type(e))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "interrupted; run the same command again to resume\n"
