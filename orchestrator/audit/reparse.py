@@ -61,7 +61,7 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
             for _line in read_answers(
                 request_files.blocks(job_files, name),
                 reconciliation,
-                collecting.reads(job_files),
+                collecting.reads(job_files, chunk),
                 keep_raw=collecting.keep_raw,
             ):
                 pass

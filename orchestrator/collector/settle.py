@@ -52,10 +52,10 @@ class Collecting:
     vectors: Vectors | None = None  # where answers are vectors
     typed: TypedAnswers | None = None  # where answers have a schema
 
-    def reads(self, job_files: JobFiles) -> ReadLine:
-        """Return what decodes the result lines of this job."""
+    def reads(self, job_files: JobFiles, chunk: Chunk) -> ReadLine:
+        """Return what decodes the result lines of a chunk."""
         if self.typed is not None:
-            return self.typed.checking(self.read_line, resends=False)
+            return self.typed.checking(self.read_line, resends=not chunk.amends)
         if self.vectors is None:
             return self.read_line
         return self.vectors.checking(self.read_line, job_files, self.job_digest)
@@ -156,7 +156,7 @@ def parse(
     """
     rows = request_files.row_keys(job_files, chunk)
     reconciliation = Reconciliation(rows, collecting.job_digest, is_canary=chunk.is_canary)
-    read_line = collecting.reads(job_files)
+    read_line = collecting.reads(job_files, chunk)
     for name in archived:
         blocks = request_files.blocks(job_files, name, digests=digests)
         for line in read_answers(blocks, reconciliation, read_line, keep_raw=collecting.keep_raw):

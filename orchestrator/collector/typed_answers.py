@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.reconcile import Answer
 
 ERRORS_MAX: Final = 3  # in a message
+CUT: Final = "the answer was cut at the limit of tokens"
 MESSAGE_MAX: Final = 500  # characters
 
 
@@ -46,6 +47,7 @@ class TypedAnswers:
     """The answers of a job with a schema."""
 
     schema: ResponseSchema
+    has_limit: bool = True  # requests have a limit of tokens, which can be raised
 
     @cached_property
     def columns(self) -> tuple[AnswerColumn, ...]:
@@ -137,7 +139,7 @@ class TypedAnswers:
             self.read(answer.text)
         except Invalid as error:
             if answer.finish_reason in TRUNCATIONS:
-                return _failed(answer, RowKind.TRUNCATED, "the answer was cut at the limit of tokens", resends=resends)
+                return _failed(answer, RowKind.TRUNCATED, CUT, resends=resends and self.has_limit)
             return _failed(answer, error.code, str(error), resends=resends)
         return answer
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.domain.model import Canary
-from orchestrator.domain.row_kinds import FILTERED, FLAWED
+from orchestrator.domain.row_kinds import FILTERED, FLAWED, INVALID_JSON, SCHEMA_MISMATCH
 
 CANARY: Final = "canary"  # the decision that a job with a bad canary is stopped for
 UNDECIDED: Final = frozenset({Canary.WANTED, Canary.OPEN})
@@ -36,6 +36,7 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"
     REFUSED = "refused"
     EMPTY = "empty"
+    INVALID = "invalid"  # not of the job's response schema
 
 
 _TOLD: Final = {
@@ -43,6 +44,7 @@ _TOLD: Final = {
     Kind.TRUNCATED: f"were cut off at {MAX_TOKENS}",
     Kind.REFUSED: "were refused by the model or its content filter",
     Kind.EMPTY: "came back empty",
+    Kind.INVALID: "were no JSON of the job's schema ([response])",
 }
 
 
@@ -62,6 +64,10 @@ class CanaryRow:
                 return Kind.WAITING
             if self.error_code == Kind.UNREADABLE:
                 return Kind.UNREADABLE
+            if self.error_code in (INVALID_JSON, SCHEMA_MISMATCH):
+                return Kind.INVALID
+            if self.error_code in (Kind.TRUNCATED, Kind.REFUSED):  # of typed answers
+                return Kind(self.error_code)
             return Kind.REFUSED if self.error_code in FILTERED else Kind.FAILED
         return Kind(self.error_code) if self.error_code in FLAWED else Kind.GOOD
 

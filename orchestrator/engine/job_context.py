@@ -23,6 +23,7 @@ from orchestrator.engine.render_sample import sample_digest
 from orchestrator.engine.row_function import RowFunction, imported_function, is_version, top_package
 from orchestrator.engine.spec import Spec
 from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
+from orchestrator.planner.amended import Amending
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.images import NotAnImage
 from orchestrator.planner.plan import SLICE_ROWS, Planning, rows_for
@@ -171,7 +172,15 @@ class JobContext:
     def typed(self) -> TypedAnswers | None:
         """What checks answers and makes columns of them, where they have a schema."""
         schema = self.spec.response_schema
-        return None if schema is None else TypedAnswers(schema)
+        if schema is None:
+            return None
+        has_limit = self.spec.body is None or self.spec.output_limit is not None
+        return TypedAnswers(schema, has_limit=has_limit)
+
+    @property
+    def amending(self) -> Amending | None:
+        """What changes the requests of rows whose answers were no use; None where any answer will do."""
+        return None if self.spec.response_schema is None else Amending(dialect=self.dialect)
 
     @property
     def vectors(self) -> Vectors | None:

@@ -20,6 +20,7 @@ from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
 from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.response_schema import ResponseSchema
+from orchestrator.providers.request_fields import output_limit_of
 from orchestrator.settings import ProviderSettings
 
 FORMAT: Final = 1
@@ -97,12 +98,15 @@ class Spec:
         return self.provider.prices.get(self.model)
 
     @property
+    def output_limit(self) -> int | None:
+        """The limit of tokens that a template sets for an answer; None where it sets none."""
+        return output_limit_of(self.body or {})
+
+    @property
     def output_tokens_max(self) -> int:
         """The most tokens of an answer with all its choices, for estimates."""
-        body = self.body or {}
-        wanted = body.get("max_tokens", body.get("max_completion_tokens", body.get("max_output_tokens")))
-        choices = body.get("n")
-        tokens = wanted if isinstance(wanted, int) else OUTPUT_TOKENS_ASSUMED
+        choices = (self.body or {}).get("n")
+        tokens = OUTPUT_TOKENS_ASSUMED if self.output_limit is None else self.output_limit
         return tokens * max(1, choices if isinstance(choices, int) else 1)
 
     def to_json(self) -> str:

@@ -54,7 +54,7 @@ class StepContext:
     @property
     def gathering(self) -> Gathering:
         """What is needed to make retry chunks."""
-        return Gathering(limits=limits_of(self.policy), costing=self.context.costing)
+        return Gathering(limits=limits_of(self.policy), costing=self.context.costing, amending=self.context.amending)
 
 
 # Each step and the names of its arguments, which are attributes of `StepContext`.

@@ -56,6 +56,7 @@ class PlannedChunk:
     cost_usd_max: Decimal | None = None
     is_canary: bool = False
     improves: str = ""
+    amends: str = ""
     part: str = ""  # of a chunk that was never sent: the answers of other jobs
     tally: Tally = field(default_factory=Tally)  # the same
     rows_by_shard: Mapping[int, int]

@@ -231,6 +231,16 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     return found
 
 
+def read_waiting(part: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[RowKey, tuple[Any, ...]]]:
+    """Yield the failed rows that are to be sent again, with these columns."""
+    with reading():
+        for batch in opened(part).iter_batches(READ_ROWS, columns=["shard", "row", "retryable", *columns]):
+            chosen = batch.filter(batch["retryable"])
+            found = (chosen[name].to_pylist() for name in ("shard", "row", *columns))
+            for shard_no, row, *values in zip(*found, strict=True):
+                yield (shard_no, row), tuple(values)
+
+
 def read_answers(part: BinaryIO) -> Iterator[tuple[RowKey, Answer]]:
     """Yield every row with its answer, as it was written, but for the digest of its line."""
     with reading():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain import money
+from orchestrator.domain.amend import Amends, raised
 from orchestrator.domain.model import Chunk, ChunkId, JobId
 from orchestrator.domain.packing import tokens_of
 from orchestrator.domain.policy import Price
@@ -17,6 +18,10 @@ class Costing:
 
     price: Price | None
     output_tokens_max: int
+
+    def for_chunk(self, amends: str) -> Costing:
+        """Return the costing of a chunk whose requests are changed for this reason."""
+        return replace(self, output_tokens_max=raised(self.output_tokens_max)) if amends == Amends.TRUNCATED else self
 
     def chunk(self, job_id: JobId, name: str, file: Written) -> Chunk:
         """Return the chunk of the requests in `file`."""

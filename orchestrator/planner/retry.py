@@ -3,7 +3,8 @@
 Rule 1: a row is sent again only once its last batch has ended and its results are collected.
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
 Rule 3: while the job's canary is open, only rows of the canary are sent again.
-Rule 4: the bytes sent again are the planned bytes, read from the request files.
+Rule 4: the bytes sent again are the planned bytes, read from the request files; but once for a row whose answer was no
+        use (see `amend`): such rows are in chunks of their own, so that they are changed once.
 Rule 5: rows that have an answer, of a kind that a person asked to send again, are in chunks of their own: where such a
         row fails, its answer stands.
 """
@@ -21,6 +22,7 @@ from orchestrator.domain.reopening import closed_again
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.chunk_rows import answered_rows, waiting_rows
+from orchestrator.planner.amended import Amending, useless_answers
 from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Gathering:
 
     limits: Limits
     costing: Costing
+    amending: Amending | None = None  # where answers may be no use
 
 
 def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathering, clock: Clock) -> None:
@@ -59,11 +62,16 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
         round_no = sources[0].round + 1 if sources else 1
         setbacks = max((source.setbacks for source in sources), default=0)
         added = []
-        for number, draft in enumerate(retries, start=job.retry_count + 1):
+        for number, (amends, draft) in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
-            chunk = gathering.costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True))
+            costing = gathering.costing.for_chunk(amends)
             chunk = replace(
-                chunk, round=round_no, setbacks=setbacks, is_canary=is_canary, improves=_improved(sources[0])
+                costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True)),
+                round=round_no,
+                setbacks=setbacks,
+                is_canary=is_canary,
+                improves=_improved(sources[0]),
+                amends=amends,
             )
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
@@ -89,8 +97,8 @@ def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
     return sources
 
 
-def _alike(chunk: Chunk) -> tuple[int, str, str]:
-    return chunk.round, chunk.regather, chunk.improves
+def _alike(chunk: Chunk) -> tuple[int, str, str, str]:
+    return chunk.round, chunk.regather, chunk.improves, chunk.amends
 
 
 def _improved(source: Chunk) -> str:
@@ -98,17 +106,28 @@ def _improved(source: Chunk) -> str:
     return "" if source.regather == RowKind.FAILED else source.regather or source.improves
 
 
-def _fill(sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering) -> list[request_files.LinesDraft]:
-    packer = Packer(gathering.limits)
-    retries: list[request_files.LinesDraft] = []
+def _fill(
+    sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering
+) -> list[tuple[str, request_files.LinesDraft]]:
+    """Return the request files of the waiting rows, each with why its requests are changed."""
+    packers: dict[str, Packer] = {}
+    retries: list[tuple[str, request_files.LinesDraft]] = []
+    present: dict[str, request_files.LinesDraft] = {}
     for chunk in sources:
         wanted = set(waiting_rows(job_files, chunk))
+        useless = {} if gathering.amending is None else useless_answers(job_files, chunk)
         for one in request_files.keyed_requests_of(job_files, chunk):
             if one.key not in wanted:
                 continue
-            if packer.starts_new(len(one.line), text_bytes(one.line)) or not retries:
-                retries.append(request_files.LinesDraft())
-            retries[-1].add(*one)
+            amends, line, answer = chunk.amends, one.line, useless.get(one.key)
+            packer = packers.setdefault(amends if answer is None else answer.amends, Packer(gathering.limits))
+            if answer is not None and gathering.amending is not None:
+                changed, amends = gathering.amending.line(line, answer), answer.amends.value
+                line = line if packer.too_large(len(changed), text_bytes(changed)) else changed
+            if packer.starts_new(len(line), text_bytes(line)) or amends not in present:
+                present[amends] = request_files.LinesDraft()
+                retries.append((amends, present[amends]))
+            present[amends].add(line, one.key, one.content_key)
     return retries
 
 

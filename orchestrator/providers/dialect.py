@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.providers.catalogue import Sold
+from orchestrator.providers.request_fields import OUTPUT_LIMITS, output_limit_of
 from orchestrator.providers.structured_output import BY_WORDS, NATIVE, SchemaRules, sent_form, with_native, with_words
 
 if TYPE_CHECKING:
@@ -87,6 +88,24 @@ class Dialect(ABC):
         if rules is None:
             return with_words(request, schema, is_template=is_template)
         return with_native(request, sent_form(schema, rules), is_template=is_template)
+
+    def output_limit(self, body: Mapping[str, Any]) -> int | None:
+        """Return the limit of tokens of an answer that a body sets; None where it sets none."""
+        return output_limit_of(body)
+
+    def with_fields(self, body: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a provider's body with other values of these neutral fields. Raises ConfigError."""
+        names = {own for name in fields for own in (OUTPUT_LIMITS if name == "max_tokens" else (name,))}
+        others = {name: value for name, value in body.items() if name not in names}
+        return self.request_body({**others, **fields})
+
+    def with_turn(self, body: Mapping[str, Any], answer: str, reply: str) -> dict[str, Any]:
+        """Return a provider's body whose conversation goes on: the model's answer, if it has one, and a reply to it."""
+        turn = [{"role": "assistant", "content": answer}] if answer.strip() else []
+        turn.append({"role": "user", "content": reply})
+        key = "messages" if "messages" in body else "input"  # as OpenAI's responses have it
+        before = body.get(key, ())
+        return {**body, key: [*([{"role": "user", "content": before}] if isinstance(before, str) else before), *turn]}
 
     @abstractmethod
     def read_line(self, line: bytes, *, keep_raw: bool) -> tuple[str, Answer]:

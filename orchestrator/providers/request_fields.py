@@ -17,6 +17,7 @@ from typing import Any, Final
 from orchestrator.domain.errors import ConfigError
 
 Fields = Mapping[str, Any]
+OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")  # of Anthropic and OpenAI
 _FUNCTION_KEYS: Final = frozenset({"name", "description", "parameters", "strict"})
 _DATA_URL: Final = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
@@ -37,6 +38,12 @@ class Refuser:
         """Return the error for a field that the API does not have."""
         why = f"{self.api} have no such field"
         return self.error(key, why, f'Leave it out; if this provider takes it, set provider.accepts = ["{key}"]')
+
+
+def output_limit_of(body: Fields) -> int | None:
+    """Return the limit of tokens of an answer, under any of its names; None where there is none."""
+    wanted = next((body[name] for name in OUTPUT_LIMITS if body.get(name) is not None), None)
+    return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else None
 
 
 def messages_of(request: Fields, refuser: Refuser) -> list[dict[str, Any]]:

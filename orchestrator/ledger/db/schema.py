@@ -158,7 +158,7 @@ chunks = sa.Table(
         _text,
         (
             *("requests", "state", "results", "error_code", "error", "part", "causes"),
-            *("regather", "improves", "refused_places"),
+            *("regather", "improves", "amends", "refused_places"),
         ),
     ),
     sa.Column("cost_usd_max", Usd),

@@ -58,6 +58,7 @@ CREATE TABLE chunks (
     causes TEXT NOT NULL,
     regather TEXT NOT NULL,
     improves TEXT NOT NULL,
+    amends TEXT NOT NULL,
     refused_places TEXT NOT NULL,
     cost_usd_max BIGINT,
     fees_usd BIGINT,

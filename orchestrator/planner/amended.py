@@ -1,0 +1,66 @@
+"""Changes request lines of rows that are sent again because their answers were no use: see `domain.amend`.
+
+Rule 1: the line keeps its custom_id, and the content key of the request as planned: the answer is one to that request.
+Rule 2: a request that cannot be changed is sent again as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from orchestrator.domain.amend import AMENDED, ANSWER_LENGTH_MAX, Amends, correction, raised
+from orchestrator.job_files import result_parts
+
+if TYPE_CHECKING:
+    from orchestrator.domain.model import Chunk
+    from orchestrator.domain.reconcile import RowKey
+    from orchestrator.ports import JobFiles
+    from orchestrator.providers.dialect import Dialect
+
+COLUMNS: Final = ("error_code", "error_message", "text")
+
+
+class Useless(NamedTuple):
+    """An answer that was no use, and why."""
+
+    amends: Amends
+    text: str
+    problem: str
+
+
+def useless_answers(job_files: JobFiles, chunk: Chunk) -> dict[RowKey, Useless]:
+    """Return the answers of a chunk's waiting rows that call for a changed request; none where it was changed."""
+    if chunk.amends or chunk.regather or not chunk.part:
+        return {}
+    with job_files.open(chunk.part) as part:
+        return {
+            key: Useless(AMENDED[code], text or "", problem or "")
+            for key, (code, problem, text) in result_parts.read_waiting(part, COLUMNS)
+            if code in AMENDED
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amending:
+    """Changes the requests of one job."""
+
+    dialect: Dialect
+
+    def line(self, line: bytes, answer: Useless) -> bytes:
+        """Return the request line of a row for another try."""
+        envelope = self.dialect.envelope
+        start = line.index(envelope.before_body, len(envelope.before_id)) + len(envelope.before_body)
+        end = len(line) - len(envelope.after_body) - len(b"\n")
+        body: Mapping[str, Any] = orjson.loads(line[start:end])
+        return line[:start] + orjson.dumps(self._changed(body, answer)) + line[end:]
+
+    def _changed(self, body: Mapping[str, Any], answer: Useless) -> Mapping[str, Any]:
+        if answer.amends is Amends.INVALID:
+            shown = answer.text if len(answer.text) <= ANSWER_LENGTH_MAX else ""
+            return self.dialect.with_turn(body, shown, correction(answer.problem))
+        limit = self.dialect.output_limit(body)
+        return body if limit is None else self.dialect.with_fields(body, {"max_tokens": raised(limit)})
