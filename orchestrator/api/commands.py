@@ -44,31 +44,42 @@ JOBS_NAMED: Final = 10  # in a message that another one is unknown
 
 
 @overload
-def plan(job: Job, /) -> Estimate: ...
+def plan(job: Job, /, *, limit: int | None = None) -> Estimate: ...
 @overload
-def plan(dataset: Table, /, **fields: Unpack[JobFields]) -> Estimate: ...
+def plan(dataset: Table, /, *, limit: int | None = None, **fields: Unpack[JobFields]) -> Estimate: ...
 @short_traceback
-def plan(job: Any, /, **fields: Any) -> Estimate:
+def plan(job: Any, /, *, limit: int | None = None, **fields: Any) -> Estimate:
     """Return what a job would send and cost, with three sample requests. Sends nothing, and needs no key.
 
     `plan(df, prompt="… {text}", model="…")` is short for `plan(Job(dataset=df, prompt=…, model=…))`.
-    """
-    from orchestrator.api.prepare import places, prepare
-    from orchestrator.engine.job_context import JobContext, planning_of
-    from orchestrator.planner.estimate import estimate
 
-    described = _job_of(job, fields)
+    Args:
+        limit: of a run with this limit.
+    """
+    from orchestrator.api.estimating import estimated
+    from orchestrator.api.prepare import places, prepare
+    from orchestrator.engine.job_context import JobContext
+
+    described = limited(_job_of(job, fields), limit)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     prepared.source.read_through()
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
-    policy = described.resolved_policy
-    found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
+    found = estimated(prepared, described.resolved_policy, work)
     of_rows = ["the dataset has a header and no rows: nothing would be sent"] if found.rows == 0 else []
     if described.render is None and not placeholders(described.body):
         of_rows.append("the prompt has no {column}: every row is sent the same text")
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
     return replace(found, notes=(*of_rows, *notes), answer_columns=_answer_columns(context))
+
+
+def limited(job: Job, limit: int | None) -> Job:
+    """Return the job over its dataset's first rows, with an output of its own; None: the job as it is."""
+    if limit is None:
+        return job
+    if limit < 1:
+        raise ConfigError("limit must be 1 or more: how many of the first rows to send")
+    return replace(job, dataset_options={**job.dataset_options, "limit": limit}, output=None)
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
@@ -122,19 +133,33 @@ def identify(job: Job) -> JobId:
 
 
 @overload
-def run(job: Job, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result: ...
+def run(
+    job: Job,
+    /,
+    *,
+    limit: int | None = None,
+    progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+) -> Result: ...
 @overload
 def run(
     dataset: Table,
     /,
     *,
+    limit: int | None = None,
     progress: OnProgress | None = None,
     stop: threading.Event | None = None,
     **fields: Unpack[JobFields],
 ) -> Result: ...
 @short_traceback
 def run(
-    job: Any, /, *, progress: OnProgress | None = None, stop: threading.Event | None = None, **fields: Any
+    job: Any,
+    /,
+    *,
+    limit: int | None = None,
+    progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+    **fields: Any,
 ) -> Result:
     """Run a job in this process to its end and return its result; run again, it resumes, or returns at once.
 
@@ -142,6 +167,8 @@ def run(
     It may be called in any thread: `await asyncio.to_thread(orchestrator.run, job)`.
 
     Args:
+        limit: run the first rows alone, so many: a paid sample, a job of its own. The run of all rows reuses its
+            answers, and `plan` judges the cost of all rows by what they have cost.
         progress: called about twice a second with a Progress.
         stop: set it to end the run early; running steps are recorded first.
 
@@ -155,7 +182,7 @@ def run(
     from orchestrator.api.preflight import check_before_first_create
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
-    described = _job_of(job, fields)
+    described = limited(_job_of(job, fields), limit)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:

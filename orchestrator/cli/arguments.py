@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.domain.errors import ConfigError, JobUnknown
+from orchestrator.domain.policy import Reuse
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def is_file(job: str) -> bool:
     return job.endswith(".toml") or Path(job).is_file()
 
 
-def from_file(job: str, work: str | None) -> Job:
-    """Read a job file. Raises ConfigError."""
+def from_file(job: str, work: str | None, *, fresh: bool = False) -> Job:
+    """Read a job file; `fresh`: no answer of another job is taken. Raises ConfigError."""
     path = Path(job)
     if not path.exists():
         beside = sorted(one.name for one in path.absolute().parent.glob("*.toml"))
@@ -53,6 +54,8 @@ def from_file(job: str, work: str | None) -> Job:
     from orchestrator.api.job import read_job
 
     found = read_job(Path(job))
+    if fresh:
+        found = replace(found, policy=replace(found.resolved_policy, reuse=Reuse.NEVER))
     return found if work is None else replace(found, work=work)
 
 

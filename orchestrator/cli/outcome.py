@@ -31,8 +31,12 @@ def samples_told(job: str, work: str | None) -> Iterator[None]:
         raise
 
 
-def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -> None:
-    """Print the result of a job, and end with the exit code that tells whether rows have failed."""
+def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, told: str = "") -> None:
+    """Print the result of a job, and end with the exit code that tells whether rows have failed.
+
+    Args:
+        told: what to say at the end of the text.
+    """
     if as_json:
         errors = dict(result.errors())
         show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
@@ -44,7 +48,9 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool) -
         if not result.counts["rows"]:
             show_text("  The dataset has a header and no rows: nothing was sent.")
         for advice in (status_text.flawed_answers, status_text.failed_rows):
-            if told := advice(result.status, work):
-                show_text(told)
+            if advised := advice(result.status, work):
+                show_text(advised)
+        if told:
+            show_text(told)
     if result.counts["failed"] and not allow_failed:
         sys.exit(FAILED_ROWS)

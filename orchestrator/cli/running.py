@@ -18,13 +18,21 @@ from orchestrator.cli.arguments import (
 from orchestrator.cli.outcome import print_end, samples_told
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, show, show_text
+from orchestrator.domain.errors import ConfigError
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows: a paid sample, a job of its own."
+)
+fresh_option = click.option("--fresh", is_flag=True, help="Take no answers of earlier jobs: send all requests.")
 
 
 @click.command
 @job_argument
 @work_option
+@limit_option
+@fresh_option
 @json_option
-def plan(job: str, work: str | None, as_json: bool) -> None:
+def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bool) -> None:
     """Print what a job would send and cost. Sends nothing.
 
     Shows three sample requests.
@@ -32,7 +40,7 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
     from orchestrator.api import commands
     from orchestrator.cli import text
 
-    described = from_file(job, work)
+    described = commands.limited(from_file(job, work, fresh=fresh), limit)
     found = commands.plan(described)
     if as_json:
         show(json.dumps(found.as_dict()))
@@ -43,25 +51,36 @@ def plan(job: str, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
+@limit_option
+@fresh_option
 @allow_failed_option
 @json_option
-def run(job: str, work: str | None, allow_failed: bool, as_json: bool) -> None:
+def run(job: str, work: str | None, limit: int | None, fresh: bool, allow_failed: bool, as_json: bool) -> None:
     """Run a job to its end, or resume it.
 
     Run it again at any time: nothing is sent twice.
     """
-    described = from_file(job, work) if is_file(job) else None
+    described = from_file(job, work, fresh=fresh) if is_file(job) else None
+    if described is None and (fresh or limit):
+        raise ConfigError(f"--limit and --fresh make a job of a job file; {job} is one that is known already")
     from orchestrator.api import commands
 
+    whole = described
+    described = described and commands.limited(described, limit)
     job_id = commands.identify(described) if described is not None else find(job, work).job_id
     provider = described.provider_settings if described is not None else find(job, work).provider_settings()
-    with samples_told(job, work), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
+    place = commands.work_folder(work if work is not None or described is None else described.work)
+    with samples_told(job_id, place), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
             result = commands.run(described, progress=watch.look)
         else:
             result = find(job, work).resume(progress=watch.look)
-    place = commands.work_folder(work if work is not None or described is None else described.work)
-    print_end(result, place, as_json=as_json, allow_failed=allow_failed)
+    told = ""
+    if whole is not None and limit is not None and not as_json:
+        from orchestrator.cli import text
+
+        told = text.rest_of_sample(commands.plan(whole), job)
+    print_end(result, place, as_json=as_json, allow_failed=allow_failed, told=told)
 
 
 @click.command

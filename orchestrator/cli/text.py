@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MICRO: Final = Decimal("0.000001")
 LINES_MAX: Final = 12  # of a text of the first request; the others are only begun
+REUSED_FROM: Final = 3  # jobs that are named
 FLAWS: Final = {
     "truncated": "of the succeeded: cut at a limit of tokens",
     "empty": "of the succeeded: neither text nor tool calls",
@@ -132,6 +133,26 @@ def _price(price: Price) -> str:
     return f"{price.input_usd} in, {price.output_usd} out, USD per million tokens ({source})"
 
 
+def _reused(plan: Estimate, about: str) -> Iterator[str]:
+    """Say how many rows have an answer, and whose it is; the jobs with the most, one a line."""
+    if plan.reused:
+        of = "requests" if plan.rows is None else f"{plan.rows:,} rows"
+        yield f"  reused      {about}{plan.reused:,} of {of} have an answer; they are not sent"
+        yield from (f"              {count:,} from {job}" for job, count in [*plan.reused_from.items()][:REUSED_FROM])
+        if len(plan.reused_from) > REUSED_FROM:
+            yield f"              and from {counted(len(plan.reused_from) - REUSED_FROM, 'job', 'jobs')} more"
+
+
+def rest_of_sample(plan: Estimate, job: str) -> str:
+    """Return what the run of all rows would send and cost after a paid sample."""
+    about = "" if plan.exact else "about "
+    cost = "at a cost that is not known"
+    if plan.cost_usd_expected is not None:
+        basis = f" by what {counted(plan.judged_by, 'answer', 'answers')} cost" if plan.judged_by else ""
+        cost = f"for about {usd(plan.cost_usd_expected)}{basis}"
+    return f"  all rows    `orchestrator run {job}` sends {about}{plan.requests:,} more, {cost}"
+
+
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
     about = "" if plan.exact else "about "
@@ -139,11 +160,13 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
     cost = "unknown: no price of this model is known"
     if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
-        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)[:-4]} if answers are half as long"
+        basis = f", by what {plan.judged_by:,} answers cost" if plan.judged_by else " if answers are half as long"
+        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)[:-4]}{basis}"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
         f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
+        *_reused(plan, about),
         f"  refused     {about}{plan.refused:,} rows that cannot be sent",
         f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",

@@ -8,7 +8,7 @@ Rule 3: the fingerprint is of the content: a copied folder is the same dataset.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +49,8 @@ class Dataset:
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
     ) -> Iterator[pa.RecordBatch]:
         """Yield the shard's rows from `row_start` on, with the given columns in that order; None: all columns."""
-        return self._rows(shard, self._selected(columns), row_start)
+        found = self._rows(shard, self._selected(columns), row_start)
+        return found if shard.row_limit is None else _first(found, shard.row_limit - row_start)
 
     def read_through(self) -> None:
         """Read text files once, all columns, if together they are not large. Raises DatasetError.
@@ -116,7 +117,7 @@ def open_dataset(
     format_name, files = find_files(str(location), format_name=NAMED_FORMATS.get(options.format, options.format))
     if format_name != "csv" and options.for_csv != AS_USUAL:
         raise ConfigError(
-            f"[dataset] has options for CSV files, and {location} is {format_name}: remove all but format"
+            f"[dataset] has options for CSV files, and {location} is {format_name}: remove all but format and limit"
         )
     facts = _inspect(format_name, files, options)
     keys = [key for key, _ in files[0].partitions]
@@ -127,7 +128,7 @@ def open_dataset(
     digest.update(schema_text(schema).encode())
     if options.for_csv != AS_USUAL:
         digest.update(codec.encode(options.for_csv))
-    return Dataset(
+    dataset = Dataset(
         location=str(location),
         schema=with_notes(schema, facts[0].schema),
         fingerprint=digest.hexdigest(),
@@ -139,6 +140,33 @@ def open_dataset(
         line_schema=facts[0].schema if format_name == "jsonl" else schema,
         options=options,
     )
+    return _limited(dataset, options.limit) if options.limit else dataset
+
+
+def _limited(dataset: Dataset, limit: int) -> Dataset:
+    """Return the first rows of a dataset, as a dataset of its own; one that has no more is the same dataset."""
+    shards, left, is_whole = list[ShardSpec](), limit, True
+    for shard in dataset.shards:
+        count = shard.row_count
+        if count is None:
+            count = sum(batch.num_rows for batch in _first(dataset.batches(shard), left + 1))
+        is_whole = is_whole and count <= left
+        if left or not shards:
+            shards.append(replace(shard, row_limit=min(count, left)))
+        left -= min(count, left)
+        if not is_whole:
+            digest = xxhash.xxh3_128_hexdigest(f"{dataset.fingerprint} {limit}".encode())
+            return replace(dataset, shards=tuple(shards), fingerprint=digest)
+    return dataset
+
+
+def _first(batches: Iterator[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
+    """Yield the first rows of batches."""
+    for batch in batches:
+        if count <= 0:
+            return
+        yield batch.slice(0, count)
+        count -= batch.num_rows
 
 
 def _inspect(format_name: str, files: Sequence[SourceFile], options: ReadOptions) -> list[FileFacts]:

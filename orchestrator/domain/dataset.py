@@ -39,6 +39,7 @@ class ReadOptions:
     columns: tuple[str, ...] = ()  # their names, for files without a header row
     null_values: tuple[str, ...] = ()  # unquoted fields that mean null
     types: str | dict[str, str] = ""  # "": all columns are text; "infer"; or the types of columns that are not text
+    limit: int = 0  # of files of any format: only their first rows, so many; 0: all
 
     def __post_init__(self) -> None:
         for name in ("delimiter", "quote"):
@@ -57,6 +58,8 @@ class ReadOptions:
             object.__setattr__(self, name, tuple(given))
         if self.format and self.format not in FORMATS:
             raise ConfigError(f"[dataset]: format must be one of {', '.join(FORMATS)}")
+        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or self.limit < 0:
+            raise ConfigError("[dataset]: limit must be a whole number of rows; 0 means all rows")
         object.__setattr__(self, "types", _checked_types(self.types))
         try:
             known = codecs.lookup(self.encoding).name
@@ -80,7 +83,7 @@ class ReadOptions:
     @property
     def for_csv(self) -> ReadOptions:
         """What is for CSV files alone, and determines their rows."""
-        return replace(self, format="", image_folder="")
+        return replace(self, format="", image_folder="", limit=0)
 
 
 def _checked_types(given: object) -> str | dict[str, str]:
@@ -117,10 +120,13 @@ class ShardSpec:
 
     shard_no: int
     segments: tuple[Segment, ...]
+    row_limit: int | None = None  # it ends after so many rows, and has as many
 
     @property
     def row_count(self) -> int | None:
         """Rows in the shard, or None where a segment's count is not known."""
+        if self.row_limit is not None:
+            return self.row_limit
         counts = [segment.row_count for segment in self.segments]
         return None if None in counts else sum(count for count in counts if count is not None)
 

@@ -62,6 +62,7 @@ class Rows:
     waiting: int  # not sent yet
     failed: int
     needs_decision: int
+    reused: int = 0  # of the answered: answers of other jobs
 
     @property
     def placed(self) -> int:
@@ -222,6 +223,7 @@ def _rows(totals: Totals, seen: Seen) -> Rows:
         total=totals.rows,
         all_read=totals.shards_planning == 0,
         answered=totals.succeeded,
+        reused=totals.reused,
         at_provider=of(*AT_PROVIDER),
         to_send_again=totals.waiting,
         waiting=of(*UNSENT),
@@ -270,7 +272,7 @@ def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
 
 
 def _money(job: Job, totals: Totals, rows: Rows) -> Money:
-    settled = rows.answered - totals.unpriced
+    settled = rows.answered - rows.reused - totals.unpriced  # what is reused costs nothing
     known = totals.known_cost_usd
     expected = None
     if known is not None and settled > 0 and rows.all_read:

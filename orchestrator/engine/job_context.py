@@ -55,6 +55,7 @@ class JobContext:
     work: str
     connect: Callable[[ProviderSettings], Provider] = _not_connected
     others: Callable[[], Sequence[Job]] = tuple  # the jobs of the work folder, the newest first
+    counts_own: bool = False  # the job's own answers are among those of others: for an estimate of what is left to buy
     text: str = ""  # the spec as the ledger has it
     render: RowFunction | None = None
     opened: Dataset | None = None
@@ -124,7 +125,8 @@ class JobContext:
                 jobs = [
                     OtherJob(job_id=job.id, job_files=open_job_files(join(self.work, job.id)))
                     for job in ([] if reuse is Reuse.NEVER else self.others())
-                    if job.id != self.spec.job_id and (reuse is Reuse.ALL or job.name == self.spec.name)
+                    if (self.counts_own or job.id != self.spec.job_id)
+                    and (reuse is Reuse.ALL or job.name == self.spec.name)
                 ]
                 found = OtherAnswers(jobs) if jobs else None
                 self._answers[reuse] = found or None

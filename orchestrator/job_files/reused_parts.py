@@ -107,13 +107,9 @@ class OtherAnswers:
             places[np.isin(places >> _ROW_BITS, list(self._gone))] = ABSENT
         return places
 
-    def jobs_of(self, places: Any) -> Counter[str]:
-        """Return how many of these places each job has."""
-        parts, counts = np.unique(places >> _ROW_BITS, return_counts=True)
-        found = Counter[str]()
-        for part, count in zip(parts.tolist(), counts.tolist(), strict=True):
-            found[self._parts[part][0].job_id] += count
-        return found
+    def job_at(self, place: int) -> JobId:
+        """Return the job that has the answer at this place."""
+        return self._parts[place >> _ROW_BITS][0].job_id
 
     def copy(self, out: BinaryIO, *, shard_no: int, rows: Sequence[int], keys: bytes, places: Any) -> None:
         """Write the answers at these places as a part of these rows, which are in order. Raises AnswersGone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
@@ -13,8 +14,10 @@ from orchestrator.domain import money
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.packing import Packer, text_bytes, tokens_of
 from orchestrator.domain.policy import Price
+from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.planner.canary import wants_canary
 from orchestrator.planner.plan import Planning, rows_for
+from orchestrator.planner.reuse import look_up
 
 if TYPE_CHECKING:
     from orchestrator.domain.dataset import ShardSpec
@@ -30,18 +33,23 @@ class Estimate:
     """A plan in numbers. Unless `exact`, all numbers except `rows` are scaled up from the rows that were read."""
 
     rows: int | None  # None: the whole dataset would have to be read
-    requests: int
+    requests: int  # to be sent
     refused: int
     chunks: int
     request_bytes: int
     tokens_in: int
     tokens_out_max: int
     cost_usd_max: Decimal | None
-    cost_usd_expected: Decimal | None  # if answers are half as long as they may be
+    cost_usd_expected: (
+        Decimal | None
+    )  # if answers are half as long as they may be, or by what those of `judged_by` cost
+    judged_by: int = 0  # answers of the jobs that are reused from, whose cost is known; 0: there are none
     price: Price | None
     notes: tuple[str, ...] = ()  # what to know before it is sent: the model's end, another price, long prompts
     exact: bool
     rows_read: int
+    reused: int = 0  # requests that have an answer, of another job or of this one: they are not sent
+    reused_from: Mapping[str, int] = field(default_factory=dict)  # of those: by job, that with the most first
     canary_rows: int = 0  # sent first, alone; 0: the job has no canary
     answer_columns: Mapping[str, str] = field(default_factory=dict)  # of typed answers: their names and types
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
@@ -58,7 +66,8 @@ class Estimate:
         shown = {one.name: getattr(self, one.name) for one in fields(self)}
         costs = {name: None if shown[name] is None else str(shown[name]) for name in COSTS}
         price = None if self.price is None else codec.plain(self.price)
-        return shown | costs | {"price": price, "notes": list(self.notes), "samples": list(self.samples)}
+        shown |= {"reused_from": dict(self.reused_from), "notes": list(self.notes), "samples": list(self.samples)}
+        return shown | costs | {"price": price}
 
 
 @dataclass(slots=True)
@@ -71,6 +80,7 @@ class _Seen:
     request_bytes: int = 0
     text_bytes: int = 0  # that tokens are counted of
     longest_bytes: int = 0  # likewise, of one line
+    reused: Counter[str] = field(default_factory=Counter)
     samples: list[str] = field(default_factory=list)
 
 
@@ -100,6 +110,8 @@ def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS
     return Estimate(
         rows=rows,
         requests=requests,
+        reused=round(seen.reused.total() * scale),
+        reused_from={job: round(count * scale) for job, count in seen.reused.most_common()},
         refused=round(seen.refused * scale),
         chunks=max(1, round(seen.chunks * scale)) if requests else 0,
         request_bytes=size,
@@ -131,7 +143,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
     renderer = planning.renderer(spec.shard_no)
     rows = Slices(rows_for(renderer, planning.source, spec), 0)
     while not rows.exhausted():
-        packer, first = Packer(planning.limits), True
+        packer, first, keys = Packer(planning.limits), True, ContentKeys(renderer.envelope, planning.scope)
         slice_end = (rows.row // planning.slice_rows + 1) * planning.slice_rows
         if seen.canary_rows and not seen.requests:
             slice_end = min(slice_end, rows.row + seen.canary_rows)
@@ -139,12 +151,14 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
             rendered = renderer.render(batch, row_start=start)
             seen.rows += batch.num_rows
             seen.refused += len(rendered.refused)
-            for line in rendered.lines:
-                if line is None:
-                    continue
+            for request in look_up(rendered.lines, start, keys, planning.answers):
+                line = request.line
                 text = text_bytes(line)
                 if packer.too_large(len(line), text):
                     seen.refused += 1
+                    continue
+                if planning.answers is not None and request.is_answered:
+                    seen.reused[planning.answers.job_at(request.place)] += 1
                     continue
                 seen.chunks += packer.starts_new(len(line), text) or first
                 first = False

@@ -202,3 +202,24 @@ def test_a_restored_ledger_knows_reused_rows(shop: Shop, *, retried: bool) -> No
 
     assert handle.status().as_dict() == before
     shop.check(handle.results())
+
+
+def test_a_paid_sample_is_reused_by_the_run_of_all_rows_and_judges_its_cost(shop: Shop) -> None:
+    job = orchestrator.Job(
+        dataset=pa.table({"text": TEXTS}), prompt="{text}", model="gpt-5-mini", work=shop.work, **shop.fake.options
+    )
+    before = orchestrator.plan(job)
+    sample = orchestrator.run(job, limit=2)
+    assert (shop.sold, sample.counts["rows"]) == ({"row 0": 1, "row 1": 1}, 2)
+    shop.check(sample)
+
+    planned = orchestrator.plan(job)
+
+    assert (before.requests, before.reused, before.judged_by) == (6, 0, 0)
+    assert (planned.requests, planned.reused, planned.reused_from) == (4, 2, {sample.job_id: 2})
+    assert sample.cost_usd
+    assert (planned.judged_by, planned.cost_usd_expected) == (2, sample.cost_usd / 2 * 4)
+    assert orchestrator.plan(job, limit=2).requests == 0
+    result = orchestrator.run(job)
+    assert shop.sold == dict.fromkeys(TEXTS, 1)
+    assert payers(result) == [sample.job_id] * 2 + [None] * 4

@@ -1,0 +1,58 @@
+"""Estimates a job with what the work folder has: answers that are not bought again, and what answers have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from decimal import Decimal
+
+from orchestrator.api.prepare import Prepared
+from orchestrator.domain import money
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import JobId
+from orchestrator.domain.policy import Policy
+from orchestrator.engine.job_context import JobContext, planning_of
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.engine.workspace import Workspace
+from orchestrator.planner.estimate import Estimate, estimate
+
+
+def estimated(prepared: Prepared, policy: Policy, work: str) -> Estimate:
+    """Return what a job would send and cost."""
+    with _ledger_at(work) as workspace:
+        others = tuple if workspace is None else workspace.admin.jobs
+        context = JobContext(
+            spec=prepared.spec,
+            work=work,
+            render=prepared.function,
+            opened=prepared.source,
+            others=others,
+            counts_own=True,
+        )
+        found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
+        return found if workspace is None else _judged_by_answers(workspace, found)
+
+
+@contextmanager
+def _ledger_at(work: str) -> Iterator[Workspace | None]:
+    """Open a work folder for looking; None where there is none, or no ledger in it."""
+    with ExitStack() as stack:
+        try:
+            workspace = stack.enter_context(opened_workspace(work, must_exist=True))
+        except ConfigError:
+            workspace = None
+        yield workspace
+
+
+def _judged_by_answers(workspace: Workspace, found: Estimate) -> Estimate:
+    """Return an estimate whose expected cost is what answers of the jobs that are reused from have cost."""
+    cost_usd, paid = Decimal(0), 0
+    for job_id in found.reused_from:
+        totals = workspace.ledger.totals(JobId(job_id))
+        if totals.known_cost_usd is not None and not totals.unpriced:
+            cost_usd += totals.known_cost_usd
+            paid += totals.succeeded - totals.reused
+    if not paid:
+        return found
+    return replace(found, cost_usd_expected=money.quantize(cost_usd / paid * found.requests), judged_by=paid)
