@@ -10,7 +10,6 @@ Rule 4: only a recursive definition stays a reference.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,7 +28,9 @@ _DROPPED: Final = frozenset(
 _ORDER: Final = ("$ref", "type", "description", "format", "enum", "properties", "required", "additionalProperties")
 _ORDER_AFTER: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf")
 _KINDS: Final = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (list, "array"))
-_LOCAL: Final = re.compile(r"#(?:/(?:\$defs|definitions)/([^/]+))?")
+# Keywords that hold a schema, and those that hold a table of schemas, beside the common ones.
+_ONE: Final = ("not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_TABLES: Final = ("patternProperties", "dependentSchemas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +152,20 @@ class _Reading:
         target = self._target(reference, path)
         if not self._is_recursive(reference):
             return self._node({**target, **others}, path, depth + 1)
-        name = (_LOCAL.fullmatch(reference) or [None, None])[1]
-        if name is not None and name not in self.definitions:
+        name = reference.removeprefix("#").replace("/$defs/", "", 1).replace("/definitions/", "", 1).replace("/", "_")
+        if name and name not in self.definitions:
             self.definitions[name] = {}
             self.definitions[name] = self._plain(target, f"{path}.{name}", depth + 1)
         described = {"description": others["description"]} if others.get("description") else {}
-        return {"$ref": "#" if name is None else f"#/$defs/{name}"} | described
+        return {"$ref": f"#/$defs/{name}" if name else "#"} | described
 
     def _target(self, reference: Any, path: str) -> Mapping[str, Any]:
-        match = _LOCAL.fullmatch(reference) if isinstance(reference, str) else None
-        if match is None:
+        if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
             raise ConfigError(f"{path}: $ref {reference!r} is not in this schema: write #/$defs/NAME")
-        if match[1] is None:
-            return self.document
-        name = match[1].replace("~1", "/").replace("~0", "~")
-        tables = [self.document.get(key) for key in ("$defs", "definitions")]
-        found = next((table[name] for table in tables if isinstance(table, Mapping) and name in table), None)
+        found: Any = self.document
+        for part in reference.removeprefix("#").split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            found = found.get(name) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
             raise ConfigError(f"{path}: $ref {reference!r} names no definition of this schema")
         return found
@@ -260,6 +259,13 @@ class _Reading:
             found.setdefault("additionalProperties", False)
         if isinstance(found.get("additionalProperties"), Mapping):
             found["additionalProperties"] = self._node(found["additionalProperties"], f"{path}[]", depth + 1)
+        for key in found.keys() & {*_ONE}:
+            if not isinstance(found[key], bool):
+                found[key] = self._node(found[key], f"{path}.{key}", depth + 1)
+        for key in found.keys() & {*_TABLES}:
+            if isinstance(found[key], Mapping):
+                inner = found[key].items()
+                found[key] = {name: self._node(one, f"{path}.{key}.{name}", depth + 1) for name, one in inner}
         if "items" in found:
             found["items"] = self._node(found["items"], f"{path}[]", depth + 1)
 

@@ -186,6 +186,8 @@ def with_words(request: Mapping[str, Any], schema: ResponseSchema, *, is_templat
     if "system" not in request and isinstance(given, list | tuple) and given and _is_system(given[0]):
         first = {**given[0], "content": _joined(given[0].get("content"), words)}
         return {**request, "messages": [first, *given[1:]]}
+    if "instructions" in request:  # as OpenAI's responses have it
+        return {**request, "instructions": _joined(request["instructions"], words)}
     # Before the messages, where Job puts it, too: a prompt's beginning that is the same for all rows can be cached.
     others = {key: value for key, value in request.items() if key != "system"}
     head: dict[str, Any] = {key: others.pop(key) for key in ("model", "max_tokens") if key in others}

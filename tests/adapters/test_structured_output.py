@@ -131,6 +131,15 @@ def test_the_words_follow_the_jobs_own_system_text(request_: Any, place: Callabl
     assert found.startswith(("Be ", INSTRUCTION))
 
 
+def test_the_words_follow_the_instructions_of_a_response() -> None:
+    dialect = a_dialect("openai", endpoint=RESPONSES, structured_output="text")
+    given = {"model": GPT, "instructions": "Be brief.", "input": "Mood?"}
+
+    body = dialect.request_body(dialect.asks_for(given, MOOD, is_template=False))
+
+    assert body["instructions"] == f"Be brief.\n\n{INSTRUCTION}{MOOD.text}"
+
+
 def test_translating_a_body_again_changes_nothing() -> None:
     for name, model in (("openai", GPT), ("anthropic", CLAUDE), ("onerouter", "m-batch")):
         dialect = a_dialect(name)

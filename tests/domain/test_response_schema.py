@@ -88,6 +88,23 @@ def test_a_schema_that_contains_itself_keeps_the_reference(schema: dict[str, Any
     jsonschema_rs.validator_for(found.document)  # its references are there
 
 
+def test_a_reference_may_point_anywhere_in_the_schema() -> None:
+    schema = an_object(a=an_object(b={"type": "string", "minLength": 2}), c={"$ref": "#/properties/a/properties/b"})
+
+    assert canonical(schema).fields["c"] == {"type": "string", "minLength": 2}
+
+
+@pytest.mark.parametrize("key", ["not", "if", "contains", "propertyNames"])
+def test_references_inside_other_keywords_are_resolved(key: str) -> None:
+    schema = an_object(
+        a={"type": "string", key: {"$ref": "#/$defs/A"}}, b={"patternProperties": {"x": {"$ref": "#/$defs/A"}}}
+    )
+    found = canonical(schema | {"$defs": {"A": TEXT}})
+
+    assert found.fields["a"][key] == TEXT
+    assert found.fields["b"]["patternProperties"] == {"x": TEXT}
+
+
 def test_an_optional_field_may_be_null_and_no_other_field_is_taken() -> None:
     found = canonical({"type": "object", "properties": {"a": TEXT, "b": TEXT, "c": {"enum": ["x"]}}, "required": ["a"]})
 
