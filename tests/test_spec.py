@@ -60,6 +60,9 @@ ANOTHER_JOB: Final[dict[str, dict[str, Any]]] = {  # by hand
     "another dialect": {"dialect": "openai"},
     "another address, such as a rehearsal's": {"base_url": "http://127.0.0.1:8080/v1"},
     "another query in the address": {"query": {"deployment": "b"}},
+    "answers of a schema": {"response": '{"a":1,"b":2}'},
+    "its fields in another order": {"response": '{"b":2,"a":1}'},
+    "asked in words": {"response": '{"a":1,"b":2}', "structured_output": "text"},
     "another length of shards": {"shard_rows": 99_999},
     "another size of shards": {"shard_bytes": 1},
 }
@@ -73,6 +76,7 @@ THE_SAME_JOB: Final[dict[str, dict[str, Any]]] = {
     "other manners": {"poll_s_min": 1.0, "poll_s_max": 2.0, "create_s_max": 3.0},
     "other prices": {"prices": {}},
     "another way there": {"proxy": "http://p:3128", "ca_file": "/ca.pem", "auth": "header:api-key"},
+    "how a schema would be asked for, where there is none": {"structured_output": "text"},
     "other headers": {"headers": {"X-Team": "t"}, "headers_env": {"X-Project": "V"}},
     "another version of the API": {"query": {"api-version": "2026-01-01"}},
     "keys in another order": {"body": dict(reversed(BODY.items()))},
@@ -106,7 +110,14 @@ def test_an_id_stays_what_it_was_when_the_program_changes() -> None:
 
 
 def test_a_spec_comes_back_from_json_as_it_was() -> None:
-    spec = a_spec(output="/o", output_options=OutputOptions(prefix="m_"), tokens_max=5, render="r", body=None)
+    spec = a_spec(
+        output="/o",
+        output_options=OutputOptions(prefix="m_"),
+        tokens_max=5,
+        render="r",
+        response='{"b":2,"a":1}',
+        body=None,
+    )
 
     assert from_json(spec.to_json()) == spec
     assert from_json(a_spec().to_json()).digest == a_spec().digest

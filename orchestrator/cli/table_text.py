@@ -30,11 +30,12 @@ def columns_that_fit(wanted: Sequence[str], *, width: int) -> list[str]:
 def most_wanted(rows: Sequence[dict[str, Any]], names: Sequence[str], custom_id: str, prefix: str) -> list[str]:
     """Return the columns of the output in the order in which they matter to a person who looks at a few rows.
 
-    The answer, why there is none, and the source's columns.
+    The answer, or the fields that it has been taken apart into, why there is none, and the source's columns.
     """
     at = names.index(custom_id) if custom_id in names else len(names)
-    code, response = f"{prefix}error_code", f"{prefix}response"
-    first = [name for name in (response, code) if name in names]
+    code, response, status = (f"{prefix}{name}" for name in ("error_code", "response", "status"))
+    fields = names[names.index(response) + 1 : names.index(status)] if {response, status} <= {*names} else []
+    first = [name for name in (*(fields or [response]), code) if name in names]
     if code in names and not any(row[code] for row in rows):
         first.remove(code)
     return [*first, *names[:at]] if first else list(names)

@@ -21,6 +21,7 @@ from jsonschema_rs import Draft202012Validator
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from orchestrator.gateway.body_faults import BodyFault, leaves
+from orchestrator.gateway.strict_schema import refusal_of_schema
 
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
@@ -210,6 +211,9 @@ def _refused_by_chat_model(body: Mapping[str, Any]) -> Refusal | None:
     if body.get("metadata") and not body.get("store"):
         message = "The 'metadata' parameter is only allowed when 'store' is enabled."
         return Refusal(status=400, message=message, param="metadata")
+    wanted = body.get("response_format") or {}
+    if message := _refused_schema(wanted.get("json_schema")):
+        return Refusal(status=400, message=message, param="response_format")
     if not _is_reasoning(body):
         if body.get("reasoning_effort") is not None and CLASSIC_MODEL.match(body["model"]):
             return Refusal(status=400, message="Unrecognized request argument supplied: reasoning_effort")
@@ -230,11 +234,19 @@ def _refused_by_responses(body: Mapping[str, Any]) -> Refusal | None:
     if all(body.get(name) is None for name in sources):
         message = "One of 'input', 'previous_response_id', 'prompt' or 'conversation' must be provided."
         return Refusal(status=400, message=message, code="missing_required_parameter", param="input")
+    if message := _refused_schema((body.get("text") or {}).get("format")):
+        return Refusal(status=400, message=message, code="invalid_json_schema", param="text.format.schema")
     if not _is_reasoning(body):
         return None
     for name in _fixed_sampling(body, (body.get("reasoning") or {}).get("effort")):
         return _unsupported(name, f"Unsupported parameter: '{name}' is not supported with this model.")
     return None
+
+
+def _refused_schema(wanted: Mapping[str, Any] | None) -> str:
+    """Return why the schema that an answer is wanted of is refused; "" where it is taken."""
+    is_strict = wanted is not None and wanted.get("strict") is True
+    return refusal_of_schema(wanted["name"], wanted.get("schema")) if wanted is not None and is_strict else ""
 
 
 def _fixed_sampling(body: Mapping[str, Any], effort: str | None) -> Iterator[str]:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.response_fields import schema_of_fields
 from orchestrator.domain.response_schema import ResponseSchema, canonical
 from orchestrator.gateway import anthropic_bodies, openai_bodies
+from orchestrator.gateway.strict_schema import refusal_of_schema
 from orchestrator.planner.template import Field, compile_body
 from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.structured_output import (
@@ -260,3 +264,21 @@ def test_a_request_that_contradicts_typed_answers_is_refused(request_: Any) -> N
     with pytest.raises(ConfigError, match=r"\[response\] says what"):
         refuse_beside_schema(request_)
     refuse_beside_schema({"tools": [], "messages": [{"role": "user", "content": "hi"}]})
+
+
+FIELDS: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["string", "integer?", "date", {"enum": ["a", "b"]}, {"type": "string", "minLength": 3}]),
+    lambda inner: st.builds(lambda one: [one], inner) | st.dictionaries(st.sampled_from("xyz"), inner, min_size=1),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from("xyz"), FIELDS, min_size=1))
+def test_what_passes_here_is_taken_by_a_strict_server(fields: dict[str, Any]) -> None:
+    schema = canonical(schema_of_fields(fields))
+    rules = a_dialect("openai").rules_for(GPT)
+    assert rules is not None
+
+    refuse_schema(schema, rules, GPT)
+
+    assert refusal_of_schema("answer", sent_form(schema, rules)) == ""

@@ -48,6 +48,12 @@ def test_the_answer_comes_before_the_columns_of_the_source_and_the_error_where_t
     assert most_wanted([], ["note"], "custom_id", "llm_") == ["note"]
 
 
+def test_the_fields_of_an_answer_come_before_its_text() -> None:
+    names = ["id", "custom_id", "llm_response", "llm_mood", "llm_stars", "llm_status", "llm_error_code"]
+
+    assert most_wanted([], names, "custom_id", "llm_") == ["llm_mood", "llm_stars", "id"]
+
+
 def test_columns_that_cannot_be_read_beside_each_other_are_left_out() -> None:
     assert columns_that_fit([f"c{number}" for number in range(500)], width=80) == ["c0", "c1", "c2", "c3", "c4"]
     assert columns_that_fit(["a", "b"], width=5) == ["a"]

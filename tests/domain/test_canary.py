@@ -46,6 +46,19 @@ WAITING = failed(code="server_error", is_waiting=True)
             "11 of 20 answers of the canary were refused by the model or its content filter",
         ),
         ([*UNREADABLE * 20], "20 of 20 answers of the canary came back in a form that cannot be read"),
+        # typed answers, which fail their rows
+        (
+            [*failed(6, "invalid_json"), *failed(5, "schema_mismatch"), *GOOD * 9],
+            "11 of 20 answers of the canary were no JSON of the job's schema ([response])",
+        ),
+        (
+            [*failed(6, "truncated"), *CUT * 5, *GOOD * 9],
+            "11 of 20 answers of the canary were cut off at the length limit (max_tokens)",
+        ),
+        (
+            [*failed(11, "refused"), *GOOD * 9],
+            "11 of 20 answers of the canary were refused by the model or its content filter",
+        ),
         # none of a kind is more than half, and still nothing can be used
         ([*CUT * 2, *EMPTY * 2, *failed(1)], "no answer of the canary can be used: 2 empty, 1 failed, 2 truncated"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from orchestrator.gateway import openai_bodies
 from orchestrator.gateway.patterns import text_matching
 from orchestrator.gateway.schema import instance_of, schema_in
 from tests.gateway.in_process import MODEL, a_gateway, lines_of
@@ -114,3 +115,52 @@ def test_an_answer_keeps_the_bounds_of_its_schema(schema: Any) -> None:
 @pytest.mark.parametrize("pattern", ["(?=a)b", "(", "\\bx"])
 def test_a_pattern_of_another_kind_stops_nothing(pattern: str) -> None:
     assert text_matching(pattern) in ("", "x")
+
+
+def strict(schema: Any) -> str:
+    """Return how a strict schema is refused."""
+    body = {
+        "model": "gpt-6-luna",
+        "messages": [{"role": "user", "content": "hi"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}},
+    }
+    refusal = openai_bodies.refusal_of("/v1/chat/completions", body)
+    return "" if refusal is None else refusal.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (SCHEMA, ""),
+        (
+            {"type": "array", "items": TEXT},
+            "a JSON Schema of 'type: \"object\"', got 'type: \"array\"'.",
+        ),
+        (SCHEMA | {"additionalProperties": True}, "In context=(), 'additionalProperties' is required to be supplied"),
+        (SCHEMA | {"required": ["note"]}, "an array including every key in properties. Missing 'mood'."),
+        (
+            SCHEMA | {"properties": {"a": {"type": "array", "items": {"type": "object"}}}, "required": ["a"]},
+            "In context=('properties', 'a', 'items'), 'additionalProperties'",
+        ),
+        (SCHEMA | {"properties": {"a": {"allOf": [TEXT]}}, "required": ["a"]}, "'allOf' is not permitted."),
+        (
+            SCHEMA | {"properties": {"a": {"enum": list(range(1_001))}}, "required": ["a"]},
+            "Expected at most 1000 enum values in total",
+        ),
+    ],
+)
+def test_a_strict_schema_is_refused_as_openai_does(schema: Any, why: str) -> None:
+    message = strict(schema)
+
+    assert why in message
+    assert message.startswith("Invalid schema for response_format 'answer': ") is bool(why)
+
+
+def test_a_schema_that_is_not_strict_is_taken() -> None:
+    wanted = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}
+    body = {"model": "gpt-6-luna", "input": "hi", "text": {"format": wanted}}
+
+    assert openai_bodies.refusal_of("/v1/responses", body) is None
+    refusal = openai_bodies.refusal_of("/v1/responses", body | {"text": {"format": wanted | {"strict": True}}})
+    assert refusal is not None
+    assert refusal.code == "invalid_json_schema"
