@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.audit.findings import Audit as Audit
     from orchestrator.domain.errors import ConfigError as ConfigError
     from orchestrator.domain.errors import DatasetError as DatasetError
+    from orchestrator.domain.errors import JobConflict as JobConflict
     from orchestrator.domain.errors import JobInterrupted as JobInterrupted
     from orchestrator.domain.errors import JobNeedsDecision as JobNeedsDecision
     from orchestrator.domain.errors import JobNotFinished as JobNotFinished
@@ -54,6 +55,7 @@ _PUBLIC: Final = {
     "Job": "api.job",
     "JobHandle": "api.handle",
     "JobInterrupted": "domain.errors",
+    "JobConflict": "domain.errors",
     "JobNeedsDecision": "domain.errors",
     "JobNotFinished": "domain.errors",
     "JobStopped": "domain.errors",

@@ -18,6 +18,7 @@ from typing import Any, Final, get_type_hints
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.policy import Policy, Price
 from orchestrator.storage.location import locate
+from orchestrator.storage.work_folder import find_work, program_folder
 
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
@@ -80,8 +81,12 @@ def config_folder() -> Path:
     return CHECKOUT if CHECKOUT.is_dir() else PACKAGED
 
 
-def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings:
-    """Read `defaults.toml` and the environment's `ORCHESTRATOR_*`. Raises ConfigError."""
+def load(environment: Mapping[str, str], folder: Path | None = None, *, start: Path | None = None) -> Settings:
+    """Read `defaults.toml` and the environment's `ORCHESTRATOR_*`. Raises ConfigError.
+
+    Args:
+        start: where the work folder is looked for, unless the environment names it; None: in the program's folder.
+    """
     path = (folder or config_folder()) / "defaults.toml"
     values = read_toml(path)
     names = [f.name for f in fields(Settings)]
@@ -104,7 +109,9 @@ def load(environment: Mapping[str, str], folder: Path | None = None) -> Settings
         whole = name in _WHOLE
         if not isinstance(values[name], int if whole else int | float) or not _is_positive(values[name]):
             raise ConfigError(f"{called[name]} must be a {'whole ' if whole else ''}number above 0")
-    return Settings(**values | {"work": locate(values["work"])})
+    is_named = "ORCHESTRATOR_WORK" in environment
+    work = locate(values["work"]) if is_named else find_work(values["work"], start or program_folder())
+    return Settings(**values | {"work": work})
 
 
 def provider(

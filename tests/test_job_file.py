@@ -49,7 +49,8 @@ def job_of(tmp_path: Path, text: str) -> Job:
 def test_a_full_job_file_is_read(tmp_path: Path) -> None:
     job = job_of(tmp_path, FULL)
 
-    assert (job.name, job.dataset, job.work, job.output) == ("sotu", "data/*.parquet", "w", "o")
+    places = [str(tmp_path / name) for name in ("data/*.parquet", "w", "o")]
+    assert [job.name, job.dataset, job.work, job.output] == ["sotu", *places]  # relative to the file
     assert job.body == {
         "model": "gpt-4o-mini-batch",
         "max_tokens": 64,

@@ -140,6 +140,7 @@ def run(
     limit: int | None = None,
     progress: OnProgress | None = None,
     stop: threading.Event | None = None,
+    alongside: bool = False,
 ) -> Result: ...
 @overload
 def run(
@@ -149,6 +150,7 @@ def run(
     limit: int | None = None,
     progress: OnProgress | None = None,
     stop: threading.Event | None = None,
+    alongside: bool = False,
     **fields: Unpack[JobFields],
 ) -> Result: ...
 @short_traceback
@@ -159,6 +161,7 @@ def run(
     limit: int | None = None,
     progress: OnProgress | None = None,
     stop: threading.Event | None = None,
+    alongside: bool = False,
     **fields: Any,
 ) -> Result:
     """Run a job in this process to its end and return its result; run again, it resumes, or returns at once.
@@ -171,9 +174,11 @@ def run(
             answers, and `plan` judges the cost of all rows by what they have cost.
         progress: called about twice a second with a Progress.
         stop: set it to end the run early; running steps are recorded first.
+        alongside: run it although another job of this name is not finished.
 
     Raises:
         ConfigError, DatasetError: nothing was sent.
+        JobConflict: another job of this name is not finished; the message says how they differ.
         JobUnresolved: some chunks wait for `resolve_created` or `resolve_absent`; the rest is done.
         JobInterrupted: `stop`, Ctrl-C or SIGTERM ended the run.
         JobStopped: the job cannot continue without a person.
@@ -191,27 +196,28 @@ def run(
         if workspace.lock is None:  # a ledger that other processes work on as well
             refuse_function(described)
             check_before_first_create(workspace, context)
-            enter(workspace, prepared, context)
+            enter(workspace, prepared, context, alongside=alongside)
             return drive(workspace, prepared.spec.job_id, progress, stop)
         with alone(workspace):
             check_before_first_create(workspace, context)
-            enter(workspace, prepared, context)
+            enter(workspace, prepared, context, alongside=alongside)
             return drive(workspace, prepared.spec.job_id, progress, stop)
 
 
 @overload
-def submit(job: Job, /) -> JobHandle: ...
+def submit(job: Job, /, *, alongside: bool = False) -> JobHandle: ...
 @overload
-def submit(dataset: Table, /, **fields: Unpack[JobFields]) -> JobHandle: ...
+def submit(dataset: Table, /, *, alongside: bool = False, **fields: Unpack[JobFields]) -> JobHandle: ...
 @short_traceback
-def submit(job: Any, /, **fields: Any) -> JobHandle:
+def submit(job: Any, /, *, alongside: bool = False, **fields: Any) -> JobHandle:
     """Add a job to the ledger for a fleet's workers, and return at once; submitted again, it resumes.
 
     `submit(df, prompt="… {text}", model="…")` is short for `submit(Job(dataset=df, prompt=…, model=…))`.
-    The workers need the provider's key; this process does not.
+    The workers need the provider's key; this process does not. `alongside` is as for `run`.
 
     Raises:
         ConfigError, DatasetError: nothing was added.
+        JobConflict: another job of this name is not finished.
         JobNeedsDecision: the job is known, and stopped until a person approves it: `JobHandle.approve`.
     """
     from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
@@ -221,7 +227,8 @@ def submit(job: Any, /, **fields: Any) -> JobHandle:
     refuse_unshared(described, work)
     prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
-        enter(workspace, prepared, workspace.equip(prepared.spec, source=prepared.source))
+        context = workspace.equip(prepared.spec, source=prepared.source)
+        enter(workspace, prepared, context, alongside=alongside)
     return JobHandle(job_id=prepared.spec.job_id, work=work)
 
 

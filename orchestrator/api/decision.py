@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator import settings as configuration
 from orchestrator.domain.budget import USED_UP
@@ -20,7 +21,7 @@ from orchestrator.engine.workspace import Workspace
 
 def command(workspace: Workspace, name: str, job_id: JobId) -> str:
     """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
-    is_default = workspace.work == configuration.load(os.environ).work
+    is_default = workspace.work == configuration.load(os.environ, start=Path.cwd()).work
     return f"orchestrator {name} {job_id}" + ("" if is_default else f" --work {shlex.quote(workspace.work)}")
 
 

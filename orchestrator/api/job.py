@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -9,16 +10,19 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypeAlias, TypedDict
 
+from orchestrator import settings as configuration
 from orchestrator.api.response import read_response, with_path
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.domain.response_schema import ResponseSchema
+from orchestrator.engine.row_function import make_importable
 from orchestrator.planner.template import body_of, check_places, placeholders
 from orchestrator.providers.registry import check_policy, provider_settings
 from orchestrator.settings import ProviderSettings, check_types, policy, read_toml, refuse_unknown
 from orchestrator.storage.download import shown
+from orchestrator.storage.location import beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +115,8 @@ class Job:
         policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
         dataset_options: how files are written: format, and of CSV delimiter, quote, encoding, columns, null_values,
             types; see docs/datasets.md.
-        work: the work folder; the default is `.orchestrator` in the current folder.
+        work: the work folder; the default is `.orchestrator` in the script's folder, or in the nearest folder above
+            it that has one.
         output: the folder of the result; the default is the job's own folder in `work`.
     """
 
@@ -293,7 +298,7 @@ TABLES: Final = {
 
 
 def read_job(path: Path) -> Job:
-    """Read a job file. Raises ConfigError that names the file and the key."""
+    """Read a job file; its relative paths start at its folder. Raises ConfigError that names the file and the key."""
     text = read_toml(path)
     refuse_unknown(text, TABLES, str(path))
     for table, known in TABLES.items():
@@ -301,10 +306,17 @@ def read_job(path: Path) -> Job:
             raise ConfigError(f"{path}: {table} must be a table: [{table}]")
         if known is not None:
             refuse_unknown(text.get(table, {}), known, f"{path}: [{table}]")
-    job, request = text.get("job", {}), text.get("request", {})
+    job, request = dict(text.get("job", {})), text.get("request", {})
     for table, name in (("job", "name"), ("job", "dataset"), ("request", "model")):
         if not isinstance(text.get(table, {}).get(name), str):
             raise ConfigError(f'{path}: [{table}] needs {name} = "…"')
+    folder = path.absolute().parent
+    for name in ("dataset", "work", "output"):
+        if isinstance(job.get(name), str):
+            job[name] = beside(folder, job[name])
+    job.setdefault("work", configuration.load(os.environ, start=folder).work)
+    if isinstance(request.get("render"), str):
+        make_importable(folder)
     try:
         return Job(
             **job,

@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 
 from orchestrator import settings as configuration
+from orchestrator.api.conflict import refuse_conflict
 from orchestrator.api.decision import refuse_undecided, refuse_unreadable
 from orchestrator.api.inputs import readable_place
 from orchestrator.api.job import Job
@@ -24,7 +25,7 @@ from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.domain.model import Canary, JobId, JobState
+from orchestrator.domain.model import Canary, ChunkState, JobId, JobState
 from orchestrator.domain.model import Job as JobRecord
 from orchestrator.engine import spec as specs
 from orchestrator.engine.command_log import record_command
@@ -178,8 +179,8 @@ def _check_output(source: Dataset) -> None:
     try_rows(next(source.batches(source.shards[0]), none), source.location)
 
 
-def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
-    """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision."""
+def enter(workspace: Workspace, prepared: Prepared, context: JobContext, *, alongside: bool = False) -> None:
+    """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision, JobConflict."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     opened_with = _known_spec(workspace, spec.job_id)
@@ -197,11 +198,14 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     check_places(context)
     if is_new:
         _refuse_lost_ledger(workspace, context)
+        if not alongside:
+            refuse_conflict(workspace, spec)
         prepared.source.read_through()
     with context.job_files.create(SPEC) as file:
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(context, opened_with)
-    known = workspace.admin.open(record, len(prepared.source.shards), now=now)
+    writes_anew = opened_with is not None and _has_other_columns(workspace, opened_with, spec)
+    known = workspace.admin.open(record, len(prepared.source.shards), now=now, writes_anew=writes_anew)
     context.text = known.spec  # with fields that another version has added
     present = workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
@@ -209,6 +213,18 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
         workspace.admin.retry(spec.job_id, now=now)
     record_command(workspace, spec.job_id)
     refuse_undecided(workspace, present)
+
+
+def _has_other_columns(workspace: Workspace, before: Spec, spec: Spec) -> bool:
+    """Return whether a job's output is to have other columns than before. Raises ConfigError where that is too late."""
+    if spec.output_options.raw and not before.output_options.raw:
+        totals = workspace.ledger.totals(spec.job_id)
+        if totals.chunks.get(ChunkState.COLLECTED):
+            raise ConfigError(
+                f"output.raw was false when answers of job {spec.job_id} were collected, so that the provider's JSON "
+                "is not among them: leave output.raw as it was, or run the job under another name"
+            )
+    return spec.output_options != before.output_options
 
 
 def refuse_function(job: Job) -> None:

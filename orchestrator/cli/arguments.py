@@ -18,6 +18,7 @@ import click
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.policy import Reuse
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.log import say
 
 if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 job_argument = click.argument("job")
 work_option = click.option(
-    "--work", metavar="PLACE", help="The work folder, or its URL in an object store. Default: .orchestrator"
+    "--work",
+    metavar="PLACE",
+    help="The work folder, or its URL in an object store. Default: .orchestrator, here or above.",
 )
 TABLES = frozenset(
     [".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".gz", ".zst", ".xlsx"]
@@ -35,6 +38,12 @@ allow_failed_option = click.option(
     "--allow-failed", is_flag=True, help="Exit with 0, not 4, where the job has ended and some rows have failed."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def say_work(place: str) -> None:
+    """Say which work folder is used, where it is not one in the current folder."""
+    if "://" not in place and Path(place).parent != Path.cwd():
+        say(f"work folder: {place}")
 
 
 def is_file(job: str) -> bool:

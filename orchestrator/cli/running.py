@@ -13,8 +13,10 @@ from orchestrator.cli.arguments import (
     is_file,
     job_argument,
     json_option,
+    say_work,
     work_option,
 )
+from orchestrator.cli.asking import asked
 from orchestrator.cli.outcome import print_end, samples_told
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, show, show_text
@@ -48,14 +50,22 @@ def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bo
         show_text(text.plan_text(commands.identify(described), found))
 
 
+alongside_option = click.option(
+    "--alongside", is_flag=True, help="Run it although another job of this name is not finished."
+)
+
+
 @click.command
 @job_argument
 @work_option
 @limit_option
 @fresh_option
+@alongside_option
 @allow_failed_option
 @json_option
-def run(job: str, work: str | None, limit: int | None, fresh: bool, allow_failed: bool, as_json: bool) -> None:
+def run(
+    job: str, work: str | None, limit: int | None, fresh: bool, alongside: bool, allow_failed: bool, as_json: bool
+) -> None:
     """Run a job to its end, or resume it.
 
     Run it again at any time: nothing is sent twice.
@@ -67,12 +77,15 @@ def run(job: str, work: str | None, limit: int | None, fresh: bool, allow_failed
 
     whole = described
     described = described and commands.limited(described, limit)
+    place = commands.work_folder(work if work is not None or described is None else described.work)
+    if not as_json:
+        say_work(place)
     job_id = commands.identify(described) if described is not None else find(job, work).job_id
     provider = described.provider_settings if described is not None else find(job, work).provider_settings()
-    place = commands.work_folder(work if work is not None or described is None else described.work)
     with samples_told(job_id, place), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
-            result = commands.run(described, progress=watch.look)
+            given = described
+            result = asked(lambda beside: commands.run(given, progress=watch.look, alongside=beside), alongside)
         else:
             result = find(job, work).resume(progress=watch.look)
     told = ""
@@ -87,9 +100,10 @@ def run(job: str, work: str | None, limit: int | None, fresh: bool, allow_failed
 @job_argument
 @work_option
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@alongside_option
 @allow_failed_option
 @json_option
-def submit(job: str, work: str | None, wait: bool, allow_failed: bool, as_json: bool) -> None:
+def submit(job: str, work: str | None, wait: bool, alongside: bool, allow_failed: bool, as_json: bool) -> None:
     """Give a job to a fleet's workers, and return.
 
     Submit it again at any time: it resumes, and nothing is sent twice.
@@ -97,7 +111,7 @@ def submit(job: str, work: str | None, wait: bool, allow_failed: bool, as_json: 
     described = from_file(job, work)
     from orchestrator.api import commands
 
-    handle = commands.submit(described)
+    handle = asked(lambda beside: commands.submit(described, alongside=beside), alongside)
     if not wait:
         from orchestrator.cli import status_text
 

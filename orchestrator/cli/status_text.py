@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
@@ -28,7 +29,7 @@ WIDTH: Final = 80
 
 def command(name: str, work: str, *given: str) -> str:
     """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
-    is_default = work == configuration.load(os.environ).work
+    is_default = work == configuration.load(os.environ, start=Path.cwd()).work
     return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(work)))))
 
 

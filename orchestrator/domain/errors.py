@@ -2,6 +2,7 @@
 
 OrchestratorError
 ├── ConfigError              the operator must change something; never retried
+│   ├── JobConflict          a job of this name is not finished, and this would be another one
 │   ├── JobUnknown           the work folder has no such job
 │   └── LedgerBusy           other processes work on this ledger
 ├── DatasetError             the input cannot be read as declared; never retried
@@ -44,6 +45,10 @@ def public_message(error: BaseException) -> str:
 
 class ConfigError(OrchestratorError):
     """A setting, a job file or an argument is wrong; the message names it and says what to do."""
+
+
+class JobConflict(ConfigError):
+    """A job of the same name is not finished, and differs from this one: the message says how, and what to do."""
 
 
 class JobUnknown(ConfigError):

@@ -7,9 +7,8 @@ import functools
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Final
 
-SITE_FOLDERS: Final = frozenset({"site-packages", "dist-packages"})
+from orchestrator.storage.work_folder import SITE_FOLDERS
 
 
 def is_library(top: str) -> bool:

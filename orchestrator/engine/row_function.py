@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigError
@@ -24,9 +24,8 @@ def imported_function(path: str) -> RowFunction:
     if _PATH.fullmatch(path) is None:
         raise ConfigError(f'request.render {path!r} is not of the form "package.module:function"')
     module_name, _, name = path.partition(":")
-    folder = os.getcwd()  # noqa: PTH109 - a text, as sys.path has them
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.append(folder)
+    if "" not in sys.path:
+        make_importable(Path.cwd())
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # noqa: BLE001 - the user's module may raise anything while it is imported
@@ -42,6 +41,12 @@ def imported_function(path: str) -> RowFunction:
         raise ConfigError(f"request.render {path!r} is a {type(found).__name__}, not a function")
     function: RowFunction = found
     return function
+
+
+def make_importable(folder: Path) -> None:
+    """Let modules in this folder be imported, after those that can be imported already."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def top_package(path: str) -> str:

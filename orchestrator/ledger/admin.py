@@ -56,8 +56,12 @@ class SqlAdmin:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open(self, job: Job, shard_count: int, *, now: datetime) -> Job:
-        """Insert a new job with its shards, or return the existing one, with the policy and the spec of `job`."""
+    def open(self, job: Job, shard_count: int, *, now: datetime, writes_anew: bool = False) -> Job:
+        """Insert a new job with its shards, or return the existing one, with the policy and the spec of `job`.
+
+        Args:
+            writes_anew: the output is to have other columns: where some of it is written, all is written again.
+        """
         with self._database.write() as tx:
             add_new(tx, accounts, {"name": job.account})
             # Of two processes that open it at once, one inserts it and the other finds it.
@@ -77,7 +81,7 @@ class SqlAdmin:
                     "spec": spec,
                 }
                 tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=known.version + 1))
-                return written(present)
+                return reread.write_again(tx, written(present), now=now) if writes_anew else written(present)
             for start in range(0, shard_count, 5_000):
                 numbers = range(start, min(start + 5_000, shard_count))
                 planning = {"job_id": job.id, "state": ShardState.PLANNING, "due_at": now}

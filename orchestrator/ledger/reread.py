@@ -40,6 +40,15 @@ def record(tx: sa.Connection, job: Job, found: Sequence[Reread], *, now: datetim
     return Reading(read=read, failed=failed, unreadable=left, is_released=is_released, is_reopened=is_reopened)
 
 
+def write_again(tx: sa.Connection, job: Job, *, now: datetime) -> Job:
+    """Have all output written again, as a new revision, where some of it may have been written."""
+    shard_nos = tx.execute(sa.select(S.shard_no).where(S.job_id == job.id)).scalars().all()
+    if job.state is JobState.CANCELLED or not _may_be_written(tx, job, shard_nos):
+        return job  # run again, a cancelled job is retried, and so has a new revision anyway
+    _reopen(tx, job, now)
+    return rows.job_of(tx.execute(sa.select(jobs).where(J.id == job.id)).mappings().one())
+
+
 def _mine(job: Job) -> sa.ColumnElement[bool]:
     return C.job_id == job.id
 

@@ -23,6 +23,11 @@ def locate(place: str | Path) -> str:
     return str(Path(text).expanduser().absolute())
 
 
+def beside(folder: Path, place: str) -> str:
+    """Return the location of a path that is relative to this folder, or of a URL. Raises ConfigError."""
+    return place if "://" in place else locate(folder / Path(place).expanduser())
+
+
 def is_url(location: str) -> bool:
     """Return whether this is an object store's."""
     return "://" in location

@@ -15,6 +15,7 @@ PARENTS = {  # by hand
     "LedgerBusy": "ConfigError",
     "DatasetError": "OrchestratorError",
     "JobNotFinished": "OrchestratorError",
+    "JobConflict": "ConfigError",
     "JobStopped": "JobNotFinished",
     "JobNeedsDecision": "JobStopped",
     "JobUnresolved": "JobNotFinished",

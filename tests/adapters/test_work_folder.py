@@ -1,0 +1,86 @@
+"""Where the work folder is, whatever folder a job is started in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import read_job
+from orchestrator.storage.work_folder import find_work
+from tests.gateway_process import ROOT
+
+WORK = ".orchestrator"
+JOB = '[job]\nname = "mood"\ndataset = "rows.csv"\n[request]\nmodel = "m"\nprompt = "{text}"\n'
+
+
+def test_the_nearest_folder_above_is_taken_and_where_there_is_none_the_first(tmp_path: Path) -> None:
+    inner = tmp_path / "project" / "jobs" / "old"
+    inner.mkdir(parents=True)
+    assert find_work(WORK, inner) == str(inner / WORK)
+
+    (tmp_path / "project" / WORK).mkdir()
+    assert find_work(WORK, inner) == str(tmp_path / "project" / WORK)
+    (inner.parent / WORK).write_text("a file is no work folder")
+    assert find_work(WORK, inner) == str(tmp_path / "project" / WORK)
+
+
+@pytest.mark.parametrize("named", ["/a/place", "s3://bucket/place"])
+def test_a_place_that_is_named_in_full_is_taken_as_it_is(tmp_path: Path, named: str) -> None:
+    assert find_work(named, tmp_path) == named
+
+
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In /tmp anyone may make one; its ledger would be theirs."""
+    inner = tmp_path / "project"
+    inner.mkdir()
+    (tmp_path / WORK).mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 12_345_678)
+
+    assert find_work(WORK, inner) == str(inner / WORK)
+
+
+@pytest.mark.parametrize(("named", "place"), [(None, "project/.orchestrator"), ("elsewhere", "elsewhere")])
+def test_a_job_file_is_the_same_job_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, place: str
+) -> None:
+    """Its dataset and its work folder do not depend on the current folder; ORCHESTRATOR_WORK wins."""
+    jobs = tmp_path / "project" / "jobs"
+    jobs.mkdir(parents=True)
+    (tmp_path / "project" / WORK).mkdir()
+    (jobs / "mood.toml").write_text(JOB)
+    monkeypatch.delenv("ORCHESTRATOR_WORK", raising=False)
+    if named:
+        monkeypatch.setenv("ORCHESTRATOR_WORK", str(tmp_path / named))
+    found = []
+    for folder, name in ((jobs, "mood.toml"), (tmp_path, "project/jobs/mood.toml")):
+        monkeypatch.chdir(folder)
+        job = read_job(Path(name))
+        found.append((job.dataset, job.work))
+
+    assert found == 2 * [(str(jobs / "rows.csv"), str(tmp_path / place))]
+
+
+def test_a_script_is_the_same_run_from_every_folder_and_a_command_starts_in_the_current_one(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    tell = "from orchestrator.storage.work_folder import program_folder; print(program_folder())"
+    (tmp_path / "bin" / "script.py").write_text(tell)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def told(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout.strip()
+
+    assert told("bin/script.py") == str(tmp_path / "bin")
+    assert told("-c", tell) == str(tmp_path)
