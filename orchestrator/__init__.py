@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.errors import JobTimeout as JobTimeout
     from orchestrator.domain.errors import JobUnresolved as JobUnresolved
     from orchestrator.domain.errors import OrchestratorError as OrchestratorError
+    from orchestrator.domain.look import Look as Look
     from orchestrator.domain.policy import OutputOptions as OutputOptions
     from orchestrator.domain.policy import Policy as Policy
     from orchestrator.domain.policy import Price as Price
-    from orchestrator.domain.progress import Progress as Progress
     from orchestrator.planner.estimate import Estimate as Estimate
     from orchestrator.restore.restore import Recovered as Recovered
 
@@ -65,7 +65,7 @@ _PUBLIC: Final = {
     "OutputOptions": "domain.policy",
     "Policy": "domain.policy",
     "Price": "domain.policy",
-    "Progress": "domain.progress",
+    "Look": "domain.look",
     "Recovered": "restore.restore",
     "Result": "api.result",
     "Sample": "api.decision",

@@ -16,9 +16,10 @@ from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.policy import OutputOptions, Price
-from orchestrator.domain.progress import Progress, Totals, Trouble
+from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.planner.estimate import Estimate
 from tests.builders import NOW, after
+from tests.cli.looks import a_status
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
 RETRIED = Trouble(reason="503", chunks=1, since=NOW, next_at=after(90))
@@ -36,40 +37,6 @@ UNRESOLVED = UnresolvedChunk(
 def totals(**fields: Any) -> Totals:
     none: dict[str, Any] = {"shards": 1, "shards_planning": 0, "rows": 1_200, "settled": 0}
     return Totals(**(none | {"refused": 0} | fields))
-
-
-@pytest.mark.parametrize(
-    ("fields", "line"),
-    [
-        ({}, "0 of 1,200 rows done"),
-        ({"shards_planning": 1}, "0 rows done, 1,200 planned so far"),
-        ({"succeeded": 1_000, "failed": 2, "refused": 3}, "1,005 of 1,200 rows done, 0.000000 USD so far"),
-        (
-            {"chunks": SUBMITTED, "in_flight_rows": 900, "in_flight_done": 20},
-            "0 of 1,200 rows done, 3 batches in flight (20 of 900 answered)",
-        ),
-        (
-            {"chunks": {ChunkState.SUBMITTED: 1}, "in_flight_rows": 9, "overdue": 1},
-            "0 of 1,200 rows done, 1 batch in flight (0 of 9 answered), 1 of them overdue",
-        ),
-        (
-            {"chunks": {ChunkState.SUBMITTING: 1, ChunkState.AMBIGUOUS: 1, ChunkState.UNRESOLVED: 1}},
-            "0 of 1,200 rows done, 2 creates without an answer yet, 1 chunk unresolved",
-        ),
-        ({"waits_for_canary": True}, "0 of 1,200 rows done, the rest waits for the canary"),
-        ({"waiting": 1_100}, "0 of 1,200 rows done, 1,100 to be retried"),
-        ({"cost_usd": Decimal("12.5")}, "0 of 1,200 rows done, 12.50 USD so far"),
-        ({"cost_usd": Decimal("0.0000004")}, "0 of 1,200 rows done, 0.000000400 USD so far"),
-        ({"unpriced": 7}, "0 of 1,200 rows done, cost unknown"),
-        ({"unpriced": 7, "cost_usd": Decimal(2)}, "0 of 1,200 rows done, at least 2.00 USD so far"),
-        (
-            {"succeeded": 9, "truncated_answers": 2, "empty_answers": 1, "refused_answers": 3},
-            "9 of 1,200 rows done, 2 truncated, 1 empty, 3 refused, 0.000000 USD so far",
-        ),
-    ],
-)
-def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[str, Any], line: str) -> None:
-    assert text.progress(Progress.of("job-1", JobState.RUNNING, totals(**fields))) == line
 
 
 @pytest.mark.parametrize(
@@ -125,29 +92,24 @@ def test_a_line_of_progress_says_what_there_is_and_nothing_else(fields: Mapping[
 def test_a_status_names_each_thing_that_keeps_a_job(fields: Mapping[str, Any], line: str) -> None:
     of_status = {name: value for name, value in fields.items() if name in Status.__dataclass_fields__}
     of_totals = {name: value for name, value in fields.items() if name not in of_status}
-    found = Status(job_id="job-1", state=JobState.RUNNING, totals=totals(**of_totals), **({"reason": ""} | of_status))
+    found = a_status(JobState.RUNNING, totals(**of_totals), **of_status)
 
-    first, *lines = status_text.status(found, DEFAULT_WORK).splitlines()
-
-    assert first.startswith("job-1: running. 0 of 1,200 rows done")
-    assert lines == line.splitlines()
+    assert status_text.notes(found, DEFAULT_WORK).splitlines() == line.splitlines()
 
 
 def test_an_ended_job_is_not_said_to_be_stopped() -> None:
     """Cancelled after it had stopped: the reason is past."""
-    found = Status(job_id="job-1", state=JobState.CANCELLED, reason="all rows failed", totals=totals())
+    found = a_status(JobState.CANCELLED, totals(), reason="all rows failed")
 
-    assert "stopped" not in status_text.status(found, DEFAULT_WORK)
+    assert "stopped" not in status_text.notes(found, DEFAULT_WORK)
 
 
 def test_what_to_type_next_names_the_work_folder_unless_it_is_the_default() -> None:
-    waiting = Status(
-        job_id="job-1", state=JobState.RUNNING, reason="", totals=totals(chunks={ChunkState.UNRESOLVED: 1})
-    )
+    waiting = a_status(JobState.RUNNING, totals(chunks={ChunkState.UNRESOLVED: 1}))
 
     listed = status_text.unresolved("job-1", [UNRESOLVED], "s3://bucket/work").splitlines()
 
-    assert status_text.status(waiting, "/my work").endswith("orchestrator resolve job-1 --work '/my work'")
+    assert status_text.notes(waiting, "/my work").endswith("orchestrator resolve job-1 --work '/my work'")
     assert [line.strip() for line in listed if line.startswith("    ")] == [
         "orchestrator resolve job-1 c0-1 --batch ID --work s3://bucket/work",
         "orchestrator resolve job-1 c0-1 --absent --work s3://bucket/work",
@@ -211,19 +173,19 @@ def test_a_cost_that_is_not_known_is_not_nothing(
 ) -> None:
     """Rule: unknown is "unknown" or a minimum, None in Python, null in JSON; and no amount is printed as 0E-9."""
     found = totals(rows=3, settled=3, succeeded=3, **fields, reserved_usd=Decimal("0E-9"))
-    status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=found)
+    status = a_status(JobState.FINISHED, found, "job-1")
     result = Result(status=status, path="output", options=OutputOptions())
 
     [line] = [line for line in text.report("job-1", found, {}).splitlines() if line.startswith("  cost")]
     assert line.split("cost", 1)[1].strip().startswith(said)
-    assert (result.cost_usd, status.progress.cost_usd) == (exact, exact)
+    assert (result.cost_usd, status.look.money.spent) == (exact, exact)
     assert (status.as_dict()["cost_usd"], status.as_dict()["reserved_usd"]) == (in_json, "0.000000000")
     assert ("0.0" in result._repr_html_()) == (exact == 0)
 
 
 def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_whole() -> None:
     found = totals(rows=9, settled=9, succeeded=9, truncated_answers=2, refused_answers=1)
-    status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=found)
+    status = a_status(JobState.FINISHED, found, "job-1")
 
     first, *ways = status_text.flawed_answers(status, DEFAULT_WORK).splitlines()
 
@@ -240,7 +202,7 @@ def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_who
 
 def test_rows_that_cannot_be_read_are_offered_to_be_read_before_they_are_paid_for_again() -> None:
     """`retry` alone refuses them: each command named works as it is typed."""
-    found = Status(job_id="a-1", state=JobState.FINISHED, reason="", totals=totals(failed=2))
+    found = a_status(JobState.FINISHED, totals(failed=2), "a-1")
     kept = replace(found, totals=totals(failed=2, unreadable_rows=1))
 
     assert status_text.failed_rows(found, DEFAULT_WORK).splitlines()[3:] == [

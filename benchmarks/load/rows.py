@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 import orchestrator
 from orchestrator.domain.batch import BatchStatus, ResultFile, Submission, Traits
+from orchestrator.domain.look import Look
 from orchestrator.domain.model import BatchId, Claim, Outcome, Step
-from orchestrator.domain.progress import Progress
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Inline, ResultsAt
 from orchestrator.engine import process_memory
@@ -158,8 +158,8 @@ def _run(dataset: Path, work: Path, echo: Echo, row_count: int, peaks_mb: list[t
     os.environ[KEY] = "none"
     registry.register("echo", _dialect_of(echo))
 
-    def progress(now: Progress) -> None:
-        peaks_mb.append((now.done / row_count, _peak_mb()))
+    def progress(now: Look) -> None:
+        peaks_mb.append(((now.rows.answered + now.rows.failed) / row_count, _peak_mb()))
 
     result = orchestrator.run(
         dataset,

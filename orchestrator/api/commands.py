@@ -20,8 +20,8 @@ from orchestrator.api.handle import JobHandle, drive
 from orchestrator.api.job import Job, JobFields
 from orchestrator.api.short_tracebacks import short_traceback
 from orchestrator.domain.errors import ConfigError, JobUnknown
+from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import JobId
-from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.recovery import GUARANTEE
 from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
@@ -138,7 +138,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnProgress | None = None,
+    progress: OnLook | None = None,
     stop: threading.Event | None = None,
     alongside: bool = False,
 ) -> Result: ...
@@ -148,7 +148,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnProgress | None = None,
+    progress: OnLook | None = None,
     stop: threading.Event | None = None,
     alongside: bool = False,
     **fields: Unpack[JobFields],
@@ -159,7 +159,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnProgress | None = None,
+    progress: OnLook | None = None,
     stop: threading.Event | None = None,
     alongside: bool = False,
     **fields: Any,
@@ -172,7 +172,7 @@ def run(
     Args:
         limit: run the first rows alone, so many: a paid sample, a job of its own. The run of all rows reuses its
             answers, and `plan` judges the cost of all rows by what they have cost.
-        progress: called about twice a second with a Progress.
+        progress: called about twice a second with a Look.
         stop: set it to end the run early; running steps are recorded first.
         alongside: run it although another job of this name is not finished.
 

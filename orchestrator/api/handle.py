@@ -22,8 +22,8 @@ from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain.created_batch import candidates
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeout, LedgerBusy
 from orchestrator.domain.html_table import html_table
+from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
@@ -132,14 +132,14 @@ class JobHandle:
         self,
         timeout: float | None = None,
         *,
-        progress: OnProgress | None = None,
+        progress: OnLook | None = None,
         stop: threading.Event | None = None,
     ) -> Result:
         """Wait until other processes (a fleet's workers) have finished the job, and return its result.
 
         Args:
             timeout: seconds; None waits as long as it takes.
-            progress: called about twice a second with a Progress.
+            progress: called about twice a second with a Look.
             stop: set it to stop waiting; the job continues.
 
         Raises:
@@ -150,7 +150,7 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return await_end(workspace, self.job_id, timeout, progress, stop or threading.Event())
 
-    def resume(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Result:
+    def resume(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Result:
         """Resume the job, with the settings it was opened with, and run it to its end."""
         with opened_workspace(self.work) as workspace:
             return self._run_to_end(workspace, progress, stop, None)
@@ -160,7 +160,7 @@ class JobHandle:
         *,
         rows: str = RowKind.FAILED,
         unreadable: bool = False,
-        progress: OnProgress | None = None,
+        progress: OnLook | None = None,
         stop: threading.Event | None = None,
     ) -> Result:
         """Send rows of an ended job again, and run it to its end; the output is a new revision.
@@ -181,7 +181,7 @@ class JobHandle:
     def _run_to_end(
         self,
         workspace: Workspace,
-        progress: OnProgress | None,
+        progress: OnLook | None,
         stop: threading.Event | None,
         again: RowKind | None,
     ) -> Result:
@@ -217,7 +217,7 @@ class JobHandle:
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)
 
-    def reread(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Reading:
+    def reread(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Reading:
         """Read the archived results of rows that could not be read again, with the present readers, for nothing.
 
         No provider is called. The output of a job that has ended is written again, as a new revision. A job that is
@@ -247,7 +247,7 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return samples_of(workspace, self.job_id, limit)
 
-    def cancel(self, *, progress: OnProgress | None = None, stop: threading.Event | None = None) -> Status:
+    def cancel(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Status:
         """Drop unsent rows, cancel batches in flight and collect their answers, unless other processes do so."""
         with opened_workspace(self.work) as workspace:
             workspace.admin.cancel(self.job_id, now=workspace.clock.now())
@@ -320,7 +320,7 @@ class JobHandle:
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
 
 
-def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event | None) -> Result:
+def drive(workspace: Workspace, job_id: JobId, progress: OnLook | None, stop: threading.Event | None) -> Result:
     """Run the job's steps in this process, to its end."""
     stop = stop or threading.Event()
     _run_steps(workspace, job_id, progress, stop)
@@ -328,7 +328,7 @@ def drive(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop
 
 
 def await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnProgress | None, stop: threading.Event
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | None, stop: threading.Event
 ) -> Result:
     """Poll the job's status until it has ended."""
     with signals_stop(stop, tell=lambda _signal: None):  # no step of this process would have to finish first
@@ -336,13 +336,13 @@ def await_end(
 
 
 def _await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnProgress | None, stop: threading.Event
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | None, stop: threading.Event
 ) -> Result:
     until = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         job = workspace.ledger.job(job_id)
         if progress is not None:
-            progress(workspace.progress(job))
+            progress(workspace.look(job_id))
         if job.state in ENDED or needs_person(workspace, job_id):
             return outcome_of(workspace, job_id, None)
         left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
@@ -352,7 +352,7 @@ def _await_end(
             raise JobInterrupted(f"job {job_id} continues; this process no longer waits for it")
 
 
-def _run_steps(workspace: Workspace, job_id: JobId, progress: OnProgress | None, stop: threading.Event) -> None:
+def _run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | None, stop: threading.Event) -> None:
     settings = configuration.load(os.environ)
     runner = LocalRunner(
         workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop

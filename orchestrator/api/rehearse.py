@@ -41,7 +41,7 @@ from orchestrator.gateway.settings import GatewayConfig
 if TYPE_CHECKING:
     from orchestrator.api.job import Job
     from orchestrator.api.status import Status
-    from orchestrator.domain.progress import OnProgress, Progress
+    from orchestrator.domain.look import Look, OnLook
 
 SPEED: Final = 60.0
 ROWS: Final = 2_000
@@ -125,7 +125,7 @@ def rehearse(
     faults: Sequence[str] = (),
     rows: int = ROWS,
     timeout_s: float = 120.0,
-    progress: OnProgress | None = None,
+    progress: OnLook | None = None,
 ) -> Rehearsal:
     """Run the first rows of a job against a server of this machine, and return how it ended. Costs nothing.
 
@@ -208,7 +208,7 @@ def _first_rows(prepared: Prepared, count: int) -> tuple[pa.Table, bool]:
 
 
 def _run(
-    prepared: Prepared, work: str, key: str, clock: FastClock, timeout_s: float, progress: OnProgress | None
+    prepared: Prepared, work: str, key: str, clock: FastClock, timeout_s: float, progress: OnLook | None
 ) -> Rehearsal:
     settings, _ = places(prepared.job)
     workspace = open_workspace(work, "", {**os.environ, KEY_VARIABLE: key})
@@ -259,8 +259,12 @@ def _run(
     )
 
 
-def _readable(now: Progress, work: str) -> Progress:
-    return replace(now, trouble=_without_place(now.trouble, work), pause=_without_place(now.pause, work))
+def _readable(now: Look, work: str) -> Look:
+    """Return a look without what is true in the rehearsal only: its files, and the times of its fast clock."""
+    troubles = (replace(one, reason=_without_place(one.reason, work), since=None, next_at=None) for one in now.troubles)
+    there = replace(now.at_provider, next_look_at=None)
+    reason = _without_place(now.reason, work)
+    return replace(now, reason=reason, troubles=tuple(troubles), at_provider=there, estimate=None)
 
 
 def _without_place(text: str, work: str) -> str:

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.html_table import html_table
+from orchestrator.domain.look import Look
 from orchestrator.domain.model import JobId, JobState
-from orchestrator.domain.progress import Progress, Totals, Trouble
+from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Status:
     job_id: str
     state: JobState
     reason: str  # why it is stopped
+    look: Look  # the same as a progress callback gets
     totals: Totals  # the ledger's own sums
     decision: str = ""  # what a person must approve (`JobHandle.approve`) before it goes on
     budget_usd: Decimal | None = None
@@ -54,16 +56,11 @@ class Status:
             ("stopped", self.reason),
             ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
-            ("waits for its budget", self.progress.budget_wait),
+            ("waits for its budget", self.look.budget_wait),
             ("tried again after", "; ".join(one.reason for one in totals.troubles if not one.is_unresolved)),
             ("unresolved chunks", totals.unresolved_chunks),
         ]
         return html_table(f"Status of {self.job_id}", rows + [note for note in notes if note[1]])
-
-    @property
-    def progress(self) -> Progress:
-        """The same numbers that a progress callback gets."""
-        return Progress.of(self.job_id, self.state, self.totals, budget_usd=self.budget_usd)
 
     @property
     def failed(self) -> int:
@@ -80,8 +77,8 @@ class Status:
             "decision": self.decision,
             "account_paused": self.pause_reason,
             "budget_usd": None if self.budget_usd is None else f"{self.budget_usd:f}",
-            "budget_wait": self.progress.budget_wait,
-            "trouble": self.progress.trouble,
+            "budget_wait": self.look.budget_wait,
+            "trouble": "" if totals.trouble is None else totals.trouble.reason,
             "troubles": [_trouble(one) for one in totals.troubles],
             "rows": totals.rows,
             "planning": totals.shards_planning > 0,
@@ -158,6 +155,7 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         state=job.state,
         reason=job.reason,
         decision=job.decision,
+        look=workspace.look(job_id),
         totals=workspace.ledger.totals(job_id),
         budget_usd=job.policy.budget_usd,
         pause_reason=workspace.admin.pause_reason(job.account, now=now),

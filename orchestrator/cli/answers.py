@@ -82,7 +82,7 @@ def results(
         if as_json:
             status = handle.status()
             about = status.as_dict()
-            if status.progress.has_ended and not status.reason and not answers:
+            if status.look.has_ended and not status.reason and not answers:
                 result = handle.results()
                 about = {"path": str(result.path), **result.counts, **result.flaws}
             show(json.dumps(about | {"rows_shown": [row for batch in found.batches for row in _rows(batch)]}))

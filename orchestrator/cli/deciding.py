@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.arguments import KINDS, allow_failed_option, find, job_argument, json_option, work_option
-from orchestrator.cli.outcome import print_end
+from orchestrator.cli.outcome import print_end, print_status
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, say, show, show_text
 from orchestrator.domain.errors import ConfigError
@@ -33,12 +33,15 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 
     handle = find(job, work)
     found = handle.status()
-    if found.progress.has_ended:
+    if found.look.has_ended:
         show(json.dumps(found.as_dict()) if as_json else fitted(status_text.nothing_to_cancel(found, handle.work)))
         return
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look)
-    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.status(found, handle.work)))
+    if as_json:
+        show(json.dumps(found.as_dict()))
+    else:
+        print_status(found, handle.work)
 
 
 @click.command

@@ -7,7 +7,8 @@ import json
 import click
 
 from orchestrator.cli.arguments import find, json_option, work_option
-from orchestrator.cli.terminal import show, show_text
+from orchestrator.cli.outcome import print_status
+from orchestrator.cli.terminal import draw, show
 
 
 @click.command
@@ -17,20 +18,22 @@ from orchestrator.cli.terminal import show, show_text
 def status(job: str | None, work: str | None, as_json: bool) -> None:
     """Print the status of one job, or, without JOB, of all jobs."""
     from orchestrator.api import commands
-    from orchestrator.cli import status_text
 
     handles = [find(job, work)] if job else commands.jobs(work=work)
     found = [handle.status() for handle in handles]
     if as_json:
         shown = [one.as_dict() for one in found]
         show(json.dumps(shown[0] if job else shown))
-        return
-    for handle, one in zip(handles, found, strict=True):
-        show_text(status_text.status(one, handle.work))
-        if job and one.decision and (samples := handle.samples()):
+    elif job:
+        from orchestrator.cli import status_text
+
+        print_status(found[0], handles[0].work)
+        if found[0].decision and (samples := handles[0].samples()):
             show(status_text.samples(samples))
-    if not found:
-        show_text(f"no job yet in {commands.work_folder(work)}")
+    else:
+        from orchestrator.cli import jobs_table
+
+        draw(lambda width: jobs_table.table([one.look for one in found], commands.work_folder(work), width))
 
 
 COMMANDS = (status,)

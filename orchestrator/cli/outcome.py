@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.arguments import find
 from orchestrator.cli.exit_codes import FAILED_ROWS
-from orchestrator.cli.terminal import say, show, show_text
+from orchestrator.cli.terminal import draw, say, show, show_text
 from orchestrator.domain.errors import JobNeedsDecision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.api.result import Result
+    from orchestrator.api.status import Status
 
 
 @contextmanager
@@ -29,6 +30,15 @@ def samples_told(job: str, work: str | None) -> Iterator[None]:
         if samples := find(job, work).samples():
             say(status_text.samples(samples))
         raise
+
+
+def print_status(found: Status, work: str) -> None:
+    """Print how a job stands, and what a person can do about it."""
+    from orchestrator.cli import run_view, status_text
+
+    draw(lambda width: run_view.still(found.look, width))
+    if told := status_text.notes(found, work):
+        show_text(f"\n{told}")
 
 
 def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, told: str = "") -> None:

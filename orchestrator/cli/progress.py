@@ -1,105 +1,118 @@
-"""A job's progress on a terminal."""
+"""Shows a job's progress while a command waits for it: the view on a terminal, lines elsewhere.
+
+Rule: until there is progress nothing is printed, so that an error stands alone. On a pipe, a line is printed when the
+job does something else than before and when a trouble is new, and between them ever more rarely.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.terminal import say
-from orchestrator.log import printable
+from orchestrator.domain.look import Activity
 
 if TYPE_CHECKING:
-    import rich.progress
+    from rich.console import RenderableType
+    from rich.live import Live
 
-    from orchestrator.domain.progress import Progress
+    from orchestrator.cli.run_view import Lines
+    from orchestrator.domain.look import Look
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered as printed
 PAUSED_LOOKS: Final = 4  # a run that can do nothing else ends before, and its error says why
-PLAIN_EVERY: Final = 10  # without a terminal, one line for so many updates: about every five seconds
+# A line after so many seconds, up to so many seconds since the begin.
+PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
 
 
 class Watch:
-    """Shows a job's progress. Until there is some, nothing is printed: an error stands alone."""
+    """Shows looks at a job; a context manager."""
 
     def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
         self._job_id = job_id
         self._guarantee = guarantee
         self._quiet = plain
-        self._looks = 0
+        self._live: Live | None = None
+        self._lines: Lines
+        self._begun_at = 0.0
+        self._told_at = 0.0
+        self._activity: Activity | None = None
         self._last = ""
         self._troubles = set[str]()
         self._paused = 0
-        self._is_started = False
-        self._bar = _bar() if sys.stderr.isatty() and not plain else None
-        if self._bar is not None:
-            self._task = self._bar.add_task(job_id, total=None, money="")
 
     def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
+            self._live.console.print()
 
-    def look(self, now: Progress) -> None:
-        """Show the job's progress; called about twice a second."""
-        from orchestrator.cli import text
-
-        if not self._is_started:
-            self._start()
-        self._look_for_trouble(now)
-        if self._bar is not None:
-            total = None if now.planning else now.rows
-            money = text.money(now)
-            self._bar.update(self._task, completed=now.done + now.in_flight_answered, total=total, money=money)
+    def look(self, now: Look) -> None:
+        """Show a look; called about twice a second."""
+        if self._quiet:
             return
-        line = text.progress(now)
-        is_turn = now.has_ended or self._looks % PLAIN_EVERY == 0
-        if not self._quiet and line != self._last and is_turn:
-            say(f"{self._job_id}: {line}")
-            self._last = line
-        self._looks += 1
+        if self._activity is None:
+            self._start()
+        if self._live is None:
+            self._tell(now)
+            self._look_for_trouble(now)
+        else:
+            self._live.update(self._view(self._live, now), refresh=True)
+        self._activity = now.activity
 
     def _start(self) -> None:
-        self._is_started = True
-        if not self._quiet:
-            say(f"{self._job_id}: {self._guarantee}")
-        if self._bar is not None:
-            self._bar.start()
+        say(f"{self._job_id}: {self._guarantee}")
+        self._begun_at = time.monotonic()
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.live import Live
 
-    def _look_for_trouble(self, now: Progress) -> None:
+        from orchestrator.cli.run_view import WIDTH_MIN, Lines
+
+        console = Console(stderr=True, highlight=False)
+        if console.width >= WIDTH_MIN and not console.is_dumb_terminal:
+            self._lines = Lines()
+            self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+
+    def _view(self, live: Live, now: Look) -> RenderableType:
+        from orchestrator.cli.run_view import frame
+
+        console = live.console
+        is_unicode = console.encoding.lower().startswith("utf")
+        return frame(now, self._lines, width=console.width, height=console.height, is_unicode=is_unicode)
+
+    def _tell(self, now: Look) -> None:
+        """Print a line, where the job does something else than before, or it is time for one."""
+        from orchestrator.cli.run_view import plain
+
+        at = time.monotonic()
+        pace_s = next(wait for until, wait in PACE if at - self._begun_at < until)
+        if now.activity is self._activity and at - self._told_at < pace_s:
+            return
+        line = plain(now)
+        if line != self._last:
+            say(f"{self._job_id} {line}")
+            self._last, self._told_at = line, at
+
+    def _look_for_trouble(self, now: Look) -> None:
         """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
-        if now.pause:
+        trouble = next((one for one in now.troubles if not one.is_unresolved), None)
+        if now.activity is Activity.ACCOUNT:
             self._paused += 1
             if self._paused >= PAUSED_LOOKS:
-                self._tell_once(now.pause, f"sending is paused: {now.pause}")
+                self._tell_once(now.reason, f"sending is paused: {now.reason}")
         elif now.budget_wait:
             self._tell_once("budget", f"waiting for budget: {now.budget_wait}")
-        elif now.trouble:
-            count = f" {now.trouble_chunks:,} chunks" if now.trouble_chunks > 1 else ""
-            self._tell_once(now.trouble, f"retrying{count} after: {now.trouble}")
+        elif trouble is not None:
+            count = f" {trouble.chunks:,} chunks" if trouble.chunks > 1 else ""
+            self._tell_once(trouble.reason, f"retrying{count} after: {trouble.reason}")
 
     def _tell_once(self, trouble: str, told: str) -> None:
-        if self._quiet or trouble in self._troubles:
-            return
-        if len(self._troubles) < TROUBLES_MAX:
+        if trouble not in self._troubles and len(self._troubles) < TROUBLES_MAX:
             self._troubles.add(trouble)
-        line = f"{self._job_id}: {told}"
-        if self._bar is None:
-            say(line)
-        else:
-            self._bar.console.print(printable(line), markup=False, highlight=False)
-
-
-def _bar() -> rich.progress.Progress:
-    import rich.console
-    import rich.progress
-
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn("{task.fields[money]}"),
-        console=rich.console.Console(stderr=True),
-    )
+            say(f"{self._job_id}: {told}")

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from orchestrator.api.amounts import counted, span, usd
 from orchestrator.domain.look import Activity
+from orchestrator.domain.workers import Kind
 from orchestrator.log import printable
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ def frame(
         return Group(*top, Text("  " + textwrap.shorten(printable(matters), width - 2, placeholder=" …")))
     body = [_line(name, look, width) for name in lines.of(look)]
     return Group(*top, Text(""), *body, Text(""), *_below(look, width))
+
+
+def still(look: Look, width: int) -> RenderableType:
+    """Return the view of a job at one moment: without what will happen next."""
+    by = [f"by pid {one.pid} on {one.host}" if one.kind is Kind.RUN else f"by {one.host}" for one in look.worked_by[:1]]
+    more = f" and {len(look.worked_by) - 1:,} more" if len(look.worked_by) > 1 else ""
+    head = _head(look, width, f"{by[0]}{more}" if by else "")
+    lines = Lines().of(look)
+    told = _money(look, width)
+    return Group(head, bar(look, width), Text(""), *(_line(name, look, width) for name in lines), Text(""), *told)
 
 
 def _head(look: Look, width: int, tip: str) -> Text:
@@ -171,7 +182,8 @@ def _phrases(name: str, look: Look) -> list[str]:
     match name:
         case "answered":
             read = f"of {counted(rows.total, 'row', 'rows')}" + ("" if rows.all_read else " read so far")
-            return [read, *(f"{count:,} {kind}" for kind, count in look.flaws.items() if count)]
+            reused = [f"{rows.reused:,} of them of earlier jobs"] if rows.reused else []
+            return [read, *reused, *(f"{count:,} {kind}" for kind, count in look.flaws.items() if count)]
         case "at_provider" if rows.at_provider:
             answered = [f"{there.answered:,} answered there"] if there.answered else []
             age = [f"oldest {span(look.at - there.oldest_sent_at)}"] if there.oldest_sent_at else []
@@ -197,6 +209,16 @@ def _needs(look: Look) -> list[str]:
 
 
 def _below(look: Look, width: int) -> list[Text]:
+    lines = _money(look, width)
+    for trouble in _troubles(look)[:TROUBLES_MAX]:
+        for number, words in enumerate(textwrap.wrap(printable(trouble), width - 4)[:3]):
+            lines.append(Text("  ! " if number == 0 else "    ", STYLES["trouble"]).append(words, "default"))
+    told = next_look(look)
+    lines += [Text(f"  {told}", STYLES["muted"])] if told else []
+    return [*lines, *(Text(f"  {typed}", STYLES["command"]) for typed in _commands(look))]
+
+
+def _money(look: Look, width: int) -> list[Text]:
     money, lines = look.money, list[Text]()
     spent = "?" if money.spent is None else usd(money.spent)
     phrases = ["USD spent" + ("" if money.budget is None else f" of {usd(money.budget)}")]
@@ -209,12 +231,7 @@ def _below(look: Look, width: int) -> list[Text]:
     lines.append(row("money", spent, phrases, width))
     if not look.has_ended:
         lines.append(_estimate(look, width))
-    for trouble in _troubles(look)[:TROUBLES_MAX]:
-        for number, words in enumerate(textwrap.wrap(printable(trouble), width - 4)[:3]):
-            lines.append(Text("  ! " if number == 0 else "    ", STYLES["trouble"]).append(words, "default"))
-    told = next_look(look)
-    lines += [Text(f"  {told}", STYLES["muted"])] if told else []
-    return [*lines, *(Text(f"  {typed}", STYLES["command"]) for typed in _commands(look))]
+    return lines
 
 
 def _commands(look: Look) -> list[str]:
@@ -226,7 +243,8 @@ def _estimate(look: Look, width: int) -> Text:
     if look.estimate is None:
         return row("done in", "", ["no estimate before three batches have ended"], width)
     soonest, latest = (one - look.at for one in (look.estimate.soonest, look.estimate.latest))
-    between = f"between {clock(look.estimate.soonest)} and {clock(look.estimate.latest)}"
+    begin, end = clock(look.estimate.soonest), clock(look.estimate.latest)
+    between = f"at about {end}" if begin == end else f"between {begin} and {end}"
     number = _from_to(soonest, latest)
     phrases = [between, f"from {counted(look.estimate.batches, 'finished batch', 'finished batches')}"]
     text = Text("  ", no_wrap=True).append("done in", STYLES["muted"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator import settings as configuration
 from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
+from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobState
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
@@ -33,14 +34,11 @@ def command(name: str, work: str, *given: str) -> str:
     return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(work)))))
 
 
-def status(found: Status, work: str) -> str:
-    """Return a job's status: its state and counts, then what it waits for."""
-    now = found.progress
-    lines = [f"{found.job_id}: {found.state.value}. {text.progress(now)}"]
-    if found.reason and not now.has_ended:
-        lines.append(f"  stopped: {found.reason}")
-    if found.reason and now.has_ended:
-        lines.append(f"  {found.reason}")
+def notes(found: Status, work: str) -> str:
+    """Return what a job waits for, and what a person can do about it; "" where there is nothing to say."""
+    lines, look, has_ended = list[str](), found.look, found.look.has_ended
+    if found.reason:
+        lines.append(f"  {found.reason}" if has_ended else f"  stopped: {found.reason}")
     if found.decision:
         lines.append("  It waits for your decision.")
         ways = [("approve", "to go on"), ("cancel", "to end it, and keep what was answered")]
@@ -49,21 +47,23 @@ def status(found: Status, work: str) -> str:
         lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
     if found.pause_reason:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
-    if now.budget_wait:
-        lines.append(f"  waiting for budget: {now.budget_wait}")
+    if look.budget_wait:
+        lines.append(f"  waiting for budget: {look.budget_wait}")
     lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
-    if now.overdue_batches:
-        others = f", and {now.overdue_batches - 1:,} more," if now.overdue_batches > 1 else ""
-        lines.append(f"  overdue: batch {now.overdue_batch}{others} should have ended more than a day ago")
-    if now.unresolved_chunks:
-        chunks = text.counted(now.unresolved_chunks, "chunk", "chunks")
-        waits = ": the canary, so the rest waits" if now.waits_for_canary else ""
+    if found.totals.overdue:
+        others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
+        batch = f"{found.totals.overdue_batch}{others}"
+        lines.append(f"  overdue: batch {batch} should have ended more than a day ago")
+    if look.unresolved:
+        chunks = text.counted(look.unresolved, "chunk", "chunks")
+        waits = ": the canary, so the rest waits" if found.totals.waits_for_canary else ""
         lines.append(f"  {chunks} unresolved: it is not known whether the create made a batch{waits}.")
         unresolved = [one for one in found.totals.troubles if one.is_unresolved]
         lines += [f"  {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
-        lines += listed_commands(
-            [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
-        )
+        ways = [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
+        lines += listed_commands(ways)
+    elif look.activity is Activity.UNATTENDED:
+        lines += listed_commands([(command("run", work, found.job_id), "nothing works on it; to go on")])
     return "\n".join(lines)
 
 
@@ -133,7 +133,7 @@ def nothing_to_cancel(found: Status, work: str) -> str:
 def nothing_to_retry(found: Status, kind: str) -> str:
     """Return what `retry` says of an ended job that has no such row; "" of any other job."""
     if kind != RowKind.FAILED:
-        is_there = found.totals.flaws[kind] or not found.progress.has_ended
+        is_there = found.totals.flaws[kind] or not found.look.has_ended
         return "" if is_there else f"{found.job_id}: no answer is {kind}: nothing is sent again"
     if found.state is not JobState.FINISHED or found.totals.failed:
         return ""
@@ -151,7 +151,7 @@ def reread(found: Status, done: Reading, work: str) -> str:
         lines.append(f"  {text.counted(done.failed, 'row', 'rows')} turned out to have no answer; they stay failed")
     if found.decision:
         lines += listed_commands([(command("status", work, found.job_id), "it still waits for your decision")])
-    elif found.progress.has_ended:
+    elif found.look.has_ended:
         lines += listed_commands([(command("results", work, found.job_id), "its output")])
     elif not found.workers_alive:
         lines += listed_commands([(command("run", work, found.job_id), "next")])

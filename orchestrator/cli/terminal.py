@@ -12,12 +12,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import textwrap
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from orchestrator import log
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PIPE: Final = 80
 WIDTH_MIN: Final = 40
@@ -42,6 +47,14 @@ def show_text(text: str) -> None:
 def say(text: str) -> None:
     """Print a message for people on standard error."""
     log.say(fitted(text))
+
+
+def draw(what: Callable[[int], RenderableType]) -> None:
+    """Print what is drawn for a width on standard output; in a pipe, and under NO_COLOR, without styles."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _width())
+    console.print(what(console.width), soft_wrap=True)
 
 
 def fitted(text: str, width: int | None = None) -> str:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.sample_text import sample_lines
-from orchestrator.domain.progress import Progress, Totals
+from orchestrator.domain.progress import Totals
 from orchestrator.domain.reconcile import UNREADABLE
 
 if TYPE_CHECKING:
@@ -82,44 +82,6 @@ def _not_in(errors: Mapping[str, int], failed: int, totals: Totals) -> Counter[s
     rest = failed - sum(errors.values())
     unreadable = min(rest, totals.unreadable_rows - errors.get(UNREADABLE, 0))
     return Counter({UNREADABLE: unreadable, "(codes are in the output, once it is written)": rest - unreadable})
-
-
-def money(now: Progress) -> str:
-    """Return what a job has cost so far; "" while nothing has come back."""
-    if not (now.done or now.cost_usd or now.unpriced):
-        return ""
-    return "cost unknown" if now.cost_usd is None else f"{cost(now.cost_usd, now.unpriced)} so far"
-
-
-def progress(now: Progress) -> str:
-    """Return a job's progress as one line."""
-    if now.planning and not now.rows:
-        return "reading the dataset"
-    done = now.done
-    flaws = {"truncated": now.truncated, "empty": now.empty, "refused": now.refused}
-    parts = [
-        f"{done:,} rows done, {now.rows:,} planned so far" if now.planning else f"{done:,} of {now.rows:,} rows done"
-    ]
-    if now.reused:
-        parts.append(f"{now.reused:,} of them reused")
-    if now.batches_in_flight:
-        answered = f"{now.in_flight_answered:,} of {now.in_flight:,} answered"
-        parts.append(f"{counted(now.batches_in_flight, 'batch', 'batches')} in flight ({answered})")
-    if now.waits_for_canary:
-        parts.append("the rest waits for the canary")
-    if now.budget_wait:
-        parts.append("the rest waits for the budget")
-    if now.overdue_batches:
-        parts.append(f"{now.overdue_batches:,} of them overdue")
-    if now.creates_unanswered:
-        creates = counted(now.creates_unanswered, "create", "creates")
-        parts.append(f"{creates} without an answer yet")
-    if now.waiting_for_retry:
-        parts.append(f"{now.waiting_for_retry:,} to be retried")
-    if now.unresolved_chunks:
-        parts.append(f"{counted(now.unresolved_chunks, 'chunk', 'chunks')} unresolved")
-    parts += [f"{count:,} {name}" for name, count in flaws.items() if count]
-    return ", ".join(part for part in (*parts, money(now)) if part)
 
 
 def counted(count: int, one: str, more: str) -> str:

@@ -9,7 +9,7 @@ Rule 4: a job is `running` only where a process that works on it was seen within
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -48,6 +48,29 @@ class Activity(StrEnum):
 
 
 ENDED: Final = frozenset({Activity.FINISHED, Activity.CANCELLED})
+
+
+# A mark for each, beside its words: no state is told by colour alone.
+MARKS: Final = {
+    Activity.NEEDS_YOU: "!",
+    Activity.STOPPED: "!",
+    Activity.RUNNING: "●",
+    Activity.PLANNING: "●",
+    Activity.CANARY: "●",
+    Activity.BATCHES: "●",
+    Activity.WRITING: "●",
+    Activity.CANCELLING: "●",
+    Activity.ACCOUNT: "◌",
+    Activity.BUDGET: "◌",
+    Activity.UNATTENDED: "○",
+    Activity.FINISHED: "✓",
+    Activity.CANCELLED: "–",  # noqa: RUF001 - the mark of a cancelled job
+}
+# The order of any list of jobs.
+GROUPS: Final = tuple(
+    (title, tuple(one for one, mark in MARKS.items() if mark in marks))
+    for title, marks in (("need you", "!"), ("running", "●"), ("waiting", "◌"), ("unattended", "○"), ("ended", "✓–"))  # noqa: RUF001
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +164,7 @@ class Look:
     activity: Activity
     reason: str  # why it is stopped or waits
     decision: str  # what a person must approve before it goes on
+    budget_wait: str  # what it waits for whose next chunk does not fit its budget now
     began_at: datetime
     ended_at: datetime | None
     worked_by: tuple[WorkerProcess, ...]
@@ -183,6 +207,9 @@ class Look:
         return self.activity in ENDED
 
 
+OnLook = Callable[[Look], None]  # a progress callback, called about twice a second
+
+
 def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
     """Return what there is to say of a job."""
     rows = _rows(totals, seen)
@@ -196,6 +223,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         activity=activity,
         reason=job.reason or ((seen.pause or waits) if activity not in ENDED else ""),
         decision=job.decision,
+        budget_wait=totals.budget_wait(job.policy.budget_usd) if job.state is JobState.RUNNING else "",
         began_at=seen.began_at,
         ended_at=seen.ended_at,
         worked_by=seen.workers,

@@ -1,4 +1,4 @@
-"""A job as a whole: its totals, its progress for callbacks, and its next job-wide step.
+"""A job as a whole: its totals, and its next job-wide step.
 
 Rule: rows in = succeeded + failed before a job is sealed; until then some rows are under way, waiting to be retried
 together with others, or waiting for a person.
@@ -6,7 +6,7 @@ together with others, or waiting for a person.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -105,84 +105,6 @@ class Totals:
     def unresolved_chunks(self) -> int:
         """Chunks that wait for a person."""
         return self.chunks.get(ChunkState.UNRESOLVED, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """A job's progress: the argument of a progress callback, called about twice a second."""
-
-    job_id: str
-    state: JobState
-    rows: int  # planned so far: all of them once `planning` is false
-    planning: bool
-    succeeded: int
-    reused: int  # of the succeeded: answers of other jobs, taken for nothing
-    failed: int
-    waiting_for_retry: int  # rows that failed and are sent again
-    in_flight: int  # rows in batches that the provider has
-    in_flight_answered: int  # of those, by the provider's own progress
-    batches_in_flight: int
-    creates_unanswered: int  # chunks sent whose create is not known yet to have made a batch
-    unresolved_chunks: int  # chunks that wait for a person
-    waits_for_canary: bool  # nothing but the rows of its canary may be sent yet
-    overdue_batches: int  # batches that should have ended long ago
-    overdue_batch: str  # one of them
-    cost_usd: Decimal | None  # settled; None where nothing of it is known
-    unpriced: int  # answered rows whose cost is not known: `cost_usd` is without theirs
-    truncated: int  # of the succeeded: cut at a limit of tokens
-    empty: int  # of the succeeded: neither text nor tool calls
-    refused: int  # of the succeeded: by the model or a filter
-    reserved_usd: Decimal  # of batches that are not settled yet, at most
-    trouble: str  # the commonest error of calls to the provider that are being retried
-    trouble_chunks: int  # how many chunks have it
-    pause: str = ""  # why its account may not send at present, and what to do about it
-    budget_wait: str = ""  # what it waits for whose next chunk does not fit its budget now
-
-    @classmethod
-    def of(
-        cls, job_id: str, state: JobState, totals: Totals, *, pause: str = "", budget_usd: Decimal | None = None
-    ) -> Progress:
-        """Return the progress of a job from the ledger's sums."""
-        chunks, trouble = totals.chunks, totals.trouble
-        return cls(
-            job_id=job_id,
-            state=state,
-            rows=totals.rows,
-            planning=totals.shards_planning > 0,
-            succeeded=totals.succeeded,
-            reused=totals.reused,
-            failed=totals.failed + totals.refused,
-            waiting_for_retry=totals.waiting,
-            in_flight=totals.in_flight_rows,
-            in_flight_answered=totals.in_flight_done,
-            batches_in_flight=chunks.get(ChunkState.SUBMITTED, 0),
-            creates_unanswered=chunks.get(ChunkState.SUBMITTING, 0) + chunks.get(ChunkState.AMBIGUOUS, 0),
-            unresolved_chunks=totals.unresolved_chunks,
-            waits_for_canary=totals.waits_for_canary,
-            overdue_batches=totals.overdue,
-            overdue_batch=totals.overdue_batch,
-            cost_usd=totals.known_cost_usd,
-            unpriced=totals.unpriced,
-            **totals.flaws,
-            reserved_usd=totals.reserved_usd,
-            trouble="" if trouble is None else trouble.reason,
-            trouble_chunks=0 if trouble is None else trouble.chunks,
-            pause=pause,
-            budget_wait=totals.budget_wait(budget_usd) if state is JobState.RUNNING else "",
-        )
-
-    @property
-    def done(self) -> int:
-        """Rows that are settled: succeeded or failed."""
-        return self.succeeded + self.failed
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the job has ended and has its output."""
-        return self.state in (JobState.FINISHED, JobState.CANCELLED)
-
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

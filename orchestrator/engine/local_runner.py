@@ -28,8 +28,8 @@ from typing import Final, TextIO
 
 from orchestrator.domain import queues
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, LedgerError, StorageError, public_message
+from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
-from orchestrator.domain.progress import OnProgress
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import needs_person
@@ -145,7 +145,7 @@ class LocalRunner:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
         self._pools = tuple(self._pool(steps) for steps in STEPS_OF)
 
-    def run(self, progress: OnProgress | None = None) -> Job:
+    def run(self, progress: OnLook | None = None) -> Job:
         """Run steps until the job has ended or stopped, it waits for a person, or a stop is requested.
 
         Raises:
@@ -164,7 +164,7 @@ class LocalRunner:
                     pool.claims.put(None)
         job = self.workspace.ledger.job(self.job_id)
         if progress is not None:
-            progress(self.workspace.progress(job))
+            progress(self.workspace.look(self.job_id))
         return job
 
     @contextmanager
@@ -187,7 +187,7 @@ class LocalRunner:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
         return _ThreadPool(steps=steps, size=LOOKING_MAX if steps == LOOKING else size)
 
-    def _drive(self, progress: OnProgress | None) -> None:
+    def _drive(self, progress: OnLook | None) -> None:
         """Start steps until the run ends, then wait for the running ones: see rule 2."""
         try:
             self._hand_out_until_over(progress)
@@ -208,7 +208,7 @@ class LocalRunner:
         self.stop.set()
         say_stopping("interrupted")
 
-    def _hand_out_until_over(self, progress: OnProgress | None) -> None:
+    def _hand_out_until_over(self, progress: OnLook | None) -> None:
         """Return when a stop is requested, the job has ended, or it waits for a person. Raises a step's error."""
         reported_at, looks = 0.0, 0
         while True:
@@ -219,7 +219,7 @@ class LocalRunner:
             self._hand_out()
             if progress is not None and time.monotonic() - reported_at > REPORT_S:
                 reported_at = time.monotonic()
-                progress(self.workspace.progress(job))
+                progress(self.workspace.look(self.job_id))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.errors import Interrupted, LeaseLost
+from orchestrator.domain.look import Look
 from orchestrator.domain.model import Claim, Job, JobId
-from orchestrator.domain.progress import Progress
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.admin import SqlAdmin
@@ -187,10 +187,9 @@ class Workspace:
             raise
         _log.debug(STEP_ENDED, **claim.fields, seconds=round(time.monotonic() - began_s, 3))
 
-    def progress(self, job: Job) -> Progress:
-        """Return how far a job is."""
-        pause = self.admin.pause_reason(job.account, now=self.clock.now())
-        return Progress.of(job.id, job.state, self.ledger.totals(job.id), pause=pause, budget_usd=job.policy.budget_usd)
+    def look(self, job_id: JobId) -> Look:
+        """Return a look at a job."""
+        return self.snapshot.look(job_id, now=self.clock.now())
 
     def give_back(self, claim: Claim) -> None:
         """Release a claim without changing its unit. Raises LeaseLost, LedgerError."""

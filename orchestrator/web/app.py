@@ -20,10 +20,11 @@ from starlette.staticfiles import StaticFiles
 from orchestrator.api.event_words import matters
 from orchestrator.api.json_values import as_plain
 from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
 from orchestrator.web.access import Access, Guard
-from orchestrator.web.drawing import FILTERS, GLOBALS, GROUPS
+from orchestrator.web.drawing import FILTERS, GLOBALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,34 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.api.amounts import span, usd
 from orchestrator.api.event_words import told
-from orchestrator.domain.look import Activity
+from orchestrator.domain.look import MARKS
 from orchestrator.log import printable
 
 if TYPE_CHECKING:
     from orchestrator.domain.look import Look
 
-# A state's mark and its class; no state is told by colour alone.
-STATES: Final = {
-    Activity.NEEDS_YOU: ("!", "need"),
-    Activity.RUNNING: ("●", "run"),
-    Activity.PLANNING: ("●", "run"),
-    Activity.CANARY: ("●", "run"),
-    Activity.BATCHES: ("●", "run"),
-    Activity.WRITING: ("●", "run"),
-    Activity.CANCELLING: ("●", "run"),
-    Activity.ACCOUNT: ("◌", "hold"),
-    Activity.UNATTENDED: ("○", "idle"),
-    Activity.STOPPED: ("!", "need"),
-    Activity.FINISHED: ("✓", "ok"),
-    Activity.CANCELLED: ("–", "off"),  # noqa: RUF001 - the mark of a cancelled job
-}
-GROUPS: Final = (
-    ("Need you", (Activity.NEEDS_YOU, Activity.STOPPED)),
-    ("Running", tuple(one for one, (_, kind) in STATES.items() if kind == "run")),
-    ("Waiting", (Activity.ACCOUNT,)),
-    ("Unattended", (Activity.UNATTENDED,)),
-    ("Ended", (Activity.FINISHED, Activity.CANCELLED)),
-)
+KINDS: Final = {"!": "need", "●": "run", "◌": "hold", "○": "idle", "✓": "ok", "–": "off"}  # noqa: RUF001 - class names
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +119,8 @@ FILTERS: Final[dict[str, Any]] = {
     "said": printable,
 }
 GLOBALS: Final[dict[str, Any]] = {
-    "states": STATES,
+    "marks": MARKS,
+    "kinds": KINDS,
     "places": places,
     "parts": parts,
     "percent": percent,

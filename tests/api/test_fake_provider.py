@@ -99,13 +99,13 @@ def test_a_job_runs_in_a_thread_of_an_event_loop(tmp_path: Path) -> None:
 
 
 def test_progress_is_one_value_that_adds_up_at_the_end(tmp_path: Path) -> None:
-    seen: list[orchestrator.Progress] = []
+    seen: list[orchestrator.Look] = []
     with fake_provider(mood) as fake:
         result = orchestrator.run(
             FRAME, prompt="{text}", model="any", work=tmp_path, progress=seen.append, **fake.options
         )
 
     last = seen[-1]
-    assert (last.job_id, last.state, last.rows, last.succeeded, last.failed) == (result.job_id, "finished", 3, 2, 1)
-    assert (last.done, last.has_ended, last.in_flight, last.unresolved_chunks) == (3, True, 0, 0)
-    assert last == result.status.progress
+    assert (last.job_id, last.state, last.has_ended) == (result.job_id, "finished", True)
+    assert (last.rows.total, last.rows.answered, last.rows.failed, last.rows.placed) == (3, 2, 1, 3)
+    assert last.rows == result.status.look.rows

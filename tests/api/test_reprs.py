@@ -10,10 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator import Estimate, Job, JobHandle, Result, Status
+from orchestrator import Estimate, Job, JobHandle, Result
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.progress import Totals
+from tests.cli.looks import a_status
 
 CANARY = "canary-7c1f"
 ROWS = [f"{CANARY} {row}" for row in range(3)]
@@ -24,7 +25,7 @@ def job_of(dataset: Any, **fields: Any) -> Job:
 
 
 TOTALS = Totals(shards=1, shards_planning=0, rows=1_200, settled=1_200, refused=3, succeeded=1_190)
-STATUS = Status(job_id="mood-1", state=JobState.FINISHED, reason="", totals=TOTALS)
+STATUS = a_status(JobState.FINISHED, TOTALS, "mood-1")
 RESULT = Result(status=STATUS, path="w/mood-1/output", options=OutputOptions())
 ESTIMATE = Estimate(
     rows=3,

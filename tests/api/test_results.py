@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import orchestrator
-from orchestrator import OrchestratorError, OutputOptions, Result, Status
+from orchestrator import OrchestratorError, OutputOptions, Result
 from orchestrator.cli.main import app
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobState
 from orchestrator.domain.progress import Totals
 from orchestrator.testing import Failure, fake_provider
+from tests.cli.looks import a_status
 
 PARTS = 3
 GROUPS = 4
@@ -54,7 +55,7 @@ def output(tmp_path: Path) -> Path:
 def result_of(folder: Path) -> Result:
     rows = PARTS * GROUPS * GROUP_ROWS
     totals = Totals(shards=1, shards_planning=0, rows=rows, settled=rows, refused=0)
-    status = Status(job_id="job-1", state=JobState.FINISHED, reason="", totals=totals)
+    status = a_status(JobState.FINISHED, totals, "job-1")
     return Result(status=status, path=str(folder), options=OutputOptions())
 
 

@@ -13,11 +13,11 @@ import pandas as pd
 import polars as pl
 
 import orchestrator
-from orchestrator import Estimate, Job, JobHandle, OutputOptions, Policy, Progress, Result
+from orchestrator import Estimate, Job, JobHandle, Look, OutputOptions, Policy, Result
 from orchestrator.testing import fake_provider
 
 
-def look(now: Progress) -> None:
+def look(now: Look) -> None:
     """Take what a callback is given."""
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from orchestrator.api.status import Status
 from orchestrator.domain.causes import Cause
-from orchestrator.domain.look import Activity, AtProvider, Decision, Estimate, Look, Money, Rows
-from orchestrator.domain.model import ChunkState, JobState
-from orchestrator.domain.progress import Trouble
+from orchestrator.domain.look import Activity, AtProvider, Decision, Estimate, Look, Money, Rows, Seen, look_at
+from orchestrator.domain.model import ChunkState, JobId, JobState
+from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.workers import Kind, WorkerProcess
-from tests.builders import ACCOUNT, after
+from tests.builders import ACCOUNT, a_job, after
 
 AT: Final = 40_341
 RUNS: Final = WorkerProcess(
@@ -41,6 +42,7 @@ LOOK: Final = Look(
     activity=Activity.RUNNING,
     reason="",
     decision="",
+    budget_wait="",
     began_at=after(0),
     ended_at=None,
     worked_by=(RUNS,),
@@ -121,6 +123,25 @@ FINISHED: Final = replace(
     troubles=(),
     decisions=(),
 )
+
+
+def a_status(state: JobState, totals: Totals, job_id: str = "job-1", **fields: Any) -> Status:
+    """Return the status of a job that nothing works on, with a look at these totals."""
+    seen = Seen(
+        requests={chunk: 10 * count for chunk, count in totals.chunks.items()},
+        at_provider=AtProvider(),
+        causes=(),
+        took=(),
+        decisions=(),
+        pause="",
+        needs_person=False,
+        workers=(RUNS,),
+        began_at=after(0),
+        ended_at=None,
+        written=(0, 1),
+    )
+    look = look_at(a_job(JobId(job_id), state=state), totals, seen, now=after(60))
+    return Status(job_id=job_id, state=state, totals=totals, look=look, **({"reason": ""} | fields))
 
 
 def a_look(**fields: Any) -> Look:

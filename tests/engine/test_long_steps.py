@@ -16,12 +16,13 @@ from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import JobMoved, ShardMoved
 from orchestrator.domain.errors import Interrupted
 from orchestrator.domain.lifecycle import GaveUp
+from orchestrator.domain.look import Look
 from orchestrator.domain.model import ChunkState, Claim, ShardState, Step
-from orchestrator.domain.progress import Progress
 from orchestrator.engine.local_runner import LocalRunner
 from orchestrator.engine.workspace import Workspace
 from orchestrator.ledger.clock import LedgerClock
 from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.ports import Checkpoint
@@ -99,7 +100,8 @@ def a_runner(harness: LedgerHarness, ledger: SqlLedger, perform: Callable[[Claim
         perform=perform,
     )
     workspace.register = partial(Workspace.register, workspace)
-    workspace.progress = lambda job: Workspace.progress(workspace, job)
+    workspace.snapshot = SqlSnapshot(harness.database)
+    workspace.look = partial(Workspace.look, workspace)
     return LocalRunner(workspace=workspace, job_id=JOB, threads=2, lease_s=LEASE_S)
 
 
@@ -237,7 +239,7 @@ def test_a_program_that_leaves_from_its_progress_callback_loses_no_answer(harnes
         ledger.record(claim, now=datetime.now(UTC))
         recorded.append(claim)
 
-    def leave(_progress: Progress) -> None:
+    def leave(_look: Look) -> None:
         assert begun.wait(PATIENCE_S)
         threading.Timer(LEASE_S, leaving.set).start()  # some time after the program has left
         raise SystemExit(7)

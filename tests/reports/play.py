@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import Counter
@@ -12,11 +13,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
 
 import orchestrator
 from orchestrator import Job, OrchestratorError, open_job
 from orchestrator.api.commands import identify
-from orchestrator.cli import status_text
+from orchestrator.api.status import Status
+from orchestrator.cli import run_view, status_text
 from tests.reports.server import OneRouterServer, OpenAIServer, running, text_for
 
 KEY: Final = "sk-report-0123456789"
@@ -121,12 +124,19 @@ def play(
     return Seen(
         error=error,
         status=status.as_dict(),
-        told="\n".join([*([str(error)] if error else []), status_text.status(status, str(folder / "work"))]),
+        told="\n".join([*([str(error)] if error else []), _told(status, str(folder / "work"))]),
         rows=_output(folder / "work") if error is None else [],
         prompts=prompts,
         paid=[server.paid[prompt] for prompt in prompts],
         work=folder / "work",
     )
+
+
+def _told(status: Status, work: str) -> str:
+    """Return what `orchestrator status` prints."""
+    out = io.StringIO()
+    Console(file=out, width=120, highlight=False).print(run_view.still(status.look, 120))
+    return f"{out.getvalue()}{status_text.notes(status, work)}"
 
 
 def _stop_when(until: Callable[[], bool] | None, over: threading.Event, stop: threading.Event) -> None:

@@ -73,7 +73,7 @@ def test_each_kind_of_answer_is_kept_named_and_paid_for_once(tmp_path: Path) -> 
         "empty": 1,
         "refused": 1,
     }
-    assert "1 truncated, 1 empty, 1 refused" in seen.told
+    assert "1 truncated; 1 empty; 1 refused" in seen.told
     [handle] = orchestrator.jobs(work=seen.work)
     assert orchestrator.audit(handle.job_id, work=seen.work, deep=True).is_clean
 
@@ -84,5 +84,5 @@ def test_a_cost_that_nobody_told_is_unknown_to_everyone(tmp_path: Path) -> None:
 
     assert [row["llm_cost_usd"] for row in seen.rows] == [None, None]
     assert (seen.status["cost_usd"], seen.status["unpriced"], seen.status["reserved_usd"]) == (None, 2, "0.000000000")
-    assert "cost unknown" in seen.told
+    assert "money                     ?   USD spent" in seen.told
     assert "0.000000" not in seen.told

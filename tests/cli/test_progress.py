@@ -1,0 +1,105 @@
+"""What a command prints while it waits for a job, where there is no terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.cli import progress
+from orchestrator.cli.progress import PAUSED_LOOKS, Watch
+from orchestrator.domain.look import Activity, Look
+from orchestrator.domain.progress import Trouble
+from tests.cli.looks import FINISHED, LOOK, PLANNING, ROWS, a_look
+
+CALM = a_look(troubles=())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds since some moment, in a list of one."""
+    now = [1_000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what was printed since the last call, a message in a line."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.replace("\n  ", " ").splitlines()
+
+
+def later(look: Look, answered: int) -> Look:
+    return replace(look, rows=replace(ROWS, answered=ROWS.answered + answered, waiting=ROWS.waiting - answered))
+
+
+def test_nothing_is_printed_before_there_is_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch("job-1", "paid once", plain=False):
+        pass
+
+    assert told(capsys) == []
+
+
+def test_lines_come_ever_more_rarely(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    with Watch("job-1", "paid once", plain=False) as watch:
+        watch.look(CALM)
+        assert [line.split(":")[0] for line in told(capsys)] == ["job-1", "job-1 running"]
+        counts = []
+        for begin, end in ((0, 30), (30, 600), (600, 6_000)):
+            for second in range(begin, end, 1):
+                clock[0] = 1_000.0 + second
+                watch.look(later(CALM, second + 1))
+            counts.append(len(told(capsys)))
+
+    assert counts == [5, 9, 9]
+
+
+def test_a_line_that_says_nothing_new_is_not_repeated(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    with Watch("job-1", "paid once", plain=False) as watch:
+        for second in range(0, 1_000, 100):
+            clock[0] = 1_000.0 + second
+            watch.look(CALM)
+
+    assert len(told(capsys)) == 2
+
+
+def test_what_the_job_does_anew_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch("job-1", "paid once", plain=False) as watch:
+        for look in (PLANNING, CALM, replace(CALM, activity=Activity.BATCHES), FINISHED):
+            watch.look(look)
+
+    states = [line.removeprefix("job-1 ").split(":")[0] for line in told(capsys)[1:]]
+    assert states == ["planning", "running", "waiting for batches", "finished"]
+
+
+def test_a_trouble_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    other = Trouble(reason="HTTP 500", chunks=1)
+    with Watch("job-1", "paid once", plain=False) as watch:
+        for look in (LOOK, LOOK, a_look(troubles=(other,)), LOOK):
+            watch.look(look)
+
+    assert [line for line in told(capsys) if "retrying" in line] == [
+        "job-1: retrying 14 chunks after: onerouter answers 429: too many requests",
+        "job-1: retrying after: HTTP 500",
+    ]
+
+
+def test_a_pause_is_said_once_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    paused = a_look(activity=Activity.ACCOUNT, reason="no credit: top up", troubles=())
+    with Watch("job-1", "paid once", plain=False) as watch:
+        for _ in range(PAUSED_LOOKS - 1):
+            watch.look(paused)
+        assert not any("paused" in line for line in told(capsys))
+        for _ in range(PAUSED_LOOKS):
+            watch.look(paused)
+
+    assert told(capsys) == ["job-1: sending is paused: no credit: top up"]
+
+
+def test_for_a_program_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch("job-1", "paid once", plain=True) as watch:
+        watch.look(LOOK)
+        watch.look(FINISHED)
+
+    assert told(capsys) == []
