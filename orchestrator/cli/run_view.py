@@ -262,8 +262,11 @@ def _from_to(soonest: timedelta, latest: timedelta) -> str:
 
 
 def _troubles(look: Look) -> list[str]:
-    paused = [look.reason] if look.reason and look.activity in (Activity.ACCOUNT, Activity.NEEDS_YOU) else []
+    paused = [look.reason] if look.reason and look.activity in _WITH_A_REASON else []
     return paused + [_trouble(one) for one in look.troubles if not one.is_unresolved]
+
+
+_WITH_A_REASON: Final = (Activity.ACCOUNT, Activity.BUDGET, Activity.NEEDS_YOU)
 
 
 def _trouble(one: Trouble) -> str:
@@ -288,7 +291,8 @@ def clock(at: datetime, *, seconds: bool = False) -> str:
 def plain(look: Look) -> str:
     """Return a look as one line, for a pipe or a log: the same words in the same order."""
     rows = look.rows
-    parts = [f"{look.activity.value}: {rows.answered:,} of {rows.total:,} answered"]
+    of = f"{rows.answered:,} of {rows.total:,} answered" if rows.all_read else f"{rows.total:,} rows read so far"
+    parts = [f"{look.activity.value}: {of}"]
     for name, word in NAMES.items():
         number: int = getattr(rows, name)
         if number and name != "answered":

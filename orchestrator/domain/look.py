@@ -223,7 +223,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         activity=activity,
         reason=job.reason or ((seen.pause or waits) if activity not in ENDED else ""),
         decision=job.decision,
-        budget_wait=totals.budget_wait(job.policy.budget_usd) if job.state is JobState.RUNNING else "",
+        budget_wait=waits if job.state is JobState.RUNNING else "",
         began_at=seen.began_at,
         ended_at=seen.ended_at,
         worked_by=seen.workers,
@@ -234,7 +234,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         chunks=totals.chunks,
         in_flight_max=job.policy.batches_in_flight_max,
         written=seen.written,
-        money=_money(job, totals, rows),
+        money=_money(job, totals, rows, ended=seen.requests.get(S.ENDED, 0)),
         estimate=_estimate(job, totals, rows, seen, now=now) if activity in _ON_ITS_WAY else None,
         causes=_causes(rows.failed, seen.causes),
         flaws=totals.flaws,
@@ -299,12 +299,12 @@ def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
     return Activity.RUNNING
 
 
-def _money(job: Job, totals: Totals, rows: Rows) -> Money:
-    settled = rows.answered - rows.reused - totals.unpriced  # what is reused costs nothing
-    known = totals.known_cost_usd
-    expected = None
-    if known is not None and settled > 0 and rows.all_read:
-        expected = known + known / settled * (rows.total - rows.failed - rows.answered)
+def _money(job: Job, totals: Totals, rows: Rows, *, ended: int) -> Money:
+    # A batch is paid for once it has ended, before its results are here; what is reused costs nothing.
+    paid = rows.answered - rows.reused - totals.unpriced + ended
+    known, expected = totals.known_cost_usd, None
+    if known is not None and paid > 0 and rows.all_read:
+        expected = known + known / paid * (rows.total - rows.failed - rows.answered - ended)
     return Money(
         spent=known,
         unpriced=totals.unpriced,

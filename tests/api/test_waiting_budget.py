@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator import JobStopped, Result
-from orchestrator.domain.progress import Progress
+from orchestrator import JobStopped, Look, Result
 from orchestrator.testing import FakeProvider, fake_provider
 
 FRAME: Final = pd.DataFrame({"text": [f"row {number}" for number in range(12)]})
@@ -26,7 +25,7 @@ def fake() -> Iterator[FakeProvider]:
         yield running
 
 
-def run(fake: FakeProvider, work: Path, budget: Decimal, seen: list[Progress] | None = None) -> Result:
+def run(fake: FakeProvider, work: Path, budget: Decimal, seen: list[Look] | None = None) -> Result:
     options: Any = fake.options
     options["provider_options"] = {**options["provider_options"], "prices": PRICE}
     policy = {"budget_usd": budget, "chunk_requests_max": 6}
@@ -38,7 +37,7 @@ def run(fake: FakeProvider, work: Path, budget: Decimal, seen: list[Progress] | 
 
 def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakeProvider, tmp_path: Path) -> None:
     """It is less than a third of what the whole job may cost: chunks are cut, and money that comes free is used."""
-    seen = list[Progress]()
+    seen = list[Look]()
     result = run(fake, tmp_path, 4 * ONE_USD, seen)
 
     assert result.counts == {"rows": 12, "succeeded": 12, "failed": 0}

@@ -161,7 +161,7 @@ def test_a_look_in_one_line() -> None:
         "544 failed, 10,000 need you, 15.05 USD of 30.00"
     )
     cancelled = replace(PLANNING, activity=Activity.CANCELLED, state=JobState.CANCELLED, at_provider=AtProvider())
-    assert run_view.plain(cancelled) == "cancelled: 0 of 318,000 answered, 318,000 waiting, 0.00 USD of 30.00"
+    assert run_view.plain(cancelled) == "cancelled: 318,000 rows read so far, 318,000 waiting, 0.00 USD of 30.00"
 
 
 @pytest.mark.parametrize(
