@@ -73,11 +73,11 @@ def test_a_mistake_in_a_job_file_is_named_before_a_table_or_a_ledger_is_thought_
     assert imported(tmp_path, "run", wrong, code=2) <= {"click", *FILES}
 
 
-def test_status_imports_the_ledger_and_nothing_that_reads_tables_or_sends(tmp_path: Path) -> None:
+def test_status_imports_the_ledger_and_what_draws_and_nothing_that_reads_tables_or_sends(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.toml", write_dataset(tmp_path / "rows.parquet", 20), "http://127.0.0.1:9")
     imported(tmp_path, "submit", job, "--work", tmp_path / "work")
 
-    assert imported(tmp_path, "status", "--work", tmp_path / "work") <= {"click", *LEDGER, *FILES}
+    assert imported(tmp_path, "status", "--work", tmp_path / "work") <= {"click", "rich", *LEDGER, *FILES}
 
 
 def test_a_plan_imports_nothing_of_the_fleet_or_the_gateway(tmp_path: Path) -> None:
