@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, Contribution, JobFiles, Ledger, Source
 
 ROW_GROUP_ROWS: Final = 20_000
-ROW_GROUP_BYTES: Final = 64 * 2**20  # of values: 20,000 documents of 100 kB would be 2 GB
+ROW_GROUP_BYTES: Final = 32 * 2**20  # of values: 20,000 documents of 100 kB would be 2 GB
 VECTOR_WAIT_S: Final = 5.0
 CANCEL_WAIT_S: Final = 1.0
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
-ANSWER_BYTES_MAX: Final = 32 * 2**20  # joined at once; each is in memory a few times
+ANSWER_BYTES_MAX: Final = 8 * 2**20  # joined at once; each is in memory a few times
 COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")  # as in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message", "reused_from")
 

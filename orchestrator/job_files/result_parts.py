@@ -31,7 +31,7 @@ from orchestrator.job_files.content_keys import KEY_BYTES
 COST: Final = pa.decimal128(18, 9)
 COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
 GROUP_ROWS_MAX: Final = 10_000
-GROUP_LENGTH_MAX: Final = 64 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
+GROUP_LENGTH_MAX: Final = 16 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
 READ_ROWS: Final = 5_000
 
 
