@@ -58,12 +58,15 @@ def plan(job: Any, /, *, limit: int | None = None, **fields: Any) -> Estimate:
     """
     from orchestrator.api.estimating import estimated
     from orchestrator.api.prepare import places, prepare
+    from orchestrator.dataset.keys import check_keys
     from orchestrator.engine.job_context import JobContext
 
     described = limited(_job_of(job, fields), limit)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
     prepared.source.read_through()
+    if prepared.spec.dataset_options.key:
+        check_keys(prepared.source, prepared.spec.dataset_options.key)
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     found = estimated(prepared, described.resolved_policy, work)
     of_rows = ["the dataset has a header and no rows: nothing would be sent"] if found.rows == 0 else []

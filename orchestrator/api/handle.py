@@ -121,7 +121,7 @@ class JobHandle:
         """Return one row from the source to its answer: what was sent, when, in which batches, and what came back.
 
         Args:
-            row: its id, its number in the dataset, from 0, or "SHARD/ROW".
+            row: its id, its key (without keys: its number in the dataset, from 0), or "SHARD/ROW".
         """
         from orchestrator.api.show import trace
 

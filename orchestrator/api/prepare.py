@@ -23,6 +23,7 @@ from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
+from orchestrator.dataset.keys import check_keys, has_keys, keep_keys
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import Canary, ChunkState, JobId, JobState
@@ -201,6 +202,10 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext, *, alon
         if not alongside:
             refuse_conflict(workspace, spec)
         prepared.source.read_through()
+    key = spec.dataset_options.key
+    if key and not has_keys(context.job_files):
+        check_keys(prepared.source, key)
+        keep_keys(prepared.source, key, context.job_files)
     with context.job_files.create(SPEC) as file:
         file.write(spec.to_json().encode() + b"\n")
     _claim_output(context, opened_with)

@@ -6,7 +6,7 @@ Rule: it only reads, and it holds what the row holds: nothing of it goes into a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from orchestrator.api.table_files import json_lines
 from orchestrator.collector import answers
+from orchestrator.dataset.keys import has_keys, row_of_key
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
 from orchestrator.domain.model import ShardState
@@ -24,7 +25,7 @@ from orchestrator.domain.reconcile import RowKey
 from orchestrator.job_files import request_files, result_parts
 
 if TYPE_CHECKING:
-    from orchestrator.domain.model import Attempt, Chunk, JobId
+    from orchestrator.domain.model import Attempt, Chunk, JobId, Shard
     from orchestrator.domain.policy import Price
     from orchestrator.engine.job_context import JobContext
     from orchestrator.engine.workspace import Workspace
@@ -108,15 +109,24 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
     )
 
 
+def _by_id_or_key(context: JobContext, shards: Sequence[Shard], named: str) -> RowKey | None:
+    found = custom_id.parse(custom_id.respelled(named), context.spec.digest)
+    found = found or row_of_key(context.job_files, len(shards), named)
+    is_planned = found is not None and found[0] < len(shards) and found[1] < shards[found[0]].row_count
+    return found if is_planned else None
+
+
 def _row_named(workspace: Workspace, job_id: JobId, context: JobContext, named: str) -> RowKey:
-    """Return the row that a person means: by its id, SHARD/ROW, or its number in the dataset, from 0."""
-    shards = workspace.ledger.shards(job_id)
+    """Return the row that a person means: by its id or key, SHARD/ROW, or, without keys, its number in the dataset."""
+    shards, has_own_keys = workspace.ledger.shards(job_id), has_keys(context.job_files)
+    if found := _by_id_or_key(context, shards, named):
+        return found
     if place := _PLACE.fullmatch(named):
         shard_no, row = int(place[1]), int(place[2])
         if shard_no >= len(shards) or row >= shards[shard_no].row_count:
             raise ConfigError(f"job {job_id} has no row {row} of shard {shard_no}, or has not planned it yet")
         return shard_no, row
-    if named.isdecimal():
+    if named.isdecimal() and not has_own_keys:
         number = int(named)
         for shard in shards:
             if number < shard.row_count:
@@ -126,15 +136,10 @@ def _row_named(workspace: Workspace, job_id: JobId, context: JobContext, named: 
             number -= shard.row_count
         known = sum(shard.row_count for shard in shards)
         raise ConfigError(f"job {job_id} has {known:,} rows so far, numbered from 0: there is no row {named}")
-    spelled = custom_id.respelled(named)
-    key = custom_id.parse(spelled, context.spec.digest)
-    if key is None or key[0] >= len(shards) or key[1] >= shards[key[0]].row_count:
-        of_another = " (it is an id of another job)" if spelled and key is None else ""
-        raise ConfigError(
-            f"job {job_id} has no row {named!r}{of_another}: give its custom_id, its number in the dataset, from 0, or "
-            "SHARD/ROW"
-        )
-    return key
+    is_ours = custom_id.parse(custom_id.respelled(named), context.spec.digest) is not None
+    of_another = " (it is an id of another job)" if custom_id.respelled(named) and not is_ours else ""
+    ways = "its key" if has_own_keys else "its number in the dataset, from 0,"
+    raise ConfigError(f"job {job_id} has no row {named!r}{of_another}: give its custom_id, {ways} or SHARD/ROW")
 
 
 def _holds(files: JobFiles, chunk: Chunk, key: RowKey) -> bool:

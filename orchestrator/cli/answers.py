@@ -166,7 +166,7 @@ def export(
 def show_row(job: str, row: str, work: str | None, as_json: bool) -> None:
     """Print one row from the source to its answer.
 
-    ROW is its custom_id, its number in the dataset (from 0), or SHARD/ROW. Prints the content of the row.
+    ROW is its custom_id, its key ([dataset] key; else its number, from 0), or SHARD/ROW. Prints the content of the row.
     """
     from orchestrator.cli.trace_text import trace_text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from orchestrator.collector.finish import Finishing, checked, gaps_of, open_parts, refuse_other_dataset
 from orchestrator.collector.join import ANSWER_BYTES_MAX, Gap, Join, output_schema
 from orchestrator.collector.same_rows import planned_slices
+from orchestrator.dataset.keys import has_keys, kept_keys
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.errors import OutputError
 from orchestrator.job_files import request_files
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Contribution, JobFiles, Ledger
 
 PLACE: Final = pa.schema([("shard", pa.int32()), ("row", pa.int64()), ("request", pa.string())])
+KEY: Final = "key"
 BATCH_ROWS: Final = 5_000
 _NOT_YET: Final = "not_answered_yet"  # no error of a row: it is left out
 
@@ -34,21 +37,26 @@ _NOT_YET: Final = "not_answered_yet"  # no error of a row: it is left out
 def answers_schema(*, job_files: JobFiles, finishing: Finishing, has_source: bool) -> pa.Schema:
     """Return the columns of answers, with or without those of the dataset."""
     vector_type = None if finishing.vectors is None else finishing.vectors.type(job_files)
-    source = finishing.source.schema if has_source else PLACE
+    source = finishing.source.schema if has_source else _place_schema(job_files)
     return output_schema(source, finishing.options, vector_type=vector_type, typed=finishing.typed)
 
 
 def answers(job_id: JobId, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a job that have an answer or an error, in source order, without the dataset.
 
-    Each has its place, and the request as it was sent, where that file is still there.
+    Each has its place, the request as it was sent, where that file is still there, and its key, where the job has any.
     """
+    schema = _place_schema(job_files)
     for shard in ledger.shards(job_id):
         contributions = ledger.contributions(job_id, shard.shard_no)
         end = _row_end(shard, contributions)
         with ExitStack() as stack:
-            join = _join(stack, PLACE, shard, contributions, end, job_files, finishing)
+            join = _join(stack, schema, shard, contributions, end, job_files, finishing)
+            keys = chain.from_iterable(values.to_pylist() for values in kept_keys(job_files, shard.shard_no))
             for start, batch in _places(shard, end, contributions, job_files):
+                if KEY in schema.names:
+                    own = pa.array(islice(keys, batch.num_rows), pa.string())
+                    batch = pa.RecordBatch.from_arrays([*batch.columns, own], schema=schema)
                 yield from _answered(join, batch, start, finishing)
 
 
@@ -78,6 +86,10 @@ def joined_answers(
                 yield from _answered(join, batch, start, finishing)
             if rows.row != end:
                 raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
+
+
+def _place_schema(job_files: JobFiles) -> pa.Schema:
+    return PLACE.append(pa.field(KEY, pa.string())) if has_keys(job_files) else PLACE
 
 
 def _row_end(shard: Shard, contributions: list[Contribution]) -> int:

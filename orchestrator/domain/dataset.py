@@ -39,6 +39,7 @@ class ReadOptions:
     columns: tuple[str, ...] = ()  # their names, for files without a header row
     null_values: tuple[str, ...] = ()  # unquoted fields that mean null
     types: str | dict[str, str] = ""  # "": all columns are text; "infer"; or the types of columns that are not text
+    key: str = ""  # the column that names rows: unique, not null; no part of the dataset's identity
     limit: int = 0  # of files of any format: only their first rows, so many; 0: all
 
     def __post_init__(self) -> None:
@@ -58,6 +59,8 @@ class ReadOptions:
             object.__setattr__(self, name, tuple(given))
         if self.format and self.format not in FORMATS:
             raise ConfigError(f"[dataset]: format must be one of {', '.join(FORMATS)}")
+        if not isinstance(self.key, str):
+            raise ConfigError("[dataset]: key must be the name of a column")
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or self.limit < 0:
             raise ConfigError("[dataset]: limit must be a whole number of rows; 0 means all rows")
         object.__setattr__(self, "types", _checked_types(self.types))
@@ -83,7 +86,7 @@ class ReadOptions:
     @property
     def for_csv(self) -> ReadOptions:
         """What is for CSV files alone, and determines their rows."""
-        return replace(self, format="", image_folder="", limit=0)
+        return replace(self, format="", image_folder="", key="", limit=0)
 
 
 def _checked_types(given: object) -> str | dict[str, str]:
