@@ -112,3 +112,20 @@ def test_an_output_that_is_taken_away_is_not_a_result(s3: S3Server, bucket: str,
 
     with pytest.raises(OutputError, match="holds no finished output"):
         result.to_arrow()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("key")
+def test_a_grown_dataset_takes_the_answers_of_an_earlier_job_in_the_store(
+    s3: S3Server, bucket: str, gateway: GatewayProcess
+) -> None:
+    first = orchestrator.run(job_of(marked(ROWS), gateway, bucket))
+    assert orchestrator.plan(job_of(marked(ROWS + 1), gateway, bucket)).reused == ROWS
+
+    second = orchestrator.run(job_of(marked(ROWS + 1), gateway, bucket))
+
+    assert second.status.totals.reused == ROWS
+    assert second.to_arrow()["llm_reused_from"].to_pylist() == [first.job_id] * ROWS + [None]
+    assert not orchestrator.audit(second.job_id, work=f"s3://{bucket}/work", deep=True).differences
+    check_bill(gateway.bill())
+    assert [key for key in s3.keys(bucket) if key.endswith(".reused.parquet")]

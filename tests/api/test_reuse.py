@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +19,8 @@ import pyarrow as pa
 import pytest
 
 import orchestrator
-from orchestrator import Result
-from orchestrator.testing import Failure, FakeProvider, fake_provider
+from orchestrator import JobInterrupted, JobStopped, Result
+from orchestrator.testing import KEY_VARIABLE, Failure, FakeProvider, fake_provider
 
 TEXTS: Final = [f"row {number}" for number in range(6)]
 BAD: Final = Failure(status=400, code="bad", message="no")
@@ -30,9 +35,17 @@ SCRIPT: Final[dict[str, str | Failure]] = {
 class Shop:
     """A provider that counts what it sells, and a work folder."""
 
-    fake: FakeProvider
     work: Path
     sold: Counter[str]
+    meanwhile: Callable[[], Any] | None = None  # happens when a request is answered
+    fake: FakeProvider = field(init=False)
+
+    def answer(self, body: dict[str, Any]) -> str | Failure:
+        text = body["messages"][-1]["content"]
+        self.sold[text] += 1
+        if self.meanwhile is not None:
+            self.meanwhile()
+        return SCRIPT.get(text.rpartition(":")[2], f"to {text}")
 
     def run(
         self, texts: Sequence[str] | str | Path, *, name: str = "mood", prompt: str = "{text}", **more: Any
@@ -58,15 +71,10 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    sold = Counter[str]()
-
-    def answer(body: dict[str, Any]) -> Any:
-        text = body["messages"][-1]["content"]
-        sold[text] += 1
-        return SCRIPT.get(text.rpartition(":")[2], f"to {text}")
-
-    with fake_provider(answer) as fake:
-        yield Shop(fake, tmp_path / "work", sold)
+    with ExitStack() as stack:
+        found = Shop(work=tmp_path / "work", sold=Counter())
+        found.fake = stack.enter_context(fake_provider(found.answer))
+        yield found
 
 
 def answers(result: Result) -> list[str | None]:
@@ -223,3 +231,73 @@ def test_a_paid_sample_is_reused_by_the_run_of_all_rows_and_judges_its_cost(shop
     result = orchestrator.run(job)
     assert shop.sold == dict.fromkeys(TEXTS, 1)
     assert payers(result) == [sample.job_id] * 2 + [None] * 4
+
+
+DIES_WHILE_COPYING: Final = """
+import os, signal, sys
+import pyarrow as pa
+import orchestrator
+from orchestrator.job_files.reused_parts import OtherAnswers
+
+copy = OtherAnswers.copy
+
+def and_die(self, out, **rows):
+    copy(self, out, **rows)
+    out.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+OtherAnswers.copy = and_die
+url, key, work, *texts = sys.argv[1:]
+options = {"dialect": "onerouter", "base_url": url, "api_key_env": key, "poll_s_min": 0.1, "poll_s_max": 0.2}
+orchestrator.run(pa.table({"text": texts}), prompt="{text}", model="any", work=work, name="mood", max_tokens=6,
+                 provider="fake", provider_options=options)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_answers_are_copied_leaves_nothing_behind(shop: Shop) -> None:
+    first = shop.run(TEXTS)
+    texts = [*TEXTS, "a new one"]
+    command = [sys.executable, "-c", DIES_WHILE_COPYING, shop.fake.url, KEY_VARIABLE, str(shop.work), *texts]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    second = shop.run(texts)
+
+    assert shop.sold == {"a new one": 1}
+    assert payers(second) == [first.job_id] * 6 + [None]
+
+
+@pytest.mark.slow
+def test_answers_of_a_job_that_stopped_late_are_there_for_the_repaired_source(shop: Shop, tmp_path: Path) -> None:
+    """The source changed while the batch was away: no answer is written beside another row, and none is lost."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["text", *TEXTS]))
+    shop.meanwhile = lambda: path.write_text("\n".join(["text", *TEXTS[::-1]]))
+    with pytest.raises(JobStopped):
+        shop.run(path)
+    shop.meanwhile = None
+    path.write_text("\n".join(["text", *TEXTS, "repaired"]))
+
+    result = shop.run(path)
+
+    assert (shop.sold, answers(result)) == ({"repaired": 1}, [f"to {text}" for text in [*TEXTS, "repaired"]])
+
+
+@pytest.mark.slow
+def test_a_prompt_edited_in_mid_flight_reuses_nothing_of_the_old_one(shop: Shop) -> None:
+    """And the old one goes on afterwards as if nothing had been."""
+    stop = threading.Event()
+    shop.meanwhile = stop.set
+    with pytest.raises(JobInterrupted):
+        shop.run(TEXTS, policy={"chunk_requests_max": 2, "batches_in_flight_max": 1}, stop=stop)
+    shop.meanwhile = None
+    interrupted = Counter(shop.sold)
+    assert 0 < interrupted.total() < 6
+
+    edited = shop.run(TEXTS, prompt="edited: {text}")
+    assert (edited.status.totals.reused, shop.sold.total()) == (0, 6)
+    assert set(answers(edited)) == {f"to edited: {text}" for text in TEXTS}
+
+    old = shop.run(TEXTS, policy={"chunk_requests_max": 2})
+    assert answers(old) == [f"to {text}" for text in TEXTS]
+    assert (shop.sold + interrupted) == dict.fromkeys(TEXTS, 1)
