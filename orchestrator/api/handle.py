@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import settings as configuration
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
@@ -153,12 +153,13 @@ class JobHandle:
     def resume(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Result:
         """Resume the job, with the settings it was opened with, and run it to its end."""
         with opened_workspace(self.work) as workspace:
-            return self._run_to_end(workspace, progress, stop, None)
+            return self._run_to_end(workspace, progress, stop, None, {})
 
     def retry(
         self,
         *,
         rows: str = RowKind.FAILED,
+        parameters: Mapping[str, Any] | None = None,
         unreadable: bool = False,
         progress: OnLook | None = None,
         stop: threading.Event | None = None,
@@ -168,6 +169,8 @@ class JobHandle:
         Args:
             rows: "failed", or answers that are "truncated", "empty" or "refused". Those are paid for again; the new
                 answer takes the place of the old one, which stands where the row fails.
+            parameters: other values of request parameters for these rows, such as `{"max_tokens": 256}`. Refused where
+                the dialect or the model does not take them, before anything is sent.
             unreadable: send failed rows again that may have been answered, too, though they are paid for again; first
                 try `reread`.
         """
@@ -176,7 +179,7 @@ class JobHandle:
             refuse_undecided(workspace, workspace.ledger.job(self.job_id))
             if not unreadable:
                 refuse_unreadable(workspace, self.job_id)
-            return self._run_to_end(workspace, progress, stop, kind)
+            return self._run_to_end(workspace, progress, stop, kind, parameters or {})
 
     def _run_to_end(
         self,
@@ -184,9 +187,12 @@ class JobHandle:
         progress: OnLook | None,
         stop: threading.Event | None,
         again: RowKind | None,
+        parameters: Mapping[str, Any],
     ) -> Result:
+        from orchestrator.api.changing import changes_text
         from orchestrator.api.preflight import check_before_first_create
 
+        changes = changes_text(workspace, self.job_id, parameters)
         now = workspace.clock.now()
         try:
             with alone(workspace):
@@ -194,25 +200,25 @@ class JobHandle:
                 context.require_provider()
                 context.check_function()
                 check_before_first_create(workspace, context)
-                self._reopen(workspace, again)
+                self._reopen(workspace, again, changes)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
             if workspace.lock is not None and not workspace.workers.alive(now=now):
                 raise
-        self._reopen(workspace, again)
+        self._reopen(workspace, again, changes)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _reopen(self, workspace: Workspace, again: RowKind | None) -> None:
+    def _reopen(self, workspace: Workspace, again: RowKind | None, changes: str) -> None:
         now = workspace.clock.now()
         if again is not None and again is not RowKind.FAILED:
             from orchestrator.api.rereading import rows_by_shard
 
             counts = rows_by_shard(workspace, self.job_id, again)
-            workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts)
+            workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts, changes=changes)
         elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
             if again is None:
                 refuse_unreadable(workspace, self.job_id)
-            workspace.admin.retry(self.job_id, now=now)
+            workspace.admin.retry(self.job_id, now=now, changes=changes)
         job = workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)

@@ -267,10 +267,10 @@ def _check_kinds(job: Job) -> None:
     is_list = isinstance(messages, Sequence) and all(isinstance(message, Mapping) for message in messages)
     if not is_list and not isinstance(messages, str):
         raise ConfigError("request.messages must be a list of tables, each with a role and a content")
-    _check_numbers(job)
+    check_numbers({name: getattr(job, name) for name in PARAMETERS})
 
 
-def _check_numbers(job: Job) -> None:
+def check_numbers(parameters: Mapping[str, Any]) -> None:
     """Raise ConfigError for a number of a wrong type: a provider would refuse every row for it, one by one."""
     for name, kinds, kind in (
         ("max_tokens", int, "a whole number, 1 or more"),
@@ -279,7 +279,7 @@ def _check_numbers(job: Job) -> None:
         ("top_k", int, "a whole number"),
         ("seed", int, "a whole number"),
     ):
-        given = getattr(job, name)
+        given = parameters.get(name)
         if given is None:
             continue
         if not isinstance(given, kinds) or isinstance(given, bool) or (name == "max_tokens" and given < 1):

@@ -48,14 +48,24 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @job_argument
 @work_option
 @click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another value of a parameter, for these rows.",
+)
 @click.option("--unreadable", is_flag=True, help="Also rows whose answers cannot be read: they are paid for again.")
 @allow_failed_option
 @json_option
-def retry(job: str, work: str | None, rows: str, unreadable: bool, allow_failed: bool, as_json: bool) -> None:
+def retry(
+    job: str, work: str | None, rows: str, changes: tuple[str, ...], unreadable: bool, allow_failed: bool, as_json: bool
+) -> None:
     """Send the failed rows of an ended job again, or answers that are not whole.
 
     The output becomes a new revision. An answer stands until a new one is there; each is paid for.
     """
+    parameters = dict(map(_parameter, changes))
     from orchestrator.api import commands
     from orchestrator.cli import status_text
 
@@ -63,8 +73,19 @@ def retry(job: str, work: str | None, rows: str, unreadable: bool, allow_failed:
     if told := status_text.nothing_to_retry(handle.status(), rows):
         say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
-        result = handle.retry(rows=rows, unreadable=unreadable, progress=watch.look)
+        result = handle.retry(rows=rows, parameters=parameters, unreadable=unreadable, progress=watch.look)
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """Return the name and the value that `--set` gives: JSON, or else a text. Raises ConfigError."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"--set {text}: give a name and a value, as in --set max_tokens=256")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 @click.command

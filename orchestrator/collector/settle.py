@@ -31,6 +31,7 @@ from orchestrator.domain.reconcile import UNREADABLE, Answer, Reconciliation, Ro
 from orchestrator.domain.refusal import after_refused_rows
 from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
+from orchestrator.job_files.changed_requests import changes_in
 from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def write(
             batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
-            price=collecting.price,
+            price=changes_in(chunk.changes).price_or(collecting.price),
             content_keys=request_files.content_keys_by_row(job_files, chunk),
         )
     return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed, causes.text())

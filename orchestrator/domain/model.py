@@ -144,6 +144,7 @@ class Job:
     rounds_max: int = 3  # how often a row may be sent
     retry_count: int = 0  # retry chunks made so far
     retrying: str = ""  # the kind of rows that this revision sends again; "" for the first
+    changes: str = ""  # of their requests: a `RequestChanges`, JSON; "": they are sent as they were
     version: int = 0
 
 
@@ -231,6 +232,7 @@ class Chunk:
     failing_since: datetime | None = None  # since when its creates and calls have got nowhere
     part: str = ""  # name of the parsed results
     causes: str = ""  # of its failed rows: see `causes`
+    changes: str = ""  # of its requests: a `RequestChanges`, JSON; "": they are as planned
     is_canary: bool = False  # one of the chunks that may be sent while the job's canary is OPEN
     regather: str = ""  # the kind of rows that a person asked to send again; "": only such as go by themselves
     improves: str = ""  # the kind of the answers that its rows have: where a row fails here, its answer stands

@@ -24,6 +24,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         rounds_max=job.rounds_max,
         revision=job.revision,
         retrying=job.retrying,
+        changes=job.changes,
         shard_count=workspace.snapshot.shard_count(job_id),
         is_cancelled=job.state in CANCELLED,
         canary=job.canary,

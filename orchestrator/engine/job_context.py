@@ -22,6 +22,7 @@ from orchestrator.engine.function_identity import changes_of, function_identity
 from orchestrator.engine.render_sample import sample_digest
 from orchestrator.engine.row_function import RowFunction, imported_function, is_version, top_package
 from orchestrator.engine.spec import Spec
+from orchestrator.job_files.changed_requests import Changing
 from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.planner.amended import Amending
 from orchestrator.planner.cost import Costing
@@ -133,6 +134,11 @@ class JobContext:
             return self._answers[reuse]
 
     @property
+    def changing(self) -> Changing:
+        """What changes requests of rows that a person has sent again."""
+        return Changing(envelope=self.dialect.envelope, scope=self.spec.scope)
+
+    @property
     def finishing(self) -> Finishing:
         """What is needed to write output."""
         parent, name = parent_and_name(self.output_folder)
@@ -205,7 +211,7 @@ class JobContext:
             options = self.spec.dataset_options
             return RowTemplateRenderer(
                 template=compile_rows(self.spec.body, self.source.schema),
-                translate=self._translated,
+                translate=self.translated,
                 envelope=dialect.envelope,
                 id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
                 null_policy=policy.null_policy.value,
@@ -214,14 +220,14 @@ class JobContext:
                 checkpoint=checkpoint,
             )
         return TemplateRenderer(
-            compiled=compile_body(self._translated(self.spec.body, is_template=True), self.source.schema),
+            compiled=compile_body(self.translated(self.spec.body, is_template=True), self.source.schema),
             envelope=dialect.envelope,
             id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
             null_policy=policy.null_policy.value,
             row_label=self._row_label(shard_no),
         )
 
-    def _translated(self, request: Mapping[str, Any], *, is_template: bool = False) -> dict[str, Any]:
+    def translated(self, request: Mapping[str, Any], *, is_template: bool = False) -> dict[str, Any]:
         """Return the provider's body of a request, which asks for answers of the job's schema."""
         schema = self.spec.response_schema
         if schema is None:
@@ -267,7 +273,7 @@ class JobContext:
         """Return the renderer of a shard's rows by a function."""
         return CallableRenderer(
             function=function,
-            translate=self._translated,
+            translate=self.translated,
             model=self.spec.model,
             envelope=self.dialect.envelope,
             id_prefix=custom_id.prefix(self.spec.digest, shard_no).encode(),
@@ -299,7 +305,7 @@ def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = ne
         renderer=lambda shard_no: context.renderer(shard_no, policy, checkpoint),
         limits=limits_of(policy),
         costing=context.costing,
-        scope=context.spec.scope,
+        scope=context.spec.scope(),
         answers=context.answers(policy.reuse),
         checkpoint=checkpoint,
     )

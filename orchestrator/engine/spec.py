@@ -60,10 +60,13 @@ class Spec:
         } | self._answered_by
         return hashlib.sha256(_canonical(identity).encode()).hexdigest()
 
-    @property
-    def scope(self) -> str:
-        """What beside a request's own body determines its answer; equal for jobs that may take each other's answers."""
-        return _canonical(self._answered_by)
+    def scope(self, model: str = "") -> str:
+        """Return what beside a request's own body determines its answer; equal for jobs that may take each other's.
+
+        Args:
+            model: another one than the job's.
+        """
+        return _canonical(self._answered_by | ({"model": model} if model else {}))
 
     @property
     def _answered_by(self) -> dict[str, Any]:

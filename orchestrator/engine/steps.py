@@ -54,7 +54,13 @@ class StepContext:
     @property
     def gathering(self) -> Gathering:
         """What is needed to make retry chunks."""
-        return Gathering(limits=limits_of(self.policy), costing=self.context.costing, amending=self.context.amending)
+        context = self.context
+        return Gathering(
+            limits=limits_of(self.policy),
+            costing=context.costing,
+            amending=context.amending,
+            changing=context.changing,
+        )
 
 
 # Each step and the names of its arguments, which are attributes of `StepContext`.

@@ -57,6 +57,7 @@ class PlannedChunk:
     is_canary: bool = False
     improves: str = ""
     amends: str = ""
+    changes: str = ""
     part: str = ""  # of a chunk that was never sent: the answers of other jobs
     tally: Tally = field(default_factory=Tally)  # the same
     rows_by_shard: Mapping[int, int]
@@ -151,6 +152,7 @@ class Command:
     revision: int
     shard_count: int
     retrying: str = ""  # the kind of rows that this revision sends again
+    changes: str = ""  # of their requests
     is_cancelled: bool = False
     canary: Canary = Canary.NONE
     approved: str = ""

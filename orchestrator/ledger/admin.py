@@ -157,6 +157,7 @@ class SqlAdmin:
         now: datetime,
         kind: RowKind = RowKind.FAILED,
         by_shard: Mapping[int, int] | None = None,
+        changes: str = "",
     ) -> int:
         """Schedule rows of an ended job to be sent again, for a new revision of its output; return how many.
 
@@ -165,6 +166,7 @@ class SqlAdmin:
         Args:
             kind: of the rows; those with an answer keep it until a new one is there.
             by_shard: how many rows of this kind each shard has; needed for a kind of answers.
+            changes: of their requests: a `RequestChanges`, JSON.
         """
         with self._database.write() as tx:
             job = _job(tx, job_id)
@@ -187,6 +189,7 @@ class SqlAdmin:
                 "reason": "",
                 "revision": job.revision + 1,
                 "retrying": kind.value,
+                "changes": changes,
                 "rounds_max": rounds + job.policy.attempts_max,
                 "due": Step.REVIEW,
                 "due_at": now,

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import orjson
-
 from orchestrator.domain.amend import AMENDED, ANSWER_LENGTH_MAX, Amends, correction, raised
 from orchestrator.job_files import result_parts
+from orchestrator.job_files.changed_requests import with_body
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Chunk
@@ -52,11 +51,7 @@ class Amending:
 
     def line(self, line: bytes, answer: Useless) -> bytes:
         """Return the request line of a row for another try."""
-        envelope = self.dialect.envelope
-        start = line.index(envelope.before_body, len(envelope.before_id)) + len(envelope.before_body)
-        end = len(line) - len(envelope.after_body) - len(b"\n")
-        body: Mapping[str, Any] = orjson.loads(line[start:end])
-        return line[:start] + orjson.dumps(self._changed(body, answer)) + line[end:]
+        return with_body(line, self.dialect.envelope, lambda body: self._changed(body, answer))
 
     def _changed(self, body: Mapping[str, Any], answer: Useless) -> Mapping[str, Any]:
         if answer.amends is Amends.INVALID:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.domain import money
 from orchestrator.domain.amend import Amends, raised
 from orchestrator.domain.model import Chunk, ChunkId, JobId
 from orchestrator.domain.packing import tokens_of
 from orchestrator.domain.policy import Price
+from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.job_files.request_files import Written
 
 
@@ -19,9 +20,11 @@ class Costing:
     price: Price | None
     output_tokens_max: int
 
-    def for_chunk(self, amends: str) -> Costing:
-        """Return the costing of a chunk whose requests are changed for this reason."""
-        return replace(self, output_tokens_max=raised(self.output_tokens_max)) if amends == Amends.TRUNCATED else self
+    def for_chunk(self, changes: RequestChanges, amends: str) -> Costing:
+        """Return the costing of a chunk whose requests a person, or the program for this reason, has changed."""
+        tokens = changes.output_tokens_max or self.output_tokens_max
+        tokens = raised(tokens) if amends == Amends.TRUNCATED else tokens
+        return Costing(price=changes.price_or(self.price), output_tokens_max=tokens)
 
     def chunk(self, job_id: JobId, name: str, file: Written) -> Chunk:
         """Return the chunk of the requests in `file`."""

@@ -4,7 +4,8 @@ Rule 1: a row is sent again only once its last batch has ended and its results a
 Rule 2: a retry chunk holds rows of one round, so that the chunk's round is each row's number of sends.
 Rule 3: while the job's canary is open, only rows of the canary are sent again.
 Rule 4: the bytes sent again are the planned bytes, read from the request files; but once for a row whose answer was no
-        use (see `amend`): such rows are in chunks of their own, so that they are changed once.
+        use (see `amend`): such rows are in chunks of their own, so that they are changed once. And but for rows that
+        a person has sent again with other parameters (see `changed_requests`).
 Rule 5: rows that have an answer, of a kind that a person asked to send again, are in chunks of their own: where such a
         row fails, its answer stands.
 """
@@ -15,12 +16,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
-from orchestrator.domain.model import Canary, Chunk, Claim, JobState, Step
+from orchestrator.domain.model import Canary, Chunk, Claim, Job, JobState, Step
 from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reopening import closed_again
+from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.job_files import records, request_files
+from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
 from orchestrator.job_files.chunk_rows import answered_rows, waiting_rows
 from orchestrator.planner.amended import Amending, useless_answers
 from orchestrator.planner.cost import Costing
@@ -38,6 +41,7 @@ class Gathering:
     limits: Limits
     costing: Costing
     amending: Amending | None = None  # where answers may be no use
+    changing: Changing | None = None  # where a person may give other parameters
 
 
 def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathering, clock: Clock) -> None:
@@ -57,14 +61,15 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
         changes = [_resent(chunk) for chunk in sources]
-        retries = _fill(sources, job_files=job_files, gathering=gathering)
+        present = _changes(sources, job)
+        retries = _fill(sources, present, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
         setbacks = max((source.setbacks for source in sources), default=0)
         added = []
         for number, (amends, draft) in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
-            costing = gathering.costing.for_chunk(amends)
+            costing = gathering.costing.for_chunk(present, amends)
             chunk = replace(
                 costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True)),
                 round=round_no,
@@ -72,6 +77,7 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
                 is_canary=is_canary,
                 improves=_improved(sources[0]),
                 amends=amends,
+                changes=text_of(present),
             )
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
@@ -97,8 +103,16 @@ def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
     return sources
 
 
-def _alike(chunk: Chunk) -> tuple[int, str, str, str]:
-    return chunk.round, chunk.regather, chunk.improves, chunk.amends
+def _alike(chunk: Chunk) -> tuple[int, str, str, str, str]:
+    return chunk.round, chunk.regather, chunk.improves, chunk.amends, chunk.changes
+
+
+def _changes(sources: list[Chunk], job: Job) -> RequestChanges:
+    """Return how the requests of the retry chunks differ from those that were planned."""
+    if not sources:
+        return RequestChanges()
+    earlier = changes_in(sources[0].changes)
+    return changes_in(job.changes).after(earlier) if sources[0].regather else earlier
 
 
 def _improved(source: Chunk) -> str:
@@ -107,7 +121,7 @@ def _improved(source: Chunk) -> str:
 
 
 def _fill(
-    sources: list[Chunk], *, job_files: JobFiles, gathering: Gathering
+    sources: list[Chunk], changes: RequestChanges, *, job_files: JobFiles, gathering: Gathering
 ) -> list[tuple[str, request_files.LinesDraft]]:
     """Return the request files of the waiting rows, each with why its requests are changed."""
     packers: dict[str, Packer] = {}
@@ -119,6 +133,8 @@ def _fill(
         for one in request_files.keyed_requests_of(job_files, chunk):
             if one.key not in wanted:
                 continue
+            if gathering.changing is not None and chunk.regather and changes != RequestChanges():
+                one = gathering.changing.request(one, changes)
             amends, line, answer = chunk.amends, one.line, useless.get(one.key)
             packer = packers.setdefault(amends if answer is None else answer.amends, Packer(gathering.limits))
             if answer is not None and gathering.amending is not None:

@@ -12,6 +12,7 @@ from orchestrator.domain.lifecycle import Divided
 from orchestrator.domain.model import ChunkState, Claim
 from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files
+from orchestrator.job_files.changed_requests import changes_in
 from orchestrator.planner.cost import Costing
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ def split(
     now, halves = clock.now(), list[ChunkAdded]()
     for letter, draft in zip("ab", drafts, strict=True):
         name, is_retry = f"{chunk.name}{letter}", chunk.shard_no is None
-        part = costing.for_chunk(chunk.amends).chunk(
+        part = costing.for_chunk(changes_in(chunk.changes), chunk.amends).chunk(
             chunk.job_id, name, draft.write(job_files, name, is_retry=is_retry)
         )
         if not is_retry:
             part = replace(part, shard_no=chunk.shard_no, row_start=draft.row_start, row_end=draft.row_end)
         part = replace(part, round=chunk.round, is_canary=chunk.is_canary, improves=chunk.improves, amends=chunk.amends)
+        part = replace(part, changes=chunk.changes)
         halves.append(ChunkAdded(chunk=part, rows_by_shard=draft.rows_by_shard, due_at=now))
     planned = tuple(records.PlannedChunk.of(half.chunk, half.rows_by_shard) for half in halves)
     records.keep_split(job_files, records.SplitPlan(chunk=chunk.name, chunks=planned))

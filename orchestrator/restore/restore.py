@@ -142,6 +142,7 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         rounds_max=command.rounds_max,
         retry_count=plans.retry_count,
         retrying=command.retrying,
+        changes=command.changes,
     )
     if not is_sealed and not command.is_cancelled and _is_unreadable(sent, command):
         reason = "most answers of a batch cannot be read (found when the ledger was recovered)"

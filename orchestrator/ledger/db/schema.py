@@ -104,6 +104,7 @@ jobs = sa.Table(
     _count("rounds_max"),
     _count("retry_count"),
     _text("retrying"),
+    _text("changes"),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
     *_claimable(),
@@ -157,7 +158,7 @@ chunks = sa.Table(
     *map(
         _text,
         (
-            *("requests", "state", "results", "error_code", "error", "part", "causes"),
+            *("requests", "state", "results", "error_code", "error", "part", "causes", "changes"),
             *("regather", "improves", "amends", "refused_places"),
         ),
     ),
