@@ -136,6 +136,10 @@ class Ledger(Protocol):
         """Return how many chunks are planned and not yet sent."""
         ...
 
+    def may_send(self, job_id: JobId, *, now: datetime) -> bool:
+        """Return whether the job is running and its account is not paused: both may have changed since a claim."""
+        ...
+
     def history(self, chunk: Chunk) -> History:
         """Return what the chunk's job and account have seen so far."""
         ...

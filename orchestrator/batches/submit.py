@@ -19,6 +19,7 @@ from orchestrator.domain.batch import Submission, Traits
 from orchestrator.domain.budget import Verdict, judge, used_up
 from orchestrator.domain.changes import (
     AccountPaused,
+    AccountProved,
     AttemptClosed,
     AttemptOpened,
     Change,
@@ -76,6 +77,9 @@ def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provi
     """Upload a planned chunk where the provider takes files, or send the one POST of a new attempt."""
     chunk = ledger.chunk(required(claim.unit.chunk_id, "chunk"))
     if chunk.state not in UNSENT:
+        return
+    if not ledger.may_send(chunk.job_id, now=clock.now()):  # since the claim, another create was refused
+        ledger.record(claim, now=clock.now())
         return
     job = ledger.job(chunk.job_id)
     beyond = _beyond_budget(job, chunk, ledger=ledger, clock=clock)
@@ -202,7 +206,7 @@ def _send(
     clock: Clock,
 ) -> None:
     """Send the one POST of this attempt and record what is known of its effect."""
-    token = required(chunk.token, "token")
+    token, account = required(chunk.token, "token"), ledger.job(chunk.job_id).account
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
@@ -216,7 +220,8 @@ def _send(
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
         due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
         closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
-        changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed]
+        proved = AccountProved(account=account, sent_at=required(chunk.sent_at, "time of its create"))
+        changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed, proved]
     refusals.keep_given_up(changes, job_files)
     try:
         ledger.record(claim, *changes, now=clock.now())

@@ -99,6 +99,14 @@ class AccountPaused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountProved:
+    """A create that was sent then has made a batch: the account is not refused any more."""
+
+    account: str
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLearned:
     """The account's queue at the provider is full with so many batches; more are tried later, one by one."""
 
@@ -131,6 +139,7 @@ Change = (
     | AttemptClosed
     | RowsSettled
     | AccountPaused
+    | AccountProved
     | QueueLearned
     | PollsPaused
     | Noted

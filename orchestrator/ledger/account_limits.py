@@ -6,11 +6,11 @@ Rule: the account's row is locked by the caller (see `locks`).
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.changes import AccountPaused
+from orchestrator.domain.changes import AccountPaused, AccountProved
 from orchestrator.ledger.db.schema import accounts
 
 A = accounts.c
@@ -26,9 +26,20 @@ def pause(tx: sa.Connection, change: AccountPaused, now: datetime) -> None:
     if known.paused_until <= now:  # several creates may be refused at once: that is one pause
         count = count + 1 if known.paused_until > now - FORGOTTEN_AFTER else 1
         until = now + min(PAUSE_MAX, (change.until - now) * 2 ** min(count - 1, 8))
-    values = {"paused_until": until, "pause_count": count, "pause_reason": change.reason}
-    needs_person = {"needs_person": change.needs_person}
-    tx.execute(sa.update(accounts).where(A.name == change.account).values(**values, **needs_person))
+    values: dict[str, Any] = {"paused_until": until, "pause_count": count, "pause_reason": change.reason}
+    values |= {"needs_person": change.needs_person, "is_probing": True}
+    tx.execute(sa.update(accounts).where(A.name == change.account).values(**values))
+
+
+def is_probing(tx: sa.Connection, account: str) -> bool:
+    """Return whether no create has succeeded since the account's last pause: then one step at a time may be tried."""
+    return bool(tx.execute(sa.select(A.is_probing).where(A.name == account)).scalar())
+
+
+def proved(tx: sa.Connection, change: AccountProved) -> None:
+    """End the probing of an account, by a create that was sent after its last pause."""
+    ended = (A.name == change.account, A.is_probing, A.paused_until <= change.sent_at)
+    tx.execute(sa.update(accounts).where(*ended).values(is_probing=False))
 
 
 def learn(tx: sa.Connection, account: str, in_flight_max: int, now: datetime) -> None:

@@ -14,7 +14,7 @@ from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import written
-from orchestrator.domain.errors import BatchTaken, CommandRefused
+from orchestrator.domain.errors import CommandRefused
 from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
     IN_FLIGHT,
@@ -387,7 +387,6 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
 
 def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
     """Raise CommandRefused for the batch of another create."""
-    try:
-        creates.refuse_taken(tx, chunk.job_id, required(chunk.token, "token"), batch_id)
-    except BatchTaken:
-        raise CommandRefused(f"batch {batch_id} was made by another create: its answers belong to other rows") from None
+    owner = creates.owner_of(tx, chunk.job_id, required(chunk.token, "token"), batch_id)
+    if owner:
+        raise CommandRefused(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")

@@ -51,6 +51,7 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
+_SENDING = (ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTING)
 # Until its canary has passed, a job sends nothing else.
 _AFTER_CANARY = sa.or_(C.is_canary, J.canary.in_((Canary.NONE, Canary.PASSED)))
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
@@ -118,6 +119,7 @@ _CHUNKS: Final = {
     .with_for_update(of=chunks, skip_locked=True)
     for step, condition in CHUNK_STEPS.items()
 }
+_UPLOADED: Final = _CHUNKS[Step.SUBMIT].where(C.state == ChunkState.UPLOADED)
 _RATE_LIMITED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindparam("waiting", expanding=True)))
 # Of a job with a budget: chunks that fit the rest of it, and such as will never fit, which are cut or stop the job.
 _ROOM: Final = sa.bindparam("room", type_=Usd())
@@ -205,11 +207,16 @@ class Claims:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
         permits = self._rate_limits[Step.SUBMIT].permits(limit)
+        probing = [account for account, count in permits.items() if count and self._is_probing(account)]
+        permits |= {account: 0 if self._is_trying(account) else 1 for account in probing}
         room = self._capacity_to_send(taken, permits)
+        # While an account is tried, what is uploaded comes first: it is the create that tells.
+        first = self._rows(_UPLOADED, limit, with_capacity=list(room)) if probing else ()
         picked = []
-        for row in self._unsent(list(room), limit):
+        for row in (*first, *self._unsent(list(room), limit)):
             account = row["account"]
-            if taken[account] < room[row["job_id"]] and permits[account] and self._within_budget(row):
+            is_free = taken[account] < room[row["job_id"]] and permits[account] and row not in picked
+            if is_free and self._within_budget(row):
                 taken[account] += 1
                 permits[account] -= 1
                 picked.append(row)
@@ -337,6 +344,14 @@ class Claims:
     def _paused(self, account: str) -> bool:
         paused = self._tx.execute(sa.select(accounts.c.paused_until).where(accounts.c.name == account)).scalar()
         return paused is not None and paused > self._now
+
+    def _is_probing(self, account: str) -> bool:
+        return account_limits.is_probing(self._tx, account)
+
+    def _is_trying(self, account: str) -> bool:
+        """Return whether a step that may send is under way on the account."""
+        busy = (C.account == account, C.state.in_(_SENDING), C.lease_until > self._now)
+        return self._tx.execute(sa.select(C.id).where(*busy).limit(1)).first() is not None
 
     def _taken(self, account: str) -> int:
         # Counted apart: the first is answered by an index alone, the second reads few rows.

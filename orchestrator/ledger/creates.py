@@ -93,7 +93,9 @@ def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> No
         _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
     if change.batch_id is not None:
-        refuse_taken(tx, job_id, change.token, change.batch_id)
+        owner = owner_of(tx, job_id, change.token, change.batch_id)
+        if owner:
+            raise _taken(change.batch_id, owner)
         values["batch_id"] = change.batch_id
     if change.cost_usd is not None:
         values["cost_usd"] = change.cost_usd
@@ -116,10 +118,10 @@ def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: Att
         )
 
 
-def refuse_taken(tx: sa.Connection, job_id: JobId, token: AttemptToken, batch_id: BatchId) -> None:
-    """Raise BatchTaken for the batch of another create: of this job, or of another one whose answers are still awaited.
+def owner_of(tx: sa.Connection, job_id: JobId, token: AttemptToken, batch_id: BatchId) -> str:
+    """Return the chunk of another create that made this batch; "" where none did.
 
-    A proxy that repeats an earlier answer, or a provider that takes two creates for one, answers so.
+    It may be of this job, or of another one whose answers are still awaited.
     """
     mine = sa.select(A.chunk_id).where(A.job_id == job_id, A.batch_id == batch_id, A.token != token)
     account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
@@ -129,9 +131,7 @@ def refuse_taken(tx: sa.Connection, job_id: JobId, token: AttemptToken, batch_id
         .where(J.id != job_id, J.account == account, J.state.in_([state for state in JobState if state in ACTIVE_JOBS]))
         .where(A.batch_id == batch_id, C.token_sent == A.token, C.state.in_(_WITH_BATCH))
     )
-    owner = tx.execute(mine).scalar() or tx.execute(theirs).scalar()
-    if owner is not None:
-        raise _taken(batch_id, owner)
+    return tx.execute(mine).scalar() or tx.execute(theirs).scalar() or ""
 
 
 def _taken(batch_id: BatchId | None, owner: str) -> BatchTaken:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import (
     AccountPaused,
+    AccountProved,
     AttemptClosed,
     AttemptOpened,
     Change,
@@ -52,7 +53,7 @@ from orchestrator.ledger import account_limits, claims, creates, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import Utc, accounts, attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
     ADD_FAILED,
@@ -70,6 +71,12 @@ from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
 from orchestrator.ports import Contribution
 
 A = attempts.c
+_MAY_SEND: Final = (
+    sa.select(jobs.c.id)
+    .join(accounts, accounts.c.name == jobs.c.account)
+    .where(jobs.c.id == sa.bindparam("the_id"), jobs.c.state == JobState.RUNNING)
+    .where(accounts.c.paused_until <= sa.bindparam("now", type_=Utc()))
+)
 _SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
 
 
@@ -154,6 +161,11 @@ class SqlLedger:
         with self._database.read() as connection:
             return creates.spending(connection, chunk.job_id, now=now, beside=chunk.id)
 
+    def may_send(self, job_id: JobId, *, now: datetime) -> bool:
+        """Return whether the job is running and its account is not paused."""
+        with self._database.read() as connection:
+            return connection.execute(_MAY_SEND, {"the_id": job_id, "now": now}).first() is not None
+
     def history(self, chunk: Chunk) -> History:
         """Return what the chunk's job and account have seen so far."""
         with self._database.read() as connection:
@@ -206,7 +218,10 @@ def _one(tx: sa.Connection, update: sa.Update, bound: Mapping[str, Any], what: o
 
 def _lock(tx: sa.Connection, unit: Unit, changes: Collection[Change]) -> None:
     """Take the locks that these changes need besides their unit's own row, in the fixed order (see `locks`)."""
-    lock_accounts(tx, {change.account for change in changes if isinstance(change, AccountPaused | QueueLearned)})
+    concerned = {change.account for change in changes if isinstance(change, AccountPaused | QueueLearned)}
+    proved = {change.account for change in changes if isinstance(change, AccountProved)}
+    # Most accounts were never paused: their creates need not wait for each other.
+    lock_accounts(tx, concerned | {account for account in proved if account_limits.is_probing(tx, account)})
     lock_rate_limits(tx, Call.POLL, {change.account for change in changes if isinstance(change, PollsPaused)})
     if any(_reaches_beyond(change, unit) for change in changes):
         lock_job(tx, unit.job_id)
@@ -221,7 +236,7 @@ def _reaches_beyond(change: Change, unit: Unit) -> bool:
             return change.budget_usd is not None
         case AttemptClosed():
             return change.state is AttemptState.ABANDONED
-        case Noted() | AccountPaused() | QueueLearned() | PollsPaused():
+        case Noted() | AccountPaused() | AccountProved() | QueueLearned() | PollsPaused():
             return False
     return True
 
@@ -240,18 +255,28 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
             creates.close_attempt(tx, job_id, change)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
+        case AccountPaused() | AccountProved() | QueueLearned() | PollsPaused():
+            _apply_to_account(tx, job_id, change, now)
+        case Noted(name=name, details=details):
+            note(tx, job_id, name, "", now, **details)
+    if _concerns_job(change):
+        tx.execute(CALL_JOB, {"the_id": job_id, "now": now})
+
+
+def _apply_to_account(
+    tx: sa.Connection, job_id: JobId, change: AccountPaused | AccountProved | QueueLearned | PollsPaused, now: datetime
+) -> None:
+    match change:
         case AccountPaused(account=account, reason=reason):
             account_limits.pause(tx, change, now)
             note(tx, job_id, "account.paused", account, now, reason=reason)
+        case AccountProved():
+            account_limits.proved(tx, change)
         case QueueLearned(account=account, in_flight_max=in_flight_max):
             account_limits.learn(tx, account, in_flight_max, now)
             note(tx, job_id, "account.queue_full", account, now, batches=in_flight_max)
         case PollsPaused(account=account, until=until):
             use_until(tx, Call.POLL, account, until)
-        case Noted(name=name, details=details):
-            note(tx, job_id, name, "", now, **details)
-    if _concerns_job(change):
-        tx.execute(CALL_JOB, {"the_id": job_id, "now": now})
 
 
 def _concerns_job(change: Change) -> bool:

@@ -239,7 +239,7 @@ def test_a_batch_that_is_another_chunks_is_a_create_that_was_not_understood(tmp_
     job = open_job(stopped.status["job_id"], work=stopped.work)
     [chunk] = job.unresolved()
     assert chunk.ids == ()  # the other chunk's batch is not offered
-    with pytest.raises(CommandRefused, match="made by another create"):
+    with pytest.raises(CommandRefused, match="was made from chunk report-"):
         job.resolve_created(chunk.chunk, "batch_0001")
     server.create = lambda wanted: OneRouterServer.create(server, wanted)  # type: ignore[method-assign]
     job.resolve_absent(chunk.chunk)

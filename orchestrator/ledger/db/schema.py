@@ -82,6 +82,7 @@ accounts = sa.Table(
     _text("pause_reason"),
     _count("pause_count"),
     sa.Column("needs_person", sa.Boolean, nullable=False, default=False),
+    sa.Column("is_probing", sa.Boolean, nullable=False, default=False),  # no create has succeeded since its last pause
     sa.Column("in_flight_max", sa.BigInteger),  # learned: how many batches its queue takes
     sa.Column("learned_at", Utc, nullable=False, default=EPOCH),
 )

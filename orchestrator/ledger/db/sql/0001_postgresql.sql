@@ -4,6 +4,7 @@ CREATE TABLE accounts (
     pause_reason TEXT NOT NULL,
     pause_count BIGINT NOT NULL,
     needs_person BOOLEAN NOT NULL,
+    is_probing BOOLEAN NOT NULL,
     in_flight_max BIGINT,
     learned_at BIGINT NOT NULL,
     PRIMARY KEY (name)
