@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.batches.submit import submit
 from orchestrator.domain.batch import Submission, Traits
-from orchestrator.domain.changes import AttemptOpened
+from orchestrator.domain.changes import AccountPaused, AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
@@ -456,3 +456,18 @@ def test_the_journal_gives_back_what_it_was_given() -> None:
     write_journal(job_files, TOKEN, BATCH)
 
     assert read_journal(job_files, TOKEN) == BATCH
+
+
+@pytest.mark.parametrize("traits", [WITH_FILES, WITHOUT])
+def test_a_step_that_was_claimed_before_a_pause_sends_nothing(traits: Traits) -> None:
+    """Another thread's create was refused meanwhile. The chunk is as it was, and nobody has it."""
+    stage = Stage(traits)
+    before = stage.put("planned")
+    claim = stage.claim(before)
+    stage.harness.write(AccountPaused(account=ACCOUNT, until=after(60), reason="no credit"))
+
+    chunk = run(stage, before, claim)
+
+    assert stage.provider.calls == []
+    assert chunk == before
+    assert (stage.leased_until_s(chunk) or 0.0) <= 0

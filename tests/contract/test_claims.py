@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.changes import AccountPaused, JobMoved, QueueLearned, ShardMoved
+from orchestrator.domain.changes import AccountPaused, AccountProved, JobMoved, QueueLearned, ShardMoved
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkState, JobId, JobState, ShardState, Step, Unit
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
@@ -385,6 +385,63 @@ def test_breaking_leases_makes_everything_due_that_a_process_that_died_had(harne
     again = harness.claim(*Step)
     assert names(again) == ["c00000-00001", *names(claims)]
     assert [claim.token for claim in again] == [1, *(claim.token + 1 for claim in claims)]
+
+
+def paused(harness: LedgerHarness, *chunks: str) -> None:
+    """Pause the account for a minute, with chunks in these states."""
+    harness.open()
+    harness.add(*(a_chunk(f"c00000-0000{n}", state=state) for n, state in enumerate(chunks)))
+    harness.write(AccountPaused(account=ACCOUNT, until=after(60), reason="out of credits"))
+
+
+def test_after_a_pause_one_step_at_a_time_may_send_until_a_create_has_succeeded(harness: LedgerHarness) -> None:
+    paused(harness, "planned", "planned", "planned")
+
+    assert names(harness.claim(Step.SUBMIT, now=after(60))) == ["c00000-00000"]
+    assert harness.claim(Step.SUBMIT, now=after(60)) == []  # its outcome is waited for
+    assert names(harness.claim(Step.SUBMIT, now=after(60 + LEASE_S))) == ["c00000-00000"]  # its worker has died
+    harness.write(AccountProved(account=ACCOUNT, sent_at=after(60)), now=after(61))
+    assert len(harness.claim(Step.SUBMIT, now=after(60 + LEASE_S))) == 2
+
+
+def test_a_create_that_was_sent_before_the_pause_proves_nothing(harness: LedgerHarness) -> None:
+    paused(harness, "planned", "planned")
+
+    harness.write(AccountProved(account=ACCOUNT, sent_at=after(59)), now=after(61))
+
+    assert len(harness.claim(Step.SUBMIT, now=after(61))) == 1
+
+
+def test_what_is_uploaded_is_tried_before_anything_else_is_uploaded(harness: LedgerHarness) -> None:
+    """An upload does not tell whether the account may create."""
+    paused(harness, "planned", "planned", "uploaded")
+
+    assert names(harness.claim(Step.SUBMIT, now=after(60))) == ["c00000-00002"]
+
+
+@pytest.mark.parametrize(("state", "count"), [("submitting", 1), ("ambiguous", 1), ("submitted", 1)])
+def test_only_a_create_that_somebody_works_on_is_waited_for(harness: LedgerHarness, state: str, count: int) -> None:
+    paused(harness, state, "planned")
+
+    assert len(harness.claim(Step.SUBMIT, now=after(60))) == count
+
+
+def test_one_account_that_is_tried_does_not_hold_another_back(harness: LedgerHarness) -> None:
+    paused(harness, "planned", "planned")
+    harness.open(a_job(OTHER, account="another"))
+    harness.add(*(a_chunk(f"c00000-0000{n}", job_id=OTHER) for n in range(3)))
+
+    assert len(harness.claim(Step.SUBMIT, now=after(60))) == 4
+
+
+def test_what_was_claimed_before_a_pause_or_a_stop_learns_of_it(harness: LedgerHarness) -> None:
+    paused(harness, "planned")
+
+    assert not harness.ledger.may_send(JOB, now=after(59))
+    assert harness.ledger.may_send(JOB, now=after(60))
+    job = harness.ledger.job(JOB)
+    harness.write(JobMoved(before=job, after=replace(job, state=JobState.STOPPED), due_at=None))
+    assert not harness.ledger.may_send(JOB, now=after(60))
 
 
 def test_an_account_that_is_refused_again_soon_is_paused_for_longer_up_to_an_hour(harness: LedgerHarness) -> None:

@@ -279,3 +279,38 @@ def test_where_there_is_a_list_it_says_what_the_second_create_made(server: type[
         seen = play(made, tmp_path, policy=ONE_BATCH, again=True)
     assert seen.is_clean, seen.told
     assert made.counts["creates"] == 2
+
+
+class NoCredit(OpenAIServer):
+    """No credit until somebody tops up; every create takes a while, so that others would come beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_credit = False
+        self.posts = 0
+
+    def create(self, wanted: Object) -> Any:
+        self.posts += 1
+        if self.has_credit:
+            return super().create(wanted)
+        return refusal(429, "You exceeded your current quota.", code="insufficient_quota")
+
+
+def test_after_a_pause_one_create_is_tried_alone(tmp_path: Path) -> None:
+    """Twelve chunks, eight threads: without credit one call, with credit one call and then the rest."""
+    server = NoCredit()
+    policy = {"batches_in_flight_max": 12, "canary_rows": 0}
+    first = play(server, tmp_path, rows=12, chunk=1, policy=policy, until=lambda: server.posts > 0)
+    assert first.error is not None
+    before = server.posts
+    uploads = server.counts["uploads"]
+
+    paused = play(server, tmp_path, chunk=1, policy=policy, again=True, until=lambda: server.posts > before)
+
+    assert paused.error is not None
+    assert server.posts == before + 1
+    assert server.counts["uploads"] == uploads  # the file of the create that was refused
+    server.has_credit = True
+    seen = play(server, tmp_path, chunk=1, policy=policy, again=True)
+    assert seen.is_clean, seen.told
+    assert server.posts == before + 1 + 12
