@@ -23,7 +23,9 @@ PAGE_BYTES_MAX: Final = 8 << 20
 AGE_MAX: Final = timedelta(hours=30)  # of a batch in flight: its window is 24 hours, and some take longer to end
 
 # Why a batch that was not found may exist all the same.
-UNTOLD: Final = "the list of batches has entries without a usable id, or is a bare array: a batch may be hidden in it"
+UNTOLD: Final = (
+    "the list of batches has entries without a usable id, or does not say where it ends: a batch may be hidden in it"
+)
 
 Fields = Mapping[str, Any]
 
@@ -85,18 +87,24 @@ def _is_older(batch: Fields, limit: datetime) -> bool:
 
 def page_of(content: object) -> Page | None:
     """Read a page of the list; None where it is none."""
+    is_proof = True
     match content:
+        case {"data": dict() as inner}:  # an envelope, such as {"code": 0, "data": {"data": […]}}
+            return page_of(inner)
         case {"data": list() as entries, **others}:
             has_more = others.get("has_more")
+        case {"batches": list() as entries, **others} | {"items": list() as entries, **others}:
+            has_more = others.get("has_more")
+            is_proof = isinstance(has_more, bool)  # a list in another form proves nothing, unless it says where it ends
         case list() as entries:
-            has_more = None
+            has_more, is_proof = None, False
         case _:
             return None
     batches = [entry for entry in entries if isinstance(entry, dict) and is_usable_id(_id_of(entry))]
     return Page(
         batches=batches,
         has_more=has_more if isinstance(has_more, bool) else None,
-        is_whole=len(batches) == len(entries) and not isinstance(content, list),
+        is_whole=len(batches) == len(entries) and is_proof,
     )
 
 

@@ -126,6 +126,29 @@ def test_a_file_is_as_its_object_says(status: int, content: object, state: str) 
         assert provider.state(FileId("file-1")) == state
 
 
+@pytest.mark.parametrize(
+    ("named", "refs"),
+    [
+        ({"output_file_id": ["file-1"]}, [("output", "file-1", 95)]),
+        ({"output_file_ids": ["file-1", "file-2"]}, [("output", "file-1", None), ("output2", "file-2", None)]),
+        ({"output_file_id": "file-1", "output_file_ids": ["file-1"]}, [("output", "file-1", 95)]),
+        ({"output_file_ids": [], "error_file_ids": ["file-3"]}, [("error", "file-3", 5)]),
+    ],
+)
+def test_result_files_may_be_named_in_lists(named: dict[str, object], refs: list[tuple[str, str, int | None]]) -> None:
+    """Of several files it is not known how many lines each has."""
+    status = polled(COMPLETED | {"output_file_id": None, "error_file_id": None} | named)
+
+    assert isinstance(status.results, Files)
+    assert [(ref.name, ref.at, ref.line_count) for ref in status.results.refs] == refs
+
+
+@pytest.mark.parametrize("ids", [[None], [{"id": "file-1"}], ["../batches"], ["file-1", ""]])
+def test_a_list_of_files_with_something_else_in_it_is_not_read_in_part(ids: list[object]) -> None:
+    with pytest.raises(Unavailable, match="unusable id"):
+        polled(COMPLETED | {"output_file_id": ids})
+
+
 def test_an_upload_that_could_not_be_processed_is_no_input_file() -> None:
     with pytest.raises(UploadUnusable, match="could not process the uploaded file"):
         uploaded(200, {"id": "file-1", "bytes": a_submission().size_bytes, "status": "error"})

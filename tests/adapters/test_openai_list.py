@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -195,10 +196,32 @@ def test_an_odd_neighbour_hides_no_batch_of_ours_and_proves_no_absence(odd: obje
         found(Odd({"data": [a_batch(6), odd, a_batch(8)], "has_more": False}))
 
 
+@pytest.mark.parametrize(
+    ("wrap", "proves"),
+    [
+        (lambda batches: {"code": 0, "data": {"object": "list", "data": batches, "has_more": False}}, True),
+        (lambda batches: {"data": {"data": batches}}, True),
+        (lambda batches: {"batches": batches, "has_more": False}, True),
+        (lambda batches: {"data": {"batches": batches}}, False),
+        (lambda batches: {"batches": batches}, False),
+        (lambda batches: {"items": batches, "total": 1}, False),
+    ],
+)
+def test_a_list_in_another_form_is_read_and_proves_an_absence_where_it_says_that_it_ends(
+    wrap: Callable[[object], object], *, proves: bool
+) -> None:
+    assert found(Odd(wrap([a_batch(6), OURS]))) == ["batch_7"]
+    if proves:
+        assert found(Odd(wrap([a_batch(6)]))) == []
+    else:
+        with pytest.raises(Unidentified, match="does not say where it ends"):
+            found(Odd(wrap([a_batch(6)])))
+
+
 def test_a_bare_array_shows_what_is_there_and_not_what_is_absent() -> None:
     """It has no `has_more`: it may be the first page of many."""
     assert found(Odd([a_batch(6), OURS])) == ["batch_7"]
-    with pytest.raises(Unidentified, match="bare array"):
+    with pytest.raises(Unidentified, match="does not say where it ends"):
         found(Odd([a_batch(6)]))
 
 

@@ -178,3 +178,46 @@ def test_a_readers_own_dialect_of_ids_needs_no_other_place() -> None:
     assert not list(read_answers([f"{ID}=yes\n".encode()], reconciliation, reader, keep_raw=False))
     _, answers = reconciliation.close(unanswered(Outcome.COMPLETED), may_send_again=True)
     assert [answer.text for _, answer in answers] == ["yes"]
+
+
+VERTEX: dict[str, Any] = {"key": ID, "processed_time": "2026-11-30T00:00:00Z", "request": {"contents": []}}
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "fault"),
+    [
+        (line_of(key=ID, error={"code": 14, "message": "The service is unavailable."}), "14", "transient"),
+        (line_of(key=ID, status={"code": 14, "message": "The service is unavailable."}), "14", "transient"),
+        (line_of(key=ID, status={"code": 3, "message": "Bad."}, response={}), "3", "row"),
+        (line_of(custom_id=ID, status="INVALID_ARGUMENT: bad"), "INVALID_ARGUMENT", "row"),
+        (line_of(custom_id=ID, status="UNAVAILABLE", response=None), "UNAVAILABLE", "transient"),
+        (line_of(**VERTEX, status="RESOURCE_EXHAUSTED: slow", response={}), "RESOURCE_EXHAUSTED", "transient"),
+        (line_of(**VERTEX, status='Bad Request: {"error": {"code": 400, "message": "no"}}'), "400", "row"),
+        (line_of(**VERTEX, status="Something went wrong."), "error", "transient"),
+    ],
+)
+def test_a_row_whose_status_is_an_error_has_failed_and_is_not_unreadable(line: bytes, code: str, fault: str) -> None:
+    answer = answer_to(line)
+
+    assert (answer.succeeded, answer.error_code) == (False, code)
+    assert answer.fault is not None
+    assert answer.fault.value == fault
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line_of(key=ID, status="COMPLETED", response={"odd": 1}),
+        line_of(key=ID, status="done"),
+        line_of(key=ID, status={"code": 0}),
+        line_of(**VERTEX, status=""),
+        line_of(key=ID, status="INTERNAL", response={"odd": "an answer in an unknown form"}),
+    ],
+)
+def test_a_status_that_may_be_that_of_an_answer_is_no_failure(line: bytes) -> None:
+    """It may have been answered in a form that is not known: it is kept, and not bought again."""
+    assert answer_to(line).error_code == "unreadable"
+
+
+def test_vertex_answers_with_an_empty_status_are_read() -> None:
+    assert answer_to(line_of(**VERTEX, status="", response=GEMINI)).text == "yes"

@@ -7,6 +7,7 @@ in no other. OneRouter documents no result line at all.
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 import orchestrator
 from orchestrator import JobNeedsDecision, open_job
@@ -255,12 +257,41 @@ class EnvelopedDone(OneRouterServer):
         ]
 
 
-SLOW = (OfGemini, AcceptedAtFirst, AnArray, ArrayOfTheBatch, EmptyAtFirst, NotThereAtFirst)
+class Stored(OpenAIServer):
+    """The result files are stored compressed, and come as they are, without a word of it."""
+
+    def content(self, file_id: str) -> Any:
+        found = super().content(file_id)
+        is_odd = self.counts["downloads"] % 2
+        return Reply(gzip.compress(found.body) if is_odd else zstandard.compress(found.body), 200, found.headers)
+
+
+class Lists(OpenAIServer):
+    """Several output files, named in a list."""
+
+    def finished(self, batch: Batch) -> Object:
+        shown = super().finished(batch)
+        if shown["output_file_id"] is None:
+            return shown
+        lines = batch.files["output"].splitlines(keepends=True)
+        names = [f"file-{batch.id}-{number}" for number in range(2)]
+        self.files |= {name: (name, b"".join(lines[number::2])) for number, name in enumerate(names)}
+        return shown | {"output_file_id": None, "output_file_ids": names}
+
+
+SLOW = (Lists, OfGemini, AcceptedAtFirst, AnArray, ArrayOfTheBatch, EmptyAtFirst, NotThereAtFirst)
 
 
 @pytest.mark.parametrize(
     "server",
-    [BodyAsText, InTheStatus, LateFile, EnvelopedDone, *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW)],
+    [
+        BodyAsText,
+        InTheStatus,
+        LateFile,
+        EnvelopedDone,
+        Stored,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW),
+    ],
 )
 def test_results_in_another_form_or_later_are_all_read_and_none_is_bought_twice(
     server: type[OneRouterServer | OpenAIServer], tmp_path: Path

@@ -38,7 +38,7 @@ from orchestrator.domain.errors import (
 from orchestrator.providers.http import url_policy
 from orchestrator.providers.http.auth import Auth, Bearer
 from orchestrator.providers.http.connection import Connection
-from orchestrator.providers.http.decoding import decoded, whole_lines
+from orchestrator.providers.http.decoding import decoded, unpacked, whole_lines
 from orchestrator.providers.http.error_mapping import Answer
 from orchestrator.providers.http.exchange import (
     Body,
@@ -312,7 +312,7 @@ class HttpClient:
     def _download(self, place: Destination) -> Generator[Download]:
         ends_at = time.monotonic() + self.timeouts.download_s
         with self._got(place, ends_at) as response:
-            blocks = self._decoded(response, ends_at)
+            blocks = unpacked(self._decoded(response, ends_at))
             is_framed = "content-length" in response.headers or "transfer-encoding" in response.headers
             if response.is_success and not is_framed:
                 blocks = whole_lines(blocks)

@@ -92,12 +92,22 @@ def _results(content: Fields, line_counts: Sequence[int]) -> Files | None:
     """Return the result files: the output file first, which was paid for."""
     refs = []
     for name, line_count in zip(_FILES, line_counts, strict=True):
-        file_id = _text(content.get(f"{name}_file_id"))
-        if file_id and not is_usable_id(file_id):
-            raise Unavailable("the batch names a result file by an unusable id")
-        if file_id:
-            refs.append(ResultRef(name=name, at=file_id, line_count=line_count or None))
+        file_ids = _file_ids(content, name)
+        for place, file_id in enumerate(file_ids, start=1):
+            if not is_usable_id(file_id):
+                raise Unavailable("the batch names a result file by an unusable id")
+            count = line_count if len(file_ids) == 1 else 0  # of several files the counts are not told
+            refs.append(ResultRef(name=name if place == 1 else f"{name}{place}", at=file_id, line_count=count or None))
     return Files(refs=tuple(refs)) if refs else None
+
+
+def _file_ids(content: Fields, name: str) -> list[str]:
+    """Return the ids of the output or error files: one, or, in some gateways, a list of them under either name."""
+    found = list[str]()
+    for key in (f"{name}_file_id", f"{name}_file_ids"):
+        value = content.get(key)
+        found += [_text(one) for one in (value if isinstance(value, list) else filter(None, [_text(value)]))]
+    return list(dict.fromkeys(found))
 
 
 def _errors(errors: object) -> Iterator[Fields]:

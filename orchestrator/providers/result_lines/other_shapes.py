@@ -10,6 +10,7 @@ Rule 3: only a line that the fast reader could not read comes here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -26,11 +27,26 @@ from orchestrator.providers.result_lines.bodies import (
     messages,
     responses,
 )
-from orchestrator.providers.result_lines.envelopes import Exchange, UnreadableLine, decoded_line, is_failure, status_in
+from orchestrator.providers.result_lines.envelopes import (
+    Exchange,
+    UnreadableLine,
+    decoded_line,
+    is_failure,
+    says_something,
+    status_in,
+)
 
 Fields = dict[str, Any]
 ID_KEYS: Final = frozenset({"customid", "key", "id", "recordid", "requestid", "requestkey"})
 ID_PLACES: Final = ("metadata", "request")
+# The names of google.rpc.Code, but for those that other APIs use as the state of a row.
+_RPC_CODE: Final = re.compile(
+    r"(?P<code>INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ALREADY_EXISTS|PERMISSION_DENIED|RESOURCE_EXHAUSTED"
+    r"|FAILED_PRECONDITION|ABORTED|OUT_OF_RANGE|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS|UNAUTHENTICATED)\b[:\s]*"
+    r"(?P<message>.*)",
+    re.DOTALL,
+)
+_VERTEX: Final = frozenset({"status", "request", "processed_time"})  # a line of Vertex: "" is its status of an answer
 BODY_PLACES: Final = ("response_body", "body", "result", "output", "data")
 
 
@@ -78,9 +94,29 @@ def other_exchange(fields: Fields, *, vectors: bool) -> tuple[Exchange, BodyShap
         body = msgspec.json.decode(msgspec.json.encode(content), type=Body)
         return Exchange(status, body, fields.get("error"), request_id), shape
     errors = [body["error"] for body in _bodies(fields) if body.get("error")]
+    if not found and not errors and (told := _told_by_status(fields)):
+        errors = [told]
     if found or not (errors or is_failure(status)):
         return None
     return Exchange(status, None, errors[0] if errors else None, request_id), chat
+
+
+def _told_by_status(fields: Fields) -> Fields | None:
+    """Return the error that stands in `status`, beside no response: google.rpc.Status, or Vertex's text."""
+    status = fields.get("status")
+    if says_something(fields.get("response")) or not status:
+        return None
+    if type(status) is dict:
+        return status if status.get("code") else None
+    if type(status) is not str:
+        return None
+    named = _RPC_CODE.match(status)
+    if named is not None:
+        return {"code": named["code"], "message": named["message"]}
+    if not _VERTEX.issubset(fields):
+        return None
+    inner = _object(status[status.find("{") :]) if "{" in status else None
+    return inner or {"message": status}
 
 
 def _name_in(fields: Fields) -> str:
