@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.domain.model import TERMINAL, UNSENT, Canary, ChunkState, Job, JobId
 from orchestrator.domain.progress import Totals
 from orchestrator.engine.workspace import Workspace
+
+_IN_FLIGHT: Final = (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.SUBMITTED, ChunkState.ENDED)
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
@@ -35,6 +39,11 @@ def _waits_for_canary(workspace: Workspace, job_id: JobId) -> bool:
 def is_idle(totals: Totals) -> bool:
     """Return whether every live chunk of the job is unsent or unresolved, so that no step can complete by itself."""
     return totals.live_chunks == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
+
+
+def is_in_flight(totals: Totals) -> bool:
+    """Return whether the provider has, or may have, a batch of the job that no person is asked about."""
+    return any(totals.chunks.get(state) for state in _IN_FLIGHT)
 
 
 def at_capacity(workspace: Workspace, job: Job, totals: Totals) -> list[JobId] | None:

@@ -6,8 +6,9 @@ Rule 2: when a run ends by Ctrl-C (a KeyboardInterrupt), SIGTERM, the `stop` eve
         running. It starts no further steps, asks the running ones to stop at their next checkpoint, and waits for
         them. A create has no checkpoint: its answer is recorded. Only a second interrupt exits at once.
 Rule 3: an error that no step expects ends the run with that error; everything it had recorded is kept.
-Rule 4: no unit that a thread works on is claimed a second time, however long its step takes (see `heartbeat`).
-Rule 5: a run also polls and collects batches in flight of other jobs of its account: they count against the account's
+Rule 4: a job that stops for a decision is run until what it has in flight is collected, as by a fleet.
+Rule 5: no unit that a thread works on is claimed a second time, however long its step takes (see `heartbeat`).
+Rule 6: a run also polls and collects batches in flight of other jobs of its account: they count against the account's
         limit, and perhaps no other process polls them. It sends nothing for other jobs, and their errors do not end it.
 """
 
@@ -32,7 +33,7 @@ from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.queues import Queue, steps_of
 from orchestrator.domain.workers import Kind
-from orchestrator.engine.blocked import needs_person
+from orchestrator.engine.blocked import is_in_flight, needs_person
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.interrupts import say_stopping
 from orchestrator.engine.workspace import Workspace
@@ -213,7 +214,7 @@ class LocalRunner:
         reported_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
-            if self.stop.is_set() or job.state in ENDED:
+            if self.stop.is_set() or (job.state in ENDED and not self._has_to_collect(job)):
                 return
             self._show_presence()
             self._hand_out()
@@ -224,6 +225,10 @@ class LocalRunner:
                 return
             looks += 1
             self._await_steps()
+
+    def _has_to_collect(self, job: Job) -> bool:
+        """Return whether a job that waits for a decision has batches in flight: their answers are part of it."""
+        return bool(job.decision) and is_in_flight(self.workspace.ledger.totals(job.id))
 
     def _drain(self) -> None:
         """Wait until no step is running. Their errors are only logged: the run ends for another reason."""

@@ -148,6 +148,29 @@ def test_a_few_lines_that_cannot_be_read_stop_no_job_and_can_be_read_later(
     audited(ended)
 
 
+class LastsLonger(UnknownShape):
+    """The first batch ends at once; the others, which are already sent, end a few looks later."""
+
+    def look(self, batch_id: str) -> Any:
+        batch = self.batches[batch_id]
+        if batch_id != "batch_0001" and batch.looks < 8:
+            batch.looks += 1
+            return self.object(batch, "IN_PROGRESS", progress="10%")
+        return super().look(batch_id)
+
+
+def test_a_run_that_stops_for_a_decision_first_collects_what_is_in_flight(tmp_path: Path) -> None:
+    """Their answers are paid for, and a part of what is decided on; nothing more is sent."""
+    server = LastsLonger()
+
+    seen = play(server, tmp_path, rows=18, policy={"canary_rows": 0, "chunk_requests_max": 6})
+
+    assert isinstance(seen.error, JobNeedsDecision)
+    assert seen.status["chunks"].get("submitted", 0) == seen.status["chunks"].get("ended", 0) == 0, seen.status
+    assert seen.status["chunks"]["collected"] == server.counts["creates"] == 3
+    assert max(seen.paid) == 1
+
+
 class OtherIds(OneRouterServer):
     """Every line names its row by an id that was not sent."""
 
