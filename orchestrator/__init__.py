@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.api.status import Status as Status
     from orchestrator.api.status import UnresolvedChunk as UnresolvedChunk
     from orchestrator.audit.findings import Audit as Audit
+    from orchestrator.domain.checks import Check as Check
     from orchestrator.domain.errors import ConfigError as ConfigError
     from orchestrator.domain.errors import DatasetError as DatasetError
     from orchestrator.domain.errors import JobConflict as JobConflict
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.policy import OutputOptions as OutputOptions
     from orchestrator.domain.policy import Policy as Policy
     from orchestrator.domain.policy import Price as Price
+    from orchestrator.domain.progress import Progress as Progress
+    from orchestrator.fleet.doctor import doctor as doctor
     from orchestrator.planner.estimate import Estimate as Estimate
     from orchestrator.restore.restore import Recovered as Recovered
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 _PUBLIC: Final = {
     "Audit": "audit.findings",
+    "Check": "domain.checks",
     "ConfigError": "domain.errors",
     "DatasetError": "domain.errors",
     "Estimate": "planner.estimate",
@@ -72,6 +76,7 @@ _PUBLIC: Final = {
     "Status": "api.status",
     "UnresolvedChunk": "api.status",
     "audit": "api.commands",
+    "doctor": "fleet.doctor",
     "jobs": "api.commands",
     "open_job": "api.commands",
     "plan": "api.commands",

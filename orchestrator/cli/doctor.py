@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +13,6 @@ from orchestrator.cli.terminal import show, show_text
 
 if TYPE_CHECKING:
     from orchestrator.domain.checks import Check
-
-BROKER: Final = "ORCHESTRATOR_BROKER_URL"
 
 
 @click.command
@@ -28,27 +24,18 @@ def doctor(job: str | None, work: str | None, as_json: bool) -> None:
 
     Key, address, proxy, model, clock, work folder, ledger, disk, broker. Creates and uploads nothing.
     """
-    from orchestrator.api.doctor import examine
     from orchestrator.domain.checks import exit_code
-    from orchestrator.storage.location import locate
+    from orchestrator.fleet import doctor as looked
 
     described = from_file(job, work) if job is not None and is_file(job) else job
     checks: list[Check] = []
-    for check in _all(examine(described, locate(work) if work is not None else None, os.environ)):
+    for check in looked.checks(described, work):
         checks.append(check)
         if not as_json:
             show_text(_line(check))
     if as_json:
         show(json.dumps([check.as_dict() for check in checks]))
     sys.exit(exit_code(checks))
-
-
-def _all(checks: Iterator[Check]) -> Iterator[Check]:
-    yield from checks
-    if BROKER in os.environ:
-        from orchestrator.fleet.checks import check_broker
-
-        yield check_broker(os.environ[BROKER])
 
 
 def _line(check: Check) -> str:

@@ -49,6 +49,28 @@ def doctor(*arguments: str | Path, **environment: str) -> Result:
     return CliRunner().invoke(app, ["doctor", *map(str, arguments)], env=given, catch_exceptions=False)
 
 
+def test_python_gets_the_same_checks_as_the_command_line(
+    server: WireServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_KEY", KEY)
+    monkeypatch.setenv("ORCHESTRATOR_BROKER_URL", "redis://127.0.0.1:1/0")
+    described = job_file(tmp_path, server.url)
+    printed = json.loads(doctor(described, "--json").stdout)
+
+    found = orchestrator.doctor(orchestrator.read_job(described))
+
+    assert [check.as_dict()["check"] for check in found] == [check["check"] for check in printed]
+    assert [check.level for check in found] == [check["level"] for check in printed]
+    assert {check.name: check.level for check in found}["broker"] == "error"
+    assert isinstance(found[0], orchestrator.Check)
+
+
+def test_python_gets_a_check_for_a_job_that_there_is_none_of(tmp_path: Path) -> None:
+    found = orchestrator.doctor("no-such-job-00000000", work=tmp_path)
+
+    assert [check.name for check in found if check.level == "error"][:1] == ["job"]
+
+
 def levels(result: Result) -> Mapping[str, str]:
     return {check["check"]: check["level"] for check in json.loads(result.stdout)}
 
