@@ -72,8 +72,8 @@ def _price(prices: ModelPrice, *, factor: Decimal = Decimal(1)) -> dict[str, Any
     tiers = sorted({tier.start for part in parts.values() if isinstance(part, TieredPrices) for tier in part.tiers})
     if not tiers:
         return base
-    # The dearest tier stands for all: an estimate is then at most too high.
-    long = {name: _text(_tier(part, tiers[-1]) * factor) for name, part in parts.items() if part is not None}
+    # The dearest tier stands for all: an estimate is then at most too high. What has no tiers costs the same in each.
+    long = {name: _text(_dearest(part) * factor) for name, part in parts.items() if part is not None}
     return base | {"long": {"over_tokens": tiers[0]} | long}
 
 
@@ -81,10 +81,8 @@ def _base(part: Any) -> Decimal:
     return part.base if isinstance(part, TieredPrices) else part
 
 
-def _tier(part: Any, start: int) -> Decimal:
-    if not isinstance(part, TieredPrices):
-        return part
-    return max((tier for tier in part.tiers if tier.start <= start), key=lambda tier: tier.start).price
+def _dearest(part: Any) -> Decimal:
+    return max(tier.price for tier in part.tiers) if isinstance(part, TieredPrices) else part
 
 
 def _text(amount: Decimal) -> str:

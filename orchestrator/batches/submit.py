@@ -297,6 +297,7 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
         reserved_usd=chunk.cost_usd_max or Decimal(0),
         file_id=chunk.file_id,
         key_mark=chunk.key_mark,
+        setbacks=chunk.setbacks,
     )
     try:
         create_journal.write_intent(job_files, intent)

@@ -122,6 +122,7 @@ def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written
             fees_usd=chunk.fees_usd,
             cost_usd=written.cost_usd,
             round=chunk.round,
+            setbacks=chunk.setbacks,
             part=chunk.part,
             part_digest=written.digest,
             raw=raw,

@@ -38,6 +38,7 @@ class Intent:
     reserved_usd: Decimal
     file_id: FileId | None = None
     key_mark: str = ""  # of the credential that it was sent with; "": not known
+    setbacks: int = 0  # of the chunk so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

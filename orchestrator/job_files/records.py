@@ -58,6 +58,7 @@ class PlannedChunk:
     improves: str = ""
     amends: str = ""
     changes: str = ""
+    setbacks: int = 0  # of the chunks that its rows are from
     part: str = ""  # of a chunk that was never sent: the answers of other jobs
     tally: Tally = field(default_factory=Tally)  # the same
     rows_by_shard: Mapping[int, int]
@@ -132,6 +133,7 @@ class Collected:
     fees_usd: Decimal | None = None
     cost_usd: Decimal | None = None
     round: int = 1  # of the chunk, afterwards
+    setbacks: int = 0  # the same
     part: str
     part_digest: str
     raw: Mapping[str, str] = field(default_factory=dict)  # a file's name: its digest

@@ -52,6 +52,7 @@ class Rules:
     is_cancelled: bool  # and sealed: waiting rows have failed, unsent chunks are cancelled
     revive_rounds: int  # rows of these rounds wait again: a retry was commanded and is not sealed
     retrying: str  # the kind of rows that it sends again
+    is_unknowable: bool  # the provider cannot be asked for a lost create
     now: datetime
 
 
@@ -156,8 +157,10 @@ class Units:
         """A chunk whose last create was answered, or may have been sent."""
         intent = intents[number]
         batch_id = self.plans.sent.batches.get(intent.token)
-        state = ChunkState.AMBIGUOUS if batch_id is None else ChunkState.SUBMITTED
         is_odd = batch_id is None and self.plans.job_files.exists(answer_name(intent.token))
+        state = ChunkState.AMBIGUOUS if batch_id is None else ChunkState.SUBMITTED
+        if is_odd and self.rules.is_unknowable:
+            state = ChunkState.UNRESOLVED
         after = replace(
             self._chunk(planned),
             state=state,
@@ -167,6 +170,7 @@ class Units:
             file_id=intent.file_id,
             sent_at=intent.sent_at,
             batch_id=batch_id,
+            setbacks=intent.setbacks,
             error_code=NOT_UNDERSTOOD if is_odd else "",
             error=LOST if batch_id is None else "",
         )
@@ -204,6 +208,7 @@ class Units:
             self._chunk(planned),
             state=ChunkState.COLLECTED,
             round=record.round,
+            setbacks=record.setbacks,
             attempt=record.attempt,
             token=record.token,
             sent_at=attempts[-1].sent_at,

@@ -16,12 +16,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.batches.submit import NOT_UNDERSTOOD_CREATE
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.seal import SUCCESS
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
 from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState
 from orchestrator.domain.reconcile import UNREADABLE
+from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.local_runner import alone
@@ -31,6 +33,9 @@ from orchestrator.job_files import create_journal, records
 from orchestrator.job_files.records import Command
 from orchestrator.ledger.db import rows
 from orchestrator.ports import JobFiles
+from orchestrator.providers.private_errors import FOLDER as ANSWERS
+from orchestrator.providers.private_errors import answer_name
+from orchestrator.providers.registry import dialect_of
 from orchestrator.restore.ledger_state import Rules, Units
 from orchestrator.restore.planned import Plans, read_plans
 from orchestrator.restore.submitted import Sent, read_sent
@@ -147,11 +152,17 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
     if not is_sealed and not command.is_cancelled and _is_unreadable(sent, command):
         reason = "most answers of a batch cannot be read (found when the ledger was recovered)"
         job = dataclasses.replace(job, state=JobState.STOPPED, reason=reason, decision=UNREADABLE)
+    is_unknowable = dialect_of(spec.provider).traits.recovery is Recovery.UNKNOWABLE
+    odd = _not_understood(sent, job_files) if is_unknowable else ""
+    if odd and not is_sealed and not command.is_cancelled and job.state is JobState.RUNNING:
+        reason = f"the answer to the create of chunk {odd} was not understood (found when the ledger was recovered)"
+        job = dataclasses.replace(job, state=JobState.STOPPED, reason=reason, decision=NOT_UNDERSTOOD_CREATE)
     retried = command.revision > 1 and not is_sealed
     rules = Rules(
         is_cancelled=is_sealed and command.is_cancelled,
         revive_rounds=command.rounds_max - policy.attempts_max if retried else 0,
         retrying=command.retrying,
+        is_unknowable=is_unknowable,
         now=now,
     )
     units = Units(job=job, plans=plans, rules=rules, shard_count=command.shard_count, output_parts=parts)
@@ -187,6 +198,16 @@ def _is_unreadable(sent: Sent, command: Command) -> bool:
     tallies = (one.tally for one in sent.collected.values())
     is_mostly = any(2 * tally.unreadable_rows > tally.succeeded + tally.failed + tally.waiting for tally in tallies)
     return is_mostly and UNREADABLE not in command.approved.split()
+
+
+def _not_understood(sent: Sent, job_files: JobFiles) -> str:
+    """Return a chunk whose last create may have made a batch by an answer that was not understood; "" for none."""
+    kept = set(job_files.names(ANSWERS))
+    for name, intents in sent.intents.items():
+        last = intents[max(intents)]
+        if last.token not in sent.batches and answer_name(last.token) in kept:
+            return name
+    return ""
 
 
 def _advice(counts: Counter[str]) -> str:
