@@ -11,9 +11,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from orchestrator.domain.changes import AccountPaused, AccountProved
-from orchestrator.ledger.db.schema import accounts
+from orchestrator.domain.model import ChunkState
+from orchestrator.ledger.db.schema import accounts, chunks
 
-A = accounts.c
+A, C = accounts.c, chunks.c
+_SENDING: Final = (ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTING)
 PAUSE_MAX: Final = timedelta(hours=1)
 FORGOTTEN_AFTER: Final = timedelta(hours=2)  # a pause that ended so long ago makes the next one no longer
 GROWS_EVERY: Final = timedelta(minutes=10)  # one more batch is tried, once a queue was full
@@ -34,6 +36,12 @@ def pause(tx: sa.Connection, change: AccountPaused, now: datetime) -> None:
 def is_probing(tx: sa.Connection, account: str) -> bool:
     """Return whether no create has succeeded since the account's last pause: then one step at a time may be tried."""
     return bool(tx.execute(sa.select(A.is_probing).where(A.name == account)).scalar())
+
+
+def probes(tx: sa.Connection, account: str, now: datetime) -> int:
+    """Return how many steps that send may be handed out while an account is probed: none beside one under way."""
+    busy = (C.account == account, C.state.in_(_SENDING), C.lease_until > now)
+    return int(tx.execute(sa.select(C.id).where(*busy).limit(1)).first() is None)
 
 
 def proved(tx: sa.Connection, change: AccountProved) -> None:

@@ -51,7 +51,6 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
-_SENDING = (ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SUBMITTING)
 # Until its canary has passed, a job sends nothing else.
 _AFTER_CANARY = sa.or_(C.is_canary, J.canary.in_((Canary.NONE, Canary.PASSED)))
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
@@ -207,8 +206,10 @@ class Claims:
             return self._lease(chunks, step, self._rows(_CHUNKS[step], limit))
         taken: dict[str, int] = {}
         permits = self._rate_limits[Step.SUBMIT].permits(limit)
-        probing = [account for account, count in permits.items() if count and self._is_probing(account)]
-        permits |= {account: 0 if self._is_trying(account) else 1 for account in probing}
+        probing = [
+            account for account, count in permits.items() if count and account_limits.is_probing(self._tx, account)
+        ]
+        permits |= {account: account_limits.probes(self._tx, account, self._now) for account in probing}
         room = self._capacity_to_send(taken, permits)
         # While an account is tried, what is uploaded comes first: it is the create that tells.
         first = self._rows(_UPLOADED, limit, with_capacity=list(room)) if probing else ()
@@ -344,14 +345,6 @@ class Claims:
     def _paused(self, account: str) -> bool:
         paused = self._tx.execute(sa.select(accounts.c.paused_until).where(accounts.c.name == account)).scalar()
         return paused is not None and paused > self._now
-
-    def _is_probing(self, account: str) -> bool:
-        return account_limits.is_probing(self._tx, account)
-
-    def _is_trying(self, account: str) -> bool:
-        """Return whether a step that may send is under way on the account."""
-        busy = (C.account == account, C.state.in_(_SENDING), C.lease_until > self._now)
-        return self._tx.execute(sa.select(C.id).where(*busy).limit(1)).first() is not None
 
     def _taken(self, account: str) -> int:
         # Counted apart: the first is answered by an index alone, the second reads few rows.
