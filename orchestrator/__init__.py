@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.policy import OutputOptions as OutputOptions
     from orchestrator.domain.policy import Policy as Policy
     from orchestrator.domain.policy import Price as Price
-    from orchestrator.domain.progress import Progress as Progress
     from orchestrator.fleet.doctor import doctor as doctor
     from orchestrator.planner.estimate import Estimate as Estimate
     from orchestrator.restore.restore import Recovered as Recovered
