@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,38 +31,43 @@ class Cause:
 class Causes:
     """The failed rows of a unit, by error code."""
 
-    _found: dict[str, Cause] = field(default_factory=dict)
+    _found: dict[str, list[int | None]] = field(default_factory=dict)  # rows, and shard and row of the first of them
 
     @classmethod
     def of(cls, text: str) -> Causes:
         """Return what `text` wrote."""
         causes = cls()
-        if text:
-            causes.add_all(Cause(code, *numbers) for code, numbers in json.loads(text).items())
+        causes.add_text(text)
         return causes
 
     def add(self, code: str | None, key: tuple[int, int]) -> None:
         """Count a row, by its shard and its number there."""
-        self.add_all([Cause(code or OTHER, 1, *key)])
+        self._add(code if code and _PLAIN.fullmatch(code) else OTHER, 1, *key)
 
-    def add_all(self, causes: Iterable[Cause]) -> None:
-        """Count the rows of other causes; the first example of each code is kept."""
-        for cause in causes:
-            code = cause.code if _PLAIN.fullmatch(cause.code) else OTHER
-            if code not in self._found and len(self._found) >= CODES_MAX:
-                code = OTHER
-            first = self._found.get(code)
-            if first is None:
-                self._found[code] = Cause(code, cause.rows, cause.shard, cause.row)
-            else:
-                self._found[code] = Cause(code, first.rows + cause.rows, first.shard, first.row)
+    def add_unit(self, code: str, rows: int) -> None:
+        """Count all rows of a unit that has failed with one code."""
+        self._add(code if _PLAIN.fullmatch(code) else OTHER, rows, None, None)
+
+    def add_text(self, text: str) -> None:
+        """Count the rows of another unit's text; the first example of each code is kept."""
+        if text:
+            for code, (rows, shard, row) in json.loads(text).items():
+                self._add(code, rows, shard, row)
 
     def text(self) -> str:
         """Return the causes as a column of the ledger keeps them; "" for none."""
-        if not self._found:
-            return ""
-        return json.dumps({one.code: [one.rows, one.shard, one.row] for one in self._found.values()})
+        return json.dumps(self._found) if self._found else ""
 
     def by_rows(self) -> tuple[Cause, ...]:
         """Return the causes, that of the most rows first."""
-        return tuple(sorted(self._found.values(), key=lambda one: (-one.rows, one.code)))
+        found = (Cause(code, rows or 0, shard, row) for code, (rows, shard, row) in self._found.items())
+        return tuple(sorted(found, key=lambda one: (-one.rows, one.code)))
+
+    def _add(self, code: str, rows: int, shard: int | None, row: int | None) -> None:
+        if code not in self._found and len(self._found) >= CODES_MAX:
+            code = OTHER
+        known = self._found.get(code)
+        if known is None:
+            self._found[code] = [rows, shard, row]
+        else:
+            known[0] = (known[0] or 0) + rows

@@ -52,6 +52,7 @@ DRAIN: Final = frozenset({Step.POLL, Step.CANCEL, Step.RECOVER, Step.COLLECT})
 OTHERS_S: Final = 5.0  # how often to look for them
 LOOK_S: Final = 0.2  # how often to look for due work while no step ends
 REPORT_S: Final = 0.5
+REPORT_COST: Final = 20  # a look at many thousand chunks takes a while: the time between two is so many times as long
 SEEN_EVERY_S: Final = 5.0  # how often the ledger is told that this process runs the job
 IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
@@ -211,16 +212,17 @@ class LocalRunner:
 
     def _hand_out_until_over(self, progress: OnLook | None) -> None:
         """Return when a stop is requested, the job has ended, or it waits for a person. Raises a step's error."""
-        reported_at, looks = 0.0, 0
+        report_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
             if self.stop.is_set() or (job.state in ENDED and not self._has_to_collect(job)):
                 return
             self._show_presence()
             self._hand_out()
-            if progress is not None and time.monotonic() - reported_at > REPORT_S:
-                reported_at = time.monotonic()
+            began = time.monotonic()
+            if progress is not None and began >= report_at:
                 progress(self.workspace.look(self.job_id))
+                report_at = began + max(REPORT_S, REPORT_COST * (time.monotonic() - began))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1

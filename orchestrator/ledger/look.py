@@ -98,10 +98,13 @@ def _causes(connection: sa.Connection, job_id: JobId) -> tuple[Cause, ...]:
     causes = Causes()
     failed = sa.select(C.causes, C.failed, C.error_code).where(C.job_id == job_id, C.failed > 0)
     for text, count, code in connection.execute(failed):
-        causes.add_all(Causes.of(text).by_rows() if text else [Cause(code, count)] if code else ())
+        if text:
+            causes.add_text(text)
+        elif code:
+            causes.add_unit(code, count)
     refused = sa.select(S.causes).where(S.job_id == job_id, S.refused_count > 0)
     for text in connection.execute(refused).scalars():
-        causes.add_all(Causes.of(text).by_rows())
+        causes.add_text(text)
     return causes.by_rows()
 
 

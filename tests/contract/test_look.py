@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -33,7 +34,7 @@ def a_run(**fields: object) -> WorkerProcess:
 
 def causes_of(**counts: int) -> str:
     causes = Causes()
-    causes.add_all(Cause(code, count, 0, 3) for code, count in counts.items())
+    causes.add_text(json.dumps({code: [count, 0, 3] for code, count in counts.items()}))
     return causes.text()
 
 

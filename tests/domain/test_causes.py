@@ -30,7 +30,7 @@ def test_the_text_gives_the_same_causes() -> None:
 
 def test_causes_of_several_units_add_up() -> None:
     total = counted("a", "b")
-    total.add_all(counted("b", "c").by_rows())
+    total.add_text(counted("b", "c").text())
 
     assert {one.code: one.rows for one in total.by_rows()} == {"a": 1, "b": 2, "c": 1}
 
