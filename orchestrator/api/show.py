@@ -18,6 +18,7 @@ import pyarrow as pa
 from orchestrator.api.table_files import json_lines
 from orchestrator.collector import answers
 from orchestrator.dataset.keys import has_keys, row_of_key
+from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
 from orchestrator.domain.model import ShardState
@@ -162,7 +163,9 @@ def _source(context: JobContext, key: RowKey, request: bytes | None) -> tuple[Ma
         note = ""
         if request is not None:
             note = _difference(context, key, request)
-        return _one(batch.slice(0, 1)), note
+        row = batch.slice(0, 1)
+        whole = pa.RecordBatch.from_arrays([*map(well_formed, row.columns)], schema=row.schema)
+        return _one(whole), note
     except (DatasetError, OutputError, IndexError) as error:
         return None, f"the dataset cannot be read: {error}"
     except StopIteration:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
@@ -191,7 +192,8 @@ class Join:
         records, chosen = self._chosen(row_start, batch.num_rows)
         answers = records.take(pa.array(chosen))
         self._count(answers)
-        columns = [*batch.columns, self._ids(row_start, batch.num_rows), *self._results(answers)]
+        source = map(well_formed, batch.columns)
+        columns = [*source, self._ids(row_start, batch.num_rows), *self._results(answers)]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _chosen(self, row_start: int, row_count: int) -> tuple[Any, Any]:

@@ -87,10 +87,10 @@ def _joined(schema: pa.Schema, lines: Sequence[Line]) -> pa.Schema | None:
     table = _parse(lines, None) if lines else schema.empty_table()
     if table is None:
         return None
-    inferred = pa.schema([pa.field(field.name, _text_stays_text(field.type)) for field in table.schema])
     try:
+        inferred = pa.schema([pa.field(field.name, _text_stays_text(field.type)) for field in table.schema])
         return pa.unify_schemas([schema, inferred], promote_options="permissive")
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):  # the latter: a name with half of a surrogate pair
         return None
 
 

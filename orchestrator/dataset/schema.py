@@ -1,6 +1,7 @@
 """One schema for many files, and batches conformed to it.
 
-Rule 1: the first file is the reference; a column of only nulls takes the type of the next file that has one.
+Rule 1: the first file is the reference; a column of only nulls takes the type of the next file that has one, and
+        numbers and times the widest type of all files: a value that does not fit would be found when it is paid for.
 Rule 2: a missing column becomes nulls; a type that can be cast without loss is cast; any other difference is an error
         that names the column.
 Rule 3: metadata (Parquet field ids) is dropped and every field is nullable: both differ between files of one writer,
@@ -97,6 +98,8 @@ def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str
                 raise DatasetError(
                     f"{name}: column {field.name!r} is {field.type}, but {declared} in {origin[field.name]}"
                 )
+            else:
+                types[field.name] = _wider(declared, field.type)
     for key in partition_keys:
         types.setdefault(key, pa.string())
     return pa.schema(list(types.items()))
@@ -127,6 +130,15 @@ def conform(
                 f"{file_name}: column {field.name!r} holds a value that is no {field.type} ({type(exc).__name__})"
             ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=declared)
+
+
+def _wider(declared: pa.DataType, kind: pa.DataType) -> pa.DataType:
+    """Return the type that holds the values of both, which fit each other but for their width or unit."""
+    both = [pa.schema([("x", one)]) for one in (declared, kind)]
+    try:
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return declared
 
 
 def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:

@@ -153,6 +153,8 @@ def test_names_leave_out_what_is_being_written(s3: S3Server, bucket: str) -> Non
     s3.put(bucket, "work/raw/whole", b"whole")
 
     assert open_job_files(f"s3://{bucket}/work").names("raw") == ["raw/whole"]
+    open_job_files(f"s3://{bucket}/work").sweep("raw")
+    assert s3.keys(bucket) == ["work/raw/whole"]
 
 
 def test_a_whole_bucket_can_be_the_work_folder(s3: S3Server, bucket: str) -> None:

@@ -345,3 +345,15 @@ def test_pandas_metadata_that_cannot_be_understood_is_left_out(pandas: bytes) ->
     schema = output_schema(SOURCE.with_metadata({b"pandas": pandas, b"geo": b"x"}), OutputOptions())
 
     assert schema.metadata == {b"geo": b"x"}
+
+
+def test_long_answers_are_joined_in_pieces_and_give_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: what is joined at once is bounded by the bytes of the answers, and no answer is in two pieces."""
+    answers = {row: an_answer(f"{row} " + "x" * 1_000) for row in range(64)}
+    whole = a_join(answers).add(a_source(64), row_start=0)
+
+    monkeypatch.setattr("orchestrator.collector.join.ANSWER_BYTES_MAX", 10_000)
+    pieces = list(a_join(answers).pieces(a_source(64), row_start=0))
+
+    assert pa.Table.from_batches(pieces).equals(pa.Table.from_batches([whole]))
+    assert 8 <= len(pieces) <= 16

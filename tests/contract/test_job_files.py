@@ -229,6 +229,9 @@ def test_a_process_killed_while_writing_leaves_nothing_under_the_name(tmp_path: 
     assert job_files.names("raw") == []
     write(job_files, "raw/half.zst", b"whole")
     assert read(job_files, "raw/half.zst") == b"whole"
+    assert len(list((tmp_path / "raw").iterdir())) == 2
+    job_files.sweep("raw")
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["half.zst"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,13 @@ def two_files(folder: Path, first: Any, second: Any) -> Path:
 
 CASTABLE = {
     "integers": (pa.array([1], pa.int32()), pa.array([2], pa.int64()), [1, 2]),
+    "an integer too large for the first": (pa.array([1], pa.int8()), pa.array([2**40]), [1, 2**40]),
+    "a float too large for the first": (pa.array([1.5], pa.float32()), pa.array([1e300]), [1.5, 1e300]),
+    "a finer time": (
+        pa.array([0], pa.timestamp("s")),
+        pa.array([1], pa.timestamp("us")),
+        [datetime(1970, 1, 1), datetime(1970, 1, 1, microsecond=1)],  # noqa: DTZ001 - without a zone, as in the file
+    ),
     "integer in float": (pa.array([1.5]), pa.array([2]), [1.5, 2.0]),
     "strings": (pa.array(["a"], pa.string()), pa.array(["b"], pa.large_string()), ["a", "b"]),
     "dictionary in string": (pa.array(["a"]), pa.array(["b"]).dictionary_encode(), ["a", "b"]),
@@ -298,7 +306,7 @@ CASTABLE = {
 
 
 @pytest.mark.parametrize("name", CASTABLE)
-def test_types_that_differ_without_loss_are_cast_to_the_first(name: str, tmp_path: Path) -> None:
+def test_types_that_differ_without_loss_are_cast_to_the_wider_one(name: str, tmp_path: Path) -> None:
     first, second, values = CASTABLE[name]
 
     assert [row["x"] for row in rows_of(opened(two_files(tmp_path, first, second)))] == values
@@ -312,9 +320,9 @@ def test_types_that_do_not_go_together_are_refused_by_file_column_and_types(tmp_
 
 def test_a_value_that_does_not_fit_the_cast_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
-        rows_of(opened(two_files(tmp_path, pa.array([1], pa.int8()), pa.array([98765]))))
+        rows_of(opened(two_files(tmp_path, pa.array([1]), pa.array([2**64 - 1], pa.uint64()))))
 
-    assert str(raised.value) == "2.parquet: column 'x' holds a value that is no int8 (ArrowInvalid)"
+    assert str(raised.value) == "2.parquet: column 'x' holds a value that is no int64 (ArrowInvalid)"
     assert raised.value.__suppress_context__
 
 
