@@ -47,7 +47,8 @@ def _entry(vendor: str, model: ModelInfo) -> dict[str, Any] | None:
     if not prices:
         return None
     names = sorted(set(_names(model)) - {model.id})
-    return ({"names": names} if names else {}) | {"prices": sorted(prices, key=lambda price: price["from"])}
+    window = {"context_tokens": model.context_window} if model.context_window else {}
+    return ({"names": names} if names else {}) | window | {"prices": sorted(prices, key=lambda price: price["from"])}
 
 
 def _start(constraint: object) -> date | None:

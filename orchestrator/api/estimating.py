@@ -16,6 +16,8 @@ from orchestrator.engine.job_context import JobContext, planning_of
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.planner.estimate import Estimate, estimate
+from orchestrator.planner.plan_notes import policy_notes
+from orchestrator.providers.catalogue import context_tokens_of
 
 
 def estimated(prepared: Prepared, policy: Policy, work: str) -> Estimate:
@@ -30,8 +32,20 @@ def estimated(prepared: Prepared, policy: Policy, work: str) -> Estimate:
             others=others,
             counts_own=True,
         )
-        found = estimate(planning_of(context, policy), canary_rows=policy.canary_rows)
-        return found if workspace is None else _judged_by_answers(workspace, found)
+        found = estimate(
+            planning_of(context, policy),
+            canary_rows=policy.canary_rows,
+            context_tokens=context_tokens_of(context.sold_as),
+        )
+        if workspace is not None:
+            found = _judged_by_answers(workspace, found)
+        of_policy = policy_notes(
+            policy,
+            cost_usd_expected=found.cost_usd_expected,
+            cost_usd_max=found.cost_usd_max,
+            can_be_null=prepared.source.format != "csv" or bool(prepared.source.options.null_values),
+        )
+        return replace(found, notes=(*of_policy, *found.notes))
 
 
 @contextmanager

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from orchestrator.domain.errors import JobConflict
+from orchestrator.domain.errors import ConfigError, JobConflict
 from orchestrator.log import say
+
+if TYPE_CHECKING:
+    from orchestrator.api.job import Job
 
 T = TypeVar("T")
 
@@ -30,3 +33,38 @@ def asked(start: Callable[[bool], T], alongside: bool) -> T:
         if not click.confirm("Run the new one beside it?", err=True):
             raise click.Abort from None
         return start(True)
+
+
+def confirm_cost(job: Job, job_id: str, work: str) -> None:
+    """Show what a new job would cost, and ask where that may be more than `policy.confirm_usd`. Raises click.Abort.
+
+    Without a terminal nothing is shown or asked: scripts run on, bounded by `policy.budget_usd`.
+    """
+    from orchestrator.api import commands
+    from orchestrator.cli import text
+
+    if not is_terminal() or _is_known(job_id, work):
+        return
+    found, policy = commands.plan(job), job.resolved_policy
+    requests = text.counted(found.requests, "request", "requests")
+    if found.cost_usd_max is None or found.cost_usd_expected is None:
+        say(f"{job_id}: {requests}, cost unknown")
+        return
+    most, about = text.usd(found.cost_usd_max), text.usd(found.cost_usd_expected)
+    say(f"{job_id}: {requests}, about {about}, at most {most}")
+    bound = found.cost_usd_max if policy.budget_usd is None else min(found.cost_usd_max, policy.budget_usd)
+    if bound > policy.confirm_usd:
+        for note in found.notes:
+            say(f"  note: {note}")
+        if not click.confirm(f"It may cost more than policy.confirm_usd (${policy.confirm_usd}). Go on?", err=True):
+            raise click.Abort
+
+
+def _is_known(job_id: str, work: str) -> bool:
+    from orchestrator.api import commands
+
+    try:
+        commands.open_job(job_id, work=work)
+    except ConfigError:
+        return False
+    return True

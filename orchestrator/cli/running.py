@@ -16,7 +16,7 @@ from orchestrator.cli.arguments import (
     say_work,
     work_option,
 )
-from orchestrator.cli.asking import asked
+from orchestrator.cli.asking import asked, confirm_cost
 from orchestrator.cli.outcome import print_end, samples_told
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, show, show_text
@@ -50,6 +50,7 @@ def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bo
         show_text(text.plan_text(commands.identify(described), found))
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do not ask, whatever it may cost (policy.confirm_usd).")
 alongside_option = click.option(
     "--alongside", is_flag=True, help="Run it although another job of this name is not finished."
 )
@@ -61,10 +62,18 @@ alongside_option = click.option(
 @limit_option
 @fresh_option
 @alongside_option
+@yes_option
 @allow_failed_option
 @json_option
 def run(
-    job: str, work: str | None, limit: int | None, fresh: bool, alongside: bool, allow_failed: bool, as_json: bool
+    job: str,
+    work: str | None,
+    limit: int | None,
+    fresh: bool,
+    alongside: bool,
+    yes: bool,
+    allow_failed: bool,
+    as_json: bool,
 ) -> None:
     """Run a job to its end, or resume it.
 
@@ -82,6 +91,8 @@ def run(
         say_work(place)
     job_id = commands.identify(described) if described is not None else find(job, work).job_id
     provider = described.provider_settings if described is not None else find(job, work).provider_settings()
+    if described is not None and not yes:
+        confirm_cost(described, job_id, place)
     with samples_told(job_id, place), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
         if described is not None:
             given = described

@@ -42,6 +42,7 @@ class Policy:
     on_ambiguous: OnAmbiguous = OnAmbiguous.RECONCILE
     max_duplicate_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
+    confirm_usd: Decimal = Decimal(5)  # `orchestrator run` on a terminal asks before a job that may cost more
     null_policy: NullPolicy = NullPolicy.ERROR
     reuse: Reuse = Reuse.NAME
     canary_rows: int = 20  # sent first, in a job of more than 1,000 rows; the rest waits for their verdict. 0: none

@@ -17,6 +17,7 @@ from orchestrator.domain.policy import Price
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.planner.canary import wants_canary
 from orchestrator.planner.plan import Planning, rows_for
+from orchestrator.planner.plan_notes import Observed, request_notes
 from orchestrator.planner.reuse import look_up
 
 if TYPE_CHECKING:
@@ -81,14 +82,18 @@ class _Seen:
     text_bytes: int = 0  # that tokens are counted of
     longest_bytes: int = 0  # likewise, of one line
     reused: Counter[str] = field(default_factory=Counter)
+    observed: Observed = field(default_factory=Observed)
     samples: list[str] = field(default_factory=list)
 
 
-def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS_MAX) -> Estimate:
+def estimate(
+    planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS_MAX, context_tokens: int | None = None
+) -> Estimate:
     """Render up to `rows_max` rows, and estimate all of them. Raises ConfigError, DatasetError.
 
     Args:
         canary_rows: by the policy; a small job has no canary all the same.
+        context_tokens: how many the model takes; None: not known.
     """
     canary_rows = canary_rows if wants_canary(planning.source, canary_rows) else 0
     seen, complete = _Seen(canary_rows=canary_rows), True
@@ -107,6 +112,8 @@ def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS
     requests, size, text = (round(count * scale) for count in (seen.requests, seen.request_bytes, seen.text_bytes))
     tokens_in, tokens_out = tokens_of(text), requests * planning.costing.output_tokens_max
     price, longest = planning.costing.price, tokens_of(seen.longest_bytes)
+    expected = money.cost(price, text // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2)
+    each = None if expected is None or not requests else expected / requests
     return Estimate(
         rows=rows,
         requests=requests,
@@ -118,9 +125,9 @@ def estimate(planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS
         tokens_in=tokens_in,
         tokens_out_max=tokens_out,
         cost_usd_max=money.cost_max(price, tokens_in, tokens_out, longest_tokens=longest),
-        cost_usd_expected=money.cost(price, text // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2),
+        cost_usd_expected=expected,
         price=price,
-        notes=tuple(_notes(price, longest)),
+        notes=(*_notes(price, longest), *request_notes(seen.observed, each, context_tokens)),
         exact=complete,
         rows_read=seen.rows,
         canary_rows=canary_rows,
@@ -150,6 +157,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
         for start, batch in rows.until(slice_end):
             rendered = renderer.render(batch, row_start=start)
             seen.rows += batch.num_rows
+            seen.observed.see_rows(batch, renderer.columns)
             seen.refused += len(rendered.refused)
             for request in look_up(rendered.lines, start, keys, planning.answers):
                 line = request.line
@@ -163,6 +171,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
                 seen.chunks += packer.starts_new(len(line), text) or first
                 first = False
                 seen.requests += 1
+                seen.observed.see_request(request.content_key, tokens_of(text))
                 seen.request_bytes += len(line)
                 seen.text_bytes += text
                 seen.longest_bytes = max(seen.longest_bytes, text)

@@ -68,6 +68,13 @@ def price_of(sold: Sold, on: date, folder: Path | None = None) -> Price | None:
     )
 
 
+def context_tokens_of(sold: Sold, folder: Path | None = None) -> int | None:
+    """Return how many tokens a model's prompt and answer may have together; None where it is not known."""
+    vendor = _prices(folder or config_folder())["vendors"].get(sold.vendor)
+    entry = None if vendor is None else _found(vendor["models"], sold.model)
+    return None if entry is None else entry.get("context_tokens")
+
+
 def end_of(sold: Sold, folder: Path | None = None) -> End | None:
     """Return when a vendor ends a model; None where no end is known. Raises ConfigError."""
     entry = _found(_ends(folder or config_folder()).get(sold.vendor, {}), sold.model)
