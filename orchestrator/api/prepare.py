@@ -79,7 +79,7 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
     spec = Spec(
         name=job.name,
         dataset=locate(location),
-        dataset_options=options,
+        dataset_options=source.options,
         fingerprint=source.fingerprint,
         model=job.model,
         body=None if job.render is not None else job.body,

@@ -18,14 +18,18 @@ import xxhash
 
 from orchestrator import codec
 from orchestrator.dataset import csv, jsonl, parquet_arrow
+from orchestrator.dataset.delta import NEWEST, is_delta, read_log
 from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed, sample_digest
+from orchestrator.dataset.groups import gathered
 from orchestrator.dataset.schema import by_likeness, conform, schema_text, unify, with_notes
 from orchestrator.domain.dataset import ReadOptions, Segment, ShardSpec
 from orchestrator.domain.errors import ConfigError, DatasetError
+from orchestrator.storage.location import locate
 
 READ_ROWS_MAX: Final = parquet_arrow.READ_ROWS_MAX
 TEXTS: Final = frozenset({"csv", "jsonl"})
 AS_USUAL: Final = ReadOptions()
+GATHERED_ROWS_MIN: Final = 1_000
 NAMED_FORMATS: Final = {"json": "jsonl"}  # an option, and the name here
 READ_THROUGH_BYTES_MAX: Final = 256 * 2**20  # one or two seconds
 
@@ -40,7 +44,6 @@ class Dataset:
     shards: tuple[ShardSpec, ...]
     format: str = field(repr=False)
     files: Mapping[str, SourceFile] = field(repr=False)
-    partition_columns: tuple[str, ...] = field(repr=False)  # in the schema, but in no file
     digests: Mapping[str, bytes] = field(repr=False)  # of each file, as it was inspected
     line_schema: pa.Schema = field(repr=False)  # of text files, as they are parsed
     options: ReadOptions = field(repr=False, default=AS_USUAL)
@@ -48,8 +51,11 @@ class Dataset:
     def batches(
         self, shard: ShardSpec, *, columns: Sequence[str] | None = None, row_start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the shard's rows from `row_start` on, with the given columns in that order; None: all columns."""
-        found = self._rows(shard, self._selected(columns), row_start)
+        """Yield the shard's rows from `row_start` on, with the given columns in that order; None: all columns.
+
+        Small batches, of small files, are gathered: each costs as much as a large one where rows are rendered.
+        """
+        found = gathered(self._rows(shard, self._selected(columns), row_start), rows_min=GATHERED_ROWS_MIN)
         return found if shard.row_limit is None else _first(found, shard.row_limit - row_start)
 
     def read_through(self) -> None:
@@ -114,20 +120,32 @@ def open_dataset(
     """
     if shard_rows < 1 or shard_bytes < 1:
         raise ConfigError(f"shard_rows ({shard_rows}) and shard_bytes ({shard_bytes}) must be at least 1")
-    format_name, files = find_files(str(location), format_name=NAMED_FORMATS.get(options.format, options.format))
+    place = locate(str(location))
+    table = read_log(place, options.version) if is_delta(place) else None
+    if table is not None:
+        format_name, files = "parquet", table.files
+        options = replace(options, version=table.version)
+    elif options.version != NEWEST:
+        raise ConfigError(f"[dataset] has a version, and {location} is no Delta table: remove it")
+    else:
+        format_name, files = find_files(str(location), format_name=NAMED_FORMATS.get(options.format, options.format))
     if format_name != "csv" and options.for_csv != AS_USUAL:
         raise ConfigError(
             f"[dataset] has options for CSV files, and {location} is {format_name}: remove all but format and limit"
         )
     facts = _inspect(format_name, files, options)
     keys = [key for key, _ in files[0].partitions]
-    schema = unify([(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)], keys)
+    schemas = [(file.name, fact.schema) for file, fact in zip(files, facts, strict=True)]
+    declared = [] if table is None else [("the table's log", table.schema)]
+    schema = unify([*declared, *schemas], keys, has_utc=table is not None)
     digest = xxhash.xxh3_128()
     for file, fact in zip(files, facts, strict=True):
         digest.update(orjson.dumps([file.name, file.size_bytes]) + b"\n" + fact.digest)
     digest.update(schema_text(schema).encode())
     if options.for_csv != AS_USUAL:
         digest.update(codec.encode(options.for_csv))
+    if table is not None:
+        digest.update(orjson.dumps([table.table_id, table.version]))
     dataset = Dataset(
         location=str(location),
         schema=with_notes(schema, facts[0].schema),
@@ -135,7 +153,6 @@ def open_dataset(
         shards=tuple(_shards(files, facts, shard_rows=shard_rows, shard_bytes=shard_bytes)),
         format=format_name,
         files={file.name: file for file in files},
-        partition_columns=tuple(key for key in keys if key not in facts[0].schema.names),
         digests={file.name: fact.digest for file, fact in zip(files, facts, strict=True)},
         line_schema=facts[0].schema if format_name == "jsonl" else schema,
         options=options,

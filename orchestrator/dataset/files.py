@@ -4,7 +4,7 @@ Rule 1: this is the only module of the reader that accesses file systems: this m
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
 Rule 3: a folder or a glob holds one format. Names that start with `_` or `.` (`_SUCCESS`, `_committed_1`) and Hadoop's
         markers and checksums are skipped; any other unreadable file is refused, so that no rows are left out silently.
-Rule 4: a folder that is a table of its own (Delta, Iceberg, Hudi) is refused: its files are more than its rows.
+Rule 4: a folder that is a table of its own (`table_formats`) is refused here: its files are more than its rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
+from orchestrator.dataset.table_formats import refuse_table
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.storage.arrow_fs import ObjectStoreError, etag_of, filesystem_of
-from orchestrator.storage.location import is_url, locate, parent_and_name
+from orchestrator.storage.location import is_url, join, locate, parent_and_name
 from orchestrator.storage.object_url import advice, bucket_place
 
 FORMAT_OF: Final = {
@@ -54,16 +55,6 @@ MAGIC_OF: Final = {
 WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
 SAMPLE_COUNT: Final = 64
 SAMPLE_BYTES: Final = 2**20
-TABLE_MARKS: Final[dict[str, Callable[[PurePosixPath], bool]]] = {
-    "Delta": lambda name: name.name == "_delta_log",
-    "Hudi": lambda name: name.name == ".hoodie",
-    "Iceberg": lambda name: name.parent.name == "metadata" and name.name.endswith(".metadata.json"),
-}
-TABLE_ADVICE: Final = {
-    "Delta": "deltalake.DeltaTable(folder).to_pyarrow_dataset() can be given to orchestrator.run as it is",
-    "Hudi": "by Spark, as in spark.read.format('hudi').load(folder).write.parquet(other)",
-    "Iceberg": "the table of pyiceberg's table.scan().to_arrow() can be given to orchestrator.run as it is",
-}
 MARKERS: Final = ("$folder$", ".crc")  # what Hadoop and EMR put beside folders and files
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
 FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
@@ -106,7 +97,7 @@ def find_files(location: str, *, format_name: str = "") -> tuple[str, tuple[Sour
         format_name: of the files whose names do not tell it.
     """
     place = locate(location)
-    if not _is_utf8(place):
+    if not is_utf8(place):
         raise _not_utf8(location)
     with translated(f"{location} cannot be listed", message=_message(place)):
         match _kind(place):
@@ -168,6 +159,12 @@ def source_file(location: str) -> SourceFile:
         if _kind(place) != pafs.FileType.File:
             raise DatasetError(f"{location} does not exist; {_what_there_is(parent_and_name(place)[0])}")
         return _source_file(_info(place), parent_and_name(place)[0])
+
+
+def file_below(root: str, name: str, partitions: tuple[tuple[str, str | None], ...]) -> SourceFile | None:
+    """Return a file by its name below a folder, with partitions that its name need not tell; None where it is gone."""
+    info = _info(join(root, name))
+    return replace(_source_file(info, root), partitions=partitions) if info.type == pafs.FileType.File else None
 
 
 def open_random(file: SourceFile) -> Any:
@@ -253,9 +250,9 @@ def _walk(location: str, root: str, pattern: Sequence[str]) -> Iterator[SourceFi
     real_names = dict[str, str]()
     try:
         infos = store.get_file_info(pafs.FileSelector(path, recursive="**" in pattern or len(pattern) > 1))
-        _refuse_table(location, [PurePosixPath(info.path).relative_to(path) for info in infos])
+        refuse_table(location, [PurePosixPath(info.path).relative_to(path) for info in infos])
     except UnicodeError:
-        raise _not_utf8(next(filter(lambda name: not _is_utf8(name), _names_below(path)), location)) from None
+        raise _not_utf8(next(filter(lambda name: not is_utf8(name), _names_below(path)), location)) from None
     for name in () if is_url(root) else _dangling_links(path):
         if _matches(name.split("/"), pattern) and not _is_hidden(name):
             raise _no_file(location, name)
@@ -269,7 +266,7 @@ def _walk(location: str, root: str, pattern: Sequence[str]) -> Iterator[SourceFi
             yield file
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether the system's name of a file is UTF-8: other bytes are half surrogate pairs in Python."""
     try:
         name.encode()
@@ -313,17 +310,6 @@ def _no_file(location: str, name: str) -> DatasetError:
         f"{location}: {name} is no file that can be read: a link that leads nowhere, a pipe or a device. "
         "Remove it, or name the files to read by a glob"
     )
-
-
-def _refuse_table(location: str, names: Sequence[PurePosixPath]) -> None:
-    """Raise DatasetError for the folder of a table format: it also has files of rows that were deleted or replaced."""
-    for name in names:
-        for kind, is_mark in TABLE_MARKS.items():
-            if is_mark(name):
-                raise DatasetError(
-                    f"{location} is a {kind} table, of which plain reading would take deleted rows too. "
-                    f"Write its rows to Parquet first: {TABLE_ADVICE[kind]}"
-                )
 
 
 def _info(location: str) -> Any:

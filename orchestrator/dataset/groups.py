@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+GATHERED_BYTES: Final = 4 * 2**20
 BLOCK_ROWS: Final = 16  # a group that is full of bytes ends at a multiple of it
 
 
@@ -33,6 +34,31 @@ def groups(batches: Iterator[pa.RecordBatch], *, rows_max: int, bytes_max: int) 
                 held, rows, size_bytes = [], 0, 0
     if held:
         yield held
+
+
+def gathered(batches: Iterator[pa.RecordBatch], *, rows_min: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches of at least `rows_min` rows, or GATHERED_BYTES, but the last."""
+    held: list[pa.RecordBatch] = []
+    rows = size_bytes = 0
+    for batch in batches:
+        if not held and batch.num_rows >= rows_min:
+            yield batch
+            continue
+        held.append(batch)
+        rows, size_bytes = rows + batch.num_rows, size_bytes + batch.nbytes
+        if rows >= rows_min or size_bytes >= GATHERED_BYTES:
+            yield from _as_one(held)
+            held, rows, size_bytes = [], 0, 0
+    yield from _as_one(held)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(batches) < 2 or not batches[0].num_columns:
+        return batches
+    try:
+        return [pa.concat_batches(batches)]
+    except pa.ArrowException:  # such as dictionaries within lists, which differ
+        return batches
 
 
 def weight(batch: pa.RecordBatch) -> int:

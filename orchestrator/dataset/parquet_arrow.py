@@ -34,7 +34,8 @@ READ_ROWS_MAX: Final = 5_000
 READ_BYTES_MAX: Final = 16 * 2**20  # of the values of a batch, about
 SAMPLING: Final = Sampling(2**20, 4, 2**16)  # few: in an object store each is a request, and slices are digested
 INT96_UNIT: Final = "us"  # nanoseconds end in the year 2262, and INT96 is used for dates after that
-PAGE_BUFFER_BYTES: Final = 2**20
+PAGE_BUFFER_BYTES: Final = 2**20  # for each column that is read, but not more than the next for all of them
+PAGE_BUFFERS_BYTES: Final = 64 * 2**20
 FETCH_BYTES_MAX: Final = 64 * 2**20  # of a row group in an object store: up to this size it is read whole
 _ARROW_MAGIC: Final = b"ARROW1"
 _PARQUET_TAIL_BYTES: Final = 8  # the footer's length, little-endian, and the magic
@@ -75,8 +76,9 @@ def read_parquet(
     with source:
         with translated(f"{file.name} cannot be read as Parquet; was it changed meanwhile?"):
             # pre_buffer would hold every row group asked for until the end; a buffer reads pages as they are needed.
+            buffer_bytes = min(PAGE_BUFFER_BYTES, PAGE_BUFFERS_BYTES // max(1, len(names)))
             parquet = pq.ParquetFile(
-                source, pre_buffer=False, buffer_size=PAGE_BUFFER_BYTES, coerce_int96_timestamp_unit=INT96_UNIT
+                source, pre_buffer=False, buffer_size=buffer_bytes, coerce_int96_timestamp_unit=INT96_UNIT
             )
             metadata = parquet.metadata
         present = [name for name in parquet.schema_arrow.names if name in set(names)]

@@ -73,8 +73,14 @@ def by_likeness(name: str, names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda other: -SequenceMatcher(None, folded, other.casefold()).ratio())
 
 
-def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str] = ()) -> pa.Schema:
-    """Return the declared schema of files given as (name, schema), with partition columns of strings at the end."""
+def unify(
+    schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str] = (), *, has_utc: bool = False
+) -> pa.Schema:
+    """Return the declared schema of files given as (name, schema), with partition columns of strings at the end.
+
+    Args:
+        has_utc: a timestamp without a zone is one in UTC, where the first file says so.
+    """
     first_name, first = schemas[0]
     types = {field.name: field.type for field in plain_schema(first, first_name)}
     origin = dict.fromkeys(types, first_name)
@@ -94,7 +100,7 @@ def unify(schemas: Sequence[tuple[str, pa.Schema]], partition_keys: Sequence[str
             declared = types[field.name]
             if pat.is_null(declared):
                 types[field.name], origin[field.name] = field.type, name
-            elif not _fits(field.type, declared):
+            elif not _fits(field.type, declared) and not (has_utc and _is_utc(field.type, declared)):
                 raise DatasetError(
                     f"{name}: column {field.name!r} is {field.type}, but {declared} in {origin[field.name]}"
                 )
@@ -121,7 +127,8 @@ def conform(
             if field.name in present:
                 arrays.append(as_type(batch.column(field.name), field.type))
             elif constants.get(field.name) is not None:
-                arrays.append(pa.repeat(pa.scalar(constants[field.name], field.type), batch.num_rows))
+                constant = pa.scalar(constants[field.name], pa.string()).cast(field.type)
+                arrays.append(pa.repeat(constant, batch.num_rows))
             else:
                 arrays.append(pa.nulls(batch.num_rows, field.type))
         except pa.ArrowException as exc:
@@ -139,6 +146,11 @@ def _wider(declared: pa.DataType, kind: pa.DataType) -> pa.DataType:
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
     except pa.ArrowException:
         return declared
+
+
+def _is_utc(kind: pa.DataType, declared: pa.DataType) -> bool:
+    """Whether a timestamp has lost its zone, as Spark's INT96 has."""
+    return bool(pat.is_timestamp(kind) and pat.is_timestamp(declared) and kind.tz is None and declared.tz == "UTC")
 
 
 def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:

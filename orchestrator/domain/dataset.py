@@ -32,6 +32,7 @@ class ReadOptions:
 
     format: str = ""  # of files whose names do not tell it
     sheet: str = ""  # of a workbook; "": the only one
+    version: int = -1  # of a Delta table; -1: the newest
     image_folder: str = ""  # of the files that a column of images names; "": the dataset's own
     delimiter: str = ""  # of CSV, as the fields below; "": a comma, or a tab where the file is named .tsv
     quote: str = '"'  # "": fields are never quoted
@@ -52,6 +53,8 @@ class ReadOptions:
         for name in ("sheet", "image_folder"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"[dataset]: {name} must be a text")
+        if not isinstance(self.version, int) or isinstance(self.version, bool) or self.version < -1:
+            raise ConfigError("[dataset]: version must be the number of a version of a Delta table")
         for name in ("columns", "null_values"):
             given = getattr(self, name)
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
@@ -86,7 +89,7 @@ class ReadOptions:
     @property
     def for_csv(self) -> ReadOptions:
         """What is for CSV files alone, and determines their rows."""
-        return replace(self, format="", image_folder="", key="", limit=0)
+        return replace(self, format="", image_folder="", version=-1, key="", limit=0)
 
 
 def _checked_types(given: object) -> str | dict[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from orchestrator.dataset.groups import groups, weight
+from orchestrator.dataset import groups as module
+from orchestrator.dataset.groups import gathered, groups, weight
 
 
 def cut(table: pa.Table, *lengths: int) -> Iterator[pa.RecordBatch]:
@@ -59,3 +60,32 @@ def test_the_weight_of_parts_adds_up_whatever_the_types() -> None:
     )
 
     assert weight(batch) == weight(batch.slice(0, 1)) + weight(batch.slice(1, 3)) > 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [((10,), [50, 50, 50, 50]), ((70, 60, 70), [70, 60, 70]), ((1, 99), [100, 100]), ((200,), [200])],
+)
+def test_small_batches_are_gathered_and_large_ones_stay(lengths: tuple[int, ...], expected: list[int]) -> None:
+    table = pa.table({"n": range(200), "k": pa.array(["a", "b"] * 100).dictionary_encode()})
+    found = list(gathered(cut(table, *lengths), rows_min=50))
+
+    assert [batch.num_rows for batch in found] == expected
+    assert pa.Table.from_batches(found).to_pylist() == table.to_pylist()
+
+
+def test_gathered_batches_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHERED_BYTES", 3_000)
+
+    assert [batch.num_rows for batch in gathered(cut(pa.table({"t": ["x" * 990] * 9}), 1), rows_min=50)] == [4, 4, 1]
+
+
+def test_rows_without_columns_and_what_cannot_be_one_array_are_gathered_as_they_are() -> None:
+    bare = [pa.RecordBatch.from_arrays([pa.nulls(3)], names=["n"]).select([])] * 2
+    lists = [
+        pa.record_batch([pa.ListArray.from_arrays([0, 1], pa.array([text]).dictionary_encode())], names=["l"])
+        for text in ("a", "b")
+    ]
+
+    assert sum(batch.num_rows for batch in gathered(iter(bare), rows_min=50)) == 6
+    assert [row for batch in gathered(iter(lists), rows_min=50) for row in batch["l"].to_pylist()] == [["a"], ["b"]]
