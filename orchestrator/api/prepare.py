@@ -23,6 +23,7 @@ from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.collector.seal import manifest_name
 from orchestrator.dataset.dataset import Dataset, open_dataset
+from orchestrator.dataset.excel import is_workbook
 from orchestrator.dataset.keys import check_keys, has_keys, keep_keys
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError, DatasetError
@@ -248,9 +249,13 @@ def refuse_unshared(job: Job, work: str) -> None:
     refuse_function(job)
     if not is_url(work):
         return  # all machines share that folder, and may share others
-    places = {"job.dataset": job.dataset, "job.output": job.output}
+    images = job.resolved_dataset_options.image_folder or None
+    places = {"job.dataset": job.dataset, "job.output": job.output, "[dataset] image_folder": images}
     for name, place in places.items():
-        if isinstance(place, str | os.PathLike) and not is_url(os.fspath(place)):
+        if not isinstance(place, str | os.PathLike):
+            continue
+        location = os.fspath(place)
+        if not is_url(location) and not (name == "job.dataset" and is_workbook(location)):  # it is read once, here
             raise ConfigError(
                 f"{name} {place} is on this machine, and the work folder is {work}: workers on other machines "
                 "cannot reach it. Name a place in the object store"

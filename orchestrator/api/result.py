@@ -249,16 +249,26 @@ def chosen(columns: Sequence[str], schema: pa.Schema) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
+# TypeError: a list of pandas' ArrowDtype, whose own note pyarrow cannot read.
+_NOT_IN_PANDAS: Final = (pa.ArrowException, ValueError, OverflowError, TypeError, KeyError, NotImplementedError)
+
+
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """Return a table as a pandas DataFrame. Integers with nulls stay integers, which pandas' floats are not."""
     import pandas as pd
 
     try:
         frame: pd.DataFrame = table.to_pandas()
-    except (pa.ArrowException, ValueError, OverflowError):  # such as a time that pandas has no type for
+    except _NOT_IN_PANDAS:  # such as a time that pandas has no type for
         frame = pd.DataFrame({name: _objects(table[name]) for name in table.column_names})
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if pat.is_integer(column.type) and column.null_count and name in frame.columns:
+        # A period is an integer here, and restored already.
+        if (
+            pat.is_integer(column.type)
+            and column.null_count
+            and name in frame.columns
+            and frame[name].dtype.kind == "f"
+        ):
             dtype = f"{str(column.type).replace('i', 'I').replace('u', 'U')}"
             frame[name] = pd.array(column.to_pylist(), dtype=dtype)
     return frame
@@ -267,7 +277,7 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 def _objects(column: Any) -> Any:
     try:
         return column.to_pandas()
-    except (pa.ArrowException, ValueError, OverflowError):
+    except _NOT_IN_PANDAS:
         import pandas as pd
 
         return pd.Series(column.to_pylist(), dtype=object)

@@ -44,17 +44,16 @@ class ReadOptions:
     limit: int = 0  # of files of any format: only their first rows, so many; 0: all
 
     def __post_init__(self) -> None:
-        for name in ("delimiter", "quote"):
-            given = getattr(self, name)
-            if not isinstance(given, str) or (given and not (len(given) == 1 and _is_mark(given))):
-                raise ConfigError(f'[dataset]: {name} must be one ASCII character, such as ";" or "\\t"')
-        if self.delimiter and self.delimiter == self.quote:
-            raise ConfigError("[dataset]: delimiter and quote are the same character")
+        self._check_marks()
         for name in ("sheet", "image_folder"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"[dataset]: {name} must be a text")
-        if not isinstance(self.version, int) or isinstance(self.version, bool) or self.version < -1:
+        if not isinstance(self.key, str):
+            raise ConfigError("[dataset]: key must be the name of a column")
+        if not _is_count(self.version, at_least=-1):
             raise ConfigError("[dataset]: version must be the number of a version of a Delta table")
+        if not _is_count(self.limit, at_least=0):
+            raise ConfigError("[dataset]: limit must be a whole number of rows; 0 means all rows")
         for name in ("columns", "null_values"):
             given = getattr(self, name)
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
@@ -62,19 +61,16 @@ class ReadOptions:
             object.__setattr__(self, name, tuple(given))
         if self.format and self.format not in FORMATS:
             raise ConfigError(f"[dataset]: format must be one of {', '.join(FORMATS)}")
-        if not isinstance(self.key, str):
-            raise ConfigError("[dataset]: key must be the name of a column")
-        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or self.limit < 0:
-            raise ConfigError("[dataset]: limit must be a whole number of rows; 0 means all rows")
         object.__setattr__(self, "types", _checked_types(self.types))
-        try:
-            known = codecs.lookup(self.encoding).name
-            "".encode(known)
-        except (LookupError, TypeError):
-            raise ConfigError(
-                f"[dataset]: encoding {self.encoding!r} is not known; known are such as utf-8, utf-16, cp1252, latin-1"
-            ) from None
-        object.__setattr__(self, "encoding", known)
+        object.__setattr__(self, "encoding", _known_encoding(self.encoding))
+
+    def _check_marks(self) -> None:
+        for name in ("delimiter", "quote"):
+            given = getattr(self, name)
+            if not isinstance(given, str) or (given and not (len(given) == 1 and _is_mark(given))):
+                raise ConfigError(f'[dataset]: {name} must be one ASCII character, such as ";" or "\\t"')
+        if self.delimiter and self.delimiter == self.quote:
+            raise ConfigError("[dataset]: delimiter and quote are the same character")
 
     @property
     def declared_types(self) -> Mapping[str, str]:
@@ -105,6 +101,22 @@ def _checked_types(given: object) -> str | dict[str, str]:
                 "bool, date, timestamp, timestamp[us, UTC], decimal(12, 2) and other widths"
             )
     return dict(sorted(given.items()))
+
+
+def _known_encoding(given: str) -> str:
+    """Return the usual name of an encoding. Raises ConfigError."""
+    try:
+        known = codecs.lookup(given).name
+        "".encode(known)
+    except (LookupError, TypeError):
+        raise ConfigError(
+            f"[dataset]: encoding {given!r} is not known; known are such as utf-8, utf-16, cp1252, latin-1"
+        ) from None
+    return known
+
+
+def _is_count(given: object, *, at_least: int) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= at_least
 
 
 def _is_mark(text: str) -> bool:

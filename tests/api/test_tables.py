@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
@@ -76,3 +78,49 @@ def test_a_column_of_conversations_is_sent_as_each_provider_has_them(tmp_path: P
 
     assert sent["openai"]["messages"] == chat
     assert (sent["anthropic"]["system"], sent["anthropic"]["messages"]) == ("brief", chat[1:])
+
+
+def test_a_frame_comes_back_with_its_types(tmp_path: Path) -> None:
+    """Periods and intervals, which are no types of Parquet; and what pyarrow cannot restore is no error."""
+    frame = pd.DataFrame(
+        {
+            "text": ["a", "b"],
+            "month": pd.PeriodIndex(["2024-01", None], freq="M"),
+            "range": pd.interval_range(0, 2),
+            "kind": pd.Categorical(["x", None]),
+            "count": pd.array([2**60 + 1, None], dtype="Int64"),
+            "hole": [1, 2],
+        }
+    )
+    lists = frame.assign(tags=pd.array([["x"], None], dtype=pd.ArrowDtype(pa.list_(pa.string()))))
+    fields = {"prompt": "{text}", "model": "m", "work": tmp_path}
+    with fake_provider() as fake:
+        same = orchestrator.run(frame, **fields, **fake.options).to_pandas()
+        others = orchestrator.run(lists, name="lists", **fields, **fake.options).to_pandas()
+
+    pd.testing.assert_frame_equal(same[list(frame)], frame)
+    assert [None if one is None else list(one) for one in others["tags"]] == [["x"], None]
+    assert others["count"].tolist()[0] == 2**60 + 1
+
+
+def test_notes_of_a_file_are_in_the_output(tmp_path: Path) -> None:
+    """As geoarrow, GeoParquet and Hugging Face write them, whether or not their libraries are here."""
+    notes = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": '{"crs":"EPSG:4326"}'}
+    inner = pa.struct([pa.field("at", pa.binary(), metadata=notes)])
+    fields = [pa.field("t", pa.string()), pa.field("at", pa.binary(), metadata=notes), pa.field("in", inner)]
+    kept = {"geo": '{"version":"1.1.0"}', "huggingface": '{"info":{}}'}
+    schema = pa.schema(fields, metadata=kept | {"org.apache.spark.sql.parquet.row.metadata": "{}"})
+    pq.write_table(pa.Table.from_pylist([{"t": "a", "at": b"x", "in": {"at": b"y"}}], schema), tmp_path / "x.parquet")
+    with fake_provider() as fake:
+        result = orchestrator.run(
+            tmp_path / "x.parquet", prompt="{t}", model="m", work=tmp_path / "work", **fake.options
+        )
+    found = pq.read_schema(next(Path(result.path).glob("part-*.parquet")))
+
+    for name in ("at", "in"):
+        assert found.field(name).equals(schema.field(name), check_metadata=False)
+    strip = {b"PARQUET:field_id"}
+    assert {k: v for k, v in found.field("at").metadata.items() if k not in strip} == schema.field("at").metadata
+    assert found.field("in").type.field(0).metadata.items() >= schema.field("at").metadata.items()
+    assert found.metadata.items() >= {key.encode(): value.encode() for key, value in kept.items()}.items()
+    assert b"org.apache.spark.sql.parquet.row.metadata" not in found.metadata
