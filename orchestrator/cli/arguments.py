@@ -7,7 +7,6 @@ Rule: a command imports what it needs when it runs, so that help, the version an
 from __future__ import annotations
 
 import difflib
-import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def from_file(job: str, work: str | None, *, fresh: bool = False) -> Job:
         near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.4) or beside[:3]
         raise ConfigError(f"there is no file {job}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     if path.is_dir() or path.suffix in TABLES:
-        raise ConfigError(f"{job} is no job file. Write one that names it, such as {path.stem}.toml:\n{_example(path)}")
+        raise ConfigError(f"{job} is no job file. To write one for it:\n    orchestrator init {shlex.quote(job)}")
     from orchestrator.api.job import read_job
 
     found = read_job(Path(job))
@@ -94,19 +93,3 @@ def _of_the_name(name: str, work: str | Path | None) -> str:
     except ConfigError:
         return ""
     return f". Of an earlier version of the file, or of its dataset: {known[0]}" if known else ""
-
-
-def _example(dataset: Path) -> str:
-    name = re.sub(r"[^a-z0-9_-]+", "-", dataset.name.partition(".")[0].lower()).strip("-_") or "job"
-    lines = (
-        "  [job]",
-        f'  name = "{name}"',
-        f'  dataset = "{dataset}"',
-        "  [request]",
-        '  model = "openai/gpt-6-luna-batch"',
-        '  prompt = "One word for the mood of: {COLUMN}"',
-        "  max_tokens = 16",
-        "then",
-        f"  orchestrator plan {dataset.stem}.toml",
-    )
-    return "\n".join(lines)

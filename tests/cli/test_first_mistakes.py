@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -36,14 +35,11 @@ def message(*arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_dataset_in_the_place_of_a_job_file_is_answered_with_a_job_file_for_it() -> None:
-    """It can be pasted: it is TOML, and names this dataset."""
+def test_a_dataset_in_the_place_of_a_job_file_is_answered_with_the_command_that_writes_one() -> None:
     first, *lines = message("run", "rows.csv").splitlines()
 
-    assert first == "rows.csv is no job file. Write one that names it, such as rows.toml:"
-    written = tomllib.loads("\n".join(lines[: lines.index("then")]))
-    assert written["job"] == {"name": "rows", "dataset": "rows.csv"}
-    assert lines[-1] == "  orchestrator plan rows.toml"
+    assert first == "rows.csv is no job file. To write one for it:"
+    assert [line.strip() for line in lines] == ["orchestrator init rows.csv"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,0 +1,188 @@
+"""Writes a job file for a table, by looking at its first rows: what `orchestrator init` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import settings as configuration
+from orchestrator.dataset.csv import DELIMITERS
+from orchestrator.dataset.dataset import AS_USUAL, Dataset, open_dataset
+from orchestrator.domain.dataset import ReadOptions
+from orchestrator.domain.errors import ConfigError, DatasetError
+from orchestrator.storage.location import is_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS: Final = 1_000  # that are looked at
+PROMPT_COLUMNS_MAX: Final = 2
+TEXT_LENGTH: Final = 20  # of the longest value, in characters: a column of shorter ones is a label, not a text
+EXAMPLE_MAX: Final = 200
+# One model of each provider that is cheap and will be there for a while; see config/prices.json.
+MODELS: Final = {
+    "onerouter": "openai/gpt-6-luna-batch",
+    "openai": "gpt-6-luna",
+    "anthropic": "claude-haiku-5-5",
+}
+_NO_NAME: Final = re.compile(r"[{}]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What was seen of a column."""
+
+    name: str
+    type: str
+    empty: int  # null, or text without a letter, among the rows that were looked at
+    example: str
+    length: int  # of the longest value as text
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a prompt is likely to be about it."""
+        return self.type in ("string", "large_string", "string_view") and self.length >= TEXT_LENGTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job file to be written, and what it is made from."""
+
+    text: str
+    columns: tuple[Column, ...]
+    rows: int | None  # None: not known before all are read
+    rows_seen: int
+    prompt: str
+    model: str
+    provider: str
+
+
+def draft(
+    dataset: str,
+    place: Path,
+    *,
+    name: str = "",
+    provider: str = "onerouter",
+    model: str | None = None,
+    prompt: str | None = None,
+) -> Draft:
+    """Return a job file for a table. Nothing is written or sent. Raises ConfigError, DatasetError.
+
+    Args:
+        place: where it will be written: its paths start there.
+        prompt: None: one that names the columns of texts.
+    """
+    if provider not in MODELS and model is None:
+        raise ConfigError(f"name a model for provider {provider!r}: --model MODEL")
+    source, options = _opened(dataset)
+    columns, seen = _columns(source)
+    if not columns:
+        raise DatasetError(f"{dataset} has no columns: there is nothing to ask about")
+    prompt, model = prompt or _prompt(columns), model or MODELS[provider]
+    counts = [shard.row_count for shard in source.shards]
+    return Draft(
+        text=_text(name or _name(dataset), _beside(dataset, place), options, provider, model, prompt),
+        columns=tuple(columns),
+        rows=None if None in counts else sum(count or 0 for count in counts),
+        rows_seen=seen,
+        prompt=prompt,
+        model=model,
+        provider=provider,
+    )
+
+
+def _opened(dataset: str) -> tuple[Dataset, ReadOptions]:
+    """Open the table; a CSV file that is separated by something else than commas, by that."""
+    settings = configuration.load(os.environ)
+    look = partial(open_dataset, dataset, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
+    try:
+        return look(), AS_USUAL
+    except DatasetError:
+        for delimiter in DELIMITERS:
+            options = ReadOptions(delimiter=delimiter)
+            try:
+                found = look(options=options)
+            except (DatasetError, ConfigError):
+                continue
+            if len(found.schema.names) > 1:
+                return found, options
+        raise
+
+
+def _columns(source: Dataset) -> tuple[list[Column], int]:
+    import pyarrow as pa
+
+    batches, seen = list[pa.RecordBatch](), 0
+    for shard in source.shards:
+        for batch in source.batches(shard):
+            batches.append(batch.slice(0, ROWS - seen))
+            seen += batches[-1].num_rows
+            if seen >= ROWS:
+                break
+        if seen >= ROWS:
+            break
+    table = pa.Table.from_batches(batches, source.schema)
+    return [_column(name, table[name]) for name in table.column_names], seen
+
+
+def _column(name: str, values: pa.ChunkedArray) -> Column:
+    texts = ["" if value is None else str(value) for value in values.to_pylist()]
+    full = [text for text in texts if text.strip()]
+    example = " ".join(next(iter(full), "").split())
+    return Column(
+        name=name,
+        type=str(values.type),
+        empty=len(texts) - len(full),
+        example=example[:EXAMPLE_MAX],
+        length=max(map(len, full), default=0),
+    )
+
+
+def _prompt(columns: list[Column]) -> str:
+    usable = [one for one in columns if not _NO_NAME.search(one.name)] or columns
+    texts = [one for one in usable if one.is_text]
+    longest = sorted(texts or usable, key=lambda one: -one.length)[:PROMPT_COLUMNS_MAX]
+    chosen = [one for one in usable if one in longest]
+    return "One word for the mood of:\n\n" + "\n\n".join(f"{{{one.name}}}" for one in chosen)
+
+
+def _name(dataset: str) -> str:
+    stem = Path(dataset.rstrip("/")).name.partition(".")[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40] or "job"
+
+
+def _beside(dataset: str, place: Path) -> str:
+    if is_url(dataset):
+        return dataset
+    return os.path.relpath(dataset, place.absolute().parent)
+
+
+def _text(name: str, dataset: str, options: ReadOptions, provider: str, model: str, prompt: str) -> str:
+    def toml(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+    of_csv = f"\n[dataset]\ndelimiter = {toml(options.delimiter)}\n" if options != AS_USUAL else ""
+    return f"""\
+[job]
+name = {toml(name)}
+dataset = {toml(dataset)}
+provider = {toml(provider)}
+{of_csv}
+[request]
+model = {toml(model)}
+prompt = {toml(prompt)}  # a name in braces is a column
+max_tokens = 64                 # of each answer: a longer one is cut off
+# system = "You read product reviews."
+
+# [response]                    # typed answers, each field a column
+# mood = {{ enum = ["good", "bad", "mixed"], description = "the mood of the whole text" }}
+
+[policy]
+budget_usd = "5.00"             # never more than this; `orchestrator plan` says what it would cost
+# null_policy = "skip"          # a row without a value in a column of the prompt is not sent
+"""
