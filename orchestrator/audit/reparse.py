@@ -18,7 +18,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.model import ChunkState
 from orchestrator.domain.reconcile import UNREADABLE, Answer, Reconciliation, RowKey
 from orchestrator.job_files import records, request_files
-from orchestrator.job_files.result_parts import READ_ROWS
+from orchestrator.job_files.result_parts import READ_ROWS, opened
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
     keys: list[RowKey] = []
     with damage(audit, chunk.name, "file of requests"):
         keys = _check_requests(audit, entry, job_files, collecting)
+    if chunk.state is ChunkState.REUSED and keys:
+        with damage(audit, chunk.name, "reused answers"):
+            _check_reused(audit, chunk, keys, job_files)
     if chunk.state is not ChunkState.COLLECTED or not keys:
         return
     raw = _raw_names(audit, chunk, job_files)
@@ -66,6 +69,19 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
             ):
                 pass
         _compare(audit, chunk, reconciliation, job_files)
+
+
+def _check_reused(audit: Audit, chunk: Chunk, keys: list[RowKey], job_files: JobFiles) -> None:
+    """Check that each copied answer is one to the row's own request, names who paid, and costs nothing."""
+    asked = dict(zip(keys, request_files.content_keys(job_files, chunk), strict=True))
+    columns = ["shard", "row", "content_key", "reused_from", "cost_usd"]
+    wrong = 0
+    with job_files.open(chunk.part) as file:
+        for batch in opened(file).iter_batches(READ_ROWS, columns=columns, use_threads=False):
+            for row in batch.to_pylist():
+                is_own = asked.pop((row["shard"], row["row"]), None) == row["content_key"]
+                wrong += not (is_own and row["reused_from"] and row["cost_usd"] == 0)
+    audit.same(chunk.name, "rows whose reused answer is not one to their request", ledger=0, archive=wrong + len(asked))
 
 
 def _check_requests(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Collecting) -> list[RowKey]:

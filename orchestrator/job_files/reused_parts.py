@@ -3,7 +3,7 @@
 Rule 1: only answers that succeeded count, but for refused and empty ones: the model may answer another time. One that
         was cut off counts: the same request has the same limit.
 Rule 2: the newest job is asked first, and of a job the last time that a row was sent. A part that cannot be read, or is
-        gone, has no answers.
+        gone, has no answers. A store that does not answer is an error: its answers would be bought again.
 Rule 3: a copy names the job that paid for the answer, which need not be the one it is copied from; it costs nothing.
 Rule 4: memory is bounded by `BLOCK_BYTES` of answers, however many rows are copied.
 """
@@ -33,6 +33,7 @@ from orchestrator.job_files.result_parts import (
     part_writer,
     reading,
 )
+from orchestrator.log import PART_UNREADABLE, EventLog
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import JobId
@@ -47,8 +48,11 @@ _ROW_BITS: Final = 32
 _SUFFIX: Final = ".reused.parquet"
 
 
+_log: Final = EventLog(__name__)
+
+
 class AnswersGone(Exception):
-    """An answer that was found is not where it was found: look again."""
+    """An answer that was found could not be read: look again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,15 @@ def error_codes(job_files: JobFiles, part: str) -> Counter[str]:
     return codes
 
 
+def vector_length(job_files: JobFiles, part: str) -> int | None:
+    """Return the length of the first vector of a part; None where there is none."""
+    with reading(), job_files.open(part) as file:
+        for batch in opened(file).iter_batches(READ_ROWS, columns=["embedding"], use_threads=False):
+            for vector in batch["embedding"].drop_null():
+                return len(vector)
+    return None
+
+
 class OtherAnswers:
     """The answers of other jobs."""
 
@@ -86,14 +99,19 @@ class OtherAnswers:
         """Read the keys of these jobs' parts, the newest job first."""
         self._parts: list[tuple[OtherJob, str]] = []
         self._gone: set[int] = set()
+        self._doubtful: set[int] = set()  # failed to be read once
         self._bytes = self._rows = 0  # of all parts: to know how long answers are
         draft = IndexDraft()
         for job in jobs:
             for name in sorted(job.job_files.names(PARTS), reverse=True):  # retries have the last names
-                try:
-                    self._add(job, name, draft)
-                except StorageError:
-                    self._gone.add(len(self._parts) - 1)
+                self._parts.append((job, name))
+                while len(self._parts) - 1 not in self._gone:
+                    try:
+                        self._add(job, name, draft)
+                        self._doubtful.discard(len(self._parts) - 1)
+                        break
+                    except StorageError:
+                        self._lose(len(self._parts) - 1)
         self._index: AnswerIndex = draft.close()
 
     def __len__(self) -> int:
@@ -122,7 +140,6 @@ class OtherAnswers:
                 writer.write_table(_as_own(table, shard_no, rows[block]), row_group_size=GROUP_ROWS_MAX)
 
     def _add(self, job: OtherJob, name: str, draft: IndexDraft) -> None:
-        self._parts.append((job, name))
         place = (len(self._parts) - 1) << _ROW_BITS
         with reading(), job.job_files.open(name) as part:
             file = opened(part)
@@ -139,6 +156,17 @@ class OtherAnswers:
                 place += batch.num_rows
         for keys, places in found:  # once the whole part could be read
             draft.add(keys, places)
+
+    def _lose(self, number: int) -> None:
+        """Give up a part that is gone, or that could not be read for the second time. Raises StorageError."""
+        job, name = self._parts[number]
+        is_there = job.job_files.exists(name)
+        if is_there and number not in self._doubtful:
+            self._doubtful.add(number)
+            return
+        if is_there:
+            _log.warning(PART_UNREADABLE, job=job.job_id, part=name)
+        self._gone.add(number)
 
     def _taken(self, places: Any, keys: bytes) -> Any:
         """Return the rows of other jobs at these places, in this order."""
@@ -168,8 +196,9 @@ class OtherAnswers:
                         tables.append(read.take(pa.array(wanted[first:last] - start)))
                     start = end
         except StorageError as error:
-            self._gone.add(number)
+            self._lose(number)
             raise AnswersGone(f"{job.job_id}: {name}") from error
+        self._doubtful.discard(number)
         table = pa.concat_tables(tables)
         payer = pc.coalesce(table["reused_from"], pa.scalar(str(job.job_id)))
         return table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer)

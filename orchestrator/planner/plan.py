@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.planner.render import Renderer
+    from orchestrator.planner.reuse import AgreeLength
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
 SLICE_ROWS: Final = 100_000
@@ -59,6 +60,7 @@ class Planning:
     costing: Costing
     scope: str = ""  # what beside the body determines an answer: see `content_keys`
     answers: OtherAnswers | None = None  # of other jobs; None: there are none to be taken
+    agree_length: AgreeLength | None = None  # where answers are vectors
     slice_rows: int = SLICE_ROWS
     checkpoint: Checkpoint = never_interrupted
 
@@ -172,7 +174,7 @@ def _plan_slice(
     reused = ReusedChunks(shard.shard_no, planning.limits, planning.answers)
 
     def close_reused() -> None:
-        planned.chunks.append(reused.close(shard.job_id, _name(shard, planned), job_files))
+        planned.chunks.append(reused.close(shard.job_id, _name(shard, planned), job_files, planning.agree_length))
 
     slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
     for start, batch in _rows_of_slice(rows, slice_end, canary_rows, planned):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.ports import JobFiles
+
+    AgreeLength: TypeAlias = Callable[[JobFiles, int], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,12 @@ class ReusedChunks:
         """Whether there are requests that are in no chunk yet."""
         return bool(self._rows)
 
-    def close(self, job_id: JobId, name: str, job_files: JobFiles) -> Chunk:
-        """Put the files of a chunk in place, and return it. Raises AnswersGone."""
+    def close(self, job_id: JobId, name: str, job_files: JobFiles, agree: AgreeLength | None) -> Chunk:
+        """Put the files of a chunk in place, and return it. Raises AnswersGone.
+
+        Args:
+            agree: makes the length of the job's vectors known.
+        """
         written = self._draft.write(job_files, name)
         part = reused_parts.part_name(written.name)
         places: Any = np.array(self._places, np.int64)
@@ -92,6 +98,8 @@ class ReusedChunks:
             required(self._answers, "answers").copy(
                 out, shard_no=self._shard_no, rows=self._rows, keys=bytes(self._keys), places=places
             )
+        if agree is not None and (length := reused_parts.vector_length(job_files, part)) is not None:
+            agree(job_files, length)
         codes = reused_parts.error_codes(job_files, part)  # of the part in place, which another try may have written
         flaws = {f"{kind}_answers": codes[kind.value] for kind in FLAWED}
         chunk = Chunk(

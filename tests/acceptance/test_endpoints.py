@@ -104,6 +104,20 @@ def test_embeddings_are_a_column_of_vectors(openai: GatewayProcess, tmp_path: Pa
     check_audit(result.job_id, tmp_path)
 
 
+@pytest.mark.slow
+def test_reused_vectors_are_of_the_jobs_length(openai: GatewayProcess, tmp_path: Path) -> None:
+    """Also where the job has no answer of its own, from which its length would follow."""
+    fields: dict[str, Any] = {"model": "text-embedding-3-small", "prompt": "{text}"}
+    first = run(openai, tmp_path, "/v1/embeddings", **fields)
+
+    second = run(openai, tmp_path, "/v1/embeddings", dataset_options={"limit": ROWS - 1}, **fields)
+
+    before, after = read_output(first.path), read_output(second.path)
+    assert second.status.totals.reused == ROWS - 1
+    assert after["llm_embedding"].equals(before["llm_embedding"].slice(0, ROWS - 1))
+    check_audit(second.job_id, tmp_path)
+
+
 def test_what_a_model_does_not_take_is_refused_before_anything_is_sent(openai: GatewayProcess, tmp_path: Path) -> None:
     before = openai.bill()
 

@@ -277,6 +277,8 @@ def test_answers_of_a_job_that_stopped_late_are_there_for_the_repaired_source(sh
         shop.run(path)
     shop.meanwhile = None
     path.write_text("\n".join(["text", *TEXTS, "repaired"]))
+    [stopped] = orchestrator.jobs(work=shop.work)
+    stopped.cancel()
 
     result = shop.run(path)
 
@@ -294,7 +296,7 @@ def test_a_prompt_edited_in_mid_flight_reuses_nothing_of_the_old_one(shop: Shop)
     interrupted = Counter(shop.sold)
     assert 0 < interrupted.total() < 6
 
-    edited = shop.run(TEXTS, prompt="edited: {text}")
+    edited = shop.run(TEXTS, prompt="edited: {text}", alongside=True)
     assert (edited.status.totals.reused, shop.sold.total()) == (0, 6)
     assert set(answers(edited)) == {f"to edited: {text}" for text in TEXTS}
 
