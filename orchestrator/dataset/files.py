@@ -56,6 +56,7 @@ WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
 SAMPLE_COUNT: Final = 64
 SAMPLE_BYTES: Final = 2**20
 MARKERS: Final = ("$folder$", ".crc")  # what Hadoop and EMR put beside folders and files
+SAVED: Final = frozenset({"state.json", "dataset_info.json"})
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
 FETCH_BYTES: Final = 8 * 2**20  # of a stream in an object store: each read is a request
 _NAMES_MAX: Final = 10
@@ -114,7 +115,7 @@ def find_files(location: str, *, format_name: str = "") -> tuple[str, tuple[Sour
         files = [file for file in _walk(location, root, pattern) if not _is_hidden(file.name)] if is_there else []
         if not files:
             raise DatasetError(f"{location} holds no files to read; {_what_there_is(root)}")
-    files.sort(key=lambda file: file.name)
+    files = sorted(_without_descriptions(files), key=lambda file: file.name)
     return _of_one_format(location, files, [file.name for file in files], format_name)
 
 
@@ -283,6 +284,14 @@ def _not_utf8(name: str) -> DatasetError:
 def _names_below(root: str) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         yield from (os.path.join(folder, name) for name in (*folders, *names))  # noqa: PTH118 - many thousands of files
+
+
+def _without_descriptions(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """Leave out what Hugging Face's `save_to_disk` puts beside its Arrow files."""
+    names = {file.name for file in files}
+    if not names >= SAVED or not any(name.endswith(".arrow") for name in names):
+        return list(files)
+    return [file for file in files if file.name not in SAVED]
 
 
 def _check_link(location: str, file: SourceFile, real_names: dict[str, str]) -> None:

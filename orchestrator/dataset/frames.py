@@ -46,12 +46,12 @@ def reader_of(table: Any) -> Any:
         return _table_of_columns(table).to_reader()
     if isinstance(table, Iterable) and not isinstance(table, str | bytes | bytearray | memoryview):
         return united(_pieces(table), type_name(table))
-    raise DatasetError(f"the dataset is a {type_name(table)}, which is no table. It can be {ACCEPTED}")
+    raise DatasetError(f"the dataset is of type {type_name(table)}, which is no table. It can be {ACCEPTED}")
 
 
 def _reader_by_class(table: Any) -> Any:
     """Return a reader of a class that needs more than its Arrow stream, or has none; None for any other."""
-    if isinstance(table, pa.Table):
+    if isinstance(table, pa.Table) or _is(table, "pyarrow.dataset", "Scanner"):
         return table.to_reader()
     # A caller who has an object of a library has imported the library.
     if _is(table, "pyarrow.dataset", "Dataset"):
@@ -61,6 +61,8 @@ def _reader_by_class(table: Any) -> Any:
         return _table_of_frame(table).to_reader()
     if _is(table, "pandas", "Series") or _is(table, "polars", "Series"):
         raise DatasetError(f"a {type_name(table)} is one column, not a table: give it as series.to_frame()")
+    if _is(table, "polars", "DataFrame"):
+        _refuse_objects(table)
     if _is(table, "polars", "LazyFrame"):
         return _reader_of_lazy(table)
     if _is(table, "datasets", "Dataset") or (_is(table, "datasets", "IterableDataset") and table.features):
@@ -72,6 +74,12 @@ def _reader_by_class(table: Any) -> Any:
             f"a {type_name(table)} holds several tables ({splits}): give one of them, as in dataset[{first!r}]"
         )
     return None
+
+
+def _refuse_objects(frame: Any) -> None:
+    """Raise DatasetError for a column of Python objects: polars would export their addresses."""
+    if wrong := [name for name, kind in frame.schema.items() if str(kind) == "Object"]:
+        raise DatasetError(f"column {wrong[0]!r} of the DataFrame holds objects of Python: cast it to a type of polars")
 
 
 def _is(table: Any, module: str, name: str) -> bool:
@@ -134,13 +142,13 @@ def _table_of_columns(columns: Mapping[Any, Any]) -> pa.Table:
     arrays: dict[str, Any] = {}
     for name, values in columns.items():
         if not isinstance(name, str):
-            raise DatasetError(f"column names must be strings; {name!r} is a {type(name).__name__}")
+            raise DatasetError(f"column names must be strings; {name!r} is of type {type(name).__name__}")
         if hasattr(values, "__arrow_c_stream__"):
             arrays[name] = _imported(values, pa.chunked_array)
         elif isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
             raise DatasetError(
-                f"the dataset is a dict whose {name!r} is a {type_name(values)}: a dict must hold columns, each a list "
-                "of values; a list of such dicts is a table, too"
+                f"the dataset is a dict whose {name!r} is of type {type_name(values)}: a dict must hold columns, "
+                "each a list of values; a list of such dicts is a table, too"
             )
         else:
             arrays[name] = column_of(name, list(values) if not hasattr(values, "dtype") else values, 0)
@@ -161,10 +169,11 @@ def _pieces(rows: Iterable[Any]) -> Iterator[pa.Table]:
         if fields is None:
             if held or start:
                 raise DatasetError(
-                    f"row {start + len(held)} of the dataset is a {type_name(row)}, not a dict as those before"
+                    f"row {start + len(held)} of the dataset is of type {type_name(row)}, not a dict as those before"
                 )
             for table in chain([row], iterator):
-                yield reader_of(table).read_all()
+                whole = reader_of(table).read_all()
+                yield _without_guesses(whole) if _is(table, "pandas", "DataFrame") else whole
             return
         held.append(fields)
         size_bytes += sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
@@ -173,6 +182,14 @@ def _pieces(rows: Iterable[Any]) -> Iterator[pa.Table]:
             start, held, size_bytes = start + len(held), [], 0
     if held:
         yield table_of_rows(held, start)
+
+
+def _without_guesses(piece: pa.Table) -> pa.Table:
+    """Return a part of a DataFrame whose floats are null where all of them are: pandas' guess for an empty column."""
+    for number, field in enumerate(piece.schema):
+        if pa.types.is_floating(field.type) and piece.column(number).null_count == piece.num_rows:
+            piece = piece.set_column(number, field.name, pa.nulls(piece.num_rows))
+    return piece
 
 
 def _fields(row: Any) -> Mapping[str, Any] | None:

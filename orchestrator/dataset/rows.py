@@ -6,12 +6,15 @@ Rule 2: an error names column and row, and never a value.
 
 from __future__ import annotations
 
+import datetime as dt
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.types as pat
 
@@ -29,7 +32,7 @@ def table_of_rows(rows: list[Mapping[str, Any]], start: int) -> pa.Table:
     """Return a table of dicts, with all their names: `from_pylist` takes those of the first row alone."""
     names = dict.fromkeys(name for row in rows for name in row)
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise DatasetError(f"column names must be strings; {wrong[0]!r} is a {type(wrong[0]).__name__}")
+        raise DatasetError(f"column names must be strings; {wrong[0]!r} is of type {type(wrong[0]).__name__}")
     return pa.table({name: column_of(name, [row.get(name) for row in rows], start) for name in names})
 
 
@@ -46,25 +49,43 @@ def column_of(name: str, values: Any, start: int) -> Any:
     others = {type(value).__name__ for value in values[:good] if value is not None and type(value) is not kind}
     before = f", and {' or '.join(sorted(others))} in the rows before" if others else ", which no column can hold"
     raise DatasetError(
-        f"row {start + good} of the dataset: column {name!r} is a {type_name(values[good])}{before}: give it values of "
-        "one type, such as texts"
+        f"row {start + good} of the dataset: column {name!r} is of type {type_name(values[good])}{before}: give it "
+        "values of one type, such as texts"
     )
 
 
 def _array(values: Any) -> Any:
     """Return values as an array; None where they are not of one type, or of none that Arrow has."""
-    try:
-        found = pa.array(values)
-    except OverflowError:
+    for given in _spellings(values):
         try:
-            found = pa.array(values, pa.uint64())
-        except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            return None
-    except (pa.ArrowException, TypeError, ValueError, NotImplementedError):
-        return None
-    if pat.is_binary(found.type) and isinstance(values, list) and any(isinstance(value, str) for value in values):
-        return None  # a text among bytes
-    return found
+            found = pa.array(*given)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError, NotImplementedError):
+            continue
+        return None if isinstance(values, list) and _loses(found.type, values) else found
+    return None
+
+
+def _spellings(values: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield what may be an array: the values; without pandas' own nulls; as large integers; as texts of any bytes."""
+    yield (values,)
+    if not isinstance(values, list):
+        return
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        values = [None if value is pandas.NA or value is pandas.NaT else value for value in values]
+        yield (values,)
+    yield values, pa.uint64()
+    if all(isinstance(value, str | None) for value in values):
+        as_bytes = pa.array([value and value.encode(errors="surrogatepass") for value in values], pa.binary())
+        options = pc.CastOptions(pa.string(), allow_invalid_utf8=True)  # such a text costs its own row
+        yield (as_bytes.cast(options=options),)
+
+
+def _loses(kind: pa.DataType, values: list[Any]) -> bool:
+    """Whether Arrow has taken values of two types as one: a text among bytes, a time of day among dates."""
+    if pat.is_binary(kind):
+        return any(isinstance(value, str) for value in values)
+    return bool(pat.is_date(kind)) and any(isinstance(value, dt.datetime) for value in values)
 
 
 def united(tables: Iterable[pa.Table], given: str) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pytest
 
 from orchestrator.dataset import rows as rows_module
@@ -26,6 +27,7 @@ from orchestrator.domain.errors import DatasetError
 
 Named = collections.namedtuple("Named", "a b")
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": None}, {"a": 3, "b": "z"}]
+NOON = dt.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - as a user may have it
 TABLE = pa.Table.from_pylist(ROWS)
 HF = datasets.Dataset(TABLE)
 
@@ -49,6 +51,7 @@ def sqlite_rows() -> Any:
     [
         lambda: TABLE.to_reader(),
         lambda: TABLE.to_batches()[0],
+        lambda: pads.dataset(TABLE).scanner(),
         lambda: pl.DataFrame(ROWS),
         lambda: pl.DataFrame(ROWS * 2).lazy().head(3),
         lambda: duckdb.from_arrow(TABLE),
@@ -138,6 +141,35 @@ def test_values_of_python_keep_their_types_and_digits(tmp_path: Path) -> None:
     assert rows_of(kept([row], tmp_path)) == [row]
 
 
+def test_the_nulls_of_pandas_are_nulls_and_a_half_surrogate_pair_stays_a_text(tmp_path: Path) -> None:
+    """Such a text costs its own row when it is rendered."""
+    source = kept([{"a": pd.NaT, "n": pd.NA, "t": "x"}, {"a": pd.Timestamp(NOON), "n": 1, "t": "\ud800"}], tmp_path)
+
+    batch = next(source.batches(source.shards[0]))
+    assert batch.select(["a", "n"]).to_pylist() == [{"a": None, "n": None}, {"a": pd.Timestamp(NOON), "n": 1}]
+    assert batch["t"].cast(pa.binary()).to_pylist() == [b"x", b"\xed\xa0\x80"]
+
+
+def test_parts_of_a_csv_of_pandas_have_one_type(tmp_path: Path) -> None:
+    """A part whose texts are all missing is a part of floats to pandas."""
+    (tmp_path / "x.csv").write_text("a,b\n1,x\n2,\n")
+
+    assert rows_of(kept(pd.read_csv(tmp_path / "x.csv", chunksize=1), tmp_path)) == [
+        {"a": 1, "b": "x"},
+        {"a": 2, "b": None},
+    ]
+
+
+def test_a_folder_that_hugging_face_saved_is_a_dataset(tmp_path: Path) -> None:
+    """Its two files of JSON describe the Arrow files; they are no rows."""
+    HF.save_to_disk(tmp_path / "saved")
+
+    assert rows_of(open_dataset(tmp_path / "saved", shard_rows=10, shard_bytes=10**6)) == ROWS
+    (tmp_path / "saved" / "more.json").write_text("{}")
+    with pytest.raises(DatasetError, match="one readable format"):
+        open_dataset(tmp_path / "saved", shard_rows=10, shard_bytes=10**6)
+
+
 def broken() -> Iterator[dict[str, Any]]:
     yield {"a": 1}
     raise KeyError("mine")
@@ -153,16 +185,16 @@ def test_an_error_of_the_users_own_iterator_is_the_users(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (7, "the dataset is a int, which is no table. It can be a path or URL; a table of pandas"),
-        (None, "the dataset is a NoneType"),
-        (b"x.parquet", "the dataset is a bytes"),
+        (7, "the dataset is of type int, which is no table. It can be a path or URL; a table of pandas"),
+        (None, "the dataset is of type NoneType"),
+        (b"x.parquet", "the dataset is of type bytes"),
         ([], "gave no rows, so its columns are not known"),
         (["a", "b"], 'rows are of type str: each must be a dict, as in [{"text": one} for one in texts]'),
         (np.zeros((2, 2)), "rows are of type numpy ndarray: each must be a dict"),
-        ({"a": "text"}, "a dict whose 'a' is a str: a dict must hold columns"),
+        ({"a": "text"}, "a dict whose 'a' is of type str: a dict must hold columns"),
         ({"a": [1, 2], "b": [1]}, "differ in length: 'a' has 2, 'b' has 1"),
-        ({1: [1]}, "column names must be strings; 1 is a int"),
-        ([{1: 1}], "column names must be strings; 1 is a int"),
+        ({1: [1]}, "column names must be strings; 1 is of type int"),
+        ([{1: 1}], "column names must be strings; 1 is of type int"),
         (pl.Series([1]), "a polars Series is one column, not a table: give it as series.to_frame()"),
         (pd.Series([1]), "a pandas Series is one column"),
         (nanoarrow.Array([1], nanoarrow.int32()), "the dataset, a nanoarrow Array, is one column, not a table"),
@@ -171,16 +203,30 @@ def test_an_error_of_the_users_own_iterator_is_the_users(tmp_path: Path) -> None
         (pd.DataFrame({"k": [1]}, index=pd.Index([1], name="k")), "has both a column and an index named 'k'"),
         (pd.DataFrame({"k": [1j]}), "column 'k' of the DataFrame holds values of types that cannot be in one column"),
         (pd.DataFrame({"k": pd.arrays.SparseArray([0])}), "a column of the DataFrame holds values of types"),
-        ([{"a": 1}] * 3 + [{"a": "secret"}], "row 3 of the dataset: column 'a' is a str, and int in the rows before"),
-        ([{"a": 1}] * 1_500 + [{"a": "secret"}], "row 1500 of the dataset: column 'a' is a str, and int in the rows"),
+        (
+            [{"a": 1}] * 3 + [{"a": "secret"}],
+            "row 3 of the dataset: column 'a' is of type str, and int in the rows before",
+        ),
+        (
+            [{"a": 1}] * 1_500 + [{"a": "secret"}],
+            "row 1500 of the dataset: column 'a' is of type str, and int in the rows",
+        ),
         ([{"a": 1}] * 1_000 + [{"a": "secret"}], "column 'a' of the dataset is int64 in some rows and string in later"),
-        ([{"a": b"x"}, {"a": "secret"}], "row 1 of the dataset: column 'a' is a str, and bytes in the rows before"),
+        (
+            [{"a": b"x"}, {"a": "secret"}],
+            "row 1 of the dataset: column 'a' is of type str, and bytes in the rows before",
+        ),
         ([{"a": b"x"}] * 1_000 + [{"a": "secret"}], "column 'a' of the dataset is binary in some rows and string in"),
-        ([{"a": object()}], "row 0 of the dataset: column 'a' is a object, which no column can hold"),
+        (pl.DataFrame({"a": [object()]}), "column 'a' of the DataFrame holds objects of Python"),
+        (
+            [{"a": dt.date(2024, 1, 1)}, {"a": NOON}],
+            "row 1 of the dataset: column 'a' is of type datetime datetime, and",
+        ),
+        ([{"a": object()}], "row 0 of the dataset: column 'a' is of type object, which no column can hold"),
         ([{"a": 2**60 + 1}] * 1_000 + [{"a": 0.5}], "column 'a' of the dataset has a value that double"),
         (
             [{"a": 1}, pd.DataFrame({"a": [1]})],
-            "row 1 of the dataset is a pandas DataFrame, not a dict as those before",
+            "row 1 of the dataset is of type pandas DataFrame, not a dict as those before",
         ),
     ],
 )
