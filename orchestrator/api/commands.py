@@ -187,6 +187,7 @@ def run(
         JobStopped: the job cannot continue without a person.
         JobNeedsDecision: it is stopped until a person approves it: `JobHandle.approve`.
     """
+    from orchestrator.api.conflict import refuse_conflict
     from orchestrator.api.preflight import check_before_first_create
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
@@ -196,14 +197,16 @@ def run(
     with opened_workspace(work) as workspace:
         context = workspace.equip(prepared.spec, render=prepared.function, source=prepared.source)
         context.require_provider()
+        if not alongside:
+            refuse_conflict(workspace, prepared.spec)
         if workspace.lock is None:  # a ledger that other processes work on as well
             refuse_function(described)
             check_before_first_create(workspace, context)
-            enter(workspace, prepared, context, alongside=alongside)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
         with alone(workspace):
             check_before_first_create(workspace, context)
-            enter(workspace, prepared, context, alongside=alongside)
+            enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
 
 
@@ -223,6 +226,7 @@ def submit(job: Any, /, *, alongside: bool = False, **fields: Any) -> JobHandle:
         JobConflict: another job of this name is not finished.
         JobNeedsDecision: the job is known, and stopped until a person approves it: `JobHandle.approve`.
     """
+    from orchestrator.api.conflict import refuse_conflict
     from orchestrator.api.prepare import enter, places, prepare, refuse_unshared
 
     described = _job_of(job, fields)
@@ -231,7 +235,9 @@ def submit(job: Any, /, *, alongside: bool = False, **fields: Any) -> JobHandle:
     prepared = prepare(described, settings, work)
     with opened_workspace(work) as workspace:
         context = workspace.equip(prepared.spec, source=prepared.source)
-        enter(workspace, prepared, context, alongside=alongside)
+        if not alongside:
+            refuse_conflict(workspace, prepared.spec)
+        enter(workspace, prepared, context)
     return JobHandle(job_id=prepared.spec.job_id, work=work)
 
 

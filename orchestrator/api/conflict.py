@@ -31,8 +31,11 @@ WIDTH: Final = 80
 
 
 def refuse_conflict(workspace: Workspace, spec: Spec) -> None:
-    """Raise JobConflict where a job of this name is not finished. Call it for a new job only."""
-    for older in workspace.admin.jobs():  # the newest first
+    """Raise JobConflict where a job of this name is not finished, and the ledger does not know this one."""
+    known = workspace.admin.jobs()  # the newest first
+    if any(job.id == spec.job_id for job in known):
+        return
+    for older in known:
         if older.name != spec.name or older.id == spec.job_id or older.state not in ACTIVE_JOBS:
             continue
         totals = workspace.ledger.totals(older.id)

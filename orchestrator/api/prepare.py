@@ -15,7 +15,6 @@ from typing import Final
 import pyarrow as pa
 
 from orchestrator import settings as configuration
-from orchestrator.api.conflict import refuse_conflict
 from orchestrator.api.decision import refuse_undecided, refuse_unreadable
 from orchestrator.api.inputs import readable_place
 from orchestrator.api.job import Job
@@ -181,8 +180,8 @@ def _check_output(source: Dataset) -> None:
     try_rows(next(source.batches(source.shards[0]), none), source.location)
 
 
-def enter(workspace: Workspace, prepared: Prepared, context: JobContext, *, alongside: bool = False) -> None:
-    """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision, JobConflict."""
+def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None:
+    """Add the job to the ledger; a job that is already there resumes. Raises JobNeedsDecision."""
     spec, now = prepared.spec, workspace.clock.now()
     policy = prepared.job.resolved_policy
     opened_with = _known_spec(workspace, spec.job_id)
@@ -200,8 +199,6 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext, *, alon
     check_places(context)
     if is_new:
         _refuse_lost_ledger(workspace, context)
-        if not alongside:
-            refuse_conflict(workspace, spec)
         prepared.source.read_through()
     key = spec.dataset_options.key
     if key and not has_keys(context.job_files):

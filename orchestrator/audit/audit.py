@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.audit.chunk_files import check_files, damage
 from orchestrator.audit.findings import Audit
-from orchestrator.audit.ledger_totals import check_entry, check_row_counts, check_shard
+from orchestrator.audit.ledger_totals import check_budget, check_entry, check_row_counts, check_shard
 from orchestrator.audit.orphans import check_orphans
 from orchestrator.audit.output import Published, check_output, check_rows
 from orchestrator.audit.provider_list import ProviderCheck
@@ -34,6 +34,7 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
     listed = ProviderCheck(audit, _provider(audit, context), deep, context.job_files)
     check_row_counts(audit, workspace.snapshot.balance(job_id))
+    check_budget(audit, workspace.ledger.totals(job_id), workspace.ledger.job(job_id).policy.budget_usd)
     for shard in workspace.snapshot.uneven_shards(job_id):
         check_shard(audit, shard)
     is_early = False

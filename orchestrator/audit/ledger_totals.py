@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.audit.findings import Audit, Waste
+from orchestrator.domain.budget import usd
 from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptState, ChunkState
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from orchestrator.domain.progress import Totals
     from orchestrator.domain.snapshot import Entry, RowCounts, UnevenShard
 
 UNSENT: Final = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SPLIT})
@@ -26,6 +30,20 @@ def check_row_counts(audit: Audit, sums: RowCounts) -> None:
         audit.under_way["shards being planned"] += sums.planning
     if sums.waiting:
         audit.under_way["rows waiting to be sent again"] += sums.waiting
+
+
+def check_budget(audit: Audit, totals: Totals, budget_usd: Decimal | None) -> None:
+    """Compare what is spent and reserved with the budget.
+
+    A create that does not fit is never sent, so more than the budget can only be reserved where it was lowered since,
+    and only be spent where that was so, or the provider charged more than the most that was estimated.
+    """
+    taken = totals.cost_usd + totals.reserved_usd + totals.possibly_double_paid_usd
+    if budget_usd is not None and taken > budget_usd:
+        audit.notes.append(
+            f"{usd(taken)} is spent or reserved, over policy.budget_usd {usd(budget_usd)}: it was lowered since, or "
+            "the provider charged more than was estimated at most"
+        )
 
 
 def check_shard(audit: Audit, shard: UnevenShard) -> None:

@@ -122,6 +122,8 @@ def submit(job: str, work: str | None, wait: bool, alongside: bool, allow_failed
     described = from_file(job, work)
     from orchestrator.api import commands
 
+    if not as_json:
+        say_work(commands.work_folder(described.work))
     handle = asked(lambda beside: commands.submit(described, alongside=beside), alongside)
     if not wait:
         from orchestrator.cli import status_text

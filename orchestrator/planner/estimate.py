@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is estimated from its first rows
 SAMPLES: Final = 3
-BYTES_PER_TOKEN_EXPECTED: Final = 4  # of English text
+# Of English text. No tokenizer counts: tiktoken loads its vocabularies from the network; bpe-openai 0.1.4, which has
+# them in its wheel, is an alpha of 2025-10 with 41 MB and seconds of loading. What answers have cost tells more.
+BYTES_PER_TOKEN_EXPECTED: Final = 4
 COSTS: Final = ("cost_usd_max", "cost_usd_expected")
 
 

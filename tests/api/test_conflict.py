@@ -15,6 +15,9 @@ from orchestrator import Job, JobConflict
 from orchestrator.api.commands import identify
 from orchestrator.api.conflict import differences
 from orchestrator.api.prepare import places, prepare
+from orchestrator.domain.errors import LedgerBusy
+from orchestrator.engine.local_runner import alone
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.spec import Spec
 from orchestrator.testing import Failure, FakeProvider, fake_provider
 
@@ -87,6 +90,20 @@ def test_an_edited_prompt_does_not_pay_again_for_a_job_that_is_under_way(tmp_pat
     assert len(orchestrator.jobs(work=tmp_path)) == 2
     orchestrator.submit(FRAME, prompt="Topic: {text}", **options)  # it is known by now: it resumes
     assert identify(replace(Job(dataset=FRAME, prompt="Topic: {text}", **options))) == beside.job_id
+
+
+def test_an_edited_prompt_is_told_of_while_another_process_runs_the_older_job(
+    tmp_path: Path, fake: FakeProvider
+) -> None:
+    """Rather than that the work folder is in use."""
+    options: Any = {"model": "m", "work": tmp_path, **fake.options}
+    orchestrator.submit(FRAME, prompt="Mood: {text}", **options)
+
+    with opened_workspace(str(tmp_path)) as workspace, alone(workspace):
+        with pytest.raises(JobConflict, match="Topic of"):
+            orchestrator.run(FRAME, prompt="Topic of {text}", **options)
+        with pytest.raises(LedgerBusy):
+            orchestrator.run(FRAME, prompt="Topic of {text}", alongside=True, **options)
 
 
 def test_a_job_that_has_ended_or_has_another_name_is_in_nobodys_way(tmp_path: Path, fake: FakeProvider) -> None:

@@ -43,7 +43,12 @@ def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakePr
     assert result.counts == {"rows": 12, "succeeded": 12, "failed": 0}
     assert len(fake.requests) == 12
     assert any("is spent or reserved, by 1 batch in flight" in look.budget_wait for look in seen)
-    assert not orchestrator.audit(result.job_id, work=tmp_path, deep=True).differences
+    found = orchestrator.audit(result.job_id, work=tmp_path, deep=True)
+    assert (found.differences, [note for note in found.notes if "budget" in note]) == ([], [])
+
+    run(fake, tmp_path, Decimal("0.000001"))  # it has ended, and now its budget is lower than what was spent
+    [told] = [note for note in orchestrator.audit(result.job_id, work=tmp_path).notes if "budget" in note]
+    assert "is spent or reserved, over policy.budget_usd $0.000001" in told
 
 
 @pytest.mark.slow
