@@ -149,6 +149,22 @@ def test_a_list_of_files_with_something_else_in_it_is_not_read_in_part(ids: list
         polled(COMPLETED | {"output_file_id": ids})
 
 
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [(f"orchestrator-{TOKEN}.jsonl", True), ("batch.jsonl", True), (None, True), ("orchestrator-0123.jsonl", False)],
+)
+def test_a_file_that_bears_another_uploads_name_is_not_used(name: str | None, *, is_ours: bool) -> None:
+    """A cache on the way repeated an earlier answer. Some servers name files as they like."""
+    submission = a_submission()
+    content = {"id": "file-1", "bytes": submission.size_bytes, "filename": name}
+
+    if is_ours:
+        assert uploaded(200, content) == "file-1"
+    else:
+        with pytest.raises(UploadUnusable, match="the file of another upload"):
+            uploaded(200, content)
+
+
 def test_an_upload_that_could_not_be_processed_is_no_input_file() -> None:
     with pytest.raises(UploadUnusable, match="could not process the uploaded file"):
         uploaded(200, {"id": "file-1", "bytes": a_submission().size_bytes, "status": "error"})

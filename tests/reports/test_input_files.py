@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator import JobStopped
 from tests.reports.play import play
-from tests.reports.server import Object, OpenAIServer, Reply, refusal
+from tests.reports.server import Batch, Object, OpenAIServer, Reply, refusal
 
 
 class Slow(OpenAIServer):
@@ -94,3 +95,31 @@ def test_a_create_that_comes_too_early_is_sent_again_with_the_same_file(server: 
     assert seen.is_clean, seen.told
     assert slow.counts["uploads"] == slow.counts["creates"] == 2
     assert [row["llm_attempts"] for row in seen.rows] == [1] * 12
+
+
+class SameFile(OpenAIServer):
+    """A cache on the way answers every upload with the first answer, until somebody turns it off."""
+
+    is_cached = True
+
+    def upload(self, name: str, content: bytes) -> Any:
+        made = super().upload(name, content)
+        return self.file_object("file-0001") if self.is_cached else made
+
+    def shown(self, batch: Batch) -> Object:
+        counts = {"total": len(batch.requests), "completed": 0, "failed": 0}
+        return self.object(batch, "in_progress", counts) if self.is_cached else super().shown(batch)
+
+
+def test_a_file_that_is_another_chunks_is_not_sent(tmp_path: Path) -> None:
+    """Its rows would be paid for a second time, and the chunk's own would stay without an answer."""
+    server = SameFile()
+
+    stopped = play(server, tmp_path, rows=8, chunk=4, policy={"batches_in_flight_max": 2})
+
+    assert isinstance(stopped.error, JobStopped), stopped.told
+    assert f"POST {server.url}/v1/files was answered with the file of another upload" in stopped.told
+    assert max(stopped.paid) <= 1
+    server.is_cached = False
+    seen = play(server, tmp_path, chunk=4, policy={"batches_in_flight_max": 2}, again=True)
+    assert seen.is_clean, seen.told

@@ -62,6 +62,7 @@ from orchestrator.providers.openai.lost_batches import SharedSearch
 from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, input_state_of, status_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
+NAME_BEGINNING: Final = "orchestrator-"  # of input files; the token of the attempt follows
 _MISSING: Final = (404, 410)
 
 
@@ -94,6 +95,7 @@ class OpenAI:
             case {"id": str()} as content if input_state_of(content) is InputState.BROKEN:
                 raise UploadUnusable(f"the provider could not process the uploaded file ({answer.asked})")
             case {"id": str() as file_id, **others} if is_usable_id(file_id):
+                self._refuse_another_upload(answer, others.get("filename"), submission)
                 kept_bytes = number(others.get("bytes")) or submission.size_bytes  # 0: not told
             case _:
                 raise misplaced(answer, self._http.key) or UploadUnusable(
@@ -105,6 +107,14 @@ class OpenAI:
                 f"were sent ({answer.asked})"
             )
         return FileId(file_id)
+
+    def _refuse_another_upload(self, answer: Answer, name: object, submission: Submission) -> None:
+        """Raise UploadUnusable for a file of another upload of ours: its rows would be paid for a second time."""
+        if isinstance(name, str) and name.startswith(NAME_BEGINNING) and submission.token not in name:
+            raise UploadUnusable(
+                f"{answer.asked} was answered with the file of another upload: something on the way may have repeated "
+                "an earlier answer"
+            )
 
     def state(self, file_id: FileId) -> InputState:
         """See the port. Its `status` is deprecated at OpenAI, and the only word about it at others with this API."""
@@ -215,7 +225,7 @@ class OpenAI:
 
 def _form(submission: Submission) -> Body:
     """Wrap the lines in a multipart form, streamed. The random token is also the boundary."""
-    boundary = f"orchestrator-{submission.token}"
+    boundary = f"{NAME_BEGINNING}{submission.token}"
     opening = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{boundary}.jsonl"\r\n'
