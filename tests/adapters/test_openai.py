@@ -165,6 +165,27 @@ def test_a_file_that_bears_another_uploads_name_is_not_used(name: str | None, *,
             uploaded(200, content)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "is_ours"),
+    [
+        ({"orchestrator_attempt": TOKEN}, True),
+        (None, True),  # some drop it
+        ({"theirs": "x"}, True),
+        ({"orchestrator_attempt": "0123"}, False),
+    ],
+)
+def test_a_batch_that_bears_another_creates_mark_is_not_this_creates(metadata: object, *, is_ours: bool) -> None:
+    """What is kept of the answer is no batch: no later version may take it for this create's."""
+    found = created(200, {"id": "batch_1", "object": "batch", "status": "validating", "metadata": metadata})
+
+    assert isinstance(found, CreateAmbiguous) is not is_ours
+    if isinstance(found, CreateAmbiguous):
+        assert "batch batch_1, which has the mark of another create" in str(found)
+        assert b"{" not in (found.answer or b"{")
+    else:
+        assert found == "batch_1"
+
+
 def test_an_upload_that_could_not_be_processed_is_no_input_file() -> None:
     with pytest.raises(UploadUnusable, match="could not process the uploaded file"):
         uploaded(200, {"id": "file-1", "bytes": a_submission().size_bytes, "status": "error"})

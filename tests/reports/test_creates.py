@@ -314,3 +314,27 @@ def test_after_a_pause_one_create_is_tried_alone(tmp_path: Path) -> None:
     seen = play(server, tmp_path, chunk=1, policy=policy, again=True)
     assert seen.is_clean, seen.told
     assert server.posts == before + 1 + 12
+
+
+class RepeatedToAll(OpenAIServer):
+    """All creates at once are answered with one batch, and each has made one of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: Any = None
+
+    def create(self, wanted: Object) -> Any:
+        made = super().create(wanted)
+        self.first = self.first or made
+        return self.first
+
+
+@pytest.mark.slow
+def test_of_many_creates_with_one_answer_each_finds_its_own_batch(tmp_path: Path) -> None:
+    """Whichever answer is recorded first: the mark says whose batch it is."""
+    server = RepeatedToAll()
+
+    seen = play(server, tmp_path, rows=12, chunk=2)
+
+    assert seen.is_clean, seen.told
+    assert server.counts["creates"] == 6

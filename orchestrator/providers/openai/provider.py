@@ -27,8 +27,10 @@ from typing import Final
 import orjson
 
 from orchestrator.domain.batch import BatchStatus, Listed, LostCreate, ResultFile, Submission, Traits
+from orchestrator.domain.created_batch import unwrapped
 from orchestrator.domain.errors import (
     BadRequest,
+    CreateAmbiguous,
     CreateRefused,
     Gone,
     PermanentError,
@@ -59,9 +61,10 @@ from orchestrator.providers.http.exchange import Body, path_of
 from orchestrator.providers.http.result_download import beginning
 from orchestrator.providers.listing import pages, statuses_of
 from orchestrator.providers.openai.lost_batches import SharedSearch
-from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, input_state_of, status_of
+from orchestrator.providers.openai.wire import LABEL_KEY, TOKEN_KEY, input_state_of, status_of, token_of
 
 LABEL_LENGTH_MAX: Final = 512  # of a value of the metadata
+REPEATED: Final = ": something on the way may have repeated an earlier answer"
 NAME_BEGINNING: Final = "orchestrator-"  # of input files; the token of the attempt follows
 _MISSING: Final = (404, 410)
 
@@ -95,7 +98,7 @@ class OpenAI:
             case {"id": str()} as content if input_state_of(content) is InputState.BROKEN:
                 raise UploadUnusable(f"the provider could not process the uploaded file ({answer.asked})")
             case {"id": str() as file_id, **others} if is_usable_id(file_id):
-                self._refuse_another_upload(answer, others.get("filename"), submission)
+                _refuse_another_upload(answer, others.get("filename"), submission)
                 kept_bytes = number(others.get("bytes")) or submission.size_bytes  # 0: not told
             case _:
                 raise misplaced(answer, self._http.key) or UploadUnusable(
@@ -107,14 +110,6 @@ class OpenAI:
                 f"were sent ({answer.asked})"
             )
         return FileId(file_id)
-
-    def _refuse_another_upload(self, answer: Answer, name: object, submission: Submission) -> None:
-        """Raise UploadUnusable for a file of another upload of ours: its rows would be paid for a second time."""
-        if isinstance(name, str) and name.startswith(NAME_BEGINNING) and submission.token not in name:
-            raise UploadUnusable(
-                f"{answer.asked} was answered with the file of another upload: something on the way may have repeated "
-                "an earlier answer"
-            )
 
     def state(self, file_id: FileId) -> InputState:
         """See the port. Its `status` is deprecated at OpenAI, and the only word about it at others with this API."""
@@ -141,6 +136,7 @@ class OpenAI:
         answer = self._http.create("/batches", iter((body,)), size_bytes=len(body))
         problem = batch_or_problem(answer, self._http.key)
         if not isinstance(problem, Problem):
+            _refuse_another_create(answer, problem, submission)
             return problem
         raise failed_create(answer, problem, self._http.key)
 
@@ -221,6 +217,24 @@ class OpenAI:
     def _unexpected(self, answer: Answer, what: str) -> ProviderError:
         problem = problem_of(answer, self._http.key)
         return Unavailable(f"HTTP {answer.status}, but {what}") if problem is None else error_of(problem)
+
+
+def _refuse_another_upload(answer: Answer, name: object, submission: Submission) -> None:
+    """Raise UploadUnusable for a file of another upload of ours: its rows would be paid for a second time."""
+    if isinstance(name, str) and name.startswith(NAME_BEGINNING) and submission.token not in name:
+        raise UploadUnusable(f"{answer.asked} was answered with the file of another upload{REPEATED}")
+
+
+def _refuse_another_create(answer: Answer, batch_id: BatchId, submission: Submission) -> None:
+    """Raise CreateAmbiguous for a batch with the mark of another create of ours.
+
+    What is kept of the answer names no batch: it must never be taken for this create's.
+    """
+    shown = unwrapped(answer.json())
+    token = token_of(shown) if isinstance(shown, dict) else ""
+    if token not in ("", submission.token):
+        words = f"{answer.asked} was answered with batch {batch_id}, which has the mark of another create{REPEATED}"
+        raise CreateAmbiguous(words, answer=words.encode())
 
 
 def _form(submission: Submission) -> Body:
