@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import orchestrator
-from orchestrator import JobHandle, JobInterrupted, JobNotFinished, JobStopped
+from orchestrator import JobHandle, JobInterrupted, JobNotFinished, JobStopped, OrchestratorError
 from orchestrator.cli.main import app
 from orchestrator.domain.model import JobState
 from orchestrator.testing import Failure, FakeProvider, fake_provider
@@ -90,6 +91,23 @@ def test_the_command_prints_each_answered_row_as_a_line_of_json(play: Play) -> N
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["row"], line["llm_response"]) for line in lines][:2] == [(0, "answer to a"), (1, "answer to b")]
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_answers_without_the_source_go_to_a_file_with_the_requests_and_never_beside_other_rows(
+    play: Play, tmp_path: Path, kind: str
+) -> None:
+    """The request says which row it was; with the source's columns there is an error that names the way out."""
+    handle, _ = play.stopped(lambda: CHANGES[kind](play.place))
+
+    with pytest.raises(OrchestratorError, match=r"export \S+ --answers -o answers\.parquet"):
+        handle.export(tmp_path / "beside.csv", partial=True)
+    assert handle.export(tmp_path / "answers.parquet", without_source=True) == 5
+
+    rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    asked = [json.loads(row["request"])["params"]["messages"][0]["content"] for row in rows]
+    assert asked == TEXTS
+    assert not (tmp_path / "beside.csv").exists()
 
 
 def test_rows_without_an_answer_yet_are_left_out(play: Play) -> None:

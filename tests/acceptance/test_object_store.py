@@ -9,6 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator.domain.errors import ConfigError, OutputError
+from orchestrator.storage.open import open_job_files
 from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mark, marked
 from tests.files import FORMATS, as_parquet
 from tests.gateway_process import GatewayProcess
@@ -57,6 +58,13 @@ def test_a_job_all_of_whose_places_are_urls_ends_exact(
     check_bill(gateway.bill())
     assert f"work/{result.job_id}/job.json" in s3.keys(bucket)
     assert not [key for key in s3.keys(bucket) if "/.part-" in key]
+    handle = orchestrator.open_job(result.job_id, work=f"s3://{bucket}/work")
+    for options in ({}, {"force": True, "kind": "failed"}):
+        rows = handle.export(f"s3://{bucket}/exported/all.csv", columns=["text"], **options)
+        assert rows == (0 if options else ROWS)
+    with open_job_files(f"s3://{bucket}/exported").open("all.csv") as file:
+        assert file.read() == b'"text"\n'
+    assert handle.show(7).answer is not None
 
 
 @pytest.mark.usefixtures("key")
