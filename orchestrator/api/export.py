@@ -123,9 +123,9 @@ def write_rows(
     """Write rows to one file, and return how many there are."""
     location = locate(path)
     folder, name = parent_and_name(location)
-    kind = format_of(name)
     if not is_url(location) and Path(location).is_dir():
-        raise ConfigError(f"{path} is a folder: name a file in it, such as {path}/answers.{kind}")
+        raise ConfigError(f"{path} is a folder: name a file in it, such as {Path(path) / 'answers.csv'}")
+    kind = format_of(name)
     files = open_job_files(folder, is_private=False)
     if files.exists(name) and not force:
         raise ConfigError(f"{path} exists: name another file, or replace it (--force; force=True in Python)")

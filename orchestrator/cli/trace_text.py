@@ -37,7 +37,10 @@ def _lines(found: RowTrace) -> Iterator[str]:
 
 
 def _try(one: RowTry) -> Iterator[str]:
-    yield f"sent in chunk {one.chunk}, round {one.round}: {one.state}{', ' + one.reason if one.reason else ''}"
+    if one.state == "reused":
+        yield f"in chunk {one.chunk}: answered by an earlier job (see reused_from below); nothing was sent"
+    else:
+        yield f"sent in chunk {one.chunk}, round {one.round}: {one.state}{', ' + one.reason if one.reason else ''}"
     for batch in one.batches:
         yield f"  {_batch(batch)}"
     if one.outcome is not None:

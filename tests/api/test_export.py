@@ -93,6 +93,11 @@ def test_a_format_that_is_not_known_is_refused(handle: JobHandle, tmp_path: Path
         handle.export(tmp_path / name)
 
 
+def test_a_folder_is_no_file(handle: JobHandle, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is a folder: name a file in it, such as .*/answers\.csv"):
+        handle.export(tmp_path)
+
+
 def test_a_file_that_cannot_be_written_to_its_end_does_not_appear(handle: JobHandle, tmp_path: Path) -> None:
     part = next(Path(handle.results().path).glob("part-*.parquet"))
     content = part.read_bytes()
