@@ -1,7 +1,8 @@
 """Who may see the page: it shows rows and spends money.
 
 Rule 1: a request names a host that the page is served at: a name that another site points to this machine is refused.
-Rule 2: the token of the address is exchanged for a cookie once; without either nothing is shown.
+Rule 2: the token of the address is exchanged for a cookie once; a program sends it as `Authorization: Bearer`. Without
+        one of them nothing is shown.
 Rule 3: what changes something is a POST with a mark that only a page of ours has (the cookie is not sent along from
         other sites either).
 Rule 4: the browser loads nothing from elsewhere and runs no script within a page.
@@ -89,6 +90,9 @@ class Guard:
             answer = RedirectResponse(request.url.path + (f"?{rest}" if rest else ""), status_code=303)
             answer.set_cookie(COOKIE, access.cookie, httponly=True, samesite="strict", path="/")
             return answer
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if hmac.compare_digest(bearer.encode(), access.token.encode()):
+            return None
         if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), access.cookie.encode()):
             words = "Open the address that `orchestrator ui` printed: it has a token, which this browser then keeps.\n"
             return PlainTextResponse(words, status_code=401)

@@ -59,6 +59,7 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
         Route("/jobs/{job}/{part}", pages.part),
         Route("/api/jobs", pages.json_jobs),
         Route("/api/jobs/{job}", pages.json_job),
+        Route("/metrics", pages.metrics),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     errors: dict[Any, Callable[..., Response]] = {ConfigError: _not_there, LedgerError: _no_ledger}
@@ -110,6 +111,12 @@ class Pages:
     def json_job(self, request: Request) -> Response:
         """One job as JSON."""
         return _json(as_plain(self._look(request)))
+
+    def metrics(self, _request: Request) -> Response:
+        """All jobs as metrics."""
+        from orchestrator.web.metrics import CONTENT_TYPE, metrics
+
+        return PlainTextResponse(metrics(self._viewer.jobs()), media_type=CONTENT_TYPE)
 
     def _look(self, request: Request) -> Look:
         return self._viewer.look(JobId(request.path_params["job"]))

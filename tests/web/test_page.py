@@ -176,6 +176,20 @@ def test_programs_get_the_same_look_as_json(browser: TestClient) -> None:
     assert TOKEN not in str(look)
 
 
+def test_jobs_are_metrics_for_who_has_the_token(stranger: TestClient) -> None:
+    assert stranger.get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+    answered = stranger.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+
+    assert answered.headers["content-type"].startswith("text/plain; version=")
+    lines = answered.text.splitlines()
+    assert 'orchestrator_jobs{activity="unattended"} 1.0' in lines
+    assert 'orchestrator_jobs{activity="running"} 0.0' in lines
+    assert f'orchestrator_rows{{job="{LIVE}",place="needs_decision"}} 10.0' in lines
+    assert f'orchestrator_batches{{group="waiting",job="{LIVE}"}} 1.0' in lines
+    assert not any("mood-" in line for line in lines), "a job that has ended"
+    assert "script" not in answered.text
+
+
 def test_a_token_is_in_no_repr() -> None:
     assert TOKEN not in repr(Access(hosts=frozenset(), token=TOKEN))
 
