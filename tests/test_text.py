@@ -190,7 +190,7 @@ def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_who
     first, *ways = status_text.flawed_answers(status, DEFAULT_WORK).splitlines()
 
     assert first.startswith("  3 answers are not whole. `orchestrator retry` with the same --rows sends them again")
-    assert "raise request.max_tokens" in first
+    assert "`--set max_tokens=N`" in first
     assert ways == [
         "  to see the truncated ones:",
         "    orchestrator results job-1 --rows truncated",

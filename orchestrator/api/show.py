@@ -59,6 +59,7 @@ class RowTry:
     batches: tuple[SentBatch, ...]
     outcome: Mapping[str, Any] | None = field(repr=False)  # as it was read; None: nothing is read yet
     lines: Mapping[str, str] = field(repr=False)  # as the provider sent them: by file and number of the line
+    request: Any = field(repr=False, default=None)  # where another one was sent than the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         source=source,
         source_note=note,
         request=None if request is None else orjson.loads(request),
-        tries=tuple(_try(files, entry.chunk, entry.attempts, key, name) for entry in entries),
+        tries=tuple(_try(files, entry.chunk, entry.attempts, key, name, request) for entry in entries),
         answer=None if found is None else _one(found),
     )
 
@@ -181,8 +182,12 @@ def _difference(context: JobContext, key: RowKey, request: bytes) -> str:
     return "" if is_same else "it has changed since: its request would be another now"
 
 
-def _try(files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str) -> RowTry:
+def _try(
+    files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str, first: bytes | None
+) -> RowTry:
+    other = _request(files, chunk, key) if chunk.changes or chunk.amends else None
     return RowTry(
+        request=None if other is None or other == first else orjson.loads(other),
         chunk=chunk.name,
         round=chunk.round,
         state=chunk.state.value,

@@ -110,7 +110,7 @@ def flawed_answers(found: Status, work: str) -> str:
     ways = [(command("results", work, found.job_id, "--rows", kind), f"to see the {kind} ones") for kind in kinds]
     again = "`orchestrator retry` with the same --rows sends them again, and they are paid for again."
     if RowKind.TRUNCATED in kinds:
-        again += " Cut off: raise request.max_tokens first; that is another job."
+        again += " Cut off: with `--set max_tokens=N` they get a larger limit."
     return "\n".join([f"  {count} not whole. {again}", *listed_commands(ways)])
 
 

@@ -37,10 +37,13 @@ def _lines(found: RowTrace) -> Iterator[str]:
 
 
 def _try(one: RowTry) -> Iterator[str]:
-    if one.state == "reused":
-        yield f"in chunk {one.chunk}: answered by an earlier job (see reused_from below); nothing was sent"
+    if one.outcome is not None and (payer := one.outcome["reused_from"]):
+        yield f"not sent: the answer of job {payer} to the same request, in chunk {one.chunk}"
     else:
         yield f"sent in chunk {one.chunk}, round {one.round}: {one.state}{', ' + one.reason if one.reason else ''}"
+    if one.request is not None:
+        yield "  with another request"
+        yield from _indented("\n".join(_indented(json.dumps(one.request, indent=2, ensure_ascii=False))))
     for batch in one.batches:
         yield f"  {_batch(batch)}"
     if one.outcome is not None:

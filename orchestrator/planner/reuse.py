@@ -108,6 +108,7 @@ class ReusedChunks:
             shard_no=self._shard_no,
             row_start=self._draft.row_start,
             row_end=self._draft.row_end,
+            round=0,
             request_count=written.line_count,
             request_bytes=written.size_bytes,
             requests=written.name,

@@ -71,6 +71,10 @@ def test_rows_that_were_cut_off_are_sent_again_with_a_larger_limit(scene: Scene)
     second = scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20})
 
     assert scene.asked == [("long", "any", 20)]
+    assert [one.request and one.request["params"]["max_tokens"] for one in scene.handle(first).show(1).tries] == [
+        None,
+        20,
+    ]
     assert (answers(second), second.flaws["truncated"], is_sound(scene, second)) == (["short", LONG], 0, True)
     assert answers(scene.run("long", "another")) == ["one two three four five", "short"]
 

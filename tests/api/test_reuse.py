@@ -180,6 +180,7 @@ def test_a_reused_answer_that_was_cut_off_can_be_sent_again_on_demand(shop: Shop
     assert shop.sold == {"is cut": 1}
     shop.check(third)
     assert third.status.totals.reused == 1
+    assert third.to_arrow()["llm_attempts"].to_pylist() == [1, 0, 1]
 
 
 @pytest.mark.slow
