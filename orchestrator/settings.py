@@ -306,15 +306,19 @@ def _called(message: Any) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError that names the file and the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin a file with a mark
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is not valid TOML: nested too deep") from None
-    except ValueError as error:  # no TOML, no UTF-8, or a number that Python will not read
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: line {line} is not UTF-8: save the file as UTF-8 text") from None
+    except ValueError as error:  # no TOML, or a number that Python will not read
+        hint = ": a text stands in quotes" if str(error).startswith("Invalid value") else ""
+        raise ConfigError(f"{path}: is not valid TOML: {error}{hint}") from None
 
 
 def _refuse_missing(values: Mapping[str, Any], needed: Collection[str], where: str) -> None:

@@ -25,7 +25,6 @@ from orchestrator.domain.model import JobId
 from orchestrator.domain.recovery import GUARANTEE
 from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
-from orchestrator.planner.template import placeholders
 from orchestrator.settings import ProviderSettings, refuse_unknown
 from orchestrator.storage.location import locate
 
@@ -70,8 +69,6 @@ def plan(job: Any, /, *, limit: int | None = None, **fields: Any) -> Estimate:
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
     found = estimated(prepared, described.resolved_policy, work)
     of_rows = ["the dataset has a header and no rows: nothing would be sent"] if found.rows == 0 else []
-    if described.render is None and not placeholders(described.body):
-        of_rows.append("the prompt has no {column}: every row is sent the same text")
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
     return replace(found, notes=(*of_rows, *notes), answer_columns=_answer_columns(context))
 
@@ -93,8 +90,8 @@ def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
         yield end.told(sold, datetime.now(UTC).date())
     if price is None:
         yield (
-            f'for a cost, give the price of a million tokens: [provider.prices."{model}"] input_usd = "0.10" '
-            'output_usd = "0.40"'
+            "for a cost, give the price of a million tokens, under [provider]: "
+            f'`prices."{model}" = {{ input_usd = "0.10", output_usd = "0.40" }}`'
         )
 
 

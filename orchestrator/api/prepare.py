@@ -138,8 +138,8 @@ def _check(spec: Spec, job: Job, source: Dataset, function: RowFunction | None) 
     policy = job.resolved_policy
     if spec.price is None and policy.budget_usd is not None:
         raise ConfigError(
-            f"policy.budget_usd is set, but no price of {spec.model!r} is known. Give it under [provider]: "
-            f'prices."{spec.model}" = {{ input_usd = "…", output_usd = "…" }} (USD per million tokens)'
+            f"policy.budget_usd is set, but no price of {spec.model!r} is known. Give it under [provider], USD per "
+            f'million tokens: `prices."{spec.model}" = {{ input_usd = "0.10", output_usd = "0.40" }}`'
         )
     context = JobContext(spec=spec, work="", render=function, opened=source)
     _check_response(context)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from orchestrator.cli.terminal import say
 from orchestrator.domain.errors import ConfigError, JobConflict
-from orchestrator.log import say
 
 if TYPE_CHECKING:
     from orchestrator.api.job import Job

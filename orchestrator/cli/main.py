@@ -5,6 +5,7 @@ The exit codes are in `exit_codes`, and in the help.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -42,14 +43,20 @@ def main() -> None:
 
 
 def _print_error(error: OrchestratorError) -> int:
-    """Print the error, and return the exit code."""
+    """Print the error, with `--json` also as an object on standard output, and return the exit code."""
+    code = _code_of(error)
+    if "--json" in sys.argv:
+        found = {"schema": "orchestrator.error/1", "exit_code": code, "error": type(error).__name__}
+        show(json.dumps(found | {"message": str(error)}))
+    say(f"{error}" if isinstance(error, JobNotFinished) else f"error: {error}")
+    return code
+
+
+def _code_of(error: OrchestratorError) -> int:
     if isinstance(error, ConfigError | DatasetError | CommandRefused):
-        say(f"error: {error}")
         return WRONG
     if isinstance(error, JobNotFinished):
-        say(f"{error}")
         return INTERRUPTED if isinstance(error, JobInterrupted) else WAITING
-    say(f"error: {error}")
     return FAILED
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.arguments import find
 from orchestrator.cli.exit_codes import FAILED_ROWS
-from orchestrator.cli.terminal import draw, say, show, show_text
+from orchestrator.cli.terminal import draw, listed_commands, say, show, show_text
 from orchestrator.domain.errors import JobNeedsDecision
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, t
         show(f"  output      {result.path}")
         if not result.counts["rows"]:
             show_text("  The dataset has a header and no rows: nothing was sent.")
+        if result.counts["succeeded"]:
+            look = status_text.command("results", work, result.job_id)
+            show_text("\n".join(listed_commands([(look, "to look at the answers")])))
         for advice in (status_text.flawed_answers, status_text.failed_rows):
             if advised := advice(result.status, work):
                 show_text(advised)

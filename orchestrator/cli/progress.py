@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.terminal import say
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.run_view import Lines
     from orchestrator.domain.look import Look
 
-TROUBLES_MAX: Final = 1_000  # reasons that are remembered as printed
-PAUSED_LOOKS: Final = 4  # a run that can do nothing else ends before, and its error says why
+TROUBLES_MAX: Final = 1_000  # reasons that are remembered
+LOOKS_BEFORE: Final = 4  # a trouble is told: one that ends the run is told by its error, and many pass by themselves
 # A line after so many seconds, up to so many seconds since the begin.
 PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
 
@@ -39,8 +40,7 @@ class Watch:
         self._told_at = 0.0
         self._activity: Activity | None = None
         self._last = ""
-        self._troubles = set[str]()
-        self._paused = 0
+        self._looks = Counter[str]()  # at each trouble
 
     def __enter__(self) -> Watch:
         return self
@@ -100,12 +100,10 @@ class Watch:
             self._last, self._told_at = line, at
 
     def _look_for_trouble(self, now: Look) -> None:
-        """Print what keeps failing, once for each new reason, so that a waiting job does not seem to hang."""
+        """Print what keeps failing, once for each reason that lasts, so that a waiting job does not seem to hang."""
         trouble = next((one for one in now.troubles if not one.is_unresolved), None)
         if now.activity is Activity.ACCOUNT:
-            self._paused += 1
-            if self._paused >= PAUSED_LOOKS:
-                self._tell_once(now.reason, f"sending is paused: {now.reason}")
+            self._tell_once(now.reason, f"sending is paused: {now.reason}")
         elif now.budget_wait:
             self._tell_once("budget", f"waiting for budget: {now.budget_wait}")
         elif trouble is not None:
@@ -113,6 +111,7 @@ class Watch:
             self._tell_once(trouble.reason, f"retrying{count} after: {trouble.reason}")
 
     def _tell_once(self, trouble: str, told: str) -> None:
-        if trouble not in self._troubles and len(self._troubles) < TROUBLES_MAX:
-            self._troubles.add(trouble)
-            say(f"{self._job_id}: {told}")
+        if trouble in self._looks or len(self._looks) < TROUBLES_MAX:
+            self._looks[trouble] += 1
+            if self._looks[trouble] == LOOKS_BEFORE:
+                say(f"{self._job_id}: {told}")

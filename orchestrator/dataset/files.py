@@ -9,6 +9,7 @@ Rule 4: a folder that is a table of its own (`table_formats`) is refused here: i
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -126,6 +127,9 @@ def translated(complaint: str, *, message: str = "") -> Iterator[None]:
         yield
     except (ObjectStoreError, StorageError) as exc:
         raise DatasetError(f"{complaint} ({exc}){message}") from None
+    except PermissionError as exc:
+        reason = os.strerror(exc.errno or errno.EACCES)
+        raise DatasetError(f"{complaint.partition(' cannot be ')[0]} cannot be read: {reason}") from None
     except (pa.ArrowException, OSError, EOFError) as exc:
         # The library's own message stays in the cause: it may quote rows.
         raise DatasetError(f"{complaint}{message}") from exc

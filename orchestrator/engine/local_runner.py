@@ -288,9 +288,10 @@ class LocalRunner:
         if isinstance(error, LeaseLost | Interrupted):
             _log.debug(STEP_YIELDED, **claim.fields)
             return None
-        _log.error(STEP_FAILED, **claim.fields, error=type(error).__name__)
         if claim.unit.job_id == self.job_id:
+            _log.debug(STEP_FAILED, **claim.fields, error=type(error).__name__)  # it is raised
             return error
+        _log.error(STEP_FAILED, **claim.fields, error=type(error).__name__)
         self.workspace.workers.step_failed(claim, public_message(error), now=self.workspace.clock.now())
         return None
 

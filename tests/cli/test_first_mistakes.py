@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -64,14 +65,12 @@ def test_a_changed_file_is_told_apart_from_the_job_that_was_run_before(folder: P
     assert submitted.exit_code == 0
 
 
-def test_a_header_without_rows_and_a_prompt_without_columns_are_told_in_the_plan(folder: Path) -> None:
+def test_a_header_without_rows_is_told_in_the_plan(folder: Path) -> None:
     (folder / "rows.csv").write_text("text\n")
-    (folder / "mood.toml").write_text(JOB.replace("{text}", "hello"))
 
     planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
 
     assert "note        the dataset has a header and no rows: nothing would be sent" in planned
-    assert "note        the prompt has no {column}: every row is sent the same text" in planned
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])
@@ -114,3 +113,47 @@ def test_an_interrupt_outside_of_a_step_leaves_without_unwinding(number: signal.
 
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr == "interrupted; run the same command again to resume\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xef\xbb\xbf" + JOB.encode(), ""),
+        (JOB.replace("\n", "\r\n").encode(), ""),
+        (
+            JOB.replace("{text}", "für {text}").encode("cp1252"),
+            "mood.toml: line 6 is not UTF-8: save the file as UTF-8",
+        ),
+        (JOB.replace('"mood"', "mood").encode(), "Invalid value (at line 2, column 8): a text stands in quotes"),
+    ],
+)
+def test_a_job_file_of_any_editor_is_read_or_its_line_is_named(folder: Path, content: bytes, told: str) -> None:
+    (folder / "mood.toml").write_bytes(content)
+
+    ended = CliRunner().invoke(app, ["plan", "mood.toml"])
+
+    assert (ended.exit_code == 0) == (not told)
+    assert told in str(ended.exception or "")
+
+
+def test_an_error_is_an_object_for_a_program_that_asked_for_json(folder: Path) -> None:
+    """On standard output, with the exit code; the text for people stays on standard error."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "plan", "mod.toml", "--json"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert json.loads(ended.stdout) == {
+        "schema": "orchestrator.error/1",
+        "exit_code": 2,
+        "error": "ConfigError",
+        "message": "there is no file mod.toml; did you mean mood.toml?",
+    }
+    assert ended.returncode == 2
+    assert ended.stderr == "error: there is no file mod.toml; did you mean mood.toml?\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.cli import progress
-from orchestrator.cli.progress import PAUSED_LOOKS, Watch
+from orchestrator.cli.progress import LOOKS_BEFORE, Watch
 from orchestrator.domain.look import Activity, Look
 from orchestrator.domain.progress import Trouble
 from tests.cli.looks import FINISHED, LOOK, PLANNING, ROWS, a_look
@@ -73,11 +73,14 @@ def test_what_the_job_does_anew_is_said_at_once(capsys: pytest.CaptureFixture[st
     assert states == ["planning", "running", "waiting for batches", "finished"]
 
 
-def test_a_trouble_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trouble_is_said_once_if_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     other = Trouble(reason="HTTP 500", chunks=1)
     with Watch("job-1", "paid once", plain=False) as watch:
-        for look in (LOOK, LOOK, a_look(troubles=(other,)), LOOK):
-            watch.look(look)
+        for look in (LOOK, a_look(troubles=(other,)), LOOK):
+            for _ in range(LOOKS_BEFORE):
+                watch.look(look)
+        for _ in range(LOOKS_BEFORE - 1):
+            watch.look(a_look(troubles=(Trouble(reason="it passes", chunks=1),)))
 
     assert [line for line in told(capsys) if "retrying" in line] == [
         "job-1: retrying 14 chunks after: onerouter answers 429: too many requests",
@@ -88,10 +91,10 @@ def test_a_trouble_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_pause_is_said_once_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     paused = a_look(activity=Activity.ACCOUNT, reason="no credit: top up", troubles=())
     with Watch("job-1", "paid once", plain=False) as watch:
-        for _ in range(PAUSED_LOOKS - 1):
+        for _ in range(LOOKS_BEFORE - 1):
             watch.look(paused)
         assert not any("paused" in line for line in told(capsys))
-        for _ in range(PAUSED_LOOKS):
+        for _ in range(LOOKS_BEFORE):
             watch.look(paused)
 
     assert told(capsys) == ["job-1: sending is paused: no credit: top up"]

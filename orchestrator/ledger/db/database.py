@@ -57,6 +57,9 @@ class Database:
         self._engine.dispose()
 
 
+_FULL = "disk is full"
+
+
 @contextmanager
 def translated(place: str = "") -> Iterator[None]:
     """Convert the driver's errors into ours; `place` names the ledger."""
@@ -66,7 +69,9 @@ def translated(place: str = "") -> Iterator[None]:
         # The statement's parameters stay out of the message: it may be logged.
         kind = LedgerAway if isinstance(error, exc.OperationalError) else LedgerError
         called = f"the ledger {place}".rstrip()
-        raise kind(f"{called} could not be read or written: {type(error).__name__}: {_cause(error)}") from None
+        cause = _cause(error)
+        way_out = ". Free some space and type the command again: what is recorded is kept" if _FULL in cause else ""
+        raise kind(f"{called} could not be read or written: {type(error).__name__}: {cause}{way_out}") from None
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:
