@@ -14,13 +14,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.types as pat
 
-from orchestrator.dataset.files import SourceFile, file_below, is_utf8, translated
+from orchestrator.dataset.files import SourceFile, file_below, has_folder, translated
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.storage.arrow_fs import filesystem_of
-from orchestrator.storage.location import is_url, join
+from orchestrator.storage.location import is_url
 from orchestrator.storage.object_url import service_variables
 
 LOG: Final = "_delta_log"
@@ -48,10 +46,7 @@ class DeltaTable:
 
 def is_delta(place: str) -> bool:
     """Return whether a folder is a Delta table."""
-    if not is_utf8(place):
-        return False
-    store, path = filesystem_of(join(place, LOG))
-    return bool(store.get_file_info(path).type == pafs.FileType.Directory)
+    return has_folder(place, LOG)
 
 
 def read_log(place: str, version: int) -> DeltaTable:

@@ -19,7 +19,7 @@ from orchestrator.dataset.schema import by_likeness, refuse_duplicates
 from orchestrator.domain.errors import ConfigError, DatasetError
 
 SUFFIXES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-FLOAT_INTEGER_MAX: Final = 2**53
+INTEGER_END: Final = 2**63
 
 
 def is_workbook(location: str) -> bool:
@@ -80,7 +80,7 @@ def _table(where: str, rows: list[list[Any]]) -> pa.Table:
 def _column(values: list[Any]) -> Any:
     kinds = {type(value) for value in values if value != ""}
     if kinds <= {int, float}:
-        is_whole = all(float(value).is_integer() and abs(value) <= FLOAT_INTEGER_MAX for value in values if value != "")
+        is_whole = all(float(value).is_integer() and abs(value) < INTEGER_END for value in values if value != "")
         kind = pa.int64() if is_whole and kinds else pa.float64() if kinds else pa.string()
         return pa.array([None if value == "" else int(value) if is_whole else value for value in values], kind)
     if kinds == {dt.date, dt.datetime}:

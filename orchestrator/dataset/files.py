@@ -166,6 +166,15 @@ def source_file(location: str) -> SourceFile:
         return _source_file(_info(place), parent_and_name(place)[0])
 
 
+def has_folder(root: str, name: str) -> bool:
+    """Return whether a folder is below another. Raises DatasetError where that cannot be told."""
+    is_file = is_url(root) and PurePosixPath(_uncompressed(root)[0]).suffix.lower() in FORMAT_OF
+    if is_file or not is_utf8(root):  # by its name, to save a request
+        return False
+    with translated(f"{root} cannot be listed", message=_message(root)):
+        return bool(_kind(join(root, name)) == pafs.FileType.Directory)
+
+
 def file_below(root: str, name: str, partitions: tuple[tuple[str, str | None], ...]) -> SourceFile | None:
     """Return a file by its name below a folder, with partitions that its name need not tell; None where it is gone."""
     info = _info(join(root, name))

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from orchestrator.domain.errors import StorageError
+from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import is_url, join
 
@@ -18,17 +18,20 @@ FILE_BYTES_MAX: Final = 64 * 2**20
 
 
 def folder_of(dataset: str) -> str:
-    """Return the folder of a dataset's files: of a file its parent, of a glob what stands before it."""
-    store, path = filesystem_of(dataset)
-    if not re.search(r"[*?\[]", dataset) and store.get_file_info(path).type == pafs.FileType.Directory:
-        return dataset
-    head = re.split(r"[*?\[]", dataset)[0]
-    return head.rpartition("/")[0] or "/"
+    """Return the folder of a dataset's files: of a file its parent, of a glob what stands before it.
+
+    In an object store a name with a suffix is a file's; nothing is asked there.
+    """
+    head, mark, _ = re.split(r"([*?\[].*)", dataset, maxsplit=1) if re.search(r"[*?\[]", dataset) else (dataset, "", "")
+    name = head.rpartition("/")[2]
+    is_folder = "." not in name if is_url(dataset) else os.path.isdir(head)  # noqa: PTH112 - of a text
+    return head if is_folder and not mark else head.rpartition("/")[0] or "/"
 
 
 def file_reader(folder: str, refusal: type[ValueError]) -> Callable[[str], bytes]:
     """Return what reads a file below a folder. It raises `refusal` for a path that leads elsewhere, or to no file.
 
+    A disk or a store that does not answer is a DatasetError: that is not the row's fault.
     Messages never hold a path: it is a value of a row.
     """
 
@@ -49,7 +52,9 @@ def file_reader(folder: str, refusal: type[ValueError]) -> Callable[[str], bytes
             with store.open_input_file(key) as file:
                 content: bytes = file.read()
                 return content
-        except (OSError, StorageError, UnicodeError, pa.ArrowException):
+        except (PermissionError, UnicodeError, FileNotFoundError):
             raise refusal(f"names a file that cannot be read in {folder}") from None
+        except (OSError, StorageError, pa.ArrowException) as error:
+            raise DatasetError(f"a file of images in {folder} cannot be read ({type(error).__name__})") from None
 
     return read

@@ -74,17 +74,13 @@ def _hub_errors(location: str) -> Iterator[None]:
     """Convert what the hub's client raises."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - a file system of fsspec raises whatever its own HTTP client does
         status = getattr(getattr(error, "response", None), "status_code", None)
-        why = (
-            "it does not exist"
-            if isinstance(error, FileNotFoundError)
-            else f"status {status}"
-            if status
-            else type(error).__name__
-        )
+        why = f"status {status}" if status else type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            why = "it does not exist"
         # from None: the client's message may hold signed URLs.
         raise DatasetError(
-            f"{location} cannot be read: {why}. Check the path, and the login where it is private (`hf auth login`, or "
-            "HF_TOKEN)"
+            f"{location} cannot be read: {why}. Check the path, the network, and the login where it is private "
+            "(`hf auth login`, or HF_TOKEN)"
         ) from None

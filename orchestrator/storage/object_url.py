@@ -54,7 +54,9 @@ def bucket_place(url: str) -> BucketPlace:
     if scheme not in SCHEMES:
         kinds = ", ".join(f"{known}://" for known in SCHEMES)
         named = f"{scheme}://" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "a URL of this kind"
-        raise ConfigError(f"{named} is not supported: give a path on this machine, or a URL of {kinds}")
+        raise ConfigError(
+            f"{named} is not supported: give a path on this machine, or a URL of {kinds} (datasets: also https://, hf://)"
+        )
     bucket, _, key = rest.partition("/")
     if "@" in bucket or ":" in bucket:
         raise ConfigError(

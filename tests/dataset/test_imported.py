@@ -193,6 +193,24 @@ def test_what_the_hub_has_not_is_refused(tmp_path: Path) -> None:
         readable_place("hf://datasets/me/gone/x.parquet", USUAL, str(tmp_path))
 
 
+def test_whatever_the_hubs_client_raises_is_told_without_its_words(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its HTTP client's errors are of no class that we know."""
+
+    class Unreachable(Exception):
+        pass
+
+    def fail(*_arguments: Any) -> None:
+        raise Unreachable("https://signed.test/?secret")
+
+    monkeypatch.setattr(type(fsspec.filesystem("hf")), "find", fail)
+
+    with pytest.raises(DatasetError, match=r"reviews cannot be read: Unreachable\. Check the path") as raised:
+        readable_place("hf://datasets/me/reviews", USUAL, str(tmp_path / hub.name))
+    assert "secret" not in str(raised.value)
+
+
 def test_without_the_package_the_hub_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +241,7 @@ def test_the_columns_of_a_sheet_have_one_type_each(tmp_path: Path) -> None:
         ["id", "text", "share", "mixed", "day", "yes", 2024, "none"],
         [1, "x", 0.5, 7, dt.date(2024, 1, 1), True, 3.25, None],
         [],
-        [2**40, None, 1, "a", moment, False, None, None],
+        [10**16, None, 1, "a", moment, False, None, None],
     ]
     place = readable_place(a_workbook(tmp_path, {"one": lines, "-hidden": [["other"]]}), USUAL, str(tmp_path))
 
@@ -238,7 +256,7 @@ def test_the_columns_of_a_sheet_have_one_type_each(tmp_path: Path) -> None:
             "2024": 3.25,
             "none": None,
         },
-        {"id": 2**40, "text": None, "share": 1, "mixed": "a", "day": moment, "yes": False, "2024": None, "none": None},
+        {"id": 10**16, "text": None, "share": 1, "mixed": "a", "day": moment, "yes": False, "2024": None, "none": None},
     ]
 
 

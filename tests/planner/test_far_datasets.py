@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -141,6 +142,19 @@ def test_a_bucket_that_is_not_there_is_named_with_what_to_set() -> None:
         assert "there is no bucket s3://no-such-bucket" in words
         assert "AWS_ACCESS_KEY_ID" in words
         assert "test-secret" not in words
+
+
+@pytest.mark.parametrize("place", ["x.csv", "folder", "*.csv"])
+def test_a_store_that_does_not_answer_is_a_dataset_that_cannot_be_listed(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a folder is asked whether it is a table of its own."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setattr("orchestrator.storage.clients._RETRIES", {"max_retries": 0, "retry_timeout": timedelta(0)})
+
+    with pytest.raises(DatasetError, match=r"cannot be listed \(the store does not answer\)"):
+        opened(f"s3://silent-{len(place)}/{place}")
 
 
 @pytest.mark.parametrize(

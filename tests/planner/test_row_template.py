@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -256,6 +257,29 @@ def test_the_folder_of_images_is_the_datasets_own(place: str, tmp_path: Path) ->
     (tmp_path / "data").mkdir()
 
     assert folder_of(f"{tmp_path}/{place}") == f"{tmp_path}/data"
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [
+        ("s3://b/d/x.parquet", "s3://b/d"),
+        ("s3://b/d/*.csv", "s3://b/d"),
+        ("s3://b/d", "s3://b/d"),
+        ("s3://b", "s3://b"),
+    ],
+)
+def test_the_folder_of_a_dataset_in_a_store_is_known_without_asking(place: str, folder: str) -> None:
+    assert folder_of(place) == folder
+
+
+def test_a_store_that_does_not_answer_is_not_the_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job stops and can go on; the row would have failed for good."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setattr("orchestrator.storage.clients._RETRIES", {"max_retries": 0, "retry_timeout": timedelta(0)})
+
+    with pytest.raises(DatasetError, match="a file of images in s3://nowhere cannot be read"):
+        file_reader("s3://nowhere", NotAnImage)("a.png")
 
 
 def test_images_count_by_number_for_tokens_and_not_by_size() -> None:
