@@ -32,8 +32,8 @@ class Useless(NamedTuple):
 
 
 def useless_answers(job_files: JobFiles, chunk: Chunk) -> dict[RowKey, Useless]:
-    """Return the answers of a chunk's waiting rows that call for a changed request; none where it was changed."""
-    if chunk.amends or chunk.regather or not chunk.part:
+    """Return the answers of a chunk's waiting rows that call for a changed request."""
+    if not chunk.part:
         return {}
     with job_files.open(chunk.part) as part:
         return {

@@ -126,6 +126,23 @@ def test_what_is_not_of_the_schema_is_named_by_its_place(text: str, code: str, m
     assert message.replace('"good", "bad"', "") in words.replace('"good" or "bad"', "").replace('"good", "bad"', "")
 
 
+def test_an_integer_with_one_bound_may_be_too_large_all_the_same() -> None:
+    answers = typed(
+        {"x": {"type": "integer", "minimum": 1}, "y": {"type": "integer", "minimum": 1, "maximum": 9, "optional": True}}
+    )
+
+    assert refused(answers, '{"x": 9223372036854775808}')[0] == "schema_mismatch"
+    assert answers.read('{"x": 1, "y": 2.0}') == {"x": 1, "y": 2.0}
+
+
+def test_what_is_cut_off_without_a_limit_is_not_sent_again() -> None:
+    answers = TypedAnswers(typed(FIELDS).schema, has_limit=False)
+    cut = GOOD._replace(text='{"mood', finish_reason="length")
+    read = answers.checking(lambda _line, *, keep_raw: ("id", cut), resends=True)  # noqa: ARG005
+
+    assert read(b"", keep_raw=False)[1].retryable is False
+
+
 def test_a_message_is_short_whatever_the_answer() -> None:
     _, message = refused(typed(FIELDS), json.dumps({"mood": "x" * 10_000} | {f"f{n}": n for n in range(99)}))
 

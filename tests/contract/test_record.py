@@ -95,6 +95,7 @@ def test_a_chunk_comes_back_as_it_was_entered(harness: LedgerHarness) -> None:
         part="parts/c.parquet",
         regather="failed",
         improves="empty",
+        amends="invalid",
         tally=Tally(
             succeeded=1,
             failed=2,
