@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.reread import Reading
 from orchestrator.domain.row_kinds import RowKind
@@ -27,11 +28,17 @@ def reread_job(workspace: Workspace, job_id: JobId) -> Reading:
 
 
 def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:
-    """Return how many answers of this kind each shard of an ended job has."""
+    """Return how many answers of this kind each shard of an ended job has. Raises ConfigError for typed answers."""
     from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
     from orchestrator.job_files.request_files import count_by_shard
 
-    counts, job_files = Counter[int](), workspace.context(job_id).job_files
+    context = workspace.context(job_id)
+    if context.spec.response:
+        raise ConfigError(
+            f"job {job_id} has typed answers: rows whose answers are {kind.value} have failed, like those that are not "
+            f"of the schema. Send them again with `orchestrator retry {job_id} --rows failed`"
+        )
+    counts, job_files = Counter[int](), context.job_files
     for entry in workspace.snapshot.entries(job_id):
         count = getattr(entry.chunk.tally, f"{kind}_answers")
         if count:

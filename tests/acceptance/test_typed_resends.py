@@ -130,6 +130,21 @@ def test_a_person_may_send_failed_rows_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_rows_that_were_cut_off_are_sent_again_as_failed_ones(tmp_path: Path) -> None:
+    with fake_provider(dialect="openai") as fake:
+        first = run(fake, tmp_path, ["one", "two " + "and more " * 20], max_tokens=2, response={"note": "string"})
+        handle = orchestrator.open_job(first.job_id, work=tmp_path)
+        with pytest.raises(orchestrator.ConfigError, match="--rows failed"):
+            handle.retry(rows="truncated", parameters={"max_tokens": 200})
+
+        again = handle.retry(parameters={"max_tokens": 200})
+        assert orchestrator.audit(first.job_id, work=tmp_path, deep=True).differences == []
+
+    assert again.counts == {"rows": 2, "succeeded": 2, "failed": 0}
+    assert [body["max_completion_tokens"] for body in fake.requests[-1:]] == [200]
+
+
+@pytest.mark.slow
 def test_a_ledger_that_was_lost_knows_that_requests_were_changed(tmp_path: Path) -> None:
     with fake_provider(Model()) as fake:
         result = run(fake, tmp_path, ["wrong-always", "fine"])

@@ -15,6 +15,7 @@ from orchestrator.domain.changes import ChunkAdded
 from orchestrator.domain.model import Chunk, ChunkState, Claim, Job, Step, Tally, Unit
 from orchestrator.domain.policy import Limits, Price
 from orchestrator.domain.reconcile import Answer
+from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.job_files import request_files
 from orchestrator.job_files.result_parts import write_part
 from orchestrator.planner.amended import Amending, Useless
@@ -26,6 +27,7 @@ from tests.fakes.clock import VirtualClock
 from tests.fakes.dialects import a_dialect
 from tests.fakes.job_files import MemoryJobFiles
 
+NONE: Final = RequestChanges()  # of a person
 WIDE: Final = Limits(requests_max=100, bytes_max=100_000)
 WRONG: Final = Useless(Amends.INVALID, '{"mood": 7}', "$.mood: 7 is not a string")
 CUT: Final = Useless(Amends.TRUNCATED, '{"mo', "cut")
@@ -88,9 +90,9 @@ def test_a_request_without_a_limit_stays_as_it_is() -> None:
 def test_a_larger_limit_is_reserved() -> None:
     costing = Costing(price=None, output_tokens_max=100)
 
-    assert costing.for_chunk("truncated").output_tokens_max == 400
-    assert costing.for_chunk("invalid") is costing
-    assert costing.for_chunk("") is costing
+    assert costing.for_chunk(NONE, "truncated").output_tokens_max == 400
+    assert costing.for_chunk(NONE, "invalid") == costing
+    assert costing.for_chunk(NONE, "") == costing
 
 
 class Books:
@@ -193,7 +195,9 @@ def test_a_changed_request_that_is_too_large_is_sent_as_planned() -> None:
 
 def test_the_halves_of_a_chunk_are_changed_for_the_same_reason() -> None:
     job_files = MemoryJobFiles()
-    source = replace(a_source(job_files, [failed("500")] * 2, amends="truncated"), state=ChunkState.SPLITTING)
+    source = replace(
+        a_source(job_files, [failed("500")] * 2, amends="truncated"), state=ChunkState.SPLITTING, batch_id=None
+    )
     books = Books(source)
 
     split(
