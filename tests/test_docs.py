@@ -180,7 +180,10 @@ def test_every_make_target_in_the_docs_exists() -> None:
 
 
 @pytest.mark.parametrize(("path", "code"), fenced("toml"))
-def test_every_toml_block_is_a_job_or_a_fault_plan(path: Path, code: str, tmp_path: Path) -> None:
+def test_every_toml_block_is_a_job_or_a_fault_plan(
+    path: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the paths of a job file start at its folder
     file = tmp_path / "block.toml"
     file.write_text(code, encoding="utf-8")
 

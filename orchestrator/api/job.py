@@ -311,6 +311,7 @@ def read_job(path: Path) -> Job:
         if not isinstance(text.get(table, {}).get(name), str):
             raise ConfigError(f'{path}: [{table}] needs {name} = "…"')
     folder = path.absolute().parent
+    _refuse_other_folder(path, folder, job["dataset"])
     for name in ("dataset", "work", "output"):
         if isinstance(job.get(name), str):
             job[name] = beside(folder, job[name])
@@ -329,3 +330,13 @@ def read_job(path: Path) -> Job:
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _refuse_other_folder(path: Path, folder: Path, dataset: str) -> None:
+    """Raise ConfigError for a dataset that is where the command was typed, and not where the job file's paths start."""
+    if "://" not in dataset and Path(dataset).exists() and not (folder / dataset).exists():
+        there = os.path.relpath(dataset, folder)
+        raise ConfigError(
+            f'{path}: job.dataset = "{dataset}" starts at the folder of the job file, and there is no such file; there '
+            f'is one in the current folder. Write dataset = "{there}"'
+        )

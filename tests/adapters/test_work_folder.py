@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import read_job
+from orchestrator import ConfigError, read_job
 from orchestrator.storage.work_folder import find_work
 from tests.gateway_process import ROOT
 
@@ -62,6 +62,18 @@ def test_a_job_file_is_the_same_job_from_every_folder(
         found.append((job.dataset, job.work))
 
     assert found == 2 * [(str(jobs / "rows.csv"), str(tmp_path / place))]
+
+
+def test_a_dataset_beside_the_current_folder_is_told_how_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "rows.csv").write_text("text\n")
+    (tmp_path / "jobs" / "mood.toml").write_text(JOB)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match=r'Write dataset = "\.\./rows\.csv"'):
+        read_job(Path("jobs/mood.toml"))
 
 
 def test_a_script_is_the_same_run_from_every_folder_and_a_command_starts_in_the_current_one(tmp_path: Path) -> None:
