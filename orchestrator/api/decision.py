@@ -61,7 +61,7 @@ class Sample:
 
     shard: int
     row: int  # in the shard, from 0
-    kind: str  # "good", "waiting", "failed", "truncated", "refused", "empty", "unreadable"
+    kind: str  # "good", "waiting", "failed", "truncated", "refused", "empty", "unreadable", "invalid"
     error_code: str
     error_message: str = field(repr=False)
     response: str = field(repr=False)

@@ -44,7 +44,7 @@ _TOLD: Final = {
     Kind.TRUNCATED: f"were cut off at {MAX_TOKENS}",
     Kind.REFUSED: "were refused by the model or its content filter",
     Kind.EMPTY: "came back empty",
-    Kind.INVALID: "were no JSON of the job's schema ([response])",
+    Kind.INVALID: "did not match the schema in [response]",
 }
 
 

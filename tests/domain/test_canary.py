@@ -49,7 +49,7 @@ WAITING = failed(code="server_error", is_waiting=True)
         # typed answers, which fail their rows
         (
             [*failed(6, "invalid_json"), *failed(5, "schema_mismatch"), *GOOD * 9],
-            "11 of 20 answers of the canary were no JSON of the job's schema ([response])",
+            "11 of 20 answers of the canary did not match the schema in [response]",
         ),
         (
             [*failed(6, "truncated"), *CUT * 5, *GOOD * 9],
