@@ -10,8 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import datasets
-import duckdb
 import nanoarrow
 import numpy as np
 import pandas as pd
@@ -24,12 +22,14 @@ from orchestrator.dataset import rows as rows_module
 from orchestrator.dataset.dataset import Dataset, open_dataset
 from orchestrator.dataset.in_memory import keep_table
 from orchestrator.domain.errors import DatasetError
+from tests.lazily import Lazily
+
+datasets, duckdb = Lazily("datasets"), Lazily("duckdb")
 
 Named = collections.namedtuple("Named", "a b")
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": None}, {"a": 3, "b": "z"}]
 NOON = dt.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - as a user may have it
 TABLE = pa.Table.from_pylist(ROWS)
-HF = datasets.Dataset(TABLE)
 
 
 def kept(table: Any, folder: Path) -> Dataset:
@@ -57,9 +57,9 @@ def sqlite_rows() -> Any:
         lambda: duckdb.from_arrow(TABLE),
         lambda: nanoarrow.Array(TABLE.to_struct_array().chunk(0)),
         lambda: nanoarrow.c_array(TABLE.to_batches()[0]),
-        lambda: HF,
+        lambda: datasets.Dataset(TABLE),
         lambda: datasets.Dataset(pa.concat_tables([TABLE, TABLE])).select([0, 4, 2]),
-        lambda: HF.to_iterable_dataset(),
+        lambda: datasets.Dataset(TABLE).to_iterable_dataset(),
         lambda: ROWS,
         lambda: (row for row in ROWS),
         lambda: map(dict, ROWS),
@@ -198,7 +198,6 @@ def test_an_error_of_the_users_own_iterator_is_the_users(tmp_path: Path) -> None
         (pl.Series([1]), "a polars Series is one column, not a table: give it as series.to_frame()"),
         (pd.Series([1]), "a pandas Series is one column"),
         (nanoarrow.Array([1], nanoarrow.int32()), "the dataset, a nanoarrow Array, is one column, not a table"),
-        (datasets.DatasetDict({"test": HF}), "holds several tables ('test'): give one of them, as in dataset['test']"),
         (pd.DataFrame([[1]]), "column names must be strings; these are not: 0. Name them, as in frame.columns = "),
         (pd.DataFrame({"k": [1]}, index=pd.Index([1], name="k")), "has both a column and an index named 'k'"),
         (pd.DataFrame({"k": [1j]}), "column 'k' of the DataFrame holds values of types that cannot be in one column"),
@@ -237,6 +236,15 @@ def test_what_is_no_table_is_refused_with_what_was_given(given: Any, words: str,
     assert words in str(raised.value)
     assert "secret" not in str(raised.value)
     assert list(tmp_path.glob("*.parquet")) == []
+
+
+def test_several_tables_are_no_table(tmp_path: Path) -> None:
+    tables = datasets.DatasetDict({"test": datasets.Dataset(TABLE)})
+
+    with pytest.raises(
+        DatasetError, match=r"holds several tables \('test'\): give one of them, as in dataset\['test'\]"
+    ):
+        keep_table(tables, tmp_path)
 
 
 def test_rows_wait_in_a_temporary_file_that_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import anthropic
 import pytest
-from anthropic.types.messages import MessageBatch
 
 from tests.gateway_process import GatewayProcess, running_gateway
+from tests.lazily import Lazily
+
+if TYPE_CHECKING:
+    import anthropic
+    from anthropic.types.messages import MessageBatch
+else:
+    anthropic = Lazily("anthropic")
 
 MODEL: Final = "claude-haiku-5-5"
 DEADLINE_S: Final = 60.0

@@ -7,15 +7,20 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
-import openai
 import pytest
-from openai.types import Batch
 
 from tests.gateway.openai_scenes import ENDPOINT, a_line, jsonl, names, some_lines
 from tests.gateway_process import GatewayProcess, running_gateway
+from tests.lazily import Lazily
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import Batch
+else:
+    openai = Lazily("openai")
 
 DEADLINE_S = 60.0
 LOOK_EVERY_S = 0.02

@@ -11,39 +11,47 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from openai.types.embedding_create_params import EmbeddingCreateParams
-from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
-from pydantic import TypeAdapter
-
 from orchestrator.gateway import anthropic_bodies, openai_bodies
 
 PATH: Final = Path(openai_bodies.__file__).with_suffix(".json")
-# A batch runs requests without streaming: the vendor has a type of its own for these.
-TYPES: Final[dict[str, Any]] = {
-    "/v1/chat/completions": CompletionCreateParamsNonStreaming,
-    "/v1/embeddings": EmbeddingCreateParams,
-    "/v1/responses": ResponseCreateParamsNonStreaming,
-}
 ANTHROPIC_PATH: Final = Path(anthropic_bodies.__file__).with_suffix(".json")
-ANTHROPIC_TYPES: Final[dict[str, Any]] = {"/v1/messages": MessageCreateParamsNonStreaming}
 HEADERS: Final = ("user_profile_id", "workspace_id")  # the client's method takes them; they are no part of the body
 PROSE: Final = frozenset({"title", "description", "default"})
 
 
 def vendor_schemas() -> dict[str, Any]:
     """Return a JSON schema per endpoint; an object takes no keys but those its type names."""
-    return {endpoint: _compact(TypeAdapter(each).json_schema()) for endpoint, each in TYPES.items()}
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+    from openai.types.embedding_create_params import EmbeddingCreateParams
+    from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
+
+    # A batch runs requests without streaming: the vendor has a type of its own for these.
+    return {
+        "/v1/chat/completions": _schema_of(CompletionCreateParamsNonStreaming),
+        "/v1/embeddings": _schema_of(EmbeddingCreateParams),
+        "/v1/responses": _schema_of(ResponseCreateParamsNonStreaming),
+    }
 
 
 def anthropic_schemas() -> dict[str, Any]:
     """Return the schema of a message's parameters, as above."""
-    schemas = {endpoint: _compact(TypeAdapter(each).json_schema()) for endpoint, each in ANTHROPIC_TYPES.items()}
-    for schema in schemas.values():
-        for name in HEADERS:
-            del schema["properties"][name]
-    return schemas
+    schema = _schema_of(message_params())
+    for name in HEADERS:
+        del schema["properties"][name]
+    return {"/v1/messages": schema}
+
+
+def message_params() -> Any:
+    """Return the vendor's type of a message's parameters."""
+    from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+
+    return MessageCreateParamsNonStreaming
+
+
+def _schema_of(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return _compact(TypeAdapter(kind).json_schema())
 
 
 def _compact(node: Any) -> Any:
