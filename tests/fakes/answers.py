@@ -6,6 +6,7 @@ import hashlib
 import json
 from decimal import Decimal
 
+CUT = " cut off"  # what an answer ends with that has used up its tokens
 AGAIN = " again"  # what a second, differing answer to the same request ends with
 FOREIGN = "an answer to somebody else"
 OUTPUT_TOKENS = 3
@@ -32,11 +33,11 @@ def prompt_of(body: bytes) -> str:
     return prompt
 
 
-def success(custom_id: str, body: bytes, *, suffix: str = "") -> bytes:
+def success(custom_id: str, body: bytes, *, suffix: str = "", finish_reason: str = "stop") -> bytes:
     """Return the line of an answered request."""
     provider_message = {
         "message": {"role": "assistant", "content": answer_to(prompt_of(body)) + suffix},
-        "finish_reason": "stop",
+        "finish_reason": finish_reason,
     }
     usage = {"prompt_tokens": input_tokens(body), "completion_tokens": OUTPUT_TOKENS}
     response = {
@@ -51,6 +52,28 @@ def foreign(custom_id: str) -> bytes:
     """Return an answer that belongs to no request of the batch."""
     provider_message = {"message": {"content": FOREIGN}, "finish_reason": "stop"}
     return _line(custom_id, {"status_code": 200, "body": {"choices": [provider_message]}}, None)
+
+
+def in_unknown_shape(line: bytes) -> bytes:
+    """Return the line of an answered request as no reader knows it; any other line as it is."""
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return line
+    if "choices" not in read["response"]["body"]:
+        return line
+    read["response"]["body"] = {"news": read["response"]["body"]}
+    return json.dumps(read).encode()
+
+
+def in_known_shape(line: bytes) -> bytes:
+    """Return such a line as a later reader understands it; any other line as it is."""
+    try:
+        read = json.loads(line)
+        read["response"]["body"] = read["response"]["body"]["news"]
+    except (ValueError, KeyError, TypeError):
+        return line
+    return json.dumps(read).encode()
 
 
 def failure(custom_id: str, status: int) -> bytes:

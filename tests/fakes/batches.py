@@ -13,7 +13,7 @@ from orchestrator.domain.results_at import ALL_RESULTS, Files, ResultRef
 from tests.fakes import answers
 from tests.fakes.faults import Temper
 
-SUCCEEDED, RETRYABLE, PERMANENT = 200, 500, 400
+SUCCEEDED, RETRYABLE, PERMANENT, UNPAID = 200, 500, 400, 402
 HOME = "home"  # the account that the jobs are meant for, and the mark of its key
 
 
@@ -37,6 +37,10 @@ class SimulatedBatch:
     statuses: dict[str, int] = field(default_factory=dict)  # of the requests that ran, once it has ended
     files: dict[str, list[bytes]] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)  # successes that a patient reader can find in the files
+    truncated: set[str] = field(default_factory=set)  # successes that were cut off
+    unread: set[str] = field(default_factory=set)  # successes that can be read once there is a reader
+    is_hidden: bool = False  # its create was answered with another batch's id
+    asked_after: bool = False  # its status: so the ledger has it
     fees_usd: Decimal = Decimal(0)
     gone_count: int = 0  # further tries that find no results
     cut_count: int = 0  # further tries that find short results
@@ -67,25 +71,34 @@ class SimulatedBatch:
         for name in list(self.requests)[: self.executed_count]:
             permanent = temper.is_so("row_permanent")
             retryable = temper.is_so("row_retryable")
-            self.statuses[name] = PERMANENT if permanent else RETRYABLE if retryable else SUCCEEDED
+            status = PERMANENT if permanent else RETRYABLE if retryable else SUCCEEDED
+            self.statuses[name] = UNPAID if status == SUCCEEDED and temper.is_reported("unpaid") else status
         self.fees_usd = sum((answers.fee_usd(self.requests[name]) for name in self.succeeded), Decimal(0))
         self._write(temper, takes_files=takes_files, others=others)
+        if temper.is_reported("unknown_shape"):
+            self.files = {
+                name: [answers.in_unknown_shape(line) for line in lines] for name, lines in self.files.items()
+            }
+            self.unread = self.told.intersection(self.succeeded)
+            self.told -= self.unread
         if temper.is_so("gone"):
             self.gone_count = temper.dice.shape().randint(1, 9)
         if temper.is_so("gone_for_good"):
             self.gone_count = 1_000_000
             self.told.clear()
+            self.unread.clear()
         if temper.is_so("cut"):
             self.cut_count = temper.dice.shape().randint(1, 2)
         if temper.is_so("cut_for_good"):
             self.cut_count = 1_000_000
             lasting = {name for lines in self.files.values() for name in map(_answered, short(lines))}
             self.told &= lasting
+            self.unread &= lasting
 
     def _write(self, temper: Temper, *, takes_files: bool, others: list[str]) -> None:
         for name, status in self.statuses.items():
             body = self.requests[name]
-            line = answers.success(name, body) if status == SUCCEEDED else answers.failure(name, status)
+            line = self._answer(name, body, temper) if status == SUCCEEDED else answers.failure(name, status)
             file = ("output" if status == SUCCEEDED else "error") if takes_files else "results"
             self.files.setdefault(file, []).extend(self._flawed(name, status, line, temper))
         for lines in self.files.values():
@@ -95,6 +108,12 @@ class SimulatedBatch:
                 lines.append(b'\xff\xfe{"custom_id":')
             if temper.is_so("reordered"):
                 temper.dice.shape().shuffle(lines)
+
+    def _answer(self, name: str, body: bytes, temper: Temper) -> bytes:
+        if not temper.is_reported("truncated"):
+            return answers.success(name, body)
+        self.truncated.add(name)
+        return answers.success(name, body, suffix=answers.CUT, finish_reason="length")
 
     def _flawed(self, name: str, status: int, line: bytes, temper: Temper) -> list[bytes]:
         if temper.is_so("missing"):

@@ -82,13 +82,37 @@ ROUGH = Rates(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """Chances of what public reports tell of providers. They have dice of their own: seeds without them stay as they
+    are.
+    """
+
+    same_id: float = 0.0  # of a create: answered with the id of an earlier batch of the job
+    unpaid: float = 0.0  # of a row: 402, for want of credit
+    truncated: float = 0.0  # of an answer: it ends at the limit of its tokens
+    unknown_shape: float = 0.0  # of a batch: its answers have a form that no reader knows yet
+
+
+NOT_REPORTED = Reported()
+
+
 class Temper:
     """A provider's day: its rates, and the dice that they are thrown with."""
 
-    def __init__(self, rates: Rates, seed: str, *, only: Collection[Fault] | None = None) -> None:
+    def __init__(
+        self, rates: Rates, seed: str, *, only: Collection[Fault] | None = None, reported: Reported = NOT_REPORTED
+    ) -> None:
         self.rates = rates
+        self.reported = reported
         self.dice = Dice(seed, only=only)
+        self.more_dice = Dice(f"reported/{seed}", only=only)
 
     def is_so(self, kind: str) -> bool:
         """Say whether this goes wrong now."""
         return self.dice.fires(kind, getattr(self.rates, kind))
+
+    def is_reported(self, kind: str) -> bool:
+        """Say the same of what reports tell."""
+        rate = getattr(self.reported, kind)
+        return bool(rate) and self.more_dice.fires(kind, rate)

@@ -150,6 +150,13 @@ class SimulatedProvider(Capabilities):
             raise CreateAmbiguous("the answer was lost")
         if is_so("odd"):
             raise CreateAmbiguous("not understood", answer=b'HTTP 200\n\n{"ok":true}')
+        job = next(iter(self.batches[batch_id].requests))[:8]
+        known = [
+            batch.id for batch in self.batches.values() if batch.asked_after and next(iter(batch.requests))[:8] == job
+        ]
+        if known and self.temper.is_reported("same_id"):
+            self.batches[batch_id].is_hidden = True
+            return self.temper.more_dice.shape().choice(known)
         return batch_id
 
     def _refuse(self, submission: Submission) -> None:
@@ -230,6 +237,7 @@ class SimulatedProvider(Capabilities):
         self.settle()
         self._falter()
         batch, now = self._known(batch_id), self.clock.now()
+        batch.asked_after = True
         done_count = int(len(batch.requests) * self._progress(batch) * 0.9)
         if not batch.ended or self.temper.is_so("stale"):
             return BatchStatus(outcome=None, done_count=0 if now < batch.ends_at else done_count)

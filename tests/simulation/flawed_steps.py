@@ -15,8 +15,20 @@ from orchestrator.domain import lifecycle, recovery
 from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
 from orchestrator.domain.errors import CreateAmbiguous, CreateRefused, Gone, ProviderError
+from orchestrator.domain.faults import Fault
 from orchestrator.domain.lifecycle import RESULTS_LOST, BatchCreated, BatchRejected, SubmissionBegun
-from orchestrator.domain.model import Attempt, AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, Job, JobId
+from orchestrator.domain.model import (
+    Attempt,
+    AttemptState,
+    AttemptToken,
+    BatchId,
+    Chunk,
+    ChunkState,
+    Claim,
+    Job,
+    JobId,
+    Tally,
+)
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
@@ -38,6 +50,21 @@ REAL_CLOSE: Final = plan._close
 def close_as_canary(*given: Any, **named: Any) -> Chunk:
     """Let a chunk be sent before the verdict on the canary."""
     return replace(REAL_CLOSE(*given, **named), is_canary=True)
+
+
+def unread_again(self: Reconciliation, name: str, answer: Answer) -> Placed:
+    """Send a row again whose answer cannot be read."""
+    is_unread = answer.fault is Fault.UNREADABLE
+    return REAL_PLACE(self, name, answer._replace(fault=Fault.TRANSIENT, retryable=True) if is_unread else answer)
+
+
+def no_refusal(_self: Reconciliation) -> None:
+    """Take what the account is refused for as the rows' own failure."""
+
+
+def nothing_stands(tally: Tally, _kind: str) -> Tally:
+    """Forget the answers that rows had before they were sent again."""
+    return tally
 
 
 def create_before_intent(claim: Claim, **tools: Any) -> None:

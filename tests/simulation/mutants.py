@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.batches import poll, recover
 from orchestrator.collector import collect
-from orchestrator.domain import recovery
+from orchestrator.domain import reconcile, recovery
 from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.job_files import create_journal
@@ -160,6 +160,33 @@ MUTANTS: Final = tuple(
             {
                 "weather": weather.lines_are_foreign,
                 "altered": altered((Reconciliation, "place", flawed_steps.foreign_taken_in)),
+            },
+        ),
+        (
+            "c",
+            3,
+            "rows fail for want of credit",
+            {
+                "weather": weather.reports_come_true,
+                "altered": altered((Reconciliation, "_refusal", flawed_steps.no_refusal)),
+            },
+        ),
+        (
+            "c",
+            1,
+            "what cannot be read is bought again",
+            {
+                "weather": weather.reports_come_true,
+                "altered": altered((Reconciliation, "place", flawed_steps.unread_again)),
+            },
+        ),
+        (
+            "c",
+            5,
+            "an answer does not stand where its row fails",
+            {
+                "weather": weather.reports_come_true,
+                "altered": altered((reconcile, "_with_standing", flawed_steps.nothing_stands)),
             },
         ),
         ("c", 0, "rows are settled twice", {"ledger": flawed_ledgers.DoubleEntryLedger}),

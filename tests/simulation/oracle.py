@@ -22,8 +22,8 @@ from orchestrator.domain.recovery import Recovery
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
-from tests.fakes.answers import AGAIN, answer_to
-from tests.fakes.batches import SimulatedBatch
+from tests.fakes.answers import AGAIN, CUT, answer_to
+from tests.fakes.batches import UNPAID, SimulatedBatch
 from tests.fakes.provider import SimulatedProvider
 from tests.simulation.plan import BYTES_MAX, prompt
 
@@ -207,8 +207,16 @@ class Oracle:
                     other.ended or other.twin_of is not None,
                     f"{batch.id} sends row {name} while {other.id} is still at work on it",
                 )
-                answered = other.statuses.get(name) == 200 and name in other.told and other.twin_of is None
-                _expect(not answered, f"{batch.id} sends row {name}, which {other.id} has answered")
+                asks = self._jobs[name[:8]].asks_for_truncated
+                kept = (
+                    other.told if asks else other.told | other.unread
+                )  # beside an answer that stands, none is read again
+                answered = other.statuses.get(name) == 200 and name in kept
+                asked = name in other.truncated and asks
+                _expect(
+                    not answered or asked or other.twin_of is not None,
+                    f"{batch.id} sends row {name}, which {other.id} has answered",
+                )
             self._by_row[name].append(batch)
         self._charged[next(iter(batch.requests))[:8]].append(batch)
 
@@ -240,6 +248,9 @@ class Oracle:
             (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (rows, succeeded, failed), "the manifest"
         )
         self._each_row(plan, table)
+        if job.state is JobState.FINISHED and (plan.plan.cancel_at_s is None or plan.wants_to_cancel):
+            unpaid = table["llm_error_code"].to_pylist().count(f"e{UNPAID}")
+            _expect(not unpaid, f"{unpaid} rows failed for want of credit: they must wait for it")
         self._money(job, totals.cost_usd)
         self._archived(plan, job)
         self._twins_cancelled(job)
@@ -287,7 +298,7 @@ class Oracle:
         paid = [batch for batch in batches if batch.statuses.get(name) == 200]
         if status == "succeeded":
             answer = answer_to(prompt(text or ""))
-            _expect(response in (answer, answer + AGAIN), f"row {name} bears the answer of another")
+            _expect(response in (answer, answer + AGAIN, answer + CUT), f"row {name} bears the answer of another")
             _expect(bool(paid) or name in self._known, f"row {name} has an answer that nobody gave")
             _expect(bool(reused_from) == (name in self._known), f"row {name} is reused from {reused_from}")
         else:
@@ -295,8 +306,9 @@ class Oracle:
             _expect(response is None, f"row {name} is dead and has an answer")
             _expect(bool(code), f"row {name} is dead for no reason")
             resubmits = self._wagers()
-            owed = (batch for batch in paid if batch.twin_of is None and batch.token not in resubmits)
-            wasted = [batch.id for batch in owed if name in batch.told]
+            known = (batch for batch in paid if batch.twin_of is None and not batch.is_hidden)
+            owed = (batch for batch in known if batch.token not in resubmits)
+            wasted = [batch.id for batch in owed if name in batch.told | batch.unread]
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
     def _money(self, job: Job, cost_usd: Decimal) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.api.rereading import rows_by_shard
 from orchestrator.collector.collect import ABSENT
+from orchestrator.collector.reread import reread
 from orchestrator.domain.model import Chunk, Job, JobState
+from orchestrator.domain.required import required
+from orchestrator.domain.row_kinds import RowKind
+from orchestrator.ledger.snapshot import SqlSnapshot
+from orchestrator.providers.onerouter.dialect import READER
+from tests.fakes.answers import in_known_shape
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob, World
@@ -44,15 +53,55 @@ class People:
             world.admin.cancel(job.id, now=now)
         if state == JobState.STOPPED and chance.random() < 0.3:
             self._resume(job, world.ledger.job(job.id))
-        if state in ENDED and job.retries < job.plan.retries:
+        if state in (*ENDED, JobState.STOPPED) and self.has_unread(job) and chance.random() < 0.3:
+            self._reread(job)
+        elif state in ENDED and job.retries < job.plan.retries and not self.has_unread(job):
             job.retries += 1
             world.check_end(job)
-            count = world.admin.retry(job.id, now=now)
-            world.trace.add(f"{count} rows of {job.id} are retried")
+            self._retry(job)
         if world.oracle.held_count(job):
             for chunk, _attempt in world.admin.unresolved(job.id):
                 if chance.random() < (0.5 if world.dice.is_calm else 0.1):
                     self._resolve(chunk)
+
+    def _retry(self, job: SimulatedJob) -> None:
+        """Send failed rows again, or answers that were cut off."""
+        world = self._world
+        by_shard = self._truncated(job) if world.plan.reported.truncated else Counter[int]()
+        kind = RowKind.TRUNCATED if by_shard else RowKind.FAILED
+        job.asks_for_truncated |= kind is RowKind.TRUNCATED
+        count = world.admin.retry(job.id, now=world.wall.now(), kind=kind, by_shard=by_shard)
+        world.trace.add(f"{count} rows of {job.id} are retried")
+
+    def _truncated(self, job: SimulatedJob) -> Counter[int]:
+        context = SimpleNamespace(job_files=job.job_files)
+        workspace: Any = SimpleNamespace(context=lambda _: context, snapshot=SqlSnapshot(self._world.database))
+        return rows_by_shard(workspace, job.id, RowKind.TRUNCATED)
+
+    def has_unread(self, job: SimulatedJob) -> bool:
+        """Whether answers are kept that a later reader can read."""
+        if not self._world.plan.reported.unknown_shape:
+            return False
+        batches = self._world.provider.batches
+        return any(batches[required(chunk.batch_id, "batch")].unread for chunk in self._unreadable(job))
+
+    def _unreadable(self, job: SimulatedJob) -> list[Chunk]:
+        return [
+            chunk for chunk in self._world.admin.unreadable(job.id) if chunk.batch_id in self._world.provider.batches
+        ]
+
+    def _reread(self, job: SimulatedJob) -> None:
+        """Upgrade, and read the archived results again."""
+        world = self._world
+        collecting = replace(job.context["collecting"], read_line=_read_line)
+        chunks = self._unreadable(job)
+        found = [reread(chunk, job_files=job.job_files, collecting=collecting) for chunk in chunks]
+        done = world.admin.reread(job.id, [one for one in found if one is not None], now=world.wall.now())
+        for chunk in chunks:
+            batch = world.provider.batches[required(chunk.batch_id, "batch")]
+            batch.told |= batch.unread
+            batch.unread.clear()
+        world.trace.add(f"{done.read} rows of {job.id} are read again")
 
     def _resume(self, job: SimulatedJob, known: Job) -> None:
         world = self._world
@@ -81,7 +130,7 @@ class People:
                 world.trace.add(f"{worker.name} is stopped by the operator")
                 world.kill(worker)
         batches = [batch for batch in world.provider.batches.values() if batch.token == token]
-        if chunk.error_code == ABSENT and not any(batch.told for batch in batches):
+        if chunk.error_code == ABSENT and not any(batch.told | batch.unread for batch in batches):
             world.trace.add(f"the results of {chunk.id} are given up")
             world.admin.give_up_results(chunk.id, now=world.wall.now())
             return
@@ -90,3 +139,8 @@ class People:
             world.provider.stop(duplicate_batch)
         world.trace.add(f"{chunk.id} is resolved: {made}")
         world.admin.resolve(chunk.id, made[0] if made else None, now=world.wall.now())
+
+
+def _read_line(line: bytes, *, keep_raw: bool) -> Any:
+    """Read a line as a later version does."""
+    return READER(in_known_shape(line), keep_raw=keep_raw)

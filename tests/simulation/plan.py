@@ -13,7 +13,7 @@ import pyarrow as pa
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy, Price
 from orchestrator.domain.recovery import Recovery
 from tests.fakes.classes import CLASSES
-from tests.fakes.faults import ROUGH, Rates
+from tests.fakes.faults import NOT_REPORTED, ROUGH, Rates, Reported
 
 BYTES_MAX: Final = 3_000
 PRICE: Final = Price(input_usd=Decimal(1), output_usd=Decimal(2))
@@ -70,6 +70,7 @@ class Scenario:
     jobs: tuple[JobPlan, ...]
     provider_requests_max: int
     rates: Rates
+    reported: Reported = NOT_REPORTED
     mishaps: Mishaps
     pause_s_max: float  # of one step, all in all
     slow_factor: float = 8.0  # how much longer a slow batch takes
@@ -94,6 +95,7 @@ def scenario(seed: int, provider: str) -> Scenario:
         jobs=jobs,
         provider_requests_max=requests_max - (2 if chance.random() < 0.2 else 0),
         rates=_tempered(chance),
+        reported=_reported(f"{provider}/{seed}"),
         mishaps=replace(_mishaps(chance), other_key=_other_key(f"{provider}/{seed}")),
         pause_s_max=PAUSE_S_MAX_SETTLED if settled else PAUSE_S_MAX,
         faults_until_s=chance.choice((1_000.0, 5_000.0, 20_000.0)),
@@ -122,6 +124,15 @@ def _other_key(name: str) -> float:
     """Return how often the key is swapped: in every fifth seed, drawn by itself, so that the others stay the same."""
     # The number is such that no seed at which a broken protocol is known to be caught is among them.
     return 0.4 if random.Random(f"key 318/{name}").random() < 0.2 else 0.0
+
+
+def _reported(name: str) -> Reported:
+    """Return what reports tell of, in some seeds: drawn by itself, and its number chosen, as for the other key."""
+    chance = random.Random(f"reported 10257/{name}")
+    if chance.random() >= 0.35:
+        return NOT_REPORTED
+    rates = {"same_id": 0.1, "unpaid": 0.04, "truncated": 0.15, "unknown_shape": 0.15}
+    return Reported(**{kind: rate if chance.random() < 0.6 else 0.0 for kind, rate in rates.items()})
 
 
 def _job(chance: random.Random, provider: str, number: int, requests_max: int, *, is_large: bool) -> JobPlan:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import greenlet
 
 from orchestrator.domain.batch import ResultFile
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import BatchTaken, OrchestratorError
 from orchestrator.domain.results_at import ResultsAt
 from tests.fakes.capabilities import Capabilities
 from tests.fakes.clock import VirtualClock
@@ -69,11 +69,12 @@ class Switch:
         """Note that the worker has had the answer to a create: before the ledger, the journal has it."""
         self._answers[self.worker] = token
 
-    def recording(self) -> None:
-        """Note that the worker is about to record."""
+    def recording(self) -> str | None:
+        """Note that the worker is about to record; return the create whose answer it has had."""
         token = self._answers.pop(self.worker, None)
         if token is not None:
             self.kept.add(token)
+        return token
 
     def gone(self, worker: str) -> None:
         """Note that a worker has died, with all that it knew."""
@@ -162,9 +163,13 @@ class SwitchingLedger(SwitchingPort):
 
     def record(self, claim: Any, *changes: Any, **keywords: Any) -> None:
         """Record, between two switch points."""
-        self._switch.recording()
+        token = self._switch.recording()
         what = " ".join(_told(change) for change in changes)
-        self._switch.call(f"ledger.record {what}", self._port.record, claim, *changes, **keywords)
+        try:
+            self._switch.call(f"ledger.record {what}", self._port.record, claim, *changes, **keywords)
+        except BatchTaken:
+            self._switch.kept.discard(token or "")  # the answer named another create's batch
+            raise
 
 
 def _told(change: Any) -> str:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from orchestrator.domain.policy import OnAmbiguous
+from tests.fakes.faults import Reported
 from tests.simulation.plan import PRICE, JobPlan, Scenario
 
 LOST: Final = 0.35  # of the answers to creates
@@ -59,6 +60,12 @@ def budgets_are_tight(plan: Scenario) -> Scenario:
 def lines_come_twice(plan: Scenario) -> Scenario:
     """Many rows are answered twice, and not alike."""
     return replace(plan, rates=replace(plan.rates, duplicated=0.3, differing=0.4))
+
+
+def reports_come_true(plan: Scenario) -> Scenario:
+    """Credit runs out, answers are cut off or come in an unknown form, and creates are answered with other batches."""
+    jobs = tuple(replace(job, cancel_at_s=None, retries=1) for job in plan.jobs)
+    return replace(plan, jobs=jobs, reported=Reported(same_id=0.1, unpaid=0.1, truncated=0.2, unknown_shape=0.3))
 
 
 def wagers_are_many(plan: Scenario) -> Scenario:

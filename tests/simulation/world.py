@@ -92,6 +92,7 @@ class SimulatedJob:
             disk.between = world.switch.point
         self.source = MemorySource(plan.tables, knows_counts=plan.knows_counts)
         self.retries = 0
+        self.asks_for_truncated = False  # a person has sent truncated answers again
         self.budget_usd = plan.policy.budget_usd
         self.wants_to_cancel = plan.cancel_at_s is not None
         self.context = context(self, variant, world)
@@ -113,8 +114,8 @@ class World:
         self.database = an_empty_ledger()
         self.ledger = variant.ledger(self.database)
         self.admin = SqlAdmin(self.database)
-        temper = Temper(plan.rates, name, only=only)
-        self.dice = temper.dice
+        temper = Temper(plan.rates, name, only=only, reported=plan.reported)
+        self.dice, self.more_dice = temper.dice, temper.more_dice
         self.provider = SimulatedProvider(
             CLASSES[plan.provider],
             self.clock,
@@ -162,7 +163,7 @@ class World:
     @property
     def faults(self) -> list[Fault]:
         """What has gone wrong so far."""
-        return self.dice.fired + self.keys.dice.fired
+        return self.dice.fired + self.more_dice.fired + self.keys.dice.fired
 
     def _open(self, job: SimulatedJob) -> None:
         policy = job.plan.policy
@@ -188,7 +189,7 @@ class World:
         if self.permits > self.plan.turns_max or late_s > PATIENCE_S:
             raise Broken(f"no end after {self.permits} turns, {late_s:.0f} s after the last fault: {self._standing()}")
         if not self.dice.is_calm and late_s > 0:
-            self.dice.is_calm = self.keys.dice.is_calm = True
+            self.dice.is_calm = self.more_dice.is_calm = self.keys.dice.is_calm = True
             self.trace.add("-- from here on nothing goes wrong")
         if self.permits % 50 == 0:
             self._look_around()
@@ -362,7 +363,7 @@ class World:
         if self.permits % 10 or any(worker.is_busy for worker in self.workers):
             return False
         for job in self.jobs.values():
-            if job.retries < job.plan.retries or self.state(job) not in ENDED:
+            if job.retries < job.plan.retries or self.state(job) not in ENDED or self.people.has_unread(job):
                 return False
         if self.later:
             self._open_later(self.later.pop(0))
