@@ -29,6 +29,7 @@ from tests.acceptance.command_line import CommandLine, kill, wait_until
 from tests.acceptance.datasets import MODEL, QUICK, marked, write_dataset, write_job
 from tests.fakes.job_files import MemoryJobFiles
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
+from tests.tiers import examples
 
 ROWS: Final = 90
 TROUBLE: Final = {  # of each batch the first row fails for now, the second for good, the next ones' lines are damaged;
@@ -269,12 +270,12 @@ def test_damage_inside_of_files_is_named_by_a_deep_look(damage: str, copy: Copy)
 
 
 def test_one_bit_anywhere_in_what_was_paid_for_is_found(copy: Copy) -> None:
-    """Twenty-five bits, chosen by seed, one at a time, in raw results, parts and output."""
+    """Twenty-five bits (ten in the quick tier), chosen by seed, one at a time, in raw results, parts and output."""
     chance = random.Random(11)
     files = sorted(path for name in ("raw", "parts", "output") for path in copy.folder.glob(f"{name}/*[a-z]"))
     files = [path for path in files if path.suffix in (".parquet", ".zst")]
     missed = []
-    for _ in range(25):
+    for _ in range(examples(25)):
         path = chance.choice(files)
         content = path.read_bytes()
         flip(path, chance)

@@ -35,16 +35,19 @@ SCENES: Final = (
     CALM,
     QUEUE_FULL,
     ALL_FAIL,
-    Scene(name="upload: 503, a 500 after the effect, a cut", plan={"upload": {"refuse": {"503": 1}, "lost": 1}}),
-    Scene(name="create: 429 twice", plan={"create": {"refuse": {"429": 2}}}),
+    Scene(
+        name="upload: 503, a cut; create: 429 twice",
+        plan={"upload": {"refuse": {"503": 1}, "lost": 1}, "create": {"refuse": {"429": 2}}},
+    ),
     Scene(name="status: 404, 502, a cut", plan={"status": {"not_found": 1, "refuse": {"502": 1}, "lost": 1}}),
     Scene(
         name="status: stale, an unknown word, wrong counts, and the output file comes later",
         plan={"status": {"stale": 2, "unknown": 1, "empty_result_url": 2, "counts_off_by": 1}},
     ),
-    Scene(name="batch: failed", plan={"batch": {"fail": 1}}),
-    Scene(name="batch: failed, with some results", plan={"batch": {"fail_partial": 1, "done_share": 0.4}}),
-    Scene(name="batch: expired", plan={"batch": {"expire": 2, "done_share": 0.7}}),
+    Scene(
+        name="batch: failed, with some results, expired",
+        plan={"batch": {"fail": 1, "fail_partial": 1, "expire": 2, "done_share": 0.4}},
+    ),
     Scene(name="batch: expired before anything ran", plan={"batch": {"expire": 1, "done_share": 0.0}}),
     Scene(name="rows: 429 and 500", plan={"rows": {"fail": {"429": 3, "500": 2}}}),
     Scene(name="rows: without a line", plan={"rows": {"fail": {"500": 3}, "no_line": True}}),
@@ -82,7 +85,7 @@ QUICK: Final = {
     CALM.name,
     QUEUE_FULL.name,
     "status: 404, 502, a cut",
-    "batch: failed, with some results",
+    "batch: failed, with some results, expired",
     "lines: twice, and cut",
 }
 

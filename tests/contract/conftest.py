@@ -18,7 +18,7 @@ from tests.servers.postgres import PostgresServer, fresh_database, running_postg
 from tests.servers.s3 import object_job_files, s3_job_files
 
 LEDGERS: Final = ("memory", "sqlite", "postgres")
-SPOOLS: Final[dict[str, Callable[[Path], JobFiles]]] = {
+JOB_FILES: Final[dict[str, Callable[[Path], JobFiles]]] = {
     "local": LocalJobFiles,
     "memory": lambda _folder: MemoryJobFiles(),
     "objects": lambda _folder: object_job_files(),
@@ -72,7 +72,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerHa
     database.close()
 
 
-@pytest.fixture(params=SPOOLS)
+@pytest.fixture(params=JOB_FILES)
 def job_files(request: pytest.FixtureRequest, tmp_path: Path) -> JobFiles:
     """An empty job folder, of every kind."""
-    return SPOOLS[request.param](tmp_path / "job_files")
+    return JOB_FILES[request.param](tmp_path / "job_files")

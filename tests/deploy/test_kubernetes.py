@@ -54,12 +54,18 @@ def test_core_manifests_have_the_form_of_their_kind() -> None:
     assert provider_message.count(" passed ") == len(objects_of_base())
 
 
-@pytest.mark.parametrize("path", SCALING, ids=name_of)
-def test_a_scaling_manifest_has_the_form_of_its_kind(path: Path) -> None:
-    (document,) = documents(path)
-    checked = run_tool("check-jsonschema", "--schemafile", SCHEMAS / SCHEMA_OF[document["kind"]], path)
+@pytest.mark.parametrize("kind", SCHEMA_OF)
+def test_a_scaling_manifest_has_the_form_of_its_kind(kind: str) -> None:
+    paths = [path for path in SCALING if documents(path)[0]["kind"] == kind]
+    checked = run_tool("check-jsonschema", "--schemafile", SCHEMAS / SCHEMA_OF[kind], *paths)
 
+    assert paths
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_scaling_manifest_has_one_document_of_a_kind_that_is_checked() -> None:
+    assert [len(documents(path)) for path in SCALING] == [1] * len(SCALING)
+    assert {documents(path)[0]["kind"] for path in SCALING} == set(SCHEMA_OF)
 
 
 def test_yaml_is_tidy() -> None:

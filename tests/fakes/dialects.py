@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.providers.anthropic.dialect import AnthropicDialect
 from orchestrator.providers.anthropic.provider import Anthropic
@@ -14,10 +14,15 @@ from orchestrator.providers.openai.dialect import OpenAIDialect
 from orchestrator.providers.openai.provider import OpenAI
 from orchestrator.providers.registry import dialect_of, provider_settings
 
+_made: Final[dict[str, Dialect]] = {}
+
 
 def a_dialect(name: str, **options: Any) -> Dialect:
     """Return a dialect with these keys in its `[provider]` table."""
-    return dialect_of(provider_settings(name, options))
+    key = f"{name} {options!r}"  # the table has the prices of all models, and hundreds of tests want the same dialect
+    if key not in _made:
+        _made[key] = dialect_of(provider_settings(name, options))
+    return _made[key]
 
 
 def onerouter(http: HttpClient, **options: Any) -> OneRouter:

@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,7 @@ Faults in italics are [groups](#groups-of-faults), used where all faults of the 
 """
 
 
+@cache
 def outcomes() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
     """Return dialect -> endpoint -> fault -> outcome."""
     return tomllib.loads(TABLE.read_text(encoding="utf-8"))

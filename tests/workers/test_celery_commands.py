@@ -36,6 +36,7 @@ def test_a_worker_and_a_beat_started_by_celery_do_a_job(tmp_path: Path, monkeypa
         assert (status.workers_alive, status.beats_alive) == (1, 1), fleet.said(worker)
 
 
+@pytest.mark.slow
 def test_a_worker_started_by_celery_refuses_a_setup_that_would_lose_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

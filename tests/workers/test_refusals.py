@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from orchestrator.fleet.embedded import EmbeddedBroker
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.workers import SqlWorkers
 from tests.acceptance.datasets import MODEL, marked
+from tests.servers.forked import ForkedProcess
 from tests.servers.valkey import a_broker
 
 REFUSED: Final = 2
@@ -45,18 +44,15 @@ def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
             "ORCHESTRATOR_WORK": str(tmp_path / "work"),
             **settings,
         }
-        ended = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *(arguments or ("beat",))],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+        said = tmp_path / "said.log"
+        said.unlink(missing_ok=True)
+        process = ForkedProcess(
+            "orchestrator", arguments or ("beat",), folder=ROOT, environment=environment, output=said
         )
-        assert ended.returncode == REFUSED, ended
-        assert "Traceback" not in ended.stderr
-        return ended.stderr
+        code, words = process.wait(60), said.read_text()
+        assert code == REFUSED, words
+        assert "Traceback" not in words
+        return words
 
     return refused
 

@@ -57,6 +57,7 @@ def test_a_cancel_is_asked_for_and_the_fleet_does_it(tmp_path: Path, monkeypatch
         assert result.counts == {"rows": 40, "succeeded": 0, "failed": 40}
 
 
+@pytest.mark.slow
 def test_a_beat_ticks_as_soon_as_it_is_there(fleet: Fleet) -> None:
     """After a crash of everything nothing moves before the first tick; `tick_s` may be long."""
     job = fleet.submit(10)
