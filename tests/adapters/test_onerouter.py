@@ -313,7 +313,7 @@ def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
 
 def test_the_documented_status_object_is_read() -> None:
     assert polled(STATUS) == BatchStatus(
-        word="completed",
+        word="SUCCESS",
         outcome=Outcome.COMPLETED,
         results=at_url(RESULT_URL, 3),
         done_count=3,

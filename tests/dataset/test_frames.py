@@ -162,7 +162,7 @@ def test_parts_of_a_csv_of_pandas_have_one_type(tmp_path: Path) -> None:
 
 def test_a_folder_that_hugging_face_saved_is_a_dataset(tmp_path: Path) -> None:
     """Its two files of JSON describe the Arrow files; they are no rows."""
-    HF.save_to_disk(tmp_path / "saved")
+    datasets.Dataset(TABLE).save_to_disk(tmp_path / "saved")
 
     assert rows_of(open_dataset(tmp_path / "saved", shard_rows=10, shard_bytes=10**6)) == ROWS
     (tmp_path / "saved" / "more.json").write_text("{}")
