@@ -33,6 +33,23 @@ def test_modules_have_at_most_400_lines() -> None:
     assert {name: count for name, count in counts.items() if count > MODULE_LINES_MAX} == {}
 
 
+def test_parquet_files_are_read_in_a_thread_that_is_said_to_be_ours_or_pyarrows() -> None:
+    """One of pyarrow's that still holds a file of Python's when Python ends can abort the process: decision 0044."""
+    calls = [
+        f"{name}: {ast.unparse(node)}"
+        for name, tree in trees().items()
+        if "pyarrow.parquet" in sources()[name] or "result_parts" in sources()[name]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"iter_batches", "read_row_group", "read_table"}
+        and ast.unparse(node.func.value) not in {"self", "result"}  # ours: `Result.iter_batches`
+    ]
+
+    assert len(calls) > 5
+    assert [call for call in calls if "use_threads=" not in call] == []
+
+
 def test_functions_have_at_most_50_lines() -> None:
     """Their docstrings do not count."""
     too_long = {}

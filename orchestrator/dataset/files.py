@@ -9,7 +9,6 @@ Rule 4: a folder that is a table of its own (`table_formats`) is refused here: i
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shlex
@@ -127,20 +126,17 @@ def translated(complaint: str, *, message: str = "") -> Iterator[None]:
         yield
     except (ObjectStoreError, StorageError) as exc:
         raise DatasetError(f"{complaint} ({exc}){message}") from None
-    except PermissionError as exc:
-        reason = os.strerror(exc.errno or errno.EACCES)
-        raise DatasetError(f"{complaint.partition(' cannot be ')[0]} cannot be read: {reason}") from None
+    except PermissionError:
+        raise DatasetError(f"{complaint.partition(' cannot be ')[0]} cannot be read: permission denied") from None
     except (pa.ArrowException, OSError, EOFError) as exc:
         # The library's own message stays in the cause: it may quote rows.
         raise DatasetError(f"{complaint}{message}") from exc
 
 
 def refuse_changed(file: SourceFile, digest: Callable[[SourceFile], bytes], before: bytes) -> None:
-    """Raise DatasetError where a file has changed since it was listed: its rows may be different.
+    """Raise DatasetError where a file has changed since it was listed, when its `digest` was `before`.
 
-    Args:
-        digest: of a file's content, or of a part of it; asked for where only the time has changed.
-        before: the same digest, when the file was listed.
+    The digest is of its content or a part of it, and is asked for where only the time has changed.
     """
     with translated(f"{file.name} cannot be inspected"):
         info = _info(file.path)

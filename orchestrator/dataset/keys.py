@@ -137,7 +137,7 @@ def kept_keys(job_files: JobFiles, shard_no: int) -> Iterator[pa.Array]:
         with job_files.open(name) as file:
             opened = pq.ParquetFile(file, pre_buffer=False)
             for group in range(opened.num_row_groups):
-                for batch in opened.iter_batches(row_groups=[group]):
+                for batch in opened.iter_batches(row_groups=[group], use_threads=False):
                     yield batch.column(0)
     except pa.ArrowException as error:
         raise StorageError(f"{name} is damaged ({type(error).__name__})") from None

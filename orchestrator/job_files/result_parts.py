@@ -234,7 +234,8 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
 def read_waiting(part: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[RowKey, tuple[Any, ...]]]:
     """Yield the failed rows that are to be sent again, with these columns."""
     with reading():
-        for batch in opened(part).iter_batches(READ_ROWS, columns=["shard", "row", "retryable", *columns]):
+        wanted = ["shard", "row", "retryable", *columns]
+        for batch in opened(part).iter_batches(READ_ROWS, columns=wanted, use_threads=False):
             chosen = batch.filter(batch["retryable"])
             found = (chosen[name].to_pylist() for name in ("shard", "row", *columns))
             for shard_no, row, *values in zip(*found, strict=True):

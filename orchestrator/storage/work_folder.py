@@ -24,7 +24,7 @@ def find_work(name: str, start: Path) -> str:
     """
     if is_url(name) or Path(name).expanduser().is_absolute() or name.startswith("~"):
         return locate(name)
-    start = start.absolute()
+    start = start.resolve()  # the folders above `../jobs` are not the current one
     for folder in (start, *start.parents):
         if _is_mine(folder / name):
             return locate(folder / name)

@@ -28,6 +28,16 @@ def test_the_nearest_folder_above_is_taken_and_where_there_is_none_the_first(tmp
     assert find_work(WORK, inner) == str(tmp_path / "project" / WORK)
 
 
+def test_a_path_that_goes_up_is_followed_and_not_searched(tmp_path: Path) -> None:
+    """Above `inner/../jobs` is not `inner`: a work folder in there is another project's."""
+    inner = tmp_path / "inner"
+    (inner / WORK).mkdir(parents=True)
+    (tmp_path / WORK).mkdir()
+    (tmp_path / "jobs").mkdir()
+
+    assert find_work(WORK, inner / ".." / "jobs") == str(tmp_path / WORK)
+
+
 @pytest.mark.parametrize("named", ["/a/place", "s3://bucket/place"])
 def test_a_place_that_is_named_in_full_is_taken_as_it_is(tmp_path: Path, named: str) -> None:
     assert find_work(named, tmp_path) == named

@@ -16,4 +16,4 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged() -> None:
     with pytest.raises(DatasetError) as raised, translated(complaint):
         raise PermissionError(errno.EACCES, "Permission denied", "/home/anna/rows.csv")
 
-    assert str(raised.value) == "rows.csv cannot be read: Permission denied"
+    assert str(raised.value) == "rows.csv cannot be read: permission denied"
