@@ -77,16 +77,15 @@ def draft(
         place: where it will be written: its paths start there.
         prompt: None: one that names the columns of texts.
     """
-    if provider not in MODELS and model is None:
-        raise ConfigError(f"name a model for provider {provider!r}: --model MODEL")
+    model = model or model_of(provider)
     source, options = _opened(dataset)
     columns, seen = _columns(source)
     if not columns:
         raise DatasetError(f"{dataset} has no columns: there is nothing to ask about")
-    prompt, model = prompt or _prompt(columns), model or MODELS[provider]
+    prompt = prompt or _prompt(columns)
     counts = [shard.row_count for shard in source.shards]
     return Draft(
-        text=_text(name or _name(dataset), _beside(dataset, place), options, provider, model, prompt),
+        text=_text(name or name_of(dataset), _beside(dataset, place), options, provider, model, prompt),
         columns=tuple(columns),
         rows=None if None in counts else sum(count or 0 for count in counts),
         rows_seen=seen,
@@ -151,7 +150,15 @@ def _prompt(columns: list[Column]) -> str:
     return "One word for the mood of:\n\n" + "\n\n".join(f"{{{one.name}}}" for one in chosen)
 
 
-def _name(dataset: str) -> str:
+def model_of(provider: str) -> str:
+    """Return a provider's usual model. Raises ConfigError where there is none."""
+    if provider not in MODELS:
+        raise ConfigError(f"name a model for provider {provider!r}: --model MODEL")
+    return MODELS[provider]
+
+
+def name_of(dataset: str) -> str:
+    """Return a job's name for a table: that of its file."""
     stem = Path(dataset.rstrip("/")).name.partition(".")[0].lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40] or "job"
 

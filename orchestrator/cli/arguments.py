@@ -58,7 +58,11 @@ def from_file(job: str, work: str | None, *, fresh: bool = False) -> Job:
         near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.4) or beside[:3]
         raise ConfigError(f"there is no file {job}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     if path.is_dir() or path.suffix in TABLES:
-        raise ConfigError(f"{job} is no job file. To write one for it:\n    orchestrator init {shlex.quote(job)}")
+        table = shlex.quote(job)
+        raise ConfigError(
+            f"{job} is a table, no job file. To write a job file for it:\n    orchestrator init {table}\n"
+            f"  or without one:\n    orchestrator run {table} --prompt 'One word for the mood of: {{COLUMN}}'"
+        )
     from orchestrator.api.job import read_job
 
     found = read_job(Path(job))

@@ -6,17 +6,18 @@ import json
 
 import click
 
+from orchestrator.cli import direct
 from orchestrator.cli.arguments import (
     allow_failed_option,
     find,
     from_file,
-    is_file,
     job_argument,
     json_option,
     say_work,
     work_option,
 )
 from orchestrator.cli.asking import asked, confirm_cost
+from orchestrator.cli.direct import Request, request_options
 from orchestrator.cli.outcome import print_end, samples_told
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, show, show_text
@@ -31,10 +32,11 @@ fresh_option = click.option("--fresh", is_flag=True, help="Take no answers of ea
 @click.command
 @job_argument
 @work_option
+@request_options
 @limit_option
 @fresh_option
 @json_option
-def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bool) -> None:
+def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bool, request: Request) -> None:
     """Print what a job would send and cost. Sends nothing.
 
     Shows three sample requests.
@@ -42,7 +44,7 @@ def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bo
     from orchestrator.api import commands
     from orchestrator.cli import text
 
-    described = commands.limited(from_file(job, work, fresh=fresh), limit)
+    described = commands.limited(direct.described(job, work, request, fresh=fresh) or from_file(job, work), limit)
     found = commands.plan(described)
     if as_json:
         show(json.dumps(found.as_dict()))
@@ -59,6 +61,7 @@ alongside_option = click.option(
 @click.command
 @job_argument
 @work_option
+@request_options
 @limit_option
 @fresh_option
 @alongside_option
@@ -74,12 +77,13 @@ def run(
     yes: bool,
     allow_failed: bool,
     as_json: bool,
+    request: Request,
 ) -> None:
     """Run a job to its end, or resume it.
 
     Run it again at any time: nothing is sent twice.
     """
-    described = from_file(job, work, fresh=fresh) if is_file(job) else None
+    described = direct.described(job, work, request, fresh=fresh)
     if described is None and (fresh or limit):
         raise ConfigError(f"--limit and --fresh make a job of a job file; {job} is one that is known already")
     from orchestrator.api import commands
@@ -103,7 +107,7 @@ def run(
     if whole is not None and limit is not None and not as_json:
         from orchestrator.cli import text
 
-        told = text.rest_of_sample(commands.plan(whole), job)
+        told = text.rest_of_sample(commands.plan(whole), direct.typed(job, request))
     print_end(result, place, as_json=as_json, allow_failed=allow_failed, told=told)
 
 

@@ -39,8 +39,12 @@ def message(*arguments: str) -> str:
 def test_a_dataset_in_the_place_of_a_job_file_is_answered_with_the_command_that_writes_one() -> None:
     first, *lines = message("run", "rows.csv").splitlines()
 
-    assert first == "rows.csv is no job file. To write one for it:"
-    assert [line.strip() for line in lines] == ["orchestrator init rows.csv"]
+    assert first == "rows.csv is a table, no job file. To write a job file for it:"
+    assert [line.strip() for line in lines] == [
+        "orchestrator init rows.csv",
+        "or without one:",
+        "orchestrator run rows.csv --prompt 'One word for the mood of: {COLUMN}'",
+    ]
 
 
 @pytest.mark.usefixtures("folder")
