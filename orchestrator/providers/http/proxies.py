@@ -121,7 +121,8 @@ def _supported(proxy: Proxy) -> Proxy:
     if proxy.scheme not in _PORTS:
         raise ConfigError(
             f"{proxy.named_by} names a {proxy.scheme} proxy, and only http and https proxies can be used. Name one of "
-            "those in HTTPS_PROXY, the provider's host in NO_PROXY, or `proxy` in the [provider] table"
+            "those (it may stand in front of the other) in HTTPS_PROXY or as `proxy` in the [provider] table, or the "
+            "provider's host in NO_PROXY"
         )
     return proxy
 
