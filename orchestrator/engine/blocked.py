@@ -11,7 +11,8 @@ from orchestrator.domain.model import TERMINAL, UNSENT, Canary, ChunkState, Job,
 from orchestrator.domain.progress import Totals
 from orchestrator.engine.workspace import Workspace
 
-_IN_FLIGHT: Final = (ChunkState.SUBMITTING, ChunkState.AMBIGUOUS, ChunkState.SUBMITTED, ChunkState.ENDED)
+# Not AMBIGUOUS: what became of such a create may take days to find out, and a person is wanted now.
+_IN_FLIGHT: Final = (ChunkState.SUBMITTING, ChunkState.SUBMITTED, ChunkState.ENDED)
 
 
 def needs_person(workspace: Workspace, job_id: JobId) -> bool:
@@ -42,7 +43,7 @@ def is_idle(totals: Totals) -> bool:
 
 
 def is_in_flight(totals: Totals) -> bool:
-    """Return whether the provider has, or may have, a batch of the job that no person is asked about."""
+    """Return whether the provider has a batch of the job whose results are still to be collected."""
     return any(totals.chunks.get(state) for state in _IN_FLIGHT)
 
 
