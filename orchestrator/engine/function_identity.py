@@ -17,6 +17,8 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import json
+import marshal
 import os
 import sys
 import threading
@@ -98,6 +100,18 @@ def _hash(tag: str, *children: bytes) -> bytes:
     return found.digest()
 
 
+def _plain_bytes(value: Any) -> bytes | None:
+    """Return one form of a value that holds nothing but Python's own plain types, fast; None of any other.
+
+    Marshal takes these types alone, and in this version writes no references; JSON refuses sets, whose order varies.
+    """
+    try:
+        json.dumps(value)
+        return marshal.dumps(value, 2)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
 def _text(value: object) -> bytes:
     return repr(value).encode("utf-8", "backslashreplace")
 
@@ -131,14 +145,12 @@ class _Reader:
         return digest
 
     def _compound(self, value: Any) -> bytes:
+        if type(value) in (list, tuple, dict) and (plain := _plain_bytes(value)) is not None:
+            return _hash("plain", plain)
         match value:
             case list() | tuple() if type(value) in (list, tuple):
-                if PLAIN.issuperset(map(type, value)):
-                    return _hash(type(value).__name__, _text(value))
                 return _hash(type(value).__name__, *map(self.of, value))
             case dict() if type(value) is dict:
-                if PLAIN.issuperset(map(type, value)) and PLAIN.issuperset(map(type, value.values())):
-                    return _hash("dict", _text(value))
                 return self._pairs(value.items())
             case set() | frozenset() if type(value) in (set, frozenset):
                 return _hash(type(value).__name__, *sorted(_Reader(self.own).of(item) for item in value))

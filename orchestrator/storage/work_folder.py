@@ -39,7 +39,7 @@ def program_folder() -> Path:
     folder = Path(script).absolute().parent
     commands = (Path(sysconfig.get_path("scripts")), Path(sys.executable).parent)
     is_command = folder in commands or not SITE_FOLDERS.isdisjoint(folder.parts) or folder.is_relative_to(PACKAGE)
-    return Path.cwd() if is_command or not os.access(folder, os.W_OK) else folder
+    return folder if not is_command and folder.is_dir() and os.access(folder, os.W_OK) else Path.cwd()
 
 
 def _is_mine(folder: Path) -> bool:
