@@ -40,7 +40,7 @@ class Failure:
     message: str = "the request was refused"
 
 
-Answering: TypeAlias = Callable[[dict[str, Any]], str | Failure]
+Answering: TypeAlias = Callable[[dict[str, Any]], str | Mapping[str, Any] | Failure]
 
 
 class Options(TypedDict):
@@ -87,11 +87,12 @@ class _Model:
             return Refusal(status=400, code="answer_raised", message=f"the test's answer raised {type(error).__name__}")
         if isinstance(given, Failure):
             return Refusal(status=given.status, code=given.code, message=given.message)
-        words = given.split()
+        text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+        words = text.split()
         limit = next((body[name] for name in _LIMITS if body.get(name)), len(words))
         if len(words) > limit:
             return replace(usual, text=" ".join(words[:limit]), finish_reason="length", output_tokens=limit)
-        return replace(usual, text=given, finish_reason="stop", output_tokens=len(words))
+        return replace(usual, text=text, finish_reason="stop", output_tokens=len(words))
 
 
 @contextmanager
@@ -99,10 +100,11 @@ def fake_provider(answer: Answering | None = None, *, dialect: str = "onerouter"
     """Run a fake provider for the length of a block.
 
     Args:
-        answer: gets a request's body (a dict), and returns the text of the answer, or a Failure. It is called in
-            another thread, once for each request of a batch. A text of more words than the request's `max_tokens` is
-            cut off. An exception fails the row, and is raised again at the end of the block. Without a function, the
-            answer begins with "[simulated]" and the first words of the prompt.
+        answer: gets a request's body (a dict), and returns the text of the answer, a dict that becomes JSON, or a
+            Failure. It is called in another thread, once for each request of a batch. A text of more words than the
+            request's `max_tokens` is cut off. An exception fails the row, and is raised again at the end of the block.
+            Without a function, the answer begins with "[simulated]" and the first words of the prompt, or is JSON of
+            the schema that the request asks for.
         dialect: "onerouter", "openai" or "anthropic": whose API it has, and so what a request's body is.
     """
     model, key = _Model(answer), secrets.token_hex(8)

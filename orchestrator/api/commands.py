@@ -96,7 +96,7 @@ def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
 
 
 def _response_notes(context: JobContext) -> Iterator[str]:
-    from orchestrator.providers.structured_output import added, undescribed
+    from orchestrator.providers.structured_output import added, moved, undescribed
 
     schema, model = context.spec.response_schema, context.spec.model
     if schema is None:
@@ -107,8 +107,12 @@ def _response_notes(context: JobContext) -> Iterator[str]:
             f"{model} is asked for its answer in words (no structured output of it is known): the schema goes at the "
             "end of the system text, into each request, and each answer is checked"
         )
-    elif optional := added(schema):
-        yield f"sent as required fields that may be null, as {rules.api} needs it: {', '.join(optional)}"
+    else:
+        optional = added(schema)
+        nulls = f"; optional ones may be null: {', '.join(optional)}" if optional else ""
+        yield f"asked for by {rules.api}, strict: all fields are required, and no others are taken{nulls}"
+        if told := moved(schema, rules):
+            yield f"not taken by {rules.api}, so told in the description and checked in the answer: {', '.join(told)}"
     if bare := undescribed(schema):
         yield f"fields without a description, of which the model knows the name alone: {', '.join(bare)}"
 

@@ -243,5 +243,15 @@ def added(schema: ResponseSchema) -> list[str]:
     ]
 
 
+def moved(schema: ResponseSchema, rules: SchemaRules) -> list[str]:
+    """Return the bounds that are not sent as such, by their paths: `name.minLength`."""
+    return [
+        f"{path}.{key}" if path else key
+        for path, node in nodes(schema.document)
+        for key, value in node.items()
+        if (key in rules.checked_here or key == "format") and not _is_taken(key, value, rules)
+    ]
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -68,10 +68,10 @@ def test_answers_become_columns_in_every_dialect(tmp_path: Path, dialect: str) -
     assert result.to_pandas()["llm_mood"].dtype == "category"
 
 
-def answer(body: dict[str, Any]) -> str:
+def answer(body: dict[str, Any]) -> Any:
     prompt = body["messages"][-1]["content"]
     answers = {
-        "good": '{"mood": "good", "stars": 5}',
+        "good": {"mood": "good", "stars": 5},
         "fenced": 'Sure:\n```json\n{"mood": "bad"}\n```',
         "prose": "It is good.",
         "wrong": '{"mood": "mixed"}',
@@ -199,7 +199,7 @@ def test_a_plan_shows_the_columns_and_what_is_done_for_the_user(tmp_path: Path) 
         )  # fmt: skip
 
     assert found.answer_columns == {"llm_mood": "one of 2 texts", "llm_stars": "int64", "llm_on": "date32[day]"}
-    assert any("sent as required fields that may be null" in note and "stars, on" in note for note in found.notes)
+    assert any("all fields are required" in note and "may be null: stars, on" in note for note in found.notes)
     assert any("without a description" in note and "stars, on" in note for note in found.notes)
 
 

@@ -21,6 +21,7 @@ from orchestrator.providers.dialect import Dialect
 from orchestrator.providers.structured_output import (
     INSTRUCTION,
     added,
+    moved,
     refuse_beside_schema,
     refuse_schema,
     sent_form,
@@ -240,6 +241,17 @@ def test_what_a_provider_takes_is_not_refused(dialect: str, properties: Any) -> 
     schema = canonical({"type": "object", "properties": properties, "$defs": DEFS, "required": list(properties)})
 
     refuse_schema(schema, rules, GPT)
+
+
+def test_bounds_that_are_not_sent_are_named() -> None:
+    numbers = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+    schema = a_schema(a={"type": "string", "minLength": 3}, b=numbers)
+    openai, anthropic = a_dialect("openai").rules_for(GPT), a_dialect("anthropic").rules_for(CLAUDE)
+    assert openai is not None
+    assert anthropic is not None
+
+    assert moved(schema, openai) == ["a.minLength"]
+    assert moved(schema, anthropic) == ["a.minLength", "b[].minimum"]
 
 
 def test_a_bound_that_is_not_sent_is_told_in_the_description() -> None:
