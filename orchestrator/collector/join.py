@@ -247,7 +247,7 @@ class Join:
             answers["reasoning"].cast(pa.string()),
             answers["choices"].cast(choices_type(pa.string())),
             *(answers[name] for name in COPIED),
-            _floats(answers["cost_usd"]),
+            nearest_floats(answers["cost_usd"]),
             answers["round"].cast(pa.int32()),
             *(answers[name] for name in COPIED_AFTER),
         ]
@@ -258,7 +258,7 @@ class Join:
         return [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
 
 
-def _floats(amounts: Any) -> Any:
+def nearest_floats(amounts: Any) -> Any:
     """Return amounts as the nearest floats, which Arrow's own cast of decimals does not give."""
     billionths = pc.multiply(amounts, pa.scalar(10**9, pa.decimal128(10, 0))).cast(pa.int64())
     return pc.divide(billionths.cast(pa.float64(), safe=False), 1e9)

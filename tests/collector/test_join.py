@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.collector.join import Gap, Join, output_schema, result_fields
+from orchestrator.collector.join import Gap, Join, nearest_floats, output_schema, result_fields
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer
@@ -357,3 +358,12 @@ def test_long_answers_are_joined_in_pieces_and_give_the_same_rows(monkeypatch: p
 
     assert pa.Table.from_batches(pieces).equals(pa.Table.from_batches([whole]))
     assert 8 <= len(pieces) <= 16
+
+
+def test_a_cost_is_the_float_that_is_nearest_to_the_amount() -> None:
+    """Arrow's own cast is another float for four amounts in ten."""
+    amounts = [None, *(Decimal(number**3 + number).scaleb(-9) for number in range(2_000))]
+
+    found = nearest_floats(pa.chunked_array([pa.array(amounts, pa.decimal128(18, 9))]))
+
+    assert found.to_pylist() == [None if amount is None else float(amount) for amount in amounts]
