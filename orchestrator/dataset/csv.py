@@ -29,9 +29,9 @@ from orchestrator.dataset.files import (
     SourceFile,
     open_stream,
     refuse_other_content,
-    sample_digest,
     translated,
 )
+from orchestrator.dataset.sampling import sample_digest
 from orchestrator.dataset.schema import by_likeness, refuse_duplicates
 from orchestrator.domain.dataset import INFER, UTF8, ReadOptions
 from orchestrator.domain.errors import DatasetError

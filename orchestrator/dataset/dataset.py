@@ -19,8 +19,9 @@ import xxhash
 from orchestrator import codec
 from orchestrator.dataset import csv, jsonl, parquet_arrow
 from orchestrator.dataset.delta import NEWEST, is_delta, read_log
-from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed, sample_digest
+from orchestrator.dataset.files import FileFacts, SourceFile, find_files, refuse_changed
 from orchestrator.dataset.groups import gathered
+from orchestrator.dataset.sampling import sample_digest
 from orchestrator.dataset.schema import by_likeness, conform, schema_text, unify, with_notes
 from orchestrator.domain.dataset import ReadOptions, Segment, ShardSpec
 from orchestrator.domain.errors import ConfigError, DatasetError

@@ -1,4 +1,4 @@
-"""Finds, names, opens and samples the files of a dataset.
+"""Finds, names and opens the files of a dataset.
 
 Rule 1: this is the only module of the reader that accesses file systems: this machine's, or an object store's.
 Rule 2: files are sorted by their path below the root, never by listing order; the absolute path is no part of a name.
@@ -22,7 +22,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import xxhash
 
 from orchestrator.dataset.table_formats import refuse_table
 from orchestrator.domain.errors import DatasetError, StorageError
@@ -52,9 +51,6 @@ MAGIC_OF: Final = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-WHOLE_BYTES_MAX: Final = 64 * 2**20  # a file up to this size is digested whole
-SAMPLE_COUNT: Final = 64
-SAMPLE_BYTES: Final = 2**20
 MARKERS: Final = ("$folder$", ".crc")  # what Hadoop and EMR put beside folders and files
 SAVED: Final = frozenset({"state.json", "dataset_info.json"})
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # how Hive, Spark and pyarrow write a null key
@@ -195,35 +191,6 @@ def refuse_other_content(file: SourceFile, head: bytes, *, expected: str) -> Non
     for magic, meaning in MAGIC_OF.items():
         if head.startswith(magic):
             raise DatasetError(f"{file.name}: named as {expected}, but its content is {meaning}")
-
-
-def sample_digest(file: SourceFile) -> bytes:
-    """Digest the stored bytes: all of a small file, 64 evenly spaced samples of a large one."""
-    with translated(f"{file.name} cannot be read"), open_random(file) as source:
-        return sampled(source, file.size_bytes, Sampling(WHOLE_BYTES_MAX, SAMPLE_COUNT, SAMPLE_BYTES))
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Up to which size a file is digested whole, and how many samples of which size are taken of a larger one."""
-
-    whole_bytes_max: int
-    count: int
-    sample_bytes: int
-
-
-def sampled(source: Any, size_bytes: int, sampling: Sampling) -> bytes:
-    """Digest an open file, or evenly spaced samples of it."""
-    digest = xxhash.xxh3_128()
-    if size_bytes <= sampling.whole_bytes_max:
-        source.seek(0)
-        while block := source.read(FETCH_BYTES):
-            digest.update(block)
-    else:
-        for number in range(sampling.count):
-            source.seek((size_bytes - sampling.sample_bytes) * number // (sampling.count - 1))
-            digest.update(source.read(sampling.sample_bytes))
-    return digest.digest()
 
 
 def _of_one_format(

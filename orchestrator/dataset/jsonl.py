@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.json as pajson
 import pyarrow.types as pat
 
-from orchestrator.dataset.files import FileFacts, SourceFile, sample_digest
+from orchestrator.dataset.files import FileFacts, SourceFile
 from orchestrator.dataset.json_texts import Line, json_texts
 from orchestrator.dataset.parquet_arrow import READ_ROWS_MAX, bare_rows
+from orchestrator.dataset.sampling import sample_digest
 from orchestrator.dataset.schema import by_likeness
 from orchestrator.domain.errors import DatasetError
 

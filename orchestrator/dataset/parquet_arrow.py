@@ -19,14 +19,12 @@ import xxhash
 
 from orchestrator.dataset.files import (
     FileFacts,
-    Sampling,
     SourceFile,
     open_random,
     open_stream,
-    sample_digest,
-    sampled,
     translated,
 )
+from orchestrator.dataset.sampling import Sampling, sample_digest, sampled
 from orchestrator.dataset.schema import refuse_duplicates
 from orchestrator.domain.errors import DatasetError
 

@@ -579,8 +579,8 @@ def test_one_changed_byte_of_a_small_file_is_another_dataset(suffix: str, tmp_pa
 def test_a_large_file_is_sampled_from_its_first_to_its_last_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.dataset.files.WHOLE_BYTES_MAX", 10_000)
-    monkeypatch.setattr("orchestrator.dataset.files.SAMPLE_BYTES", 100)
+    monkeypatch.setattr("orchestrator.dataset.sampling.WHOLE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("orchestrator.dataset.sampling.SAMPLE_BYTES", 100)
     path = a_text(tmp_path / "x.csv", "a\n" + "1\n" * 50_000)
     before = opened(path).fingerprint
 
