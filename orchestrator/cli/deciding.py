@@ -65,7 +65,7 @@ def retry(
 
     The output becomes a new revision. An answer stands until a new one is there; each is paid for.
     """
-    parameters = dict(map(_parameter, changes))
+    parameters = dict(map(parameter_of, changes))
     from orchestrator.api import commands
     from orchestrator.cli import status_text
 
@@ -77,7 +77,7 @@ def retry(
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 
 
-def _parameter(text: str) -> tuple[str, object]:
+def parameter_of(text: str) -> tuple[str, object]:
     """Return the name and the value that `--set` gives: JSON, or else a text. Raises ConfigError."""
     name, equals, value = text.partition("=")
     if not name or not equals:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
 from orchestrator import JobInterrupted, JobStopped, Result
+from orchestrator.job_files.result_parts import PART_SCHEMA, part_writer
 from orchestrator.testing import KEY_VARIABLE, Failure, FakeProvider, fake_provider
 
 TEXTS: Final = [f"row {number}" for number in range(6)]
@@ -232,6 +234,26 @@ def test_a_paid_sample_is_reused_by_the_run_of_all_rows_and_judges_its_cost(shop
     result = orchestrator.run(job)
     assert shop.sold == dict.fromkeys(TEXTS, 1)
     assert payers(result) == [sample.job_id] * 2 + [None] * 4
+
+
+@pytest.mark.slow
+def test_the_audit_finds_an_answer_to_another_request(shop: Shop) -> None:
+    shop.run(TEXTS)
+    second = shop.run(TEXTS[::-1])
+    [path] = (shop.work / second.job_id / "parts").glob("*.reused.parquet")
+    table = pq.read_table(path)
+    keys = pa.array(table["content_key"].to_pylist()[::-1], table.schema.field("content_key").type)
+    path.unlink()
+    with path.open("wb") as out, part_writer(out) as writer:
+        writer.write_table(
+            table.set_column(table.schema.get_field_index("content_key"), PART_SCHEMA.field("content_key"), keys)
+        )
+
+    found = orchestrator.audit(second.job_id, work=shop.work, deep=True)
+
+    assert [(one.what, one.archive) for one in found.differences] == [
+        ("rows whose reused answer is not one to their request", "6")
+    ]
 
 
 DIES_WHILE_COPYING: Final = """
