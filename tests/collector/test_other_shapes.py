@@ -130,6 +130,7 @@ def test_a_line_of_another_job_costs_no_row() -> None:
     assert (answers[0, 0].error_code, tally.foreign, tally.waiting) == ("missing", 1, 1)
 
 
+@pytest.mark.slow  # 65 MiB, twice
 def test_a_line_over_the_size_limit_costs_the_row_that_its_beginning_names() -> None:
     """What else stands in it is not known: an id further inside may be quoted in the text."""
     long = b'{"custom_id": "%s", "pad": "%s"' % (ID.encode(), b"x" * (65 << 20))

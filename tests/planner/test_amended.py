@@ -95,7 +95,7 @@ def test_a_larger_limit_is_reserved() -> None:
     assert costing.for_chunk(NONE, "") == costing
 
 
-class Books:
+class RecordingLedger:
     """A ledger of one job, with the chunks that have waiting rows."""
 
     def __init__(self, *waiting: Chunk) -> None:
@@ -143,15 +143,15 @@ def a_source(job_files: MemoryJobFiles, answers: list[Answer], **fields: Any) ->
 
 def made(job_files: MemoryJobFiles, source: Chunk, limits: Limits = WIDE) -> list[tuple[str, list[int], list[bytes]]]:
     """Run the step; return each new chunk's reason, rows, and lines."""
-    books, costing = Books(source), Costing(price=None, output_tokens_max=50)
+    ledger, costing = RecordingLedger(source), Costing(price=None, output_tokens_max=50)
     retry(
         Claim(unit=Unit(job_id=JOB), step=Step.RETRY, token=1),
-        ledger=books,  # type: ignore[arg-type]
+        ledger=ledger,  # type: ignore[arg-type]
         job_files=job_files,
         gathering=Gathering(limits=limits, costing=costing, amending=Amending(dialect=a_dialect("openai"))),
         clock=VirtualClock(random.Random(1)),
     )
-    added = [change.chunk for change in books.changes if isinstance(change, ChunkAdded)]
+    added = [change.chunk for change in ledger.changes if isinstance(change, ChunkAdded)]
     found = []
     for chunk in added:
         requests = list(request_files.keyed_requests_of(job_files, chunk))
@@ -198,15 +198,15 @@ def test_the_halves_of_a_chunk_are_changed_for_the_same_reason() -> None:
     source = replace(
         a_source(job_files, [failed("500")] * 2, amends="truncated"), state=ChunkState.SPLITTING, batch_id=None
     )
-    books = Books(source)
+    ledger = RecordingLedger(source)
 
     split(
         Claim(unit=Unit(job_id=JOB, chunk_id=source.id), step=Step.SPLIT, token=1),
-        ledger=books,  # type: ignore[arg-type]
+        ledger=ledger,  # type: ignore[arg-type]
         job_files=job_files,
         costing=Costing(price=Price(input_usd=Decimal(0), output_usd=Decimal(1_000_000)), output_tokens_max=50),
         clock=VirtualClock(random.Random(1)),
     )
 
-    halves = [change.chunk for change in books.changes if isinstance(change, ChunkAdded)]
+    halves = [change.chunk for change in ledger.changes if isinstance(change, ChunkAdded)]
     assert [(half.amends, half.cost_usd_max) for half in halves] == [("truncated", Decimal(200))] * 2

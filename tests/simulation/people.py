@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.api.rereading import rows_by_shard
 from orchestrator.collector.collect import ABSENT
 from orchestrator.collector.reread import reread
 from orchestrator.domain.model import Chunk, Job, JobState
 from orchestrator.domain.required import required
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.job_files.chunk_rows import rows_of_kind
+from orchestrator.job_files.request_files import count_by_shard
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.providers.onerouter.dialect import READER
 from tests.fakes.answers import in_known_shape
@@ -74,9 +74,12 @@ class People:
         world.trace.add(f"{count} rows of {job.id} are retried")
 
     def _truncated(self, job: SimulatedJob) -> Counter[int]:
-        context = SimpleNamespace(job_files=job.job_files)
-        workspace: Any = SimpleNamespace(context=lambda _: context, snapshot=SqlSnapshot(self._world.database))
-        return rows_by_shard(workspace, job.id, RowKind.TRUNCATED)
+        counts = Counter[int]()
+        for entry in SqlSnapshot(self._world.database).entries(job.id):
+            if count := entry.chunk.tally.truncated_answers:
+                rows = rows_of_kind(job.job_files, entry.chunk, RowKind.TRUNCATED, count)
+                counts.update(count_by_shard(rows))
+        return counts
 
     def has_unread(self, job: SimulatedJob) -> bool:
         """Whether answers are kept that a later reader can read."""
