@@ -67,10 +67,10 @@ def results(
     answers: bool,
     as_json: bool,
 ) -> None:
-    """Print rows with their answers: as a table on a terminal, else as JSON lines.
+    """Print rows with their answers.
 
-    Reads no more than it prints. With --answers each line has the numbers of shard and row, the request, the id and
-    the columns of the answer.
+    As a table on a terminal, else as JSON lines. Reads no more than it prints. With --answers each line has the
+    numbers of shard and row, the request, the id and the columns of the answer.
     """
     from orchestrator.api.export import opened_rows
 
@@ -144,9 +144,9 @@ def export(
     force: bool,
     exact_text: bool,
 ) -> None:
-    """Write the rows with their answers to one file: Parquet, CSV or JSON lines.
+    """Write the rows with their answers to one file.
 
-    The file appears when it is whole. Sends nothing; the job may be running.
+    Parquet, CSV or JSON lines. The file appears when it is whole. Sends nothing; the job may be running.
     """
     from orchestrator.api.export import opened_rows, write_rows
     from orchestrator.cli.text import counted

@@ -61,9 +61,10 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 def retry(
     job: str, work: str | None, rows: str, changes: tuple[str, ...], unreadable: bool, allow_failed: bool, as_json: bool
 ) -> None:
-    """Send the failed rows of an ended job again, or answers that are not whole.
+    """Send failed rows again, or answers that are not whole.
 
-    The output becomes a new revision. An answer stands until a new one is there; each is paid for.
+    The job must have ended. The output becomes a new revision. An answer stands until a new one is there; each is
+    paid for.
     """
     parameters = dict(map(parameter_of, changes))
     from orchestrator.api import commands
@@ -141,9 +142,10 @@ def resolve(
     work: str | None,
     as_json: bool,
 ) -> None:
-    """Settle a create whose answer was lost, or a batch whose results are not to be had.
+    """Say what became of a create without an answer.
 
-    Without CHUNK: list the unresolved chunks, and why each needs a person.
+    Or of a batch whose results are not to be had. Without CHUNK: list the unresolved chunks, and why each needs a
+    person.
     """
     from orchestrator.cli import status_text
 

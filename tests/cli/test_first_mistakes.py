@@ -161,3 +161,11 @@ def test_an_error_is_an_object_for_a_program_that_asked_for_json(folder: Path) -
     }
     assert ended.returncode == 2
     assert ended.stderr == "error: there is no file mod.toml; did you mean mood.toml?\n"
+
+
+def test_the_list_of_commands_says_each_in_whole_words_within_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    _usage, *lines = CliRunner().invoke(app, ["--help"]).stdout.splitlines()
+
+    assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
