@@ -165,16 +165,18 @@ def _not_now(chunk: Chunk, job: Job, error: ProviderError, *, provider: Provider
         return _wait_for_key(chunk, job, clock=clock)
     if is_absent or retry.is_refusal(error):
         return _look_again(chunk, error, clock=clock)
-    tries, now = _failed_before(chunk, type(error)) + 1, clock.now()
+    # Another error in between does not begin the search for absent results anew: it would never end.
+    is_searching = chunk.error_code == ABSENT and not isinstance(error, ResultsShort)
+    tries, now = (chunk.tries if is_searching else _failed_before(chunk, type(error))) + 1, clock.now()
     floor_s = error.retry_after_s if isinstance(error, TransientError) else None
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
-    counted = replace(chunk, tries=tries, error_code=type(error).__name__)
+    counted = replace(chunk, tries=tries, error_code=ABSENT if is_searching else type(error).__name__)
     return ChunkMoved(before=chunk, after=lifecycle.failing(counted, str(error), now=now), due_at=now + wait)
 
 
 def _look_again(chunk: Chunk, error: ProviderError, *, clock: Clock) -> ChunkMoved:
     """Look for results later that are not there; after hours of it, leave it to a person."""
-    now, is_first = clock.now(), chunk.error_code != ABSENT
+    now, is_first = clock.now(), chunk.error_code not in (ABSENT, ResultsShort.__name__)
     counted = replace(chunk, tries=chunk.tries + 1, error_code=ABSENT)
     counted = lifecycle.failing(replace(counted, failing_since=None) if is_first else counted, "", now=now)
     since = required(counted.failing_since, "time of the first failure")

@@ -11,6 +11,7 @@ from orchestrator.collector.collect import ABSENT, collect
 from orchestrator.collector.settle import Collecting
 from orchestrator.domain import results_at
 from orchestrator.domain.batch import BatchStatus, ResultFile, Traits
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.model import Chunk, ChunkState, Outcome
 from orchestrator.domain.recovery import Recovery
 from orchestrator.domain.results_at import Files, ResultRef
@@ -32,6 +33,10 @@ def results(output: bytes, error: bytes) -> Iterator[ResultFile]:
 
 def collected(stage: Stage, chunk: Chunk, output: bytes, error: bytes) -> Chunk:
     stage.provider.tell(*([ENDED] if chunk.tries else []), results(output, error))
+    return step(stage, chunk)
+
+
+def step(stage: Stage, chunk: Chunk) -> Chunk:
     stage.after(stage.due_s(chunk) or 0.0)
     collect(
         stage.claim(chunk),
@@ -81,3 +86,21 @@ def test_answers_that_are_not_there_are_looked_for_for_hours() -> None:
 
     assert (chunk.state, chunk.error_code) == (ChunkState.ENDED, ABSENT)
     assert "output is empty, 1 lines were promised" in chunk.error
+
+
+def test_another_error_in_between_does_not_begin_the_search_anew() -> None:
+    """It would never end, and never become rare."""
+    stage = Stage(TRAITS)
+    chunk = an_ended_chunk(stage)
+    count = 0
+    while chunk.state is ChunkState.ENDED:
+        count += 1
+        assert count < 500
+        if count % 2:
+            chunk = collected(stage, chunk, b"", FAILURE)
+        else:
+            stage.provider.tell(Unavailable("busy", status=503))
+            chunk = step(stage, chunk)
+
+    assert (chunk.state, chunk.error_code) == (ChunkState.UNRESOLVED, ABSENT)
+    assert after(6 * 3_600) <= stage.clock.at < after(7 * 3_600)
