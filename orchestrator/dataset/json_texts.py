@@ -140,7 +140,7 @@ class _Text:
                 end = _DECODER.raw_decode(self._held, self._at)[1]
             except (ValueError, RecursionError):
                 end = -1
-            if end >= 0 and (end < len(self._held) or self._is_over):
+            if end >= 0:
                 text = self._held[self._at : end].translate(_LINE_ENDS)
                 self._pass(end)
                 return text.encode(errors="surrogateescape")

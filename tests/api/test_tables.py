@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
+from orchestrator.api.result import frame_of
 from orchestrator.testing import fake_provider
 
 ROWS = [{"text": "a", "n": 1}, {"text": "b", "n": 2}]
@@ -101,6 +102,15 @@ def test_a_frame_comes_back_with_its_types(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(same[list(frame)], frame)
     assert [None if one is None else list(one) for one in others["tags"]] == [["x"], None]
     assert others["count"].tolist()[0] == 2**60 + 1
+
+
+def test_a_period_is_restored_where_its_type_is_not_registered() -> None:
+    """As in a process that has not imported pandas' own types: there it is an integer with a note."""
+    frame = pd.DataFrame({"month": pd.PeriodIndex(["2024-01", None], freq="M"), "n": pd.array([1, None], "Int64")})
+    table = pa.Table.from_pandas(frame)
+    table = table.set_column(0, pa.field("month", pa.int64()), pa.array([648, None]))
+
+    pd.testing.assert_frame_equal(frame_of(table), frame)
 
 
 def test_notes_of_a_file_are_in_the_output(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.collector.finish import try_rows
+from orchestrator.dataset import csv
 from orchestrator.dataset.dataset import open_dataset
 from orchestrator.dataset.in_memory import keep_table
 from orchestrator.domain.errors import DatasetError
@@ -143,16 +144,19 @@ def test_a_header_alone_is_a_table_without_rows_with_or_without_an_end_of_line(t
         assert read(tmp_path / f"{number}.csv").schema.names == ["a", "b"]
 
 
-@pytest.mark.parametrize("shift", range(-2, 3))
-def test_a_line_end_on_the_border_of_two_blocks_is_one_line_end(tmp_path: Path, shift: int) -> None:
-    """The parser reads blocks of 4 MiB; CR ends one and LF begins the next."""
-    block, row = 4 * 2**20, "x" * 98 + "\r\n"
-    count = (block - 3) // len(row) - 1
-    last = "y" * (block - 3 - count * len(row) - 1 + shift) + "\r\n"
-    (tmp_path / "rows.csv").write_text("t\r\n" + row * count + last + "z\r\n" * 3, newline="")
-    source = open_dataset(tmp_path / "rows.csv", shard_rows=10**6, shard_bytes=10**9)
+def test_a_line_end_on_the_border_of_two_blocks_is_one_line_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CR ends a block and LF begins the next, wherever the border is; also within a quoted field."""
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 128)
+    for shift in range(64):
+        texts = ["x" * shift, *["abc", "", "de", 'a ""quote""', "two\r\nlines", "z"] * 12]
+        content = "a,b\r\n" + "".join(f'"{text}",{number}\r\n' for number, text in enumerate(texts))
+        (tmp_path / "rows.csv").write_text(content, newline="")
+        source = open_dataset(tmp_path / "rows.csv", shard_rows=10**6, shard_bytes=10**9)
+        found = [row["a"] for batch in source.batches(source.shards[0]) for row in batch.to_pylist()]
 
-    assert sum(batch.num_rows for batch in source.batches(source.shards[0])) == count + 1 + 3
+        assert found == [text.replace('""', '"') for text in texts], shift
 
 
 @pytest.mark.parametrize(

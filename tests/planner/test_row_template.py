@@ -247,6 +247,8 @@ def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
         with pytest.raises(NotAnImage, match="names a file that is not below") as raised:
             read(path)
         assert "secret" not in str(raised.value).replace(str(folder), "")
+    with pytest.raises(NotAnImage, match="is not below s3://b/d"):
+        file_reader("s3://b/d", NotAnImage)("../x.png")
     for path in ("gone.png", "in", "a\0b"):
         with pytest.raises(NotAnImage, match="names a file that"):
             read(path)
