@@ -6,6 +6,7 @@ The exit codes are in `exit_codes`, and in the help.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.engine import process_memory
 
+CHECKS: Final = "orchestrator.api.preflight"
 SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -37,9 +39,24 @@ def main() -> None:
     signal.signal(signal.SIGINT, _quit)
     try:
         log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
+        _say_warnings_of_checks()
         app(prog_name="orchestrator")
     except OrchestratorError as error:
         sys.exit(_print_error(error))
+
+
+class _Warning(logging.Handler):
+    """Says what a check before a job's first create has found, as a sentence and not as a line of a log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = getattr(record, "fields", {})
+        say(f"warning: {found.get('found', record.getMessage())}. {found.get('todo', '')}".rstrip())
+
+
+def _say_warnings_of_checks() -> None:
+    logger = logging.getLogger(CHECKS)
+    logger.handlers[:] = [_Warning()]
+    logger.propagate = False
 
 
 def _print_error(error: OrchestratorError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from typing import Final
 import pytest
 from click.testing import CliRunner
 
+from orchestrator.api import preflight
+from orchestrator.cli import main
 from orchestrator.cli.main import app
 from orchestrator.domain.errors import ConfigError, JobUnknown
-from orchestrator.log import printable
+from orchestrator.log import EventLog, printable
 
 JOB: Final = '[job]\nname = "mood"\ndataset = "rows.csv"\n[request]\nmodel = "m-batch"\nprompt = "{text}"\n'
 
@@ -169,3 +172,18 @@ def test_the_list_of_commands_says_each_in_whole_words_within_80_columns(monkeyp
     _usage, *lines = CliRunner().invoke(app, ["--help"]).stdout.splitlines()
 
     assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
+
+
+def test_a_warning_of_the_checks_before_a_run_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a line of a log: it is for the person who waits for the run."""
+    logger = logging.getLogger(main.CHECKS)
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    main._say_warnings_of_checks()
+
+    EventLog(main.CHECKS).warning("preflight.warned", job="j-1", found="openai ends m in 9 days", todo="Take another")
+
+    assert capsys.readouterr().err == "warning: openai ends m in 9 days. Take another\n"
+    assert preflight.__name__ == main.CHECKS
