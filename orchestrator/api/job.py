@@ -334,7 +334,11 @@ def read_job(path: Path) -> Job:
 
 def _refuse_other_folder(path: Path, folder: Path, dataset: str) -> None:
     """Raise ConfigError for a dataset that is where the command was typed, and not where the job file's paths start."""
-    if "://" not in dataset and Path(dataset).exists() and not (folder / dataset).exists():
+    try:
+        is_elsewhere = "://" not in dataset and Path(dataset).exists() and not (folder / dataset).exists()
+    except OSError:  # a name that no file can have: whoever opens it says so
+        return
+    if is_elsewhere:
         there = os.path.relpath(dataset, folder)
         raise ConfigError(
             f'{path}: job.dataset = "{dataset}" starts at the folder of the job file, and there is no such file; there '
