@@ -39,11 +39,11 @@ def read_response(given: Any) -> ResponseSchema | None:
                 )
             return _of_file(Path(path))
         case Mapping() if is_json_schema(given):
-            return canonical(given)
+            return _canonical(given, WHERE)
         case Mapping():
-            return canonical(schema_of_fields(given))
+            return _canonical(schema_of_fields(given), WHERE)
     if isinstance(given, type) and callable(getattr(given, "model_json_schema", None)):
-        return canonical(given.model_json_schema())  # type: ignore[attr-defined]
+        return _canonical(given.model_json_schema(), WHERE)  # type: ignore[attr-defined]
     raise ConfigError(
         'response must be fields, such as {"mood": "string"}, a JSON Schema, the path of a file with one, or a '
         f"pydantic class, not {_called(given)}"
@@ -56,20 +56,35 @@ def with_path(table: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     return {**table, FILE: str(folder / path)} if isinstance(path, str) else table
 
 
+def _canonical(document: Any, where: str) -> ResponseSchema:
+    """Return a JSON Schema in canonical form, once it is one. Raises ConfigError."""
+    import jsonschema_rs  # only a job with a schema needs it
+
+    if isinstance(document, Mapping):
+        try:
+            jsonschema_rs.meta.validate({key: value for key, value in document.items() if key != "$schema"})
+        except jsonschema_rs.ValidationError as error:
+            place = ".".join(str(part) for part in error.instance_path if part != "properties")
+            raise ConfigError(f"{where}.{place}: {error.message}" if place else f"{where}: {error.message}") from None
+        except (ValueError, TypeError, RecursionError):  # NaN, half a surrogate pair, a key that is no text
+            raise ConfigError(f"{where}: it holds a value that JSON cannot express") from None
+    return canonical(document, where)
+
+
 def _of_file(path: Path) -> ResponseSchema:
     where = f"response: {path}"
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{where}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+    except (OSError, ValueError, RuntimeError) as error:  # no such user's home, a zero byte in the name
+        reason = getattr(error, "strerror", None) or "it is not UTF-8, or its name is none"
         raise ConfigError(f"{where}: cannot be read: {reason}") from None
     try:
         document = json.loads(text, object_pairs_hook=_without_twice)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: is not valid JSON: {error}") from None
-    return canonical(document, where)
+    return _canonical(document, where)
 
 
 def _without_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

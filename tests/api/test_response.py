@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.job import Job, read_job
 from orchestrator.api.response import read_response
+from orchestrator.collector.join import response_fields
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.policy import OutputOptions
+from orchestrator.providers.structured_output import added, moved, refuse_schema, sent_form, undescribed
+from tests.fakes.dialects import a_dialect
 
 
 class Mood(enum.StrEnum):
@@ -153,6 +160,12 @@ def test_a_mistake_is_told_when_the_job_is_made(given: Any, message: str) -> Non
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5_000, "~nobody-of-this-name/x.json", "."])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="response: "):
+        read_response({"schema": name})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -169,3 +182,55 @@ def test_a_mistake_in_a_schema_file_names_the_file(tmp_path: Path, text: str, me
 
     assert message in str(raised.value)
     assert str(file) in str(raised.value)
+
+
+KEYS: st.SearchStrategy[str] = st.sampled_from(
+    [
+        "type",
+        "enum",
+        "const",
+        "properties",
+        "required",
+        "items",
+        "anyOf",
+        "allOf",
+        "oneOf",
+        "not",
+        "$ref",
+        "$defs",
+        "A",
+        "additionalProperties",
+        "prefixItems",
+        "format",
+        "minimum",
+        "minItems",
+        "description",
+        "optional",
+        "schema",
+    ]
+)
+ODD: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["string", "object", "array", "integer?", "date", "#/$defs/A", "#", "#/properties/A", "(", ""])
+    | st.sampled_from([None, True, False, 0, -1, 2.5, float("nan"), 10**30, "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, ODD, max_size=4))
+def test_whatever_is_given_is_taken_or_refused_by_a_message(given_: dict[str, Any]) -> None:
+    """And what is taken can be sent, checked and written."""
+    try:
+        schema = read_response(given_)
+        assert schema is not None
+        answers = TypedAnswers(schema)
+        answers.check_schema()
+        response_fields(OutputOptions(), answers)
+        for name, model in (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-5-5")):
+            rules = a_dialect(name).rules_for(model)
+            assert rules is not None
+            json.dumps(sent_form(schema, rules))
+            assert isinstance([*added(schema), *moved(schema, rules), *undescribed(schema)], list)
+            refuse_schema(schema, rules, model)
+    except ConfigError:
+        return
