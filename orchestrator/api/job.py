@@ -315,6 +315,9 @@ def read_job(path: Path) -> Job:
     for name in ("dataset", "work", "output"):
         if isinstance(job.get(name), str):
             job[name] = beside(folder, job[name])
+    options = dict(text.get("dataset", {}))
+    if options.get("image_folder") and isinstance(options["image_folder"], str):
+        options["image_folder"] = beside(folder, options["image_folder"])
     job.setdefault("work", configuration.load(os.environ, start=folder).work)
     if isinstance(request.get("render"), str):
         make_importable(folder)
@@ -326,7 +329,7 @@ def read_job(path: Path) -> Job:
             provider_options=text.get("provider", {}),
             policy=text.get("policy", {}),
             output_options=text.get("output", {}),
-            dataset_options=text.get("dataset", {}),
+            dataset_options=options,
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -151,6 +151,19 @@ def test_the_options_are_a_table_of_the_job_file(tmp_path: Path) -> None:
     assert read_job(file).resolved_dataset_options == ReadOptions(delimiter="\t")
 
 
+def test_the_folder_of_images_starts_at_the_job_files_folder(tmp_path: Path) -> None:
+    """As every path of a job file; a URL stays one."""
+    for given, expected in (("photos", f"{tmp_path}/photos"), ("s3://b/photos", "s3://b/photos")):
+        file = tmp_path / "job.toml"
+        file.write_text(
+            f'[job]\nname = "n"\ndataset = "https://x.test/x.csv"\n[dataset]\nimage_folder = "{given}"\n'
+            '[request]\nmodel = "m"\nprompt = "{image:a}"\n'
+        )
+
+        assert read_job(file).resolved_dataset_options.image_folder == expected
+        assert read_job(file).dataset == "https://x.test/x.csv"
+
+
 def test_options_for_what_is_no_csv_are_refused(tmp_path: Path) -> None:
     place = a_file(tmp_path, '{"a": 1}\n', "x.jsonl")
 
