@@ -112,10 +112,12 @@ def test_failed_rows_are_sent_again_by_retry_into_a_new_revision(
     ran, allowed = cli.run("run", job), cli.run("run", job, "--allow-failed")
     handle = only_job(cli)
     assert (ran.code, allowed.code) == (4, 0), ran
-    assert ran.out.splitlines()[-3:] == [
-        "  15 rows have failed:",
-        f"    orchestrator results {handle.job_id} --rows failed --work {cli.work}  to see failed rows",
-        f"    orchestrator retry {handle.job_id} --work {cli.work}  to send them again",
+    assert ran.out.splitlines()[-5:] == [
+        "  15 rows have failed.",
+        "  to see failed rows:",
+        f"    orchestrator results {handle.job_id} --rows failed --work {cli.work}",
+        "  to send them again:",
+        f"    orchestrator retry {handle.job_id} --work {cli.work}",
     ]
     first = handle.results().path
     before = {path: path.read_bytes() for path in Path(first).glob("*") if path.is_file()}
