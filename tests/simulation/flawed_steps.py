@@ -27,6 +27,7 @@ from orchestrator.domain.model import (
     Claim,
     Job,
     JobId,
+    Shard,
     Tally,
 )
 from orchestrator.domain.policy import OnAmbiguous, Policy
@@ -47,9 +48,10 @@ REAL_FAILED: Final = poll._failed
 REAL_CLOSE: Final = plan._close
 
 
-def close_as_canary(*given: Any, **named: Any) -> Chunk:
+def close_as_canary(shard: Shard, planned: Any, **named: Any) -> None:
     """Let a chunk be sent before the verdict on the canary."""
-    return replace(REAL_CLOSE(*given, **named), is_canary=True)
+    REAL_CLOSE(shard, planned, **named)
+    planned.chunks[-1] = replace(planned.chunks[-1], is_canary=True)
 
 
 def unread_again(self: Reconciliation, name: str, answer: Answer) -> Placed:
