@@ -12,6 +12,7 @@ import orchestrator
 from orchestrator import ConfigError
 from orchestrator.api.rehearse import rehearse
 from orchestrator.cli.main import app
+from orchestrator.domain.look import Look
 
 JOB = """
 [job]
@@ -91,11 +92,15 @@ def test_a_model_that_takes_no_batches_stops_the_job_and_fails_no_row(folder: Pa
     assert (found.status.totals.failed, found.answers) == (0, 0)
 
 
+def reasons(now: Look) -> list[str]:
+    return [now.reason, *(one.reason for one in now.troubles)]
+
+
 def test_progress_of_a_rehearsal_names_no_file_that_is_deleted_and_no_time_of_its_fast_clock(folder: Path) -> None:  # noqa: ARG001
     """The pause of an account names the next try, and a refusal the file with the provider's message."""
     told = list[str]()
 
-    found = rehearse(a_job(), faults=["spend-limit"], progress=lambda now: told.extend((now.pause, now.trouble)))
+    found = rehearse(a_job(), faults=["spend-limit"], progress=lambda now: told.extend(reasons(now)))
 
     assert found.waits_for == ""
     assert any("hard limit has been reached" in text.lower() for text in told)
