@@ -49,6 +49,7 @@ def test_a_job_comes_back_as_it_was_entered(harness: LedgerHarness) -> None:
         on_ambiguous=OnAmbiguous.RESUBMIT,
         max_duplicate_usd=Decimal("1.50"),
         budget_usd=Decimal("12.345678901"),
+        confirm_usd=Decimal(7),
         null_policy=NullPolicy.SKIP,
         reuse=Reuse.NEVER,
         canary_rows=6,
