@@ -199,9 +199,9 @@ def test_messages_to_a_live_worker_are_at_worst_a_nudge(fleet: Fleet) -> None:
     assert set(before["attempts"]) <= set(after["attempts"])
     own = [row for row in after["jobs"] if job.job_id in row]
     assert own == [row for row in before["jobs"] if job.job_id in row]
-    assert len(after["attempts"]) == len(before["attempts"]) + 3
+    assert len(after["attempts"]) == len(before["attempts"]) + 1  # the first 20 rows have an answer
     now = fleet.gateway.bill()
-    assert (now["creates"], now["paid_twice"]) == (bill["creates"] + 3, 0)
+    assert (now["creates"], now["paid_twice"]) == (bill["creates"] + 1, 0)
     said = fleet.said(worker)
     assert moves(said) == []
     assert not any(line.startswith("step.failed") for line in said.splitlines())

@@ -14,6 +14,7 @@ Rule 3: the server ends with the test process, however that ends, and its forks 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -96,6 +97,10 @@ class ForkedProcess:
             raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
         return code
 
+    def stacks(self) -> None:
+        """Have it print where each of its threads is, for who wonders why it does not end."""
+        self.send_signal(signal.SIGUSR1)
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         if self.poll() is None:
@@ -133,6 +138,7 @@ def _live(
     os.environ.clear()
     os.environ.update(environment)
     _redirect(*streams)
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr)  # see `stacks`
     sys.argv = [module, *arguments]
     if hurried:
         hurry()

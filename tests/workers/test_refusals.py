@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from orchestrator.fleet.broker import Broker
 from orchestrator.fleet.embedded import EmbeddedBroker
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.ledger.workers import SqlWorkers
+from tests.acceptance.command_line import wait_until
 from tests.acceptance.datasets import MODEL, marked
 from tests.servers.forked import ForkedProcess
 from tests.servers.valkey import a_broker
@@ -49,7 +51,13 @@ def beat(broker: EmbeddedBroker, tmp_path: Path) -> Callable[..., str]:
         process = ForkedProcess(
             "orchestrator", arguments or ("beat",), folder=ROOT, environment=environment, output=said
         )
-        code, words = process.wait(60), said.read_text()
+        try:
+            code = process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.stacks()
+            wait_until(lambda: "most recent call first" in said.read_text(), "its stacks")
+            pytest.fail(f"it has not ended:\n{said.read_text()}")
+        words = said.read_text()
         assert code == REFUSED, words
         assert "Traceback" not in words
         return words
