@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.errors import JobUnresolved as JobUnresolved
     from orchestrator.domain.errors import OrchestratorError as OrchestratorError
     from orchestrator.domain.look import Look as Look
+    from orchestrator.domain.look import Progress as Progress
     from orchestrator.domain.policy import OutputOptions as OutputOptions
     from orchestrator.domain.policy import Policy as Policy
     from orchestrator.domain.policy import Price as Price
@@ -69,6 +70,7 @@ _PUBLIC: Final = {
     "Policy": "domain.policy",
     "Price": "domain.policy",
     "Look": "domain.look",
+    "Progress": "domain.look",
     "Recovered": "restore.restore",
     "Result": "api.result",
     "Sample": "api.decision",

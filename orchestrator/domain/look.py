@@ -207,6 +207,7 @@ class Look:
         return self.activity in ENDED
 
 
+Progress = Look  # its name as the argument of a progress callback
 OnLook = Callable[[Look], None]  # a progress callback, called about twice a second
 
 
