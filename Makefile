@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-all lint chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
+.PHONY: help setup demo fleet test test-slow test-all lint chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,10 @@ fleet: $(INSTALLED) ## The same on a fleet of this machine's own: a broker, two 
 test: $(INSTALLED) ## Run the tests, but the slow ones, in 4 minutes; ARGS='-k word' chooses
 	@$(PYTEST) -p no:schemathesis -m 'not slow' $(ARGS)
 
-test-all: $(INSTALLED) ## Run all tests, in 15 minutes: simulation, fault matrix, kills, chaos, too
+test-slow: $(INSTALLED) ## Run the slow ones alone: simulation, fault matrix, kills, chaos
+	@$(PYTEST) -m slow $(ARGS)
+
+test-all: $(INSTALLED) ## Run all tests, in 12 minutes: simulation, fault matrix, kills, chaos, too
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format, types and imports
