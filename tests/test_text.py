@@ -201,9 +201,10 @@ def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_who
 
 
 def test_rows_that_cannot_be_read_are_offered_to_be_read_before_they_are_paid_for_again() -> None:
-    """`retry` alone refuses them: each command named works as it is typed."""
+    """`retry` alone leaves them, and refuses where there are no others: each command named works as it is typed."""
     found = a_status(JobState.FINISHED, totals(failed=2), "a-1")
     kept = replace(found, totals=totals(failed=2, unreadable_rows=1))
+    alone = replace(found, totals=totals(failed=2, unreadable_rows=2))
 
     assert status_text.failed_rows(found, DEFAULT_WORK).splitlines()[3:] == [
         "  to send them again:",
@@ -212,9 +213,12 @@ def test_rows_that_cannot_be_read_are_offered_to_be_read_before_they_are_paid_fo
     assert status_text.failed_rows(kept, DEFAULT_WORK).splitlines()[3:] == [
         "  to read unreadable answers again, for nothing:",
         "    orchestrator reread a-1",
+        "  to send them again, but for the unreadable ones:",
+        "    orchestrator retry a-1",
         "  to send them again, and pay for the unreadable ones again:",
         "    orchestrator retry a-1 --unreadable",
     ]
+    assert "    orchestrator retry a-1" not in status_text.failed_rows(alone, DEFAULT_WORK).splitlines()
 
 
 def test_the_report_of_a_job_that_has_not_ended_adds_up() -> None:

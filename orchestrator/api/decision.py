@@ -44,9 +44,10 @@ def refuse_undecided(workspace: Workspace, job: Job) -> None:
 
 
 def refuse_unreadable(workspace: Workspace, job_id: JobId) -> None:
-    """Raise ConfigError where a retry would buy answers again that are kept and cannot be read."""
-    count = workspace.ledger.totals(job_id).unreadable_rows
-    if count:
+    """Raise ConfigError where a retry could only buy answers again that are kept and cannot be read."""
+    totals = workspace.ledger.totals(job_id)
+    count = totals.unreadable_rows
+    if count and totals.failed == count:
         rows = "1 failed row was" if count == 1 else f"{count:,} failed rows were"
         raise ConfigError(
             f"{rows} answered, or may have been, in a form that cannot be read; nothing was sent again.\n"

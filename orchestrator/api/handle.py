@@ -24,7 +24,7 @@ from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeou
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.row_kinds import RowKind, kind_named
+from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, RowKind, kind_named
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
 from orchestrator.engine.interrupts import signals_stop
@@ -172,21 +172,22 @@ class JobHandle:
             parameters: other values of request parameters for these rows, such as `{"max_tokens": 256}`. Refused where
                 the dialect or the model does not take them, before anything is sent.
             unreadable: send failed rows again that may have been answered, too, though they are paid for again; first
-                try `reread`.
+                try `reread`. Without it they stay as they are, and a job with no other failed row is refused.
         """
         kind = kind_named(rows)
         with opened_workspace(self.work) as workspace:
             refuse_undecided(workspace, workspace.ledger.job(self.job_id))
-            if not unreadable:
+            if kind is RowKind.FAILED and not unreadable:
                 refuse_unreadable(workspace, self.job_id)
-            return self._run_to_end(workspace, progress, stop, kind, parameters or {})
+            again = ALL_FAILED if kind is RowKind.FAILED and unreadable else kind.value
+            return self._run_to_end(workspace, progress, stop, again, parameters or {})
 
     def _run_to_end(
         self,
         workspace: Workspace,
         progress: OnLook | None,
         stop: threading.Event | None,
-        again: RowKind | None,
+        again: str | None,
         parameters: Mapping[str, Any],
     ) -> Result:
         from orchestrator.api.changing import changes_text
@@ -208,17 +209,16 @@ class JobHandle:
         self._reopen(workspace, again, changes)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _reopen(self, workspace: Workspace, again: RowKind | None, changes: str) -> None:
-        now = workspace.clock.now()
-        if again is not None and again is not RowKind.FAILED:
-            from orchestrator.api.rereading import rows_by_shard
+    def _reopen(self, workspace: Workspace, again: str | None, changes: str) -> None:
+        from orchestrator.api.rereading import rows_by_shard, send_failed_again
 
-            counts = rows_by_shard(workspace, self.job_id, again)
-            workspace.admin.retry(self.job_id, now=now, kind=again, by_shard=counts, changes=changes)
+        now = workspace.clock.now()
+        if again in FLAWED:
+            kind = RowKind(again)
+            counts = rows_by_shard(workspace, self.job_id, kind)
+            workspace.admin.retry(self.job_id, now=now, kind=kind, by_shard=counts, changes=changes)
         elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
-            if again is None:
-                refuse_unreadable(workspace, self.job_id)
-            workspace.admin.retry(self.job_id, now=now, changes=changes)
+            send_failed_again(workspace, self.job_id, changes=changes, pays_again=again == ALL_FAILED)
         job = workspace.admin.resume(self.job_id, now=now)
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)

@@ -15,9 +15,10 @@ from typing import Final
 import pyarrow as pa
 
 from orchestrator import settings as configuration
-from orchestrator.api.decision import refuse_undecided, refuse_unreadable
+from orchestrator.api.decision import refuse_undecided
 from orchestrator.api.inputs import readable_place
 from orchestrator.api.job import Job
+from orchestrator.api.rereading import send_failed_again
 from orchestrator.collector.finish import try_rows
 from orchestrator.collector.join import output_schema
 from orchestrator.collector.seal import manifest_name
@@ -212,8 +213,7 @@ def enter(workspace: Workspace, prepared: Prepared, context: JobContext) -> None
     context.text = known.spec  # with fields that another version has added
     present = workspace.admin.resume(spec.job_id, now=now)
     if known.state is JobState.CANCELLED:
-        refuse_unreadable(workspace, spec.job_id)
-        workspace.admin.retry(spec.job_id, now=now)
+        send_failed_again(workspace, spec.job_id)
     record_command(workspace, spec.job_id)
     refuse_undecided(workspace, present)
 

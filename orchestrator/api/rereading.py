@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from orchestrator.api.decision import refuse_unreadable
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.model import JobId
+from orchestrator.domain.model import ChunkId, JobId
 from orchestrator.domain.reread import Reading
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.engine.command_log import record_command
@@ -25,6 +26,30 @@ def reread_job(workspace: Workspace, job_id: JobId) -> Reading:
     done = workspace.admin.reread(job_id, found, now=workspace.clock.now())
     record_command(workspace, job_id)
     return done
+
+
+def send_failed_again(workspace: Workspace, job_id: JobId, *, changes: str = "", pays_again: bool = False) -> None:
+    """Schedule the failed rows of an ended job to be sent again; `pays_again`: also those that cannot be read.
+
+    Raises ConfigError where there are no others.
+    """
+    kept = {}
+    if not pays_again:
+        refuse_unreadable(workspace, job_id)
+        kept = _unreadable_by_shard(workspace, job_id)
+    workspace.admin.retry(job_id, now=workspace.clock.now(), changes=changes, kept=kept, pays_again=pays_again)
+
+
+def _unreadable_by_shard(workspace: Workspace, job_id: JobId) -> dict[ChunkId, Counter[int]]:
+    """Return how many rows of each chunk and shard have an answer that cannot be read."""
+    from orchestrator.job_files.chunk_rows import unreadable_rows  # it reads Parquet, which other commands do not need
+    from orchestrator.job_files.request_files import count_by_shard
+
+    found = workspace.admin.unreadable(job_id)
+    job_files = workspace.context(job_id).job_files if found else None
+    return {
+        chunk.id: Counter(count_by_shard(unreadable_rows(job_files, chunk))) for chunk in found if job_files is not None
+    }
 
 
 def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:

@@ -166,10 +166,10 @@ def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
 
 
 def _says(row: dict[str, Any], answer: Answer, *, is_reread: bool) -> bool:
-    """Return whether a row of a part equals the raw result; a failure that a reread found is not sent again."""
+    """Return whether a row of a part equals the raw result; a reread marks the rows that are sent again by its own."""
     if answer is _NO_LINE or answer.error_code == _NO_LINE.error_code:
         return not row["succeeded"]  # the reason for a missing line depends on the batch's outcome
-    is_alike = row["retryable"] == answer.retryable or (is_reread and not row["retryable"])
+    is_alike = is_reread or row["retryable"] == answer.retryable
     same = row["succeeded"] == answer.succeeded and is_alike
     choices = None if answer.choices is None else [choice._asdict() for choice in answer.choices]
     return same and row["choices"] == choices and all(row[name] == getattr(answer, name) for name in ANSWERED)

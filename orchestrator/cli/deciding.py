@@ -71,8 +71,11 @@ def retry(
     from orchestrator.cli import status_text
 
     handle = find(job, work)
-    if told := status_text.nothing_to_retry(handle.status(), rows):
-        say(told)
+    found = handle.status()
+    kept = status_text.kept_unreadable(found, rows, handle.work, pays_again=unreadable)
+    for told in (status_text.nothing_to_retry(found, rows), kept):
+        if told:
+            say(told)
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         result = handle.retry(rows=rows, parameters=parameters, unreadable=unreadable, progress=watch.look)
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)

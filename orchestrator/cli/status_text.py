@@ -95,9 +95,12 @@ def failed_rows(found: Status, work: str) -> str:
         kept = found.totals.unreadable_rows
         if kept:
             ways.append((command("reread", work, found.job_id), "to read unreadable answers again, for nothing"))
-        again = ("--unreadable",) if kept else ()
-        paid = ", and pay for the unreadable ones again" if kept else ""
-        ways.append((command("retry", work, found.job_id, *again), f"to send them again{paid}"))
+        if kept < found.totals.failed:
+            others = ", but for the unreadable ones" if kept else ""
+            ways.append((command("retry", work, found.job_id), f"to send them again{others}"))
+        if kept:
+            paid = "to send them again, and pay for the unreadable ones again"
+            ways.append((command("retry", work, found.job_id, "--unreadable"), paid))
     return "\n".join([f"  {text.counted(found.failed, 'row has', 'rows have')} failed.", *listed_commands(ways)])
 
 
@@ -141,6 +144,18 @@ def nothing_to_retry(found: Status, kind: str) -> str:
     rows = text.counted(refused, "row", "rows")
     apart = f" ({rows} could not be made a request; see {'its' if refused == 1 else 'their'} llm_error_code)"
     return f"{found.job_id}: no row that was sent has failed: nothing is sent again{apart if refused else ''}"
+
+
+def kept_unreadable(found: Status, kind: str, work: str, *, pays_again: bool) -> str:
+    """Return what `retry` says of failed rows that it does not send again; "" where it sends all, or none."""
+    kept = 0 if kind != RowKind.FAILED or pays_again or not found.look.has_ended else found.totals.unreadable_rows
+    if not kept or kept == found.totals.failed:
+        return ""
+    it, stay = ("it", "stays as it is") if kept == 1 else ("them", "stay as they are")
+    rows = text.counted(kept, "row that cannot be read", "rows that cannot be read")
+    again, paid = command("reread", work, found.job_id), command("retry", work, found.job_id, "--unreadable")
+    ways = [(again, f"to read {it} again, for nothing"), (paid, f"to send {it}, too, and pay for {it} again")]
+    return "\n".join([f"{found.job_id}: {rows} {stay}.", *listed_commands(ways)])
 
 
 def reread(found: Status, done: Reading, work: str) -> str:

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.domain.reconcile import UNREADABLE
+
 CODES_MAX: Final = 40  # of one chunk or shard
 OTHER: Final = "other"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
@@ -71,3 +73,18 @@ class Causes:
             self._found[code] = [rows, shard, row]
         else:
             known[0] = (known[0] or 0) + rows
+
+
+def causes_left(text: str, failed: int, unreadable: int) -> str:
+    """Return the causes of a chunk's failed rows once others of `text` are sent again.
+
+    Args:
+        failed: how many are left.
+        unreadable: how many of these have an answer that cannot be read: they are the last that are sent again.
+    """
+    if not failed:
+        return ""
+    if failed > unreadable:
+        return text
+    example = json.loads(text or "{}").get(UNREADABLE, [0, None, None])
+    return json.dumps({UNREADABLE: [unreadable, *example[1:]]})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.domain.model import Chunk, Tally
+from orchestrator.domain.row_kinds import SENT_AS_FAILED
 
 
 def reopened(chunk: Chunk, kind: str) -> Tally:
@@ -25,15 +26,17 @@ def reopened(chunk: Chunk, kind: str) -> Tally:
     )
 
 
-def closed_again(chunk: Chunk, own: int) -> Tally:
+def closed_again(chunk: Chunk, own: int, unreadable: int = 0) -> Tally:
     """Return the chunk's tally once its waiting rows are not sent again after all, because the job is cancelled.
 
     Args:
         own: how many of the waiting rows have an answer in this chunk.
+        unreadable: how many of them have an answer that cannot be read.
     """
     tally, kind = chunk.tally, chunk.regather or chunk.improves
-    if kind in ("", "failed"):
-        return replace(tally, waiting=0, failed=tally.failed + tally.waiting)
+    if kind in ("", *SENT_AS_FAILED):
+        kept = tally.unreadable_rows + unreadable
+        return replace(tally, waiting=0, failed=tally.failed + tally.waiting, unreadable_rows=kept)
     name = f"{kind}_answers"
     return replace(
         tally,

@@ -23,6 +23,11 @@ class RowKind(StrEnum):
     EMPTY = "empty"  # neither text nor tool calls, without such a reason
 
 
+# What a retry of failed rows sends again: `RowKind.FAILED`, but for rows whose answer is kept and cannot be read; or
+# those too, which are paid for again.
+ALL_FAILED: Final = "all_failed"
+SENT_AS_FAILED: Final = (RowKind.FAILED.value, ALL_FAILED)
+
 # Error codes of typed answers, which fail their rows; so do `truncated` and `refused` there. See `typed_answers`.
 INVALID_JSON: Final = "invalid_json"
 SCHEMA_MISMATCH: Final = "schema_mismatch"

@@ -206,11 +206,14 @@ def _vectors(given: Sequence[bytes | None]) -> Any:
 
 
 class Failed(StrEnum):
-    """Which failed rows: those to be sent again, the others, or both."""
+    """Which failed rows: those that go again by themselves, the others, or both; with an answer that can be read."""
 
     RETRYABLE = "retryable"
     FAILED = "failed"
     ALL = "all"
+    UNREADABLE = "unreadable"  # their answer is kept, and cannot be read
+    READABLE = "readable"  # of FAILED: the others
+    READABLE_ALL = "readable_all"  # of ALL: the others
 
 
 def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
@@ -219,13 +222,18 @@ def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     with reading():
         file = opened(part)
         for batch in file.iter_batches(
-            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable"]
+            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable", "error_code"]
         ):
             wanted = pc.invert(batch["succeeded"])
             if which is Failed.RETRYABLE:
                 wanted = pc.and_(wanted, batch["retryable"])
-            elif which is Failed.FAILED:
+            elif which in (Failed.FAILED, Failed.READABLE):
                 wanted = pc.and_(wanted, pc.invert(batch["retryable"]))
+            is_unreadable = pc.fill_null(pc.equal(batch["error_code"], UNREADABLE), False)
+            if which is Failed.UNREADABLE:
+                wanted = pc.and_(wanted, is_unreadable)
+            elif which in (Failed.READABLE, Failed.READABLE_ALL):
+                wanted = pc.and_(wanted, pc.invert(is_unreadable))
             chosen = batch.filter(wanted)
             found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
     return found
@@ -268,14 +276,15 @@ def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
 
 
 def read_kind(part: BinaryIO, kind: str) -> list[RowKey]:
-    """Return the answered rows of a kind that is not whole, in order."""
+    """Return the answered rows of a kind that is not whole, in order, but for those that were sent again."""
     found: list[RowKey] = []
     with reading():
         file = opened(part)
         for batch in file.iter_batches(
-            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "error_code"]
+            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable", "error_code"]
         ):
-            chosen = batch.filter(pc.and_(batch["succeeded"], pc.equal(batch["error_code"], kind)))
+            answered = pc.and_(batch["succeeded"], pc.invert(batch["retryable"]))
+            chosen = batch.filter(pc.and_(answered, pc.equal(batch["error_code"], kind)))
             found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
     return found
 

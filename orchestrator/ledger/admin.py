@@ -37,7 +37,7 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.domain.required import required
 from orchestrator.domain.reread import Reading, Reread
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
 from orchestrator.domain.timeline import LedgerEvent
 from orchestrator.ledger import account_limits, creates, reread
 from orchestrator.ledger.db import rows
@@ -158,6 +158,8 @@ class SqlAdmin:
         kind: RowKind = RowKind.FAILED,
         by_shard: Mapping[int, int] | None = None,
         changes: str = "",
+        kept: Mapping[ChunkId, Mapping[int, int]] | None = None,
+        pays_again: bool = False,
     ) -> int:
         """Schedule rows of an ended job to be sent again, for a new revision of its output; return how many.
 
@@ -167,18 +169,21 @@ class SqlAdmin:
             kind: of the rows; those with an answer keep it until a new one is there.
             by_shard: how many rows of this kind each shard has; needed for a kind of answers.
             changes: of their requests: a `RequestChanges`, JSON.
+            kept: the failed rows whose answer cannot be read, by chunk and shard: they stay failed.
+            pays_again: send those, too, though they may have been answered.
         """
         with self._database.write() as tx:
             job = _job(tx, job_id)
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
                 raise CommandRefused(f"job {job_id} is {job.state}: run it to its end first, then its rows are retried")
             mine = C.job_id == job_id
-            of_kind = C.failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
+            of_failed = C.failed if pays_again else C.failed - C.unreadable_rows
+            of_kind = of_failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())
             if count == 0 and (kind is not RowKind.FAILED or job.state is JobState.FINISHED):
                 return 0
             if kind is RowKind.FAILED:
-                reopen_failed(tx, job_id, now)
+                reopen_failed(tx, job_id, None if pays_again else kept or {}, now)
             elif sum((by_shard or {}).values()) != count:
                 raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
             else:
@@ -188,7 +193,7 @@ class SqlAdmin:
                 "state": JobState.RUNNING,
                 "reason": "",
                 "revision": job.revision + 1,
-                "retrying": kind.value,
+                "retrying": ALL_FAILED if pays_again and kind is RowKind.FAILED else kind.value,
                 "changes": changes,
                 "rounds_max": rounds + job.policy.attempts_max,
                 "due": Step.REVIEW,

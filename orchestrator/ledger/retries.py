@@ -8,8 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import JobId, ShardState
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.causes import causes_left
+from orchestrator.domain.errors import CommandRefused
+from orchestrator.domain.model import ChunkId, JobId, ShardState
+from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
 from orchestrator.ledger.db.schema import chunk_shards, chunks, shards
 from orchestrator.ledger.db.statements import SETTLE
 
@@ -40,8 +42,17 @@ def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
     )
 
 
-def reopen_failed(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
-    """Make the failed rows of a job wait to be sent again, and plan those that a cancel found unplanned."""
+def reopen_failed(
+    tx: sa.Connection, job_id: JobId, kept: Mapping[ChunkId, Mapping[int, int]] | None, now: datetime
+) -> None:
+    """Make the failed rows of a job wait to be sent again, and plan those that a cancel found unplanned.
+
+    Args:
+        kept: rows whose answer cannot be read, by chunk and shard: they stay failed. None: they are sent again, too.
+    """
+    left = sa.literal(0) if kept is None else C.unreadable_rows
+    if kept is not None:
+        _keep_causes(tx, job_id, kept)
     for row in _unplanned(tx, job_id):
         _plan_again(tx, row, now)
     failed = (
@@ -50,10 +61,32 @@ def reopen_failed(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
         .scalar_subquery()
     )
     tx.execute(_revive_shards(job_id, failed))
-    again = {"waiting": C.failed, "failed": 0, "causes": "", "regather": RowKind.FAILED.value, "waiting_since": now}
-    again |= {"unreadable_rows": 0}  # they are bought again: what can be read of them later is not needed
-    tx.execute(sa.update(chunks).where(C.job_id == job_id, C.failed > 0).values(**again, version=C.version + 1))
+    again = {
+        "waiting": C.failed - left,
+        "failed": left,
+        "unreadable_rows": left,  # those that are bought again need not be read later
+        "causes": sa.case((left > 0, C.causes), else_=""),
+        "regather": ALL_FAILED if kept is None else RowKind.FAILED.value,
+        "waiting_since": now,
+    }
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C.failed > left).values(**again, version=C.version + 1))
     tx.execute(sa.update(chunk_shards).where(chunk_shards.c.job_id == job_id).values(failed=0))
+    for chunk_id, by_shard in sorted((kept or {}).items()):
+        for shard_no, count in sorted(by_shard.items()):
+            of_shard = (chunk_shards.c.chunk_id == chunk_id, chunk_shards.c.shard_no == shard_no)
+            tx.execute(sa.update(chunk_shards).where(*of_shard).values(failed=count))
+            tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": count})
+
+
+def _keep_causes(tx: sa.Connection, job_id: JobId, kept: Mapping[ChunkId, Mapping[int, int]]) -> None:
+    """Have the chunks with rows that stay failed name the cause of these alone. Raises CommandRefused."""
+    query = sa.select(C.id, C.unreadable_rows, C.causes).where(C.job_id == job_id, C.unreadable_rows > 0)
+    found = tx.execute(query).all()
+    if {row.id: row.unreadable_rows for row in found} != {name: sum(rows.values()) for name, rows in kept.items()}:
+        raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
+    for row in found:
+        text = causes_left(row.causes, row.unreadable_rows, row.unreadable_rows)
+        tx.execute(sa.update(chunks).where(C.id == row.id).values(causes=text))
 
 
 def reopen_answered(

@@ -21,10 +21,10 @@ from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reopening import closed_again
 from orchestrator.domain.request_changes import RequestChanges
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.row_kinds import ALL_FAILED, SENT_AS_FAILED
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
-from orchestrator.job_files.chunk_rows import answered_rows, waiting_rows
+from orchestrator.job_files.chunk_rows import answered_rows, unreadable_rows, waiting_rows
 from orchestrator.planner.amended import Amending, useless_answers
 from orchestrator.planner.cost import Costing
 
@@ -117,7 +117,7 @@ def _changes(sources: list[Chunk], job: Job) -> RequestChanges:
 
 def _improved(source: Chunk) -> str:
     """Return the kind of answers that the waiting rows of a chunk have; "" where they have none."""
-    return "" if source.regather == RowKind.FAILED else source.regather or source.improves
+    return "" if source.regather in SENT_AS_FAILED else source.regather or source.improves
 
 
 def _fill(
@@ -155,7 +155,8 @@ def _resent(chunk: Chunk) -> Change:
 def _give_up(chunk: Chunk, *, job_files: JobFiles) -> list[Change]:
     settled = request_files.count_by_shard(waiting_rows(job_files, chunk))
     own = len(answered_rows(job_files, chunk, chunk.regather)) if chunk.regather else 0
-    after = replace(chunk, tally=closed_again(chunk, own), regather="")
+    unreadable = len(unreadable_rows(job_files, chunk)) if chunk.regather == ALL_FAILED else 0
+    after = replace(chunk, tally=closed_again(chunk, own, unreadable), regather="")
     return [
         ChunkMoved(before=chunk, after=after, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, failed={} if _improved(chunk) else settled),

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.collector.finish import slice_count
+from orchestrator.domain.causes import causes_left
 from orchestrator.domain.lifecycle import given_up
 from orchestrator.domain.model import (
     Attempt,
@@ -30,7 +31,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import NOT_UNDERSTOOD
 from orchestrator.domain.reopening import closed_again, reopened
-from orchestrator.domain.row_kinds import FLAWED, RowKind
+from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, SENT_AS_FAILED, RowKind
 from orchestrator.domain.snapshot import Restored
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.chunk_rows import rows_of_kind
@@ -180,22 +181,24 @@ class Units:
         """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
         tally, moved_answers = self._without_reopened(planned, record.tally)
         covered = planned.rows_by_shard
-        moved = self._resent[planned.name, ""] + self._resent[planned.name, RowKind.FAILED]
+        moved = sum(self._resent[planned.name, kind] for kind in ("", *SENT_AS_FAILED))
         from_waiting = min(moved, tally.waiting)
         waiting, failed = tally.waiting - from_waiting, max(0, tally.failed - (moved - from_waiting))
         settled, failed_by_shard = Counter(record.settled), Counter(record.failed)
         if moved > from_waiting:
-            settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
-            tally = replace(tally, unreadable_rows=0)
+            left = self._failed_by_shard(planned, record, failed)
+            settled, failed_by_shard = settled - failed_by_shard + left, left
+            if self._resent[planned.name, ALL_FAILED]:
+                tally = replace(tally, unreadable_rows=0)
         if tally.waiting < record.tally.waiting:  # a cancel settled them, before they were sent again on demand
             settled += Counter(covered) - settled
         tally, regather = replace(tally, waiting=waiting, failed=failed, resent=moved + moved_answers), ""
-        if failed and self._revives(planned, RowKind.FAILED):
-            regather, tally = (
-                RowKind.FAILED.value,
-                replace(tally, waiting=waiting + failed, failed=0, unreadable_rows=0),
-            )
-            settled, failed_by_shard = settled - failed_by_shard, Counter[int]()
+        kept = tally.unreadable_rows if self.rules.retrying == RowKind.FAILED else 0
+        if failed > kept and self._revives(planned, self._kind_of_failed):
+            regather = self._kind_of_failed
+            tally = replace(tally, waiting=waiting + failed - kept, failed=kept, unreadable_rows=kept)
+            left = self._failed_by_shard(planned, record, kept)
+            settled, failed_by_shard = settled - failed_by_shard + left, left
         elif self.rules.is_cancelled and waiting:
             rest = Counter(covered) - settled
             tally = closed_again(replace(self._chunk(planned), tally=tally), 0)
@@ -216,11 +219,17 @@ class Units:
             outcome=record.outcome,
             fees_usd=record.fees_usd,
             part=record.part,
-            causes=record.causes if tally.failed else "",
+            causes=causes_left(record.causes, tally.failed, tally.unreadable_rows),
             regather=regather,
             tally=tally,
         )
         return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
+
+    def _failed_by_shard(self, planned: PlannedChunk, record: Collected, count: int) -> Counter[int]:
+        """Return how many rows of each shard are failed still, after others were sent again."""
+        chunk = replace(self._chunk(planned), part=record.part)
+        keys = rows_of_kind(self.plans.job_files, chunk, ALL_FAILED, count) if count else []
+        return Counter(request_files.count_by_shard(keys))
 
     def _reused(self, planned: PlannedChunk) -> Restored:
         """A chunk that was never sent; some of its answers may have been sent again on demand."""
@@ -245,10 +254,18 @@ class Units:
         for kind in FLAWED:
             moved = self._resent[planned.name, kind]
             if moved:
+                found: int = getattr(tally, f"{kind}_answers")
                 tally = reopened(replace(self._chunk(planned), tally=tally), kind)
                 tally = replace(tally, waiting=tally.waiting - moved)
                 moved_answers += moved
+                if found > moved:  # answers that were read only after the others were sent again
+                    tally = _with_answers(tally, kind, found - moved)
         return tally, moved_answers
+
+    @property
+    def _kind_of_failed(self) -> str:
+        """The kind of failed rows that the present revision sends again, if it does."""
+        return self.rules.retrying if self.rules.retrying in SENT_AS_FAILED else RowKind.FAILED.value
 
     def _revives(self, planned: PlannedChunk, kind: str) -> bool:
         """Return whether rows of this kind, in this chunk, are to be sent again by a retry that is under way."""
@@ -262,8 +279,9 @@ class Units:
     def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
         """A chunk without a batch; its rows have failed, or were gathered into a retry chunk."""
         count = planned.request_count
-        kind = planned.improves or RowKind.FAILED.value
-        moved = sum(self._resent[planned.name, which] for which in ("", kind))
+        kind = planned.improves or self._kind_of_failed
+        kinds = ("", planned.improves) if planned.improves else ("", *SENT_AS_FAILED)
+        moved = sum(self._resent[planned.name, which] for which in kinds)
         revived = not moved and self._revives(planned, kind)
         stays = not moved and not revived
         tally = given_up(count, planned.improves) if stays else Tally(waiting=count if revived else 0, resent=moved)
@@ -320,3 +338,15 @@ class Units:
 
 def _plain(chunk: Chunk, planned: PlannedChunk) -> Restored:
     return Restored(chunk=chunk, attempts=(), rows_by_shard=planned.rows_by_shard, failed_by_shard={})
+
+
+def _with_answers(tally: Tally, kind: str, count: int) -> Tally:
+    """Return the tally with these answers back from the rows that wait to be sent again."""
+    name = f"{kind}_answers"
+    return replace(
+        tally,
+        succeeded=tally.succeeded + count,
+        reopened=tally.reopened - count,
+        waiting=tally.waiting - count,
+        **{name: getattr(tally, name) + count},
+    )

@@ -16,6 +16,7 @@ from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.lifecycle import GaveUp
 from orchestrator.domain.model import (
     Chunk,
+    ChunkId,
     ChunkState,
     JobState,
     ShardState,
@@ -23,6 +24,7 @@ from orchestrator.domain.model import (
     Tally,
 )
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.ledger.snapshot import SqlSnapshot
 from tests.builders import JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
 from tests.contract.ledger_harness import LedgerHarness, names
 
@@ -180,6 +182,85 @@ def test_a_second_retry_counts_only_rows_that_have_failed_by_then(harness: Ledge
 
     assert [shard.settled_count for shard in harness.ledger.shards(JOB)] == [9, 10]
     assert (harness.ledger.job(JOB).revision, harness.ledger.job(JOB).rounds_max) == (3, 7)
+
+
+def an_ended_job_with_unread_rows(harness: LedgerHarness) -> None:
+    """Bring a job of two shards of ten rows to its end: a retry chunk has four failed rows, three of them unread.
+
+    One chunk has a failed row that can be read, another one that cannot.
+    """
+    harness.open(a_job(attempts_max=3, rounds_max=3), shards=2)
+    for number in (0, 1):
+        planned = replace(a_shard(number), state=ShardState.PLANNED, row_count=10)
+        harness.write(ShardMoved(before=a_shard(number), after=planned, due_at=None))
+    first = a_chunk("c00000-00000", state=S.ENDED, request_count=10)
+    second = a_chunk("c00001-00000", state=S.ENDED, shard_no=1)
+    third = a_chunk("r00001", state=S.ENDED, shard_no=None, request_count=4, round=2)
+    first, third = replace(first, causes='{"bad": [1, 0, 7]}'), replace(third, causes=RETRIED)
+    harness.write(added(first, {0: 10}), added(second, {1: 10}), added(third, {0: 2, 1: 2}))
+    end(harness, first, Tally(succeeded=7, failed=1, resent=2), {0: 1}, {0: 8})
+    end(harness, second, Tally(succeeded=7, failed=1, resent=2, unreadable_rows=1), {1: 1}, {1: 8})
+    end(harness, third, Tally(failed=4, unreadable_rows=3), {0: 2, 1: 2}, {0: 2, 1: 2})
+    harness.put_job(JobState.FINISHED)
+
+
+RETRIED = '{"bad": [1, 0, 2], "unreadable": [3, 0, 3]}'
+UNREAD = {chunk_id("c00001-00000"): {1: 1}, chunk_id("r00001"): {0: 1, 1: 2}}
+
+
+def failed_by_shard(harness: LedgerHarness) -> dict[str, int]:
+    """Return how many failed rows the ledger has of each chunk, by shard."""
+    return {entry.chunk.name: entry.failed for entry in SqlSnapshot(harness.database).entries(JOB)}
+
+
+def test_a_retry_leaves_rows_that_cannot_be_read(harness: LedgerHarness) -> None:
+    """Two rows wait; four stay failed, settled, and with their cause; a second retry finds nothing."""
+    an_ended_job_with_unread_rows(harness)
+
+    assert harness.admin.retry(JOB, now=LATER, kept=UNREAD) == 2
+
+    now = harness.ledger.totals(JOB)
+    assert (now.settled, now.succeeded, now.failed, now.waiting, now.unreadable_rows) == (18, 14, 4, 2, 4)
+    assert [shard.settled_count for shard in harness.ledger.shards(JOB)] == [8, 10]
+    assert harness.ledger.job(JOB).retrying == "failed"
+    chunks = {
+        entry.chunk.name: (entry.chunk.tally, entry.chunk) for entry in SqlSnapshot(harness.database).entries(JOB)
+    }
+    assert {
+        name: (tally.waiting, tally.failed, tally.unreadable_rows, chunk.regather, chunk.causes)
+        for name, (tally, chunk) in chunks.items()
+    } == {
+        "c00000-00000": (1, 0, 0, "failed", ""),
+        "c00001-00000": (0, 1, 1, "", ""),
+        "r00001": (1, 3, 3, "failed", '{"unreadable": [3, 0, 3]}'),
+    }
+    assert failed_by_shard(harness) == {"c00000-00000": 0, "c00001-00000": 1, "r00001": 3}
+
+
+def test_a_retry_sends_rows_again_that_cannot_be_read_where_a_person_pays(harness: LedgerHarness) -> None:
+    """All six wait, and none is kept to be read."""
+    an_ended_job_with_unread_rows(harness)
+
+    assert harness.admin.retry(JOB, now=LATER, pays_again=True) == 6
+
+    now = harness.ledger.totals(JOB)
+    assert (now.settled, now.failed, now.waiting, now.unreadable_rows) == (14, 0, 6, 0)
+    assert {chunk.regather for chunk in harness.ledger.waiting(JOB, limit=10)} == {"all_failed"}
+    assert harness.ledger.job(JOB).retrying == "all_failed"
+    assert set(failed_by_shard(harness).values()) == {0}
+
+
+@pytest.mark.parametrize("kept", [None, {chunk_id("r00001"): {0: 1, 1: 2}}, UNREAD | {chunk_id("r00001"): {0: 1}}])
+def test_a_retry_that_counts_the_unread_rows_otherwise_than_the_ledger_is_refused(
+    harness: LedgerHarness, kept: dict[ChunkId, dict[int, int]] | None
+) -> None:
+    """Nothing is bought again because a command was given beside a `reread`."""
+    an_ended_job_with_unread_rows(harness)
+
+    with pytest.raises(LedgerError, match="changed meanwhile"):
+        harness.admin.retry(JOB, now=LATER, kept=kept)
+
+    assert (harness.ledger.totals(JOB).waiting, harness.ledger.totals(JOB).failed) == (0, 6)
 
 
 def test_retrying_a_finished_job_without_failed_rows_changes_nothing(harness: LedgerHarness) -> None:

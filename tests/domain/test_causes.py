@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.causes import CODES_MAX, OTHER, Cause, Causes
+import pytest
+
+from orchestrator.domain.causes import CODES_MAX, OTHER, Cause, Causes, causes_left
+from orchestrator.domain.reconcile import UNREADABLE
 
 
 def counted(*codes: str | None) -> Causes:
@@ -48,3 +51,23 @@ def test_codes_beyond_the_limit_are_counted_together() -> None:
 
     assert sum(one.rows for one in causes.by_rows()) == CODES_MAX + 5
     assert causes.by_rows()[0] == Cause(OTHER, 5, 2, CODES_MAX)
+
+
+@pytest.mark.parametrize(
+    ("failed", "unreadable", "left"),
+    [
+        (5, 3, '{"bad": [2, 0, 1], "unreadable": [3, 0, 4]}'),
+        (3, 3, '{"unreadable": [3, 0, 4]}'),
+        (1, 1, '{"unreadable": [1, 0, 4]}'),
+        (0, 0, ""),
+    ],
+)
+def test_the_rows_that_are_left_once_others_are_sent_again_are_those_that_cannot_be_read(
+    failed: int, unreadable: int, left: str
+) -> None:
+    assert causes_left('{"bad": [2, 0, 1], "unreadable": [3, 0, 4]}', failed, unreadable) == left
+
+
+def test_rows_that_cannot_be_read_have_their_cause_where_no_other_is_known() -> None:
+    """A cancel drops the causes; the two rows that are left cannot be read."""
+    assert Causes.of(causes_left("", 2, 2)).by_rows() == (Cause(UNREADABLE, 2),)

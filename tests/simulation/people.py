@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.collector.collect import ABSENT
 from orchestrator.collector.reread import reread
-from orchestrator.domain.model import Chunk, Job, JobState
+from orchestrator.domain.model import Chunk, ChunkId, Job, JobState
 from orchestrator.domain.required import required
 from orchestrator.domain.row_kinds import RowKind
-from orchestrator.job_files.chunk_rows import rows_of_kind
+from orchestrator.job_files.chunk_rows import rows_of_kind, unreadable_rows
 from orchestrator.job_files.request_files import count_by_shard
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.providers.onerouter.dialect import READER
@@ -70,7 +70,11 @@ class People:
         by_shard = self._truncated(job) if world.plan.reported.truncated else Counter[int]()
         kind = RowKind.TRUNCATED if by_shard else RowKind.FAILED
         job.asks_for_truncated |= kind is RowKind.TRUNCATED
-        count = world.admin.retry(job.id, now=world.wall.now(), kind=kind, by_shard=by_shard)
+        pays_again = job.retries % 2 == 0  # by turns: rows whose answers can never be read are kept, and bought again
+        kept = {} if pays_again else self._kept(job)
+        count = world.admin.retry(
+            job.id, now=world.wall.now(), kind=kind, by_shard=by_shard, kept=kept, pays_again=pays_again
+        )
         world.trace.add(f"{count} rows of {job.id} are retried")
 
     def _truncated(self, job: SimulatedJob) -> Counter[int]:
@@ -80,6 +84,12 @@ class People:
                 rows = rows_of_kind(job.job_files, entry.chunk, RowKind.TRUNCATED, count)
                 counts.update(count_by_shard(rows))
         return counts
+
+    def _kept(self, job: SimulatedJob) -> dict[ChunkId, dict[int, int]]:
+        return {
+            chunk.id: count_by_shard(unreadable_rows(job.job_files, chunk))
+            for chunk in self._world.admin.unreadable(job.id)
+        }
 
     def has_unread(self, job: SimulatedJob) -> bool:
         """Whether answers are kept that a later reader can read."""
