@@ -159,3 +159,8 @@ def test_a_policy_may_be_given_as_a_value() -> None:
     given = Policy(attempts_max=7, chunk_requests_max=3)
 
     assert Job(dataset="d.csv", model="m", prompt="x", policy=given).resolved_policy == given
+
+
+def test_settings_of_a_provider_in_the_place_of_its_name_are_answered_with_where_they_go() -> None:
+    with pytest.raises(ConfigError, match="provider must be a text, not dict; its settings go into provider_options"):
+        Job(dataset="d.csv", model="m", prompt="x", provider={"base_url": "http://x/v1"})  # type: ignore[arg-type]

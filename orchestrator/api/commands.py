@@ -268,7 +268,8 @@ def open_job(job_id: str, *, work: str | Path | None = None) -> JobHandle:
     if JobId(job_id) not in known:
         begin_so = [one for one in known if job_id and one.startswith(job_id)]
         if len(begin_so) > 1:
-            raise ConfigError(f"{job_id} is the beginning of several jobs in {folder}: {_named(sorted(begin_so))}")
+            several = f"{job_id} is the beginning of several jobs in {folder}: {_named(sorted(begin_so))}"
+            raise ConfigError(f"{several}; give more of the id, or the job file")
         if not begin_so:
             others = f"it has: {_named(known)}" if known else "it has none yet"
             raise JobUnknown(f"the work folder {folder} has no job {job_id!r}; {others}")

@@ -53,7 +53,7 @@ def _message(workspace: Workspace, older: Job, totals: Totals, spec: Spec) -> It
         yield from textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="      ")
     if len(differing) > NAMED_MAX:
         yield f"    and {len(differing) - NAMED_MAX:,} more"
-    yield f"  The older one is {older.state.value}: {_under_way(totals)}."
+    yield f"  The older one is {workspace.look(older.id).activity.value}: {_under_way(totals)}."
     ways = (
         (command(workspace, "run", older.id), "to go on with the older one, as it was"),
         (command(workspace, "cancel", older.id), "to end it, and keep what was answered"),

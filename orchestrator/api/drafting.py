@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from orchestrator.dataset.csv import DELIMITERS
 from orchestrator.dataset.dataset import AS_USUAL, Dataset, open_dataset
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError, DatasetError
+from orchestrator.domain.policy import OutputOptions
 from orchestrator.storage.location import is_url
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ MODELS: Final = {
     "openai": "gpt-6-luna",
     "anthropic": "claude-haiku-5-5",
 }
+PREFIX: Final = OutputOptions().prefix
 _NO_NAME: Final = re.compile(r"[{}]")
 
 
@@ -85,9 +88,11 @@ def draft(
     prompt = prompt or _prompt(columns)
     counts = [shard.row_count for shard in source.shards]
     return Draft(
-        text=_text(name or name_of(dataset), _beside(dataset, place), options, provider, model, prompt),
+        text=_text(
+            name or name_of(dataset), _beside(dataset, place), options, provider, model, prompt, _prefix(columns)
+        ),
         columns=tuple(columns),
-        rows=None if None in counts else sum(count or 0 for count in counts),
+        rows=seen if seen < ROWS else None if None in counts else sum(count or 0 for count in counts),
         rows_seen=seen,
         prompt=prompt,
         model=model,
@@ -150,6 +155,15 @@ def _prompt(columns: list[Column]) -> str:
     return "One word for the mood of:\n\n" + "\n\n".join(f"{{{one.name}}}" for one in chosen)
 
 
+def _prefix(columns: list[Column]) -> str:
+    """Return the prefix of the result columns; of a table that has some already, such as an export, a free one."""
+    names = {one.name for one in columns}
+    if OutputOptions().custom_id not in names and not any(name.startswith(PREFIX) for name in names):
+        return PREFIX
+    free = (f"llm{number}_" for number in count(2))
+    return next(prefix for prefix in free if not any(name.startswith(prefix) for name in names))
+
+
 def model_of(provider: str) -> str:
     """Return a provider's usual model. Raises ConfigError where there is none."""
     if provider not in MODELS:
@@ -169,10 +183,11 @@ def _beside(dataset: str, place: Path) -> str:
     return os.path.relpath(dataset, place.absolute().parent)
 
 
-def _text(name: str, dataset: str, options: ReadOptions, provider: str, model: str, prompt: str) -> str:
+def _text(name: str, dataset: str, options: ReadOptions, provider: str, model: str, prompt: str, prefix: str) -> str:
     def toml(text: str) -> str:
         return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
+    others = f'\n[output]\nprefix = "{prefix}"\ncustom_id = "{prefix}custom_id"\n' if prefix != PREFIX else ""
     of_csv = f"\n[dataset]\ndelimiter = {toml(options.delimiter)}\n" if options != AS_USUAL else ""
     return f"""\
 [job]
@@ -192,4 +207,4 @@ max_tokens = 64                 # of each answer: a longer one is cut off
 [policy]
 budget_usd = "5.00"             # never more than this; `orchestrator plan` says what it would cost
 # null_policy = "skip"          # a row without a value in a column of the prompt is not sent
-"""
+{others}"""

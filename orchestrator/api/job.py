@@ -252,7 +252,8 @@ def _check_kinds(job: Job) -> None:
     for name in ("name", "model", "provider", *optional):
         given = getattr(job, name)
         if not isinstance(given, str) and (given is not None or name not in optional):
-            raise ConfigError(f"{name} must be a text, not {type(given).__name__}")
+            there = "; its settings go into provider_options" if name == "provider" and isinstance(given, dict) else ""
+            raise ConfigError(f"{name} must be a text, not {type(given).__name__}{there}")
     for name in ("work", "output"):
         if not isinstance(getattr(job, name), str | Path | None):
             raise ConfigError(f"job.{name} must be a path")

@@ -9,7 +9,7 @@ from orchestrator.api.decision import command, refuse_undecided, stop_reason
 from orchestrator.api.status import WHOLE, status_of
 from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobStopped, JobUnresolved
 from orchestrator.domain.model import Canary, Job, JobId, JobState
-from orchestrator.engine.blocked import at_capacity
+from orchestrator.engine.blocked import at_capacity, is_in_flight
 from orchestrator.engine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,10 +25,9 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
     if job.state is JobState.STOPPED:
         raise JobStopped(f"job {job_id} is stopped: {stop_reason(workspace, job)}")
     if stop is not None and stop.is_set():
-        raise JobInterrupted(
-            f"job {job_id} was interrupted; run it again to resume. What was sent goes on at the provider.\n"
-            f"  to stop that, too:\n    {command(workspace, 'cancel', job_id)}"
-        )
+        sent = " What was sent goes on at the provider.\n  to stop that, too:\n    "
+        rest = f"{sent}{command(workspace, 'cancel', job_id)}" if is_in_flight(workspace.ledger.totals(job_id)) else ""
+        raise JobInterrupted(f"job {job_id} was interrupted; run it again to resume.{rest}")
     unresolved = len(workspace.admin.unresolved(job_id))
     if unresolved:
         chunks = "1 chunk is" if unresolved == 1 else f"{unresolved:,} chunks are"

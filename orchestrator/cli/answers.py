@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from orchestrator.cli.arguments import KINDS, find, job_argument, json_option, work_option
-from orchestrator.cli.terminal import show
-from orchestrator.log import printable, say
+from orchestrator.cli.terminal import say, show
+from orchestrator.log import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -54,7 +54,8 @@ def _told(dataset: str, place: Path, found: Draft) -> Iterator[str]:
     from orchestrator.api.amounts import counted
 
     rows = "rows not counted yet" if found.rows is None else counted(found.rows, "row", "rows")
-    yield fitted(f"{dataset}  {rows}; the first {found.rows_seen:,} were read")
+    read = "all were read" if found.rows == found.rows_seen else f"the first {found.rows_seen:,} were read"
+    yield fitted(f"{dataset}  {rows}; {read}" if found.rows_seen else f"{dataset}  no rows: nothing would be sent")
     yield ""
     yield f"  {'column':<{NAME}} {'type':<10} {'empty':>6}   example"
     for one in found.columns:

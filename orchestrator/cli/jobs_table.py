@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.look import Look
 
 ENDED_SHOWN: Final = 10
-NAME: Final = 29
+NAME: Final = 29  # of a job, in cells; fewer on a narrow terminal
+NAME_MIN: Final = 15
+NUMBERS: Final = 42  # cells beside it
 _STYLES: Final = {"!": "needs_you", "●": "answered", "◌": "muted", "○": "to_send_again", "✓": "answered", "–": "muted"}  # noqa: RUF001
 
 
@@ -27,9 +29,9 @@ def table(looks: Sequence[Look], work: str, width: int) -> RenderableType:
     if not looks:
         return Text(f"no job yet in {work}")
     groups = [(title, [one for one in looks if one.activity in some]) for title, some in GROUPS]
-    told = ", ".join(f"{len(some):,} {title}" for title, some in groups if some)
+    told = ", ".join(_told(len(some), title) for title, some in groups if some)
     lines = [Text(f"{counted(len(looks), 'job', 'jobs')}: {told}"), Text("")]
-    head = f"  {'job':<{NAME}} {'answered':>9} {'of rows':>11} {'failed':>7} {'USD':>9}"
+    head = f"  {'job':<{_name(width)}} {'answered':>9} {'of rows':>11} {'failed':>7} {'USD':>9}"
     lines.append(Text(head, STYLES["muted"]))
     for title, some in groups:
         if some:
@@ -43,17 +45,26 @@ def table(looks: Sequence[Look], work: str, width: int) -> RenderableType:
     return Group(*lines)
 
 
+def _name(width: int) -> int:
+    return max(NAME_MIN, min(NAME, width - NUMBERS))
+
+
+def _told(jobs: int, title: str) -> str:
+    return "1 needs you" if (jobs, title) == (1, "need you") else f"{jobs:,} {title}"
+
+
 def _job(look: Look, width: int) -> Text:
     mark = MARKS[look.activity]
     spent = "?" if look.money.spent is None else usd(look.money.spent)
+    name = _name(width)
     line = Text(no_wrap=True).append(mark, STYLES[_STYLES[mark]])
     rows = f"{look.rows.total:,}" + ("" if look.rows.all_read else "+")
     line.append(
-        f" {shortened(look.job_id, NAME):<{NAME}} {percent(look):>9} {rows:>11} {look.rows.failed:>7,} {spent:>9}"
+        f" {shortened(look.job_id, name):<{name}} {percent(look):>9} {rows:>11} {look.rows.failed:>7,} {spent:>9}"
     )
     note = _note(look)
     room = width - len(line) - 3
-    return line.append(f"   {note}", STYLES["muted"]) if len(note) <= room else line
+    return line.append(f"   {note}", STYLES["muted"]) if 0 < len(note) <= room else line
 
 
 def _note(look: Look) -> str:

@@ -18,7 +18,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.api.amounts import counted, span, usd
-from orchestrator.domain.look import Activity
+from orchestrator.domain.look import BATCHES_MIN, ON_ITS_WAY, Activity
+from orchestrator.domain.timeline import Group as BatchGroup
 from orchestrator.domain.workers import Kind
 from orchestrator.log import printable
 
@@ -58,6 +59,8 @@ WIDTH_MIN: Final = 60  # on a narrower terminal there is no view
 LINES_MIN: Final = 18  # on a lower one it has three lines
 TROUBLES_MAX: Final = 2
 ONE_HOUR: Final = timedelta(hours=1)
+# What a job does that goes on only once somebody has done something.
+NO_END_IN_SIGHT: Final = frozenset({Activity.NEEDS_YOU, Activity.STOPPED, Activity.UNATTENDED})
 TIP: Final = "Ctrl-C leaves it safely"
 _MARKS: Final = {True: "━╍╌~·×!", False: "=--~.x!"}
 
@@ -229,7 +232,7 @@ def _money(look: Look, width: int) -> list[Text]:
     if money.unpriced:
         phrases.append(f"the cost of {counted(money.unpriced, 'answer', 'answers')} is not known")
     lines.append(row("money", spent, phrases, width))
-    if not look.has_ended:
+    if not look.has_ended and (look.estimate or look.activity not in NO_END_IN_SIGHT):
         lines.append(_estimate(look, width))
     return lines
 
@@ -241,7 +244,7 @@ def _commands(look: Look) -> list[str]:
 
 def _estimate(look: Look, width: int) -> Text:
     if look.estimate is None:
-        return row("done in", "", ["no estimate before three batches have ended"], width)
+        return row("done in", "", [_why_no_estimate(look)], width)
     soonest, latest = (one - look.at for one in (look.estimate.soonest, look.estimate.latest))
     begin, end = clock(look.estimate.soonest), clock(look.estimate.latest)
     between = f"at about {end}" if begin == end else f"between {begin} and {end}"
@@ -250,6 +253,14 @@ def _estimate(look: Look, width: int) -> Text:
     text = Text("  ", no_wrap=True).append("done in", STYLES["muted"])
     text.append(f"{number:>{NAME_WIDTH + NUMBER_WIDTH - len('done in')}}")
     return text.append(f"   {_fitted(phrases, width - len(text) - 3)}", STYLES["muted"])
+
+
+def _why_no_estimate(look: Look) -> str:
+    if not look.rows.all_read:
+        return "no estimate before all rows are read"
+    if look.batches[BatchGroup.COLLECTED] < BATCHES_MIN:
+        return "no estimate before three batches have ended"
+    return "no estimate" if look.activity in ON_ITS_WAY else f"no estimate while {look.activity.value}"
 
 
 def _from_to(soonest: timedelta, latest: timedelta) -> str:

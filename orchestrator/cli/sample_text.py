@@ -16,13 +16,16 @@ def sample_lines(label: str, sample: str, lines_max: int) -> list[str]:
     """Return a request: each of its texts in at most `lines_max` lines, and with more than two the parameters."""
     line = json.loads(sample)
     body = next((line[name] for name in BODIES if isinstance(line.get(name), dict)), line)
-    found = [line for role, text in _texts(body) for line in _block(role, text, lines_max)]
+    texts = _texts(body)
+    if lines_max <= 2:  # few lines show more without the blank ones between
+        texts = [(role, " ".join(text.split())) for role, text in texts]
+    found = [line for role, text in texts for line in _block(role, text, lines_max)]
     if lines_max > 2:
         found += _block("", ", ".join(f"{name} {body[name]}" for name in NAMES if name in body), lines_max)
         others = [name for name in body if name not in (*NAMES, "messages", "system", "input")]
         found += _block("", f"also: {', '.join(others)}", lines_max) if others else []
     first, *rest = found
-    return [f"{label}{first}", *(" " * len(label) + line for line in rest)]
+    return [f"{label}{first}", *((" " * len(label) + line).rstrip() for line in rest)]
 
 
 def _texts(body: dict[str, Any]) -> list[tuple[str, str]]:

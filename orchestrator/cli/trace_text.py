@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.cli.text import usd
@@ -63,10 +65,16 @@ def _batch(batch: SentBatch) -> str:
 def _fields(values: Mapping[str, Any], *, by: int = 2) -> Iterator[str]:
     width = max(map(len, values), default=0)
     for name, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = _text(value)
         first, *others = text.splitlines() or [""]
         yield f"{' ' * by}{name:<{width}}  {first}"
         yield from (f"{' ' * (by + width + 2)}{line}" for line in others)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and isfinite(value):
+        return f"{Decimal(repr(value)):f}"  # an amount of 0.000002 is not 2e-06
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _indented(text: str) -> Iterator[str]:

@@ -236,7 +236,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         in_flight_max=job.policy.batches_in_flight_max,
         written=seen.written,
         money=_money(job, totals, rows, ended=seen.requests.get(S.ENDED, 0)),
-        estimate=_estimate(job, totals, rows, seen, now=now) if activity in _ON_ITS_WAY else None,
+        estimate=_estimate(job, totals, rows, seen, now=now) if activity in ON_ITS_WAY else None,
         causes=_causes(rows.failed, seen.causes),
         flaws=totals.flaws,
         troubles=totals.troubles,
@@ -262,7 +262,7 @@ def _rows(totals: Totals, seen: Seen) -> Rows:
 
 
 _ENDED_AS: Final = {JobState.FINISHED: Activity.FINISHED, JobState.CANCELLED: Activity.CANCELLED}
-_ON_ITS_WAY: Final = frozenset({Activity.RUNNING, Activity.BATCHES})
+ON_ITS_WAY: Final = frozenset({Activity.RUNNING, Activity.BATCHES})
 
 
 def _activity(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:

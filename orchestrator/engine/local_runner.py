@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
@@ -53,7 +54,7 @@ OTHERS_S: Final = 5.0  # how often to look for them
 LOOK_S: Final = 0.2  # how often to look for due work while no step ends
 REPORT_S: Final = 0.5
 REPORT_COST: Final = 20  # a look at many thousand chunks takes a while: the time between two is so many times as long
-SEEN_EVERY_S: Final = 5.0  # how often the ledger is told that this process runs the job
+SEEN_EVERY: Final = timedelta(seconds=5)  # how often the ledger is told that this process runs the job
 IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 _log: Final = EventLog(__name__)
@@ -111,7 +112,8 @@ def _holder(file: TextIO, lock: Path) -> str:
     file.seek(0)
     return (
         f"another process (pid {file.read().strip() or 'unknown'}) is running jobs in {lock.parent}: "
-        "wait for it, or use another work folder (--work)"
+        "wait for it (`orchestrator status` shows how far it is). Another job may run in another work folder (--work); "
+        "the same one there would be paid for again"
     )
 
 
@@ -141,7 +143,7 @@ class LocalRunner:
     _others: list[JobId] = field(default_factory=list)
     _others_until: float = 0.0
     _id: str = ""  # of this process, in the ledger
-    _seen_at: float = 0.0
+    _seen_at: datetime = field(init=False)
 
     def __post_init__(self) -> None:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
@@ -172,7 +174,7 @@ class LocalRunner:
     @contextmanager
     def _registered(self) -> Iterator[None]:
         """Have the ledger know, while a block runs, that this process runs the job."""
-        self._seen_at = time.monotonic()
+        self._seen_at = self.workspace.clock.now()
         self._id = self.workspace.register(Kind.RUN, socket.gethostname(), job_id=self.job_id)
         try:
             yield
@@ -181,9 +183,10 @@ class LocalRunner:
                 self.workspace.workers.leave(self._id)
 
     def _show_presence(self) -> None:
-        if time.monotonic() - self._seen_at > SEEN_EVERY_S:
-            self._seen_at = time.monotonic()
-            self.workspace.workers.seen(self._id, now=self.workspace.clock.now())
+        now = self.workspace.clock.now()  # not the machine's: it is by this clock that the process counts as gone
+        if abs(now - self._seen_at) > SEEN_EVERY:
+            self._seen_at = now
+            self.workspace.workers.seen(self._id, now=now)
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.api.amounts import span, usd
+from orchestrator.api.amounts import counted, span, usd
 from orchestrator.api.event_words import told
 from orchestrator.domain.look import MARKS
 from orchestrator.log import printable
@@ -33,16 +33,19 @@ def places(look: Look) -> list[Place]:
     rows, there = look.rows, look.at_provider
     flaws = [f"{count:,} {kind}" for kind, count in look.flaws.items() if count]
     answered_there = [f"{there.answered:,} answered there"] if there.answered else []
-    batches = [f"{there.batches:,} {'batch' if there.batches == 1 else 'batches'}"] if there.batches else []
     causes = [f"{one.code} {one.rows:,}" for one in look.causes[:2]]
     return [
         Place("answered", "answered", rows.answered, tuple(flaws)),
-        Place("fly", "at the provider", rows.at_provider, (*answered_there, *batches)),
+        Place("fly", "at the provider", rows.at_provider, (*answered_there, *_batches(there.batches))),
         Place("again", "to send again", rows.to_send_again),
-        Place("wait", "waiting", rows.waiting, (f"{look.unsent:,} batches",) if look.unsent else ()),
+        Place("wait", "waiting", rows.waiting, _batches(look.unsent)),
         Place("fail", "failed", rows.failed, tuple(causes)),
-        Place("need", "needs you", rows.needs_decision, (f"{look.unresolved:,} batches",) if look.unresolved else ()),
+        Place("need", "needs you", rows.needs_decision, _batches(look.unresolved)),
     ]
+
+
+def _batches(count: int) -> tuple[str, ...]:
+    return (counted(count, "batch", "batches"),) if count else ()
 
 
 def parts(look: Look) -> list[tuple[str, int]]:

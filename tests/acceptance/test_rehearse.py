@@ -105,3 +105,13 @@ def test_progress_of_a_rehearsal_names_no_file_that_is_deleted_and_no_time_of_it
     assert found.waits_for == ""
     assert any("hard limit has been reached" in text.lower() for text in told)
     assert [text for text in told if "rehearsal-" in text or "next try" in text] == []
+
+
+def test_a_rehearsal_that_runs_is_not_said_to_be_unattended(folder: Path) -> None:  # noqa: ARG001
+    """The process counts as gone by the fast clock, thirty seconds of which pass in half a second."""
+    done = list[str]()
+
+    rehearse(a_job(), faults=["expired"], rows=0, progress=lambda now: done.append(now.activity.value))
+
+    assert done[-1] == "finished"
+    assert "unattended" not in done

@@ -50,7 +50,9 @@ def test_a_job_is_found_by_the_beginning_of_its_id(place: Path) -> None:
 
 
 def test_a_beginning_that_several_jobs_share_names_them(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"mood is the beginning of several jobs in .*: mood-[\w-]+, mood-[\w-]+"):
+    with pytest.raises(
+        ConfigError, match=r"mood is the beginning of several jobs in .*: mood-[\w-]+, mood-[\w-]+; give more"
+    ):
         orchestrator.open_job("mood", work=place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,7 @@ def test_the_command_prints_the_same(handle: JobHandle) -> None:
     as_json = CliRunner().invoke(app, ["show", handle.job_id, "1", "--work", handle.work, "--json"])
 
     assert done.exit_code == 0, done.output
+    assert not re.search(r"llm_cost_usd .*e-", done.stdout)  # an amount as people write it
     for told in ("  text  beta", "round 1: collected", "round 2: collected", "busy", "llm_response"):
         assert told in done.stdout
     assert json.loads(as_json.stdout) == handle.show(1).as_dict()

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+import orchestrator
 from orchestrator.api.drafting import MODELS, draft
 from orchestrator.api.job import read_job
 from orchestrator.cli.init import init
@@ -42,7 +43,7 @@ def test_a_table_is_shown_and_its_job_file_is_one(folder: Path) -> None:
     assert (
         ended.output
         == """\
-reviews.csv  rows not counted yet; the first 3 were read
+reviews.csv  3 rows; all were read
 
   column               type        empty   example
   id                   string          0   1
@@ -132,3 +133,21 @@ def test_the_usual_models_have_a_price() -> None:
     known = {model for vendor in vendors.values() for model in vendor["models"]}
 
     assert {name.rpartition("/")[2].removesuffix("-batch") for name in MODELS.values()} <= known
+
+
+def test_an_export_can_be_asked_about_again(folder: Path) -> None:
+    """Its answers are columns of the next job's dataset, beside which new ones are written."""
+    columns = {name: ["A text that is long enough."] for name in ("text", "custom_id", "llm_response", "llm2_response")}
+    pq.write_table(pa.table(columns), folder / "answers.parquet")
+
+    assert run("answers.parquet").exit_code == 0
+
+    options = read_job(folder / "answers.toml").resolved_output_options
+    assert (options.prefix, options.custom_id) == ("llm3_", "llm3_custom_id")
+    assert orchestrator.plan(read_job(folder / "answers.toml")).requests == 1
+
+
+def test_a_table_without_rows_is_said_to_have_none(folder: Path) -> None:
+    (folder / "none.csv").write_text("id,text\n")
+
+    assert run("none.csv").output.startswith("none.csv  no rows: nothing would be sent\n")

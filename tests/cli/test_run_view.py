@@ -14,7 +14,7 @@ from orchestrator.api.amounts import span, usd
 from orchestrator.cli import run_view
 from orchestrator.cli.run_view import Lines
 from orchestrator.domain.look import Activity, AtProvider, Look
-from orchestrator.domain.model import JobState
+from orchestrator.domain.model import ChunkState, JobState
 from tests.cli.looks import FINISHED, LOOK, PLANNING, ROWS, a_look
 
 
@@ -76,7 +76,7 @@ reviews-mood-3f2a91c4  planning, 0:06                    Ctrl-C leaves it safely
   waiting             318,000   32 batches; 20 may be in flight at a time
 
   money                  0.00   USD spent of 30.00
-  done in                       no estimate before three batches have ended
+  done in                       no estimate before all rows are read
 """
     )
 
@@ -196,3 +196,22 @@ def test_times_as_people_say_them(seconds: int, text: str) -> None:
 )
 def test_amounts_as_people_read_them(amount: str, text: str) -> None:
     assert usd(Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(
+    ("activity", "collected", "told"),
+    [
+        (Activity.BATCHES, 2, "no estimate before three batches have ended"),
+        (Activity.BUDGET, 3, "no estimate while waiting for budget"),
+        (Activity.ACCOUNT, 81, "no estimate while waiting for the account"),
+    ],
+)
+def test_why_there_is_no_estimate_is_true(activity: Activity, collected: int, told: str) -> None:
+    look = replace(LOOK, estimate=None, activity=activity, chunks={ChunkState.COLLECTED: collected})
+
+    assert told in drawn(look)
+
+
+@pytest.mark.parametrize("activity", [Activity.STOPPED, Activity.NEEDS_YOU, Activity.UNATTENDED])
+def test_nothing_is_said_of_the_end_of_a_job_that_goes_on_only_with_a_person(activity: Activity) -> None:
+    assert "done in" not in drawn(replace(LOOK, estimate=None, activity=activity))

@@ -48,3 +48,10 @@ def test_a_long_text_is_cut_and_fits_80_columns() -> None:
     assert len([line for line in lines if "word" in line]) == 3
     assert lines[2].endswith("…")
     assert max(map(len, lines)) <= 80
+
+
+def test_the_first_two_lines_of_a_request_show_the_row_below_a_prompt_s_blank_line() -> None:
+    """`init` writes such a prompt; the second and third request of a plan would show nothing of their rows."""
+    line = {"params": {"messages": [{"role": "user", "content": "One word for the mood of:\n\nIt is not warm."}]}}
+
+    assert shown(line, 2) == ["request  user      One word for the mood of: It is not warm."]

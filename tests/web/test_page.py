@@ -136,6 +136,8 @@ def test_a_batch_that_needs_a_person_is_said_with_what_to_type(browser: TestClie
     assert "1 batch needs your decision: 10 rows" in page
     assert f"orchestrator resolve {LIVE}" in page
     assert "in_progress" in page
+    assert "needs you 1 batch 10" in page
+    assert "waiting 1 batch 10" in page
 
 
 def test_what_a_provider_said_is_text_without_control_characters(browser: TestClient) -> None:

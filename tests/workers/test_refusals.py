@@ -126,7 +126,9 @@ def test_a_folder_in_which_a_run_is_under_way(beat: Callable[..., str], tmp_path
     a_ledger(tmp_path / "work")
 
     with only_runner(tmp_path / "work" / "runner.lock"):
-        assert f"another process (pid {os.getpid()}) is running jobs" in beat()
+        told = " ".join(beat().split())
+        assert f"another process (pid {os.getpid()}) is running jobs" in told
+        assert "the same one there would be paid for again" in told  # no advice that costs a second payment
 
 
 def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
