@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.terminal import say
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.policy import Reuse
 from orchestrator.domain.row_kinds import RowKind
-from orchestrator.log import say
 
 if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle

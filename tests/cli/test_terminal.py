@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from orchestrator import cli
 from orchestrator.cli.terminal import fitted, listed_commands
 
 RESOLVE = "orchestrator resolve reviews-mood-3f2a91c4 c00004-00007 --batch ID --work /a/long/folder"
@@ -42,3 +46,9 @@ def test_columns_sets_the_width_and_a_pipe_has_80(monkeypatch: pytest.MonkeyPatc
     lines = fitted("word " * 60).splitlines()
 
     assert widest - 5 < max(map(len, lines)) <= widest
+
+
+@pytest.mark.parametrize("path", sorted(Path(cli.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_command_prints_prose_that_fits(path: Path) -> None:
+    """`log.say` prints a line as it is: only `terminal.say` fits it to the terminal."""
+    assert path.stem == "terminal" or not re.search(r"^from orchestrator\.log import .*\bsay\b", path.read_text(), re.M)

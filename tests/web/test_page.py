@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pandas as pd
 import pytest
@@ -15,12 +15,14 @@ from starlette.testclient import TestClient
 import orchestrator
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.changes import ShardMoved
+from orchestrator.domain.look import Activity, Look
 from orchestrator.domain.model import ChunkState, JobId, ShardState
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, fake_provider
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
 from tests.builders import a_chunk, a_job, a_shard, after
+from tests.cli.looks import FINISHED, LOOK
 from tests.contract.ledger_harness import LedgerHarness
 
 TOKEN: Final = "a-token-of-this-test"
@@ -137,6 +139,7 @@ def test_a_batch_that_needs_a_person_is_said_with_what_to_type(browser: TestClie
     assert f"orchestrator resolve {LIVE}" in page
     assert "in_progress" in page
     assert "needs you 1 batch 10" in page
+    assert "Nothing works on it" not in page  # its decision comes first
     assert "waiting 1 batch 10" in page
 
 
@@ -199,3 +202,45 @@ def test_a_token_is_in_no_repr() -> None:
 def test_static_files_are_in_the_package() -> None:
     here = Path(orchestrator.__file__).parent / "web"
     assert {path.name for path in (here / "static").iterdir()} == {"htmx.min.js", "icon.svg", "page.css", "page.js"}
+
+
+class OneLook:
+    """A work folder with one job, which stands as the look says."""
+
+    work = "/my/work"
+
+    def __init__(self, look: Look) -> None:
+        self.shown = look
+
+    def look(self, _job_id: JobId) -> Look:
+        return self.shown
+
+    def batches(self, *_: object) -> list[object]:
+        return []
+
+    events = batches
+
+
+def head_of(look: Look) -> str:
+    """Return the part of a job's page that says how it stands."""
+    app = make_app(cast("Viewer", OneLook(look)), Access(hosts=frozenset({HOST}), token=TOKEN))
+    drawn = TestClient(app, base_url=f"http://{HOST}").get(
+        f"/jobs/{look.job_id}/head", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert drawn.status_code == 200
+    return words(drawn.text)
+
+
+def test_a_job_that_nothing_works_on_is_said_with_what_to_type() -> None:
+    unattended = replace(FINISHED, activity=Activity.UNATTENDED)
+
+    assert f"Nothing works on it; to go on: orchestrator run {FINISHED.job_id}" in head_of(unattended)
+    assert "Nothing works on it" not in head_of(FINISHED)
+
+
+def test_unresolved_batches_alone_are_no_troubles_with_an_empty_list() -> None:
+    unresolved = tuple(one for one in LOOK.troubles if one.is_unresolved)
+
+    assert unresolved
+    assert "Troubles" in head_of(LOOK)
+    assert "Troubles" not in head_of(replace(LOOK, troubles=unresolved))
