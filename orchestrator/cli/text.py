@@ -107,6 +107,8 @@ def _reused(plan: Estimate, about: str) -> Iterator[str]:
 
 def rest_of_sample(plan: Estimate, job: str) -> str:
     """Return what the run of all rows would send and cost after a paid sample."""
+    if not plan.requests:
+        return f"  all rows    have an answer: `orchestrator run {job}` sends nothing"
     about = "" if plan.exact else "about "
     cost = "at a cost that is not known"
     if plan.cost_usd_expected is not None:

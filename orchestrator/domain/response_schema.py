@@ -30,6 +30,7 @@ _ORDER_AFTER: Final = ("items", "prefixItems", "anyOf", "oneOf", "allOf")
 _KINDS: Final = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (list, "array"))
 # Keywords that hold a schema, and those that hold a table of schemas, beside the common ones.
 _ONE: Final = ("not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_BOUNDS: Final = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 _TABLES: Final = ("patternProperties", "dependentSchemas")
 
 
@@ -68,12 +69,22 @@ def canonical(document: Any, where: str = "response") -> ResponseSchema:
             f"{where}: an answer must be an object with fields, and this is {_root_kind(root)}. Write a type "
             '"object" with properties; a list goes into a field of it'
         )
+    for path, schema in nodes(root):
+        _check_bounds(schema, f"{where}.{path}")
     try:
         text = json.dumps(root, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text.encode()
     except (TypeError, ValueError):  # UnicodeEncodeError is one
         raise ConfigError(f"{where}: it holds a value that JSON cannot express") from None
     return ResponseSchema(text)
+
+
+def _check_bounds(schema: Node, place: str) -> None:
+    """Raise ConfigError for a least that is above the most: every answer would be paid for, and fail."""
+    for least, most in _BOUNDS:
+        low, high = (value if isinstance(value := schema.get(key), int | float) else None for key in (least, most))
+        if low is not None and high is not None and low > high:
+            raise ConfigError(f"{place}: {least} {low} is more than {most} {high}: no answer could be right")
 
 
 def _root_kind(root: Node) -> str:

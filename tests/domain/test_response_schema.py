@@ -147,6 +147,11 @@ def test_a_field_may_be_called_like_a_keyword() -> None:
         ({**an_object(a=TEXT), "required": ["a", "b"]}, "response.required names 'b', which is no field of it"),
         (an_object(**{"a\n": TEXT}), "a field has the name 'a\\n'"),
         (an_object(**{"": TEXT}), "a field has the name ''"),
+        (
+            an_object(a={"type": "array", "items": {"type": "integer", "minimum": 5, "maximum": 1}}),
+            "response.a[]: minimum 5 is more than maximum 1: no answer could be right",
+        ),
+        (an_object(a={"type": "string", "minLength": 2, "maxLength": 1}), "response.a: minLength 2 is more than"),
         (an_object(a={"enum": ["\ud800"]}), "it holds a value that JSON cannot express"),
         (an_object(a={"type": "number", "maximum": float("inf")}), "it holds a value that JSON cannot express"),
     ],
