@@ -254,6 +254,10 @@ class BudgetExhausted(LedgerError):
 class BatchTaken(LedgerError):
     """A create was answered with the batch of another create; nothing was written."""
 
+    def __init__(self, message: str, owner: str = "") -> None:
+        super().__init__(message)
+        self.owner = owner  # the chunk of the other create; "": not known
+
 
 class OutputError(OrchestratorError):
     """The output's row counts are inconsistent, or the source has changed since it was planned."""

@@ -7,6 +7,7 @@ Rule 2: `version` increases with every write of a unit, and every later write is
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -146,6 +147,15 @@ class Job:
     retrying: str = ""  # the kind of rows that this revision sends again; "" for the first
     changes: str = ""  # of their requests: a `RequestChanges`, JSON; "": they are sent as they were
     version: int = 0
+
+
+def provider_of(account: str, spec: str) -> str:
+    """Return a job's account at its address, as one text: no two batches there have one id.
+
+    A server at another address has ids of its own.
+    """
+    address: str = json.loads(spec).get("provider", {}).get("base_url", "")
+    return f"{account} {address.rstrip('/')}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
-from orchestrator.domain.changes import written
-from orchestrator.domain.errors import CommandRefused
+from orchestrator.domain.changes import AttemptClosed, written
+from orchestrator.domain.errors import BatchTaken, CommandRefused
 from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
     IN_FLIGHT,
@@ -209,12 +209,17 @@ class SqlAdmin:
             raise CommandRefused(f"{batch_id!r} cannot be the id of a batch: give it as the provider shows it")
         with self._database.write() as tx:
             chunk = _unresolved(tx, chunk_id)
-            if batch_id is not None:
-                _refuse_taken(tx, chunk, batch_id)
             event = ProvedAbsent() if batch_id is None else BatchCreated(batch_id)
             state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
-            closed = {"state": state} | ({} if batch_id is None else {"batch_id": batch_id})
-            tx.execute(sa.update(attempts).where(attempts.c.token == chunk.token).values(**closed))
+            closed = AttemptClosed(token=required(chunk.token, "token"), state=state, batch_id=batch_id)
+            try:
+                creates.close_attempt(tx, chunk.job_id, closed)
+            except BatchTaken as taken:
+                raise CommandRefused(
+                    f"batch {batch_id} was made from chunk {taken.owner or 'of another create'}: its answers belong to "
+                    f"other rows. Name the batch that was made from {chunk_id} (--batch), or say that there is none "
+                    "(--absent)"
+                ) from None
             return _resolved(tx, chunk, event, now, batch=batch_id or "none")
 
     def give_up_results(self, chunk_id: ChunkId, *, now: datetime) -> Chunk:
@@ -388,10 +393,3 @@ def _job(tx: sa.Connection, job_id: JobId) -> Job:
     if row is None:
         raise CommandRefused(f"the ledger knows no job {job_id}")
     return rows.job_of(row)
-
-
-def _refuse_taken(tx: sa.Connection, chunk: Chunk, batch_id: BatchId) -> None:
-    """Raise CommandRefused for the batch of another create."""
-    owner = creates.owner_of(tx, chunk.job_id, required(chunk.token, "token"), batch_id)
-    if owner:
-        raise CommandRefused(f"batch {batch_id} was made from chunk {owner}: its answers belong to other rows")

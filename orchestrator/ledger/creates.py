@@ -16,7 +16,6 @@ from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
 from orchestrator.domain.errors import BatchTaken, BudgetExhausted, LeaseLost
 from orchestrator.domain.model import (
-    ACTIVE_JOBS,
     TERMINAL,
     UNSENT,
     AttemptState,
@@ -25,14 +24,13 @@ from orchestrator.domain.model import (
     ChunkId,
     ChunkState,
     JobId,
-    JobState,
+    provider_of,
 )
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import NANO, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A, C, J = attempts.c, chunks.c, jobs.c
-_WITH_BATCH = (ChunkState.SUBMITTED, ChunkState.ENDED)
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
 
@@ -79,7 +77,12 @@ def open_attempt(tx: sa.Connection, job_id: JobId, change: AttemptOpened) -> Non
                 f"job {job_id}: {present.normalize():f} USD are spent or reserved, "
                 f"the next batch may cost {attempt.reserved_usd}, the budget is {change.budget_usd}"
             )
-    tx.execute(ADD["attempts"], rows.attempt_values(job_id, attempt))
+    tx.execute(ADD["attempts"], rows.attempt_values(job_id, _provider(tx, job_id), attempt))
+
+
+def _provider(tx: sa.Connection, job_id: JobId) -> str:
+    job = tx.execute(sa.select(J.account, J.spec).where(J.id == job_id)).one()
+    return provider_of(job.account, job.spec)
 
 
 def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
@@ -93,7 +96,7 @@ def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> No
         _refuse_beyond_duplicate_budget(tx, job_id, change.token)
     values: dict[str, Any] = {"state": change.state}
     if change.batch_id is not None:
-        owner = owner_of(tx, job_id, change.token, change.batch_id)
+        owner = _owner(tx, change.token, change.batch_id)
         if owner:
             raise _taken(change.batch_id, owner)
         values["batch_id"] = change.batch_id
@@ -118,25 +121,21 @@ def _refuse_beyond_duplicate_budget(tx: sa.Connection, job_id: JobId, token: Att
         )
 
 
-def owner_of(tx: sa.Connection, job_id: JobId, token: AttemptToken, batch_id: BatchId) -> str:
-    """Return the chunk of another create that made this batch; "" where none did.
+def _owner(tx: sa.Connection, token: AttemptToken, batch_id: BatchId) -> str:
+    """Return the chunk of another create that was answered with this batch at the same provider; "" where none was.
 
-    It may be of this job, or of another one whose answers are still awaited.
+    It may be of any job, ended or not: what the batch has answered are its rows.
     """
-    mine = sa.select(A.chunk_id).where(A.job_id == job_id, A.batch_id == batch_id, A.token != token)
-    account = sa.select(J.account).where(J.id == job_id).scalar_subquery()
-    theirs = (
-        sa.select(A.chunk_id)
-        .select_from(jobs.join(attempts, A.job_id == J.id).join(chunks, C.id == A.chunk_id))
-        .where(J.id != job_id, J.account == account, J.state.in_([state for state in JobState if state in ACTIVE_JOBS]))
-        .where(A.batch_id == batch_id, C.token_sent == A.token, C.state.in_(_WITH_BATCH))
-    )
-    return tx.execute(mine).scalar() or tx.execute(theirs).scalar() or ""
+    provider = sa.select(A.provider).where(A.token == token).scalar_subquery()
+    query = sa.select(A.chunk_id).where(A.provider == provider, A.batch_id == batch_id, A.token != token)
+    return tx.execute(query).scalar() or ""
 
 
 def _taken(batch_id: BatchId | None, owner: str) -> BatchTaken:
     whose = f"chunk {owner}" if owner else "another chunk"
     return BatchTaken(
         f"the create was answered with batch {batch_id}, which is that of {whose}: something on the way may have "
-        "repeated an earlier answer, or the provider took two creates for one"
+        "repeated an earlier answer, the provider took two creates for one, or it was reset and counts its batches "
+        "anew (then give its jobs a new work folder, --work)",
+        owner,
     )

@@ -8,7 +8,7 @@ Rule 2: a job is written back in one transaction, which stays open while files a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -21,6 +21,7 @@ from orchestrator.domain.model import (
     TERMINAL,
     Attempt,
     AttemptToken,
+    BatchId,
     Chunk,
     ChunkId,
     ChunkState,
@@ -28,6 +29,7 @@ from orchestrator.domain.model import (
     JobId,
     Shard,
     ShardState,
+    provider_of,
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
 from orchestrator.domain.timeline import Batch, Group
@@ -87,6 +89,12 @@ class SqlSnapshot:
             return frozenset(
                 map(AttemptToken, connection.execute(sa.select(A.token).where(A.job_id == job_id)).scalars())
             )
+
+    def made(self, *, but: Collection[JobId]) -> frozenset[tuple[str, BatchId]]:
+        """Return (provider, batch) of all creates, but those of these jobs; see `provider_of`."""
+        query = sa.select(A.provider, A.batch_id).where(A.batch_id.is_not(None), A.job_id.not_in(sorted(but)))
+        with self._database.read() as connection:
+            return frozenset((row[0], BatchId(row[1])) for row in connection.execute(query))
 
     def files(self, job_id: JobId) -> frozenset[tuple[str, int]]:
         """Return (chunk, number) of all creates of a job: what the names of its results begin with."""
@@ -175,12 +183,13 @@ class SqlSnapshot:
                 _take_away(tx, job.id)
             add_new(tx, accounts, {"name": job.account})
             moments = {"created_at": now, "ended_at": now if job.state in ENDED_JOBS else None}
-            due_at = None if job.state in ENDED_JOBS else now
+            due_at, provider = None if job.state in ENDED_JOBS else now, provider_of(job.account, job.spec)
             tx.execute(sa.insert(jobs), rows.job_values(job) | moments | {"due_at": due_at, "version": job.version})
             for page in _in_pages(units):
                 _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])
                 _insert(tx, chunk_shards, [values for one in page for values in _covered(one)])
-                _insert(tx, attempts, [rows.attempt_values(job.id, sent) for one in page for sent in one.attempts])
+                sent = [rows.attempt_values(job.id, provider, each) for one in page for each in one.attempts]
+                _insert(tx, attempts, sent)
             for page in _in_pages(shards_of):
                 counted = [rows.shard_values(shard) | {"settled_count": shard.settled_count} for shard in page]
                 _insert(tx, shards, [values | {"due_at": now} for values in counted])

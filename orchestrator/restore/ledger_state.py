@@ -318,7 +318,7 @@ class Units:
             token=token,
             chunk_id=chunk.id,
             number=number,
-            state=self._state(intent, over=over, made=batch_id is not None),
+            state=self._state(intent, over=over, made=batch_id is not None or (collected is not None and not over)),
             reserved_usd=Decimal(0) if intent is None else intent.reserved_usd,
             cost_usd=None if over or collected is None else collected.cost_usd,
             batch_id=batch_id,

@@ -7,10 +7,9 @@ Rule 3: a job that the ledger has, with every create that its files record, is n
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.seal import SUCCESS
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
-from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState
+from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState, provider_of
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import spec as specs
@@ -38,7 +37,7 @@ from orchestrator.providers.private_errors import answer_name
 from orchestrator.providers.registry import dialect_of
 from orchestrator.restore.ledger_state import Rules, Units
 from orchestrator.restore.planned import Plans, read_plans
-from orchestrator.restore.submitted import Sent, read_sent
+from orchestrator.restore.submitted import Sent, read_sent, with_own_batches
 from orchestrator.storage.arrow_fs import filesystem_of
 from orchestrator.storage.location import join, parent_and_name
 
@@ -67,6 +66,22 @@ class Recovered:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """A job to be written back, as its files show it."""
+
+    job_id: JobId
+    spec: specs.Spec
+    command: Command
+    job_files: JobFiles
+    sent: Sent
+    is_known: bool  # the ledger has an older state of it
+
+    @property
+    def account(self) -> str:
+        return f"{self.spec.provider.name}/{self.spec.provider.api_key_env}"
+
+
 def recover_work(workspace: Workspace) -> list[Recovered]:
     """Write back every job of the work folder that the ledger has lost. Raises LedgerBusy, ConfigError."""
     _refuse_others(workspace)
@@ -85,10 +100,18 @@ def _refuse_others(workspace: Workspace) -> None:
 
 def _recover_all(workspace: Workspace) -> list[Recovered]:
     known = {job.id for job in workspace.admin.jobs()}
-    found = [
-        _recover(workspace, JobId(name), is_known=name in known)
+    looked = [
+        _look(workspace, JobId(name), is_known=name in known)
         for name in _folders(workspace.work)
         if files_at(join(workspace.work, name)).exists(SPEC)
+    ]
+    lost = {one.job_id: one for one in looked if isinstance(one, _Lost)}
+    sent = with_own_batches(
+        {one.job_id: (provider_of(one.account, one.command.spec), one.sent) for one in lost.values()},
+        workspace.snapshot.made(but=lost),
+    )
+    found = [
+        _rebuild(workspace, replace(one, sent=sent[one.job_id])) if isinstance(one, _Lost) else one for one in looked
     ]
     if not found:
         raise ConfigError(f"{workspace.work} holds no job (no folder with a {SPEC}): name the work folder with --work")
@@ -108,7 +131,8 @@ def _folders(work: str) -> list[str]:
     return sorted(entry.base_name for entry in entries if entry.type == pafs.FileType.Directory)
 
 
-def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered:
+def _look(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered | _Lost:
+    """Read a job's files; return why it is not to be written back, or what they show."""
     job_files = files_at(join(workspace.work, job_id))
     commands = job_files.names(records.COMMANDS)
     if is_known and not _lacks_creates(workspace, job_id, job_files):
@@ -119,7 +143,9 @@ def _recover(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovere
     spec = specs.from_json(command.spec)
     if spec.job_id != job_id:
         return Recovered(job_id=job_id, reason=f"its command is of another job, {spec.job_id}: files were mixed up")
-    return _rebuild(workspace, job_id, command, job_files, replace=is_known)
+    return _Lost(
+        job_id=job_id, spec=spec, command=command, job_files=job_files, sent=read_sent(job_files), is_known=is_known
+    )
 
 
 def _lacks_creates(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> bool:
@@ -128,16 +154,16 @@ def _lacks_creates(workspace: Workspace, job_id: JobId, job_files: JobFiles) -> 
     return not {create_journal.token_of(name) for name in names} <= workspace.snapshot.tokens(job_id)
 
 
-def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: JobFiles, *, replace: bool) -> Recovered:
-    spec, policy, now = specs.from_json(command.spec), rows.policy_of(command.policy), workspace.clock.now()
-    sent = read_sent(job_files)
+def _rebuild(workspace: Workspace, lost: _Lost) -> Recovered:
+    job_id, spec, command, job_files, sent = lost.job_id, lost.spec, lost.command, lost.job_files, lost.sent
+    policy, now = rows.policy_of(command.policy), workspace.clock.now()
     plans = read_plans(job_files, sent)
     is_sealed, parts = _published(workspace.work, job_id, spec.output, command.revision)
     ended = JobState.CANCELLED if command.is_cancelled else JobState.FINISHED
     job = Job(
         id=job_id,
         name=spec.name,
-        account=f"{spec.provider.name}/{spec.provider.api_key_env}",
+        account=lost.account,
         spec=command.spec,
         policy=policy,
         state=ended if is_sealed else JobState.RUNNING,
@@ -151,12 +177,12 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
     )
     if not is_sealed and not command.is_cancelled and _is_unreadable(sent, command):
         reason = "most answers of a batch cannot be read (found when the ledger was recovered)"
-        job = dataclasses.replace(job, state=JobState.STOPPED, reason=reason, decision=UNREADABLE)
+        job = replace(job, state=JobState.STOPPED, reason=reason, decision=UNREADABLE)
     is_unknowable = dialect_of(spec.provider).traits.recovery is Recovery.UNKNOWABLE
     odd = _not_understood(sent, job_files) if is_unknowable else ""
     if odd and not is_sealed and not command.is_cancelled and job.state is JobState.RUNNING:
         reason = f"the answer to the create of chunk {odd} was not understood (found when the ledger was recovered)"
-        job = dataclasses.replace(job, state=JobState.STOPPED, reason=reason, decision=NOT_UNDERSTOOD_CREATE)
+        job = replace(job, state=JobState.STOPPED, reason=reason, decision=NOT_UNDERSTOOD_CREATE)
     retried = command.revision > 1 and not is_sealed
     rules = Rules(
         is_cancelled=is_sealed and command.is_cancelled,
@@ -166,7 +192,7 @@ def _rebuild(workspace: Workspace, job_id: JobId, command: Command, job_files: J
         now=now,
     )
     units = Units(job=job, plans=plans, rules=rules, shard_count=command.shard_count, output_parts=parts)
-    workspace.snapshot.restore(job, units.chunks(), units.shards(), now=now, replace=replace)
+    workspace.snapshot.restore(job, units.chunks(), units.shards(), now=now, replace=lost.is_known)
     if command.is_cancelled and not is_sealed:
         workspace.admin.cancel(job_id, now=now)
     return Recovered(

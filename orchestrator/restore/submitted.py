@@ -6,8 +6,9 @@ Rule: if a chunk has a later create, the earlier one had ended: no create is beg
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from orchestrator.job_files import create_journal, records
@@ -15,7 +16,7 @@ from orchestrator.job_files.create_journal import Intent
 from orchestrator.job_files.records import Collected
 
 if TYPE_CHECKING:
-    from orchestrator.domain.model import AttemptToken, BatchId
+    from orchestrator.domain.model import AttemptToken, BatchId, JobId
     from orchestrator.ports import JobFiles
 
 
@@ -57,27 +58,42 @@ def read_sent(job_files: JobFiles) -> Sent:
     unexplained = tuple(f"{batch}" for token, batch in batches.items() if token not in explained)
     return Sent(
         intents=intents,
-        batches=_owned(batches, intents, collected),
+        batches=batches,
         collected=collected,
         request_files=frozenset(files),
         unexplained=unexplained,
     )
 
 
-def _owned(
-    batches: Mapping[AttemptToken, BatchId],
-    intents: Mapping[str, Mapping[int, Intent]],
-    collected: Mapping[str, Collected],
-) -> dict[AttemptToken, BatchId]:
-    """Leave out a batch that an earlier create was answered with, too: its results are that create's."""
-    with_results = [found.token for found in collected.values()]
-    of_chunks = (intent for of_chunk in intents.values() for intent in of_chunk.values())
-    earliest_first = [intent.token for intent in sorted(of_chunks, key=lambda intent: intent.sent_at)]
-    owners: dict[BatchId, AttemptToken] = {}
-    for token in [*with_results, *earliest_first, *batches]:
-        if token in batches:
-            owners.setdefault(batches[token], token)
-    return {token: batch_id for token, batch_id in batches.items() if owners[batch_id] == token}
+def with_own_batches(
+    found: Mapping[JobId, tuple[str, Sent]], made: Collection[tuple[str, BatchId]]
+) -> dict[JobId, Sent]:
+    """Leave out each batch that another create was answered with, too: its results are that create's.
+
+    That is the one in the ledger, else the one whose results were collected, else the earliest.
+
+    Args:
+        found: the provider of each job (see `provider_of`), and its creates.
+        made: the providers and batches of the creates that the ledger has.
+    """
+    owners: dict[tuple[str, BatchId], AttemptToken | None] = dict.fromkeys(made)
+    answers = [(provider, *answer) for provider, sent in found.values() for answer in _answers(sent)]
+    for provider, token, batch_id, _, _ in sorted(answers, key=lambda answer: answer[3:]):
+        owners.setdefault((provider, batch_id), token)
+    return {
+        job_id: replace(
+            sent, batches={token: one for token, one in sent.batches.items() if owners[provider, one] == token}
+        )
+        for job_id, (provider, sent) in found.items()
+    }
+
+
+def _answers(sent: Sent) -> Iterator[tuple[AttemptToken, BatchId, bool, float]]:
+    """Return each create's batch, whether its results are missing, and when it was sent (last, where not known)."""
+    with_results = {found.token for found in sent.collected.values()}
+    sent_at = {intent.token: intent.sent_at.timestamp() for one in sent.intents.values() for intent in one.values()}
+    for token, batch_id in sent.batches.items():
+        yield token, batch_id, token not in with_results, sent_at.get(token, inf)
 
 
 def _rank(found: Collected) -> tuple[int, int, int, bool]:

@@ -10,23 +10,27 @@ from orchestrator.batches.recover import recover
 from orchestrator.batches.submit import submit
 from orchestrator.domain.batch import Listed, Traits
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, JobState
+from orchestrator.domain.model import AttemptState, BatchId, Chunk, ChunkState, JobId, JobState
 from orchestrator.domain.recovery import NOT_UNDERSTOOD, Recovery
 from orchestrator.job_files.create_journal import read_journal, write_journal
 from orchestrator.providers.private_errors import answer_before, answer_name
 from tests.batches.stage import BATCH, TOKEN, Stage
-from tests.builders import JOB, a_chunk, added, after, an_attempt
+from tests.builders import JOB, a_chunk, a_job, added, after, an_attempt
 
 C: Final = Traits(name="told", recovery=Recovery.UNKNOWABLE, settle_s=77.0)
 B2: Final = Traits(name="told", recovery=Recovery.SETTLED, settle_s=77.0, lag_s=60.0, late_s=600.0)
 
 
-def taken(stage: Stage, state: str = "submitted") -> None:
-    """Let another chunk have the batch."""
-    other = a_chunk("c00000-00009", state=state)
-    stage.harness.write(added(other))
+def taken(stage: Stage, state: str = "submitted", job_id: JobId = JOB) -> None:
+    """Let another chunk have the batch; if it is another job's, that job has ended."""
+    if job_id != JOB:
+        stage.harness.open(a_job(job_id))
+    other = a_chunk("c00000-00009", state=state, job_id=job_id)
+    stage.harness.write(added(other), job_id=job_id)
     attempt = an_attempt("earlier", other, state=AttemptState.CREATED, batch_id=BATCH)
-    stage.harness.write(AttemptOpened(attempt=attempt, budget_usd=None))
+    stage.harness.write(AttemptOpened(attempt=attempt, budget_usd=None), job_id=job_id)
+    if job_id != JOB:
+        stage.harness.put_job(JobState.FINISHED, job_id)
 
 
 def step(stage: Stage, chunk: Chunk) -> Chunk:
@@ -42,11 +46,14 @@ def step(stage: Stage, chunk: Chunk) -> Chunk:
 
 
 @pytest.mark.parametrize("traits", [C, B2])
-@pytest.mark.parametrize("theirs", ["submitted", "ended", "collected"])
-def test_the_chunk_has_no_batch_and_the_journal_no_answer(traits: Traits, theirs: str) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "job_id"),
+    [("submitted", JOB), ("ended", JOB), ("collected", JOB), ("collected", JobId("ended-deadbeef"))],
+)
+def test_the_chunk_has_no_batch_and_the_journal_no_answer(traits: Traits, theirs: str, job_id: JobId) -> None:
     """Whatever is lost afterwards, the other create's batch is nowhere recorded as this one's."""
     stage = Stage(traits)
-    taken(stage, theirs)
+    taken(stage, theirs, job_id)
     before = stage.put("planned")
     stage.provider.tell(BATCH)
 
@@ -55,7 +62,7 @@ def test_the_chunk_has_no_batch_and_the_journal_no_answer(traits: Traits, theirs
     token = chunk.token or TOKEN
     assert (chunk.batch_id, chunk.error_code) == (None, NOT_UNDERSTOOD)
     assert chunk.state is (ChunkState.UNRESOLVED if traits is C else ChunkState.AMBIGUOUS)
-    assert "answered with batch batch-1, which is that of chunk sotu-9f86d081/c00000-00009" in chunk.error
+    assert f"answered with batch batch-1, which is that of chunk {job_id}/c00000-00009" in chunk.error
     assert read_journal(stage.job_files, token) is None
     assert stage.job_files.exists(answer_name(token))
     assert answer_before(stage.job_files, token) is None  # a restored ledger does not take it for this create's batch

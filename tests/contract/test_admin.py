@@ -313,6 +313,27 @@ def test_an_unresolved_create_cannot_be_given_a_batch_that_is_another_chunks(har
     assert harness.ledger.chunk(second.id) == second
 
 
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.FINISHED])
+def test_an_unresolved_create_cannot_be_given_a_batch_of_another_job(harness: LedgerHarness, state: JobState) -> None:
+    """The message says whose it is, and what may be said instead."""
+    other = JobId("other-deadbeef")
+    harness.open()
+    harness.open(a_job(other))
+    theirs = a_chunk(job_id=other)
+    harness.add(theirs)
+    made = an_attempt("theirs", theirs, state=AttemptState.CREATED, batch_id=BatchId("batch-1"))
+    harness.write(AttemptOpened(attempt=made, budget_usd=None), job_id=other)
+    harness.put_job(state, other)
+    chunk = hold(harness)
+
+    with pytest.raises(LedgerError, match=rf"batch-1 was made from chunk {theirs.id}: .*{chunk.id} .*--absent"):
+        harness.admin.resolve(chunk.id, BatchId("batch-1"), now=LATER)
+
+    assert harness.ledger.chunk(chunk.id) == chunk
+    harness.admin.resolve(chunk.id, BatchId("batch-2"), now=LATER)
+    assert harness.ledger.chunk(chunk.id).batch_id == "batch-2"
+
+
 def test_a_timeline_tells_what_happened_in_order_and_can_be_read_on_from_any_point(harness: LedgerHarness) -> None:
     harness.open(shards=4)
     harness.write(Noted(name="batch.looked", details={"done": 3, "nothing": ""}), now=after(1))

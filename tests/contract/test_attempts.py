@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Final
 
 import pytest
 
@@ -12,13 +13,14 @@ from orchestrator.domain.changes import (
     AttemptOpened,
     ChunkMoved,
 )
-from orchestrator.domain.errors import BudgetExhausted, LedgerError
+from orchestrator.domain.errors import BatchTaken, BudgetExhausted, LedgerError
 from orchestrator.domain.model import (
     AttemptState,
     AttemptToken,
     BatchId,
     ChunkState,
     JobId,
+    JobState,
     Step,
 )
 from tests.builders import JOB, NOW, a_chunk, a_job, after, an_attempt
@@ -149,6 +151,63 @@ def test_a_batch_is_of_one_attempt_only(harness: LedgerHarness) -> None:
         harness.write(replace(created, token=AttemptToken("token-2")))
 
     assert [found.batch_id for found in harness.admin.attempts(JOB)] == ["batch-1", None]
+
+
+OTHER: Final = JobId("other-deadbeef")
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.FINISHED, JobState.CANCELLED])
+@pytest.mark.parametrize("ended_as", [AttemptState.CREATED, AttemptState.REFUSED])
+def test_a_batch_of_another_job_is_its_own_for_ever(
+    harness: LedgerHarness, state: JobState, ended_as: AttemptState
+) -> None:
+    """Whatever became of it: its answers are of other rows, and what is missing would be paid for again."""
+    harness.open()
+    harness.open(a_job(OTHER))
+    harness.add(a_chunk(), a_chunk(job_id=OTHER))
+    harness.write(AttemptOpened(attempt=an_attempt("token-1", a_chunk(job_id=OTHER)), budget_usd=None), job_id=OTHER)
+    harness.write(AttemptOpened(attempt=an_attempt("token-2"), budget_usd=None))
+    created = AttemptClosed(token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId("batch-1"))
+    harness.write(created, replace(created, state=ended_as, batch_id=None), job_id=OTHER)
+    harness.put_job(state, OTHER)
+
+    with pytest.raises(BatchTaken, match=r"batch batch-1, which is that of chunk other-deadbeef/c00000-00000") as taken:
+        harness.write(replace(created, token=AttemptToken("token-2")))
+
+    assert taken.value.owner == "other-deadbeef/c00000-00000"
+    assert [found.batch_id for found in harness.admin.attempts(JOB)] == [None]
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"account": "onerouter/ANOTHER_KEY"}, {"spec": '{"provider": {"base_url": "http://elsewhere.test/v1"}}'}],
+)
+def test_another_account_or_address_may_give_the_same_id(harness: LedgerHarness, elsewhere: dict[str, str]) -> None:
+    """Providers that count their batches all begin with the same one."""
+    harness.open()
+    harness.open(a_job(OTHER, **elsewhere))
+    for token, job_id in (("token-1", OTHER), ("token-2", JOB)):
+        chunk = a_chunk(job_id=job_id)
+        harness.add(chunk)
+        harness.write(AttemptOpened(attempt=an_attempt(token, chunk), budget_usd=None), job_id=job_id)
+        created = AttemptClosed(token=AttemptToken(token), state=AttemptState.CREATED, batch_id=BatchId("batch-1"))
+        harness.write(created, job_id=job_id)
+
+    assert [found.batch_id for found in harness.admin.attempts(JOB)] == ["batch-1"]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_slash_at_the_end_makes_no_other_address(harness: LedgerHarness, slash: str) -> None:
+    for token, job_id, url in (("token-1", OTHER, "http://here.test/v1/"), ("token-2", JOB, "http://here.test/v1")):
+        harness.open(a_job(job_id, spec=f'{{"provider": {{"base_url": "{url}{slash}"}}}}'))
+        harness.add(a_chunk(job_id=job_id))
+        attempt = an_attempt(token, a_chunk(job_id=job_id))
+        harness.write(AttemptOpened(attempt=attempt, budget_usd=None), job_id=job_id)
+    created = AttemptClosed(token=AttemptToken("token-1"), state=AttemptState.CREATED, batch_id=BatchId("batch-1"))
+    harness.write(created, job_id=OTHER)
+
+    with pytest.raises(BatchTaken):
+        harness.write(replace(created, token=AttemptToken("token-2")))
 
 
 def test_closing_an_attempt_keeps_what_is_known_of_it(harness: LedgerHarness) -> None:

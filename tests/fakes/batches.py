@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from orchestrator.domain import custom_id
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.model import AttemptToken, BatchId, FileId, Outcome
 from orchestrator.domain.results_at import ALL_RESULTS, Files, ResultRef
@@ -46,6 +47,11 @@ class SimulatedBatch:
     cut_count: int = 0  # further tries that find short results
     cancel_asked: bool = False
     twin_of: BatchId | None = None  # the provider made both of one POST
+
+    @property
+    def job(self) -> str:
+        """Whose requests these are: how their names begin."""
+        return next(iter(self.requests))[: custom_id.DIGEST_LENGTH]
 
     @property
     def succeeded(self) -> list[str]:

@@ -89,6 +89,7 @@ class Reported:
     """
 
     same_id: float = 0.0  # of a create: answered with the id of an earlier batch of the job
+    others_id: float = 0.0  # the same, of another job: it may have ended long ago
     unpaid: float = 0.0  # of a row: 402, for want of credit
     truncated: float = 0.0  # of an answer: it ends at the limit of its tokens
     unknown_shape: float = 0.0  # of a batch: its answers have a form that no reader knows yet

@@ -150,13 +150,15 @@ class SimulatedProvider(Capabilities):
             raise CreateAmbiguous("the answer was lost")
         if is_so("odd"):
             raise CreateAmbiguous("not understood", answer=b'HTTP 200\n\n{"ok":true}')
-        job = next(iter(self.batches[batch_id].requests))[:8]
-        known = [
-            batch.id for batch in self.batches.values() if batch.asked_after and next(iter(batch.requests))[:8] == job
-        ]
-        if known and self.temper.is_reported("same_id"):
-            self.batches[batch_id].is_hidden = True
-            return self.temper.more_dice.shape().choice(known)
+        made = self.batches[batch_id]
+        known = [batch for batch in self.batches.values() if batch.asked_after]
+        for kind, ids in (
+            ("same_id", [batch.id for batch in known if batch.job == made.job]),
+            ("others_id", [batch.id for batch in known if batch.job != made.job]),
+        ):
+            if ids and self.temper.is_reported(kind):
+                made.is_hidden = True
+                return self.temper.more_dice.shape().choice(ids)
         return batch_id
 
     def _refuse(self, submission: Submission) -> None:

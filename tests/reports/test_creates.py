@@ -264,6 +264,34 @@ def test_a_second_job_is_not_given_the_batch_of_the_first(tmp_path: Path) -> Non
     assert play(server, tmp_path, rows=6, again=True).is_clean
 
 
+def test_a_second_job_is_not_given_the_batch_of_one_that_has_ended(tmp_path: Path) -> None:
+    """Its rows would come back missing, and be paid for twice. A person looks, and says that there is no batch."""
+    server = Repeated()
+    assert play(server, tmp_path, rows=6).is_clean
+
+    second = play(server, tmp_path, again=True, name="second")
+
+    assert isinstance(second.error, JobNeedsDecision)
+    assert "answered with batch batch_0001, which is that of chunk report-" in second.told
+    assert "orchestrator resolve second-" in second.told
+    job = open_job(str(second.status["job_id"]), work=second.work)
+    [chunk] = job.unresolved()
+    with pytest.raises(CommandRefused, match=r"was made from chunk report-.* \(--absent\)"):
+        job.resolve_created(chunk.chunk, "batch_0001")
+    server.create = lambda wanted: OneRouterServer.create(server, wanted)  # type: ignore[method-assign]
+    job.resolve_absent(chunk.chunk)
+    job.approve()
+    assert play(server, tmp_path, again=True, name="second", policy={"reuse": "never"}).error is None
+    assert server.counts["creates"] == 2
+    assert set(server.paid.values()) == {2}  # once for each job
+
+
+def test_a_server_elsewhere_may_count_its_batches_anew(tmp_path: Path) -> None:
+    assert play(OneRouterServer(), tmp_path, rows=6).is_clean
+
+    assert play(OneRouterServer(), tmp_path, again=True, name="second").is_clean
+
+
 @pytest.mark.parametrize("server", [TakenForOne, pytest.param(Hidden, marks=pytest.mark.slow)])
 def test_where_there_is_a_list_it_says_what_the_second_create_made(server: type[OpenAIServer], tmp_path: Path) -> None:
     """A batch of its own is found by its mark; where there is none, a person approves of another create."""

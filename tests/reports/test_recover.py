@@ -10,6 +10,10 @@ import pytest
 
 import orchestrator
 from orchestrator import JobNeedsDecision, open_job
+from orchestrator.domain.model import BatchId
+from orchestrator.engine.opening import files_at
+from orchestrator.job_files import create_journal
+from orchestrator.providers.private_errors import answer_name
 from tests.reports.play import Seen, play
 from tests.reports.server import Object, OneRouterServer, OpenAIServer, Request, failed_line
 
@@ -62,6 +66,36 @@ def test_a_create_that_was_not_understood_is_still_so_after_the_ledger_was_lost(
     seen = play(made, tmp_path, policy=policy, again=True)
     assert seen.is_clean, seen.told
     assert made.counts["creates"] == 2
+
+
+def test_a_batch_of_another_job_is_not_given_to_a_create_when_both_are_recovered(tmp_path: Path) -> None:
+    """A worker had died when it had the answer in the journal; the job that it belongs to is recovered later."""
+    made = Repeated()
+    first = play(made, tmp_path, rows=6, name="report")
+    assert first.is_clean
+    stopped = play(made, tmp_path, again=True, name="a-second")
+    job_files = files_at(str(stopped.work / str(stopped.status["job_id"])))
+    [intent] = job_files.names(create_journal.INTENTS)
+    token = create_journal.token_of(intent)
+    create_journal.write_journal(job_files, token, BatchId("batch_0001"))
+    job_files.remove(answer_name(token))
+    for file in first.work.glob("ledger.db*"):
+        file.unlink()
+    found = {one.job_id: one for one in orchestrator.recover(work=first.work)}
+
+    again = play(made, tmp_path, again=True, name="a-second")
+
+    assert found[str(first.status["job_id"])].state == "finished"
+    assert isinstance(again.error, JobNeedsDecision), again.told
+    assert "batch_0001, which is that of chunk report-" in again.told
+    assert made.counts["creates"] == 2
+    job = open_job(str(stopped.status["job_id"]), work=stopped.work)
+    [chunk] = job.unresolved()
+    job.resolve_created(chunk.chunk, "batch_0002")
+    job.approve()
+    assert play(made, tmp_path, again=True, name="a-second").error is None
+    assert made.counts["creates"] == 2
+    assert orchestrator.audit(job.job_id, work=first.work, deep=True).differences == []
 
 
 class NoQuotaForRows(OpenAIServer):

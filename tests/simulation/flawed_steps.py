@@ -54,6 +54,11 @@ def close_as_canary(shard: Shard, planned: Any, **named: Any) -> None:
     planned.chunks[-1] = replace(planned.chunks[-1], is_canary=True)
 
 
+def one_for_each_job(tx: sa.Connection, job_id: JobId) -> str:  # noqa: ARG001 - as the real one
+    """Return a provider of the job's own: no other job's batches are seen."""
+    return job_id
+
+
 def unread_again(self: Reconciliation, name: str, answer: Answer) -> Placed:
     """Send a row again whose answer cannot be read."""
     is_unread = answer.fault is Fault.UNREADABLE

@@ -182,6 +182,15 @@ MUTANTS: Final = tuple(
         ),
         (
             "c",
+            2,
+            "batches are compared within one job",
+            {
+                "weather": weather.ids_are_given_again,
+                "altered": altered((creates, "_provider", flawed_steps.one_for_each_job)),
+            },
+        ),
+        (
+            "c",
             5,
             "an answer does not stand where its row fails",
             {

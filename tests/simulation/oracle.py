@@ -218,7 +218,7 @@ class Oracle:
                     f"{batch.id} sends row {name}, which {other.id} has answered",
                 )
             self._by_row[name].append(batch)
-        self._charged[next(iter(batch.requests))[:8]].append(batch)
+        self._charged[batch.job].append(batch)
 
     def _wagers(self) -> set[str]:
         return {row[0] for row in self._all("select token from attempts where state = 'abandoned'")}

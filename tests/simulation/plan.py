@@ -131,7 +131,7 @@ def _reported(name: str) -> Reported:
     chance = random.Random(f"reported 10257/{name}")
     if chance.random() >= 0.35:
         return NOT_REPORTED
-    rates = {"same_id": 0.1, "unpaid": 0.04, "truncated": 0.15, "unknown_shape": 0.15}
+    rates = {"same_id": 0.1, "unpaid": 0.04, "truncated": 0.15, "unknown_shape": 0.15, "others_id": 0.1}
     return Reported(**{kind: rate if chance.random() < 0.6 else 0.0 for kind, rate in rates.items()})
 
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import greenlet
 
 from orchestrator.domain.batch import ResultFile
+from orchestrator.domain.changes import AttemptClosed
 from orchestrator.domain.errors import BatchTaken, OrchestratorError
 from orchestrator.domain.results_at import ResultsAt
 from tests.fakes.capabilities import Capabilities
@@ -57,6 +58,7 @@ class Switch:
         self.worker = ""  # who runs
         self._answers: dict[str, str] = {}  # worker: the create whose answer it has just had
         self.kept: set[str] = set()  # creates whose answers must be on the disk by now
+        self._misled: set[str] = set()
 
     def point(self, label: str) -> None:
         """Let the hub decide what happens next; the hub itself just goes on."""
@@ -69,12 +71,16 @@ class Switch:
         """Note that the worker has had the answer to a create: before the ledger, the journal has it."""
         self._answers[self.worker] = token
 
-    def recording(self) -> str | None:
-        """Note that the worker is about to record; return the create whose answer it has had."""
+    def recording(self) -> None:
+        """Note that the worker is about to record the answer that it has had."""
         token = self._answers.pop(self.worker, None)
-        if token is not None:
+        if token is not None and token not in self._misled:
             self.kept.add(token)
-        return token
+
+    def misled(self, tokens: set[str]) -> None:
+        """Note creates that had another create's batch for an answer: the journal forgets what came to them."""
+        self._misled |= tokens
+        self.kept -= tokens
 
     def gone(self, worker: str) -> None:
         """Note that a worker has died, with all that it knew."""
@@ -163,12 +169,13 @@ class SwitchingLedger(SwitchingPort):
 
     def record(self, claim: Any, *changes: Any, **keywords: Any) -> None:
         """Record, between two switch points."""
-        token = self._switch.recording()
+        self._switch.recording()
         what = " ".join(_told(change) for change in changes)
         try:
             self._switch.call(f"ledger.record {what}", self._port.record, claim, *changes, **keywords)
         except BatchTaken:
-            self._switch.kept.discard(token or "")  # the answer named another create's batch
+            # The answer, just had or in the journal of a worker that has died, named another create's batch.
+            self._switch.misled({change.token for change in changes if isinstance(change, AttemptClosed)})
             raise
 
 

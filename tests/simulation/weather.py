@@ -68,6 +68,12 @@ def reports_come_true(plan: Scenario) -> Scenario:
     return replace(plan, jobs=jobs, reported=Reported(same_id=0.1, unpaid=0.1, truncated=0.2, unknown_shape=0.3))
 
 
+def ids_are_given_again(plan: Scenario) -> Scenario:
+    """Two jobs or more, whose creates are often answered with a batch of another, be it at work or long ended."""
+    jobs = plan.jobs if len(plan.jobs) > 1 else (*plan.jobs, replace(plan.jobs[0], number=1))
+    return replace(plan, jobs=jobs, reported=Reported(same_id=0.1, others_id=0.3))
+
+
 def wagers_are_many(plan: Scenario) -> Scenario:
     """Answers are lost often, and the user has some creates sent again, for very little money."""
     resubmits = {"on_ambiguous": OnAmbiguous.RESUBMIT, "max_duplicate_usd": WAGER_USD}

@@ -105,9 +105,9 @@ def attempt_of(row: sa.RowMapping) -> Attempt:
     return Attempt(**values | {"state": AttemptState(row["state"])})
 
 
-def attempt_values(job_id: JobId, attempt: Attempt) -> dict[str, Any]:
+def attempt_values(job_id: JobId, provider: str, attempt: Attempt) -> dict[str, Any]:
     """Return the attempt's columns."""
-    return {"job_id": job_id} | {f.name: getattr(attempt, f.name) for f in fields(Attempt)}
+    return {"job_id": job_id, "provider": provider} | {f.name: getattr(attempt, f.name) for f in fields(Attempt)}
 
 
 def event_of(row: sa.RowMapping) -> LedgerEvent:

@@ -2,7 +2,7 @@
 
 Rule 1: times are UTC microseconds, money is integer billionths of a USD: SQL compares and adds both exactly.
 Rule 2: constraints forbid invalid states where SQL can: a second open attempt of a chunk, a batch that belongs to two
-        attempts.
+        attempts, of whatever jobs.
 Rule 3: these tables are the newest schema; `migrations` creates them, and a test compares the two.
 """
 
@@ -214,6 +214,7 @@ attempts = sa.Table(
     metadata,
     sa.Column("token", sa.Text, primary_key=True),
     _text("job_id"),
+    _text("provider"),  # an account at an address: no two of its batches have one id
     _text("chunk_id"),
     _count("number"),
     _text("state"),
@@ -224,7 +225,7 @@ attempts = sa.Table(
     _text("digest"),
     _text("key_mark"),
     sa.UniqueConstraint("chunk_id", "number"),
-    sa.UniqueConstraint("job_id", "batch_id"),
+    sa.UniqueConstraint("provider", "batch_id"),
 )
 _LIVE = attempts.c.state.in_(("open", "created"))
 sa.Index("one_live_attempt", attempts.c.chunk_id, unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE)

@@ -12,6 +12,7 @@ CREATE TABLE accounts (
 CREATE TABLE attempts (
     token TEXT NOT NULL,
     job_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
     chunk_id TEXT NOT NULL,
     number BIGINT NOT NULL,
     state TEXT NOT NULL,
@@ -23,7 +24,7 @@ CREATE TABLE attempts (
     key_mark TEXT NOT NULL,
     PRIMARY KEY (token),
     UNIQUE (chunk_id, number),
-    UNIQUE (job_id, batch_id)
+    UNIQUE (provider, batch_id)
 );
 CREATE INDEX attempts_by_job ON attempts (job_id, state);
 CREATE UNIQUE INDEX one_live_attempt ON attempts (chunk_id) WHERE state IN ('open', 'created');
