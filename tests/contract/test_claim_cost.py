@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.domain.model import ChunkState, Step
+from orchestrator.domain.changes import AttemptClosed, AttemptOpened
+from orchestrator.domain.model import AttemptState, BatchId, ChunkState, Step
 from orchestrator.ledger.db import schema
 from orchestrator.ledger.db.database import open_sqlite
-from tests.builders import JOB, NOW, a_chunk, a_job, after
+from tests.builders import JOB, NOW, a_chunk, a_job, after, an_attempt
 from tests.contract.ledger_harness import LedgerHarness
 
 MANY: Final = 10_000
@@ -55,8 +58,9 @@ def put_all_due(harness: LedgerHarness) -> None:
         tx.execute(sa.update(schema.chunks).values(due_at=NOW))
 
 
-def queries_of_a_round(harness: LedgerHarness) -> list[tuple[str, Any]]:
-    """Return the queries of a round of handing out: a look, claims of what it found, and a review's own look."""
+@contextmanager
+def queries(harness: LedgerHarness) -> Iterator[list[tuple[str, Any]]]:
+    """Give the list of the queries that are sent in the block, with their parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
@@ -64,10 +68,16 @@ def queries_of_a_round(harness: LedgerHarness) -> list[tuple[str, Any]]:
             sent.append((statement, parameters))
 
     sa.event.listen(harness.database._engine, "before_cursor_execute", note)
-    assert harness.ledger.due(now=NOW) == {Step.POLL, Step.PLAN, Step.REVIEW}
-    harness.claim(*frozenset(Step) - {Step.SUBMIT}, limit=8)
-    harness.ledger.outlook(JOB)
+    yield sent
     sa.event.remove(harness.database._engine, "before_cursor_execute", note)
+
+
+def queries_of_a_round(harness: LedgerHarness) -> list[tuple[str, Any]]:
+    """Return the queries of a round of handing out: a look, claims of what it found, and a review's own look."""
+    with queries(harness) as sent:
+        assert harness.ledger.due(now=NOW) == {Step.POLL, Step.PLAN, Step.REVIEW}
+        harness.claim(*frozenset(Step) - {Step.SUBMIT}, limit=8)
+        harness.ledger.outlook(JOB)
     return sent
 
 
@@ -128,6 +138,30 @@ def test_a_round_on_sqlite_goes_by_what_is_due_and_in_its_order(tmp_path: Any) -
         "SEARCH shards USING INDEX shards_settled (state=? AND due_at<?)",
         "SEARCH shards USING INDEX shards_due (state=? AND due_at<?)",
     }
+
+
+def test_a_batch_is_compared_with_those_of_all_creates_by_an_index(tmp_path: Any) -> None:
+    """However many creates there were, of whatever jobs."""
+    database = open_sqlite(tmp_path / "ledger.db")
+    harness = LedgerHarness(database)
+    harness.open()
+    harness.add(a_chunk())
+    harness.write(AttemptOpened(attempt=an_attempt(), budget_usd=None))
+    [claim] = harness.claim(Step.REVIEW)
+    closed = AttemptClosed(token=an_attempt().token, state=AttemptState.CREATED, batch_id=BatchId("batch-1"))
+
+    with queries(harness) as sent:
+        harness.ledger.record(claim, closed, now=NOW)
+
+    with database.read() as connection:
+        plans = [
+            row[3]
+            for statement, parameters in sent
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    database.close()
+    assert any("(provider=? AND batch_id=?)" in plan for plan in plans)
+    assert not [plan for plan in plans if plan.startswith("SCAN ")]
 
 
 @pytest.mark.parametrize("limit", [1, 8])
