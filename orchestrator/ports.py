@@ -160,6 +160,10 @@ class Ledger(Protocol):
         """Return ended chunks with rows to be sent again, the lowest round first, then in order of their names."""
         ...
 
+    def duplicates(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return chunks that wait for the answers to equal requests, in order of their names."""
+        ...
+
     def shards(self, job_id: JobId) -> list[Shard]:
         """Return all shards, in order."""
         ...

@@ -74,13 +74,13 @@ def check_deep(audit: Audit, entry: Entry, job_files: JobFiles, collecting: Coll
 def _check_reused(audit: Audit, chunk: Chunk, keys: list[RowKey], job_files: JobFiles) -> None:
     """Check that each copied answer is one to the row's own request, names who paid, and costs nothing."""
     asked = dict(zip(keys, request_files.content_keys(job_files, chunk), strict=True))
-    columns = ["shard", "row", "content_key", "reused_from", "cost_usd"]
+    columns = ["shard", "row", "succeeded", "content_key", "reused_from", "cost_usd"]
     wrong = 0
     with job_files.open(chunk.part) as file:
         for batch in opened(file).iter_batches(READ_ROWS, columns=columns, use_threads=False):
             for row in batch.to_pylist():
                 is_own = asked.pop((row["shard"], row["row"]), None) == row["content_key"]
-                wrong += not (is_own and row["reused_from"] and row["cost_usd"] == 0)
+                wrong += not (is_own and bool(row["reused_from"]) == row["succeeded"] and row["cost_usd"] == 0)
     audit.same(chunk.name, "rows whose reused answer is not one to their request", ledger=0, archive=wrong + len(asked))
 
 

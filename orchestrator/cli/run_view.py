@@ -185,7 +185,7 @@ def _phrases(name: str, look: Look) -> list[str]:
     match name:
         case "answered":
             read = f"of {counted(rows.total, 'row', 'rows')}" + ("" if rows.all_read else " read so far")
-            reused = [f"{rows.reused:,} of them of earlier jobs"] if rows.reused else []
+            reused = [f"{rows.reused:,} of them copied"] if rows.reused else []
             return [read, *reused, *(f"{count:,} {kind}" for kind, count in look.flaws.items() if count)]
         case "at_provider" if rows.at_provider:
             answered = [f"{there.answered:,} answered there"] if there.answered else []

@@ -53,7 +53,7 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     yield f"  rows        {totals.rows:>12,}  = {totals.succeeded:,} succeeded + {failed:,} failed{waiting}"
     if totals.reused:
         paid = totals.succeeded - totals.reused
-        yield f"    reused    {totals.reused:>12,}  of the succeeded: answers of other jobs, for nothing"
+        yield f"    reused    {totals.reused:>12,}  of the succeeded: copied, for nothing"
         yield f"    answered  {paid:>12,}  of the succeeded: in this job"
     errors += _not_in(errors, failed, totals)
     for code, count in errors.most_common(10):
@@ -105,6 +105,13 @@ def _reused(plan: Estimate, about: str) -> Iterator[str]:
             yield f"              and from {counted(len(plan.reused_from) - REUSED_FROM, 'job', 'jobs')} more"
 
 
+def _duplicates(plan: Estimate, about: str) -> Iterator[str]:
+    """Say how many rows get the answer to an equal request."""
+    if plan.duplicates:
+        of = "requests" if plan.rows is None else f"{plan.rows:,} rows"
+        yield f"  duplicates  {about}{plan.duplicates:,} of {of} repeat a request; each is sent once"
+
+
 def rest_of_sample(plan: Estimate, job: str) -> str:
     """Return what the run of all rows would send and cost after a paid sample."""
     if not plan.requests:
@@ -131,6 +138,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         f"  rows        {rows}",
         f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
         *_reused(plan, about),
+        *_duplicates(plan, about),
         f"  refused     {about}{plan.refused:,} rows that cannot be sent",
         f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",

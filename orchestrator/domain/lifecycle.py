@@ -161,6 +161,14 @@ class ResultsCollected:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswersCopied:
+    """What equal requests of the job came to is copied for this chunk, and counted."""
+
+    part: str
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
 class ResultsGivenUp:
     """A person gives up the results of this batch, which the provider made and does not hand out: what is archived is
     collected, and the rows without an answer have failed.
@@ -205,6 +213,7 @@ Event = (
     | BatchEnded
     | BatchRejected
     | ResultsCollected
+    | AnswersCopied
     | ResultsGivenUp
     | Divided
     | CancelledUnsent
@@ -247,6 +256,7 @@ TRANSITIONS: Final[Mapping[tuple[ChunkState, type[Event]], ChunkState]] = Mappin
         (S.SUBMITTED, BecameUnresolved): S.UNRESOLVED,
         (S.ENDED, ResultsCollected): S.COLLECTED,
         (S.ENDED, BecameUnresolved): S.UNRESOLVED,
+        (S.DUPLICATE, AnswersCopied): S.REUSED,
         (S.SPLITTING, Divided): S.SPLIT,
         (S.SPLITTING, CancelledUnsent): S.CANCELLED,
         (S.SPLITTING, GaveUp): S.FAILED,
@@ -287,7 +297,7 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
         case BatchEnded(outcome, results, error):
             ended = replace(chunk, state=state, outcome=outcome, results=results, error=error)
             return replace(ended, failing_since=None)
-        case ResultsCollected(part, tally):
+        case ResultsCollected(part, tally) | AnswersCopied(part, tally):
             return replace(chunk, state=state, part=part, tally=tally, setbacks=0)
         case ResultsGivenUp(batch_id):
             given_up = replace(chunk, state=state, batch_id=batch_id, outcome=chunk.outcome or Outcome.FAILED)

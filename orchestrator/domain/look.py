@@ -82,10 +82,10 @@ class Rows:
     answered: int
     at_provider: int
     to_send_again: int
-    waiting: int  # not sent yet
+    waiting: int  # not sent yet, or waiting for the answer to an equal request
     failed: int
     needs_decision: int
-    reused: int = 0  # of the answered: answers of other jobs
+    reused: int = 0  # of the answered: answers of other jobs, or to equal requests of this one
 
     @property
     def placed(self) -> int:
@@ -235,7 +235,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         chunks=totals.chunks,
         in_flight_max=job.policy.batches_in_flight_max,
         written=seen.written,
-        money=_money(job, totals, rows, ended=seen.requests.get(S.ENDED, 0)),
+        money=_money(job, totals, rows, ended=seen.requests.get(S.ENDED, 0), free=seen.requests.get(S.DUPLICATE, 0)),
         estimate=_estimate(job, totals, rows, seen, now=now) if activity in ON_ITS_WAY else None,
         causes=_causes(rows.failed, seen.causes),
         flaws=totals.flaws,
@@ -255,7 +255,7 @@ def _rows(totals: Totals, seen: Seen) -> Rows:
         reused=totals.reused,
         at_provider=of(*AT_PROVIDER),
         to_send_again=totals.waiting,
-        waiting=of(*UNSENT),
+        waiting=of(*UNSENT, S.DUPLICATE),
         failed=totals.failed + totals.refused,
         needs_decision=of(S.UNRESOLVED),
     )
@@ -300,12 +300,12 @@ def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
     return Activity.RUNNING
 
 
-def _money(job: Job, totals: Totals, rows: Rows, *, ended: int) -> Money:
+def _money(job: Job, totals: Totals, rows: Rows, *, ended: int, free: int) -> Money:
     # A batch is paid for once it has ended, before its results are here; what is reused costs nothing.
     paid = rows.answered - rows.reused - totals.unpriced + ended
     known, expected = totals.known_cost_usd, None
     if known is not None and paid > 0 and rows.all_read:
-        expected = known + known / paid * (rows.total - rows.failed - rows.answered - ended)
+        expected = known + known / paid * (rows.total - rows.failed - rows.answered - ended - free)
     return Money(
         spent=known,
         unpriced=totals.unpriced,

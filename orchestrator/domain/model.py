@@ -84,7 +84,10 @@ class ChunkState(StrEnum):
     ENDED = "ended"
     SPLITTING = "splitting"
     COLLECTED = "collected"
-    REUSED = "reused"  # never sent: other jobs have the answers to its requests
+    REUSED = "reused"  # never sent: another job, or an equal request of this one, has the answers to its requests
+    DUPLICATE = (
+        "duplicate"  # never sent: equal requests of this job are, and it gets their answers once those are settled
+    )
     SPLIT = "split"
     CANCELLED = "cancelled"
     FAILED = "failed"
@@ -93,6 +96,7 @@ class ChunkState(StrEnum):
 TERMINAL = frozenset(
     {ChunkState.COLLECTED, ChunkState.REUSED, ChunkState.SPLIT, ChunkState.CANCELLED, ChunkState.FAILED}
 )
+NEVER_SENT = frozenset({ChunkState.DUPLICATE, ChunkState.REUSED})
 ENDED = TERMINAL - {ChunkState.SPLIT}  # it has a part, or a reason why its rows have no answer
 OVERDUE = "overdue"  # the error code of a SUBMITTED chunk whose batch should have ended long ago
 UNSENT = frozenset({ChunkState.PLANNED, ChunkState.UPLOADED})  # no create of it has begun

@@ -45,6 +45,7 @@ class Policy:
     confirm_usd: Decimal = Decimal(5)  # `orchestrator run` on a terminal asks before a job that may cost more
     null_policy: NullPolicy = NullPolicy.ERROR
     reuse: Reuse = Reuse.NAME
+    dedupe: bool = False  # equal requests of one job are sent once
     canary_rows: int = 20  # sent first, in a job of more than 1,000 rows; the rest waits for their verdict. 0: none
     chunk_requests_max: int = 10_000
     chunk_bytes_max: int = 50_000_000

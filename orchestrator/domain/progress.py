@@ -37,7 +37,7 @@ class Totals:
     refused: int  # failed while planning; never sent
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     succeeded: int = 0
-    reused: int = 0  # of the succeeded: answers of other jobs
+    reused: int = 0  # of the succeeded: answers of other jobs, or to equal requests of this one
     failed: int = 0  # of rows that were sent, and are not being sent again
     waiting: int = 0
     waiting_since: datetime | None = None
@@ -116,11 +116,14 @@ class Outlook:
     moving: bool  # a shard is being planned, or a chunk is under way without waiting for a person
     finished: bool  # every shard has its output
     canary_ended: bool = False  # the job's canary has chunks, and each has ended
+    copying: bool = False  # there are duplicates, and no chunk that they could still get an answer of is under way
 
 
 def next_step(job: Job, outlook: Outlook, *, now: datetime) -> Step | None:
     """Return the job-wide step that is due, or None while shards and chunks have steps of their own."""
     if outlook.waiting and _waited_enough(job, outlook, now):
+        return Step.RETRY
+    if outlook.copying and not outlook.waiting:
         return Step.RETRY
     if outlook.finished:
         return Step.SEAL

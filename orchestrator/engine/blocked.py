@@ -24,9 +24,9 @@ def needs_person(workspace: Workspace, job_id: JobId) -> bool:
         return True  # even while shards are still to be planned: nothing can be sent
     if totals.unresolved_chunks and is_idle(totals) and totals.budget_wait(job.policy.budget_usd):
         return True  # what they may have cost is free only once a person has resolved them
-    if totals.live_chunks == 0 or totals.shards_planning:
+    if _sent_or_unsent(totals) == 0 or totals.shards_planning:
         return False
-    if totals.live_chunks == totals.unresolved_chunks:
+    if _sent_or_unsent(totals) == totals.unresolved_chunks:
         return totals.waiting == 0
     return is_idle(totals) and workspace.admin.pause_needs_person(job.account, now=workspace.clock.now())
 
@@ -39,7 +39,12 @@ def _waits_for_canary(workspace: Workspace, job_id: JobId) -> bool:
 
 def is_idle(totals: Totals) -> bool:
     """Return whether every live chunk of the job is unsent or unresolved, so that no step can complete by itself."""
-    return totals.live_chunks == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
+    return _sent_or_unsent(totals) == totals.unresolved_chunks + sum(totals.chunks.get(state, 0) for state in UNSENT)
+
+
+def _sent_or_unsent(totals: Totals) -> int:
+    """Return how many chunks are live, without duplicates: those wait for the others."""
+    return totals.live_chunks - totals.chunks.get(ChunkState.DUPLICATE, 0)
 
 
 def is_in_flight(totals: Totals) -> bool:

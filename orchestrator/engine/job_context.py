@@ -307,6 +307,7 @@ def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = ne
         costing=context.costing,
         scope=context.spec.scope(),
         answers=context.answers(policy.reuse),
+        dedupe=policy.dedupe,
         agree_length=None if context.vectors is None else context.vectors.agreed,
         checkpoint=checkpoint,
     )

@@ -9,6 +9,7 @@ Rule 4: records are read by `codec`: a field that another version added is ignor
     plans/s00000/00000.<digest>.json       a slice of a shard: its rows, its chunks
     plans/retries/00001.<digest>.json      retry chunks, and the chunks that their rows came from
     plans/splits/<chunk>.json              the two halves of a chunk that was too large
+    copied/<chunk>/00001.json              a chunk that was never sent, with what equal requests came to, by revision
     given_up/<chunk>.json                  a chunk that the provider does not accept, and why
     collected/<name of the part>.json      the results of a batch, and the digests of its files
 """
@@ -38,6 +39,7 @@ RETRIES: Final = "plans/retries"
 SPLITS: Final = "plans/splits"
 COLLECTED: Final = "collected"
 GIVEN_UP: Final = "given_up"
+COPIED: Final = "copied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,9 @@ class PlannedChunk:
     amends: str = ""
     changes: str = ""
     setbacks: int = 0  # of the chunks that its rows are from
-    part: str = ""  # of a chunk that was never sent: the answers of other jobs
+    part: str = ""  # of a chunk that was never sent: the answers to its requests
     tally: Tally = field(default_factory=Tally)  # the same
+    causes: str = ""  # the same, of its failed rows
     rows_by_shard: Mapping[int, int]
 
     @classmethod
@@ -71,7 +74,8 @@ class PlannedChunk:
     def chunk(self, job_id: JobId) -> Chunk:
         """Return the chunk of this job, before it was sent."""
         values = {name: getattr(self, name) for name in _PLANNED if name != "name"}
-        state = ChunkState.REUSED if self.part else ChunkState.PLANNED
+        never_sent = ChunkState.REUSED if self.part else ChunkState.DUPLICATE
+        state = ChunkState.PLANNED if self.round else never_sent
         return Chunk(id=ChunkId(f"{job_id}/{self.name}"), job_id=job_id, state=state, **values)
 
 
@@ -178,6 +182,22 @@ def keep_split(job_files: JobFiles, plan: SplitPlan) -> None:
 def keep_collected(job_files: JobFiles, collected: Collected) -> None:
     """Put the record of a batch's results in place."""
     _put(job_files, collected_name(collected.part), codec.encode(collected))
+
+
+def keep_copied(job_files: JobFiles, revision: int, chunk: PlannedChunk) -> None:
+    """Put the record of a chunk in place that has got what equal requests came to."""
+    _put(job_files, f"{COPIED}/{chunk.name}/{revision:05d}.json", codec.encode(chunk))
+
+
+def read_copied(job_files: JobFiles, chunk: str) -> tuple[int, PlannedChunk] | None:
+    """Read what a chunk of duplicates has got last, and in which revision; None where it has nothing yet.
+
+    Raises StorageError.
+    """
+    names = sorted(job_files.names(f"{COPIED}/{chunk}"))
+    if not names:
+        return None
+    return int(names[-1].rpartition("/")[2].removesuffix(".json")), read(job_files, names[-1], PlannedChunk)
 
 
 def keep_given_up(job_files: JobFiles, chunk: Chunk) -> None:

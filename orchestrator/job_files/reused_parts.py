@@ -1,4 +1,4 @@
-"""Answers of other jobs to the same requests: found by content key, and copied into a part of this job.
+"""Answers to the same requests, of other jobs or of this one: found by content key, and copied into a part of this job.
 
 Rule 1: only answers that succeeded count, but for refused and empty ones: the model may answer another time. One that
         was cut off counts: the same request has the same limit.
@@ -11,7 +11,7 @@ Rule 4: memory is bounded by `BLOCK_BYTES` of answers, however many rows are cop
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.domain.errors import StorageError
+from orchestrator.domain.reconcile import Answer
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.job_files.answer_index import ABSENT, AnswerIndex, IndexDraft
 from orchestrator.job_files.content_keys import KEY_BYTES
@@ -36,7 +37,10 @@ from orchestrator.job_files.result_parts import (
 from orchestrator.log import PART_UNREADABLE, EventLog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.domain.model import JobId
+    from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import JobFiles
 
 PARTS: Final = "parts"
@@ -48,6 +52,7 @@ _ROW_BITS: Final = 32
 _SUFFIX: Final = ".reused.parquet"
 
 
+NO_REASON: Final = Answer(succeeded=False, error_code="missing", error_message="an equal request has no answer")
 _log: Final = EventLog(__name__)
 
 
@@ -63,9 +68,14 @@ class OtherJob:
     job_files: JobFiles
 
 
-def part_name(requests: str) -> str:
-    """Return the name of the part of a chunk that is not sent, from the name of its requests."""
-    return f"{PARTS}/{requests.rpartition('/')[2].removesuffix('.jsonl.zst')}{_SUFFIX}"
+def part_name(requests: str, revision: int = 1) -> str:
+    """Return the name of the part of a chunk that is not sent, from the name of its requests.
+
+    Args:
+        revision: of the output, for which it is made.
+    """
+    again = f".{revision}" if revision > 1 else ""
+    return f"{PARTS}/{requests.rpartition('/')[2].removesuffix('.jsonl.zst')}{again}{_SUFFIX}"
 
 
 def is_reused(part: str) -> bool:
@@ -83,6 +93,15 @@ def error_codes(job_files: JobFiles, part: str) -> Counter[str]:
     return codes
 
 
+def outcomes(job_files: JobFiles, part: str) -> Iterator[tuple[RowKey, bool, str | None]]:
+    """Yield the rows of a part: whether each has an answer, and what is wrong with it."""
+    columns = ["shard", "row", "succeeded", "error_code"]
+    with reading(), job_files.open(part) as file:
+        for batch in opened(file).iter_batches(READ_ROWS, columns=columns, use_threads=False):
+            for shard_no, row, succeeded, code in zip(*(batch[name].to_pylist() for name in columns), strict=True):
+                yield (shard_no, row), succeeded, code
+
+
 def vector_length(job_files: JobFiles, part: str) -> int | None:
     """Return the length of the first vector of a part; None where there is none."""
     with reading(), job_files.open(part) as file:
@@ -97,21 +116,27 @@ class OtherAnswers:
 
     def __init__(self, jobs: Sequence[OtherJob]) -> None:
         """Read the keys of these jobs' parts, the newest job first."""
+        # Retries have the last names.
+        names = ((job, name) for job in jobs for name in sorted(job.job_files.names(PARTS), reverse=True))
+        self._read(names, _is_taken)
+
+    def _read(self, names: Iterable[tuple[OtherJob, str]], *ranks: Callable[[Any], Any]) -> None:
+        """Read the keys of these parts; what is of an earlier rank counts before what is of a later one."""
         self._parts: list[tuple[OtherJob, str]] = []
         self._gone: set[int] = set()
         self._doubtful: set[int] = set()  # failed to be read once
         self._bytes = self._rows = 0  # of all parts: to know how long answers are
         draft = IndexDraft()
-        for job in jobs:
-            for name in sorted(job.job_files.names(PARTS), reverse=True):  # retries have the last names
-                self._parts.append((job, name))
-                while len(self._parts) - 1 not in self._gone:
-                    try:
-                        self._add(job, name, draft)
-                        self._doubtful.discard(len(self._parts) - 1)
-                        break
-                    except StorageError:
-                        self._lose(len(self._parts) - 1)
+        parts = list(names)
+        for (job, name), is_counted in ((part, rank) for rank in ranks for part in parts):
+            self._parts.append((job, name))
+            while len(self._parts) - 1 not in self._gone:
+                try:
+                    self._add(job, name, draft, is_counted)
+                    self._doubtful.discard(len(self._parts) - 1)
+                    break
+                except StorageError:
+                    self._lose(len(self._parts) - 1)
         self._index: AnswerIndex = draft.close()
 
     def __len__(self) -> int:
@@ -139,7 +164,7 @@ class OtherAnswers:
                 table = self._taken(places[block], keys[start * KEY_BYTES : (start + block_rows) * KEY_BYTES])
                 writer.write_table(_as_own(table, shard_no, rows[block]), row_group_size=GROUP_ROWS_MAX)
 
-    def _add(self, job: OtherJob, name: str, draft: IndexDraft) -> None:
+    def _add(self, job: OtherJob, name: str, draft: IndexDraft, is_counted: Callable[[Any], Any]) -> None:
         place = (len(self._parts) - 1) << _ROW_BITS
         with reading(), job.job_files.open(name) as part:
             file = opened(part)
@@ -148,9 +173,8 @@ class OtherAnswers:
             self._rows += file.metadata.num_rows
             found = list[tuple[bytes, Any]]()
             for batch in file.iter_batches(READ_ROWS, columns=_LOOKED_AT, use_threads=False):
-                is_taken = pc.and_(batch["succeeded"], batch["content_key"].is_valid())
-                is_taken = pc.and_not(is_taken, pc.is_in(batch["error_code"], _NOT_TAKEN))
-                chosen = np.flatnonzero(is_taken.to_numpy(zero_copy_only=False))
+                is_one = pc.and_(is_counted(batch), batch["content_key"].is_valid())
+                chosen = np.flatnonzero(is_one.to_numpy(zero_copy_only=False))
                 if len(chosen):
                     found.append((_bytes_of(batch["content_key"].take(pa.array(chosen))), place + chosen))
                 place += batch.num_rows
@@ -202,6 +226,73 @@ class OtherAnswers:
         table = pa.concat_tables(tables)
         payer = pc.coalesce(table["reused_from"], pa.scalar(str(job.job_id)))
         return table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer)
+
+
+class OwnAnswers(OtherAnswers):
+    """What requests of this job itself came to: whole answers count before such as are not, and those before failures.
+
+    A part that cannot be read is an error: its answers are paid for.
+    """
+
+    def __init__(self, job: OtherJob, parts: Sequence[str]) -> None:
+        """Read the keys of these parts, which are in the order in which their rows were sent."""
+        self._read([(job, name) for name in reversed(parts)], _is_whole, _is_flawed, _is_failed)
+        self._must_be_readable()
+
+    def outcomes(self, *, shard_no: int, rows: Sequence[int], keys: bytes, reasons: Mapping[bytes, Answer]) -> Any:
+        """Return what these rows get, as rows of a part; `reasons` are of requests that are in no part."""
+        places = self.find(keys)
+        found, absent = np.flatnonzero(places != ABSENT), np.flatnonzero(places == ABSENT)
+        tables = list[Any]()
+        if len(found):
+            wanted = b"".join(_key_at(keys, number) for number in found.tolist())
+            try:
+                table = self._taken(places[found], wanted)
+            except AnswersGone:
+                self._must_be_readable()
+                raise
+            payer = pc.if_else(table["succeeded"], table["reused_from"], pa.scalar(None, pa.string()))
+            tables.append(table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer))
+        if len(absent):
+            own = [_key_at(keys, number) for number in absent.tolist()]
+            tables.append(_failures(own, [reasons.get(key, NO_REASON) for key in own]))
+        table = pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate([found, absent]), kind="stable")))
+        return _as_own(table, shard_no, rows)
+
+    def _must_be_readable(self) -> None:
+        if self._gone or self._doubtful:
+            job, name = self._parts[min(self._gone | self._doubtful)]
+            self._doubtful.clear()
+            raise StorageError(f"{job.job_id}: {name} cannot be read")
+
+
+def _is_taken(batch: Any) -> Any:
+    return pc.and_not(batch["succeeded"], pc.is_in(batch["error_code"], _NOT_TAKEN))
+
+
+def _is_whole(batch: Any) -> Any:
+    return pc.and_(batch["succeeded"], batch["error_code"].is_null())
+
+
+def _is_flawed(batch: Any) -> Any:
+    return pc.and_(batch["succeeded"], batch["error_code"].is_valid())
+
+
+def _is_failed(batch: Any) -> Any:
+    return pc.invert(batch["succeeded"])
+
+
+def _key_at(keys: bytes, number: int) -> bytes:
+    return keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
+
+
+def _failures(keys: Sequence[bytes], reasons: Sequence[Answer]) -> Any:
+    """Return failures as rows of a part, of rows that are still to be named."""
+    given: dict[str, list[Any]] = {name: [None] * len(keys) for name in PART_SCHEMA.names}
+    given |= dict.fromkeys(("shard", "row", "round"), [0] * len(keys))
+    given |= dict.fromkeys(("succeeded", "retryable"), [False] * len(keys))
+    given |= {name: [getattr(reason, name) for reason in reasons] for name in ("error_code", "error_message")}
+    return pa.Table.from_pydict(given | {"content_key": list(keys)}, schema=PART_SCHEMA)
 
 
 def _as_own(table: Any, shard_no: int, rows: Sequence[int]) -> Any:

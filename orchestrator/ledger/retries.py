@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from orchestrator.domain.causes import causes_left
 from orchestrator.domain.errors import CommandRefused
-from orchestrator.domain.model import ChunkId, JobId, ShardState
+from orchestrator.domain.model import ChunkId, ChunkState, JobId, ShardState
 from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
-from orchestrator.ledger.db.schema import chunk_shards, chunks, shards
+from orchestrator.ledger.db.schema import TALLY, chunk_shards, chunks, shards
 from orchestrator.ledger.db.statements import SETTLE
 
 C = chunks.c
@@ -61,6 +61,7 @@ def reopen_failed(
         .scalar_subquery()
     )
     tx.execute(_revive_shards(job_id, failed))
+    _reopen_duplicates(tx, job_id)
     again = {
         "waiting": C.failed - left,
         "failed": left,
@@ -87,6 +88,21 @@ def _keep_causes(tx: sa.Connection, job_id: JobId, kept: Mapping[ChunkId, Mappin
     for row in found:
         text = causes_left(row.causes, row.unreadable_rows, row.unreadable_rows)
         tx.execute(sa.update(chunks).where(C.id == row.id).values(causes=text))
+
+
+def _reopen_duplicates(tx: sa.Connection, job_id: JobId) -> None:
+    """Let duplicates that failed wait for equal requests once more, together with the other rows of their chunks.
+
+    Of chunks that were never sent these alone have failed rows. A chunk whose rows were sent since stays as it is.
+    """
+    alone = [C[name] == 0 for name in ("waiting", "resent", "reopened", "standing")]
+    query = sa.select(C.id, C.shard_no, C.succeeded).where(
+        C.job_id == job_id, C.state == ChunkState.REUSED, C.failed > 0, *alone
+    )
+    for row in tx.execute(query).mappings().all():
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": row["shard_no"], "more": -row["succeeded"]})
+        anew = {"state": ChunkState.DUPLICATE, "part": "", "causes": "", **dict.fromkeys(TALLY, 0)}
+        tx.execute(sa.update(chunks).where(C.id == row["id"]).values(**anew, version=C.version + 1))
 
 
 def reopen_answered(

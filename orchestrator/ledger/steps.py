@@ -192,6 +192,11 @@ class SqlLedger:
         with self._database.read() as connection:
             return totals.waiting(connection, job_id, limit)
 
+    def duplicates(self, job_id: JobId, *, limit: int) -> list[Chunk]:
+        """Return chunks that wait for the answers to equal requests."""
+        with self._database.read() as connection:
+            return totals.duplicates(connection, job_id, limit)
+
     def shards(self, job_id: JobId) -> list[Shard]:
         """Return all shards, in order."""
         with self._database.read() as connection:
@@ -346,25 +351,12 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     if after.state is before.state:
         return
     details: dict[str, str | int] = {"attempt": after.attempt, "error": after.error[:200]}
-    note(tx, job_id, f"chunk.{after.state}", after.name, now, **details, **_of_event(after))
+    note(tx, job_id, f"chunk.{after.state}", after.name, now, **details, **rows.event_details(after))
     if after.state in (ChunkState.FAILED, ChunkState.CANCELLED):
         covers = chunk_shards.c.chunk_id == after.id
         counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
         covered = {row.shard_no: row.row_count for row in counts}
         settle(tx, job_id, after.id, covered, {} if after.improves else covered)
-
-
-def _of_event(chunk: Chunk) -> dict[str, str | int]:
-    """Return what the timeline tells of a chunk beyond its state."""
-    match chunk.state:
-        case ChunkState.SUBMITTED:
-            return {"batch": str(chunk.batch_id), "rows": chunk.request_count}
-        case ChunkState.COLLECTED:
-            counts = {name: getattr(chunk.tally, name) for name in ("succeeded", "waiting", "failed")}
-            return {name: count for name, count in counts.items() if count}
-        case ChunkState.FAILED | ChunkState.CANCELLED | ChunkState.UNRESOLVED:
-            return {"rows": chunk.request_count}
-    return {}
 
 
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:

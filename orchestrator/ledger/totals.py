@@ -33,7 +33,8 @@ _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
 TROUBLES_MAX: Final = 8
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
-_MOVING: Final = tuple(state for state in _LIVE if state is not ChunkState.UNRESOLVED)
+_OTHERS: Final = tuple(state for state in _LIVE if state is not ChunkState.DUPLICATE)
+_MOVING: Final = tuple(state for state in _OTHERS if state is not ChunkState.UNRESOLVED)
 
 
 def totals(connection: sa.Connection, job_id: JobId) -> Totals:
@@ -105,6 +106,13 @@ def waiting(connection: sa.Connection, job_id: JobId, limit: int) -> list[Chunk]
     return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
 
 
+def duplicates(connection: sa.Connection, job_id: JobId, limit: int) -> list[Chunk]:
+    """Return chunks that wait for the answers to equal requests, in order of their names."""
+    is_one = (C.job_id == job_id, C.state == ChunkState.DUPLICATE)
+    query = sa.select(chunks).where(*is_one).order_by(C.id).limit(limit)
+    return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
+
+
 def shards_of(connection: sa.Connection, job_id: JobId) -> list[Shard]:
     """Return all shards, in order."""
     query = sa.select(shards).where(S.job_id == job_id).order_by(S.shard_no)
@@ -135,6 +143,10 @@ _OUTLOOK: Final = sa.select(
         sa.exists().where(C.job_id == _JOB_ID, C.is_canary),
         sa.not_(sa.exists().where(C.job_id == _JOB_ID, C.is_canary, C.state.in_(_LIVE))),
     ).label("canary_ended"),
+    sa.and_(
+        sa.exists().where(C.job_id == _JOB_ID, C.state == ChunkState.DUPLICATE),
+        sa.not_(sa.exists().where(C.job_id == _JOB_ID, C.state.in_(_OTHERS))),
+    ).label("copying"),
     sa.not_(sa.exists().where(S.job_id == _JOB_ID, S.state.in_((ShardState.PLANNING, ShardState.PLANNED)))).label(
         "finished"
     ),

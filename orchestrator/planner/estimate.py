@@ -16,6 +16,7 @@ from orchestrator.domain.packing import Packer, text_bytes, tokens_of
 from orchestrator.domain.policy import Price
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.planner.canary import wants_canary
+from orchestrator.planner.duplicates import Asked
 from orchestrator.planner.plan import Planning, rows_for
 from orchestrator.planner.plan_notes import Observed, request_notes
 from orchestrator.planner.reuse import look_up
@@ -53,6 +54,7 @@ class Estimate:
     rows_read: int
     reused: int = 0  # requests that have an answer, of another job or of this one: they are not sent
     reused_from: Mapping[str, int] = field(default_factory=dict)  # of those: by job, that with the most first
+    duplicates: int = 0  # requests that equal an earlier one and get its answer: they are not sent
     canary_rows: int = 0  # sent first, alone; 0: the job has no canary
     answer_columns: Mapping[str, str] = field(default_factory=dict)  # of typed answers: their names and types
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
@@ -84,6 +86,8 @@ class _Seen:
     text_bytes: int = 0  # that tokens are counted of
     longest_bytes: int = 0  # likewise, of one line
     reused: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    asked: Asked = field(default_factory=Asked)
     observed: Observed = field(default_factory=Observed)
     samples: list[str] = field(default_factory=list)
 
@@ -98,7 +102,7 @@ def estimate(
         context_tokens: how many the model takes; None: not known.
     """
     canary_rows = canary_rows if wants_canary(planning.source, canary_rows) else 0
-    seen, complete = _Seen(canary_rows=canary_rows), True
+    seen, complete = _Seen(canary_rows=canary_rows, asked=Asked(planning.dedupe)), True
     for spec in planning.source.shards:
         for _ in _look(spec, planning, seen):
             if seen.rows >= rows_max:
@@ -121,6 +125,7 @@ def estimate(
         requests=requests,
         reused=round(seen.reused.total() * scale),
         reused_from={job: round(count * scale) for job, count in seen.reused.most_common()},
+        duplicates=round(seen.duplicates * scale),
         refused=round(seen.refused * scale),
         chunks=max(1, round(seen.chunks * scale)) if requests else 0,
         request_bytes=size,
@@ -129,7 +134,10 @@ def estimate(
         cost_usd_max=money.cost_max(price, tokens_in, tokens_out, longest_tokens=longest),
         cost_usd_expected=expected,
         price=price,
-        notes=(*_notes(price, longest), *request_notes(seen.observed, each, context_tokens)),
+        notes=(
+            *_notes(price, longest),
+            *request_notes(seen.observed, each, context_tokens, is_deduped=planning.dedupe),
+        ),
         exact=complete,
         rows_read=seen.rows,
         canary_rows=canary_rows,
@@ -153,6 +161,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
     rows = Slices(rows_for(renderer, planning.source, spec), 0)
     while not rows.exhausted():
         packer, first, keys = Packer(planning.limits), True, ContentKeys(renderer.envelope, planning.scope)
+        seen.asked.begin(rows.row, planning.slice_rows)
         slice_end = (rows.row // planning.slice_rows + 1) * planning.slice_rows
         if seen.canary_rows and not seen.requests:
             slice_end = min(slice_end, rows.row + seen.canary_rows)
@@ -169,6 +178,9 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
                     continue
                 if planning.answers is not None and request.is_answered:
                     seen.reused[planning.answers.job_at(request.place)] += 1
+                    continue
+                if seen.asked.before(request.content_key):
+                    seen.duplicates += 1
                     continue
                 seen.chunks += packer.starts_new(len(line), text) or first
                 first = False

@@ -3,7 +3,8 @@
 Rule 1: a slice of rows is planned completely or not at all: its files are in place before the ledger names them.
 Rule 2: the same rows give the same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
         A canary is a slice of its own, so that it is sent before the rest is planned.
-Rule 3: a request that another job has an answer to is not sent: see `reuse`.
+Rule 3: a request that another job has an answer to is not sent: see `reuse`. Nor, on demand, is one that equals an
+        earlier one of its slice: see `duplicates`.
 Rule 4: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
 """
 
@@ -22,7 +23,7 @@ from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
 from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import ConfigError, DatasetError
-from orchestrator.domain.model import Canary, Chunk, ChunkId, ChunkState, Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.model import NEVER_SENT, Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reconcile import Answer, RowKey
@@ -31,6 +32,7 @@ from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.job_files.reused_parts import AnswersGone, OtherAnswers
 from orchestrator.planner.cost import Costing
+from orchestrator.planner.duplicates import Asked, DuplicateChunks
 from orchestrator.planner.reuse import ReusedChunks, look_up
 from orchestrator.ports import Checkpoint, never_interrupted
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.dataset import ShardSpec
     from orchestrator.planner.render import Renderer
-    from orchestrator.planner.reuse import AgreeLength
+    from orchestrator.planner.reuse import AgreeLength, Found
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
 
 SLICE_ROWS: Final = 100_000
@@ -60,6 +62,7 @@ class Planning:
     costing: Costing
     scope: str = ""  # what beside the body determines an answer: see `content_keys`
     answers: OtherAnswers | None = None  # of other jobs; None: there are none to be taken
+    dedupe: bool = False  # equal requests are sent once
     agree_length: AgreeLength | None = None  # where answers are vectors
     slice_rows: int = SLICE_ROWS
     checkpoint: Checkpoint = never_interrupted
@@ -78,7 +81,7 @@ class _Slice:
     @property
     def unsent_count(self) -> int:
         """How many chunks of it are to be sent."""
-        return sum(chunk.state is not ChunkState.REUSED for chunk in self.chunks)
+        return sum(chunk.state not in NEVER_SENT for chunk in self.chunks)
 
     @property
     def is_sending(self) -> bool:
@@ -127,9 +130,10 @@ def _plan(
     spec = planning.source.shards[shard.shard_no]
     batches = rows_for(renderer, planning.source, spec, shard.row_count)
     rows = Slices(batches, shard.row_count, planning.checkpoint)
+    asked = Asked(planning.dedupe)
     last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
-        planned = _plan_slice(shard, rows, renderer, canary_rows, job_files=job_files, planning=planning)
+        planned = _plan_slice(shard, rows, renderer, canary_rows, asked, job_files=job_files, planning=planning)
         canary_rows = 0 if planned.is_sending else canary_rows
         done, now = rows.exhausted(), clock.now()
         after = replace(
@@ -162,20 +166,25 @@ def rows_for(renderer: Renderer, source: Source, shard: ShardSpec, row_start: in
 
 
 def _plan_slice(
-    shard: Shard, rows: Slices, renderer: Renderer, canary_rows: int, *, job_files: JobFiles, planning: Planning
+    shard: Shard,
+    rows: Slices,
+    renderer: Renderer,
+    canary_rows: int,
+    asked: Asked,
+    *,
+    job_files: JobFiles,
+    planning: Planning,
 ) -> _Slice:
     """Render and pack a slice, and write its request files. The ledger does not name them yet.
 
     Args:
         canary_rows: not 0: the slice is the canary, and ends after so many rows, unless none of them is a request.
+        asked: the requests of the shard up to here, as far as duplicates of them are looked for.
     """
     planned, packer = _Slice(is_canary=canary_rows > 0), Packer(planning.limits)
     keys = ContentKeys(renderer.envelope, planning.scope)
-    reused = ReusedChunks(shard.shard_no, planning.limits, planning.answers)
-
-    def close_reused() -> None:
-        planned.chunks.append(reused.close(shard.job_id, _name(shard, planned), job_files, planning.agree_length))
-
+    never_sent = _NeverSent(shard, planned, asked, job_files=job_files, planning=planning)
+    asked.begin(shard.row_count, planning.slice_rows)
     slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
     for start, batch in _rows_of_slice(rows, slice_end, canary_rows, planned):
         planned.digest.add(batch)
@@ -187,19 +196,52 @@ def _plan_slice(
             if packer.too_large(size_bytes, text):
                 planned.refused.append((key, _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(size_bytes))))
                 continue
-            if found.is_answered:
-                reused.add(found, close_reused)
+            if never_sent.takes(found):
                 continue
             if packer.starts_new(size_bytes, text):
                 _close(shard, planned, job_files=job_files, planning=planning)
             planned.draft.add(found.line, key, found.content_key)
     if planned.draft.line_count:
         _close(shard, planned, job_files=job_files, planning=planning)
-    if reused:
-        close_reused()
+    never_sent.close()
     if planned.refused:
         _write_refused(job_files, shard, planned.refused)
     return planned
+
+
+class _NeverSent:
+    """Makes chunks of the requests of a slice that are not sent: another job, or an equal request, has the answer."""
+
+    def __init__(self, shard: Shard, planned: _Slice, asked: Asked, *, job_files: JobFiles, planning: Planning) -> None:
+        self._shard, self._planned, self._asked = shard, planned, asked
+        self._job_files, self._agree_length = job_files, planning.agree_length
+        self._reused = ReusedChunks(shard.shard_no, planning.limits, planning.answers)
+        self._duplicates = DuplicateChunks(shard.shard_no, planning.limits)
+
+    def takes(self, found: Found) -> bool:
+        """Take a request that is not sent; return whether it is one."""
+        if found.is_answered:
+            self._reused.add(found, self._close_reused)
+            return True
+        if self._asked.before(found.content_key):
+            self._duplicates.add(found, self._close_duplicates)
+            return True
+        return False
+
+    def close(self) -> None:
+        """Put the last chunks in place."""
+        if self._reused:
+            self._close_reused()
+        if self._duplicates:
+            self._close_duplicates()
+
+    def _close_reused(self) -> None:
+        name = _name(self._shard, self._planned)
+        self._planned.chunks.append(self._reused.close(self._shard.job_id, name, self._job_files, self._agree_length))
+
+    def _close_duplicates(self) -> None:
+        name = _name(self._shard, self._planned)
+        self._planned.chunks.append(self._duplicates.close(self._shard.job_id, name, self._job_files))
 
 
 def _rows_of_slice(
@@ -217,7 +259,7 @@ def _name(shard: Shard, planned: _Slice) -> str:
 
 
 def _due(chunk: Chunk, now: datetime) -> datetime | None:
-    return None if chunk.state is ChunkState.REUSED else now
+    return None if chunk.state in NEVER_SENT else now
 
 
 def _close(shard: Shard, planned: _Slice, *, job_files: JobFiles, planning: Planning) -> None:

@@ -55,7 +55,9 @@ def _empty_count(values: pa.Array) -> int:
     return count
 
 
-def request_notes(seen: Observed, cost_usd: Decimal | None, context_tokens: int | None) -> Iterator[str]:
+def request_notes(
+    seen: Observed, cost_usd: Decimal | None, context_tokens: int | None, *, is_deduped: bool = False
+) -> Iterator[str]:
     """Yield what is odd about the requests; `cost_usd` is what one of them may cost."""
     for name, count in seen.empty.items():
         if count and count >= EMPTY_MIN * seen.rows:
@@ -64,7 +66,8 @@ def request_notes(seen: Observed, cost_usd: Decimal | None, context_tokens: int 
         yield f"all {seen.requests:,} requests are the same: does the prompt use the right column?"
     elif seen.repeated:
         spared = "" if cost_usd is None else f", and paid for: about {usd(money.quantize(cost_usd * seen.repeated))}"
-        yield f"{seen.repeated:,} of {seen.requests:,} requests are the same as an earlier one{spared}"
+        way_out = "" if is_deduped else ". policy.dedupe = true sends each once"
+        yield f"{seen.repeated:,} of {seen.requests:,} requests are the same as an earlier one{spared}{way_out}"
     if context_tokens is not None and seen.longest_tokens > context_tokens:
         yield (
             f"the longest request may have {seen.longest_tokens:,} tokens, and the model takes {context_tokens:,} with "

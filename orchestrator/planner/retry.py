@@ -27,6 +27,7 @@ from orchestrator.job_files.changed_requests import Changing, changes_in, text_o
 from orchestrator.job_files.chunk_rows import answered_rows, unreadable_rows, waiting_rows
 from orchestrator.planner.amended import Amending, useless_answers
 from orchestrator.planner.cost import Costing
+from orchestrator.planner.duplicates import settle_duplicates
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger
@@ -45,7 +46,10 @@ class Gathering:
 
 
 def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathering, clock: Clock) -> None:
-    """Gather waiting rows of the lowest round into retry chunks; if the job is being cancelled, they fail instead."""
+    """Gather waiting rows of the lowest round into retry chunks; if the job is being cancelled, they fail instead.
+
+    Once none wait, duplicates get what their requests came to.
+    """
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.RETRY:
         return
@@ -58,6 +62,8 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
     if job.state is JobState.CANCELLING:
         changes = [change for chunk in waiting for change in _give_up(chunk, job_files=job_files)]
         made = 0
+    elif not waiting:
+        changes, made = [], 0
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
         changes = [_resent(chunk) for chunk in sources]
@@ -87,6 +93,8 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
             kind = sources[0].regather
             plan = records.RetryPlan(chunks=planned, sources=taken, regather=kind, revision=job.revision)
             records.keep_retry(job_files, job.retry_count + 1, plan)
+    if not waiting and not is_canary:
+        changes = settle_duplicates(job, ledger=ledger, job_files=job_files)
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 

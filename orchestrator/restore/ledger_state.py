@@ -136,6 +136,8 @@ class Units:
 
     def _one(self, planned: PlannedChunk) -> Restored:
         chunk, sent = self._chunk(planned), self.plans.sent
+        if chunk.state is ChunkState.DUPLICATE:
+            return self._duplicate(planned)
         if chunk.state is ChunkState.REUSED:
             return self._reused(planned)
         if chunk.name in self.plans.halves:
@@ -231,12 +233,35 @@ class Units:
         keys = rows_of_kind(self.plans.job_files, chunk, ALL_FAILED, count) if count else []
         return Counter(request_files.count_by_shard(keys))
 
-    def _reused(self, planned: PlannedChunk) -> Restored:
-        """A chunk that was never sent; some of its answers may have been sent again on demand."""
-        tally, moved = self._without_reopened(planned, planned.tally)
-        self._settled.update(planned.rows_by_shard)
-        after = replace(self._chunk(planned), tally=replace(tally, resent=moved))
-        return _plain(self._reopened_now(planned, after), planned)
+    def _duplicate(self, planned: PlannedChunk) -> Restored:
+        """A chunk that gets what equal requests came to: that is still to be copied, or to be copied once more."""
+        found = records.read_copied(self.plans.job_files, planned.name)
+        if found is None:
+            return _plain(self._chunk(planned), planned)
+        revision, copied = found
+        is_alone = not any(self._resent[copied.name, kind] for kind in (*RowKind, ALL_FAILED))
+        is_older = revision < self.job.revision
+        if copied.tally.failed and is_alone and is_older and self._revives(copied, self._kind_of_failed):
+            return _plain(self._chunk(planned), planned)
+        return self._reused(copied, revives_failed=is_older)
+
+    def _reused(self, planned: PlannedChunk, *, revives_failed: bool = True) -> Restored:
+        """A chunk that was never sent; some of its rows may have been sent since, on demand."""
+        tally, moved_answers = self._without_reopened(planned, planned.tally)
+        moved = sum(self._resent[planned.name, kind] for kind in SENT_AS_FAILED)
+        settled = Counter(planned.rows_by_shard)
+        tally = replace(tally, failed=tally.failed - moved, resent=moved + moved_answers)
+        [shard_no] = planned.rows_by_shard
+        settled[shard_no] -= moved
+        regather = ""
+        if tally.failed and revives_failed and self._revives(planned, self._kind_of_failed):
+            settled[shard_no] -= tally.failed
+            regather, tally = self._kind_of_failed, replace(tally, waiting=tally.failed, failed=0)
+        self._settled.update(settled)
+        causes = planned.causes if tally.failed else ""
+        after = replace(self._chunk(planned), tally=tally, regather=regather, causes=causes)
+        restored = _plain(self._reopened_now(planned, after), planned)
+        return replace(restored, failed_by_shard={shard_no: tally.failed} if tally.failed else {})
 
     def _reopened_now(self, planned: PlannedChunk, chunk: Chunk) -> Chunk:
         """Return a chunk whose answers of a kind are to be sent again, if that is under way; they are not settled."""

@@ -73,7 +73,12 @@ def test_a_job_under_way_in_numbers(harness: LedgerHarness) -> None:
         ([], ShardState.PLANNED, False, False),
         ([], ShardState.FINISHED, False, True),
         ([S.COLLECTED, S.FAILED, S.CANCELLED, S.SPLIT, S.UNRESOLVED], ShardState.PLANNED, False, False),
-        *(([state], ShardState.PLANNED, True, False) for state in S if state not in {*TERMINAL, S.UNRESOLVED}),
+        *(
+            ([state], ShardState.PLANNED, True, False)
+            for state in S
+            if state not in {*TERMINAL, S.UNRESOLVED, S.DUPLICATE}
+        ),
+        ([S.DUPLICATE, S.UNRESOLVED], ShardState.PLANNED, False, False),
     ],
 )
 def test_a_job_moves_while_a_shard_is_planned_or_a_chunk_needs_no_person(
@@ -90,6 +95,21 @@ def test_a_job_moves_while_a_shard_is_planned_or_a_chunk_needs_no_person(
         harness.add(a_chunk(f"c00000-{number:05d}", state=state))
 
     assert harness.ledger.outlook(JOB) == Outlook(waiting=0, waiting_since=None, moving=moving, finished=finished)
+
+
+def test_duplicates_are_copied_once_no_other_chunk_is_live(harness: LedgerHarness) -> None:
+    """A shard that is still being planned is no reason to wait: its duplicates come with their equal requests."""
+    harness.open(shards=1)
+    equal, duplicate = a_chunk("c00000-00000", state=S.ENDED), a_chunk("c00000-00001", state=S.DUPLICATE)
+    harness.add(equal)
+    assert not harness.ledger.outlook(JOB).copying
+    harness.add(duplicate)
+    assert (harness.ledger.outlook(JOB).copying, harness.ledger.duplicates(JOB, limit=9)) == (False, [duplicate])
+    assert harness.ledger.duplicates(JOB, limit=0) == []
+
+    harness.move(replace(equal, state=S.COLLECTED, tally=Tally(succeeded=1)), due_at=None)
+
+    assert harness.ledger.outlook(JOB).copying
 
 
 def test_what_waits_is_counted_from_the_first_that_does(harness: LedgerHarness) -> None:

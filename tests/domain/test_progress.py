@@ -41,6 +41,9 @@ def test_a_job_without_chunks_has_none_that_is_live_or_unresolved() -> None:
         ({"waiting": 1, "waiting_since": after(-600)}, Step.RETRY),
         ({"waiting": 1, "moving": False, "waiting_since": NOW}, Step.RETRY),
         ({"waiting": 1, "moving": False, "finished": True}, Step.RETRY),
+        # duplicates get their answers once nothing else will come
+        ({"copying": True, "moving": False}, Step.RETRY),
+        ({"copying": True, "waiting": 1, "waiting_since": NOW}, None),
         # held chunks and nothing else: a person is waited for
         ({"moving": False}, None),
     ],

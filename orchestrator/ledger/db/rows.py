@@ -123,3 +123,16 @@ def policy_text(policy: Policy) -> str:
 def policy_of(text: str) -> Policy:
     """Return the policy that `policy_text` wrote."""
     return codec.decode(text, Policy, name="a job's policy in the ledger")
+
+
+def event_details(chunk: Chunk) -> dict[str, str | int]:
+    """Return what the timeline tells of a chunk beyond its state."""
+    match chunk.state:
+        case ChunkState.SUBMITTED:
+            return {"batch": str(chunk.batch_id), "rows": chunk.request_count}
+        case ChunkState.COLLECTED:
+            counts = {name: getattr(chunk.tally, name) for name in ("succeeded", "waiting", "failed")}
+            return {name: count for name, count in counts.items() if count}
+        case ChunkState.FAILED | ChunkState.CANCELLED | ChunkState.UNRESOLVED:
+            return {"rows": chunk.request_count}
+    return {}
