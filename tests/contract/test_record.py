@@ -52,6 +52,7 @@ def test_a_job_comes_back_as_it_was_entered(harness: LedgerHarness) -> None:
         confirm_usd=Decimal(7),
         null_policy=NullPolicy.SKIP,
         reuse=Reuse.NEVER,
+        dedupe=True,
         canary_rows=6,
         chunk_requests_max=7,
         chunk_bytes_max=8,

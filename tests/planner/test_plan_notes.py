@@ -35,6 +35,8 @@ def test_requests_that_are_the_same_are_counted_with_what_they_cost(tmp_path: Pa
     told = notes(tmp_path, ["good", "bad", "good", "good"])
 
     assert "2 of 4 requests are the same as an earlier one, and paid for: about $0.00" in told
+    assert "policy.dedupe = true sends each once" in told
+    assert "the same" not in notes(tmp_path, ["good", "bad", "good", "good"], policy={"dedupe": True})
     assert "all 3 requests are the same" in notes(tmp_path, ["good"] * 3)
     assert "the same" not in notes(tmp_path, ["good", "bad"])
 
