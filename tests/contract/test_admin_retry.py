@@ -231,7 +231,7 @@ def test_a_retry_leaves_rows_that_cannot_be_read(harness: LedgerHarness) -> None
         for name, (tally, chunk) in chunks.items()
     } == {
         "c00000-00000": (1, 0, 0, "failed", ""),
-        "c00001-00000": (0, 1, 1, "", ""),
+        "c00001-00000": (0, 1, 1, "", '{"unreadable": [1, null, null]}'),
         "r00001": (1, 3, 3, "failed", '{"unreadable": [3, 0, 3]}'),
     }
     assert failed_by_shard(harness) == {"c00000-00000": 0, "c00001-00000": 1, "r00001": 3}
