@@ -56,6 +56,18 @@ def refuse_unreadable(workspace: Workspace, job_id: JobId) -> None:
         )
 
 
+def refuse_unread_answers(workspace: Workspace, job_id: JobId, kind: str) -> None:
+    """Raise ConfigError where answers of a kind are left only whose newer ones are kept and cannot be read."""
+    count = workspace.ledger.totals(job_id).flaws[kind]
+    if count:
+        answers = f"the newer answer of 1 {kind} one" if count == 1 else f"the newer answers of {count:,} {kind} ones"
+        raise ConfigError(
+            f"{answers} cannot be read; nothing was sent again.\n"
+            f"  to read the answers again, for nothing:\n    {command(workspace, 'reread', job_id)}\n"
+            f"  to pay for them again:\n    {command(workspace, 'retry', job_id)} --rows {kind} --unreadable"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A row of the canary, and what came back for it."""

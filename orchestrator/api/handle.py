@@ -24,7 +24,7 @@ from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeou
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, RowKind, kind_named
+from orchestrator.domain.row_kinds import RowKind, kind_named
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
 from orchestrator.engine.interrupts import signals_stop
@@ -171,23 +171,22 @@ class JobHandle:
                 answer takes the place of the old one, which stands where the row fails.
             parameters: other values of request parameters for these rows, such as `{"max_tokens": 256}`. Refused where
                 the dialect or the model does not take them, before anything is sent.
-            unreadable: send failed rows again that may have been answered, too, though they are paid for again; first
-                try `reread`. Without it they stay as they are, and a job with no other failed row is refused.
+            unreadable: send rows again that may have been answered, too, though they are paid for again; first try
+                `reread`. Without it they stay as they are, and a job with no other such row is refused.
         """
         kind = kind_named(rows)
         with opened_workspace(self.work) as workspace:
             refuse_undecided(workspace, workspace.ledger.job(self.job_id))
             if kind is RowKind.FAILED and not unreadable:
                 refuse_unreadable(workspace, self.job_id)
-            again = ALL_FAILED if kind is RowKind.FAILED and unreadable else kind.value
-            return self._run_to_end(workspace, progress, stop, again, parameters or {})
+            return self._run_to_end(workspace, progress, stop, (kind, unreadable), parameters or {})
 
     def _run_to_end(
         self,
         workspace: Workspace,
         progress: OnLook | None,
         stop: threading.Event | None,
-        again: str | None,
+        again: tuple[RowKind, bool] | None,
         parameters: Mapping[str, Any],
     ) -> Result:
         from orchestrator.api.changing import changes_text
@@ -209,17 +208,15 @@ class JobHandle:
         self._reopen(workspace, again, changes)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _reopen(self, workspace: Workspace, again: str | None, changes: str) -> None:
-        from orchestrator.api.rereading import rows_by_shard, send_failed_again
+    def _reopen(self, workspace: Workspace, again: tuple[RowKind, bool] | None, changes: str) -> None:
+        from orchestrator.api.rereading import send_answers_again, send_failed_again
 
-        now = workspace.clock.now()
-        if again in FLAWED:
-            kind = RowKind(again)
-            counts = rows_by_shard(workspace, self.job_id, kind)
-            workspace.admin.retry(self.job_id, now=now, kind=kind, by_shard=counts, changes=changes)
+        kind, pays_again = again or (RowKind.FAILED, False)
+        if kind is not RowKind.FAILED:
+            send_answers_again(workspace, self.job_id, kind, changes=changes, pays_again=pays_again)
         elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
-            send_failed_again(workspace, self.job_id, changes=changes, pays_again=again == ALL_FAILED)
-        job = workspace.admin.resume(self.job_id, now=now)
+            send_failed_again(workspace, self.job_id, changes=changes, pays_again=pays_again)
+        job = workspace.admin.resume(self.job_id, now=workspace.clock.now())
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)
 

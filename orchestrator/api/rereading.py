@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from orchestrator.api.decision import refuse_unreadable
+from orchestrator.api.decision import refuse_unread_answers, refuse_unreadable
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import ChunkId, JobId
 from orchestrator.domain.reread import Reading
@@ -45,14 +46,29 @@ def _unreadable_by_shard(workspace: Workspace, job_id: JobId) -> dict[ChunkId, C
     from orchestrator.job_files.chunk_rows import unreadable_rows  # it reads Parquet, which other commands do not need
     from orchestrator.job_files.request_files import count_by_shard
 
-    found = workspace.admin.unreadable(job_id)
+    found = [chunk for chunk in workspace.admin.unreadable(job_id) if chunk.tally.unreadable_rows]
     job_files = workspace.context(job_id).job_files if found else None
     return {
         chunk.id: Counter(count_by_shard(unreadable_rows(job_files, chunk))) for chunk in found if job_files is not None
     }
 
 
-def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter[int]:
+def send_answers_again(
+    workspace: Workspace, job_id: JobId, kind: RowKind, *, changes: str = "", pays_again: bool = False
+) -> None:
+    """Schedule the answers of this kind to be sent again; `pays_again`: also where a newer one cannot be read.
+
+    Raises ConfigError where there are no others.
+    """
+    counts = _answers_by_shard(workspace, job_id, kind, pays_again=pays_again)
+    if not counts:
+        refuse_unread_answers(workspace, job_id, kind)
+    workspace.admin.retry(
+        job_id, now=workspace.clock.now(), kind=kind, by_shard=counts, changes=changes, pays_again=pays_again
+    )
+
+
+def _answers_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind, *, pays_again: bool) -> Counter[int]:
     """Return how many answers of this kind each shard of an ended job has. Raises ConfigError for typed answers."""
     from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
     from orchestrator.job_files.request_files import count_by_shard
@@ -65,7 +81,10 @@ def rows_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind) -> Counter
         )
     counts, job_files = Counter[int](), context.job_files
     for entry in workspace.snapshot.entries(job_id):
-        count = getattr(entry.chunk.tally, f"{kind}_answers")
+        chunk = entry.chunk
+        if pays_again:
+            chunk = replace(chunk, tally=replace(chunk.tally, unread_answers=0))
+        count = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
         if count:
-            counts.update(count_by_shard(rows_of_kind(job_files, entry.chunk, kind, count)))
+            counts.update(count_by_shard(rows_of_kind(job_files, chunk, kind, count)))
     return counts

@@ -114,6 +114,10 @@ def flawed_answers(found: Status, work: str) -> str:
     again = "`orchestrator retry` with the same --rows sends them again, and they are paid for again."
     if RowKind.TRUNCATED in kinds:
         again += " Cut off: with `--set max_tokens=N` they get a larger limit."
+    if found.totals.unread_answers:
+        newer = text.counted(found.totals.unread_answers, "newer answer", "newer answers")
+        again += f" {newer} cannot be read yet, and are kept."
+        ways.insert(0, (command("reread", work, found.job_id), "to read newer answers again, for nothing"))
     return "\n".join([f"  {count} not whole. {again}", *listed_commands(ways)])
 
 
@@ -148,12 +152,14 @@ def nothing_to_retry(found: Status, kind: str) -> str:
 
 def kept_unreadable(found: Status, kind: str, work: str, *, pays_again: bool) -> str:
     """Return what `retry` says of failed rows that it does not send again; "" where it sends all, or none."""
-    kept = 0 if kind != RowKind.FAILED or pays_again or not found.look.has_ended else found.totals.unreadable_rows
-    if not kept or kept == found.totals.failed:
+    totals, is_failed = found.totals, kind == RowKind.FAILED
+    kept, of = (totals.unreadable_rows, totals.failed) if is_failed else (totals.unread_answers, totals.flaws[kind])
+    if not kept or kept >= of or pays_again or not found.look.has_ended:
         return ""
     it, stay = ("it", "stays as it is") if kept == 1 else ("them", "stay as they are")
     rows = text.counted(kept, "row that cannot be read", "rows that cannot be read")
-    again, paid = command("reread", work, found.job_id), command("retry", work, found.job_id, "--unreadable")
+    which = () if is_failed else ("--rows", kind)
+    again, paid = command("reread", work, found.job_id), command("retry", work, found.job_id, *which, "--unreadable")
     ways = [(again, f"to read {it} again, for nothing"), (paid, f"to send {it}, too, and pay for {it} again")]
     return "\n".join([f"{found.job_id}: {rows} {stay}.", *listed_commands(ways)])
 

@@ -52,12 +52,12 @@ def reread(chunk: Chunk, *, job_files: JobFiles, collecting: Collecting) -> Rere
     read = {key: named(answer) for key, answer in changed.items() if answer.succeeded}
     by_shard = request_files.count_by_shard(read)
     flaws = Counter(answer.error_code for answer in read.values() if answer.error_code is not None)
-    delta = {
-        "succeeded": len(read),
-        "failed": -len(read),
-        "unreadable_rows": -len(changed),
-        **{f"{kind}_answers": flaws[kind.value] for kind in FLAWED},
-    }
+    delta = {"succeeded": len(read)} | {f"{kind}_answers": flaws[kind.value] for kind in FLAWED}
+    if chunk.improves:  # the newer answer takes the place of the one that stood
+        delta |= {"standing": -len(read), "unread_answers": -len(changed)}
+        delta[f"{chunk.improves}_answers"] -= len(read)
+    else:
+        delta |= {"failed": -len(read), "unreadable_rows": -len(changed)}
     lines = {name: getattr(again, name) for name in ("lines", "missing", "duplicates", "foreign", "unreadable")}
     lines["unpriced"] = written.unpriced
     failed = {shard: count - by_shard.get(shard, 0) for shard, count in record.failed.items()}
@@ -84,7 +84,8 @@ def _kinds_sent(chunk: Chunk) -> frozenset[str]:
     if chunk.regather:
         return frozenset()
     kinds = {kind.value for kind in FLAWED if not chunk.own_answers(kind)}
-    if not chunk.improves and chunk.tally.failed == chunk.tally.unreadable_rows:
+    tally = chunk.tally
+    if tally.failed + tally.standing == tally.unreadable_rows + tally.unread_answers:
         kinds.add(RowKind.FAILED.value)
     return frozenset(kinds)
 

@@ -105,7 +105,7 @@ def settle(
         changes += after_refused_rows(job, collected, refused, batch_id=chunk.batch_id, now=now)
     if reconciliation.is_mostly_unreadable and _is_to_be_stopped(job, tally, ledger):
         first = quarantine.first or quarantine.foreign or FirstLine(file=part, fields="nothing")
-        changes.append(unreadable.stop(job, chunk, tally.unreadable_rows, first, now=now))
+        changes.append(unreadable.stop(job, chunk, tally.unreadable_rows + tally.unread_answers, first, now=now))
     return changes
 
 
@@ -138,7 +138,7 @@ def _is_to_be_stopped(job: Job, tally: Tally, ledger: Ledger) -> bool:
     """Return whether it is the form of the answers, and not a few damaged lines, and no person has approved it."""
     if UNREADABLE in job.approved.split() or job.state is JobState.CANCELLING:
         return False
-    return tally.unreadable_rows >= ROWS_MIN or ledger.totals(job.id).succeeded == 0
+    return tally.unreadable_rows + tally.unread_answers >= ROWS_MIN or ledger.totals(job.id).succeeded == 0
 
 
 def parse(

@@ -202,6 +202,7 @@ class Tally:
     refused_answers: int = 0
     unpriced: int = 0  # of the succeeded: what they cost is not known
     unreadable_rows: int = 0  # of the failed: rows whose answer is kept, and cannot be read
+    unread_answers: int = 0  # of the standing: rows whose newer answer is kept, and cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +263,10 @@ class Chunk:
         """Return how many of its own answers are of a kind that is not whole, those that stand left out."""
         count: int = getattr(self.tally, f"{kind}_answers")
         return count - self.tally.standing if self.improves == kind else count
+
+    def unread(self, kind: str) -> int:
+        """Return how many rows of a kind have a newer answer that is kept and cannot be read."""
+        return self.tally.unread_answers if self.improves == kind else 0
 
     @property
     def name(self) -> str:

@@ -51,6 +51,7 @@ class Totals:
     refused_answers: int = 0
     unpriced: int = 0  # rows whose cost is not known: `cost_usd` is without theirs
     unreadable_rows: int = 0  # of the failed: kept, and to be read again by `reread`
+    unread_answers: int = 0  # the same, of rows whose earlier answer stands
     in_flight_rows: int = 0
     in_flight_done: int = 0  # of those, answered, by the provider's own progress
     overdue: int = 0  # batches that should have ended long ago

@@ -263,6 +263,10 @@ class Reconciliation:
 
 
 def _with_standing(tally: Tally, kind: str) -> Tally:
-    """Return the counts where earlier answers stand: a row that has failed here keeps the answer it had."""
+    """Return the counts where earlier answers stand: a row that has failed here keeps the answer it had.
+
+    An answer that cannot be read is kept beside it, until it can be.
+    """
     more: dict[str, int] = {kind: getattr(tally, kind) + tally.failed}
-    return replace(tally, failed=0, standing=tally.failed, unreadable_rows=0, **more)
+    unread = tally.unreadable_rows
+    return replace(tally, failed=0, standing=tally.failed, unreadable_rows=0, unread_answers=unread, **more)

@@ -12,17 +12,23 @@ from orchestrator.domain.model import Chunk, Tally
 from orchestrator.domain.row_kinds import SENT_AS_FAILED
 
 
-def reopened(chunk: Chunk, kind: str) -> Tally:
-    """Return the chunk's tally once its answers of this kind wait to be sent again."""
+def reopened(chunk: Chunk, kind: str, *, pays_again: bool = False) -> Tally:
+    """Return the chunk's tally once its answers of this kind wait to be sent again.
+
+    Args:
+        pays_again: also those of rows whose newer answer is kept and cannot be read.
+    """
     tally, own = chunk.tally, chunk.own_answers(kind)
-    count = getattr(tally, f"{kind}_answers")
+    kept = 0 if pays_again else chunk.unread(kind)
+    count = getattr(tally, f"{kind}_answers") - kept
     return replace(
         tally,
         succeeded=tally.succeeded - own,
         reopened=tally.reopened + own,
         standing=tally.standing - (count - own),
         waiting=tally.waiting + count,
-        **{f"{kind}_answers": 0},
+        unread_answers=kept if chunk.improves == kind else tally.unread_answers,
+        **{f"{kind}_answers": kept},
     )
 
 
@@ -44,5 +50,6 @@ def closed_again(chunk: Chunk, own: int, unreadable: int = 0) -> Tally:
         reopened=tally.reopened - own,
         standing=tally.standing + tally.waiting - own,
         waiting=0,
+        unread_answers=tally.unread_answers + unreadable,
         **{name: getattr(tally, name) + tally.waiting},
     )

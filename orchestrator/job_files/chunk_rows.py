@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.errors import OutputError
-from orchestrator.domain.row_kinds import ALL_FAILED, SENT_AS_FAILED, RowKind
+from orchestrator.domain.row_kinds import SENT_AS_FAILED, RowKind
 from orchestrator.job_files import request_files, result_parts
 from orchestrator.job_files.result_parts import Failed
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 # Which failed rows of a part may be meant, each within the next: the count says which. Rows that went again by
 # themselves are among the last only; those that cannot be read are the last to be sent again.
-_WHICH: Final = {
-    RowKind.FAILED.value: (Failed.READABLE, Failed.READABLE_ALL),
-    ALL_FAILED: (Failed.UNREADABLE, Failed.FAILED, Failed.ALL),
-}
+_READABLE: Final = (Failed.READABLE, Failed.READABLE_ALL)
+_ALL: Final = (Failed.UNREADABLE, Failed.FAILED, Failed.ALL)
 
 
 def rows_of_kind(job_files: JobFiles, chunk: Chunk, kind: str, count: int) -> list[RowKey]:
@@ -32,9 +30,11 @@ def rows_of_kind(job_files: JobFiles, chunk: Chunk, kind: str, count: int) -> li
         return request_files.row_keys(job_files, chunk)
     found = own = answered_rows(job_files, chunk, kind)
     if kind in (*SENT_AS_FAILED, chunk.improves):
-        for which in _WHICH.get(kind, (Failed.FAILED, Failed.ALL)):
+        keeps_unread = kind == RowKind.FAILED or chunk.unread(kind) > 0
+        for which in _READABLE if keeps_unread else _ALL:
             with job_files.open(chunk.part) as part:
-                found = own + result_parts.read_failed(part, which)
+                failed = result_parts.read_failed(part, which)
+            found = failed if which is Failed.UNREADABLE else own + failed
             if len(found) == count:
                 break
     if len(found) != count:

@@ -44,7 +44,7 @@ from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
 from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunks, events, jobs, shards
-from orchestrator.ledger.retries import reopen_answered, reopen_failed
+from orchestrator.ledger.retries import reopen_answered, reopen_failed, to_be_sent
 from orchestrator.ledger.steps import note
 
 C, J = chunks.c, jobs.c
@@ -177,8 +177,7 @@ class SqlAdmin:
             if job.state not in (JobState.FINISHED, JobState.CANCELLED):
                 raise CommandRefused(f"job {job_id} is {job.state}: run it to its end first, then its rows are retried")
             mine = C.job_id == job_id
-            of_failed = C.failed if pays_again else C.failed - C.unreadable_rows
-            of_kind = of_failed if kind is RowKind.FAILED else C[f"{kind}_answers"]
+            of_kind = to_be_sent(kind, pays_again=pays_again)
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())
             if count == 0 and (kind is not RowKind.FAILED or job.state is JobState.FINISHED):
                 return 0
@@ -187,7 +186,7 @@ class SqlAdmin:
             elif sum((by_shard or {}).values()) != count:
                 raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
             else:
-                reopen_answered(tx, job_id, kind, by_shard or {}, now)
+                reopen_answered(tx, job_id, kind, by_shard or {}, now, pays_again=pays_again)
             rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
             values = {
                 "state": JobState.RUNNING,
@@ -239,7 +238,8 @@ class SqlAdmin:
 
     def unreadable(self, job_id: JobId) -> list[Chunk]:
         """Return the collected chunks with rows that cannot be read."""
-        query = sa.select(chunks).where(C.job_id == job_id, C.state == ChunkState.COLLECTED, C.unreadable_rows > 0)
+        unread = C.unreadable_rows + C.unread_answers > 0
+        query = sa.select(chunks).where(C.job_id == job_id, C.state == ChunkState.COLLECTED, unread)
         with self._database.read() as connection:
             return [rows.chunk_of(row) for row in connection.execute(query.order_by(C.id)).mappings()]
 

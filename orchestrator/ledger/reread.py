@@ -19,7 +19,7 @@ from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs, 
 from orchestrator.ledger.steps import note
 
 C, J, S = chunks.c, jobs.c, shards.c
-_MOSTLY: Final = 2 * C.unreadable_rows > C.request_count
+_MOSTLY: Final = 2 * (C.unreadable_rows + C.unread_answers) > C.request_count
 
 
 def record(tx: sa.Connection, job: Job, found: Sequence[Reread], *, now: datetime) -> Reading:
@@ -30,7 +30,9 @@ def record(tx: sa.Connection, job: Job, found: Sequence[Reread], *, now: datetim
     if is_reopened:
         _reopen(tx, job, now)
     left = int(
-        tx.execute(sa.select(sa.func.coalesce(sa.func.sum(C.unreadable_rows), 0)).where(_mine(job))).scalar_one()
+        tx.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(C.unreadable_rows + C.unread_answers), 0)).where(_mine(job))
+        ).scalar_one()
     )
     is_released = job.decision == UNREADABLE and not _is_mostly_unreadable(tx, job)
     read = sum(one.succeeded for one in kept)
@@ -64,7 +66,7 @@ def _swap(tx: sa.Connection, one: Reread) -> bool:
     if tx.execute(sa.update(chunks).where(*same).values(**values)).rowcount != 1:
         return False
     tx.execute(sa.update(attempts).where(attempts.c.token == one.after.token).values(cost_usd=one.cost_usd))
-    for shard_no, count in one.read_by_shard.items():
+    for shard_no, count in ({} if one.after.improves else one.read_by_shard).items():
         of_shard = (chunk_shards.c.chunk_id == one.after.id, chunk_shards.c.shard_no == shard_no)
         tx.execute(sa.update(chunk_shards).where(*of_shard).values(failed=chunk_shards.c.failed - count))
     return True

@@ -105,8 +105,20 @@ def _reopen_duplicates(tx: sa.Connection, job_id: JobId) -> None:
         tx.execute(sa.update(chunks).where(C.id == row["id"]).values(**anew, version=C.version + 1))
 
 
+def to_be_sent(kind: RowKind, *, pays_again: bool) -> sa.ColumnElement[int]:
+    """Return how many rows of a kind a retry sends again of a chunk; `pays_again`: those that cannot be read, too."""
+    if kind is RowKind.FAILED:
+        return C.failed if pays_again else C.failed - C.unreadable_rows
+    return C[f"{kind}_answers"] - _unread(kind, pays_again=pays_again)
+
+
+def _unread(kind: RowKind, *, pays_again: bool) -> sa.ColumnElement[int]:
+    """Return how many rows of a chunk keep their answer of a kind, for the sake of one that cannot be read."""
+    return sa.literal(0) if pays_again else sa.case((C.improves == kind.value, C.unread_answers), else_=0)
+
+
 def reopen_answered(
-    tx: sa.Connection, job_id: JobId, kind: RowKind, by_shard: Mapping[int, int], now: datetime
+    tx: sa.Connection, job_id: JobId, kind: RowKind, by_shard: Mapping[int, int], now: datetime, *, pays_again: bool
 ) -> None:
     """Make the answered rows of this kind wait to be sent again: `reopening.reopened` for all chunks at once."""
     tx.execute(_revive_shards(job_id, sa.literal(0)))
@@ -114,17 +126,18 @@ def reopen_answered(
         tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": -count})
     name = f"{kind}_answers"
     standing = sa.case((C.improves == kind.value, C.standing), else_=0)
-    own = C[name] - standing
+    own, kept = C[name] - standing, _unread(kind, pays_again=pays_again)
     again = {
         "succeeded": C.succeeded - own,
         "reopened": C.reopened + own,
-        "standing": C.standing - standing,
-        "waiting": C.waiting + C[name],
-        name: 0,
+        "standing": C.standing - standing + kept,
+        "waiting": C.waiting + C[name] - kept,
+        name: kept,
+        "unread_answers": sa.case((C.improves == kind.value, kept), else_=C.unread_answers),
         "regather": kind.value,
         "waiting_since": now,
     }
-    tx.execute(sa.update(chunks).where(C.job_id == job_id, C[name] > 0).values(**again, version=C.version + 1))
+    tx.execute(sa.update(chunks).where(C.job_id == job_id, C[name] > kept).values(**again, version=C.version + 1))
 
 
 def _revive_shards(job_id: JobId, less: sa.ColumnElement[Any]) -> sa.Update:

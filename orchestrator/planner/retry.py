@@ -163,7 +163,8 @@ def _resent(chunk: Chunk) -> Change:
 def _give_up(chunk: Chunk, *, job_files: JobFiles) -> list[Change]:
     settled = request_files.count_by_shard(waiting_rows(job_files, chunk))
     own = len(answered_rows(job_files, chunk, chunk.regather)) if chunk.regather else 0
-    unreadable = len(unreadable_rows(job_files, chunk)) if chunk.regather == ALL_FAILED else 0
+    pays_again = chunk.regather == ALL_FAILED or (chunk.regather == chunk.improves and not chunk.tally.unread_answers)
+    unreadable = len(unreadable_rows(job_files, chunk)) if pays_again and chunk.regather else 0
     after = replace(chunk, tally=closed_again(chunk, own, unreadable), regather="")
     return [
         ChunkMoved(before=chunk, after=after, due_at=None),

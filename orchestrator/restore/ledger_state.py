@@ -34,7 +34,7 @@ from orchestrator.domain.reopening import closed_again, reopened
 from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, SENT_AS_FAILED, RowKind
 from orchestrator.domain.snapshot import Restored
 from orchestrator.job_files import records, request_files
-from orchestrator.job_files.chunk_rows import rows_of_kind
+from orchestrator.job_files.chunk_rows import answered_rows, rows_of_kind
 from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.providers.private_errors import answer_name
 
@@ -181,7 +181,7 @@ class Units:
 
     def _collected(self, planned: PlannedChunk, record: Collected, attempts: tuple[Attempt, ...]) -> Restored:
         """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
-        tally, moved_answers = self._without_reopened(planned, record.tally)
+        tally, moved_answers = self._without_reopened(planned, record.tally, record.part)
         covered = planned.rows_by_shard
         moved = sum(self._resent[planned.name, kind] for kind in ("", *SENT_AS_FAILED))
         from_waiting = min(moved, tally.waiting)
@@ -247,7 +247,7 @@ class Units:
 
     def _reused(self, planned: PlannedChunk, *, revives_failed: bool = True) -> Restored:
         """A chunk that was never sent; some of its rows may have been sent since, on demand."""
-        tally, moved_answers = self._without_reopened(planned, planned.tally)
+        tally, moved_answers = self._without_reopened(planned, planned.tally, planned.part)
         moved = sum(self._resent[planned.name, kind] for kind in SENT_AS_FAILED)
         settled = Counter(planned.rows_by_shard)
         tally = replace(tally, failed=tally.failed - moved, resent=moved + moved_answers)
@@ -266,26 +266,44 @@ class Units:
     def _reopened_now(self, planned: PlannedChunk, chunk: Chunk) -> Chunk:
         """Return a chunk whose answers of a kind are to be sent again, if that is under way; they are not settled."""
         for kind in FLAWED:
-            count: int = getattr(chunk.tally, f"{kind}_answers")
+            count: int = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
             if count and self._revives(planned, kind):
                 keys = rows_of_kind(self.plans.job_files, chunk, kind, count)
                 self._settled.subtract(request_files.count_by_shard(keys))
                 chunk = replace(chunk, tally=reopened(chunk, kind), regather=kind.value)
         return chunk
 
-    def _without_reopened(self, planned: PlannedChunk, tally: Tally) -> tuple[Tally, int]:
+    def _without_reopened(self, planned: PlannedChunk, tally: Tally, part: str) -> tuple[Tally, int]:
         """Return the tally without the answers whose rows are in retry chunks, and how many those are."""
         moved_answers = 0
         for kind in FLAWED:
             moved = self._resent[planned.name, kind]
             if moved:
-                found: int = getattr(tally, f"{kind}_answers")
-                tally = reopened(replace(self._chunk(planned), tally=tally), kind)
+                chunk = replace(self._chunk(planned), tally=tally, part=part)
+                left: int = getattr(tally, f"{kind}_answers") - moved
+                tally = reopened(chunk, kind, pays_again=True)
                 tally = replace(tally, waiting=tally.waiting - moved)
                 moved_answers += moved
-                if found > moved:  # answers that were read only after the others were sent again
-                    tally = _with_answers(tally, kind, found - moved)
+                if left:
+                    tally = self._with_answers(tally, chunk, kind, left)
         return tally, moved_answers
+
+    def _with_answers(self, tally: Tally, chunk: Chunk, kind: str, left: int) -> Tally:
+        """Return the tally with answers back from the rows that wait: they were read after the others were sent again,
+        or an unreadable answer is kept beside them. `chunk` is as it was before.
+        """
+        name, unread, own = f"{kind}_answers", chunk.unread(kind), left
+        if chunk.improves == kind:
+            own = 0 if left == unread else len(answered_rows(self.plans.job_files, chunk, kind))
+        return replace(
+            tally,
+            succeeded=tally.succeeded + own,
+            reopened=tally.reopened - own,
+            standing=tally.standing + left - own,
+            waiting=tally.waiting - left,
+            unread_answers=tally.unread_answers + unread,
+            **{name: getattr(tally, name) + left},
+        )
 
     @property
     def _kind_of_failed(self) -> str:
@@ -363,15 +381,3 @@ class Units:
 
 def _plain(chunk: Chunk, planned: PlannedChunk) -> Restored:
     return Restored(chunk=chunk, attempts=(), rows_by_shard=planned.rows_by_shard, failed_by_shard={})
-
-
-def _with_answers(tally: Tally, kind: str, count: int) -> Tally:
-    """Return the tally with these answers back from the rows that wait to be sent again."""
-    name = f"{kind}_answers"
-    return replace(
-        tally,
-        succeeded=tally.succeeded + count,
-        reopened=tally.reopened - count,
-        waiting=tally.waiting - count,
-        **{name: getattr(tally, name) + count},
-    )

@@ -20,7 +20,7 @@ from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.seal import SUCCESS
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
-from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState, provider_of
+from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState, Tally, provider_of
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import spec as specs
@@ -222,8 +222,14 @@ def _canary(command: Command, plans: Plans) -> Canary:
 def _is_unreadable(sent: Sent, command: Command) -> bool:
     """Return whether the job had stopped, or would have, because its answers cannot be read."""
     tallies = (one.tally for one in sent.collected.values())
-    is_mostly = any(2 * tally.unreadable_rows > tally.succeeded + tally.failed + tally.waiting for tally in tallies)
+    is_mostly = any(map(_is_mostly_unreadable, tallies))
     return is_mostly and UNREADABLE not in command.approved.split()
+
+
+def _is_mostly_unreadable(tally: Tally) -> bool:
+    return 2 * (tally.unreadable_rows + tally.unread_answers) > (
+        tally.succeeded + tally.standing + tally.failed + tally.waiting
+    )
 
 
 def _not_understood(sent: Sent, job_files: JobFiles) -> str:

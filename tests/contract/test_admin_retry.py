@@ -23,6 +23,7 @@ from orchestrator.domain.model import (
     Step,
     Tally,
 )
+from orchestrator.domain.reopening import reopened
 from orchestrator.domain.row_kinds import RowKind
 from orchestrator.ledger.snapshot import SqlSnapshot
 from tests.builders import JOB, NOW, a_chunk, a_job, a_shard, added, after, chunk_id
@@ -92,7 +93,7 @@ def test_a_retry_sends_failed_rows_again_in_a_new_revision(harness: LedgerHarnes
     assert [claim.step for claim in harness.claim(*Step, now=LATER)] == [Step.REVIEW]
 
 
-def an_ended_job_with_truncated_answers(harness: LedgerHarness) -> None:
+def an_ended_job_with_truncated_answers(harness: LedgerHarness, *, unread: int = 0) -> None:
     """Bring a job of two shards of ten rows to its end: five answers are truncated.
 
     Two stand in the first chunk; of the retry chunk's three rows, which were truncated before, one is again, and the
@@ -108,7 +109,7 @@ def an_ended_job_with_truncated_answers(harness: LedgerHarness) -> None:
     harness.write(added(first, {0: 10}), added(second, {1: 10}), added(third, {0: 1, 1: 2}))
     end(harness, first, Tally(succeeded=9, truncated_answers=2, refused_answers=1, resent=1, reopened=1), {}, {0: 9})
     end(harness, second, Tally(succeeded=7, failed=1, resent=2, reopened=2), {1: 1}, {1: 8})
-    end(harness, third, Tally(succeeded=1, standing=2, truncated_answers=3), {}, {0: 1, 1: 2})
+    end(harness, third, Tally(succeeded=1, standing=2, truncated_answers=3, unread_answers=unread), {}, {0: 1, 1: 2})
     for number in range(2):
         shard = harness.ledger.shard(JOB, number)
         finished = replace(shard, state=ShardState.FINISHED, finished_slice_count=1)
@@ -136,6 +137,32 @@ def test_a_retry_of_truncated_answers_sends_these_again_and_no_failed_row(harnes
     }
     assert waiting["c00000-00000"].tally == Tally(succeeded=7, refused_answers=1, waiting=2, resent=1, reopened=3)
     assert waiting["r00001"].tally == Tally(waiting=3, reopened=1)
+
+
+def test_a_row_whose_newer_answer_cannot_be_read_is_sent_again_only_where_a_person_pays(harness: LedgerHarness) -> None:
+    """Its older answer stands, settled; the shards are told of the others alone."""
+    an_ended_job_with_truncated_answers(harness, unread=1)
+    [unread] = harness.admin.unreadable(JOB)
+    assert unread.name == "r00001"
+
+    assert harness.admin.retry(JOB, now=LATER, kind=RowKind.TRUNCATED, by_shard={0: 3, 1: 1}) == 4
+
+    now = harness.ledger.totals(JOB)
+    assert (now.settled, now.succeeded, now.failed, now.waiting, now.truncated_answers) == (16, 15, 1, 4, 1)
+    waiting = {chunk.name: chunk.tally for chunk in harness.ledger.waiting(JOB, limit=10)}
+    assert waiting["r00001"] == reopened(unread, "truncated")
+    assert waiting["r00001"] == Tally(waiting=2, standing=1, truncated_answers=1, unread_answers=1, reopened=1)
+
+
+def test_a_row_whose_newer_answer_cannot_be_read_is_sent_again_where_a_person_pays(harness: LedgerHarness) -> None:
+    an_ended_job_with_truncated_answers(harness, unread=1)
+    paid = {"kind": RowKind.TRUNCATED, "by_shard": {0: 3, 1: 2}, "pays_again": True}
+
+    assert harness.admin.retry(JOB, now=LATER, **paid) == 5  # type: ignore[arg-type]
+
+    waiting = {chunk.name: chunk.tally for chunk in harness.ledger.waiting(JOB, limit=10)}
+    assert waiting["r00001"] == Tally(waiting=3, reopened=1)
+    assert harness.admin.unreadable(JOB) == []
 
 
 def test_a_retry_of_answers_that_are_not_there_changes_nothing(harness: LedgerHarness) -> None:

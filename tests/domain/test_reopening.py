@@ -28,6 +28,7 @@ def chunks(draw: st.DrawFn) -> Chunk:
         resent=draw(COUNTS),
         truncated_answers=truncated + (standing if improves == "truncated" else 0),
         empty_answers=empty + (standing if improves == "empty" else 0),
+        unread_answers=draw(st.integers(0, standing)),
     )
     return replace(a_chunk(), improves=improves, tally=tally)
 
@@ -36,15 +37,19 @@ def total(tally: Tally) -> int:
     return tally.succeeded + tally.standing + tally.failed + tally.waiting + tally.resent
 
 
-@given(chunks(), st.sampled_from(["truncated", "empty", "refused"]))
-def test_rows_that_are_sent_again_are_counted_once_and_a_cancel_puts_all_back(chunk: Chunk, kind: str) -> None:
-    count, own = getattr(chunk.tally, f"{kind}_answers"), chunk.own_answers(kind)
-    tally = reopened(chunk, kind)
+@given(chunks(), st.sampled_from(["truncated", "empty", "refused"]), st.booleans())
+def test_rows_that_are_sent_again_are_counted_once_and_a_cancel_puts_all_back(
+    chunk: Chunk, kind: str, pays_again: bool
+) -> None:
+    """Rows with a newer answer that cannot be read are sent again only where a person pays for them."""
+    count, own, unread = getattr(chunk.tally, f"{kind}_answers"), chunk.own_answers(kind), chunk.unread(kind)
+    kept = 0 if pays_again else unread
+    tally = reopened(chunk, kind, pays_again=pays_again)
 
     assert total(tally) == total(chunk.tally)
-    assert (tally.waiting, getattr(tally, f"{kind}_answers")) == (count, 0)
+    assert (tally.waiting, getattr(tally, f"{kind}_answers")) == (count - kept, kept)
     assert tally.succeeded + tally.reopened == chunk.tally.succeeded + chunk.tally.reopened
-    assert closed_again(replace(chunk, tally=tally, regather=kind), own) == chunk.tally
+    assert closed_again(replace(chunk, tally=tally, regather=kind), own, unread - kept) == chunk.tally
 
 
 @pytest.mark.parametrize(

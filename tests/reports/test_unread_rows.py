@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from tests.reports.play import KEY, KEY_VARIABLE, MODELS, PROMPT, QUICK
 from tests.reports.server import Object, OneRouterServer, Request, failed_line, running, text_for
 
 ROWS: Final = 24  # in two shards
+MIXED: Final = {"bad": 6, "unreadable": 6}
 UNREAD: Final = 3  # of four rows
 
 
@@ -84,8 +85,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Mixed:
     return Mixed()
 
 
-def ran(url: str, folder: Path) -> JobHandle:
-    """Run the job to its end; six rows have failed, and six cannot be read."""
+def ran(url: str, folder: Path, failed: Mapping[str, int] = MIXED) -> JobHandle:
+    """Run the job to its end; so many rows have failed, by error code."""
     (folder / "tables").mkdir()
     for shard in range(2):
         texts = [f"row {row}" for row in range(shard * ROWS // 2, (shard + 1) * ROWS // 2)]
@@ -103,8 +104,8 @@ def ran(url: str, folder: Path) -> JobHandle:
         )
     )
     handle = orchestrator.open_job(done.job_id, work=folder / "work")
-    assert codes(handle) == {"bad": 6, "unreadable": 6}
-    assert sound(handle) == (12, 12)
+    assert codes(handle) == failed
+    assert sound(handle) == (ROWS - sum(failed.values()), sum(failed.values()))
     return handle
 
 
@@ -144,7 +145,14 @@ def as_known(handle: JobHandle) -> tuple[object, ...]:
         failed = ledger.execute("select chunk_id, shard_no, failed from chunk_shards where failed > 0 order by 1, 2")
         settled = ledger.execute("select shard_no, settled_count from shards order by 1")
         causes = {one.code: one.rows for one in found.look.causes}
-        return found.totals.unreadable_rows, causes, found.totals.flaws, [*failed], [*settled]
+        return (
+            found.totals.unreadable_rows,
+            found.totals.unread_answers,
+            causes,
+            found.totals.flaws,
+            [*failed],
+            [*settled],
+        )
 
 
 @pytest.mark.slow
@@ -243,3 +251,85 @@ def test_a_retry_says_what_it_leaves_and_what_to_type(server: Mixed, tmp_path: P
     assert told.exit_code == 4
     assert {server.tries[row] for row in range(UNREAD, ROWS, 4)} == {1}
     assert codes(handle) == {"bad": 1, "unreadable": 8}
+
+
+class Cut(OneRouterServer):
+    """Every row is cut off at first; then of four rows one is whole, one refused, and two are unread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries = Counter[int]()
+
+    def answer(self, request: Request, place: int) -> list[tuple[str, Object]]:
+        row = int(request.prompt.removeprefix("Q<row ").removesuffix(">"))
+        tries = self.tries[row] = self.tries[row] + 1
+        [(name, line)] = super().answer(request, place)
+        if tries == 1:
+            line["response"]["body"]["choices"][0]["finish_reason"] = "length"
+        elif row % 4 == 1 and tries == 2:
+            return [failed_line(request.custom_id, 400, "no", code="bad")]
+        elif row % 4 > 1:
+            said = {"said": "cut", "why": "length"} if row == UNREAD else {"said": text_for(request.prompt)}
+            return [("output", {"ref": {"row": request.custom_id}, "reply": {"fault": "no"} if row == 7 else said})]
+        return [(name, line)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("later", "server")
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_newer_answer_that_cannot_be_read_is_kept_beside_the_one_that_stands(tmp_path: Path, loses: bool) -> None:
+    """It is not bought again; once it can be read it takes the older one's place, unless it has failed."""
+    server = Cut()
+
+    def checked(handle: JobHandle) -> dict[str, int]:
+        assert sound(handle) == (ROWS, 0)
+        if loses:
+            recovered(handle)
+        return dict(handle.status().totals.flaws)
+
+    with running(server) as url:
+        handle = ran(url, tmp_path, failed={})
+        assert checked(handle)["truncated"] == ROWS
+
+        handle.retry(rows="truncated")
+        assert checked(handle)["truncated"] == 18
+        assert handle.status().totals.unread_answers == 12
+        handle.retry(rows="truncated")
+        assert checked(handle)["truncated"] == 12
+        assert {server.tries[row] for row in range(ROWS) if row % 4 > 1} == {2}
+        with pytest.raises(ConfigError, match="12 truncated ones cannot be read"):
+            handle.retry(rows="truncated")
+
+        registry.register("onerouter", Later)
+        assert handle.reread() == Reading(read=11, failed=1, is_reopened=True)
+        assert checked(handle)["truncated"] == 2
+        told = handle.results().to_arrow()["llm_response"].to_pylist()
+        assert (told[2], told[UNREAD]) == (text_for("Q<row 2>"), "cut")
+
+        handle.retry(rows="truncated")
+        assert sum(server.tries.values()) == ROWS * 2 + 6 + 2
+        assert (server.tries[UNREAD], server.tries[7]) == (3, 3)
+        assert checked(handle)["truncated"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_newer_answers_that_cannot_be_read_are_bought_again_where_a_person_says_so(tmp_path: Path) -> None:
+    """Cancelled before they are sent, they can still be read."""
+    server, stop = Cut(), threading.Event()
+    stop.set()
+    with running(server) as url:
+        handle = ran(url, tmp_path, failed={})
+        handle.retry(rows="truncated")
+        with pytest.raises(JobInterrupted):
+            handle.retry(rows="truncated", unreadable=True, stop=stop)
+        handle.cancel()
+        assert handle.status().totals.unread_answers == 12
+        assert sound(handle) == (ROWS, 0)
+
+        handle.retry(rows="truncated", unreadable=True)
+
+        assert {server.tries[row] for row in range(ROWS) if row % 4} == {3}
+        assert handle.status().totals.unread_answers == 12
+        assert sound(handle) == (ROWS, 0)
+        recovered(handle)

@@ -207,12 +207,8 @@ class Oracle:
                     other.ended or other.twin_of is not None,
                     f"{batch.id} sends row {name} while {other.id} is still at work on it",
                 )
-                asks = self._jobs[name[:8]].asks_for_truncated
-                kept = (
-                    other.told if asks else other.told | other.unread
-                )  # beside an answer that stands, none is read again
-                answered = other.statuses.get(name) == 200 and name in kept
-                asked = name in other.truncated and asks
+                answered = other.statuses.get(name) == 200 and name in other.told | other.unread
+                asked = name in other.truncated and self._jobs[name[:8]].asks_for_truncated
                 _expect(
                     not answered or asked or other.twin_of is not None,
                     f"{batch.id} sends row {name}, which {other.id} has answered",

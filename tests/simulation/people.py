@@ -70,7 +70,9 @@ class People:
         by_shard = self._truncated(job) if world.plan.reported.truncated else Counter[int]()
         kind = RowKind.TRUNCATED if by_shard else RowKind.FAILED
         job.asks_for_truncated |= kind is RowKind.TRUNCATED
-        pays_again = job.retries % 2 == 0  # by turns: rows whose answers can never be read are kept, and bought again
+        pays_again = (
+            kind is RowKind.FAILED and job.retries % 2 == 0
+        )  # by turns: rows whose answers can never be read are kept, and bought again
         kept = {} if pays_again else self._kept(job)
         count = world.admin.retry(
             job.id, now=world.wall.now(), kind=kind, by_shard=by_shard, kept=kept, pays_again=pays_again
@@ -80,8 +82,9 @@ class People:
     def _truncated(self, job: SimulatedJob) -> Counter[int]:
         counts = Counter[int]()
         for entry in SqlSnapshot(self._world.database).entries(job.id):
-            if count := entry.chunk.tally.truncated_answers:
-                rows = rows_of_kind(job.job_files, entry.chunk, RowKind.TRUNCATED, count)
+            chunk = entry.chunk
+            if count := chunk.tally.truncated_answers - chunk.unread(RowKind.TRUNCATED):
+                rows = rows_of_kind(job.job_files, chunk, RowKind.TRUNCATED, count)
                 counts.update(count_by_shard(rows))
         return counts
 
@@ -89,6 +92,7 @@ class People:
         return {
             chunk.id: count_by_shard(unreadable_rows(job.job_files, chunk))
             for chunk in self._world.admin.unreadable(job.id)
+            if chunk.tally.unreadable_rows
         }
 
     def has_unread(self, job: SimulatedJob) -> bool:

@@ -145,6 +145,7 @@ TALLY: Final = (
     "refused_answers",
     "unpriced",
     "unreadable_rows",
+    "unread_answers",
 )
 
 chunks = sa.Table(

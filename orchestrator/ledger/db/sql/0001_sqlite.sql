@@ -98,6 +98,7 @@ CREATE TABLE chunks (
     refused_answers BIGINT NOT NULL,
     unpriced BIGINT NOT NULL,
     unreadable_rows BIGINT NOT NULL,
+    unread_answers BIGINT NOT NULL,
     due_at BIGINT,
     lease_until BIGINT NOT NULL,
     token BIGINT NOT NULL,
