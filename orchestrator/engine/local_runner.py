@@ -53,7 +53,7 @@ DRAIN: Final = frozenset({Step.POLL, Step.CANCEL, Step.RECOVER, Step.COLLECT})
 OTHERS_S: Final = 5.0  # how often to look for them
 LOOK_S: Final = 0.2  # how often to look for due work while no step ends
 REPORT_S: Final = 0.5
-REPORT_COST: Final = 20  # a look at many thousand chunks takes a while: the time between two is so many times as long
+REPORT_COST: Final = 20  # a look at many thousand chunks takes CPU time: between two there is so many times as much
 SEEN_EVERY: Final = timedelta(seconds=5)  # how often the ledger is told that this process runs the job
 IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
@@ -222,10 +222,10 @@ class LocalRunner:
                 return
             self._show_presence()
             self._hand_out()
-            began = time.monotonic()
-            if progress is not None and began >= report_at:
+            if progress is not None and time.monotonic() >= report_at:
+                began = time.thread_time()
                 progress(self.workspace.look(self.job_id))
-                report_at = began + max(REPORT_S, REPORT_COST * (time.monotonic() - began))
+                report_at = time.monotonic() + max(REPORT_S, REPORT_COST * (time.thread_time() - began))
             if not self._running and looks % IDLE_LOOKS == 0 and needs_person(self.workspace, self.job_id):
                 return
             looks += 1
