@@ -57,6 +57,7 @@ class Pulse:
 
     def start(self) -> None:
         """Add the process to the ledger, and start the thread that keeps it there. Raises LedgerError."""
+        self.loop.turn()  # it begins now, however long ago this process's parent was imported
         try:
             self._touch()
         except OSError as error:
