@@ -69,10 +69,11 @@ def _run(scene: Scene, gateway: GatewayProcess, work: Path) -> Result:
     """Run it. Where most lines of a batch happen to be damaged, the job asks: go on."""
     try:
         return _run_once(scene, gateway, work)
-    except JobNeedsDecision as asked:
+    except JobNeedsDecision:
         if not scene.is_damaged:
             raise
-        open_job(asked.job_id, work=work).approve()
+        [job] = [open_job(path.name, work=work) for path in work.glob("job-*")]
+        job.approve()
         return _run_once(scene, gateway, work)
 
 
