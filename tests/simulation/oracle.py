@@ -19,6 +19,7 @@ from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
 from orchestrator.domain.model import TERMINAL, Job, JobState, Step
 from orchestrator.domain.recovery import Recovery
+from orchestrator.job_files import records
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
@@ -246,7 +247,9 @@ class Oracle:
         self._each_row(plan, table)
         if job.state is JobState.FINISHED and (plan.plan.cancel_at_s is None or plan.wants_to_cancel):
             unpaid = table["llm_error_code"].to_pylist().count(f"e{UNPAID}")
-            _expect(not unpaid, f"{unpaid} rows failed for want of credit: they must wait for it")
+            # What only a reread shows to have been refused for credit stays failed, until a person sends it again.
+            was_reread = any(map(records.is_reread, plan.job_files.names("parts")))
+            _expect(was_reread or not unpaid, f"{unpaid} rows failed for want of credit: they must wait for it")
         self._money(job, totals.cost_usd)
         self._archived(plan, job)
         self._twins_cancelled(job)
