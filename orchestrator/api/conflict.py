@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.api.decision import command
-from orchestrator.domain.budget import usd
 from orchestrator.domain.canary import CANARY
 from orchestrator.domain.errors import JobConflict
 from orchestrator.domain.model import ACTIVE_JOBS, Job, JobState
+from orchestrator.domain.money import usd
 from orchestrator.engine import spec as specs
 from orchestrator.engine.function_identity import changes_of
 

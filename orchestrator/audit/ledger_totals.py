@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.audit.findings import Audit, Waste
-from orchestrator.domain.budget import usd
 from orchestrator.domain.model import HAS_BATCH, TERMINAL, AttemptState, ChunkState
+from orchestrator.domain.money import exact
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -41,8 +41,8 @@ def check_budget(audit: Audit, totals: Totals, budget_usd: Decimal | None) -> No
     taken = totals.cost_usd + totals.reserved_usd + totals.possibly_double_paid_usd
     if budget_usd is not None and taken > budget_usd:
         audit.notes.append(
-            f"{usd(taken)} is spent or reserved, over policy.budget_usd {usd(budget_usd)}: it was lowered since, or "
-            "the provider charged more than was estimated at most"
+            f"{exact(taken)} is spent or reserved, over policy.budget_usd {exact(budget_usd)}: it was lowered since, "
+            "or the provider charged more than was estimated at most"
         )
 
 

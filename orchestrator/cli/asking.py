@@ -42,6 +42,7 @@ def confirm_cost(job: Job, job_id: str, work: str) -> None:
     """
     from orchestrator.api import commands
     from orchestrator.cli import text
+    from orchestrator.domain.money import exact, usd
 
     if not is_terminal() or _is_known(job_id, work):
         return
@@ -50,13 +51,15 @@ def confirm_cost(job: Job, job_id: str, work: str) -> None:
     if found.cost_usd_max is None or found.cost_usd_expected is None:
         say(f"{job_id}: {requests}, cost unknown")
         return
-    most, about = text.usd(found.cost_usd_max), text.usd(found.cost_usd_expected)
+    most, about = usd(found.cost_usd_max), usd(found.cost_usd_expected)
     say(f"{job_id}: {requests}, about {about}, at most {most}")
     bound = found.cost_usd_max if policy.budget_usd is None else min(found.cost_usd_max, policy.budget_usd)
     if bound > policy.confirm_usd:
         for note in found.notes:
             say(f"  note: {note}")
-        if not click.confirm(f"It may cost more than policy.confirm_usd (${policy.confirm_usd}). Go on?", err=True):
+        if not click.confirm(
+            f"It may cost more than policy.confirm_usd ({exact(policy.confirm_usd)}). Go on?", err=True
+        ):
             raise click.Abort
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.audit.findings import WORDS, Audit, Side
-from orchestrator.cli.text import cost, usd
+from orchestrator.cli.text import cost
+from orchestrator.domain.money import exact
 
 
 def audit_text(audit: Audit) -> str:
@@ -27,9 +28,9 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"  {'cost':<12}{_cost(ledger):>20}{_cost(archive):>20}"
     if audit.under_way:
         yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
-    yield f"  paid for nothing: {usd(audit.wasted_usd)}"
+    yield f"  paid for nothing: {exact(audit.wasted_usd)}"
     for kind, spent in audit.waste.items():
-        yield f"    {usd(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"
+        yield f"    {exact(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"
     yield from (f"  note: {note}" for note in audit.notes)
     yield f"  differences: {audit.difference_count:,}"
     for one in audit.differences:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.api.amounts import counted, usd
+from orchestrator.api.amounts import counted
 from orchestrator.cli.run_view import STYLES, percent, shortened
 from orchestrator.domain.look import GROUPS, MARKS, Activity
+from orchestrator.domain.money import rounded
 from orchestrator.log import printable
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _told(jobs: int, title: str) -> str:
 
 def _job(look: Look, width: int) -> Text:
     mark = MARKS[look.activity]
-    spent = "?" if look.money.spent is None else usd(look.money.spent)
+    spent = "?" if look.money.spent is None else rounded(look.money.spent)
     name = _name(width)
     line = Text(no_wrap=True).append(mark, STYLES[_STYLES[mark]])
     rows = f"{look.rows.total:,}" + ("" if look.rows.all_read else "+")

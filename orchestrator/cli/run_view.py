@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.api.amounts import counted, span, usd
+from orchestrator.api.amounts import counted, span
 from orchestrator.domain.look import BATCHES_MIN, ON_ITS_WAY, Activity
+from orchestrator.domain.money import rounded, usd
 from orchestrator.domain.timeline import Group as BatchGroup
 from orchestrator.domain.workers import Kind
 from orchestrator.log import printable
@@ -207,7 +208,7 @@ def _needs(look: Look) -> list[str]:
     if not look.unresolved:
         return []
     most = [one.usd_max for one in look.decisions]
-    at_most = [] if None in most else [f"at most {usd(sum(filter(None, most), Decimal(0)))} USD"]
+    at_most = [] if None in most else [f"at most {usd(sum(filter(None, most), Decimal(0)))}"]
     return [counted(look.unresolved, "batch", "batches"), *(at_most if len(most) == look.unresolved else [])]
 
 
@@ -223,12 +224,12 @@ def _below(look: Look, width: int) -> list[Text]:
 
 def _money(look: Look, width: int) -> list[Text]:
     money, lines = look.money, list[Text]()
-    spent = "?" if money.spent is None else usd(money.spent)
-    phrases = ["USD spent" + ("" if money.budget is None else f" of {usd(money.budget)}")]
+    spent = "?" if money.spent is None else rounded(money.spent)
+    phrases = ["USD spent" + ("" if money.budget is None else f" of {rounded(money.budget)}")]
     if money.reserved:
-        phrases.append(f"{usd(money.reserved)} reserved")
+        phrases.append(f"{rounded(money.reserved)} reserved")
     if money.expected is not None and not look.has_ended:
-        phrases.append(f"about {usd(money.expected)} in the end")
+        phrases.append(f"about {rounded(money.expected)} in the end")
     if money.unpriced:
         phrases.append(f"the cost of {counted(money.unpriced, 'answer', 'answers')} is not known")
     lines.append(row("money", spent, phrases, width))
@@ -309,6 +310,6 @@ def plain(look: Look) -> str:
         if number and name != "answered":
             parts.append(f"{number:,} {'need you' if name == 'needs_decision' else word}")
     money = look.money
-    spent = "cost not known" if money.spent is None else f"{usd(money.spent)} USD"
-    parts.append(spent if money.budget is None else f"{spent} of {usd(money.budget)}")
+    spent = "cost not known" if money.spent is None else usd(money.spent)
+    parts.append(spent if money.budget is None else f"{spent} of {rounded(money.budget)}")
     return ", ".join(parts)

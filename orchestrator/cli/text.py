@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.sample_text import sample_lines
+from orchestrator.domain.money import exact, rounded, usd
 from orchestrator.domain.progress import Totals
 from orchestrator.domain.reconcile import UNREADABLE
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.planner.estimate import Estimate
 
 
-MICRO: Final = Decimal("0.000001")
 LINES_MAX: Final = 12  # of a text of the first request; the others are only begun
 REUSED_FROM: Final = 3  # jobs that are named
 FLAWS: Final = {
@@ -26,18 +26,11 @@ FLAWS: Final = {
 }
 
 
-def usd(amount: Decimal) -> str:
-    """Return an amount formatted for people."""
-    if 0 < amount < MICRO:
-        return f"{amount:.9f} USD"
-    return f"{amount:.6f} USD" if amount < 1 else f"{amount:,.2f} USD"
-
-
 def cost(amount: Decimal | None, unpriced: int) -> str:
     """Return a cost of which the part of `unpriced` rows is not known; None: nothing of it is."""
     if amount is None:
         return "unknown"
-    return f"at least {usd(amount)}" if unpriced else usd(amount)
+    return f"at least {exact(amount)}" if unpriced else exact(amount)
 
 
 def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
@@ -74,7 +67,7 @@ def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:
     unknown = f"  (what {counted(totals.unpriced, 'answer', 'answers')} cost is not known)" if totals.unpriced else ""
     yield f"  cost        {known:>16}{unknown}"
     if totals.possibly_double_paid_usd:
-        yield f"  may have been paid twice, at most {usd(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
+        yield f"  may have been paid twice, at most {exact(totals.possibly_double_paid_usd)} (on_ambiguous = resubmit)"
 
 
 def _not_in(errors: Mapping[str, int], failed: int, totals: Totals) -> Counter[str]:
@@ -132,7 +125,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     cost = "unknown: no price of this model is known"
     if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
         basis = f", by what {plan.judged_by:,} answers cost" if plan.judged_by else " if answers are half as long"
-        cost = f"at most {usd(plan.cost_usd_max)}; about {usd(plan.cost_usd_expected)[:-4]}{basis}"
+        cost = f"at most {usd(plan.cost_usd_max)}; about {rounded(plan.cost_usd_expected)}{basis}"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",

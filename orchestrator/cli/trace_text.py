@@ -8,7 +8,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.cli.text import usd
+from orchestrator.domain.money import exact
 
 if TYPE_CHECKING:
     from orchestrator.api.show import RowTrace, RowTry, SentBatch
@@ -57,7 +57,7 @@ def _try(one: RowTry) -> Iterator[str]:
 
 
 def _batch(batch: SentBatch) -> str:
-    cost = "" if batch.cost_usd is None else f", {usd(batch.cost_usd)} for the whole batch"
+    cost = "" if batch.cost_usd is None else f", {exact(batch.cost_usd)} for the whole batch"
     sent_at = batch.sent_at.isoformat(timespec="seconds")
     return f"attempt {batch.attempt}, sent {sent_at}: {batch.state}, batch {batch.batch_id or 'unknown'}{cost}"
 

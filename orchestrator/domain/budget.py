@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from orchestrator.domain.money import exact
+
 USED_UP: Final = "the budget is used up: "  # how the reason of a job that stopped for its budget begins
 
 
@@ -47,15 +49,10 @@ def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, 
     return Verdict.WAITS if spending.in_flight or spending.is_cutting else Verdict.STOPS
 
 
-def usd(amount: Decimal) -> str:
-    """Return an amount in full precision."""
-    return f"${amount.normalize():f}"
-
-
 def used_up(budget: Decimal, spending: Spending, cost_max: Decimal) -> str:
     """Return why a job stops for its budget, and what would let it go on."""
     return (
-        f"{USED_UP}{usd(spending.settled)} of {usd(budget)} is spent, no batch is in flight, and the next request "
-        f"may cost {usd(cost_max)}. To go on, raise policy.budget_usd to {usd(spending.settled + cost_max)} or more "
-        "and run it again"
+        f"{USED_UP}{exact(spending.settled)} of {exact(budget)} is spent, no batch is in flight, and the next "
+        f"request may cost {exact(cost_max)}. To go on, raise policy.budget_usd to "
+        f"{exact(spending.settled + cost_max)} or more and run it again"
     )

@@ -12,6 +12,8 @@ from orchestrator.domain.policy import Price
 PLACES: Final = Decimal("0.000000001")
 MILLION: Final = Decimal(1_000_000)
 AMOUNT_MAX: Final = Decimal(1_000_000_000)  # a larger number would overflow the ledger's integers
+CENT: Final = Decimal("0.01")
+MICRO: Final = Decimal("0.000001")
 OUTPUT_TOKENS_ASSUMED: Final = 1_024  # where a request sets no max_tokens
 
 
@@ -27,6 +29,25 @@ def parse(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return quantize(amount) if amount.is_finite() and 0 <= amount <= AMOUNT_MAX else None
+
+
+def rounded(amount: Decimal) -> str:
+    """Return an amount as people read it: two decimals, below 1 four, below a cent six."""
+    if not amount:
+        return "0.00"
+    if amount < MICRO:
+        return f"{amount:.9f}"
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}" if amount >= CENT else f"{amount:.6f}"
+
+
+def usd(amount: Decimal) -> str:
+    """Return a rounded amount with its currency: 0.0213 USD."""
+    return f"{rounded(amount)} USD"
+
+
+def exact(amount: Decimal) -> str:
+    """Return all places of an amount that a person compares or types, with its currency: 0.021345 USD."""
+    return f"{amount.normalize():f} USD"
 
 
 def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal | None:

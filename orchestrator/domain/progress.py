@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from orchestrator.domain.budget import usd
 from orchestrator.domain.model import IN_FLIGHT, TERMINAL, ChunkState, Job, JobState, Step
+from orchestrator.domain.money import exact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Totals:
             return ""
         batches = "1 batch" if self.in_flight_chunks == 1 else f"{self.in_flight_chunks:,} batches"
         return (
-            f"{usd(taken)} of {usd(budget_usd)} is spent or reserved, by {batches} in flight. More is sent as they "
+            f"{exact(taken)} of {exact(budget_usd)} is spent or reserved, by {batches} in flight. More is sent as they "
             "settle; raise policy.budget_usd to go faster"
         )
 

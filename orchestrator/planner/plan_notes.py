@@ -14,8 +14,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.domain import money
-from orchestrator.domain.budget import usd
+from orchestrator.domain.money import exact, quantize, usd
 from orchestrator.domain.policy import Policy
 
 NULL_DEFAULT: Final = Policy().null_policy
@@ -65,7 +64,7 @@ def request_notes(
     if seen.repeated and seen.repeated == seen.requests - 1:
         yield f"all {seen.requests:,} requests are the same: does the prompt use the right column?"
     elif seen.repeated:
-        spared = "" if cost_usd is None else f", and paid for: about {usd(money.quantize(cost_usd * seen.repeated))}"
+        spared = "" if cost_usd is None else f", and paid for: about {usd(quantize(cost_usd * seen.repeated))}"
         way_out = "" if is_deduped else ". policy.dedupe = true sends each once"
         yield f"{seen.repeated:,} of {seen.requests:,} requests are the same as an earlier one{spared}{way_out}"
     if context_tokens is not None and seen.longest_tokens > context_tokens:
@@ -83,13 +82,13 @@ def policy_notes(
     if budget is not None and cost_usd_expected is not None and cost_usd_max is not None:
         if budget < cost_usd_expected:
             yield (
-                f"policy.budget_usd {usd(budget)} is less than the expected {usd(cost_usd_expected)}: about "
+                f"policy.budget_usd {exact(budget)} is less than the expected {usd(cost_usd_expected)}: about "
                 f"{int(100 * budget / cost_usd_expected)} % of the rows can be paid, then the job stops"
             )
         elif budget < cost_usd_max:
             yield (
-                f"policy.budget_usd {usd(budget)} is less than the {usd(cost_usd_max)} it may cost at most: it waits "
-                "for batches to settle, and takes longer"
+                f"policy.budget_usd {exact(budget)} is less than the {usd(cost_usd_max)} it may cost at most: it "
+                "waits for batches to settle, and takes longer"
             )
     if policy.null_policy != NULL_DEFAULT and not can_be_null:
         yield (

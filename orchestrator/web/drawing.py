@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.api.amounts import counted, span, usd
+from orchestrator.api.amounts import counted, span
 from orchestrator.api.event_words import told
 from orchestrator.domain.look import MARKS
+from orchestrator.domain.money import rounded
 from orchestrator.log import printable
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def number(value: int) -> str:
 
 def amount(value: Decimal | None) -> str:
     """Return an amount in USD; a question mark for one that is not known."""
-    return "?" if value is None else usd(value)
+    return "?" if value is None else rounded(value)
 
 
 def ago(at: datetime | None, now: datetime) -> str:

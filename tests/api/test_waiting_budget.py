@@ -48,14 +48,14 @@ def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakePr
 
     run(fake, tmp_path, Decimal("0.000001"))  # it has ended, and now its budget is lower than what was spent
     [told] = [note for note in orchestrator.audit(result.job_id, work=tmp_path).notes if "budget" in note]
-    assert "is spent or reserved, over policy.budget_usd $0.000001" in told
+    assert "is spent or reserved, over policy.budget_usd 0.000001 USD" in told
 
 
 @pytest.mark.slow
 def test_a_budget_below_one_request_stops_the_job_and_a_larger_one_lets_it_go_on(
     fake: FakeProvider, tmp_path: Path
 ) -> None:
-    with pytest.raises(JobStopped, match=r"budget is used up: \$0 of \$0\.00007 .* end it and keep .*cancel job-"):
+    with pytest.raises(JobStopped, match=r"budget is used up: 0 USD of 0\.00007 USD .* end it and keep .*cancel job-"):
         run(fake, tmp_path, ONE_USD / 2)
     [handle] = orchestrator.jobs(work=tmp_path)
     assert handle.status().totals.in_flight_chunks == 0

@@ -80,7 +80,7 @@ def test_a_job_that_may_cost_more_than_the_limit_is_confirmed(gateway: GatewayPr
 
     assert code == 1, shown
     assert "2 requests, about 0.004" in shown
-    assert "It may cost more than policy.confirm_usd ($0.001). Go on?" in shown
+    assert "It may cost more than policy.confirm_usd (0.001 USD). Go on?" in shown
     assert not (tmp_path / ".orchestrator" / "ledger.db").exists()
 
 

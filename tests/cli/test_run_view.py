@@ -10,11 +10,12 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from orchestrator.api.amounts import span, usd
+from orchestrator.api.amounts import span
 from orchestrator.cli import run_view
 from orchestrator.cli.run_view import Lines
 from orchestrator.domain.look import Activity, AtProvider, Look
 from orchestrator.domain.model import ChunkState, JobState
+from orchestrator.domain.money import rounded
 from tests.cli.looks import FINISHED, LOOK, PLANNING, ROWS, a_look
 
 
@@ -195,7 +196,7 @@ def test_times_as_people_say_them(seconds: int, text: str) -> None:
     ],
 )
 def test_amounts_as_people_read_them(amount: str, text: str) -> None:
-    assert usd(Decimal(amount)) == text
+    assert rounded(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize(

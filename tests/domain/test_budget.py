@@ -61,7 +61,7 @@ def totals(unsent: str | None, in_flight: int) -> Totals:
 
 def test_a_job_says_what_it_waits_for_in_figures() -> None:
     assert totals("0.0006", 2).budget_wait(Decimal("0.002")) == (
-        "$0.0015 of $0.002 is spent or reserved, by 2 batches in flight. More is sent as they settle; raise "
+        "0.0015 USD of 0.002 USD is spent or reserved, by 2 batches in flight. More is sent as they settle; raise "
         "policy.budget_usd to go faster"
     )
 

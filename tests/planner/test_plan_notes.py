@@ -34,7 +34,7 @@ def test_empty_values_of_the_prompts_columns_are_counted(tmp_path: Path) -> None
 def test_requests_that_are_the_same_are_counted_with_what_they_cost(tmp_path: Path) -> None:
     told = notes(tmp_path, ["good", "bad", "good", "good"])
 
-    assert "2 of 4 requests are the same as an earlier one, and paid for: about $0.00" in told
+    assert "2 of 4 requests are the same as an earlier one, and paid for: about 0.00" in told
     assert "policy.dedupe = true sends each once" in told
     assert "the same" not in notes(tmp_path, ["good", "bad", "good", "good"], policy={"dedupe": True})
     assert "all 3 requests are the same" in notes(tmp_path, ["good"] * 3)
@@ -49,8 +49,8 @@ def test_a_prompt_over_the_models_context_is_told_before_it_fails(tmp_path: Path
 @pytest.mark.parametrize(
     ("budget", "told"),
     [
-        ("0.05", "$0.05 is less than the expected $0.1: about 50 % of the rows can be paid"),
-        ("0.15", "$0.15 is less than the $0.2 it may cost at most: it waits"),
+        ("0.05", "0.05 USD is less than the expected 0.1000 USD: about 50 % of the rows can be paid"),
+        ("0.15", "0.15 USD is less than the 0.2000 USD it may cost at most: it waits"),
         ("0.2", ""),
         (None, ""),
     ],
