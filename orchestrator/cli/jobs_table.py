@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.api.amounts import counted
-from orchestrator.cli.run_view import STYLES, percent, shortened
+from orchestrator.api.run_view import STYLES, percent, shortened
 from orchestrator.domain.look import GROUPS, MARKS, Activity
 from orchestrator.domain.money import rounded
 from orchestrator.log import printable

@@ -34,7 +34,8 @@ def samples_told(job: str, work: str | None) -> Iterator[None]:
 
 def print_status(found: Status, work: str) -> None:
     """Print how a job stands, and what a person can do about it."""
-    from orchestrator.cli import run_view, status_text
+    from orchestrator.api import run_view
+    from orchestrator.cli import status_text
 
     draw(lambda width: run_view.still(found.look, width))
     if told := status_text.notes(found, work):

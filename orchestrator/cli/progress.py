@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from orchestrator.cli.run_view import Lines
+    from orchestrator.api.run_view import Lines
     from orchestrator.domain.look import Look
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered
@@ -71,7 +71,7 @@ class Watch:
         from rich.console import Console
         from rich.live import Live
 
-        from orchestrator.cli.run_view import WIDTH_MIN, Lines
+        from orchestrator.api.run_view import WIDTH_MIN, Lines
 
         console = Console(stderr=True, highlight=False)
         if console.width >= WIDTH_MIN and not console.is_dumb_terminal:
@@ -80,7 +80,7 @@ class Watch:
             self._live.start()
 
     def _view(self, live: Live, now: Look) -> RenderableType:
-        from orchestrator.cli.run_view import frame
+        from orchestrator.api.run_view import frame
 
         console = live.console
         is_unicode = console.encoding.lower().startswith("utf")
@@ -88,7 +88,7 @@ class Watch:
 
     def _tell(self, now: Look) -> None:
         """Print a line, where the job does something else than before, or it is time for one."""
-        from orchestrator.cli.run_view import plain
+        from orchestrator.api.run_view import plain
 
         at = time.monotonic()
         pace_s = next(wait for until, wait in PACE if at - self._begun_at < until)

@@ -10,9 +10,9 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
+from orchestrator.api import run_view
 from orchestrator.api.amounts import span
-from orchestrator.cli import run_view
-from orchestrator.cli.run_view import Lines
+from orchestrator.api.run_view import Lines
 from orchestrator.domain.look import Activity, AtProvider, Look
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.money import rounded

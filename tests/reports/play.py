@@ -17,9 +17,10 @@ from rich.console import Console
 
 import orchestrator
 from orchestrator import Job, OrchestratorError, open_job
+from orchestrator.api import run_view
 from orchestrator.api.commands import identify
 from orchestrator.api.status import Status
-from orchestrator.cli import run_view, status_text
+from orchestrator.cli import status_text
 from tests.reports.server import OneRouterServer, OpenAIServer, running, text_for
 
 KEY: Final = "sk-report-0123456789"

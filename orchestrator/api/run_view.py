@@ -1,4 +1,4 @@
-"""The view of a job: of `run` while it runs, and of `status`. Pure: a `Look` and a size in, text out.
+"""The view of a job: of a run on a terminal, and of `status`. Pure: a `Look` and a size in, text out.
 
 Rule 1: one number for each place a row can be in; they add up to the rows. A line that was shown once stays.
 Rule 2: the bar is these numbers and nothing else, and can be read without colour.
@@ -85,7 +85,7 @@ def frame(
     head = _head(look, width, tip)
     top: list[RenderableType] = [head, bar(look, width, is_unicode=is_unicode)]
     if height < LINES_MIN:
-        matters = next(iter([*_commands(look), *_troubles(look), next_look(look)]))
+        matters = next(iter([*_commands(look), *troubles(look), next_look(look)]))
         return Group(*top, Text("  " + textwrap.shorten(printable(matters), width - 2, placeholder=" …")))
     body = [_line(name, look, width) for name in lines.of(look)]
     return Group(*top, Text(""), *body, Text(""), *_below(look, width))
@@ -122,9 +122,21 @@ def shortened(job_id: str, width: int) -> str:
 
 def bar(look: Look, width: int, *, is_unicode: bool = True) -> Text:
     """Return the bar and the share of rows that are answered: at least one cell for whatever is there."""
+    counts = parts(look)
+    share = percent(look)
+    room = width - 9
+    cells = _cells([count for _, count in counts], room)
+    text = Text(no_wrap=True)
+    for (name, _), mark, count in zip(counts, _MARKS[is_unicode], cells, strict=True):
+        text.append(mark * count, STYLES[name])
+    return text.append(" " * (room - sum(cells))).append(f"  {share:>7}", STYLES["title"])
+
+
+def parts(look: Look) -> tuple[tuple[str, int], ...]:
+    """Return the parts of the bar, in order: the name of a style, and rows."""
     rows = look.rows
     there = min(look.at_provider.answered, rows.at_provider)
-    counts = (
+    return (
         ("answered", rows.answered),
         ("answered_there", there),
         ("at_provider", rows.at_provider - there),
@@ -133,13 +145,6 @@ def bar(look: Look, width: int, *, is_unicode: bool = True) -> Text:
         ("failed", rows.failed),
         ("needs_you", rows.needs_decision),
     )
-    share = percent(look)
-    room = width - 9
-    cells = _cells([count for _, count in counts], room)
-    text = Text(no_wrap=True)
-    for (name, _), mark, count in zip(counts, _MARKS[is_unicode], cells, strict=True):
-        text.append(mark * count, STYLES[name])
-    return text.append(" " * (room - sum(cells))).append(f"  {share:>7}", STYLES["title"])
 
 
 def _cells(counts: Sequence[int], room: int) -> list[int]:
@@ -161,7 +166,7 @@ def percent(look: Look) -> str:
 def _line(name: str, look: Look, width: int) -> Text:
     number: int = getattr(look.rows, name)
     style = {"failed": "failed", "to_send_again": "to_send_again", "needs_decision": "needs_you"}.get(name, "")
-    return row(NAMES[name], f"{number:,}", _phrases(name, look), width, style=style if number else "")
+    return row(NAMES[name], f"{number:,}", phrases_of(name, look), width, style=style if number else "")
 
 
 def row(name: str, number: str, phrases: Iterable[str], width: int, *, style: str = "") -> Text:
@@ -181,7 +186,8 @@ def _fitted(phrases: Iterable[str], width: int) -> str:
     return told
 
 
-def _phrases(name: str, look: Look) -> list[str]:
+def phrases_of(name: str, look: Look) -> list[str]:
+    """Return what there is to say beside the number of a place, the weightiest first."""
     there, rows = look.at_provider, look.rows
     match name:
         case "answered":
@@ -208,13 +214,13 @@ def _needs(look: Look) -> list[str]:
     if not look.unresolved:
         return []
     most = [one.usd_max for one in look.decisions]
-    at_most = [] if None in most else [f"at most {usd(sum(filter(None, most), Decimal(0)))}"]
+    at_most = [] if None in most else [f"at most {rounded(sum(filter(None, most), Decimal(0)))}"]
     return [counted(look.unresolved, "batch", "batches"), *(at_most if len(most) == look.unresolved else [])]
 
 
 def _below(look: Look, width: int) -> list[Text]:
     lines = _money(look, width)
-    for trouble in _troubles(look)[:TROUBLES_MAX]:
+    for trouble in troubles(look)[:TROUBLES_MAX]:
         for number, words in enumerate(textwrap.wrap(printable(trouble), width - 4)[:3]):
             lines.append(Text("  ! " if number == 0 else "    ", STYLES["trouble"]).append(words, "default"))
     told = next_look(look)
@@ -223,19 +229,26 @@ def _below(look: Look, width: int) -> list[Text]:
 
 
 def _money(look: Look, width: int) -> list[Text]:
-    money, lines = look.money, list[Text]()
-    spent = "?" if money.spent is None else rounded(money.spent)
-    phrases = ["USD spent" + ("" if money.budget is None else f" of {rounded(money.budget)}")]
-    if money.reserved:
-        phrases.append(f"{rounded(money.reserved)} reserved")
-    if money.expected is not None and not look.has_ended:
-        phrases.append(f"about {rounded(money.expected)} in the end")
-    if money.unpriced:
-        phrases.append(f"the cost of {counted(money.unpriced, 'answer', 'answers')} is not known")
-    lines.append(row("money", spent, phrases, width))
-    if not look.has_ended and (look.estimate or look.activity not in NO_END_IN_SIGHT):
-        lines.append(_estimate(look, width))
-    return lines
+    lines = [row("money", *money(look), width)]
+    return [*lines, _estimate(look, width)] if has_end_in_sight(look) else lines
+
+
+def money(look: Look) -> tuple[str, list[str]]:
+    """Return what a job has cost, and what there is to say beside it."""
+    known = look.money
+    beside = ["USD spent" + ("" if known.budget is None else f" of {rounded(known.budget)}")]
+    if known.reserved:
+        beside.append(f"{rounded(known.reserved)} reserved")
+    if known.expected is not None and not look.has_ended:
+        beside.append(f"about {rounded(known.expected)} in the end")
+    if known.unpriced:
+        beside.append(f"the cost of {counted(known.unpriced, 'answer', 'answers')} is not known")
+    return "?" if known.spent is None else rounded(known.spent), beside
+
+
+def has_end_in_sight(look: Look) -> bool:
+    """Return whether there is to say when the job ends, or why that is not known."""
+    return not look.has_ended and bool(look.estimate or look.activity not in NO_END_IN_SIGHT)
 
 
 def _commands(look: Look) -> list[str]:
@@ -244,16 +257,23 @@ def _commands(look: Look) -> list[str]:
 
 
 def _estimate(look: Look, width: int) -> Text:
+    number, beside = estimate(look)
+    if not number:
+        return row("done in", number, beside, width)
+    text = Text("  ", no_wrap=True).append("done in", STYLES["muted"])
+    text.append(f"{number:>{NAME_WIDTH + NUMBER_WIDTH - len('done in')}}")
+    return text.append(f"   {_fitted(beside, width - len(text) - 3)}", STYLES["muted"])
+
+
+def estimate(look: Look) -> tuple[str, list[str]]:
+    """Return in what time a job may end, and what there is to say beside it; "" and why that is not known."""
     if look.estimate is None:
-        return row("done in", "", [_why_no_estimate(look)], width)
+        return "", [_why_no_estimate(look)]
     soonest, latest = (one - look.at for one in (look.estimate.soonest, look.estimate.latest))
     begin, end = clock(look.estimate.soonest), clock(look.estimate.latest)
     between = f"at about {end}" if begin == end else f"between {begin} and {end}"
-    number = _from_to(soonest, latest)
-    phrases = [between, f"from {counted(look.estimate.batches, 'finished batch', 'finished batches')}"]
-    text = Text("  ", no_wrap=True).append("done in", STYLES["muted"])
-    text.append(f"{number:>{NAME_WIDTH + NUMBER_WIDTH - len('done in')}}")
-    return text.append(f"   {_fitted(phrases, width - len(text) - 3)}", STYLES["muted"])
+    finished = counted(look.estimate.batches, "finished batch", "finished batches")
+    return _from_to(soonest, latest), [between, f"from {finished}"]
 
 
 def _why_no_estimate(look: Look) -> str:
@@ -273,7 +293,8 @@ def _from_to(soonest: timedelta, latest: timedelta) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _troubles(look: Look) -> list[str]:
+def troubles(look: Look) -> list[str]:
+    """Return what is being tried again, and why nothing is sent."""
     paused = [look.reason] if look.reason and look.activity in _WITH_A_REASON else []
     return paused + [_trouble(one) for one in look.troubles if not one.is_unresolved]
 
@@ -310,6 +331,6 @@ def plain(look: Look) -> str:
         if number and name != "answered":
             parts.append(f"{number:,} {'need you' if name == 'needs_decision' else word}")
     money = look.money
-    spent = "cost not known" if money.spent is None else usd(money.spent)
+    spent = "cost not known" if money.spent is None else rounded(money.spent)
     parts.append(spent if money.budget is None else f"{spent} of {rounded(money.budget)}")
     return ", ".join(parts)
