@@ -214,7 +214,7 @@ def _needs(look: Look) -> list[str]:
     if not look.unresolved:
         return []
     most = [one.usd_max for one in look.decisions]
-    at_most = [] if None in most else [f"at most {rounded(sum(filter(None, most), Decimal(0)))}"]
+    at_most = [] if None in most else [f"at most {usd(sum(filter(None, most), Decimal(0)))}"]
     return [counted(look.unresolved, "batch", "batches"), *(at_most if len(most) == look.unresolved else [])]
 
 
@@ -331,6 +331,6 @@ def plain(look: Look) -> str:
         if number and name != "answered":
             parts.append(f"{number:,} {'need you' if name == 'needs_decision' else word}")
     money = look.money
-    spent = "cost not known" if money.spent is None else rounded(money.spent)
+    spent = "cost not known" if money.spent is None else usd(money.spent)
     parts.append(spent if money.budget is None else f"{spent} of {rounded(money.budget)}")
     return ", ".join(parts)
