@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-slow test-all lint chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
+.PHONY: help setup demo fleet test test-slow test-all lint docs chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ test-all: $(INSTALLED) ## Run all tests, in 12 minutes: simulation, fault matrix
 
 lint: $(INSTALLED) ## Check style, format, types and imports
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/mypy tests/api/typed_calls.py || status=1; $(BIN)/lint-imports || status=1; exit $$status
+
+docs: $(INSTALLED) ## Build the docs site into build/site, strictly: a link that leads nowhere is an error
+	@$(BIN)/zensical build --clean --strict
 
 chaos: $(INSTALLED) ## Kill, freeze and cut off a fleet under 20 jobs; each must end exact, paid once (ARGS="--ledger postgres")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

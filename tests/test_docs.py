@@ -35,10 +35,11 @@ FOLDERS: Final = ("benchmarks", "config", "docs", "examples", "tests")
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md"))])
 REQUIRED: Final = "required"
 NONE: Final = "none"
-FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+LANGUAGES: Final = ("json", "promql", "python", "sh", "sql", "text", "toml", "yaml")
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE: Final = re.compile(r"`([^`\n]+)`")
-INDENTED_COMMAND: Final = re.compile(r"^ {4,}(?:\w+=\S+ )?(?:\.venv/bin/)?(orchestrator .+)$", re.MULTILINE)
+SHELL_COMMAND: Final = re.compile(r"^(?:\w+=\S+ )*(?:\.venv/bin/)?(orchestrator .+)$", re.MULTILINE)
 OWN_PATH: Final = re.compile(r"(?:orchestrator|gateway|tests|config|docs|examples|benchmarks)/[\w./-]*")
 
 
@@ -85,18 +86,27 @@ def fenced(language: str) -> list[Any]:
     return [
         pytest.param(path, code, id=f"{name_of(path)}-{number}")
         for path in PAGES
-        for number, (found, code) in enumerate(FENCE.findall(path.read_text(encoding="utf-8")), 1)
+        for number, (found, code) in enumerate(blocks(path), 1)
         if found == language
     ]
 
 
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """Return the fenced blocks of a page, each its language and its text without the indent of a list."""
+    found = FENCE.findall(path.read_text(encoding="utf-8"))
+    return [(language, re.sub(rf"^{indent}", "", code, flags=re.MULTILINE)) for indent, language, code in found]
+
+
 def commands() -> list[Any]:
-    """Return every `orchestrator …` command line of an indented block or a code word."""
+    """Return every `orchestrator …` command line of a shell block or a code word."""
     found = []
     for path in PAGES:
+        shown = [
+            command for language, code in blocks(path) if language == "sh" for command in SHELL_COMMAND.findall(code)
+        ]
         text = without_fences(path.read_text(encoding="utf-8"))
         spoken = [word for word in CODE.findall(text) if re.match(r"orchestrator [a-z]+( |$)", word)]
-        found += [(path, command) for command in [*INDENTED_COMMAND.findall(text), *spoken]]
+        found += [(path, command) for command in [*shown, *spoken]]
     return [pytest.param(command, id=f"{name_of(path)}: {command[:60]}") for path, command in found]
 
 
@@ -170,11 +180,21 @@ def test_every_command_in_the_docs_parses(line: str) -> None:
         command.make_context(words[1], arguments)
 
 
+def test_every_block_names_its_language() -> None:
+    """What is indented is no block: a reader's copy button and the tests that execute blocks would not see it."""
+    for path in PAGES:
+        if path.parent.name != "decisions":
+            assert {language for language, _ in blocks(path)} <= {*LANGUAGES}, path
+            assert not re.findall(
+                r"^\n {4,}[^ *\d-]", without_fences(path.read_text(encoding="utf-8")), re.MULTILINE
+            ), path
+
+
 def test_every_make_target_in_the_docs_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        named = set(re.findall(r"(?:`|^ {4,})make ([a-z]+)", text, re.MULTILINE))
+        named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE))
 
         assert named <= targets, path
 
@@ -187,11 +207,14 @@ def test_every_toml_block_is_a_job_or_a_fault_plan(
     file = tmp_path / "block.toml"
     file.write_text(code, encoding="utf-8")
 
-    if "job" in tomllib.loads(code):
+    found = tomllib.loads(code)
+    if "job" in found:
         assert read_job(file).provider_settings.dialect in ("onerouter", "openai", "anthropic")
-    else:
-        assert path == DOCS / "gateway.md"
+    elif path == DOCS / "gateway.md":
         assert read_plan(file) != FaultPlan()
+    else:
+        assert set(found) == {"policy"}
+        assert set(found["policy"]) <= {field.name for field in fields(Policy)}
 
 
 @pytest.mark.parametrize(("path", "code"), fenced("python"))
