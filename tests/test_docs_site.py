@@ -1,4 +1,4 @@
-"""The docs site: it is built without a warning, leads nowhere that is not there, fetches nothing, and can be searched."""
+"""The docs site: built without a warning, every link leads somewhere, nothing is fetched, and it can be searched."""
 
 from __future__ import annotations
 
