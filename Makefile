@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-slow test-all lint docs chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
+.PHONY: help setup demo fleet test test-slow test-all lint reference docs chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ test-all: $(INSTALLED) ## Run all tests, in 12 minutes: simulation, fault matrix
 
 lint: $(INSTALLED) ## Check style, format, types and imports
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/ruff format --check . || status=1; $(BIN)/mypy || status=1; $(BIN)/mypy tests/api/typed_calls.py || status=1; $(BIN)/lint-imports || status=1; exit $$status
+
+reference: $(INSTALLED) ## Write what the code knows into the pages of docs/: commands, keys, columns, errors, the API
+	@$(BIN)/python config/make_reference.py
 
 docs: $(INSTALLED) ## Build the docs site into build/site, strictly: a link that leads nowhere is an error
 	@$(BIN)/zensical build --clean --strict

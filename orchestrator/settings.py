@@ -29,17 +29,31 @@ _TEXT_TABLES: Final = ("headers", "headers_env", "query")
 class Settings:
     """How the program runs on this machine."""
 
-    work: str  # a location
-    ledger_url: str = field(repr=False)  # "": SQLite in the work folder; may hold a password
-    broker_url: str = field(repr=False)  # may hold a password
+    work: str
+    """The work folder: a folder, or `s3://bucket/prefix`. A relative one is looked for as git looks for `.git`: from
+    the folder of the job file or script upward, for commands that name a job by its id from the current folder."""
+    ledger_url: str = field(repr=False)
+    """Empty: SQLite in the work folder. `postgresql://user:password@host/database` for several machines,
+    `sqlite:////path` for another file."""
+    broker_url: str = field(repr=False)
+    """A fleet's broker: `redis://`, `rediss://` (TLS) or `redis+socket:///path`."""
     broker_insecure: bool
+    """Allow a broker on another machine without TLS or without a password."""
     threads: int
+    """Steps at a time in one process, of each kind; two of those that hold rows, and 32 that look for lost creates
+    (`run` only)."""
     lease_s: float
+    """How long a unit belongs to a process that stops renewing its claim, seconds."""
     tick_s: float
+    """How often a beat sends a tick, seconds."""
     shutdown_s: float
-    heartbeat: str  # the path of a file; "": none
+    """How long a worker that is told to stop waits for its steps, seconds."""
+    heartbeat: str
+    """A file that a worker or a beat touches every few seconds."""
     shard_rows: int
+    """Where a shard ends. Part of a job's identity."""
     shard_bytes: int
+    """The same, in bytes."""
 
 
 _TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat")
@@ -53,26 +67,51 @@ class ProviderSettings:
 
     name: str
     dialect: str
+    """The provider's API: `"onerouter"`, `"openai"`, `"anthropic"`, or one that an installed package adds."""
     base_url: str
+    """Up to and with `/v1`."""
     api_key_env: str
+    """The name of the environment variable that holds the key. The key itself is in no file."""
     requests_max: int
+    """As `chunk_requests_max`."""
     bytes_max: int
+    """As `chunk_bytes_max`."""
     tokens_max: int | None = None
+    """As `chunk_tokens_max`."""
     batches_in_flight_max: int = 20
+    """As in `[policy]`."""
     poll_s_min: float = 15.0
+    """As in `[policy]`."""
     poll_s_max: float = 300.0
+    """As in `[policy]`."""
     polls_per_minute_max: int | None = None
+    """As in `[policy]`."""
     creates_per_minute_max: int | None = None
+    """As in `[policy]`."""
     create_s_max: float = 300.0
+    """The total time for one create, seconds; where the requests are part of it, their upload included."""
     list_lag_s: float = 60.0
-    structured_output: str = ""  # for [response]: "native", "text" (asked in words), or "": as the model can
-    auth: str = ""  # "": as the dialect does it; "bearer"; "header:NAME"
-    proxy: str = ""  # "": as the environment says; "direct"; the URL of one
-    ca_file: str = ""  # certificates to trust instead of the common ones
+    """How long a new batch may be missing from the provider's list, seconds: the wait before a lost create counts as
+    absent. Only where there is a list."""
+    structured_output: str = ""
+    """How a model is asked for [typed answers](docs/typed-answers.md): `"native"`, `"text"` (in words), or, empty, as
+    it can."""
+    auth: str = ""
+    """How a request shows the key: `"bearer"`, or `"header:NAME"`, as in `"header:api-key"`; empty: as the dialect does
+    it."""
+    proxy: str = ""
+    """The URL of an HTTP proxy, without a password; `"direct"`: none; empty: as the environment says."""
+    ca_file: str = ""
+    """A file of certificates (PEM) to trust instead of the common ones."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    headers_env: Mapping[str, str] = field(default_factory=dict)  # name -> the environment variable with its value
+    """Further headers of each request, as in `{ "OpenAI-Organization" = "org-…" }`; no secrets."""
+    headers_env: Mapping[str, str] = field(default_factory=dict)
+    """Headers whose values are secret: for each the name of the environment variable that holds its value."""
     query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters of each request, as in `{ "api-version" = "2026-01-01" }`."""
     prices: Mapping[str, Price] = field(default_factory=dict)
+    """For each model `input_usd` and `output_usd`, and if you like `cached_usd`, in USD per million tokens on the batch
+    route, as strings. They come before the prices in `config/prices.json`, see [Prices](docs/job-file.md#prices)."""
     options: Mapping[str, Any] = field(default_factory=dict)  # the keys that only this dialect has
 
 

@@ -6,12 +6,11 @@ Nothing is called and nothing is sent: commands are parsed, job files are read, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 import shlex
 import tomllib
-from dataclasses import MISSING, fields
-from decimal import Decimal
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +20,8 @@ import pytest
 import orchestrator
 from orchestrator.api.job import read_job
 from orchestrator.cli import main
-from orchestrator.domain.policy import OutputOptions, Policy
+from orchestrator.domain.policy import Policy
 from orchestrator.gateway.faults import FaultPlan, read_plan
-from orchestrator.settings import ProviderSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +31,6 @@ DOCS: Final = ROOT / "docs"
 # Folder by folder: .venv, node_modules and what else may lie here has thousands of its own.
 FOLDERS: Final = ("benchmarks", "config", "docs", "examples", "tests")
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md"))])
-REQUIRED: Final = "required"
-NONE: Final = "none"
 FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LANGUAGES: Final = ("json", "promql", "python", "sh", "sql", "text", "toml", "yaml")
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -74,10 +70,6 @@ def rows(text: str) -> Iterator[tuple[list[str], str]]:
             yield CODE.findall(first), second
 
 
-def defaults(text: str) -> dict[str, str]:
-    return {word: second for words, second in rows(text) for word in words}
-
-
 def names(text: str) -> list[str]:
     return [word for words, _ in rows(text) for word in words]
 
@@ -114,42 +106,21 @@ def group() -> click.Group:
     return main.app
 
 
-def default_of(field: Any) -> Any:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return field.default
+def test_what_the_pages_say_of_the_code_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands, keys, columns, errors, signatures: `make reference` writes them, and nobody by hand."""
+    monkeypatch.syspath_prepend(str(ROOT / "config"))
+    reference = importlib.import_module("make_reference")
+    pages = dict(reference.pages())
+
+    assert {path.name for path in pages} >= {"command-line.md", "job-file.md", "output.md", "python-api.md"}
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is behind the code: run `make reference`"
 
 
-def written(value: Any) -> str:
-    """Return a default as the tables write it."""
-    if value is MISSING:
-        return REQUIRED
-    if value is None:
-        return NONE
-    if isinstance(value, StrEnum | str):
-        return f'`"{value}"`'
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, dict):
-        return "`{}`"
-    assert isinstance(value, int | float | Decimal), value
-    return f"`{value}`"
-
-
-@pytest.mark.parametrize(
-    ("table", "kind"), [("policy", Policy), ("output", OutputOptions), ("provider", ProviderSettings)]
-)
-def test_a_job_files_table_documents_every_field_with_its_default(table: str, kind: Any) -> None:
-    """docs/job-file.md against the dataclass: no key missing, none invented, no default out of date."""
-    documented = defaults(section(page("job-file.md"), f"## `[{table}]`"))
-    declared = {field.name: written(default_of(field)) for field in fields(kind)}
-    # These two stand in `providers.toml` or are filled in for every provider.
-    if kind is ProviderSettings:
-        declared.pop("name")
-        declared.pop("options")  # the keys of a dialect: on the dialect's own page
-        declared |= {"requests_max": "`10000`", "bytes_max": "`50000000`"}
-
-    assert documented == declared
+def test_each_command_and_public_name_has_its_block() -> None:
+    for name in ("command-line.md", "python-api.md"):
+        for heading, after in re.findall(r"^## `(\w+)`\n\n(.+)$", page(name), re.MULTILINE):
+            assert heading == "Progress" or re.match(rf"<!-- make reference: \w+ {heading}\b", after), heading
 
 
 def test_the_python_page_documents_the_public_names_and_no_others() -> None:

@@ -98,26 +98,46 @@ class Job:
     A Job is equal only to itself, because comparing DataFrames gives no single truth value. Compare job ids instead.
 
     Args:
-        dataset: a path or URL (file, folder or glob of Parquet, CSV, JSON or Arrow files); or a table: of pandas,
-            polars, pyarrow, DuckDB or anything else with `__arrow_c_stream__`, a Hugging Face Dataset, a dict of
-            columns, or rows, each a dict, in a list or from an iterator. See docs/datasets.md.
-        model: as the provider calls it, such as "openai/gpt-6-luna-batch".
-        prompt: the user's message, with `{column}` and `{image:column}` placeholders; or `messages` (or the column that
-            has them, as "{chat}"), or `render`.
-        render: a function of a row (a dict) that returns the request (a dict): these same fields, or the provider's
-            own body; or its name, "package.module:function", which a fleet's workers import. Its code, and the values
-            that it reaches, are a part of the job's identity.
-        render_version: the name that you give to the function's present version, instead of its code and values.
-        parameters: further fields of the body; placeholders work in them, too.
-        response: what an answer is, for typed columns: fields (`{"mood": {"enum": ["good", "bad"]}}`), a JSON Schema,
-            the path of a file with one, or a pydantic class; see docs/typed-answers.md.
-        provider: a table of config/providers.toml, overridden by `provider_options`.
-        policy: how the job is run: attempts, budget, batch sizes; see docs/job-file.md.
-        dataset_options: how files are written: format, and of CSV delimiter, quote, encoding, columns, null_values,
-            types; see docs/datasets.md.
-        work: the work folder; the default is `.orchestrator` in the script's folder, or in the nearest folder above
-            it that has one.
-        output: the folder of the result; the default is the job's own folder in `work`.
+        dataset: a path or URL: a file, a folder or a glob of Parquet, CSV, JSON or Arrow files
+            ([Datasets](docs/datasets.md)). In Python also a table: of pandas, polars, pyarrow, DuckDB or anything else
+            with `__arrow_c_stream__`, a Hugging Face Dataset, a dict of columns, or rows, each a dict, in a list or
+            from an iterator.
+        model: as the provider calls it, such as `"openai/gpt-6-luna-batch"`.
+        prompt: the text of one user message, with `{column}` and `{image:column}` in it. Or give `messages`, or
+            `render`.
+        system: the system text.
+        messages: all messages, each a table with `role` and `content`; or `"{column}"`,
+            [the column that has them](docs/datasets.md#conversations).
+        render: instead of all of these, a function of a row (a dict) that returns the request (a dict): these same
+            keys, or the provider's own body. In a file its name, `"package.module:function"`, which a fleet's workers
+            import, too. Its code, and the values that it reaches, are a part of the job's identity.
+        render_version: your own name for the version of the `render` function, in place of its code and values.
+        name: the first half of the job's id: lower-case letters, digits, `-` and `_`, at most 64, beginning with a
+            letter or a digit.
+        max_tokens: the longest answer. Estimates assume 1,024 where it is not set.
+        temperature: a number.
+        top_p: a number.
+        top_k: a whole number.
+        stop_sequences: a list of texts that end an answer.
+        tools: a list of tools, `{ name, description, input_schema }` or in OpenAI's form.
+        tool_choice: `"auto"`, `"none"`, `"any"`, or `{ type = "tool", name = "…" }`.
+        thinking: Anthropic's table.
+        reasoning_effort: `"none"`, `"low"` …, as the model has it.
+        response_format: `{ type = "json_object" }`, or a JSON schema in OpenAI's form.
+        seed: a whole number.
+        metadata: a table that goes into each request.
+        parameters: the provider's own fields; they go into the body as they are. Placeholders work in them, too.
+        response: what an answer is, for [typed answers](docs/typed-answers.md): a dict of fields or of a JSON Schema,
+            the path of a file with one, or a pydantic class.
+        provider: a table of `config/providers.toml`, or a name of your own with all of `[provider]`.
+        provider_options: a dict of the `[provider]` keys; each overrides that table's.
+        policy: how the job is run: a dict of the `[policy]` keys, or a `Policy`.
+        output_options: a dict of the `[output]` keys, or an `OutputOptions`.
+        dataset_options: how files are written: a dict of the `[dataset]` keys.
+        work: the work folder. Without it: the environment's `ORCHESTRATOR_WORK`, else the nearest `.orchestrator` in
+            the folder of the job file or script, or above it, else a new one there. `--work` overrides it.
+        output: the folder of the result. Without it: `output/` in the job's folder. It must be empty, or hold this
+            job's output, and cannot be changed once the job has begun.
     """
 
     dataset: Table

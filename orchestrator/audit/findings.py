@@ -99,10 +99,10 @@ class Audit:
     ledger: Side = field(default_factory=Side)
     archive: Side = field(default_factory=Side)
     differences: list[Difference] = field(default_factory=list)  # the first of them
-    difference_count: int = 0
+    difference_count: int = 0  # of all of them
     under_way: Counter[str] = field(default_factory=Counter)  # chunks by state, and the like
-    waste: dict[Waste, Spent] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    waste: dict[Waste, Spent] = field(default_factory=dict)  # what was paid for nothing, by kind
+    notes: list[str] = field(default_factory=list)  # what could not be compared, and why
 
     @property
     def is_clean(self) -> bool:

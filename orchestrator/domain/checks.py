@@ -24,8 +24,8 @@ class Check:
 
     name: str
     found: str
-    level: Level = Level.OK
-    todo: str = ""
+    level: Level = Level.OK  # "ok", "warning" or "error"
+    todo: str = ""  # what to do about it
     code: int = WRONG_INPUT  # the exit code, of an error
 
     @property

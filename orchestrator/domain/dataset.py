@@ -30,18 +30,31 @@ _TYPE: Final = re.compile(
 class ReadOptions:
     """How files are written, where their names and contents do not say it. Checked when made: raises ConfigError."""
 
-    format: str = ""  # of files whose names do not tell it
-    sheet: str = ""  # of a workbook; "": the only one
-    version: int = -1  # of a Delta table; -1: the newest
-    image_folder: str = ""  # of the files that a column of images names; "": the dataset's own
-    delimiter: str = ""  # of CSV, as the fields below; "": a comma, or a tab where the file is named .tsv
-    quote: str = '"'  # "": fields are never quoted
+    format: str = ""
+    """Of files whose names do not tell it: `"parquet"`, `"arrow"`, `"csv"`, `"json"`."""
+    sheet: str = ""
+    """Of a [workbook](docs/datasets.md#read-once); empty: the only one."""
+    version: int = -1
+    """Of a [Delta table](docs/datasets.md#what-is-read); -1: the newest."""
+    image_folder: str = ""
+    """Of the files that a column of [images](docs/datasets.md#images) names; empty: the dataset's own."""
+    delimiter: str = ""
+    """CSV: one character; empty: a comma, or a tab where the file is named `.tsv`."""
+    quote: str = '"'
+    """CSV: one character; empty: fields are never quoted."""
     encoding: str = UTF8
-    columns: tuple[str, ...] = ()  # their names, for files without a header row
-    null_values: tuple[str, ...] = ()  # unquoted fields that mean null
-    types: str | dict[str, str] = ""  # "": all columns are text; "infer"; or the types of columns that are not text
-    key: str = ""  # the column that names rows: unique, not null; no part of the dataset's identity
-    limit: int = 0  # of files of any format: only their first rows, so many; 0: all
+    """CSV: as Python calls it, `"cp1252"`, `"latin-1"`, `"utf-16"`."""
+    columns: tuple[str, ...] = ()
+    """CSV: the names of the columns, where the file has no header row."""
+    null_values: tuple[str, ...] = ()
+    """CSV: fields that mean null, such as `["NA", ""]`; a quoted field is text."""
+    types: str | dict[str, str] = ""
+    """CSV: the [types of columns](docs/datasets.md#types-of-csv-columns) that are not text, or `"infer"`; empty: all
+    are text."""
+    key: str = ""
+    """The [column that names rows](docs/datasets.md#keys): unique, and never null."""
+    limit: int = 0
+    """Only the first rows, so many, of files of any format, as `--limit` does; 0: all."""
 
     def __post_init__(self) -> None:
         self._check_marks()

@@ -38,25 +38,56 @@ class Reuse(StrEnum):
 class Policy:
     """How a job is run. Changing it and running again resumes the same job under the new rules."""
 
-    attempts_max: int = 3  # how often a row is sent before it counts as failed
+    attempts_max: int = 3
+    """How often a row is sent before it counts as failed; after `retry`, as many times more."""
     on_ambiguous: OnAmbiguous = OnAmbiguous.RECONCILE
+    """What to do about a create that may or may not have made a batch. `"reconcile"`: ask the provider; where it cannot
+    be asked, the chunk is unresolved. `"hold"`: send nothing more for these rows until you decide. `"resubmit"`:
+    send again, up to `max_duplicate_usd`."""
     max_duplicate_usd: Decimal = Decimal(0)
+    """With `"resubmit"`: how much may be paid twice, in all. A chunk that could exceed it, or has no known price, is
+    unresolved."""
     budget_usd: Decimal | None = None
-    confirm_usd: Decimal = Decimal(5)  # `orchestrator run` on a terminal asks before a job that may cost more
+    """No create is sent that could take what is spent and reserved over this amount. The job waits until batches in
+    flight have settled for less, and sends on; a chunk that will never fit is cut. It stops (exit code 3) only when
+    nothing is in flight and the next request does not fit. Needs a price for the model."""
+    confirm_usd: Decimal = Decimal(5)
+    """On a terminal, `orchestrator run` shows what a new job would cost, and asks before one that may cost more than
+    this (or than the budget, where that is lower). `--yes` does not ask. Without a terminal nothing is asked: set
+    `budget_usd`."""
     null_policy: NullPolicy = NullPolicy.ERROR
+    """A row in which a column of the template is null. `"error"`: the job stops and names rows and column. `"empty"`:
+    the placeholder is replaced by nothing. `"skip"`: no request; the row has failed with the code `null_skipped`."""
     reuse: Reuse = Reuse.NAME
-    dedupe: bool = False  # equal requests of one job are sent once
-    canary_rows: int = 20  # sent first, in a job of more than 1,000 rows; the rest waits for their verdict. 0: none
+    """Whose answers to the same requests are [taken instead of sending them](docs/reuse.md). `"name"`: of jobs with
+    this name in the work folder. `"all"`: of all its jobs. `"never"`: of none."""
+    dedupe: bool = False
+    """`true`: [equal requests](docs/reuse.md#equal-requests-of-one-job) of this job are sent once."""
+    canary_rows: int = 20
+    """A job of more than 1,000 rows sends its first rows, so many, as a [canary](docs/job-file.md#the-canary); the rest
+    waits until they have come back well. `0`: no canary, also for a job whose canary is under way."""
     chunk_requests_max: int = 10_000
+    """Requests in one batch."""
     chunk_bytes_max: int = 50_000_000
+    """Bytes in one batch, uncompressed."""
     chunk_tokens_max: int | None = None
+    """Estimated input tokens in one batch."""
     batches_in_flight_max: int = 20
-    chunks_ahead_max: int = 40  # planned and not yet sent: bounds the request files on disk
+    """Batches of the account in flight at a time."""
+    chunks_ahead_max: int = 40
+    """Chunks planned and not yet sent; planning waits at this number."""
     poll_s_min: float = 15.0
+    """The least time between two polls of a batch, seconds."""
     poll_s_max: float = 300.0
-    polls_per_minute_max: int | None = None  # of the account; None: as many as are due
-    creates_per_minute_max: int | None = None  # the same; an upload of an input file counts, too
-    retry_gather_s: float = 600.0  # failed rows wait this long for others, unless nothing else is under way
+    """The most; between the two, a twentieth of the batch's age."""
+    polls_per_minute_max: int | None = None
+    """Polls of the account in any minute, all jobs and processes together; of several jobs' limits the lowest counts.
+    With many batches in flight each is polled less often. Not for the dialect `openai`, whose list answers for all
+    batches at once."""
+    creates_per_minute_max: int | None = None
+    """Creates of the account in any minute; the upload of an input file counts as one more."""
+    retry_gather_s: float = 600.0
+    """How long failed rows wait to be gathered before they are sent again, unless nothing else is in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,5 +127,8 @@ class OutputOptions:
     """The names of the result columns, and whether the provider's JSON is one of them."""
 
     prefix: str = "llm_"
+    """The prefix of the result columns."""
     custom_id: str = "custom_id"
+    """The name of the column that holds the row's id at the provider; it has no prefix."""
     raw: bool = False
+    """Adds a column with the provider's own JSON for each answer."""

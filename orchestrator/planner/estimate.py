@@ -38,19 +38,18 @@ class Estimate:
 
     rows: int | None  # None: the whole dataset would have to be read
     requests: int  # to be sent
-    refused: int
+    refused: int  # rows that cannot be sent
     chunks: int
     request_bytes: int
     tokens_in: int
     tokens_out_max: int
-    cost_usd_max: Decimal | None
-    cost_usd_expected: (
-        Decimal | None
-    )  # if answers are half as long as they may be, or by what those of `judged_by` cost
+    cost_usd_max: Decimal | None  # None without a price
+    cost_usd_expected: Decimal | None
+    """If answers are half as long as they may be, or by what those of `judged_by` cost."""
     judged_by: int = 0  # answers of the jobs that are reused from, whose cost is known; 0: there are none
-    price: Price | None
+    price: Price | None  # None: it is not known
     notes: tuple[str, ...] = ()  # what to know before it is sent: the model's end, another price, long prompts
-    exact: bool
+    exact: bool  # no number is scaled up
     rows_read: int
     reused: int = 0  # requests that have an answer, of another job or of this one: they are not sent
     reused_from: Mapping[str, int] = field(default_factory=dict)  # of those: by job, that with the most first
