@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import socket
 import sys
 import threading
 import traceback
@@ -27,6 +29,13 @@ from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigError
 
+BATCH_PLANNED: Final = "batch.planned"
+BATCH_SENT: Final = "batch.sent"
+BATCH_ACCEPTED: Final = "batch.accepted"
+BATCH_ENDED: Final = "batch.ended"
+BATCH_COLLECTED: Final = "batch.collected"
+BATCH_REFUSED: Final = "batch.refused"
+ACCOUNT_PAUSED: Final = "account.paused"
 PREFLIGHT_WARNED: Final = "preflight.warned"
 STEP_ENDED: Final = "step.ended"
 STEP_FAILED: Final = "step.failed"
@@ -65,6 +74,11 @@ class EventLog:
 
     def __init__(self, module: str) -> None:
         self._logger = logging.getLogger(module)
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether events at `info` are wanted by anyone: if not, they need not be made."""
+        return self._logger.isEnabledFor(logging.INFO)
 
     def debug(self, event: str, **fields: object) -> None:
         """Log a detail for debugging."""
@@ -175,8 +189,11 @@ def _entries(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class _JsonFormatter(logging.Formatter):
+    """One object a line, with the process that wrote it: a fleet's lines are read in one place."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(_entries(record), default=str)
+        place = {"host": socket.gethostname(), "pid": os.getpid()}
+        return json.dumps(_entries(record) | place, default=str)
 
 
 class _TextFormatter(logging.Formatter):

@@ -54,14 +54,15 @@ def beat() -> None:
 )
 @click.option("--beats", type=click.IntRange(min=1), default=2, show_default=True, help="How many beats.")
 def fleet(workers: int, beats: int) -> None:
-    """Run workers and beats on this machine.
+    """Run workers and beats on this machine, and say when they are ready.
 
     Starts its own broker unless ORCHESTRATOR_BROKER_URL names one.
     """
+    from orchestrator.cli.terminal import show
     from orchestrator.fleet import pool
 
     _end_on_signals()
-    sys.exit(pool.run_fleet(workers, beats))
+    sys.exit(pool.exit_code_of(lambda: pool.run_fleet(workers, beats, show)))
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from orchestrator import settings as configuration
 from orchestrator.domain.errors import ConfigError, LedgerTooNew, OrchestratorError
 from orchestrator.domain.queues import Queue
 from orchestrator.fleet.supervise import Supervisor
@@ -23,6 +24,9 @@ from orchestrator.log import say
 POOLS: Final = ((Queue.CONTROL,), (Queue.TRANSFER,), (Queue.PLAN, Queue.COLLECT))
 FAILED: Final = 1
 WRONG: Final = 2
+BROKER: Final = "ORCHESTRATOR_BROKER_URL"
+OnReady = Callable[[], object]
+_NOBODY: Final[OnReady] = lambda: None  # noqa: E731 - a default that does nothing
 
 
 def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
@@ -37,21 +41,31 @@ def run_beat() -> int:
     return exit_code_of(_one_beat)
 
 
-def run_fleet(workers: int, beats: int) -> int:
-    """Run workers and beats until stopped; with a broker, unless ORCHESTRATOR_BROKER_URL names one."""
+def run_fleet(workers: int, beats: int, tell: Callable[[str], None]) -> int:
+    """Run workers and beats until stopped; with a broker, unless ORCHESTRATOR_BROKER_URL names one.
+
+    Args:
+        tell: prints a line: what the fleet uses, and that it is ready.
+    """
     with tempfile.TemporaryDirectory(prefix="broker-") as folder:
         broker = None
-        if "ORCHESTRATOR_BROKER_URL" not in os.environ:
+        if BROKER not in os.environ:
             from orchestrator.fleet.embedded import EmbeddedBroker
 
             broker = EmbeddedBroker(Path(folder))
             broker.start()
-            os.environ["ORCHESTRATOR_BROKER_URL"] = broker.url
+            os.environ[BROKER] = broker.url
         try:
+            settings = configuration.load(os.environ)
+            from orchestrator.fleet.readiness import Readiness, setup_lines
+
+            for line in setup_lines(settings, workers, beats, is_own_broker=broker is not None):
+                tell(line)
             _preload()
-            pool = Supervisor()
+            ready = Readiness(workers * len(POOLS), tell)
+            pool = Supervisor(on_look=ready.look)
             for number in range(workers):
-                pool.start(f"worker {number}", partial(_worker_pool, None))
+                pool.start(f"worker {number}", partial(_worker_pool, None, ready.one_more))
             for number in range(beats):
                 pool.start(f"beat {number}", run_beat)
             return pool.run()
@@ -72,11 +86,12 @@ def exit_code_of(act: Callable[[], int]) -> int:
         return FAILED
 
 
-def _worker_pool(threads: int | None) -> int:
+def _worker_pool(threads: int | None, on_ready: OnReady = _NOBODY) -> int:
     _preload()
     pool = Supervisor()
     for queues in POOLS:
-        pool.start(",".join(queues), partial(exit_code_of, partial(_one_worker, queues, threads)))
+        act = partial(_one_worker, queues, threads, on_ready)
+        pool.start(",".join(queues), partial(exit_code_of, act))
     return pool.run()
 
 
@@ -86,10 +101,10 @@ def _preload() -> None:
     preload()
 
 
-def _one_worker(queues: Sequence[Queue], threads: int | None) -> int:
+def _one_worker(queues: Sequence[Queue], threads: int | None, on_ready: OnReady = _NOBODY) -> int:
     from orchestrator.fleet import start
 
-    return start.run_worker(queues, threads)
+    return start.run_worker(queues, threads, on_ready)
 
 
 def _one_beat() -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 from celery import bootsteps
-from celery.signals import beat_init, celeryd_after_setup, worker_shutting_down
+from celery.signals import beat_init, celeryd_after_setup, setup_logging, worker_ready, worker_shutting_down
 
 from orchestrator import settings as configuration
 from orchestrator.domain.errors import LedgerAway, OrchestratorError
@@ -31,7 +32,7 @@ from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become, this_process
 from orchestrator.fleet.supervise import REFUSED
-from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, say
+from orchestrator.log import STOP_FORCED, WORKER_STARTED, EventLog, configure, say
 from orchestrator.settings import Settings
 
 LEDGER_WAIT_S: Final = 60.0
@@ -133,13 +134,17 @@ class LoopTurns(bootsteps.StartStopStep):
         self._entry.cancel()
 
 
-def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Serve these queues until stopped, and return the exit code."""
+def run_worker(queues: Sequence[Queue], threads: int | None, on_ready: Callable[[], object]) -> int:
+    """Serve these queues until stopped, and return the exit code.
+
+    Args:
+        on_ready: called once messages are received.
+    """
     is_heavy = not HEAVY.isdisjoint(queues)
-    # Celery warns root because a pickled message can run any program; here only JSON is accepted.
-    warnings.filterwarnings("ignore", message=".*superuser privileges")
+    _allow_root()
     with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
         worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
+        worker_ready.connect(lambda **_: on_ready(), weak=False)
         close_to_strangers(app)
         app.steps["worker"].add(LoopTurns)
         worker = app.Worker(
@@ -156,12 +161,27 @@ def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
         return int(worker.exitcode or 0)
 
 
+def _allow_root() -> None:
+    """Celery warns root because a pickled message can run any program; here only JSON is accepted."""
+    warnings.filterwarnings("ignore", message=".*superuser privileges")
+
+
 def serve_celery_commands() -> None:
     """Make `celery worker` and `celery beat` join the fleet, as `orchestrator worker` and `orchestrator beat` do."""
+    _allow_root()
     close_to_strangers(app)
     app.steps["worker"].add(LoopTurns)
+    setup_logging.connect(_log_as_we_do, weak=False)
     celeryd_after_setup.connect(_celery_worker_joins, weak=False)
     beat_init.connect(lambda **_: _join_for_life(Kind.BEAT, (), beat.LOOP), weak=False)
+
+
+def _log_as_we_do(loglevel: int | str | None = None, **_options: object) -> None:
+    """Print Celery's own events as ours are printed; its `--loglevel` is for them, ORCHESTRATOR_LOG for ours."""
+    configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
+    logging.captureWarnings(True)
+    if loglevel:
+        logging.getLogger("celery").setLevel(loglevel)
 
 
 def _celery_worker_joins(instance: Any, **_options: object) -> None:

@@ -54,6 +54,7 @@ class Supervisor:
     """Runs several processes. Use it in the main thread."""
 
     stopping: threading.Event = field(default_factory=threading.Event)
+    on_look: Callable[[], None] = lambda: None  # called a few times a second, while all run
     _children: list[_Child] = field(default_factory=list)
 
     def start(self, name: str, act: Act) -> None:
@@ -66,6 +67,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         code = 0
         while not self.stopping.wait(LOOK_S):
+            self.on_look()
             if not self._look():
                 code = REFUSED
                 self._stop(signal.SIGTERM, None)

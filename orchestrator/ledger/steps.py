@@ -50,6 +50,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.progress import Outlook, Totals
 from orchestrator.domain.refusal import History
 from orchestrator.ledger import account_limits, claims, creates, totals
+from orchestrator.ledger.batch_log import log_recorded
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
@@ -127,6 +128,7 @@ class SqlLedger:
             # Last: a step that lost a race has raised LeaseLost by then. Single inserts would take many times as long.
             if added:
                 add_chunks(tx, claim.unit.job_id, added)
+        log_recorded(claim.unit.job_id, changes, now=now)
 
     def job(self, job_id: JobId) -> Job:
         """Return the job."""
