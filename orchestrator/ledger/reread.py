@@ -16,6 +16,7 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs, shards
+from orchestrator.ledger.retries import failed_duplicates, reopen_duplicates
 from orchestrator.ledger.steps import note
 
 C, J, S = chunks.c, jobs.c, shards.c
@@ -26,9 +27,15 @@ def record(tx: sa.Connection, job: Job, found: Sequence[Reread], *, now: datetim
     """Write the new parts of chunks that have not changed meanwhile. The job's row is locked."""
     kept = [one for one in found if _swap(tx, one)]
     shard_nos = sorted({shard_no for one in kept for shard_no in one.read_by_shard})
-    is_reopened = bool(kept) and _may_be_written(tx, job, shard_nos)
+    duplicates = failed_duplicates(tx, job.id) if any(one.succeeded for one in kept) else ()
+    # The answers that duplicates get now are in parts of a new revision: the old ones' names are taken.
+    is_reopened = bool(duplicates) or (bool(kept) and _may_be_written(tx, job, shard_nos))
     if is_reopened:
         _reopen(tx, job, now)
+    for row in duplicates:
+        reopen_duplicates(tx, row, less=row["request_count"])
+        of_chunk = (chunk_shards.c.job_id == job.id, chunk_shards.c.chunk_id == row["id"])
+        tx.execute(sa.update(chunk_shards).where(*of_chunk).values(failed=0))
     left = int(
         tx.execute(
             sa.select(sa.func.coalesce(sa.func.sum(C.unreadable_rows + C.unread_answers), 0)).where(_mine(job))

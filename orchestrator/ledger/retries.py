@@ -61,7 +61,8 @@ def reopen_failed(
         .scalar_subquery()
     )
     tx.execute(_revive_shards(job_id, failed))
-    _reopen_duplicates(tx, job_id)
+    for row in failed_duplicates(tx, job_id):
+        reopen_duplicates(tx, row, less=row["succeeded"])  # the failed ones are taken off with those of all chunks
     again = {
         "waiting": C.failed - left,
         "failed": left,
@@ -90,19 +91,22 @@ def _keep_causes(tx: sa.Connection, job_id: JobId, kept: Mapping[ChunkId, Mappin
         tx.execute(sa.update(chunks).where(C.id == row.id).values(causes=text))
 
 
-def _reopen_duplicates(tx: sa.Connection, job_id: JobId) -> None:
-    """Let duplicates that failed wait for equal requests once more, together with the other rows of their chunks.
+def failed_duplicates(tx: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
+    """Return the chunks of duplicates of which some have failed, as the equal requests have.
 
     Of chunks that were never sent these alone have failed rows. A chunk whose rows were sent since stays as it is.
     """
     alone = [C[name] == 0 for name in ("waiting", "resent", "reopened", "standing")]
-    query = sa.select(C.id, C.shard_no, C.succeeded).where(
-        C.job_id == job_id, C.state == ChunkState.REUSED, C.failed > 0, *alone
-    )
-    for row in tx.execute(query).mappings().all():
-        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": row["shard_no"], "more": -row["succeeded"]})
-        anew = {"state": ChunkState.DUPLICATE, "part": "", "causes": "", **dict.fromkeys(TALLY, 0)}
-        tx.execute(sa.update(chunks).where(C.id == row["id"]).values(**anew, version=C.version + 1))
+    columns = (C.id, C.job_id, C.shard_no, C.request_count, C.succeeded)
+    query = sa.select(*columns).where(C.job_id == job_id, C.state == ChunkState.REUSED, C.failed > 0, *alone)
+    return tx.execute(query.order_by(C.id)).mappings().all()
+
+
+def reopen_duplicates(tx: sa.Connection, row: sa.RowMapping, *, less: int) -> None:
+    """Let all rows of a chunk wait for equal requests once more; `less`: the rows that are settled no more."""
+    tx.execute(SETTLE, {"the_job_id": row["job_id"], "the_shard_no": row["shard_no"], "more": -less})
+    anew = {"state": ChunkState.DUPLICATE, "part": "", "causes": "", **dict.fromkeys(TALLY, 0)}
+    tx.execute(sa.update(chunks).where(C.id == row["id"]).values(**anew, version=C.version + 1))
 
 
 def to_be_sent(kind: RowKind, *, pays_again: bool) -> sa.ColumnElement[int]:

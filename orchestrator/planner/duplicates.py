@@ -10,7 +10,7 @@ Rule 3: duplicates are found within `SLICE_ROWS` rows of one shard, so that memo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -46,6 +46,10 @@ class Asked:
         """`is_wanted`: whether duplicates are looked for at all."""
         self._is_wanted = is_wanted
         self._keys = set[bytes]()
+
+    def add(self, content_keys: Iterable[bytes]) -> None:
+        """Add requests that an earlier step has planned."""
+        self._keys.update(content_keys)
 
     def begin(self, row_start: int, slice_rows: int) -> None:
         """Begin a slice of a shard; the rows after a canary go with those of the canary."""

@@ -130,7 +130,7 @@ def _plan(
     spec = planning.source.shards[shard.shard_no]
     batches = rows_for(renderer, planning.source, spec, shard.row_count)
     rows = Slices(batches, shard.row_count, planning.checkpoint)
-    asked = Asked(planning.dedupe)
+    asked = _asked(job, shard, ledger=ledger, job_files=job_files, planning=planning)
     last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
         planned = _plan_slice(shard, rows, renderer, canary_rows, asked, job_files=job_files, planning=planning)
@@ -155,6 +155,16 @@ def _plan(
         _keep_record(shard, after, added, planned.digest.values(), job_files)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
         shard = written(after)
+
+
+def _asked(job: Job, shard: Shard, *, ledger: Ledger, job_files: JobFiles, planning: Planning) -> Asked:
+    """Return the requests of the slice that is to be planned next; another step may have planned its canary."""
+    asked = Asked(planning.dedupe)
+    if planning.dedupe and shard.row_count % planning.slice_rows:
+        for chunk in ledger.canary(job.id):
+            if chunk.shard_no == shard.shard_no:
+                asked.add(request_files.content_keys(job_files, chunk))
+    return asked
 
 
 def rows_for(renderer: Renderer, source: Source, shard: ShardSpec, row_start: int = 0) -> Iterator[pa.RecordBatch]:

@@ -67,7 +67,12 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
         "providers": providers,
         "clock": world.wall,
         "planning": Planning(
-            source=job.source, renderer=renderer, limits=limits, costing=costing, slice_rows=world.plan.slice_rows
+            source=job.source,
+            renderer=renderer,
+            limits=limits,
+            costing=costing,
+            slice_rows=world.plan.slice_rows,
+            dedupe=plan.policy.dedupe,
         ),
         "gathering": Gathering(limits=limits, costing=costing),
         "collecting": Collecting(job_digest=digest, price=plan.price, read_line=READER),

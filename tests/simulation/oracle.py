@@ -200,6 +200,7 @@ class Oracle:
         resubmits = self._wagers()
         for name in batch.requests:
             _expect(name not in self._known, f"{batch.id} sends row {name}, which an earlier job has the answer to")
+            self._sent_for_all(batch, name)
             for other in self._by_row[name]:
                 is_one_create = (other.token, other.account) == (batch.token, batch.account)
                 if is_one_create or resubmits & {other.token, batch.token}:
@@ -216,6 +217,15 @@ class Oracle:
                 )
             self._by_row[name].append(batch)
         self._charged[batch.job].append(batch)
+
+    def _sent_for_all(self, batch: SimulatedBatch, name: str) -> None:
+        """See that of rows with equal requests one is sent; but a person may have each of them sent again."""
+        job = self._jobs[name[:8]]
+        others = [] if job.asks_for_truncated else [row for row in self._equal(name) - {name} if self._by_row[row]]
+        _expect(not others, f"{batch.id} sends row {name}, whose request equals that of {others}, which was sent")
+
+    def _equal(self, name: str) -> frozenset[str]:
+        return self._jobs[name[:8]].equal_rows.get(name, frozenset([name]))
 
     def _wagers(self) -> set[str]:
         return {row[0] for row in self._all("select token from attempts where state = 'abandoned'")}
@@ -291,15 +301,18 @@ class Oracle:
 
     def _one_row(self, name: str, text: str | None, told: Any) -> None:
         status, response, code, reused_from = told
-        batches = self._by_row[name]
+        batches = [batch for row in self._equal(name) for batch in self._by_row[row]]
         could_be_sent = text is not None and len(text) < BYTES_MAX
         _expect(could_be_sent or not batches, f"row {name} could not be sent, and was")
-        paid = [batch for batch in batches if batch.statuses.get(name) == 200]
+        paid = [batch for row in self._equal(name) for batch in self._by_row[row] if batch.statuses.get(row) == 200]
         if status == "succeeded":
             answer = answer_to(prompt(text or ""))
             _expect(response in (answer, answer + AGAIN, answer + CUT), f"row {name} bears the answer of another")
             _expect(bool(paid) or name in self._known, f"row {name} has an answer that nobody gave")
-            _expect(bool(reused_from) == (name in self._known), f"row {name} is reused from {reused_from}")
+            if name in self._known or not self._by_row[name]:
+                _expect(bool(reused_from), f"row {name} was not sent, and is not reused")
+            elif len(self._equal(name)) == 1:
+                _expect(not reused_from, f"row {name} was sent, and is reused from {reused_from}")
         else:
             _expect(name not in self._known, f"row {name} is dead, and an earlier job has its answer")
             _expect(response is None, f"row {name} is dead and has an answer")
@@ -307,7 +320,7 @@ class Oracle:
             resubmits = self._wagers()
             known = (batch for batch in paid if batch.twin_of is None and not batch.is_hidden)
             owed = (batch for batch in known if batch.token not in resubmits)
-            wasted = [batch.id for batch in owed if name in batch.told | batch.unread]
+            wasted = [batch.id for batch in owed if self._equal(name) & (batch.told | batch.unread)]
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
 
     def _money(self, job: Job, cost_usd: Decimal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from orchestrator.domain import custom_id
 from orchestrator.domain.policy import NullPolicy, OnAmbiguous, Policy, Price
 from orchestrator.domain.recovery import Recovery
 from tests.fakes.classes import CLASSES
@@ -41,6 +43,16 @@ class JobPlan:
     def row_count(self) -> int:
         """How many rows its dataset has."""
         return sum(table.num_rows for table in self.tables)
+
+    def equal_rows(self, digest: str, slice_rows: int) -> dict[str, frozenset[str]]:
+        """Return, by custom_id, the rows that are sent as one request; only those that are more than one."""
+        if not self.policy.dedupe:
+            return {}
+        groups = defaultdict[tuple[int, int, str], set[str]](set)
+        for shard_no, table in enumerate(self.tables):
+            for row, text in enumerate(table["text"].to_pylist()):
+                groups[shard_no, row // slice_rows, text].add(custom_id.custom_id(digest, shard_no, row))
+        return {name: frozenset(names) for names in groups.values() if len(names) > 1 for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

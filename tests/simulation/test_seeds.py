@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.classes import CLASSES
 from tests.simulation.plan import Scenario
 from tests.simulation.variant import Variant
+from tests.simulation.weather import rows_repeat
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
@@ -36,6 +37,14 @@ def with_follower(plan: Scenario) -> Scenario:
     """A second job of the first one's rows comes after it, still in rough weather; it is not cancelled."""
     job = replace(plan.jobs[0], number=len(plan.jobs), follows=True, cancel_at_s=None, retries=0)
     return replace(plan, jobs=(*plan.jobs, job), faults_until_s=plan.faults_until_s * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", ["a1", "b1", "c"])
+def test_equal_requests_are_sent_once_and_answer_all_their_rows(provider: str) -> None:
+    """Whatever crashes: one of them is sent, and the others come to what it came to."""
+    for seed in range(8):
+        simulate(seed, provider, variant=Variant(name="repeating", weather=rows_repeat))
 
 
 @pytest.mark.slow

@@ -6,14 +6,18 @@ breaks under it is the mutant's own doing.
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
+
+import pyarrow as pa
 
 from orchestrator.domain.policy import OnAmbiguous
 from tests.fakes.faults import Reported
 from tests.simulation.plan import PRICE, JobPlan, Scenario
 
+REPEATED: Final = 0.4  # of the rows
 LOST: Final = 0.35  # of the answers to creates
 WAGER_USD: Final = Decimal("0.0003")
 BUDGET_USD: Final = Decimal("0.0003")  # a batch of two rows, and not two
@@ -84,6 +88,24 @@ def wagers_are_many(plan: Scenario) -> Scenario:
 def lines_are_foreign(plan: Scenario) -> Scenario:
     """Many lines of result files name no row of ours, and many of ours are missing."""
     return replace(plan, rates=replace(plan.rates, foreign=0.4, missing=0.2))
+
+
+def rows_repeat(plan: Scenario) -> Scenario:
+    """Many rows of a shard make the same request, which is sent once."""
+    jobs = (
+        replace(job, tables=tuple(map(_repeating, job.tables)), policy=replace(job.policy, dedupe=True))
+        for job in plan.jobs
+    )
+    return replace(plan, jobs=tuple(jobs))
+
+
+def _repeating(table: pa.Table) -> pa.Table:
+    texts = table["text"].to_pylist()
+    chance = random.Random(f"repeat {texts}")
+    for row in range(1, len(texts)):
+        if chance.random() < REPEATED:
+            texts[row] = texts[chance.randrange(row)]
+    return table.set_column(1, "text", pa.array(texts, pa.string()))
 
 
 def power_is_lost(plan: Scenario) -> Scenario:
