@@ -19,10 +19,10 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.engine.workspace import Workspace
 
 
-def command(workspace: Workspace, name: str, job_id: JobId) -> str:
+def command(workspace: Workspace, name: str, *given: str) -> str:
     """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
     is_default = workspace.work == configuration.load(os.environ, start=Path.cwd()).work
-    return f"orchestrator {name} {job_id}" + ("" if is_default else f" --work {shlex.quote(workspace.work)}")
+    return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(workspace.work)))))
 
 
 def refuse_undecided(workspace: Workspace, job: Job) -> None:

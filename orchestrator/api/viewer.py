@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.api.decision import command
+from orchestrator.api.handle import JobHandle
+from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 
 if TYPE_CHECKING:
+    from orchestrator.api.status import Status
     from orchestrator.domain.look import Look
     from orchestrator.domain.timeline import Batch, Group, LedgerEvent
     from orchestrator.engine.spec import Spec
@@ -33,6 +37,25 @@ class Viewer:
     def work(self) -> str:
         """The work folder."""
         return self.workspace.work
+
+    @property
+    def is_local(self) -> bool:
+        """Whether one process at a time runs the jobs of this folder, so that it may be this one."""
+        return self.workspace.lock is not None
+
+    def command(self, name: str, *given: str) -> str:
+        """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
+        return command(self.workspace, name, *given)
+
+    def handle(self, job_id: JobId) -> JobHandle:
+        """Return a handle on a job. Raises ConfigError."""
+        self._known(job_id)
+        return JobHandle(job_id=job_id, work=self.work)
+
+    def status(self, job_id: JobId) -> Status:
+        """Return a job's status, as it is now. Raises ConfigError."""
+        self._known(job_id)
+        return status_of(self.workspace, job_id)
 
     def jobs(self) -> list[Look]:
         """Return a look at each job, the newest first."""

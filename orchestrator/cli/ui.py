@@ -14,8 +14,7 @@ from orchestrator.cli.terminal import show
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.api.viewer import Viewer
-    from orchestrator.web.access import Access
+    from starlette.applications import Starlette
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 TOKEN_LENGTH_MIN: Final = 16
@@ -30,16 +29,19 @@ TOKEN_LENGTH_MIN: Final = 16
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with the token that a browser must give. Needed where other machines can reach --host.",
 )
-def ui(work: str | None, host: str, port: int, token_file: Path | None) -> None:
-    """Show the jobs of a work folder in a browser.
+@click.option("--read-only", is_flag=True, help="Only look: nobody can act on a job there.")
+def ui(work: str | None, host: str, port: int, token_file: Path | None, read_only: bool) -> None:
+    """Show the jobs of a work folder in a browser, and act on them.
 
-    It is for this machine alone, and only looks. Ctrl-C ends it, and no job.
+    It is for this machine alone. Ctrl-C ends it; a job that was started there waits, and can be run again.
     """
     token = _token(host, token_file)
     from orchestrator.api import commands
+    from orchestrator.api.background import Background
     from orchestrator.api.viewer import Viewer
     from orchestrator.engine.opening import opened_workspace
     from orchestrator.web.access import Access
+    from orchestrator.web.app import make_app
 
     with opened_workspace(commands.work_folder(work), must_exist=True) as workspace, _listening(host, port) as bound:
         at = bound.getsockname()[1]
@@ -49,8 +51,14 @@ def ui(work: str | None, host: str, port: int, token_file: Path | None) -> None:
         )
         show(f"the jobs of {workspace.work}\n")
         show(f"  http://{name}:{at}/" + ("" if token_file else f"?token={token}"))
-        show("\nThe token opens the page once; then the browser keeps a cookie. Ctrl-C ends it, and no job.")
-        _serve(Viewer(workspace), Access(hosts=hosts, token=token), bound)
+        ends = "Ctrl-C ends it, and no job." if read_only else "Ctrl-C ends it; jobs that it runs can be run again."
+        show(f"\nThe token opens the page once; then the browser keeps a cookie. {ends}")
+        background = None if read_only else Background(is_shared=workspace.lock is None)
+        try:
+            _serve(make_app(Viewer(workspace), Access(hosts=hosts, token=token), background), bound)
+        finally:
+            if background is not None:
+                background.stop()
 
 
 def _token(host: str, token_file: Path | None) -> str:
@@ -74,14 +82,10 @@ def _listening(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen at {host}, port {port}: {error.strerror}. Give another --port") from None
 
 
-def _serve(viewer: Viewer, access: Access, bound: socket.socket) -> None:
+def _serve(app: Starlette, bound: socket.socket) -> None:
     import uvicorn
 
-    from orchestrator.web.app import make_app
-
-    config = uvicorn.Config(
-        make_app(viewer, access), lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[bound])
 
 

@@ -202,6 +202,12 @@ class Look:
         return counts
 
     @property
+    def row_cost(self) -> Decimal | None:
+        """What an answer has cost so far, USD; None where nothing is known."""
+        paid = self.rows.answered - self.rows.reused - self.money.unpriced
+        return self.money.spent / paid if self.money.spent is not None and paid > 0 else None
+
+    @property
     def has_ended(self) -> bool:
         """Whether the job has ended and has its output."""
         return self.activity in ENDED

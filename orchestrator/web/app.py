@@ -10,10 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -24,7 +23,8 @@ from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
 from orchestrator.web.access import Access, Guard
-from orchestrator.web.drawing import FILTERS, GLOBALS
+from orchestrator.web.actions import DONE, Actions
+from orchestrator.web.rendering import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from orchestrator.api.background import Background
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
     from orchestrator.domain.timeline import LedgerEvent
@@ -50,11 +51,13 @@ TABS: Final = {
 }
 
 
-def make_app(viewer: Viewer, access: Access) -> Starlette:
-    """Return the application for an open work folder."""
-    pages = Pages(viewer)
+def make_app(viewer: Viewer, access: Access, background: Background | None = None) -> Starlette:
+    """Return the application for an open work folder. Without a `background` it only looks."""
+    templates = Templates(viewer, may_act=background is not None, mark=access.mark)
+    pages, actions = Pages(viewer, templates, background), Actions(viewer, templates, access, background)
     routes = [
         Route("/", pages.jobs),
+        *actions.routes(),
         Route("/jobs/{job}", pages.job),
         Route("/jobs/{job}/{part}", pages.part),
         Route("/api/jobs", pages.json_jobs),
@@ -69,17 +72,10 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
 class Pages:
     """The handlers. They are plain functions, so that Starlette runs them in threads: the ledger may be slow."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, templates: Templates, background: Background | None = None) -> None:
         self._viewer = viewer
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=select_autoescape(default=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= FILTERS
-        self._templates.globals |= GLOBALS | {"work": viewer.work}
+        self._background = background
+        self._page = templates.page
 
     def jobs(self, request: Request) -> Response:
         """The list of jobs, or only its changing part."""
@@ -92,9 +88,8 @@ class Pages:
     def job(self, request: Request) -> Response:
         """One job."""
         look = self._look(request)
-        return self._page(
-            "job.html", look=look, spec=self._viewer.spec(JobId(look.job_id)), **self._parts(look, request)
-        )
+        spec, done = self._viewer.spec(JobId(look.job_id)), DONE.get(request.query_params.get("done", ""), "")
+        return self._page("job.html", look=look, spec=spec, done=done, **self._parts(look, request))
 
     def part(self, request: Request) -> Response:
         """One changing part of a job's page."""
@@ -131,14 +126,12 @@ class Pages:
             "tabs": {name: sum(look.batches.get(group, 0) for group in some) for name, some in TABS.items()},
             "batches": self._viewer.batches(job_id, groups, BATCHES_ALL if is_all else BATCHES_MAX),
             "events": self._events(job_id, is_whole=query.get("all") == "log"),
+            "failure": "" if self._background is None else self._background.failure(job_id),
         }
 
     def _events(self, job_id: JobId, *, is_whole: bool) -> list[LedgerEvent]:
         found = self._viewer.events(job_id, EVENTS_ALL)
         return found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]
-
-    def _page(self, name: str, **values: Any) -> Response:
-        return HTMLResponse(self._templates.get_template(name).render(**values))
 
 
 def _json(value: object) -> Response:

@@ -117,7 +117,9 @@ def test_the_browser_is_told_to_load_and_run_nothing_else(browser: TestClient) -
 
 def test_jobs_that_need_a_person_come_first(browser: TestClient) -> None:
     page = words(browser.get("/").text)
+    strip, _, page = page.partition("Job Rows Answered")
 
+    assert "reviews -3f2a91c4 1 batch needs your decision: 10 rows" in strip
     assert page.index("Unattended 1") < page.index("reviews -3f2a91c4") < page.index("Ended 1") < page.index("mood -")
     assert "2 of 3 1" in page
 
@@ -208,12 +210,16 @@ class OneLook:
     """A work folder with one job, which stands as the look says."""
 
     work = "/my/work"
+    is_local = True
 
     def __init__(self, look: Look) -> None:
         self.shown = look
 
     def look(self, _job_id: JobId) -> Look:
         return self.shown
+
+    def command(self, *words: str) -> str:
+        return " ".join(("orchestrator", *words))
 
     def batches(self, *_: object) -> list[object]:
         return []

@@ -1,5 +1,5 @@
 // Parts are asked for anew only while the page is in front. After 15 seconds without an answer it says that it is not
-// live.
+// live, and its buttons go off.
 (() => {
   const live = document.querySelector("[data-live]");
   let answered = Date.now();
@@ -7,6 +7,8 @@
   document.body.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
   setInterval(() => {
     const polls = document.querySelector("[data-poll]") !== null;
-    live.classList.toggle("stale", polls && !document.hidden && Date.now() - answered > 15000);
+    const stale = polls && !document.hidden && Date.now() - answered > 15000;
+    live.classList.toggle("stale", stale);
+    document.body.classList.toggle("stale-page", stale);
   }, 1000);
 })();

@@ -1,0 +1,262 @@
+"""What a person may have done to a job: what happens then, what it costs, and the command that does the same.
+
+Rule: an offer is made of what the ledger says at this moment. Its `basis` is what a person decides by; where that has
+changed when the answer comes, nothing is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.api.amounts import counted, usd
+from orchestrator.domain.canary import CANARY
+from orchestrator.domain.look import Activity
+from orchestrator.domain.model import JobState
+from orchestrator.domain.reconcile import UNREADABLE
+from orchestrator.domain.row_kinds import RowKind
+
+if TYPE_CHECKING:
+    from orchestrator.api.status import Status, UnresolvedChunk
+    from orchestrator.api.viewer import Viewer
+    from orchestrator.domain.look import Look
+
+UNKNOWN: Final = "It is not known what that costs: no price of this model is known."
+NOTHING: Final = "Nothing is sent, and nothing is paid."
+
+
+class Action(StrEnum):
+    """What the page can have done to a job; the last part of its address."""
+
+    APPROVE = "approve"
+    RUN = "run"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    REREAD = "reread"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One action as its confirmation page shows it."""
+
+    action: Action
+    title: str
+    button: str
+    what: tuple[str, ...]  # happens, a paragraph each
+    price: str
+    command: str
+    basis: str = ""
+    kind: str = ""  # of the rows, of a retry
+    unreadable: int = 0  # rows that a retry leaves out, unless it is asked to pay for them again
+    takes_max_tokens: bool = False
+    is_stop: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The basis, for a form."""
+        return hashlib.sha256(self.basis.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Why an action is not possible at present."""
+
+    why: str
+
+
+def offer(action: Action, status: Status, viewer: Viewer, kind: str = "") -> Offer | Refused:
+    """Return an action's offer for a job as it stands. `kind` is of the rows of a retry."""
+    match action:
+        case Action.APPROVE:
+            return _approve(status, viewer)
+        case Action.RUN:
+            return _run(status, viewer)
+        case Action.CANCEL:
+            return _cancel(status, viewer)
+        case Action.REREAD:
+            return _reread(status, viewer)
+        case Action.RETRY:
+            return _retry(status, viewer, kind)
+        case Action.RESOLVE:
+            count = status.look.unresolved
+            return Refused(why="No batch of this job needs a decision.") if not count else _resolve(status, viewer)
+
+
+def _approve(status: Status, viewer: Viewer) -> Offer | Refused:
+    look = status.look
+    if not status.decision:
+        return Refused(why="The job waits for no decision: there is nothing to approve.")
+    what = [f"It stopped, because {status.reason}."]
+    if status.decision == CANARY:
+        what.append("The rest of its rows is sent, although the first ones came back like that.")
+    elif status.decision == UNREADABLE:
+        what.append("It goes on as it is. The answers that cannot be read are kept, and can be read again later.")
+    else:
+        what.append("It goes on as it is, and sends the rest of its rows.")
+    if not look.worked_by:
+        what.append("Nothing works on it at present: it goes on once somebody runs it.")
+    return Offer(
+        action=Action.APPROVE,
+        title="Let it go on?",
+        button="Approve",
+        what=tuple(what),
+        price=rest_price(look),
+        command=viewer.command("approve", look.job_id),
+        basis=f"{status.decision} {status.reason}",
+    )
+
+
+def _run(status: Status, viewer: Viewer) -> Offer | Refused:
+    look = status.look
+    if not may_run(look, is_local=viewer.is_local):
+        return Refused(why=_not_to_run(status))
+    what = []
+    if look.state is JobState.STOPPED or look.activity is Activity.NEEDS_YOU:
+        what.append(f"It stopped: {look.reason}. If that is put right, it goes on; else it stops again.")
+    if viewer.is_local:
+        what += [
+            "This page's process sends, looks and fetches until the job has ended. Nothing is sent twice.",
+            "It needs the provider's key in this page's environment. If the page ends first, the job can be run again.",
+        ]
+    else:
+        what.append("The fleet's workers go on with it.")
+    return Offer(
+        action=Action.RUN,
+        title="Go on with it?",
+        button="Go on",
+        what=tuple(what),
+        price=rest_price(look),
+        command=viewer.command("run", look.job_id),
+    )
+
+
+def _not_to_run(status: Status) -> str:
+    if status.decision:
+        return "The job waits for your decision first."
+    if status.look.has_ended:
+        return "The job has ended: there is nothing to go on with."
+    return "Something works on the job already, or it needs workers of its fleet: `orchestrator worker` starts one."
+
+
+def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:
+    look, rows = status.look, status.look.rows
+    if look.has_ended:
+        return Refused(why=f"The job is {look.activity.value} already: there is nothing to cancel.")
+    what = [f"{counted(rows.answered, 'row stays', 'rows stay')} answered, and the output is written of what is there."]
+    if rows.at_provider:
+        what.append(
+            f"{counted(rows.at_provider, 'row is', 'rows are')} at the provider: batches are cancelled there, and what "
+            "was answered by then is fetched."
+        )
+    if unsent := rows.waiting + rows.to_send_again:
+        what.append(f"{counted(unsent, 'row is', 'rows are')} not sent, and fail as cancelled. A retry sends them.")
+    paid = "Nothing more is sent."
+    if look.money.reserved:
+        paid += f" What the provider has answered by then is paid: at most {usd(look.money.reserved)} USD."
+    return Offer(
+        action=Action.CANCEL,
+        title="Cancel it?",
+        button="Cancel the job",
+        what=tuple(what),
+        price=paid,
+        command=viewer.command("cancel", look.job_id),
+        is_stop=True,
+    )
+
+
+def _reread(status: Status, viewer: Viewer) -> Offer | Refused:
+    totals = status.totals
+    count = totals.unreadable_rows + totals.unread_answers
+    if not count:
+        return Refused(why="No answer of this job is kept that could not be read.")
+    return Offer(
+        action=Action.REREAD,
+        title="Read its answers again?",
+        button="Read again",
+        what=(
+            f"{counted(count, 'answer', 'answers')} came back in a form that could not be read. They are kept.",
+            "They are read again with the present version of this program: that helps after an upgrade.",
+        ),
+        price=NOTHING,
+        command=viewer.command("reread", status.look.job_id),
+    )
+
+
+def _retry(status: Status, viewer: Viewer, kind: str) -> Offer | Refused:
+    look, totals = status.look, status.totals
+    kind = kind or RowKind.FAILED.value
+    if kind not in {one.value for one in RowKind}:
+        return Refused(why="There are no rows of that kind.")
+    if not look.has_ended:
+        return Refused(why="Rows are sent again once the job has ended.")
+    is_failed = kind == RowKind.FAILED
+    kept = totals.unreadable_rows if is_failed else totals.unread_answers
+    count = (totals.failed if is_failed else totals.flaws[kind]) - kept
+    if count <= 0 and not kept:
+        apart = f" {counted(totals.refused, 'row', 'rows')} could not be made a request." if is_failed else ""
+        return Refused(why=f"No {'row that was sent has failed' if is_failed else f'answer is {kind}'}.{apart}")
+    rows = counted(count, *(("failed row", "failed rows") if is_failed else (f"{kind} answer", f"{kind} answers")))
+    stands = "" if is_failed else " An answer stands until a new one is there, and where the row fails."
+    revision = f"The output becomes revision {look.revision + 1}; the present one is kept."
+    here = "This page's process runs the job until it has ended."
+    which = () if is_failed else ("--rows", kind)
+    return Offer(
+        action=Action.RETRY,
+        title=f"Send {rows} again?" if count else "Send rows again whose answers cannot be read?",
+        button="Send again",
+        what=(f"{revision}{stands}", "The fleet sends them." if status.workers_alive else here),
+        price=_price_of(count, look) + ("" if is_failed else " They are paid for again."),
+        command=viewer.command("retry", look.job_id, *which),
+        basis=f"{look.revision} {count} {kept}",
+        kind=kind,
+        unreadable=kept,
+        takes_max_tokens=True,
+    )
+
+
+def _resolve(status: Status, viewer: Viewer) -> Offer:
+    return Offer(
+        action=Action.RESOLVE,
+        title=f"Did the provider make {'this batch' if status.look.unresolved == 1 else 'these batches'}?",
+        button="",
+        what=(),
+        price="",
+        command=viewer.command("resolve", status.look.job_id),
+    )
+
+
+def absent_price(chunk: UnresolvedChunk) -> str:
+    """Return what it may cost to send an unresolved chunk again."""
+    return f"at most {usd(chunk.cost_usd_max)} USD" if chunk.cost_usd_max else "at a cost that is not known"
+
+
+def rest_price(look: Look) -> str:
+    """Return what the rest of a job costs, as far as it is known."""
+    money = look.money
+    bound = "" if money.budget is None else f" The budget bounds it: {usd(money.budget)} USD in all."
+    if money.expected is None or money.spent is None:
+        return f"It is not known yet what the rest costs.{bound}"
+    spent = money.spent
+    return f"About {usd(max(Decimal(0), money.expected - spent))} USD more, by what answers have cost so far.{bound}"
+
+
+def _price_of(count: int, look: Look) -> str:
+    each = look.row_cost
+    if each is None:
+        return UNKNOWN
+    return f"About {usd(each * count)} USD, by what answers of this job have cost."
+
+
+def may_run(look: Look, *, is_local: bool) -> bool:
+    """Return whether a job goes on if a person runs it. Workers of a fleet go on by themselves, but for a stop."""
+    if look.decision or look.has_ended:
+        return False
+    if look.activity is Activity.UNATTENDED:
+        return is_local
+    if look.state is JobState.STOPPED:
+        return True
+    return look.activity is Activity.NEEDS_YOU and not look.unresolved
