@@ -12,10 +12,11 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.api.amounts import counted, usd
+from orchestrator.api.amounts import counted
 from orchestrator.domain.canary import CANARY
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobState
+from orchestrator.domain.money import usd
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
 
@@ -156,7 +157,7 @@ def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:
         what.append(f"{counted(unsent, 'row is', 'rows are')} not sent, and fail as cancelled. A retry sends them.")
     paid = "Nothing more is sent."
     if look.money.reserved:
-        paid += f" What the provider has answered by then is paid: at most {usd(look.money.reserved)} USD."
+        paid += f" What the provider has answered by then is paid: at most {usd(look.money.reserved)}."
     return Offer(
         action=Action.CANCEL,
         title="Cancel it?",
@@ -231,24 +232,24 @@ def _resolve(status: Status, viewer: Viewer) -> Offer:
 
 def absent_price(chunk: UnresolvedChunk) -> str:
     """Return what it may cost to send an unresolved chunk again."""
-    return f"at most {usd(chunk.cost_usd_max)} USD" if chunk.cost_usd_max else "at a cost that is not known"
+    return f"at most {usd(chunk.cost_usd_max)}" if chunk.cost_usd_max else "at a cost that is not known"
 
 
 def rest_price(look: Look) -> str:
     """Return what the rest of a job costs, as far as it is known."""
     money = look.money
-    bound = "" if money.budget is None else f" The budget bounds it: {usd(money.budget)} USD in all."
+    bound = "" if money.budget is None else f" The budget bounds it: {usd(money.budget)} in all."
     if money.expected is None or money.spent is None:
         return f"It is not known yet what the rest costs.{bound}"
     spent = money.spent
-    return f"About {usd(max(Decimal(0), money.expected - spent))} USD more, by what answers have cost so far.{bound}"
+    return f"About {usd(max(Decimal(0), money.expected - spent))} more, by what answers have cost so far.{bound}"
 
 
 def _price_of(count: int, look: Look) -> str:
     each = look.row_cost
     if each is None:
         return UNKNOWN
-    return f"About {usd(each * count)} USD, by what answers of this job have cost."
+    return f"About {usd(each * count)}, by what answers of this job have cost."
 
 
 def may_run(look: Look, *, is_local: bool) -> bool:
