@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.api.kinds import kinds_named, of_kinds
 from orchestrator.api.result import BATCH_ROWS, chosen
+from orchestrator.api.row_filter import BoundFilter, bound, filter_of, numbered
 from orchestrator.api.status import WHOLE
 from orchestrator.api.table_files import format_of, write_table
 from orchestrator.collector import answers
@@ -37,6 +37,7 @@ class Wanted:
     """Which rows and columns; see `JobHandle.export`."""
 
     kind: str | Collection[str] | None = None
+    keys: Sequence[object] = ()
     columns: Sequence[str] | None = None
     partial: bool = False
     without_source: bool = False
@@ -58,21 +59,36 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
     with opened_workspace(work) as workspace:
         job = workspace.ledger.job(job_id)
         is_whole = job.state in WHOLE and not job.reason  # cancelled without its dataset, it has no output
+        meant = filter_of(
+            wanted.kind, wanted.keys, [cause.code for cause in workspace.look(job_id).causes if cause.code]
+        )
+        spec = workspace.context(job_id).spec
+        options, key_column = spec.output_options, spec.dataset_options.key
+        if meant.keys and not key_column:
+            meant = numbered(meant, job_id, [shard.row_count for shard in workspace.ledger.shards(job_id)])
         if not wanted.without_source and (is_whole or not wanted.partial):
             result = result_of()
-            few = BATCH_ROWS if wanted.limit is None or wanted.kind else max(1, min(wanted.limit, BATCH_ROWS))
-            rows = result.iter_batches(columns=wanted.columns, kind=wanted.kind, batch_rows=few)
+            few = BATCH_ROWS if wanted.limit is None or meant else max(1, min(wanted.limit, BATCH_ROWS))
+            rows = result.iter_batches(columns=wanted.columns, kind=meant, batch_rows=few)
             yield Rows(result.schema(wanted.columns), _first(rows, wanted.limit), result.options)
             return
         schema, found = opened_answers(workspace, job_id, has_source=not wanted.without_source)
-        columns, kinds = wanted.columns, kinds_named(wanted.kind)
-        options = workspace.context(job_id).spec.output_options
-        rows = (of_kinds(batch, kinds, options) for batch in found)
+        columns = wanted.columns
+        if wanted.without_source and key_column:
+            key_column = answers.KEY
+        filtered = bound(meant, schema, options, job_id=job_id, key_column=key_column)
+        rows = _meant(found, filtered)
         if columns is not None:
             names = chosen(columns, schema)
             schema = schema.empty_table().select(names).schema
             rows = (batch.select(names) for batch in rows)
         yield Rows(schema, _first((batch for batch in rows if batch.num_rows), wanted.limit), options)
+
+
+def _meant(batches: Iterator[pa.RecordBatch], rows: BoundFilter) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield rows.of(batch)
+    rows.check_found()
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:

@@ -93,6 +93,7 @@ class JobHandle:
         path: str | Path,
         *,
         kind: str | Collection[str] | None = None,
+        keys: Sequence[object] = (),
         columns: Sequence[str] | None = None,
         partial: bool = False,
         without_source: bool = False,
@@ -104,7 +105,8 @@ class JobHandle:
         The file appears when it is whole. It may be in an object store. Memory does not grow with the output.
 
         Args:
-            kind: only rows of this kind, or of one of these, as in `Result.iter_batches`.
+            kind: only such rows, or such as one of these means, as in `Result.iter_batches`.
+            keys: and rows by their keys or ids; without `kind` these alone.
             columns: only these, in this order.
             partial: also of a job that has not ended: the rows that are answered so far.
             without_source: `answers()`, for a job in any state whose dataset is lost or has changed.
@@ -113,7 +115,7 @@ class JobHandle:
         """
         from orchestrator.api.export import Wanted, opened_rows, write_rows
 
-        wanted = Wanted(kind=kind, columns=columns, partial=partial, without_source=without_source)
+        wanted = Wanted(kind=kind, keys=keys, columns=columns, partial=partial, without_source=without_source)
         opened = opened_rows(self.work, self.job_id, wanted, self.results)
         return write_rows(path, opened, force=force, exact_text=exact_text)
 

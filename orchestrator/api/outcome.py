@@ -57,4 +57,10 @@ def result_of(workspace: Workspace, job: Job) -> Result:
         raise JobNotFinished(f"job {job.id} is {job.state}: {job.reason}")
     context = workspace.context(job.id)
     path = revision_path(context.output_folder, job)
-    return Result(status=status_of(workspace, job.id), path=path, options=context.spec.output_options)
+    spec = context.spec
+    return Result(
+        status=status_of(workspace, job.id),
+        path=path,
+        options=spec.output_options,
+        key_column=spec.dataset_options.key or "",
+    )

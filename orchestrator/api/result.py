@@ -18,10 +18,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
-from orchestrator.api.kinds import kind_columns, kinds_named, of_kinds
+from orchestrator.api.row_filter import BoundFilter, RowFilter, bound, filter_of
 from orchestrator.api.status import Status, cost_text
 from orchestrator.collector.finish import revision_folder
-from orchestrator.collector.join import FAILED, SUCCEEDED
 from orchestrator.domain.errors import ConfigError, OutputError, StorageError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import Job
@@ -44,6 +43,7 @@ class Result:
     status: Status
     path: str  # a folder, or the URL of one
     options: OutputOptions
+    key_column: str = ""  # of the dataset, where one names its rows
 
     def __repr__(self) -> str:
         """Show the job, its counts and where the output is; never a row."""
@@ -93,7 +93,7 @@ class Result:
         *,
         columns: Sequence[str] | None = None,
         batch_rows: int = BATCH_ROWS,
-        kind: str | Collection[str] | None = None,
+        kind: str | Collection[str] | RowFilter | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
 
@@ -101,11 +101,23 @@ class Result:
 
         Args:
             columns: read only these.
-            kind: only rows of this kind, or of one of these: "succeeded", "failed", "truncated", "empty", "refused".
-                Row groups without any are not read.
+            kind: only such rows, or such as one of these means: "succeeded", "failed", "truncated", "empty", "refused",
+                "invalid", an error code, a condition on columns ("llm_score < 0.3"), "key:ID". Row groups that have
+                none of a kind or a code are not read.
         """
         store, parts = self._parts()
-        return self._batches(store, parts, self._known(store, parts, columns), batch_rows, kinds_named(kind))
+        found = self._bound(store, parts, self._filter(kind))
+        return self._batches(store, parts, self._known(store, parts, columns), batch_rows, found)
+
+    def _filter(self, kind: str | Collection[str] | RowFilter | None) -> RowFilter:
+        if isinstance(kind, RowFilter):
+            return kind
+        return filter_of(kind, codes=[cause.code for cause in self.status.look.causes if cause.code])
+
+    def _bound(self, store: Any, parts: Sequence[str], rows: RowFilter) -> BoundFilter:
+        with _translated(self.path):
+            schema = pq.read_schema(parts[0], filesystem=store)
+        return bound(rows, schema, self.options, job_id=self.job_id, key_column=self.key_column)
 
     def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Return the columns of the output, or these of them. Raises ConfigError for a column that it has not."""
@@ -126,21 +138,19 @@ class Result:
 
     def head(self, rows: int = 5) -> pa.Table:
         """Return the first rows."""
-        return self._first(rows, frozenset())
+        return self._first(rows, RowFilter())
 
     def failures(self, limit: int | None = None) -> pa.Table:
         """Return the failed rows with their errors, in source order; `limit` returns the first of them only."""
         return self.rows(RowKind.FAILED, limit)
 
     def rows(self, kind: str, limit: int | None = None) -> pa.Table:
-        """Return the rows of a kind, in source order.
-
-        The kinds are "succeeded", "failed", and answers that are "truncated", "empty" or "refused".
+        """Return the rows of a kind, in source order; the kinds are those of `iter_batches`.
 
         Args:
             limit: return the first of them only.
         """
-        return self._first(limit, kinds_named(kind))
+        return self._first(limit, self._filter(kind))
 
     def errors(self) -> Counter[str]:
         """Return how many rows failed with which error code."""
@@ -181,14 +191,15 @@ class Result:
         with _translated(self.path):
             return chosen(columns, pq.read_schema(parts[0], filesystem=store))
 
-    def _first(self, limit: int | None, kinds: frozenset[str]) -> pa.Table:
+    def _first(self, limit: int | None, rows: RowFilter) -> pa.Table:
         store, parts = self._parts()
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
-        batch_rows = BATCH_ROWS if limit is None or kinds else max(1, min(limit, BATCH_ROWS))
+        batch_rows = BATCH_ROWS if limit is None or rows else max(1, min(limit, BATCH_ROWS))
+        found = self._bound(store, parts, rows)
         batches: list[pa.RecordBatch] = []
         missing = limit
-        for batch in self._batches(store, parts, None, batch_rows, kinds) if limit != 0 else ():
+        for batch in self._batches(store, parts, None, batch_rows, found) if limit != 0 else ():
             batches.append(batch if missing is None else batch.slice(0, missing))
             if missing is not None:
                 missing -= len(batches[-1])
@@ -197,21 +208,22 @@ class Result:
         return pa.Table.from_batches(batches, schema)
 
     def _batches(
-        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, kinds: frozenset[str]
+        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, wanted: BoundFilter
     ) -> Iterator[pa.RecordBatch]:
-        needed = kind_columns(kinds, self.options)
+        needed = wanted.columns
         read = None if columns is None else [*columns, *(name for name in needed if name not in columns)]
         with _translated(self.path):
             for part in parts:
                 with store.open_input_file(part) as file:
                     opened = pq.ParquetFile(file, pre_buffer=False)
-                    for group in _groups_with(kinds, opened.metadata, needed):
+                    for group in _groups_with(wanted.rows.kinds, opened.metadata, needed):
                         for batch in opened.iter_batches(
                             batch_rows, row_groups=[group], columns=read, use_threads=not is_url(self.path)
                         ):
-                            found = of_kinds(batch, kinds, self.options)
+                            found = wanted.of(batch)
                             if found.num_rows:
                                 yield found if columns is None else found.select(list(columns))
+        wanted.check_found()
 
     def _parts(self) -> tuple[Any, list[str]]:
         """Return the file system of the output, and its parts in the order of rows."""
@@ -230,8 +242,8 @@ def _groups_with(kinds: Collection[str], metadata: Any, names: Sequence[str]) ->
     """Return the row groups that may hold rows of one of these kinds, by the statistics of the last of the columns."""
     everything = list(range(metadata.num_row_groups))
     numbers = [number for number in range(metadata.num_columns) if metadata.schema.column(number).path in names[-1:]]
-    is_mixed = len(names) > 1 and {SUCCEEDED, FAILED} & set(kinds)  # no one column tells
-    if not numbers or is_mixed:
+    is_mixed = len(names) > 1  # no one column tells
+    if not numbers or not kinds or is_mixed:
         return everything
     found = []
     for group in everything:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
-from orchestrator.cli.arguments import KINDS, find, job_argument, json_option, work_option
+from orchestrator.cli.arguments import find, job_argument, json_option, keys_in, keys_option, rows_option, work_option
 from orchestrator.cli.terminal import say, show
 from orchestrator.log import printable
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 SHOWN_ROWS: Final = 10
 NAMES_SHOWN: Final = 5
 
-rows_option = click.option(
-    "--rows",
-    "rows",
-    type=click.Choice(("succeeded", *KINDS)),
-    multiple=True,
-    help="Only these; repeatable.",
-)
 columns_option = click.option("--columns", metavar="NAME,…", help="Only these columns, in this order.")
 partial_option = click.option(
     "--partial", is_flag=True, help="Also of a job that has not ended: the rows that are answered so far."
@@ -40,12 +33,19 @@ answers_option = click.option(
 
 
 def _wanted(
-    rows: tuple[str, ...], columns: str | None, *, partial: bool, answers: bool, limit: int | None = None
+    rows: tuple[str, ...],
+    keys: TextIO | None,
+    columns: str | None,
+    *,
+    partial: bool,
+    answers: bool,
+    limit: int | None = None,
 ) -> Wanted:
     from orchestrator.api.export import Wanted
 
     names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
-    return Wanted(kind=rows, columns=names, partial=partial, without_source=answers, limit=limit)
+    named = keys_in(keys)
+    return Wanted(kind=rows, keys=named, columns=names, partial=partial, without_source=answers, limit=limit)
 
 
 @click.command
@@ -53,6 +53,7 @@ def _wanted(
 @work_option
 @click.option("--limit", type=click.IntRange(min=0), help="How many rows. Default: 10 in a table or --json, else all.")
 @rows_option
+@keys_option
 @columns_option
 @partial_option
 @answers_option
@@ -62,6 +63,7 @@ def results(
     work: str | None,
     limit: int | None,
     rows: tuple[str, ...],
+    keys: TextIO | None,
     columns: str | None,
     partial: bool,
     answers: bool,
@@ -77,7 +79,7 @@ def results(
     handle = find(job, work)
     is_table = sys.stdout.isatty() and not as_json
     shown = SHOWN_ROWS if limit is None and (is_table or as_json) else limit
-    wanted = _wanted(rows, columns, partial=partial, answers=answers, limit=shown)
+    wanted = _wanted(rows, keys, columns, partial=partial, answers=answers, limit=shown)
     with opened_rows(handle.work, handle.job_id, wanted, handle.results) as found:
         if as_json:
             status = handle.status()
@@ -128,6 +130,7 @@ def _show_table(found: Rows, *, has_all_columns: bool) -> None:
 @work_option
 @click.option("-o", "--output", "output", metavar="FILE", required=True, help=".parquet, .csv or .jsonl; or its URL.")
 @rows_option
+@keys_option
 @columns_option
 @partial_option
 @answers_option
@@ -138,6 +141,7 @@ def export(
     work: str | None,
     output: str,
     rows: tuple[str, ...],
+    keys: TextIO | None,
     columns: str | None,
     partial: bool,
     answers: bool,
@@ -151,7 +155,7 @@ def export(
     from orchestrator.api.export import opened_rows, write_rows
     from orchestrator.cli.text import counted
 
-    wanted = _wanted(rows, columns, partial=partial, answers=answers)
+    wanted = _wanted(rows, keys, columns, partial=partial, answers=answers)
     handle = find(job, work)
     opened = opened_rows(handle.work, handle.job_id, wanted, handle.results)
     count = write_rows(output, opened, force=force, exact_text=exact_text)

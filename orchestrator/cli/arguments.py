@@ -10,14 +10,14 @@ import difflib
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from orchestrator.cli.terminal import say
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.policy import Reuse
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.row_kinds import KINDS
 
 if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle
@@ -32,7 +32,20 @@ work_option = click.option(
 TABLES = frozenset(
     [".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".gz", ".zst", ".xlsx"]
 )
-KINDS = tuple(kind.value for kind in RowKind)
+rows_option = click.option(
+    "--rows",
+    "rows",
+    multiple=True,
+    metavar="WHICH",
+    help=f"Only these rows: {', '.join(('succeeded', *KINDS))}, an error code, a condition such as "
+    "\"llm_response = 'maybe'\", or key:ID. Repeatable.",
+)
+keys_option = click.option(
+    "--keys",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="Rows by their keys or ids, one a line; - is standard input.",
+)
 allow_failed_option = click.option(
     "--allow-failed", is_flag=True, help="Exit with 0, not 4, where the job has ended and some rows have failed."
 )
@@ -43,6 +56,19 @@ def say_work(place: str) -> None:
     """Say which work folder is used, where it is not one in the current folder."""
     if "://" not in place and Path(place).parent != Path.cwd():
         say(f"work folder: {place}")
+
+
+def keys_in(file: TextIO | None) -> list[str]:
+    """Return the keys in a file. Raises ConfigError where it has none."""
+    if file is None:
+        return []
+    try:
+        found = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError:
+        raise ConfigError(f"--keys {file.name}: this is not text in UTF-8: give one key a line") from None
+    if not found:
+        raise ConfigError(f"--keys {file.name}: there is no key in it: give one a line")
+    return found
 
 
 def is_file(job: str) -> bool:

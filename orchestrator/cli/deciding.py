@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.arguments import KINDS, allow_failed_option, find, job_argument, json_option, work_option
+from orchestrator.cli.arguments import allow_failed_option, find, job_argument, json_option, work_option
 from orchestrator.cli.outcome import print_end, print_status
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import fitted, say, show, show_text
@@ -47,7 +47,13 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
-@click.option("--rows", type=click.Choice(KINDS), default=RowKind.FAILED.value, show_default=True, help="Which rows.")
+@click.option(
+    "--rows",
+    type=click.Choice([kind.value for kind in RowKind]),
+    default=RowKind.FAILED.value,
+    show_default=True,
+    help="Which rows.",
+)
 @click.option(
     "--set",
     "changes",

@@ -1,6 +1,7 @@
 """The kinds of rows that a person may want to see or send again: failed ones, and answers that are not whole.
 
-Rule 1: a row is of one kind at most. A failed row is `failed`, whatever its error code.
+Rule 1: a row is counted by one kind at most. A failed row is `failed`, whatever its error code; it is found by its code
+        as well, as where a typed answer was truncated.
 Rule 2: an answer that is refused, truncated or empty has succeeded: it was paid for and is kept. Its kind is its error
         code, and it is counted by that name. An answer that is two of these is the first.
 Rule 3: of several choices the worst decides.
@@ -31,8 +32,11 @@ SENT_AS_FAILED: Final = (RowKind.FAILED.value, ALL_FAILED)
 # Error codes of typed answers, which fail their rows; so do `truncated` and `refused` there. See `typed_answers`.
 INVALID_JSON: Final = "invalid_json"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
+INVALID_CODES: Final = frozenset({INVALID_JSON, SCHEMA_MISMATCH})
+INVALID: Final = "invalid"  # a name for rows that have failed with either
 
 FLAWED: Final = (RowKind.TRUNCATED, RowKind.EMPTY, RowKind.REFUSED)  # kinds of succeeded rows
+KINDS: Final = (*(kind.value for kind in RowKind), INVALID)  # that a person may name
 
 # Finish reasons by provider, from their reference pages and SDK types, read 2026-11.
 FILTERED: Final = frozenset(

@@ -1,0 +1,202 @@
+"""Which rows a person means: one language for `results`, `export` and `retry`.
+
+    failed, truncated            kinds, and error codes such as schema_mismatch; several at once
+    llm_score < 0.3              a condition on columns: see `domain.row_expression`
+    key:A-17                     one row, by its key or its id
+
+Rule 1: a row is meant where one of them fits.
+Rule 2: what names nothing that there is, is refused: a kind, a code, a column, a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.collector.conditions import columns_needed, is_true
+from orchestrator.collector.join import FAILED, SUCCEEDED
+from orchestrator.domain import custom_id
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.row_expression import Node, parsed
+from orchestrator.domain.row_kinds import FLAWED, INVALID, INVALID_CODES, KINDS
+
+if TYPE_CHECKING:
+    from orchestrator.domain.policy import OutputOptions
+
+KEY: Final = "key:"
+SHOWN: Final = 5
+_NAMES: Final = re.compile(r"\s*[\w.:-]+(\s*,\s*[\w.:-]+)*\s*,?\s*")
+_PLACE: Final = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFilter:
+    """The rows that are meant. Empty: all."""
+
+    statuses: frozenset[str] = frozenset()
+    codes: frozenset[str] = frozenset()  # error codes; those of answers that are not whole are their kinds
+    conditions: tuple[Node, ...] = ()
+    keys: frozenset[str] = frozenset()  # ids, or values of the column of keys
+
+    def __bool__(self) -> bool:
+        """Whether some rows may be left out."""
+        return bool(self.statuses or self.codes or self.conditions or self.keys)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The statuses and codes, where these are all that it asks for; else none."""
+        return frozenset() if self.conditions or self.keys else self.statuses | self.codes
+
+
+@dataclass(slots=True, kw_only=True)
+class BoundFilter:
+    """A filter on the columns of one job's output."""
+
+    rows: RowFilter
+    options: OutputOptions
+    key_column: str = ""  # "": rows have no keys of their own
+    columns: list[str] = field(default_factory=list)  # that it reads
+    ids: pa.Array | None = None  # ids and keys
+    missing: set[str] = field(default_factory=set)  # of those: the ones not seen yet
+
+    def of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows of a batch that are meant; it has all columns that the filter reads."""
+        return batch.filter(self.mask(batch)) if self.rows else batch
+
+    def mask(self, batch: pa.RecordBatch) -> pa.Array:
+        """Return for each row whether it is meant."""
+        wanted = pa.repeat(pa.scalar(not self.rows), batch.num_rows)
+        if self.rows.statuses:
+            status = batch[f"{self.options.prefix}status"]
+            wanted = pc.or_(wanted, pc.is_in(status, value_set=pa.array(sorted(self.rows.statuses), status.type)))
+        if self.rows.codes:
+            code = batch[f"{self.options.prefix}error_code"]
+            wanted = pc.or_(wanted, pc.is_in(code, value_set=pa.array(sorted(self.rows.codes), code.type)))
+        for condition in self.rows.conditions:
+            wanted = pc.or_(wanted, is_true(condition, batch))
+        if self.rows.keys:
+            wanted = pc.or_(wanted, self._named(batch))
+        return wanted
+
+    def check_found(self) -> None:
+        """Raise ConfigError where a key named no row of the batches that were looked at."""
+        if self.missing:
+            shown = ", ".join(sorted(self.missing)[:SHOWN]) + (", …" if len(self.missing) > SHOWN else "")
+            ways = f"the column {self.key_column!r} has no such value" if self.key_column else "no row has such an id"
+            rows = (
+                "1 row that you named is"
+                if len(self.missing) == 1
+                else f"{len(self.missing):,} rows that you named are"
+            )
+            raise ConfigError(f"{rows} not there: {shown} ({ways})")
+
+    def _named(self, batch: pa.RecordBatch) -> pa.Array:
+        found = pa.repeat(pa.scalar(False), batch.num_rows)
+        for name in (self.options.custom_id, self.key_column):
+            if name:
+                values = _texts(batch[name])
+                is_named = pc.is_in(values, value_set=self.ids)
+                self.missing.difference_update(values.filter(is_named).to_pylist())
+                found = pc.or_(found, is_named)
+        return found
+
+
+def _texts(values: pa.Array) -> pa.Array:
+    return values.cast(pa.string()) if values.type != pa.string() else values
+
+
+def filter_of(
+    rows: str | Collection[str] | None, keys: Iterable[object] = (), codes: Collection[str] = ()
+) -> RowFilter:
+    """Return the rows that were asked for. Raises ConfigError for a kind that does not exist.
+
+    Args:
+        rows: one or several of: kinds and error codes, with commas between them; a condition; `key:` and a key.
+        keys: ids, or values of the column of keys.
+        codes: error codes that the job has, beside those that are always known.
+    """
+    statuses, found, conditions = set[str](), set[str](), list[Node]()
+    named = {str(key) for key in keys}
+    for term in [rows] if isinstance(rows, str) else rows or ():
+        if term.startswith(KEY):
+            named.add(term.removeprefix(KEY).strip())
+        elif _NAMES.fullmatch(term):
+            for name in (part.strip() for part in term.split(",")):
+                if name in (SUCCEEDED, FAILED):
+                    statuses.add(name)
+                elif name:
+                    found |= _codes_named(name, codes)
+        elif term.strip():
+            conditions.append(parsed(term))
+    return RowFilter(
+        statuses=frozenset(statuses), codes=frozenset(found), conditions=tuple(conditions), keys=frozenset(named)
+    )
+
+
+def _codes_named(name: str, codes: Collection[str]) -> frozenset[str]:
+    if name == INVALID:
+        return INVALID_CODES
+    if name in FLAWED or name in INVALID_CODES or name in codes:
+        return frozenset([name])
+    more = f"; error codes of this job: {', '.join(sorted(codes))}" if codes else ""
+    raise ConfigError(
+        f"there is no kind of rows {name!r}: give one of {', '.join((SUCCEEDED, *KINDS))}{more}; or a condition such "
+        "as \"llm_response = 'maybe'\", or key:ID"
+    )
+
+
+def numbered(rows: RowFilter, job_id: str, shard_rows: Sequence[int]) -> RowFilter:
+    """Return a filter with ids in place of the numbers of rows, for a job without a column of keys.
+
+    Args:
+        shard_rows: how many rows each shard has.
+    """
+    return replace(rows, keys=frozenset(_numbered(key, job_id, shard_rows) for key in rows.keys))
+
+
+def _numbered(key: str, job_id: str, shard_rows: Sequence[int]) -> str:
+    if not key.isdecimal():
+        return key
+    number = int(key)
+    for shard_no, count in enumerate(shard_rows):
+        if number < count:
+            return f"{shard_no}/{number}"
+        number -= count
+    raise ConfigError(f"job {job_id} has {sum(shard_rows):,} rows, numbered from 0: there is no row {key}")
+
+
+def bound(
+    rows: RowFilter, schema: pa.Schema, options: OutputOptions, *, job_id: str, key_column: str = ""
+) -> BoundFilter:
+    """Return the filter on these columns. Raises ConfigError for a column that is not there, or a key of no row."""
+    prefix = options.prefix
+    needed = [f"{prefix}status"] * bool(rows.statuses) + [f"{prefix}error_code"] * bool(rows.codes)
+    for condition in rows.conditions:
+        needed += columns_needed(condition, schema)
+    found = BoundFilter(rows=rows, options=options, key_column=key_column)
+    if rows.keys:
+        needed += [options.custom_id, *([key_column] if key_column else [])]
+        ids = {_id_of(key, job_id, has_keys=bool(key_column)) for key in rows.keys}
+        found.ids, found.missing = pa.array(sorted(ids), pa.string()), ids
+    found.columns = list(dict.fromkeys(needed))
+    return found
+
+
+def _id_of(key: str, job_id: str, *, has_keys: bool) -> str:
+    """Return a row's id, or its key as it is."""
+    digest = job_id.rpartition("-")[2]
+    if custom_id.parse(custom_id.respelled(key), digest) is not None:
+        return custom_id.respelled(key)
+    if has_keys:
+        return key
+    if place := _PLACE.fullmatch(key):
+        return custom_id.custom_id(digest, int(place[1]), int(place[2]))
+    raise ConfigError(
+        f"job {job_id} has no row {key!r}: give its custom_id, its number in the dataset, from 0, or SHARD/ROW. With "
+        "`key` under [dataset] a column of yours names rows"
+    )

@@ -1,0 +1,108 @@
+"""Conditions on columns: what they choose, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from orchestrator.collector.conditions import columns_needed, is_true
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.row_expression import DEPTH_MAX, parsed
+
+ROWS = pa.RecordBatch.from_pydict(
+    {
+        "text": pa.array(["a", "b'c", None, "A"], pa.large_string()),
+        "score": pa.array([0.1, 0.5, None, 2.0]),
+        "stars": pa.array([1, None, 3, 4], pa.int64()),
+        "cost": pa.array([Decimal("0.10"), None, Decimal("0.30"), Decimal("1.00")], pa.decimal128(9, 2)),
+        "mood": pa.array(["good", "bad", "good", None]).dictionary_encode(),
+        "is_new": pa.array([True, False, None, True]),
+        "day": pa.array([dt.date(2026, 12, day) for day in (1, 2, 3, 4)]),
+        "at": pa.array([dt.datetime(2026, 12, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)]),
+        "shop": [{"city": "Rom"}, {"city": None}, None, {"city": "Ulm"}],
+        "tags": [["x"], [], None, ["x", "y"]],
+        "a b": ["1", "2", "3", "4"],
+        "llm_score": [1, 2, 3, 4],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "rows"),
+    [
+        ("text = 'a'", [0]),
+        ("text = 'b''c'", [1]),
+        ("NOT text = 'a'", [1, 3]),  # the third is unknown, as in SQL
+        ("text != 'a' OR text IS NULL", [1, 2, 3]),
+        ("text NOT IN ('a', 'A')", [1]),
+        ("lower(text) = 'a' and score < 1", [0]),
+        ("text ilike '%A%'", [0, 3]),
+        ("text LIKE 'b_c'", [1]),
+        ("0.3 < score", [1, 3]),
+        ("score BETWEEN 0.1 AND 0.5", [0, 1]),
+        ("score NOT BETWEEN 0.1 AND 0.5", [3]),
+        ("stars IN (1, 4.0)", [0, 3]),
+        ("-stars <= -3 AND (mood = 'good' OR is_new)", [2, 3]),
+        ("stars / 2 = 1.5 OR stars + 1 = 2", [0, 2]),
+        ("cost > .2", [2, 3]),
+        ("mood <> 'good'", [1]),
+        ("is_new = false", [1]),
+        ("not is_new", [1]),
+        ("day >= '2026-12-03'", [2, 3]),
+        ("at < '2026-12-02T00:00:00Z' OR at = '2026-12-04'", [0, 3]),
+        ("shop.city = 'Ulm'", [3]),
+        ("length(tags) = 0 OR length(text) = 3", [1]),
+        ("\"a b\" = '2' or `a b` = '3'", [1, 2]),
+        ("stars = llm_score", [0, 2, 3]),
+        ("1 = 1", [0, 1, 2, 3]),
+        ("1 = 2", []),
+    ],
+)
+def test_a_condition_chooses_rows_as_sql_does(written: str, rows: list[int]) -> None:
+    node = parsed(written)
+    columns_needed(node, ROWS.schema)
+    found = [row for row, chosen in enumerate(is_true(node, ROWS).to_pylist()) if chosen]
+
+    assert found == rows
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("score < ", "expected a column or a value at character 8: score <»"),
+        ("text = 'a", "a text has no end"),
+        ("text = 'a' text", "expected AND, OR or the end at character 12"),
+        ("txt = 'a'", "there is no column 'txt'; did you mean text?"),
+        ("scored = 1", "did you mean score"),
+        ("text = maybe", "there is no column 'maybe'"),
+        ("text = 3", "text is large_string: compare it with a text in single quotes, not with 3"),
+        ("stars = '3'", "stars is int64: compare it with a number, not with '3'"),
+        ("day > 'tomorrow'", "compare it with '2026-12-01', not with 'tomorrow'"),
+        ("text = NULL", "write text IS NULL"),
+        ("score", "score is double, no condition"),
+        ("shop.town = 'Ulm'", "has no field 'town'; it has: city"),
+        ("tags = 'x'", "is compared with no value"),
+        ("text = score", "these cannot be compared"),
+        ("text + 1 = 2", "a number is needed here"),
+        ("score LIKE 'x'", "a text is needed here"),
+        ("exec('x') = 1", "there is no function exec; there are: length"),
+        ("text IN (score)", "expected values"),
+        ("text NOT 'a'", "expected IN, LIKE, ILIKE or BETWEEN after NOT"),
+        ("text; DROP", "unexpected at character 5"),
+        ("(" * (DEPTH_MAX + 1) + "1", "levels of brackets"),
+        ("stars = 99999999999999999999999", "cannot be computed"),
+    ],
+)
+def test_what_is_no_condition_is_refused_with_its_place(written: str, told: str) -> None:
+    """Before any row is read: the columns alone show it."""
+    with pytest.raises(ConfigError) as refused:
+        columns_needed(parsed(written), ROWS.schema)
+
+    assert told in str(refused.value)
+
+
+def test_only_the_columns_that_are_named_are_needed() -> None:
+    assert columns_needed(parsed("stars > 1 and (text = 'a' or stars < 9)"), ROWS.schema) == ["stars", "text"]
