@@ -17,6 +17,8 @@ _TROUBLE: Final = ("account.", "chunk.unresolved", "chunk.failed", "chunk.ambigu
 _WORDS: Final = {
     "job.opened": "begun",
     "job.resumed": "run again",
+    "job.paused": "paused by a person: nothing is sent",
+    "job.pause_ended": "goes on after the pause",
     "job.approved": "approved by a person",
     "job.retried": "rows are sent again, because a person asked for it",
     "job.reread": "archived answers were read again",

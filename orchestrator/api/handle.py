@@ -152,8 +152,8 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return await_end(workspace, self.job_id, timeout, progress, stop or threading.Event())
 
-    def resume(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Result:
-        """Resume the job, with the settings it was opened with, and run it to its end."""
+    def run(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Result:
+        """Run the job to its end, with the settings it was opened with."""
         with opened_workspace(self.work) as workspace:
             return self._run_to_end(workspace, progress, stop, None, {})
 
@@ -245,6 +245,22 @@ class JobHandle:
         """
         with opened_workspace(self.work) as workspace:
             workspace.admin.approve(self.job_id, now=workspace.clock.now())
+            record_command(workspace, self.job_id)
+
+    def pause(self) -> None:
+        """Have nothing more of the job sent until `resume`; what is in flight is still fetched and collected.
+
+        It holds for every process and fleet, now and later: a run of a paused job waits. Pausing it again changes
+        nothing. Raises CommandRefused for a job that has ended or is being cancelled.
+        """
+        with opened_workspace(self.work) as workspace:
+            workspace.admin.pause(self.job_id, now=workspace.clock.now())
+            record_command(workspace, self.job_id)
+
+    def resume(self) -> None:
+        """End a pause: the processes that work on the job send again. Raises CommandRefused where it is not paused."""
+        with opened_workspace(self.work) as workspace:
+            workspace.admin.end_pause(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
 
     def samples(self, limit: int = 3) -> list[Sample]:

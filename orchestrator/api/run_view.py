@@ -61,7 +61,7 @@ LINES_MIN: Final = 18  # on a lower one it has three lines
 TROUBLES_MAX: Final = 2
 ONE_HOUR: Final = timedelta(hours=1)
 # What a job does that goes on only once somebody has done something.
-NO_END_IN_SIGHT: Final = frozenset({Activity.NEEDS_YOU, Activity.STOPPED, Activity.UNATTENDED})
+NO_END_IN_SIGHT: Final = frozenset({Activity.NEEDS_YOU, Activity.STOPPED, Activity.UNATTENDED, Activity.PAUSED})
 TIP: Final = "Ctrl-C leaves it safely"
 _MARKS: Final = {True: "━╍╌~·×!", False: "=--~.x!"}
 
@@ -201,6 +201,8 @@ def phrases_of(name: str, look: Look) -> list[str]:
             return [*answered, *batches, *age, *(f"{count:,} {word}" for word, count in there.words.items())]
         case "waiting" if look.activity is Activity.CANARY:
             return ["until the canary has come back well"]
+        case "waiting" | "to_send_again" if look.paused_at is not None:
+            return ["until you resume it"]
         case "waiting" if rows.waiting:
             return [counted(look.unsent, "batch", "batches"), f"{look.in_flight_max:,} may be in flight at a time"]
         case "failed":
@@ -253,7 +255,8 @@ def has_end_in_sight(look: Look) -> bool:
 
 def _commands(look: Look) -> list[str]:
     """Return what a person can type now."""
-    return [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
+    resolve = [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
+    return [*resolve, *([f"orchestrator resume {look.job_id}"] if look.paused_at is not None else [])]
 
 
 def _estimate(look: Look, width: int) -> Text:

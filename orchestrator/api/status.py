@@ -54,6 +54,7 @@ class Status:
         ]
         notes = [
             ("stopped", self.reason),
+            ("paused by you", self.look.paused_at and f"since {self.look.paused_at:%Y-%m-%d %H:%M} UTC"),
             ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
             ("waits for its budget", self.look.budget_wait),
@@ -76,6 +77,7 @@ class Status:
             "reason": self.reason,
             "decision": self.decision,
             "account_paused": self.pause_reason,
+            "paused_at": None if self.look.paused_at is None else self.look.paused_at.isoformat(),
             "budget_usd": None if self.budget_usd is None else f"{self.budget_usd:f}",
             "budget_wait": self.look.budget_wait,
             "trouble": "" if totals.trouble is None else totals.trouble.reason,

@@ -66,6 +66,7 @@ RETRY_AFTER_S_MAX: Final = 900.0  # the upper bound on a provider's Retry-After
 AGE_PER_WAIT: Final = 16  # a create that has been ambiguous for an hour is looked up every four minutes
 AGED_WAIT_S_MAX: Final = 300.0
 UNRESOLVED_LOOK_S: Final = 60.0
+PAUSED_LOOK_S: Final = 60.0
 REFUSED_S_MAX: Final = 900.0  # a key gets a missing permission from a person, not from waiting
 FAILING_S_MAX: Final = 172_800.0  # of any other failure: longer than a batch takes to end
 ABSENT_S_MAX: Final = 10_800.0  # after which creates that make nothing stop the job
@@ -174,13 +175,16 @@ def _decide(
         possibly_double_paid_usd=possibly_double_paid_usd,
         is_other_key=is_other_key,
     )
-    return recovery.decide(
+    decision = recovery.decide(
         chunk,
         evidence,
         recovery=traits.recovery,
         policy=job.policy,
         bounds=Bounds(settle_s=traits.settle_s, lag_s=traits.lag_s, late_s=traits.late_s, key_s=traits.key_s),
     )
+    if isinstance(decision, Repeat) and job.paused_at is not None:  # it may be the one that makes a batch
+        return Wait(asked_at + timedelta(seconds=PAUSED_LOOK_S))
+    return decision
 
 
 def _lost(chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, is_other_key: bool) -> LostCreate:

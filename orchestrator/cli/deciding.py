@@ -1,4 +1,4 @@
-"""`orchestrator cancel | retry | reread | approve | resolve`: what a person decides about a job."""
+"""`orchestrator cancel | pause | resume | retry | reread | approve | resolve`: what a person decides about a job."""
 
 from __future__ import annotations
 
@@ -134,6 +134,40 @@ def approve(job: str, work: str | None, as_json: bool) -> None:
 
 @click.command
 @job_argument
+@work_option
+@json_option
+def pause(job: str, work: str | None, as_json: bool) -> None:
+    """Send nothing more of a job until it is resumed.
+
+    What is in flight is still fetched. It holds, also for a later run and for a fleet, until you resume it.
+    """
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    handle.pause()
+    found = handle.status()
+    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.paused(found, handle.work)))
+
+
+@click.command
+@job_argument
+@work_option
+@json_option
+def resume(job: str, work: str | None, as_json: bool) -> None:
+    """End a pause: the job is sent on.
+
+    By the processes that work on it; where there is none, run it.
+    """
+    from orchestrator.cli import status_text
+
+    handle = find(job, work)
+    handle.resume()
+    found = handle.status()
+    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.resumed(found, handle.work)))
+
+
+@click.command
+@job_argument
 @click.argument("chunk", required=False)
 @click.option("--batch", metavar="ID", help="The provider's id of the batch that the create made.")
 @click.option("--absent", is_flag=True, help="The create made no batch: send the rows again.")
@@ -194,4 +228,4 @@ def _run(handle: JobHandle) -> str:
     return f"  {status_text.command('run', handle.work, handle.job_id)}"
 
 
-COMMANDS = (cancel, retry, reread, approve, resolve)
+COMMANDS = (cancel, pause, resume, retry, reread, approve, resolve)

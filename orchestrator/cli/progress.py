@@ -102,7 +102,9 @@ class Watch:
     def _look_for_trouble(self, now: Look) -> None:
         """Print what keeps failing, once for each reason that lasts, so that a waiting job does not seem to hang."""
         trouble = next((one for one in now.troubles if not one.is_unresolved), None)
-        if now.activity is Activity.ACCOUNT:
+        if now.activity is Activity.PAUSED:
+            self._tell_once("paused", f"nothing more is sent until you type: orchestrator resume {self._job_id}")
+        elif now.activity is Activity.ACCOUNT:
             self._tell_once(now.reason, f"sending is paused: {now.reason}")
         elif now.budget_wait:
             self._tell_once("budget", f"waiting for budget: {now.budget_wait}")

@@ -102,7 +102,7 @@ def run(
             given = described
             result = asked(lambda beside: commands.run(given, progress=watch.look, alongside=beside), alongside)
         else:
-            result = find(job, work).resume(progress=watch.look)
+            result = find(job, work).run(progress=watch.look)
     told = ""
     if whole is not None and limit is not None and not as_json:
         from orchestrator.cli import text

@@ -45,6 +45,9 @@ def notes(found: Status, work: str) -> str:
         if found.decision == UNREADABLE:
             ways.insert(0, ("reread", "to read the answers again, after an upgrade, for nothing"))
         lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
+    if look.paused_at is not None:
+        lines.append(f"  paused by you since {look.paused_at:%Y-%m-%d %H:%M} UTC: nothing more is sent.")
+        lines += listed_commands([(command("resume", work, found.job_id), "to send again")])
     if found.pause_reason:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
     if look.budget_wait:
@@ -181,9 +184,36 @@ def reread(found: Status, done: Reading, work: str) -> str:
 
 def approved(found: Status, work: str) -> str:
     """Return what `approve` prints: who goes on with the job."""
-    if found.workers_alive:
-        return f"{found.job_id}: approved. Its fleet's workers go on.\n  {command('status', work, found.job_id)}"
-    return f"{found.job_id}: approved. Next:\n  {command('run', work, found.job_id)}"
+    return _goes_on(found, "approved", work)
+
+
+def paused(found: Status, work: str) -> str:
+    """Return what `pause` prints: what still happens, who does it, and how to go on."""
+    look, job_id = found.look, found.job_id
+    sent = look.rows.at_provider
+    told = "nothing more is sent"
+    if sent:
+        told += f"; {text.counted(sent, 'row', 'rows')} at the provider go on there" + (
+            ", and are fetched" if look.worked_by else ""
+        )
+    lines = [f"{job_id}: paused by you: {told}."]
+    ways = [(command("resume", work, job_id), "to send again")]
+    if sent and not look.worked_by:
+        ways.insert(0, (command("run", work, job_id), "nothing works on it; to fetch what is in flight"))
+    return "\n".join([*lines, *listed_commands(ways)])
+
+
+def resumed(found: Status, work: str) -> str:
+    """Return what `resume` prints: who goes on with the job."""
+    return _goes_on(found, "resumed", work)
+
+
+def _goes_on(found: Status, what: str, work: str) -> str:
+    by = found.look.worked_by
+    if not by:
+        return f"{found.job_id}: {what}. Next:\n  {command('run', work, found.job_id)}"
+    who = "Its fleet's workers go on." if found.workers_alive else f"Pid {by[0].pid} on {by[0].host} goes on with it."
+    return f"{found.job_id}: {what}. {who}\n  {command('status', work, found.job_id)}"
 
 
 def unresolved(job_id: str, found: Sequence[UnresolvedChunk], work: str) -> str:

@@ -39,6 +39,7 @@ class Activity(StrEnum):
     BATCHES = "waiting for batches"
     ACCOUNT = "waiting for the account"
     BUDGET = "waiting for budget"
+    PAUSED = "paused by you"
     WRITING = "writing its output"
     CANCELLING = "cancelling"
     UNATTENDED = "unattended"
@@ -62,6 +63,7 @@ MARKS: Final = {
     Activity.CANCELLING: "●",
     Activity.ACCOUNT: "◌",
     Activity.BUDGET: "◌",
+    Activity.PAUSED: "◌",
     Activity.UNATTENDED: "○",
     Activity.FINISHED: "✓",
     Activity.CANCELLED: "–",  # noqa: RUF001 - the mark of a cancelled job
@@ -167,6 +169,7 @@ class Look:
     budget_wait: str  # what it waits for whose next chunk does not fit its budget now
     began_at: datetime
     ended_at: datetime | None
+    paused_at: datetime | None  # since when a person has had it send nothing
     worked_by: tuple[WorkerProcess, ...]
     account: str
     revision: int
@@ -233,6 +236,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         budget_wait=waits if job.state is JobState.RUNNING else "",
         began_at=seen.began_at,
         ended_at=seen.ended_at,
+        paused_at=job.paused_at,
         worked_by=seen.workers,
         account=job.account,
         revision=job.revision,
@@ -281,6 +285,8 @@ def _activity(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
     moves = rows.at_provider + rows.waiting + rows.to_send_again > 0 or not rows.all_read
     if rows.needs_decision and not moves:
         return Activity.NEEDS_YOU
+    if job.paused_at is not None and moves and (seen.workers or not rows.at_provider):
+        return Activity.PAUSED
     if not seen.workers:
         return Activity.UNATTENDED
     if job.state is JobState.CANCELLING:

@@ -150,6 +150,7 @@ class Job:
     retry_count: int = 0  # retry chunks made so far
     retrying: str = ""  # the kind of rows that this revision sends again; "" for the first
     changes: str = ""  # of their requests: a `RequestChanges`, JSON; "": they are sent as they were
+    paused_at: datetime | None = None  # when a person paused it: while it is set, no create is begun
     version: int = 0
 
 

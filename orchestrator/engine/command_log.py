@@ -16,7 +16,7 @@ CANCELLED = frozenset({JobState.CANCELLING, JobState.CANCELLED})
 
 
 def record_command(workspace: Workspace, job_id: JobId) -> None:
-    """Record how the job is to be run: its spec, its policy, its revision, whether it is cancelled."""
+    """Record how the job is to be run: its spec, its policy, its revision, whether it is cancelled or paused."""
     job = workspace.ledger.job(job_id)
     command = records.Command(
         spec=job.spec,
@@ -29,6 +29,7 @@ def record_command(workspace: Workspace, job_id: JobId) -> None:
         is_cancelled=job.state in CANCELLED,
         canary=job.canary,
         approved=job.approved,
+        paused_at=job.paused_at,
     )
     records.record_command(
         workspace.context(job_id).job_files, command, at=workspace.clock.now(), mark=workspace.clock.token()

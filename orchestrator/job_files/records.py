@@ -162,6 +162,7 @@ class Command:
     is_cancelled: bool = False
     canary: Canary = Canary.NONE
     approved: str = ""
+    paused_at: datetime | None = None
 
 
 def keep_slice(job_files: JobFiles, plan: SlicePlan) -> None:

@@ -34,16 +34,16 @@ from orchestrator.domain.model import (
     is_usable_id,
 )
 from orchestrator.domain.reconcile import UNREADABLE
-from orchestrator.domain.recovery import LOOKUP_FAILED, NOT_UNDERSTOOD, OTHER_KEY
 from orchestrator.domain.required import required
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
 from orchestrator.domain.timeline import LedgerEvent
-from orchestrator.ledger import account_limits, creates, reread
+from orchestrator.ledger import account_limits, creates, pausing, reread
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
 from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunks, events, jobs, shards
+from orchestrator.ledger.pausing import look_now, set_running, try_again
 from orchestrator.ledger.retries import reopen_answered, reopen_failed, to_be_sent
 from orchestrator.ledger.steps import note
 
@@ -96,9 +96,9 @@ class SqlAdmin:
             if job.decision:
                 return job
             if job.state is JobState.STOPPED:
-                _set_running(tx, job_id, now)
+                set_running(tx, job_id, now)
                 note(tx, job_id, "job.resumed", "", now)
-            _try_again(tx, job, now)
+            try_again(tx, job, now)
             return _job(tx, job_id)
 
     def approve(self, job_id: JobId, *, now: datetime) -> str:
@@ -110,14 +110,27 @@ class SqlAdmin:
             job = _job_and_account(tx, job_id)
             if not job.decision:
                 raise CommandRefused(f"job {job_id} is {job.state} and waits for no decision: nothing to approve")
-            _set_running(tx, job_id, now)
+            set_running(tx, job_id, now)
             values: dict[str, Any] = {"approved": f"{job.approved} {job.decision}".strip()}
             if job.decision in (CANARY, UNREADABLE) and job.canary is Canary.OPEN:  # one look at it is enough
                 values["canary"] = Canary.PASSED
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values))
             note(tx, job_id, "job.approved", "", now, decision=job.decision)
-            _try_again(tx, job, now)
+            try_again(tx, job, now)
             return job.decision
+
+    def pause(self, job_id: JobId, *, now: datetime) -> None:
+        """Begin no create of a job until `end_pause`; creates that were begun, and batches in flight, go on.
+
+        Raises CommandRefused for a job that has ended or is being cancelled.
+        """
+        with self._database.write() as tx:
+            pausing.pause(tx, _job(tx, job_id), now)
+
+    def end_pause(self, job_id: JobId, *, now: datetime) -> None:
+        """Let a paused job send again. Raises CommandRefused where it is not paused."""
+        with self._database.write() as tx:
+            pausing.end_pause(tx, _job(tx, job_id), now)
 
     def break_leases(self, *, now: datetime) -> None:
         """End every lease. Only for a process that knows that no other works on this ledger."""
@@ -135,6 +148,7 @@ class SqlAdmin:
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
             values = {"state": JobState.CANCELLING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
+            values |= {"paused_at": None}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
             # A running create keeps its version, so that its answer can be recorded; it is cancelled right after.
             # One statement for both kinds: between two statements a chunk could change its kind and be missed.
@@ -249,7 +263,7 @@ class SqlAdmin:
             job = _job(tx, job_id)
             done = reread.record(tx, job, found, now=now)
             if done.is_released:
-                _set_running(tx, job_id, now)
+                set_running(tx, job_id, now)
             return done
 
     def confirm_same_account(self, job_id: JobId, key_mark: str, *, now: datetime) -> int:
@@ -260,7 +274,7 @@ class SqlAdmin:
         with self._database.write() as tx:
             _job(tx, job_id)
             tx.execute(sa.update(attempts).where(attempts.c.job_id == job_id).values(key_mark=key_mark))
-            count = int(tx.execute(_look_now(job_id, now)).rowcount)
+            count = int(tx.execute(look_now(job_id, now)).rowcount)
             note(tx, job_id, "job.account_confirmed", "", now, chunks=count)
             return count
 
@@ -338,28 +352,6 @@ def _job_and_account(tx: sa.Connection, job_id: JobId) -> Job:
     return _job(tx, job_id)
 
 
-def _set_running(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
-    values = {"state": JobState.RUNNING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
-    tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
-
-
-def _try_again(tx: sa.Connection, job: Job, now: datetime) -> None:
-    """End the pause of the job's account, and make due what waited for another key or for more memory."""
-    tx.execute(_look_now(job.id, now))
-    # A person has acted: what has got nowhere for hours is given as long again.
-    failing = (C.job_id == job.id, sa.or_(C.failing_since.is_not(None), C.setbacks > 1))
-    tx.execute(
-        sa.update(chunks)
-        .where(*failing)
-        .values(failing_since=None, setbacks=sa.case((C.setbacks > 1, 1), else_=C.setbacks))
-    )
-    # A step that killed its workers may run again: the operator may have given it more memory.
-    for table, of_job in ((chunks, C.job_id), (shards, shards.c.job_id), (jobs, J.id)):
-        begun = sa.update(table).where(of_job == job.id, table.c.starts > 0, table.c.lease_until <= now)
-        tx.execute(begun.values(starts=0, due_at=now))
-    tx.execute(sa.update(accounts).where(accounts.c.name == job.account).values(paused_until=EPOCH))
-
-
 def _unresolved(tx: sa.Connection, chunk_id: ChunkId) -> Chunk:
     """Return the unresolved chunk, and lock it and its job until the transaction ends. Raises CommandRefused."""
     job_id = tx.execute(sa.select(C.job_id).where(C.id == chunk_id)).scalar()
@@ -378,13 +370,6 @@ def _resolved(tx: sa.Connection, chunk: Chunk, event: Event, now: datetime, **de
     tx.execute(sa.update(chunks).where(C.id == chunk.id).values(**values))
     note(tx, chunk.job_id, "chunk.resolved", chunk.name, now, **details)
     return written(after)
-
-
-def _look_now(job_id: JobId, now: datetime) -> sa.Update:
-    """Return the update that makes chunks due that wait for a key, a permission or a version that may be there now."""
-    codes = (OTHER_KEY, LOOKUP_FAILED, NOT_UNDERSTOOD)
-    waiting = (C.job_id == job_id, C.state == ChunkState.UNRESOLVED, C.error_code.in_(codes))
-    return sa.update(chunks).where(*waiting).values(due_at=now)
 
 
 def _job(tx: sa.Connection, job_id: JobId) -> Job:

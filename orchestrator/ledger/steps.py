@@ -32,6 +32,7 @@ from orchestrator.domain.changes import (
 )
 from orchestrator.domain.errors import LeaseLost, LedgerError
 from orchestrator.domain.model import (
+    ENDED_JOBS,
     TERMINAL,
     AttemptState,
     BatchId,
@@ -75,7 +76,7 @@ A = attempts.c
 _MAY_SEND: Final = (
     sa.select(jobs.c.id)
     .join(accounts, accounts.c.name == jobs.c.account)
-    .where(jobs.c.id == sa.bindparam("the_id"), jobs.c.state == JobState.RUNNING)
+    .where(jobs.c.id == sa.bindparam("the_id"), jobs.c.state == JobState.RUNNING, jobs.c.paused_at.is_(None))
     .where(accounts.c.paused_until <= sa.bindparam("now", type_=Utc()))
 )
 _SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
@@ -164,7 +165,7 @@ class SqlLedger:
             return creates.spending(connection, chunk.job_id, now=now, beside=chunk.id)
 
     def may_send(self, job_id: JobId, *, now: datetime) -> bool:
-        """Return whether the job is running and its account is not paused."""
+        """Return whether the job is running, and neither it nor its account is paused."""
         with self._database.read() as connection:
             return connection.execute(_MAY_SEND, {"the_id": job_id, "now": now}).first() is not None
 
@@ -312,7 +313,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     values = rows.job_values(after) | {"due_at": change.due_at}
     del values["policy"]  # no step changes it, and another version may have added fields to it
     if before.state is not after.state:
-        values["ended_at"] = now
+        values |= {"ended_at": now, "paused_at": None if after.state in ENDED_JOBS else after.paused_at}
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
     _swap(tx, Unit(job_id=before.id), before.version, values)
 

@@ -169,6 +169,7 @@ def _rebuild(workspace: Workspace, lost: _Lost) -> Recovered:
         state=ended if is_sealed else JobState.RUNNING,
         canary=_canary(command, plans),
         approved=command.approved,
+        paused_at=None if is_sealed or command.is_cancelled else command.paused_at,
         revision=command.revision,
         rounds_max=command.rounds_max,
         retry_count=plans.retry_count,

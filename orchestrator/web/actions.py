@@ -133,7 +133,7 @@ class Actions:
             case Action.APPROVE:
                 handle.approve()
             case Action.RUN:
-                background.begin(job_id, lambda look, stop: handle.resume(progress=look, stop=stop))
+                background.begin(job_id, lambda look, stop: handle.run(progress=look, stop=stop))
             case Action.CANCEL:
                 background.begin(job_id, lambda look, stop: handle.cancel(progress=look, stop=stop))
             case Action.REREAD:

@@ -170,8 +170,8 @@ def test_what_was_begun_and_never_answered_is_told_by_the_python_api_too(
 
     handle = only_job(cli.work)
     with pytest.raises(JobUnresolved, match="orchestrator resolve"):
-        handle.resume()
+        handle.run()
     assert [batch is not None for batch in resolve_all(gateway, handle).values()] == [True]
-    handle.resume()
+    handle.run()
 
     check_whole(cli, gateway, 60, 60)

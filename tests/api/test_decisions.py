@@ -45,7 +45,7 @@ def test_a_job_that_waits_for_a_decision_says_so_until_it_is_approved(tmp_path: 
         handle.approve()
         with pytest.raises(LedgerError, match="waits for no decision"):
             handle.approve()
-        result = handle.resume()
+        result = handle.run()
 
     assert unsent == []
     assert set(told) == {

@@ -129,4 +129,4 @@ def test_a_job_that_is_resumed_by_its_id_checks_its_function_again(
     module.write_text(module.read_text().replace(old, new) if old else module.read_text())
 
     with pytest.raises(ConfigError, match=told):
-        handle.resume()
+        handle.run()

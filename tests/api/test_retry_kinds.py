@@ -115,7 +115,7 @@ def test_a_retry_that_is_interrupted_and_loses_its_ledger_sends_each_row_once(tm
         for path in tmp_path.glob("ledger.db*"):
             path.unlink()
         orchestrator.recover(work=tmp_path)
-        result = handle.resume()
+        result = handle.run()
 
         assert (seen(result), is_sound(result, tmp_path)) == (SECOND, True)
         assert sum(script.tries.values()) == 6 + 3

@@ -107,7 +107,7 @@ def test_the_parameters_of_an_interrupted_retry_survive_the_ledger(scene: Scene)
         path.unlink()
     orchestrator.recover(work=scene.work)
 
-    result = handle.resume()
+    result = handle.run()
 
     assert (scene.asked, answers(result)) == ([("long", "any", 20)], ["short", LONG])
 

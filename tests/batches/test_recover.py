@@ -250,6 +250,16 @@ def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> No
     assert len(stage.attempts) == 1
 
 
+def test_while_the_job_is_paused_the_same_create_is_not_sent_again() -> None:
+    """It may be the one that makes a batch."""
+    stage, before = in_doubt(A)
+    stage.harness.admin.pause(JOB, now=stage.clock.at)
+
+    chunk = run(stage, before)
+
+    assert (chunk.state, stage.provider.calls, stage.due_s(chunk)) == (ChunkState.AMBIGUOUS, [], 260)
+
+
 def test_in_class_a_the_answer_is_kept_before_the_ledger_hears_of_it() -> None:
     """A worker whose claim is gone leaves at least the journal."""
     stage, before = in_doubt(A)

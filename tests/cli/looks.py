@@ -45,6 +45,7 @@ LOOK: Final = Look(
     budget_wait="",
     began_at=after(0),
     ended_at=None,
+    paused_at=None,
     worked_by=(RUNS,),
     account=ACCOUNT,
     revision=1,

@@ -216,3 +216,32 @@ def test_why_there_is_no_estimate_is_true(activity: Activity, collected: int, to
 @pytest.mark.parametrize("activity", [Activity.STOPPED, Activity.NEEDS_YOU, Activity.UNATTENDED])
 def test_nothing_is_said_of_the_end_of_a_job_that_goes_on_only_with_a_person(activity: Activity) -> None:
     assert "done in" not in drawn(replace(LOOK, estimate=None, activity=activity))
+
+
+PAUSED = a_look(activity=Activity.PAUSED, paused_at=LOOK.at, estimate=None, troubles=(), decisions=())
+
+
+def test_a_paused_job_says_what_to_type() -> None:
+    look = replace(
+        PAUSED, chunks={ChunkState.SUBMITTED: 19, ChunkState.PLANNED: 21}, rows=replace(ROWS, needs_decision=0)
+    )
+
+    assert (
+        drawn(look)
+        == """\
+reviews-mood-3f2a91c4  paused by you, 11 h 12            Ctrl-C leaves it safely
+━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╍╍╍╍╍╌╌╌╌╌╌~············×   66.2 %
+
+  answered            797,571   of 1,204,318 rows
+  at the provider     189,982   85,170 answered there; 19 batches; oldest 5 h 51
+  to send again         1,920   until you resume it
+  waiting             204,301   until you resume it
+  failed                  544   content_filter 423; null_skipped 118
+
+  money                 15.05   USD spent of 30.00; 5.47 reserved
+  next look in 0:09
+  orchestrator resume reviews-mood-3f2a91c4
+"""
+    )
+    assert drawn(look, 120).splitlines()[-2:] == ["  next look in 0:09", "  orchestrator resume reviews-mood-3f2a91c4"]
+    assert "  orchestrator resume reviews-mood-3f2a91c4" in drawn(look, height=10)

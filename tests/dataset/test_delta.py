@@ -63,7 +63,7 @@ def test_a_job_goes_on_with_the_version_that_it_was_planned_with(place: Path, tm
     with fake_provider() as fake:
         handle = orchestrator.submit(place, **fields, **fake.options)
         write_deltalake(place, pa.table({"id": [9], "t": ["late"], "new": [0.0]}), mode="append")
-        result = handle.resume()
+        result = handle.run()
 
         assert sorted(result.to_arrow()["id"].to_pylist()) == [2, 3]
         other = orchestrator.run(place, **fields, **fake.options)

@@ -35,7 +35,7 @@ from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
 from orchestrator.job_files import request_files
 from orchestrator.ledger import creates
-from orchestrator.ledger.db.schema import NANO, attempts
+from orchestrator.ledger.db.schema import NANO, attempts, jobs
 from orchestrator.planner import plan
 
 SPENDING: Final = creates.spending
@@ -184,6 +184,11 @@ def nothing_is_freed(*arguments: Any, **keywords: Any) -> Spending:
     """Take what is reserved for spent, as if no batch could cost less."""
     found = SPENDING(*arguments, **keywords)
     return replace(found, settled=found.settled + found.in_flight, in_flight=Decimal(0))
+
+
+def pause_unseen(tx: sa.Connection, job: Job, now: datetime) -> None:
+    """Pause a job so that a step under way, which has looked before, does not notice."""
+    tx.execute(sa.update(jobs).where(jobs.c.id == job.id).values(paused_at=now))
 
 
 def believed(*_marks: str) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.domain import reconcile, recovery
 from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
 from orchestrator.job_files import create_journal
-from orchestrator.ledger import creates
+from orchestrator.ledger import creates, pausing
 from orchestrator.planner import plan
 from tests.fakes.disk import InPlaceDisk
 from tests.simulation import flawed_adapters, flawed_ledgers, flawed_steps, weather
@@ -205,6 +205,16 @@ MUTANTS: Final = tuple(
             7,
             "every chunk bears the canary's mark",
             {"altered": altered((plan, "_close", flawed_steps.close_as_canary))},
+        ),
+        # a pause
+        (
+            "b1",
+            7,
+            "a step under way does not see a pause",
+            {
+                "weather": weather.pauses_are_many,
+                "altered": altered((pausing, "pause", flawed_steps.pause_unseen)),
+            },
         ),
         # files
         ("c", 0, "the ledger before the file", {"disk": flawed_ledgers.LazyDisk}),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 20  # events
 UNDECIDED: Final = "select 1 from jobs where canary in ('wanted', 'open') and id = '{}'"
+PAUSED: Final = "select 1 from jobs where paused_at is not null and id = '{}'"
+BEGUN: Final = "select count(*) from attempts where job_id = '{}'"
 OVERFULL: Final = "select job_id, shard_no from shards where settled_count > row_count or settled_count < 0"
 TWO_ATTEMPTS: Final = (
     "select chunk_id from attempts where state in ('open', 'created') group by chunk_id having count(*) > 1"
@@ -102,6 +104,7 @@ class Oracle:
         pooled.close()
         self._provider = provider
         self._jobs = {custom_id.prefix(job.digest, 0)[:8]: job for job in jobs}
+        self._begun: dict[str, int] = {}  # of a paused job: how many creates were begun before
         self._known: set[str] = set()  # rows that an earlier job has an answer to
         self.seen_count = 0
         self._by_row: dict[str, list[SimulatedBatch]] = defaultdict(list)
@@ -152,6 +155,10 @@ class Oracle:
             _expect(look.rows.answered >= before, f"{before} rows were answered, {look.rows.answered} are")
             self._answered[job.id, look.revision] = look.rows.answered
 
+    def paused(self, job_id: str) -> None:
+        """From now on, until its pause ends, no create of a job may be begun."""
+        self._begun[job_id] = int(self.first(BEGUN.format(job_id)))
+
     def forget_answers(self) -> None:
         """Forget how many rows were answered: the ledger has lost commits."""
         self._answered.clear()
@@ -160,6 +167,9 @@ class Oracle:
         if job.plan.has_canary and self._all(UNDECIDED.format(job.id)):
             sent, most = {name for batch in batches for name in batch.requests}, job.plan.policy.canary_rows
             _expect(len(sent) <= most, f"{len(sent)} rows were sent before the verdict on a canary of {most}")
+        if job.id in self._begun and self._all(PAUSED.format(job.id)):
+            begun, before = int(self.first(BEGUN.format(job.id))), self._begun[job.id]
+            _expect(begun == before, f"{begun - before} creates of {job.id} were begun while it was paused")
         possibly_double_paid = self._usd(WAGERED.format(job.id))
         most = job.plan.policy.max_duplicate_usd
         _expect(possibly_double_paid <= most, f"{possibly_double_paid} USD were wagered, {most} may be")

@@ -51,6 +51,8 @@ class People:
             job.wants_to_cancel = False
             world.trace.add(f"{job.id} is cancelled")
             world.admin.cancel(job.id, now=now)
+        if job.pauses and world.state(job) in LIVE:  # it may have been cancelled just now
+            self._pause(job)
         if state == JobState.STOPPED and chance.random() < 0.3:
             self._resume(job, world.ledger.job(job.id))
         if state in (*ENDED, JobState.STOPPED) and self.has_unread(job) and chance.random() < 0.3:
@@ -63,6 +65,19 @@ class People:
             for chunk, _attempt in world.admin.unresolved(job.id):
                 if chance.random() < (0.5 if world.dice.is_calm else 0.1):
                     self._resolve(chunk)
+
+    def _pause(self, job: SimulatedJob) -> None:
+        """Begin the next pause, or end the present one."""
+        world, (begin_s, end_s) = self._world, job.pauses[0]
+        is_paused, now = world.ledger.job(job.id).paused_at is not None, world.wall.now()
+        if is_paused and world.clock.elapsed_s >= end_s:
+            world.trace.add(f"{job.id} is resumed")
+            job.pauses.pop(0)
+            world.admin.end_pause(job.id, now=now)
+        elif not is_paused and world.clock.elapsed_s >= begin_s:
+            world.trace.add(f"{job.id} is paused")
+            world.admin.pause(job.id, now=now)
+            world.oracle.paused(job.id)
 
     def _retry(self, job: SimulatedJob) -> None:
         """Send failed rows again, or answers that were cut off."""

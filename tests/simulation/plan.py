@@ -37,6 +37,7 @@ class JobPlan:
     cancel_at_s: float | None
     retries: int  # how often a person retries the job once it has ended
     has_canary: bool = False
+    pauses: tuple[tuple[float, float], ...] = ()  # from when until when a person pauses it, in order
     follows: bool = False  # it is opened when the jobs before it have ended, and takes the answers of the first
 
     @property
@@ -99,7 +100,7 @@ def scenario(seed: int, provider: str) -> Scenario:
     is_large = chance.random() < 0.1
     job_count = chance.choice((1, 1, 1, 2)) if not is_large else chance.choice((1, 2, 3))
     drawn = [_job(chance, provider, number, requests_max, is_large=is_large) for number in range(job_count)]
-    jobs = _with_canaries(drawn, f"{provider}/{seed}")
+    jobs = _with_pauses(_with_canaries(drawn, f"{provider}/{seed}"), f"{provider}/{seed}")
     settled = CLASSES[provider].traits.recovery is Recovery.SETTLED
     return Scenario(
         seed=seed,
@@ -181,6 +182,20 @@ def _with_canaries(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
         return tuple(jobs)
     rows = chance.randint(1, 4)
     return tuple(replace(job, has_canary=True, policy=replace(job.policy, canary_rows=rows)) for job in jobs)
+
+
+def _with_pauses(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
+    """Return the jobs, in some seeds with pauses: drawn by itself, and its number chosen, as for the other key."""
+    chance = random.Random(f"pauses 783/{name}")
+    if chance.random() >= 0.25:
+        return tuple(jobs)
+    return tuple(replace(job, pauses=pauses(chance, chance.randint(1, 3), 4_000)) for job in jobs)
+
+
+def pauses(chance: random.Random, count: int, until_s: float) -> tuple[tuple[float, float], ...]:
+    """Return so many pauses, one after the other."""
+    ends = sorted(chance.uniform(1, until_s) for _ in range(2 * count))
+    return tuple(zip(ends[::2], ends[1::2], strict=True))
 
 
 def _when_in_doubt(chance: random.Random, provider: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tests.fakes.classes import CLASSES
 from tests.simulation.plan import Scenario
 from tests.simulation.variant import Variant
 from tests.simulation.weather import rows_repeat
+from tests.simulation.weather import pauses_are_many
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
@@ -31,6 +32,11 @@ def test_every_row_is_paid_for_once_and_accounted_for_once(provider: str, seeds:
     """Whatever crashes, sleeps or answers wrongly; the failure names the promise that broke and how to replay it."""
     for seed in seeds:
         simulate(seed, provider)
+
+
+@pytest.mark.parametrize("provider", ["a1", "c"])
+def test_a_paused_job_begins_no_create_and_comes_to_its_end_all_the_same(provider: str) -> None:
+    simulate(0, provider, variant=Variant(name="paused", weather=pauses_are_many))
 
 
 def with_follower(plan: Scenario) -> Scenario:

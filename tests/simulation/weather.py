@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from orchestrator.domain.policy import OnAmbiguous
 from tests.fakes.faults import Reported
-from tests.simulation.plan import PRICE, JobPlan, Scenario
+from tests.simulation.plan import PRICE, JobPlan, Scenario, pauses
 
 REPEATED: Final = 0.4  # of the rows
 LOST: Final = 0.35  # of the answers to creates
@@ -48,6 +48,13 @@ def batches_are_slow(plan: Scenario) -> Scenario:
     """Batches take their time, and the answers to creates are lost often."""
     lost = answers_are_lost(plan)
     return replace(lost, rates=replace(lost.rates, slow=0.8, late=0.0), slow_factor=20.0, faults_until_s=5_000.0)
+
+
+def pauses_are_many(plan: Scenario) -> Scenario:
+    """People pause jobs again and again, most of them at their begin, where the creates are."""
+    chance = random.Random(f"many pauses/{plan.provider}/{plan.seed}")
+    jobs = (replace(job, pauses=pauses(chance, 12, 300), cancel_at_s=None) for job in plan.jobs)
+    return replace(plan, jobs=tuple(jobs))
 
 
 def budgets_are_tight(plan: Scenario) -> Scenario:

@@ -96,6 +96,7 @@ class SimulatedJob:
         self.asks_for_truncated = False  # a person has sent truncated answers again
         self.budget_usd = plan.policy.budget_usd
         self.wants_to_cancel = plan.cancel_at_s is not None
+        self.pauses = list(plan.pauses)  # those to come; the first may be under way
         self.context = context(self, variant, world)
 
 
@@ -350,6 +351,7 @@ class World:
         waits = [worker.wakes_at_s - now_s for worker in self.workers if worker.is_busy]
         waits += [(late.lands_at - self.clock.now()).total_seconds() for late in self.provider.late]
         waits += [] if units_in_s is None else [units_in_s]
+        waits += [at_s - now_s for job in self.jobs.values() for pause in job.pauses[:1] for at_s in pause]
         waits = [wait for wait in waits if wait > 0]
         if not waits:
             self._must_review = True

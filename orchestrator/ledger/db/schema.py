@@ -108,6 +108,7 @@ jobs = sa.Table(
     _text("changes"),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("ended_at", Utc),
+    sa.Column("paused_at", Utc),
     *_claimable(),
 )
 

@@ -142,6 +142,7 @@ CREATE TABLE jobs (
     changes TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     ended_at BIGINT,
+    paused_at BIGINT,
     due_at BIGINT,
     lease_until BIGINT NOT NULL,
     token BIGINT NOT NULL,
@@ -202,7 +203,7 @@ WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 
 FROM chunks JOIN jobs ON jobs.id = chunks.job_id
 WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state = 'splitting' AND NOT chunks.cancel_requested AND jobs.state = 'running' UNION ALL SELECT 'submit' AS anon_6, count(*) AS units
 FROM chunks JOIN jobs ON jobs.id = chunks.job_id
-WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('planned', 'uploaded') AND NOT chunks.cancel_requested AND jobs.state = 'running' AND (chunks.is_canary OR jobs.canary IN ('none', 'passed')) UNION ALL SELECT 'finish' AS anon_7, count(*) AS units
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('planned', 'uploaded') AND NOT chunks.cancel_requested AND jobs.state = 'running' AND jobs.paused_at IS NULL AND (chunks.is_canary OR jobs.canary IN ('none', 'passed')) UNION ALL SELECT 'finish' AS anon_7, count(*) AS units
 FROM shards JOIN jobs ON jobs.id = shards.job_id
 WHERE shards.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.state = 'planned' AND shards.settled_count = shards.row_count AND jobs.state IN ('running', 'cancelling') UNION ALL SELECT 'plan' AS anon_8, count(*) AS units
 FROM shards JOIN jobs ON jobs.id = shards.job_id

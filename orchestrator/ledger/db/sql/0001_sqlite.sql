@@ -142,6 +142,7 @@ CREATE TABLE jobs (
     changes TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     ended_at BIGINT,
+    paused_at BIGINT,
     due_at BIGINT,
     lease_until BIGINT NOT NULL,
     token BIGINT NOT NULL,
