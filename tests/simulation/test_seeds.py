@@ -10,8 +10,7 @@ import pytest
 from tests.fakes.classes import CLASSES
 from tests.simulation.plan import Scenario
 from tests.simulation.variant import Variant
-from tests.simulation.weather import rows_repeat
-from tests.simulation.weather import pauses_are_many
+from tests.simulation.weather import pauses_are_many, rows_repeat
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
