@@ -23,7 +23,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
 from orchestrator.domain.model import ShardState
 from orchestrator.domain.reconcile import RowKey
-from orchestrator.job_files import request_files, result_parts
+from orchestrator.job_files import records, request_files, result_parts
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Attempt, Chunk, JobId, Shard
@@ -92,9 +92,8 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
     key = _row_named(workspace, job_id, context, named)
     files, spec = context.job_files, context.spec
     name = custom_id.custom_id(spec.digest, *key)
-    entries = [entry for entry in workspace.snapshot.entries(job_id) if _holds(files, entry.chunk, key)]
-    entries.sort(key=lambda entry: (entry.chunk.round, entry.chunk.id))
-    request = next((line for entry in entries if (line := _request(files, entry.chunk, key)) is not None), None)
+    entries = [entry for entry in workspace.views.chunks_of_row(job_id, key) if _holds(files, entry[0], key)]
+    request = next((line for chunk, _ in entries if (line := _request(files, chunk, key)) is not None), None)
     source, note = _source(context, key, request)
     found = answers.answer(job_id, key, ledger=workspace.ledger, job_files=files, finishing=context.finishing)
     return RowTrace(
@@ -106,7 +105,7 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         source=source,
         source_note=note,
         request=None if request is None else orjson.loads(request),
-        tries=tuple(_try(files, entry.chunk, entry.attempts, key, name, request) for entry in entries),
+        tries=tuple(_try(files, chunk, attempts, key, name, request) for chunk, attempts in entries),
         answer=None if found is None else _one(found),
     )
 
@@ -220,11 +219,18 @@ def _outcome(files: JobFiles, chunk: Chunk, key: RowKey) -> Mapping[str, Any] | 
 
 def _lines(files: JobFiles, chunk: Chunk, name: str) -> Iterator[tuple[str, str]]:
     """Yield the lines of the archive that hold the row's id, each with its file and its number, from 1."""
-    for file in files.names("raw"):
-        if file.startswith(f"raw/{chunk.name}.a"):
-            for number, line in enumerate(_split(request_files.blocks(files, file)), 1):
-                if name.encode() in line.lower() and name in custom_id.found_in(line):
-                    yield f"{file}:{number}", line.decode(errors="replace").rstrip("\r\n")
+    for file in _archived(files, chunk):
+        for number, line in enumerate(_split(request_files.blocks(files, file)), 1):
+            if name.encode() in line.lower() and name in custom_id.found_in(line):
+                yield f"{file}:{number}", line.decode(errors="replace").rstrip("\r\n")
+
+
+def _archived(files: JobFiles, chunk: Chunk) -> list[str]:
+    """Return the archives of a chunk: from its record, as the folder may hold those of many thousands."""
+    record = records.collected_name(chunk.part) if chunk.part else ""
+    if record and files.exists(record):
+        return [file for file in records.read_collected(files, record).raw if files.exists(file)]
+    return [file for file in files.names("raw") if file.startswith(f"raw/{chunk.name}.a")] if chunk.attempt else []
 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -160,7 +160,7 @@ class Join:
         self._options = options
         self._parts = parts
         self._gaps = gaps
-        self._gap_records = _records_of(gaps)
+        self._gap_records = records_of(gaps)
         self._next_row: int | None = None
 
     def pieces(self, batch: Any, *, row_start: int) -> Iterator[Any]:
@@ -199,29 +199,15 @@ class Join:
     def _chosen(self, row_start: int, row_count: int) -> tuple[Any, Any]:
         """Return all records of these rows, in one batch, and for each row the position of the one to be used."""
         taken = [part.take(row_start + row_count) for part in self._parts]
-        ends = np.cumsum([table.num_rows for table in taken], dtype=np.int64)
-        whole, flawed, failure = (np.full(row_count, -1, np.int64) for _ in range(3))
-        for table, end in zip(reversed(taken), reversed(ends), strict=True):
-            rows = table["row"].to_numpy() - row_start
-            succeeded = table["succeeded"].to_numpy()
-            positions = np.arange(end - table.num_rows, end)
-            is_whole = succeeded & table["error_code"].is_null().to_numpy()
-            whole[rows[is_whole]] = positions[is_whole]  # backwards, so that the first part takes precedence
-            for kind, found in ((succeeded & ~is_whole, flawed), (~succeeded, failure)):
-                last = kind & (found[rows] < 0)
-                found[rows[last]] = positions[last]
-        chosen = np.where(whole >= 0, whole, np.where(flawed >= 0, flawed, failure))
+        chosen = positions(taken, row_start, row_count)
         bare = np.flatnonzero(chosen < 0)
         if len(bare):
-            chosen[bare] = self._gap_of(bare + row_start) + (ends[-1] if len(ends) else 0)
+            chosen[bare] = self._gap_of(bare + row_start) + sum(table.num_rows for table in taken)
         return pa.concat_tables([*taken, self._gap_records]).combine_chunks(), chosen
 
     def _gap_of(self, rows: Any) -> Any:
         """Return for each row the number of the last gap that it lies in."""
-        found = np.full(len(rows), -1, np.int64)
-        for number, gap in enumerate(self._gaps):
-            first, end = np.searchsorted(rows, [gap.row_start, gap.row_end])
-            found[first:end] = number
+        found = last_gaps(self._gaps, rows)
         if (found < 0).any():
             row = rows[np.argmax(found < 0)]
             raise OutputError(f"row {row} of shard {self._shard_no} has no answer and no reason")
@@ -258,13 +244,42 @@ class Join:
         return [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
 
 
+def positions(taken: Sequence[Any], row_start: int, row_count: int) -> Any:
+    """Return for each row the position, in all tables one after another, of the record to be used; -1 where none is.
+
+    Args:
+        taken: the records of these rows, by part, in the order of the parts.
+    """
+    ends = np.cumsum([table.num_rows for table in taken], dtype=np.int64)
+    whole, flawed, failure = (np.full(row_count, -1, np.int64) for _ in range(3))
+    for table, end in zip(reversed(taken), reversed(ends), strict=True):
+        rows = table["row"].to_numpy() - row_start
+        succeeded = table["succeeded"].to_numpy()
+        places = np.arange(end - table.num_rows, end)
+        is_whole = succeeded & table["error_code"].is_null().to_numpy()
+        whole[rows[is_whole]] = places[is_whole]  # backwards, so that the first part takes precedence
+        for kind, found in ((succeeded & ~is_whole, flawed), (~succeeded, failure)):
+            last = kind & (found[rows] < 0)
+            found[rows[last]] = places[last]
+    return np.where(whole >= 0, whole, np.where(flawed >= 0, flawed, failure))
+
+
+def last_gaps(gaps: Sequence[Gap], rows: Any) -> Any:
+    """Return for each row, in ascending order, the number of the last gap that it lies in; -1 where it is in none."""
+    found = np.full(len(rows), -1, np.int64)
+    for number, gap in enumerate(gaps):
+        first, end = np.searchsorted(rows, [gap.row_start, gap.row_end])
+        found[first:end] = number
+    return found
+
+
 def nearest_floats(amounts: Any) -> Any:
     """Return amounts as the nearest floats, which Arrow's own cast of decimals does not give."""
     billionths = pc.multiply(amounts, pa.scalar(10**9, pa.decimal128(10, 0))).cast(pa.int64())
     return pc.divide(billionths.cast(pa.float64(), safe=False), 1e9)
 
 
-def _records_of(gaps: Sequence[Gap]) -> Any:
+def records_of(gaps: Sequence[Gap]) -> Any:
     """Return one record for each gap, in the form of a failure in a part."""
     absent = {name: [None] * len(gaps) for name in PART_SCHEMA.names}
     given: dict[str, list[Any]] = {

@@ -44,11 +44,11 @@ class Causes:
 
     def add(self, code: str | None, key: tuple[int, int]) -> None:
         """Count a row, by its shard and its number there."""
-        self._add(code if code and _PLAIN.fullmatch(code) else OTHER, 1, *key)
+        self._add(code if code and is_plain(code) else OTHER, 1, *key)
 
     def add_unit(self, code: str, rows: int) -> None:
         """Count all rows of a unit that has failed with one code."""
-        self._add(code if _PLAIN.fullmatch(code) else OTHER, rows, None, None)
+        self._add(code if is_plain(code) else OTHER, rows, None, None)
 
     def add_text(self, text: str) -> None:
         """Count the rows of another unit's text; the first example of each code is kept."""
@@ -73,6 +73,11 @@ class Causes:
             self._found[code] = [rows, shard, row]
         else:
             known[0] = (known[0] or 0) + rows
+
+
+def is_plain(code: str | None) -> bool:
+    """Return whether rows are counted by this error code; else they are among the others."""
+    return code is not None and _PLAIN.fullmatch(code) is not None
 
 
 def causes_left(text: str, failed: int, unreadable: int) -> str:

@@ -27,6 +27,7 @@ from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
+from orchestrator.ledger.views import SqlViews
 from orchestrator.ledger.workers import SqlWorkers
 from orchestrator.log import STEP_ENDED, EventLog
 from orchestrator.ports import Checkpoint, Clock, Provider, never_interrupted
@@ -79,6 +80,11 @@ class Workspace:
     def snapshot(self) -> SqlSnapshot:
         """The ledger, for reading and writing whole jobs."""
         return SqlSnapshot(self.database)
+
+    @property
+    def views(self) -> SqlViews:
+        """The ledger, for people who look at large jobs."""
+        return SqlViews(self.database)
 
     @property
     def admin(self) -> SqlAdmin:

@@ -10,7 +10,7 @@ Rule 4: parts are read in the calling thread: one of pyarrow's that still holds 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -293,9 +293,11 @@ class PartCursor:
     """One shard's rows in a part, read once in order. The caller closes the file.
 
     It holds rows of one row group only: a shard's output is made from many parts, most of which are idle.
+    Beside shard and row, it reads only `columns`.
     """
 
-    def __init__(self, part: BinaryIO, *, shard_no: int) -> None:
+    def __init__(self, part: BinaryIO, *, shard_no: int, columns: Collection[str] = PART_SCHEMA.names) -> None:
+        self._schema = pa.schema([field for field in PART_SCHEMA if field.name in ("shard", "row", *columns)])
         with reading():
             self._file = opened(part)
             groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
@@ -334,7 +336,7 @@ class PartCursor:
                 self._held = self._held.slice(end)
                 break
             self._held = None
-        return pa.Table.from_batches(taken, PART_SCHEMA)
+        return pa.Table.from_batches(taken, self._schema)
 
     def _advance(self, row_end: int) -> bool:
         """Load the next batch with rows of the shard; False where the part has none below `row_end`."""
@@ -353,9 +355,8 @@ class PartCursor:
             if not self._groups or self._groups[0].row_min >= row_end:
                 return False
             with reading():
-                self._batches = self._file.iter_batches(
-                    READ_ROWS, use_threads=False, row_groups=[self._groups.popleft().number]
-                )
+                wanted = {"row_groups": [self._groups.popleft().number], "columns": self._schema.names}
+                self._batches = self._file.iter_batches(READ_ROWS, use_threads=False, **wanted)
 
     def _check_order(self, rows: Any) -> None:
         is_late = np.diff(rows, prepend=self._last_row) <= 0

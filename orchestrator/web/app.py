@@ -1,6 +1,6 @@
 """The page's application: its routes, and how a look becomes a page.
 
-Rule 1: a page is drawn from a look, a list of batches and a list of events: nothing scans rows.
+Rule 1: a job's page is drawn from a look, a list of batches and a list of events: nothing scans rows.
 Rule 2: everything works without JavaScript; with it, parts of a page are asked for anew while it is in front.
 Rule 3: what comes from a provider or a row is escaped text, without control characters.
 """
@@ -18,13 +18,15 @@ from starlette.staticfiles import StaticFiles
 
 from orchestrator.api.event_words import matters
 from orchestrator.api.json_values import as_plain
-from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.domain.errors import ConfigError, LedgerError, OutputError, StorageError
 from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
 from orchestrator.web.access import Access, Guard
 from orchestrator.web.actions import DONE, Actions
+from orchestrator.web.reading import FileReaders
 from orchestrator.web.rendering import Templates
+from orchestrator.web.rows import RowRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +57,11 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
     """Return the application for an open work folder. Without a `background` it only looks."""
     templates = Templates(viewer, may_act=background is not None, mark=access.mark)
     pages, actions = Pages(viewer, templates, background), Actions(viewer, templates, access, background)
+    readers = FileReaders()
+    readers.prepare()
     routes = [
         Route("/", pages.jobs),
+        *RowRoutes(viewer, templates.page, readers).routes,
         *actions.routes(),
         Route("/jobs/{job}", pages.job),
         Route("/jobs/{job}/{part}", pages.part),
@@ -65,7 +70,10 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
         Route("/metrics", pages.metrics),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    errors: dict[Any, Callable[..., Response]] = {ConfigError: _not_there, LedgerError: _no_ledger}
+    errors: dict[Any, Callable[..., Response]] = {
+        ConfigError: _not_there,
+        **dict.fromkeys((LedgerError, StorageError, OutputError), _no_ledger),
+    }
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers=errors)
 
 

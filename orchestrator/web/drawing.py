@@ -12,6 +12,7 @@ from orchestrator.api.event_words import told
 from orchestrator.domain.look import MARKS
 from orchestrator.domain.money import rounded
 from orchestrator.log import printable
+from orchestrator.web.row_text import cost_of, line_of, request_of, value_of, whole
 
 if TYPE_CHECKING:
     from orchestrator.domain.look import Look
@@ -121,6 +122,11 @@ FILTERS: Final[dict[str, Any]] = {
     "clock": clock,
     "moment": moment,
     "said": printable,
+    "line": line_of,
+    "whole": whole,
+    "value": value_of,
+    "exact": cost_of,
+    "request": request_of,
 }
 GLOBALS: Final[dict[str, Any]] = {
     "marks": MARKS,

@@ -203,7 +203,13 @@ def test_a_token_is_in_no_repr() -> None:
 
 def test_static_files_are_in_the_package() -> None:
     here = Path(orchestrator.__file__).parent / "web"
-    assert {path.name for path in (here / "static").iterdir()} == {"htmx.min.js", "icon.svg", "page.css", "page.js"}
+    assert {path.name for path in (here / "static").iterdir()} == {
+        "htmx.min.js",
+        "icon.svg",
+        "page.css",
+        "page.js",
+        "reading.css",
+    }
 
 
 class OneLook:
