@@ -142,7 +142,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnLook | None = None,
+    progress: OnLook | bool = True,
     stop: threading.Event | None = None,
     alongside: bool = False,
 ) -> Result: ...
@@ -152,7 +152,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnLook | None = None,
+    progress: OnLook | bool = True,
     stop: threading.Event | None = None,
     alongside: bool = False,
     **fields: Unpack[JobFields],
@@ -163,7 +163,7 @@ def run(
     /,
     *,
     limit: int | None = None,
-    progress: OnLook | None = None,
+    progress: OnLook | bool = True,
     stop: threading.Event | None = None,
     alongside: bool = False,
     **fields: Any,
@@ -176,7 +176,8 @@ def run(
     Args:
         limit: run the first rows alone, so many: a paid sample, a job of its own. The run of all rows reuses its
             answers, and `plan` judges the cost of all rows by what they have cost.
-        progress: called about twice a second with a Look.
+        progress: True shows the job on a terminal (on standard error) and in a notebook; False shows nothing; a
+            function is called about twice a second with a Look, and nothing is shown.
         stop: set it to end the run early; running steps are recorded first.
         alongside: run it although another job of this name is not finished.
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import settings as configuration
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
+from orchestrator.api.displays import STOP_WAITING, shown
 from orchestrator.api.outcome import outcome_of, result_of
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain.created_batch import candidates
-from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeout, LedgerBusy
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeout, LedgerBusy, OrchestratorError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
@@ -49,8 +50,11 @@ class JobHandle:
     work: str  # a location
 
     def _repr_html_(self) -> str:
-        """Show the job's id in a notebook, without opening the ledger."""
-        return html_table(f"Job {self.job_id}", [("work folder", self.work)])
+        """Show in a notebook how the job stands; where the ledger cannot be read, why."""
+        try:
+            return self.status()._repr_html_()
+        except OrchestratorError as error:
+            return html_table(f"Job {self.job_id}", [("work folder", self.work), ("status", str(error))])
 
     def provider_settings(self) -> ProviderSettings:
         """Return the provider settings that the job was opened with."""
@@ -59,7 +63,7 @@ class JobHandle:
 
     def status(self) -> Status:
         """Return the job's status."""
-        with opened_workspace(self.work) as workspace:
+        with opened_workspace(self.work, must_exist=True) as workspace:
             return status_of(workspace, self.job_id)
 
     def results(self) -> Result:
@@ -134,14 +138,14 @@ class JobHandle:
         self,
         timeout: float | None = None,
         *,
-        progress: OnLook | None = None,
+        progress: OnLook | bool = True,
         stop: threading.Event | None = None,
     ) -> Result:
         """Wait until other processes (a fleet's workers) have finished the job, and return its result.
 
         Args:
             timeout: seconds; None waits as long as it takes.
-            progress: called about twice a second with a Look.
+            progress: as for `run`.
             stop: set it to stop waiting; the job continues.
 
         Raises:
@@ -152,7 +156,7 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return await_end(workspace, self.job_id, timeout, progress, stop or threading.Event())
 
-    def run(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Result:
+    def run(self, *, progress: OnLook | bool = True, stop: threading.Event | None = None) -> Result:
         """Run the job to its end, with the settings it was opened with."""
         with opened_workspace(self.work) as workspace:
             return self._run_to_end(workspace, progress, stop, None, {})
@@ -163,7 +167,7 @@ class JobHandle:
         rows: str = RowKind.FAILED,
         parameters: Mapping[str, Any] | None = None,
         unreadable: bool = False,
-        progress: OnLook | None = None,
+        progress: OnLook | bool = True,
         stop: threading.Event | None = None,
     ) -> Result:
         """Send rows of an ended job again, and run it to its end; the output is a new revision.
@@ -186,7 +190,7 @@ class JobHandle:
     def _run_to_end(
         self,
         workspace: Workspace,
-        progress: OnLook | None,
+        progress: OnLook | bool,
         stop: threading.Event | None,
         again: tuple[RowKind, bool] | None,
         parameters: Mapping[str, Any],
@@ -222,7 +226,7 @@ class JobHandle:
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)
 
-    def reread(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Reading:
+    def reread(self, *, progress: OnLook | bool = True, stop: threading.Event | None = None) -> Reading:
         """Read the archived results of rows that could not be read again, with the present readers, for nothing.
 
         No provider is called. The output of a job that has ended is written again, as a new revision. A job that is
@@ -268,7 +272,7 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             return samples_of(workspace, self.job_id, limit)
 
-    def cancel(self, *, progress: OnLook | None = None, stop: threading.Event | None = None) -> Status:
+    def cancel(self, *, progress: OnLook | bool = True, stop: threading.Event | None = None) -> Status:
         """Drop unsent rows, cancel batches in flight and collect their answers, unless other processes do so."""
         with opened_workspace(self.work) as workspace:
             workspace.admin.cancel(self.job_id, now=workspace.clock.now())
@@ -341,7 +345,7 @@ class JobHandle:
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
 
 
-def drive(workspace: Workspace, job_id: JobId, progress: OnLook | None, stop: threading.Event | None) -> Result:
+def drive(workspace: Workspace, job_id: JobId, progress: OnLook | bool, stop: threading.Event | None) -> Result:
     """Run the job's steps in this process, to its end."""
     stop = stop or threading.Event()
     _run_steps(workspace, job_id, progress, stop)
@@ -349,11 +353,12 @@ def drive(workspace: Workspace, job_id: JobId, progress: OnLook | None, stop: th
 
 
 def await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | None, stop: threading.Event
+    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | bool, stop: threading.Event
 ) -> Result:
     """Poll the job's status until it has ended."""
-    with signals_stop(stop, tell=lambda _signal: None):  # no step of this process would have to finish first
-        return _await_end(workspace, job_id, timeout_s, progress, stop)
+    # No step of this process would have to finish first.
+    with signals_stop(stop, tell=lambda _signal: None), shown(progress, STOP_WAITING) as on_look:
+        return _await_end(workspace, job_id, timeout_s, on_look, stop)
 
 
 def _await_end(
@@ -373,10 +378,10 @@ def _await_end(
             raise JobInterrupted(f"job {job_id} continues; this process no longer waits for it")
 
 
-def _run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | None, stop: threading.Event) -> None:
+def _run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | bool, stop: threading.Event) -> None:
     settings = configuration.load(os.environ)
     runner = LocalRunner(
         workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
     )
-    with signals_stop(stop):
-        runner.run(progress)
+    with signals_stop(stop), shown(progress) as on_look:
+        runner.run(on_look)

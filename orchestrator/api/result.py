@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from orchestrator.api.row_filter import BoundFilter, RowFilter, bound, filter_of
-from orchestrator.api.status import Status, cost_text
+from orchestrator.api.status import Status
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain.errors import ConfigError, OutputError, StorageError
-from orchestrator.domain.html_table import html_table
 from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.row_kinds import RowKind
@@ -52,14 +51,10 @@ class Result:
         return f"Result(job_id={self.job_id!r}, {counts}, path={self.path!r})"
 
     def _repr_html_(self) -> str:
-        """Show the same in a notebook."""
-        rows: list[tuple[str, object]] = [
-            *self.counts.items(),
-            *((name, count) for name, count in self.flaws.items() if count),
-            ("cost", cost_text(self.status.totals)),
-            ("path", self.path),
-        ]
-        return html_table(f"Result of {self.job_id}", rows)
+        """Show in a notebook how the job ended, and where its output is; never a row."""
+        from orchestrator.api.look_html import look_html
+
+        return look_html(self.status.look, more=[("output", self.path)])
 
     @property
     def job_id(self) -> str:

@@ -7,7 +7,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import Look
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.progress import Totals, Trouble
@@ -40,28 +39,18 @@ class Status:
         return f"Status(job_id={self.job_id!r}, state={self.state.value!r}, {counts})"
 
     def _repr_html_(self) -> str:
-        """Show the same in a notebook, with the reasons why the job cannot continue."""
-        totals = self.totals
-        rows: list[tuple[str, object]] = [
-            ("state", self.state.value),
-            ("rows", f"{totals.rows:,} planned so far" if totals.shards_planning else totals.rows),
-            ("succeeded", totals.succeeded),
-            *([("of them reused", totals.reused)] if totals.reused else []),
-            ("failed", self.failed),
-            ("in flight", totals.in_flight_rows),
-            *((name, count) for name, count in totals.flaws.items() if count),
-            ("cost", cost_text(totals)),
-        ]
+        """Show in a notebook how the job stands, and the reasons why it cannot continue."""
+        from orchestrator.api.look_html import look_html
+
+        paused_at = self.look.paused_at
         notes = [
             ("stopped", self.reason),
-            ("paused by you", self.look.paused_at and f"since {self.look.paused_at:%Y-%m-%d %H:%M} UTC"),
+            ("paused by you", "" if paused_at is None else f"since {paused_at:%Y-%m-%d %H:%M} UTC"),
             ("waits for a decision", self.decision),
             ("account paused", self.pause_reason),
             ("waits for its budget", self.look.budget_wait),
-            ("tried again after", "; ".join(one.reason for one in totals.troubles if not one.is_unresolved)),
-            ("unresolved chunks", totals.unresolved_chunks),
         ]
-        return html_table(f"Status of {self.job_id}", rows + [note for note in notes if note[1]])
+        return look_html(self.look, more=[note for note in notes if note[1]])
 
     @property
     def failed(self) -> int:
@@ -114,13 +103,6 @@ def _trouble(one: Trouble) -> dict[str, object]:
     since, next_at = (None if at is None else at.isoformat() for at in (one.since, one.next_at))
     found = {"reason": one.reason, "chunks": one.chunks, "is_unresolved": one.is_unresolved}
     return found | {"since": since, "next_at": next_at}
-
-
-def cost_text(totals: Totals) -> str:
-    """Return a job's cost in full precision, as far as it is known."""
-    if totals.known_cost_usd is None:
-        return "unknown"
-    return f"{'at least ' if totals.unpriced else ''}{totals.cost_usd:f} USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

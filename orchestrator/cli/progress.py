@@ -6,7 +6,6 @@ job does something else than before and when a trouble is new, and between them 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -15,10 +14,7 @@ from orchestrator.cli.terminal import say
 from orchestrator.domain.look import Activity
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
-
-    from orchestrator.api.run_view import Lines
+    from orchestrator.api.displays import TerminalView
     from orchestrator.domain.look import Look
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered
@@ -34,8 +30,7 @@ class Watch:
         self._job_id = job_id
         self._guarantee = guarantee
         self._quiet = plain
-        self._live: Live | None = None
-        self._lines: Lines
+        self._view: TerminalView | None = None
         self._begun_at = 0.0
         self._told_at = 0.0
         self._activity: Activity | None = None
@@ -46,9 +41,8 @@ class Watch:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live.console.print()
+        if self._view is not None:
+            self._view.close()
 
     def look(self, now: Look) -> None:
         """Show a look; called about twice a second."""
@@ -56,35 +50,20 @@ class Watch:
             return
         if self._activity is None:
             self._start()
-        if self._live is None:
+        if self._view is None:
             self._tell(now)
             self._look_for_trouble(now)
         else:
-            self._live.update(self._view(self._live, now), refresh=True)
+            self._view.look(now)
         self._activity = now.activity
 
     def _start(self) -> None:
         say(f"{self._job_id}: {self._guarantee}")
         self._begun_at = time.monotonic()
-        if not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.live import Live
+        from orchestrator.api.displays import terminal_view
+        from orchestrator.api.run_view import TIP
 
-        from orchestrator.api.run_view import WIDTH_MIN, Lines
-
-        console = Console(stderr=True, highlight=False)
-        if console.width >= WIDTH_MIN and not console.is_dumb_terminal:
-            self._lines = Lines()
-            self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
-            self._live.start()
-
-    def _view(self, live: Live, now: Look) -> RenderableType:
-        from orchestrator.api.run_view import frame
-
-        console = live.console
-        is_unicode = console.encoding.lower().startswith("utf")
-        return frame(now, self._lines, width=console.width, height=console.height, is_unicode=is_unicode)
+        self._view = terminal_view(TIP)
 
     def _tell(self, now: Look) -> None:
         """Print a line, where the job does something else than before, or it is time for one."""

@@ -59,11 +59,8 @@ class Estimate:
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
 
     def _repr_html_(self) -> str:
-        """Show the numbers in a notebook, without the samples."""
-        shown = self.as_dict()
-        for name in ("samples", "price", "notes", "answer_columns"):
-            del shown[name]
-        return html_table("Estimate", ((name.replace("_", " "), value) for name, value in shown.items()))
+        """Show the plan in a notebook, without the samples."""
+        return html_table("Estimate (nothing has been sent)", _told(self))
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -72,6 +69,31 @@ class Estimate:
         price = None if self.price is None else codec.plain(self.price)
         shown |= {"reused_from": dict(self.reused_from), "notes": list(self.notes), "samples": list(self.samples)}
         return shown | costs | {"price": price}
+
+
+def _told(plan: Estimate) -> Iterator[tuple[str, object]]:
+    """Yield what there is to say of a plan: what is nought is left out."""
+    about = "" if plan.exact else "about "
+    batches = f"{plan.chunks:,} {'batch' if plan.chunks == 1 else 'batches'}"
+    yield "rows", "unknown until read" if plan.rows is None else plan.rows
+    yield "requests", f"{about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB"
+    for name, count, meaning in (
+        ("reused", plan.reused, "have an answer already, and are not sent"),
+        ("duplicates", plan.duplicates, "repeat a request, and are not sent"),
+        ("refused", plan.refused, "cannot be sent"),
+        ("canary", plan.canary_rows, "go first, alone"),
+    ):
+        if count:
+            yield name, f"{about}{count:,} {meaning}"
+    yield "tokens", f"at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out"
+    if plan.cost_usd_max is None or plan.cost_usd_expected is None:
+        yield "cost", "unknown: no price of this model is known"
+    else:
+        yield "cost", f"about {money.usd(plan.cost_usd_expected)}, at most {money.usd(plan.cost_usd_max)}"
+    if not plan.exact:
+        yield "judged by", f"the first {plan.rows_read:,} rows"
+    yield from (("column", f"{name}: {kind}") for name, kind in plan.answer_columns.items())
+    yield from (("note", note) for note in plan.notes)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator import Estimate, Job, JobHandle, Result
+from orchestrator import Estimate, Job, JobHandle, Result, jobs, run
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.progress import Totals
+from orchestrator.testing import fake_provider
 from tests.cli.looks import a_status
 
 CANARY = "canary-7c1f"
@@ -84,9 +86,26 @@ def test_an_estimate_does_not_show_its_samples() -> None:
 @pytest.mark.parametrize(
     "shown", [STATUS, RESULT, ESTIMATE, HANDLE, job_of("<b>.parquet")], ids=lambda one: type(one).__name__
 )
-def test_a_notebook_gets_a_table_with_every_value_escaped(shown: Any) -> None:
+def test_a_notebook_gets_html_with_every_value_escaped(shown: Any) -> None:
     html = shown._repr_html_()
 
-    assert html.startswith("<table>")
-    assert html.endswith("</table>")
-    assert "<b>" not in html
+    assert re.fullmatch(r"<(table|div) .*</(table|div)>", html)
+    assert "<table" in html
+    assert "<b>.parquet" not in html
+
+
+def test_a_notebook_is_told_what_a_plan_costs_and_where_an_output_is() -> None:
+    assert "about 0.000500 USD, at most 0.001000 USD" in ESTIMATE._repr_html_()
+    assert "w/mood-1/output" in RESULT._repr_html_()
+
+
+def test_a_handle_shows_how_the_job_stands_and_why_where_it_cannot(tmp_path: Path) -> None:
+    """A notebook shows what a cell ends with: that must not raise."""
+    with fake_provider() as fake:
+        result = run([{"text": "a"}], prompt="{text}", model="m", work=tmp_path, **fake.options)
+    [handle] = jobs(work=tmp_path)
+
+    assert "of 1 row" in handle._repr_html_()
+    assert result.job_id in handle._repr_html_()
+    assert "mood-1" in HANDLE._repr_html_()
+    assert "work folder" in HANDLE._repr_html_()

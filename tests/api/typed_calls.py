@@ -31,6 +31,7 @@ def accepted(frame: pd.DataFrame, job: Job) -> tuple[Estimate, Result, JobHandle
     orchestrator.run({"text": ["a"]}, prompt="{text}", model="m")
     orchestrator.run(({"text": str(number)} for number in range(9)), prompt="{text}", model="m")
     orchestrator.run(job, progress=look, stop=threading.Event())
+    orchestrator.run(job, progress=False)
     with fake_provider() as fake:
         orchestrator.run(frame, prompt="{text}", model="m", **fake.options)
     return orchestrator.plan(job), orchestrator.run(job), orchestrator.submit(frame, prompt="{text}", model="m")
