@@ -13,16 +13,23 @@ from orchestrator.api.handle import JobHandle
 from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
+from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from orchestrator.api.status import Status
+    from orchestrator.domain.accounts import AccountLook
     from orchestrator.domain.look import Look
+    from orchestrator.domain.queues import Queue
     from orchestrator.domain.timeline import Batch, Group, LedgerEvent
+    from orchestrator.domain.workers import WorkerProcess
     from orchestrator.engine.spec import Spec
     from orchestrator.engine.workspace import Workspace
 
 LIVE_S: Final = 2.0  # for so long all who look share one look
 ENDED_S: Final = 60.0
+GONE_S: Final = 86_400.0  # for so long a process that is gone is listed
 
 
 @dataclass(slots=True)
@@ -85,6 +92,23 @@ class Viewer:
         """Return the newest events of a job, the newest first."""
         found = self.workspace.admin.events(job_id, limit=newest, newest=True)
         return [one for _, one in reversed(found)]
+
+    def accounts(self) -> list[AccountLook]:
+        """Return what the ledger knows of each account, those in use first."""
+        return self.workspace.snapshot.accounts(now=self.workspace.clock.now())
+
+    def workers(self) -> list[WorkerProcess]:
+        """Return the processes that were seen within a day: workers, beats, and those that run one job."""
+        now = self.workspace.clock.now()
+        return self.workspace.workers.alive(now=now, within_s=GONE_S, kinds=frozenset(Kind))
+
+    def due(self) -> dict[Queue, int]:
+        """Return how many steps are due and not taken, by queue."""
+        return self.workspace.workers.due(now=self.workspace.clock.now())
+
+    def now(self) -> datetime:
+        """Return the time at the ledger."""
+        return self.workspace.clock.now()
 
     def spec(self, job_id: JobId) -> Spec:
         """Return what a job is made from."""

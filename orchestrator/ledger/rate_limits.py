@@ -51,18 +51,25 @@ class RateLimit:
             return 0 if self.used_until > now else limit
         return min(limit, rate_limit.permits(self.used_until, now, self.per_minute_max))
 
+    def next_at(self, now: datetime) -> datetime | None:
+        """Return when the next call may be made; None: now."""
+        if self.permits(now, 1):
+            return None
+        limit = self.per_minute_max
+        return self.used_until if limit is None else rate_limit.used(self.used_until, now, limit, 1)
+
 
 class RateLimits:
     """The rate limits of all accounts with a job, for calls of one kind; rows with a limit are locked."""
 
     def __init__(self, tx: sa.Connection, call: Call, now: datetime) -> None:
         self._tx, self._call, self._now = tx, call, now
-        self._of = _read(tx, call)
+        self._of = rate_limits_of(tx, call)
         limited = [account for account, known in self._of.items() if known.per_minute_max is not None]
         if limited:
             lock_rate_limits(tx, call, limited)
             if has_row_locks(tx):  # another transaction may have used permits before the lock
-                self._of = _read(tx, call)
+                self._of = rate_limits_of(tx, call)
 
     def permits(self, limit: int) -> dict[str, int]:
         """Return how many calls each account may make now, up to `limit`."""
@@ -94,7 +101,7 @@ def use_until(tx: sa.Connection, call: Call, account: str, used_until: datetime)
         tx.execute(sa.update(meta).where(meta.c.key == key).values(value=value))
 
 
-def _read(tx: sa.Connection, call: Call) -> dict[str, RateLimit]:
+def rate_limits_of(tx: sa.Connection, call: Call) -> dict[str, RateLimit]:
     """Return the rate limits of the accounts of jobs that have not ended; of several limits the lowest counts."""
     found: dict[str, RateLimit] = {}
     for account, policy in tx.execute(_POLICIES):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from orchestrator.domain.accounts import AccountLook
 from orchestrator.domain.look import Look
 from orchestrator.domain.model import (
     ENDED_JOBS,
@@ -34,6 +35,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
 from orchestrator.domain.timeline import Batch, Group
 from orchestrator.ledger import look
+from orchestrator.ledger.accounts import account_looks
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new
@@ -164,6 +166,11 @@ class SqlSnapshot:
         """Return batches of a job: those that need a person first, then by how far they are and their age."""
         with self._database.read() as connection:
             return look.batches(connection, job_id, groups, limit)
+
+    def accounts(self, *, now: datetime) -> list[AccountLook]:
+        """Return what there is to say of each account, read in one transaction."""
+        with self._database.read() as connection:
+            return account_looks(connection, now=now)
 
     def shard_count(self, job_id: JobId) -> int:
         """Return the number of shards of the job's dataset."""

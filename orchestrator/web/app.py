@@ -23,6 +23,7 @@ from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
 from orchestrator.web.access import Access, Guard
+from orchestrator.web.accounts import Fleet
 from orchestrator.web.actions import DONE, Actions
 from orchestrator.web.reading import FileReaders
 from orchestrator.web.rendering import Templates
@@ -63,6 +64,7 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
         Route("/", pages.jobs),
         *RowRoutes(viewer, templates.page, readers).routes,
         *actions.routes(),
+        *Fleet(viewer, templates).routes(),
         Route("/jobs/{job}", pages.job),
         Route("/jobs/{job}/{part}", pages.part),
         Route("/api/jobs", pages.json_jobs),

@@ -40,11 +40,13 @@ class Scenes:
 
     def ended(self, name: str, **fields: Any) -> orchestrator.JobHandle:
         """A job that has ended: of four rows one has failed, and one is cut off."""
+        self.is_good.clear()
         result = orchestrator.run(self._frame(), prompt="{text}", name=name, **self._options(fields))
         return orchestrator.open_job(result.job_id, work=self.work)
 
     def with_bad_canary(self, name: str) -> orchestrator.JobHandle:
         """A job whose first rows have come back badly: it waits for a person."""
+        self.is_good.clear()
         frame = pd.DataFrame({"text": [f"bad {EVIL}", *(f"bad {number}" for number in range(1_000))]})
         policy = {"canary_rows": 2}
         with pytest.raises(orchestrator.JobNeedsDecision) as raised:

@@ -119,7 +119,7 @@ def test_jobs_that_need_a_person_come_first(browser: TestClient) -> None:
     page = words(browser.get("/").text)
     strip, _, page = page.partition("Job Rows Answered")
 
-    assert "reviews -3f2a91c4 1 batch needs your decision: 10 rows" in strip
+    assert "1 batch needs your decision: 10 rows reviews -3f2a91c4" in strip
     assert page.index("Unattended 1") < page.index("reviews -3f2a91c4") < page.index("Ended 1") < page.index("mood -")
     assert "2 of 3 1" in page
 

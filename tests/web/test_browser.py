@@ -1,0 +1,200 @@
+"""The page in a real browser: it fits any width, runs nothing of a row's, and its buttons work."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urljoin
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from orchestrator.api.background import Background
+from orchestrator.domain.model import JobState
+from orchestrator.web.access import Access
+from orchestrator.web.app import make_app
+from tests.web.browser import SCHEMES, WIDTHS, Visitor, served, some_browser
+from tests.web.scenes import Scenes, some_scenes
+
+pytestmark = pytest.mark.slow
+
+TOKEN: Final = "a-token-of-this-test"
+PAGES_MAX: Final = 60  # of those that link to one another
+# `scrollWidth` of the page is above its width where something stands out to the right.
+LOOK: Final = """() => ({
+  wide: document.documentElement.scrollWidth - window.innerWidth,
+  refused: window.refused, evil: window.evil ?? null,
+})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A page with jobs, and who looks at it."""
+
+    scenes: Scenes
+    background: Background
+    visitor: Visitor
+    retried: str  # ended, with a failed row
+    undecided: str
+    unresolved: str
+
+    def ended(self) -> None:
+        """Wait until the page's runs are over."""
+        for run in self.background._runs:
+            run.thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with some_browser() as browser, some_scenes(tmp_path_factory.mktemp("work")) as scenes:
+        retried = scenes.ended("retried").job_id
+        undecided = scenes.with_bad_canary("first-rows").job_id
+        unresolved = scenes.unresolved("reviews")
+        listening = socket.create_server(("127.0.0.1", 0))
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        background = Background(is_shared=False)
+        app = make_app(scenes.viewer, Access(hosts=frozenset({host}), token=TOKEN), background)
+        with served(app, listening):
+            visitor = Visitor(browser, f"http://{host}")
+            yield Site(scenes, background, visitor, retried, undecided, unresolved)
+        background.stop()
+
+
+@pytest.fixture
+def page(site: Site) -> Iterator[Page]:
+    """A page of one's own, of which the browser must have nothing to complain."""
+    site.visitor.complaints.clear()
+    with site.visitor.page(TOKEN) as page:
+        yield page
+    assert site.visitor.complaints == []
+
+
+def links(page: Page) -> list[str]:
+    """Return the pages that a page links to, without places within one."""
+    found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))")
+    return [urljoin(page.url, href).partition("#")[0] for href in found]
+
+
+def test_every_page_fits_every_width_in_both_schemes_and_runs_nothing_of_a_row(site: Site, page: Page) -> None:
+    """Also those that only others link to: the way to each is found from the list of jobs."""
+    seen, waiting = set[str](), [f"{site.visitor.address}/"]
+    while waiting and len(seen) < PAGES_MAX:
+        address = waiting.pop(0)
+        if address in seen:
+            continue
+        seen.add(address)
+        page.goto(address)
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 800})
+
+                assert page.evaluate(LOOK) == {"wide": 0, "refused": [], "evil": None}, (address, width, scheme)
+        waiting += [link for link in links(page) if link not in seen]
+
+    names = {address.removeprefix(site.visitor.address) for address in seen}
+    job = f"/jobs/{site.retried}"
+    assert {"/", "/accounts", "/workers", job, f"{job}/do/retry"} <= names
+    assert f"/jobs/{site.undecided}/do/approve" in names
+    assert f"/jobs/{site.unresolved}/do/resolve" in names
+
+
+def test_the_numbers_on_the_page_are_those_of_the_ledger(site: Site, page: Page) -> None:
+    for job_id in (site.retried, site.undecided, site.unresolved):
+        page.goto(f"{site.visitor.address}/jobs/{job_id}")
+        *places, total = (int(text.replace(",", "")) for text in page.locator(".sum dd").all_inner_texts())
+        parts = page.eval_on_selector_all(".hero + .bar i", "all => all.map(one => Number(one.style.flexGrow))")
+        rows = site.scenes.viewer.workspace.look(job_id).rows  # type: ignore[arg-type]
+
+        in_ledger = [
+            rows.answered,
+            rows.at_provider,
+            rows.to_send_again,
+            rows.waiting,
+            rows.failed,
+            rows.needs_decision,
+        ]
+        assert places == in_ledger
+        assert sum(places) == sum(parts) == total == rows.total
+
+
+def test_what_a_row_or_a_provider_says_is_seen_as_text(site: Site, page: Page) -> None:
+    page.goto(f"{site.visitor.address}/jobs/{site.undecided}/do/approve")
+
+    expect(page.locator("td.text").first).to_contain_text("<script>window.evil = 1</script>")
+    assert page.evaluate("window.evil ?? null") is None
+
+
+def test_all_of_a_decision_is_made_with_the_keyboard(site: Site, page: Page) -> None:
+    handle = site.scenes.submitted("by-keyboard")
+    page.goto(f"{site.visitor.address}/jobs/{handle.job_id}")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Cancel…")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Cancel it?")).to_be_visible()
+    button = page.get_by_role("button", name="Cancel the job")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if button.evaluate("one => one === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(re.compile(r"\?done=cancel$"))
+    site.ended()
+    assert handle.status().state is JobState.CANCELLED
+
+
+def test_a_double_click_sends_rows_again_once(site: Site, page: Page) -> None:
+    handle = site.scenes.ended("twice")
+    before = len(site.scenes.fake.requests)
+    page.goto(f"{site.visitor.address}/jobs/{handle.job_id}")
+    page.get_by_role("link", name="Send truncated answers again…").click()
+    page.get_by_label("max_tokens").fill("100")
+    page.get_by_role("button", name="Send again").dblclick()
+    page.wait_for_url(re.compile(r"\?done=retry$"))
+    expect(page.get_by_text("The rows are sent again.")).to_be_visible()
+    site.ended()
+
+    assert len(site.scenes.fake.requests) == before + 1
+    assert handle.results().flaws["truncated"] == 0
+    assert handle.status().look.revision == 2
+
+
+def test_without_javascript_everything_works(site: Site) -> None:
+    handle = site.scenes.submitted("plain")
+    site.visitor.complaints.clear()
+    with site.visitor.page(TOKEN, java_script_enabled=False) as page:
+        page.goto(f"{site.visitor.address}/jobs/{handle.job_id}")
+        page.get_by_role("link", name="Go on…").click()
+        page.get_by_role("button", name="Go on").click()
+        page.wait_for_url(re.compile(r"\?done=run$"))
+    site.ended()
+
+    assert handle.status().state is JobState.FINISHED
+    assert site.visitor.complaints == []
+
+
+def test_what_happens_elsewhere_appears_while_the_page_is_open(site: Site, page: Page) -> None:
+    handle = site.scenes.submitted("watched")
+    page.goto(f"{site.visitor.address}/jobs/{handle.job_id}")
+    expect(page.locator(".about .st")).to_contain_text("unattended")
+    handle.cancel()
+
+    expect(page.locator(".about .st")).to_contain_text("cancelled", timeout=20_000)
+
+
+def test_a_refusal_is_a_page_with_the_way_back(site: Site, page: Page) -> None:
+    page.goto(f"{site.visitor.address}/jobs/{site.retried}/do/cancel")
+    expect(page.get_by_role("alert")).to_contain_text("there is nothing to cancel")
+    page.get_by_role("link", name="Back to the job").click()
+
+    expect(page.get_by_role("heading", name=site.retried)).to_be_visible()
+    assert [one for one in site.visitor.complaints if "409" not in one] == []
+    site.visitor.complaints.clear()
