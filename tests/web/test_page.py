@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, cast
 
@@ -17,6 +18,8 @@ from orchestrator.api.viewer import Viewer
 from orchestrator.domain.changes import ShardMoved
 from orchestrator.domain.look import Activity, Look
 from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.domain.queues import Queue
+from orchestrator.domain.workers import Kind
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, fake_provider
 from orchestrator.web.access import Access
@@ -150,6 +153,33 @@ def test_what_a_provider_said_is_text_without_control_characters(browser: TestCl
 
     assert any("&lt;script&gt;alert(1)" in page for page in pages)
     assert not any("<script>alert" in page or "\x1b" in page for page in pages)
+
+
+def test_accounts_are_shown_as_the_ledger_knows_them(browser: TestClient, viewer: Viewer) -> None:
+    account = next(one for one in viewer.accounts() if one.jobs)
+    page = words(browser.get("/accounts").text)
+
+    assert "Need you ! 1 batch needs your decision: 10 rows reviews" in page
+    assert f"{' '.join(account.name.split('/'))} ● open" in page
+    assert "batches in flight policy.batches_in_flight_max 2 20" in page
+    assert "reviews -3f2a91c4 1 of them may not exist: needs you 2 1" in page
+    assert "<html" not in browser.get("/accounts", headers={"hx-request": "true"}).text
+
+
+def test_processes_are_shown_with_what_they_work_on(browser: TestClient, viewer: Viewer) -> None:
+    assert "Nothing works on the jobs of this folder" in words(browser.get("/workers").text)
+    workspace = viewer.workspace
+    mine = workspace.register(Kind.RUN, "lab-7", job_id=LIVE)
+    fleet = workspace.register(Kind.WORKER, "lab-8", queues=(Queue.TRANSFER,))
+    long_ago = workspace.clock.now() - timedelta(hours=3)
+    workspace.workers.seen(fleet, now=long_ago)
+    page = words(browser.get("/workers").text)
+    for one in (mine, fleet):
+        workspace.workers.leave(one)
+
+    assert re.search(rf"● lab-7 pid \d+ · [\d.]+ runs one job {LIVE} 0:0\d 0:0\d ago", page)
+    assert re.search(r"– lab-8 pid \d+ · [\d.]+ worker of a fleet, gone sends 3 h 00 ago", page)  # noqa: RUF001
+    assert "Due and not taken yet" in page
 
 
 def test_failures_are_listed_by_cause(browser: TestClient, viewer: Viewer) -> None:
