@@ -37,8 +37,10 @@ def program_folder() -> Path:
     if not script:
         return Path.cwd()
     folder = Path(script).absolute().parent
-    commands = (Path(sysconfig.get_path("scripts")), Path(sys.executable).parent)
-    is_command = folder in commands or not SITE_FOLDERS.isdisjoint(folder.parts) or folder.is_relative_to(PACKAGE)
+    # pipx and uv link to a command from another folder, and one may be typed as ../venv/bin/orchestrator.
+    real = Path(script).resolve().parent
+    commands = (Path(sysconfig.get_path("scripts")).resolve(), Path(sys.executable).parent.resolve())
+    is_command = real in commands or not SITE_FOLDERS.isdisjoint(real.parts) or real.is_relative_to(PACKAGE.resolve())
     return folder if not is_command and folder.is_dir() and os.access(folder, os.W_OK) else Path.cwd()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from orchestrator import ConfigError, read_job
-from orchestrator.storage.work_folder import find_work
+from orchestrator.storage.work_folder import find_work, program_folder
 from tests.gateway_process import ROOT
 
 WORK = ".orchestrator"
@@ -106,3 +107,20 @@ def test_a_script_is_the_same_run_from_every_folder_and_a_command_starts_in_the_
 
     assert told("bin/script.py") == str(tmp_path / "bin")
     assert told("-c", tell) == str(tmp_path)
+
+
+def test_a_command_that_is_linked_from_elsewhere_starts_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pipx and uv link to one; and as one types ../venv/bin/orchestrator."""
+    scripts, links, here = tmp_path / "venv/bin", tmp_path / "links", tmp_path / "here"
+    for folder in (scripts, links, here):
+        folder.mkdir(parents=True)
+    (scripts / "orchestrator").touch()
+    (links / "orchestrator").symlink_to(scripts / "orchestrator")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(scripts))
+    monkeypatch.chdir(here)
+
+    for typed in (links / "orchestrator", Path("../venv/bin/orchestrator")):
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", str(typed))
+        assert program_folder() == here
