@@ -32,7 +32,7 @@ DOCS: Final = ROOT / "docs"
 FOLDERS: Final = ("benchmarks", "config", "docs", "examples", "tests")
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT / name).rglob("*.md"))])
 FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-LANGUAGES: Final = ("json", "promql", "python", "sh", "sql", "text", "toml", "yaml")
+LANGUAGES: Final = ("csv", "json", "promql", "python", "sh", "sql", "text", "toml", "yaml")
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE: Final = re.compile(r"`([^`\n]+)`")
 SHELL_COMMAND: Final = re.compile(r"^(?:\w+=\S+ )*(?:\.venv/bin/)?(orchestrator .+)$", re.MULTILINE)

@@ -81,5 +81,5 @@ def test_the_search_knows_every_page(site: Path) -> None:
     items = json.loads((site / "search.json").read_text(encoding="utf-8"))["items"]
     found = {item["location"].partition("#")[0] for item in items}
 
-    assert {"job-file.html", "command-line.html", "decisions/index.html", "changelog.html"} <= found
+    assert {"tutorial.html", "job-file.html", "command-line.html", "decisions/index.html", "changelog.html"} <= found
     assert any("budget_usd" in item["text"] for item in items)

@@ -47,10 +47,10 @@ def init(dataset: str, output: Path | None, provider: str, model: str | None, pr
             file.write(found.text)
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}") from None
-    show("\n".join(_told(dataset, place, found)))
+    show("\n".join(_told(dataset, place, found, edit=prompt is None)))
 
 
-def _told(dataset: str, place: Path, found: Draft) -> Iterator[str]:
+def _told(dataset: str, place: Path, found: Draft, *, edit: bool) -> Iterator[str]:
     from orchestrator.api.amounts import counted
 
     rows = "rows not counted yet" if found.rows is None else counted(found.rows, "row", "rows")
@@ -66,7 +66,7 @@ def _told(dataset: str, place: Path, found: Draft) -> Iterator[str]:
     yield fitted(f"  prompt  {json.dumps(found.prompt, ensure_ascii=False)}")
     yield f"  model   {found.model} at {found.provider}"
     yield ""
-    yield "  edit the prompt, then see what it would send and cost:"
+    yield f"  {'edit the prompt, then ' if edit else ''}see what it would send and cost:"
     yield f"    orchestrator plan {shlex.quote(str(place))}"
 
 
