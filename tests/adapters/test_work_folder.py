@@ -122,5 +122,5 @@ def test_a_command_that_is_linked_from_elsewhere_starts_in_the_current_folder(
     monkeypatch.chdir(here)
 
     for typed in (links / "orchestrator", Path("../venv/bin/orchestrator")):
-        monkeypatch.setattr(sys.modules["__main__"], "__file__", str(typed))
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", str(typed), raising=False)
         assert program_folder() == here
