@@ -32,6 +32,7 @@ from orchestrator.api.job import TABLES, Job
 from orchestrator.cli import exit_codes, main
 from orchestrator.collector.join import choices_type, result_fields
 from orchestrator.domain.dataset import ReadOptions
+from orchestrator.domain.notices import Notify
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.settings import ProviderSettings, Settings
 
@@ -41,7 +42,13 @@ BLOCK: Final = re.compile(r"(<!-- make reference: ([^\n]+?) -->\n)(.*?)(<!-- end
 SECTION: Final = re.compile(r"^(Args|Raises|Returns):$", re.MULTILINE)
 ENTRY: Final = re.compile(r"^ {4}([\w, ]+): ", re.MULTILINE)
 EVERYWHERE: Final = {"work": "`--work`", "as_json": "`--json`", "allow_failed": "`--allow-failed`"}
-CLASSES: Final = {"policy": Policy, "output": OutputOptions, "provider": ProviderSettings, "dataset": ReadOptions}
+CLASSES: Final = {
+    "policy": Policy,
+    "output": OutputOptions,
+    "provider": ProviderSettings,
+    "dataset": ReadOptions,
+    "notify": Notify,
+}
 REQUIRED_IN_FILES: Final = ("name", "dataset", "model")
 FILLED_IN: Final = {"requests_max": 10_000, "bytes_max": 50_000_000}  # of every provider, by `settings.provider`
 

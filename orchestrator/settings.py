@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.notices import kinds_in, read_format, read_kinds
 from orchestrator.domain.policy import Policy, Price
 from orchestrator.storage.location import locate
 from orchestrator.storage.work_folder import find_work, program_folder
@@ -50,13 +51,22 @@ class Settings:
     """How long a worker that is told to stop waits for its steps, seconds."""
     heartbeat: str
     """A file that a worker or a beat touches every few seconds."""
+    notify_url: str = field(repr=False)
+    """Where [notices](operations.md#notices) of jobs without a `[notify]` go; empty: nowhere. Often a secret."""
+    notify_format: str
+    """The form of those notices: `json`, `slack` or `ntfy`."""
+    notify_on: str
+    """Which of them are sent, separated by commas."""
+    notify_secret: str = field(repr=False)
+    """With `json` the key of the signature (`whsec_…`), with `ntfy` an access token."""
     shard_rows: int
     """Where a shard ends. Part of a job's identity."""
     shard_bytes: int
     """The same, in bytes."""
 
 
-_TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat")
+_NOTIFY: Final = ("notify_url", "notify_format", "notify_on", "notify_secret")
+_TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat", *_NOTIFY)
 _WHOLE: Final = ("threads", "shard_rows", "shard_bytes")
 _SECONDS: Final = ("lease_s", "tick_s", "shutdown_s")
 
@@ -140,6 +150,8 @@ def load(environment: Mapping[str, str], folder: Path | None = None, *, start: P
     for name in _TEXTS:
         if not isinstance(values[name], str):
             raise ConfigError(f"{called[name]} must be text")
+    read_format(values["notify_format"], called["notify_format"])
+    read_kinds(kinds_in(values["notify_on"]), called["notify_on"])
     if not values["work"]:
         raise ConfigError(f"{called['work']} must be the path of a folder, or the URL of one in an object store")
     if not isinstance(values["broker_insecure"], bool):

@@ -22,6 +22,10 @@ lease_s = 120
 tick_s = 5
 shutdown_s = 330
 heartbeat = ""
+notify_url = ""
+notify_format = "json"
+notify_on = "finished"
+notify_secret = ""
 shard_rows = 1000
 shard_bytes = 5000
 """
@@ -79,6 +83,10 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         "ORCHESTRATOR_TICK_S": "2",
         "ORCHESTRATOR_SHUTDOWN_S": "60",
         "ORCHESTRATOR_HEARTBEAT": "/run/beat",
+        "ORCHESTRATOR_NOTIFY_URL": "https://hooks.example/x",
+        "ORCHESTRATOR_NOTIFY_FORMAT": "ntfy",
+        "ORCHESTRATOR_NOTIFY_ON": "finished, budget",
+        "ORCHESTRATOR_NOTIFY_SECRET": "tk_1",
         "THREADS": "99",
     }
 
@@ -92,6 +100,10 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         tick_s=2,
         shutdown_s=60,
         heartbeat="/run/beat",
+        notify_url="https://hooks.example/x",
+        notify_format="ntfy",
+        notify_on="finished, budget",
+        notify_secret="tk_1",
         shard_rows=1_000,
         shard_bytes=5_000,
     )
@@ -106,6 +118,8 @@ def test_an_address_that_may_bear_a_password_is_not_shown(folder: Path) -> None:
     environment = {
         "ORCHESTRATOR_LEDGER_URL": "postgresql://me:canary@ledger.example/jobs",
         "ORCHESTRATOR_BROKER_URL": "rediss://:canary@broker.example:6379/3",
+        "ORCHESTRATOR_NOTIFY_URL": "https://hooks.example/canary",
+        "ORCHESTRATOR_NOTIFY_SECRET": "whsec_canary",
     }
 
     assert "canary" not in repr(settings.load(environment, folder))

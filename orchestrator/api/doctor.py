@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,6 +24,7 @@ from orchestrator.storage.location import is_url, locate
 
 if TYPE_CHECKING:
     from orchestrator.api.job import Job
+    from orchestrator.domain.notices import Notify
     from orchestrator.planner.estimate import Estimate
 
 SAMPLE_ROWS: Final = 2_000  # rendered for the estimate
@@ -43,22 +44,25 @@ def examine(job: Job | str | None, work: str | None, environment: Mapping[str, s
     except ConfigError as error:
         yield Check(name="settings", level=Level.ERROR, found=str(error))
         return
-    place, estimated = work or settings.work, None
+    place, estimated, notify = work or settings.work, None, None
     if isinstance(job, str):
-        yield from _known_job(job, place, environment)
+        notify = yield from _known_job(job, place, environment)
     elif job is not None:
-        place = work or (settings.work if job.work is None else locate(job.work))
+        place, notify = work or (settings.work if job.work is None else locate(job.work)), job.resolved_notify
         check, estimated = _job(job, settings, place)
         yield check
         yield from check_provider(job.provider_settings, environment, job.model)
     else:
         yield from _providers(environment)
+    from orchestrator.api.notifying import check_notices
+
+    yield from check_notices(notify, settings, environment)
     yield from _work_folder(place, settings, environment)
     yield from _disk(place, estimated)
 
 
-def _known_job(job_id: str, work: str, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Check the provider of a job as it was opened."""
+def _known_job(job_id: str, work: str, environment: Mapping[str, str]) -> Generator[Check, None, Notify | None]:
+    """Check the provider of a job as it was opened; return where its notices go."""
     try:
         handle = open_job(job_id, work=work)
         with opened_workspace(work) as workspace:
@@ -66,9 +70,10 @@ def _known_job(job_id: str, work: str, environment: Mapping[str, str]) -> Iterat
     except OrchestratorError as error:
         code = WRONG_INPUT if isinstance(error, ConfigError) else NEEDS_PERSON
         yield Check(name="job", level=Level.ERROR, found=str(error), code=code)
-        return
+        return None
     yield Check(name="job", found=f"{job_id} is {state.value}")
     yield from check_provider(spec.provider, environment, spec.model)
+    return spec.notify
 
 
 def _job(job: Job, settings: Settings, work: str) -> tuple[Check, Estimate | None]:
@@ -113,6 +118,7 @@ def _work_folder(place: str, settings: Settings, environment: Mapping[str, str])
         yield _new_folder(Path(place))
         if not settings.ledger_url:
             return
+    from orchestrator.api.notifying import check_received
     from orchestrator.engine.local_runner import only_runner
     from orchestrator.engine.opening import open_workspace
     from orchestrator.storage.open import check_place
@@ -127,6 +133,7 @@ def _work_folder(place: str, settings: Settings, environment: Mapping[str, str])
         count = len(workspace.admin.jobs())
         jobs = "1 job" if count == 1 else f"{count:,} jobs"
         yield Check(name="ledger", found=f"{'reached' if settings.ledger_url else 'in ' + place}: {jobs}")
+        yield from check_received(workspace)
         if workspace.lock is None:
             yield Check(name="work folder", found=f"{place} can be written")
             return

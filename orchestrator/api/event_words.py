@@ -44,6 +44,7 @@ _WORDS: Final = {
     "chunk.split": "was cut in two",
     "chunk.resolved": "decided by a person",
     "step.failed": "a step failed",
+    "notice.given_up": "a notice was not received",
 }
 
 

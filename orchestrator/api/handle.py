@@ -30,6 +30,7 @@ from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.command_log import record_command, record_resolution
 from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, alone
+from orchestrator.engine.notifier import Notifier
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
@@ -380,8 +381,13 @@ def _await_end(
 
 def _run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | bool, stop: threading.Event) -> None:
     settings = configuration.load(os.environ)
+    notify = workspace.context(job_id).spec.notify
+    if notify is not None:
+        from orchestrator.providers.webhook import receiver_of_job
+
+        receiver_of_job(notify, workspace.environment)  # it raises ConfigError before anything is sent
     runner = LocalRunner(
         workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
     )
-    with signals_stop(stop), shown(progress) as on_look:
+    with signals_stop(stop), Notifier.of(workspace, settings), shown(progress) as on_look:
         runner.run(on_look)

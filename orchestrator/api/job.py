@@ -15,6 +15,7 @@ from orchestrator.api.response import read_response, with_path
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.html_table import html_table
+from orchestrator.domain.notices import Notify, read_notify
 from orchestrator.domain.policy import OutputOptions, Policy
 from orchestrator.domain.response_schema import ResponseSchema
 from orchestrator.engine.row_function import make_importable
@@ -87,6 +88,7 @@ class JobFields(TypedDict, total=False):
     policy: Mapping[str, Any] | Policy
     output_options: Mapping[str, Any] | OutputOptions
     dataset_options: Mapping[str, Any]
+    notify: Mapping[str, Any]
     work: str | Path | None
     output: str | Path | None
 
@@ -167,6 +169,7 @@ class Job:
     policy: Mapping[str, Any] | Policy = field(default_factory=dict)
     output_options: Mapping[str, Any] | OutputOptions = field(default_factory=dict)
     dataset_options: Mapping[str, Any] = field(default_factory=dict)
+    notify: Mapping[str, Any] = field(default_factory=dict)
     work: str | Path | None = None
     output: str | Path | None = None
 
@@ -190,6 +193,7 @@ class Job:
         self.resolved_policy  # noqa: B018
         self.resolved_output_options  # noqa: B018
         self.resolved_dataset_options  # noqa: B018
+        self.resolved_notify  # noqa: B018
 
     def __repr__(self) -> str:
         """Show the name, the model and where the rows are; no row, no prompt, no parameter."""
@@ -254,6 +258,11 @@ class Job:
         refuse_unknown(self.dataset_options, [f.name for f in fields(ReadOptions)], "[dataset]")
         return ReadOptions(**self.dataset_options)
 
+    @property
+    def resolved_notify(self) -> Notify | None:
+        """Where notices of the job go; None: as the settings of the process that sends say."""
+        return read_notify(self.notify)
+
 
 def _shown(dataset: Any) -> str:
     """Return a description of a dataset without its contents: its path, or its type and size."""
@@ -278,7 +287,12 @@ def _check_kinds(job: Job) -> None:
         if not isinstance(getattr(job, name), str | Path | None):
             raise ConfigError(f"job.{name} must be a path")
     tables = (job.parameters, "request.parameters"), (job.provider_options, "[provider]")
-    options = (job.policy, "[policy]"), (job.output_options, "[output]"), (job.dataset_options, "[dataset]")
+    options = (
+        (job.policy, "[policy]"),
+        (job.output_options, "[output]"),
+        (job.dataset_options, "[dataset]"),
+        (job.notify, "[notify]"),
+    )
     for table, name in (*tables, *options):
         if not isinstance(table, Mapping | Policy | OutputOptions):
             raise ConfigError(f"{name} must be a table")
@@ -315,6 +329,7 @@ TABLES: Final = {
     "provider": None,  # checked against the provider's own fields
     "output": tuple(f.name for f in fields(OutputOptions)),
     "dataset": tuple(f.name for f in fields(ReadOptions)),
+    "notify": tuple(f.name for f in fields(Notify)),
 }
 
 
@@ -351,6 +366,7 @@ def read_job(path: Path) -> Job:
             policy=text.get("policy", {}),
             output_options=text.get("output", {}),
             dataset_options=options,
+            notify=text.get("notify", {}),
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -91,6 +91,7 @@ def prepare(job: Job, settings: Settings, work: str) -> Prepared:
         shard_bytes=settings.shard_bytes,
         output="" if job.output is None else locate(job.output),
         output_options=job.resolved_output_options,
+        notify=job.resolved_notify,
     )
     if function is not None:
         spec = _identified(spec, job, source, function)

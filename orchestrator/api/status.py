@@ -94,6 +94,8 @@ class Status:
             "cost_usd": None if totals.known_cost_usd is None else f"{totals.known_cost_usd:f}",
             "unpriced": totals.unpriced,
             "reserved_usd": f"{totals.reserved_usd:f}",
+            "undelivered_notices": self.look.undelivered.count,
+            "notice_error": self.look.undelivered.error,
             "workers_alive": self.workers_alive,
             "beats_alive": self.beats_alive,
         }

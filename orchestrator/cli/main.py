@@ -16,7 +16,20 @@ from typing import Final
 import click
 
 from orchestrator import log
-from orchestrator.cli import answers, deciding, doctor, fleet, init, looking, rehearse, running, timeline, ui, upkeep
+from orchestrator.cli import (
+    answers,
+    deciding,
+    doctor,
+    fleet,
+    init,
+    looking,
+    notifying,
+    rehearse,
+    running,
+    timeline,
+    ui,
+    upkeep,
+)
 from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
 from orchestrator.cli.terminal import say, show
 from orchestrator.domain.errors import (
@@ -131,6 +144,6 @@ def app() -> None:
     """
 
 
-for _group in (init, running, looking, answers, timeline, deciding, upkeep, rehearse, doctor, ui, fleet):
+for _group in (init, running, looking, answers, timeline, deciding, upkeep, rehearse, doctor, notifying, ui, fleet):
     for _command in _group.COMMANDS:
         app.add_command(_command)

@@ -57,6 +57,8 @@ def notes(found: Status, work: str) -> str:
         others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
         batch = f"{found.totals.overdue_batch}{others}"
         lines.append(f"  overdue: batch {batch} should have ended more than a day ago")
+    if look.undelivered.count:
+        lines += _undelivered(found, work)
     if look.unresolved:
         chunks = text.counted(look.unresolved, "chunk", "chunks")
         waits = ": the canary, so the rest waits" if found.totals.waits_for_canary else ""
@@ -68,6 +70,15 @@ def notes(found: Status, work: str) -> str:
     elif look.activity is Activity.UNATTENDED:
         lines += listed_commands([(command("run", work, found.job_id), "nothing works on it; to go on")])
     return "\n".join(lines)
+
+
+def _undelivered(found: Status, work: str) -> list[str]:
+    """Return that notices of a job were not received, and how to try whether the next one will be."""
+    notices = found.look.undelivered
+    again = "; it is tried again" if notices.tried_again else ""
+    count = text.counted(notices.count, "notice was", "notices were")
+    ways = [(command("notify", work, found.job_id), "to send a test")]
+    return [f"  {count} not received: {notices.error}{again}", *listed_commands(ways)]
 
 
 def _trouble(one: Trouble) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.model import Canary, ChunkState, Job, JobState
+from orchestrator.domain.notices import NONE_UNDELIVERED, Undelivered
 from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.timeline import GROUP_OF, Group
 from orchestrator.domain.workers import WorkerProcess
@@ -153,6 +154,7 @@ class Seen:
     began_at: datetime
     ended_at: datetime | None
     written: tuple[int, int]  # shards whose output is in place, of how many
+    undelivered: Undelivered = NONE_UNDELIVERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,7 @@ class Look:
     flaws: Mapping[str, int]  # answers that are not whole, by kind
     troubles: tuple[Trouble, ...]
     decisions: tuple[Decision, ...]
+    undelivered: Undelivered = NONE_UNDELIVERED  # notices that nobody has received
 
     @property
     def unsent(self) -> int:
@@ -251,6 +254,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         flaws=totals.flaws,
         troubles=totals.troubles,
         decisions=seen.decisions,
+        undelivered=seen.undelivered,
     )
 
 

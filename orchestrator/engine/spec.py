@@ -18,6 +18,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.model import JobId
 from orchestrator.domain.money import OUTPUT_TOKENS_ASSUMED
+from orchestrator.domain.notices import Notify
 from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.response_schema import ResponseSchema
 from orchestrator.providers.request_fields import output_limit_of
@@ -47,6 +48,7 @@ class Spec:
     dataset_options: ReadOptions = field(default_factory=ReadOptions)  # in the digest as part of the fingerprint
     output: str = ""  # "": in the job's own folder
     output_options: OutputOptions = field(default_factory=OutputOptions)
+    notify: Notify | None = None  # None: as the settings of the process that sends say
 
     @property
     def digest(self) -> str:

@@ -25,6 +25,7 @@ from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.notices import SqlNotices
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
 from orchestrator.ledger.views import SqlViews
@@ -85,6 +86,11 @@ class Workspace:
     def views(self) -> SqlViews:
         """The ledger, for people who look at large jobs."""
         return SqlViews(self.database)
+
+    @property
+    def notices(self) -> SqlNotices:
+        """The ledger's outbox of notices."""
+        return SqlNotices(self.database)
 
     @property
     def admin(self) -> SqlAdmin:

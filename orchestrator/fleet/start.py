@@ -23,6 +23,7 @@ from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
+from orchestrator.engine.notifier import Notifier
 from orchestrator.engine.opening import open_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet import beat, checks
@@ -91,6 +92,8 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     )
     pulse.start()
     stack.callback(pulse.stop)
+    if Queue.CONTROL in queues:
+        stack.enter_context(Notifier.of(workspace, settings))
 
 
 @contextmanager

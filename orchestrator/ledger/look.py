@@ -18,6 +18,7 @@ from orchestrator.domain.workers import SEEN_S, Kind, WorkerProcess
 from orchestrator.ledger import account_limits, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import accounts, chunks, jobs, shards, workers
+from orchestrator.ledger.notices import undelivered
 from orchestrator.ledger.workers import member_of
 
 C, S, J, W = chunks.c, shards.c, jobs.c, workers.c
@@ -48,6 +49,7 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Look:
         began_at=row["created_at"],
         ended_at=row["ended_at"],
         written=(written[0], written[1]),
+        undelivered=undelivered(connection, job_id),
     )
     return look_at(job, totals.totals(connection, job_id), seen, now=now)
 

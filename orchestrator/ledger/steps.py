@@ -50,7 +50,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.progress import Outlook, Totals
 from orchestrator.domain.refusal import History
-from orchestrator.ledger import account_limits, claims, creates, totals
+from orchestrator.ledger import account_limits, claims, creates, notices, totals
 from orchestrator.ledger.batch_log import log_recorded
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
@@ -277,6 +277,7 @@ def _apply_to_account(
     match change:
         case AccountPaused(account=account, reason=reason):
             account_limits.pause(tx, change, now)
+            notices.of_pause(tx, job_id, change, now)
             note(tx, job_id, "account.paused", account, now, reason=reason)
         case AccountProved():
             account_limits.proved(tx, change)
@@ -315,6 +316,7 @@ def _move_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     if before.state is not after.state:
         values |= {"ended_at": now, "paused_at": None if after.state in ENDED_JOBS else after.paused_at}
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
+        notices.of_job(tx, before.id, after.state, now, reason=after.reason, decision="")
     _swap(tx, Unit(job_id=before.id), before.version, values)
 
 
@@ -335,6 +337,7 @@ def _stop_job(tx: sa.Connection, change: JobMoved, now: datetime) -> None:
     stop = sa.update(jobs).where(jobs.c.id == before.id, kept)
     if tx.execute(stop.values(**values, version=jobs.c.version + 1)).rowcount:
         note(tx, before.id, f"job.{after.state}", "", now, reason=after.reason)
+        notices.of_job(tx, before.id, after.state, now, **why)
 
 
 def _swap(tx: sa.Connection, unit: Unit, version: int, values: dict[str, Any]) -> None:
@@ -355,6 +358,8 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
         return
     details: dict[str, str | int] = {"attempt": after.attempt, "error": after.error[:200]}
     note(tx, job_id, f"chunk.{after.state}", after.name, now, **details, **rows.event_details(after))
+    if after.state is ChunkState.UNRESOLVED:
+        notices.of_unresolved(tx, job_id, after.error, now)
     if after.state in (ChunkState.FAILED, ChunkState.CANCELLED):
         covers = chunk_shards.c.chunk_id == after.id
         counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))

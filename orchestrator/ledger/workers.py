@@ -18,7 +18,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Unit
 from orchestrator.domain.queues import QUEUE_OF, Queue
 from orchestrator.domain.workers import FLEET, SEEN_S, Kind, WorkerProcess
-from orchestrator.ledger import claims
+from orchestrator.ledger import claims, notices
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new
 from orchestrator.ledger.db.schema import STEP_FAILED, events, jobs, meta, workers
@@ -154,6 +154,7 @@ class SqlWorkers:
             stopped = tx.execute(running.values(**values, version=jobs.c.version + 1)).rowcount == 1
             if stopped:
                 note(tx, job_id, f"job.{JobState.STOPPED}", "", now, reason=reason)
+                notices.of_job(tx, job_id, JobState.STOPPED, now, reason=reason, decision="")
         return stopped
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,24 +11,36 @@ import pytest
 from orchestrator import JobStopped, JobTimeout
 from orchestrator import open_job as open_again
 from tests.servers.proxy import running_proxy
+from tests.servers.receiver import Receiver, running_receiver
 from tests.workers.fleets import Fleet, a_fleet, check_done, until
 
 pytestmark = pytest.mark.timeout(180)
 
 
-def test_a_submitted_job_is_done_by_the_fleet_and_all_go_when_told_to(fleet: Fleet) -> None:
-    """Two beats send twice the ticks, two workers share the work: each batch is made once."""
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Receives notices."""
+    with running_receiver() as running:
+        yield running
+
+
+def test_a_submitted_job_is_done_by_the_fleet_and_all_go_when_told_to(fleet: Fleet, receiver: Receiver) -> None:
+    """Two beats send twice the ticks, two workers share the work: each batch is made once, and the end is told once."""
+    fleet.settings["ORCHESTRATOR_NOTIFY_URL"] = receiver.url
     job = fleet.submit(200)
     processes = [fleet.start("worker"), fleet.start("worker", "--queues", "control,transfer")]
     processes += [fleet.start("beat"), fleet.start("beat")]
 
     check_done(fleet, job, 200, creates=20)
+    until(lambda: receiver.received, "the notice of its end")
 
     again = open_again(job.job_id, work=fleet.work)
     until(lambda: (again.status().workers_alive, again.status().beats_alive) == (4, 2), "every process to be known")
     assert [process.stop() for process in processes] == [0, 0, 0, 0]
     status = job.status()
     assert (status.workers_alive, status.beats_alive) == (0, 0)
+    (told,) = receiver.received
+    assert json.loads(told.body)["data"]["job_id"] == job.job_id
 
 
 @pytest.mark.slow

@@ -254,6 +254,26 @@ sa.Index(
     postgresql_where=_FAILED,
 )
 
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _text("job_id"),
+    _text("kind"),
+    _text("subject"),
+    _text("reason"),
+    sa.Column("is_own", sa.Boolean, nullable=False),
+    _text("state"),
+    sa.Column("at", Utc, nullable=False),
+    sa.Column("due_at", Utc, nullable=False),
+    sa.Column("ended_at", Utc),
+    _count("tries"),
+    _text("error"),
+)
+sa.Index("notices_by_job", notices.c.job_id, notices.c.subject)
+NOTICE_WAITS: Final = notices.c.state == sa.literal_column("'waiting'", sa.Text)  # a constant in the index, as above
+sa.Index("notices_waiting", notices.c.due_at, sqlite_where=NOTICE_WAITS, postgresql_where=NOTICE_WAITS)
+
 workers = sa.Table(
     "workers",
     metadata,

@@ -75,6 +75,19 @@ class Connection:
             proxies=Proxies.of(settings.proxy, environment),
         )
 
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str], headers: Mapping[str, str]) -> Connection:
+        """Return what the environment alone says, for an address that is no provider's. Raises ConfigError."""
+        named_by = _ca_of(environment)
+        ca_file, ca_folder = next(iter(named_by.values()), ("", ""))
+        return cls(
+            headers=headers,
+            ca_file=ca_file,
+            ca_folder=ca_folder,
+            ca_named_by=next(iter(named_by), ""),
+            proxies=Proxies.of("", environment),
+        )
+
 
 def check(settings: ProviderSettings) -> None:
     """Raise ConfigError for a setting that cannot be sent as it is."""

@@ -155,6 +155,23 @@ CREATE TABLE meta (
     value TEXT NOT NULL,
     PRIMARY KEY (key)
 );
+CREATE TABLE notices (
+    id BIGSERIAL NOT NULL,
+    job_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    is_own BOOLEAN NOT NULL,
+    state TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    tries BIGINT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX notices_by_job ON notices (job_id, subject);
+CREATE INDEX notices_waiting ON notices (due_at) WHERE state = 'waiting';
 CREATE TABLE shards (
     job_id TEXT NOT NULL,
     shard_no BIGINT NOT NULL,

@@ -1,0 +1,85 @@
+"""Tries whether notices arrive, and says what stands in their way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from orchestrator import settings as configuration
+from orchestrator.domain.checks import NEEDS_PERSON, Check, Level
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.notice_messages import sample
+from orchestrator.engine.opening import opened_workspace
+from orchestrator.providers.webhook import NotReceived, Receiver, receiver_of_job, receiver_of_settings, send
+
+if TYPE_CHECKING:
+    from orchestrator.api.job import Job
+    from orchestrator.domain.notices import Notify
+    from orchestrator.engine.workspace import Workspace
+    from orchestrator.settings import Settings
+
+RECENT: Final = timedelta(days=1)
+HOW: Final = (
+    'Set ORCHESTRATOR_NOTIFY_URL, or give the job file a [notify] table with url_env = "VARIABLE": '
+    "docs/operations.md#notices"
+)
+
+
+def try_notice(job: Job | str | None, work: str) -> Check:
+    """Send a test to where notices of a job go (of a job file, or of one in the work folder), and return the outcome.
+
+    Raises ConfigError where nothing is configured, or it cannot be used.
+    """
+    settings = configuration.load(os.environ)
+    receiver = _receiver(_notify_of(job, work), settings, os.environ)
+    if receiver is None:
+        raise ConfigError(f"no notices are sent: {HOW}")
+    now = datetime.now(UTC)
+    try:
+        status = send(
+            receiver, sample(receiver.format, now), id=f"test-{now:%Y%m%dT%H%M%S}", now=now, environment=os.environ
+        )
+    except NotReceived as error:
+        todo = f"Correct {receiver.named_by}, or the receiver, and type the command again"
+        return Check(name="notices", level=Level.ERROR, found=str(error), todo=todo, code=NEEDS_PERSON)
+    return Check(name="notices", found=f"{receiver.shown} ({receiver.format.value}) has received a test: {status}")
+
+
+def check_notices(notify: Notify | None, settings: Settings, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Check where notices go, without sending any; nothing where none are sent."""
+    try:
+        receiver = _receiver(notify, settings, environment)
+    except ConfigError as error:
+        yield Check(name="notices", level=Level.ERROR, found=str(error))
+        return
+    if receiver is not None:
+        kinds = ", ".join(receiver.on)
+        todo = "`orchestrator notify` sends a test"
+        yield Check(name="notices", found=f"to {receiver.shown} ({receiver.format.value}): {kinds}", todo=todo)
+
+
+def check_received(workspace: Workspace) -> Iterator[Check]:
+    """Tell notices of the last day that nobody has received."""
+    failures = workspace.notices.failures(since=workspace.clock.now() - RECENT)
+    if failures.count:
+        many = "1 notice was" if failures.count == 1 else f"{failures.count:,} notices were"
+        found, todo = f"{many} not received in the last day: {failures.error}", "`orchestrator notify` sends a test"
+        yield Check(name="notices", level=Level.WARNING, found=found, todo=todo)
+
+
+def _receiver(notify: Notify | None, settings: Settings, environment: Mapping[str, str]) -> Receiver | None:
+    return receiver_of_settings(settings) if notify is None else receiver_of_job(notify, environment)
+
+
+def _notify_of(job: Job | str | None, work: str) -> Notify | None:
+    if job is None:
+        return None
+    if not isinstance(job, str):
+        return job.resolved_notify
+    from orchestrator.api.commands import open_job
+
+    handle = open_job(job, work=work)
+    with opened_workspace(work) as workspace:
+        return workspace.context(handle.job_id).spec.notify
