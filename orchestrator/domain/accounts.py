@@ -24,6 +24,7 @@ class AccountJob:
     job_id: JobId
     name: str
     state: JobState
+    is_paused: bool  # by a person: it sends nothing
     in_flight: int  # batches that count against the account's limit, also unresolved ones
     unresolved: int
     unsent: int

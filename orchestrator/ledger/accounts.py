@@ -74,6 +74,7 @@ def _jobs(connection: sa.Connection, account: str, active: list[sa.RowMapping]) 
             job_id=JobId(row["id"]),
             name=row["name"],
             state=JobState(row["state"]),
+            is_paused=row["paused_at"] is not None,
             in_flight=sum(count for state, count in counts[row["id"]].items() if state in IN_FLIGHT),
             unresolved=counts[row["id"]].get(ChunkState.UNRESOLVED, 0),
             unsent=sum(count for state, count in counts[row["id"]].items() if state in UNSENT),
@@ -81,4 +82,5 @@ def _jobs(connection: sa.Connection, account: str, active: list[sa.RowMapping]) 
         )
         for row in active
     ]
-    return sorted(found, key=lambda one: (one.job_id not in turn, turn.get(one.job_id, EPOCH)))
+    sends = {one.job_id for one in found if one.state is JobState.RUNNING and not one.is_paused}
+    return sorted(found, key=lambda one: (one.job_id not in turn.keys() & sends, turn.get(one.job_id, EPOCH)))

@@ -41,6 +41,8 @@ SAMPLES_MAX: Final = 6
 DONE: Final[Mapping[str, str]] = {
     Action.APPROVE: "Approved.",
     Action.RUN: "It goes on.",
+    Action.PAUSE: "It is paused: nothing more is sent.",
+    Action.RESUME: "It is resumed.",
     Action.CANCEL: "It is cancelled: what was answered is kept.",
     Action.RETRY: "The rows are sent again.",
     Action.REREAD: "The answers were read again.",
@@ -132,6 +134,10 @@ class Actions:
         match found.action:
             case Action.APPROVE:
                 handle.approve()
+            case Action.PAUSE:
+                handle.pause()
+            case Action.RESUME:
+                handle.resume()
             case Action.RUN:
                 background.begin(job_id, lambda look, stop: handle.run(progress=look, stop=stop))
             case Action.CANCEL:

@@ -85,6 +85,10 @@ def _doors(look: Look, viewer: Viewer) -> Iterator[Door]:
     if not look.has_ended:
         if look.activity is Activity.UNATTENDED and may_run(look, is_local=viewer.is_local):
             yield door(Action.RUN, "Go on…")
+        if look.paused_at is not None:
+            yield door(Action.RESUME, "Resume…")
+        elif look.state is not JobState.CANCELLING:
+            yield door(Action.PAUSE, "Pause…")
         if look.state is not JobState.CANCELLING or look.activity is Activity.UNATTENDED:
             yield door(Action.CANCEL, "Cancel…", is_stop=True)
         return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.look import Look
 
 UNKNOWN: Final = "It is not known what that costs: no price of this model is known."
+UNATTENDED: Final = "Nothing works on it at present: it goes on once somebody runs it."
 NOTHING: Final = "Nothing is sent, and nothing is paid."
 
 
@@ -34,6 +35,8 @@ class Action(StrEnum):
 
     APPROVE = "approve"
     RUN = "run"
+    PAUSE = "pause"
+    RESUME = "resume"
     CANCEL = "cancel"
     RETRY = "retry"
     REREAD = "reread"
@@ -76,6 +79,10 @@ def offer(action: Action, status: Status, viewer: Viewer, kind: str = "") -> Off
             return _approve(status, viewer)
         case Action.RUN:
             return _run(status, viewer)
+        case Action.PAUSE:
+            return _pause(status, viewer)
+        case Action.RESUME:
+            return _resume(status, viewer)
         case Action.CANCEL:
             return _cancel(status, viewer)
         case Action.REREAD:
@@ -99,7 +106,7 @@ def _approve(status: Status, viewer: Viewer) -> Offer | Refused:
     else:
         what.append("It goes on as it is, and sends the rest of its rows.")
     if not look.worked_by:
-        what.append("Nothing works on it at present: it goes on once somebody runs it.")
+        what.append(UNATTENDED)
     return Offer(
         action=Action.APPROVE,
         title="Let it go on?",
@@ -141,6 +148,42 @@ def _not_to_run(status: Status) -> str:
     if status.look.has_ended:
         return "The job has ended: there is nothing to go on with."
     return "Something works on the job already, or it needs workers of its fleet: `orchestrator worker` starts one."
+
+
+def _pause(status: Status, viewer: Viewer) -> Offer | Refused:
+    look = status.look
+    if look.has_ended or look.state is JobState.CANCELLING:
+        return Refused(why="The job has ended, or is being cancelled: there is nothing to pause.")
+    if look.paused_at is not None:
+        return Refused(why="The job is paused already.")
+    what = ["Nothing more of it is sent, by no process and no fleet, until it is resumed."]
+    if sent := look.rows.at_provider:
+        fetched = "are fetched" if look.worked_by else "are fetched once somebody runs the job"
+        what.append(f"{counted(sent, 'row', 'rows')} at the provider go on there, and {fetched}.")
+    paid = f" What is at the provider is paid: at most {usd(look.money.reserved)}." if look.money.reserved else ""
+    return Offer(
+        action=Action.PAUSE,
+        title="Pause it?",
+        button="Pause",
+        what=tuple(what),
+        price=f"Nothing more is sent.{paid}",
+        command=viewer.command("pause", look.job_id),
+    )
+
+
+def _resume(status: Status, viewer: Viewer) -> Offer | Refused:
+    look = status.look
+    if look.paused_at is None:
+        return Refused(why="The job is not paused: there is nothing to resume.")
+    what = "What works on it sends again." if look.worked_by else f"It may send again. {UNATTENDED}"
+    return Offer(
+        action=Action.RESUME,
+        title="Resume it?",
+        button="Resume",
+        what=(f"It is paused since {look.paused_at:%Y-%m-%d %H:%M} UTC.", what),
+        price=rest_price(look),
+        command=viewer.command("resume", look.job_id),
+    )
 
 
 def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:

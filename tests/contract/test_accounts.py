@@ -22,7 +22,7 @@ def look(harness: LedgerHarness, seconds: float = 0) -> AccountLook:
 
 
 def test_jobs_of_an_account_are_told_in_the_order_of_their_turns(harness: LedgerHarness) -> None:
-    """What has waited longest is sent first, whichever job was opened first; jobs with nothing to send come last."""
+    """What has waited longest is sent first, whichever job was opened first; jobs that may not send come last."""
     for job_id in (JOB, SECOND, THIRD):
         harness.open(a_job(job_id, batches_in_flight_max=8))
     harness.add(
@@ -32,16 +32,26 @@ def test_jobs_of_an_account_are_told_in_the_order_of_their_turns(harness: Ledger
     harness.add(a_chunk("c00000-00000", job_id=SECOND), due_at=after(10))
     harness.add(a_chunk("c00000-00001", job_id=SECOND, state=ChunkState.UNRESOLVED))
     harness.add(a_chunk("c00000-00001", job_id=THIRD, state=ChunkState.COLLECTED))
+    harness.add(a_chunk("c00000-00002", job_id=THIRD))
     harness.put_job(JobState.STOPPED, THIRD)
 
     found = look(harness)
     assert [(one.job_id, one.in_flight, one.unresolved, one.unsent) for one in found.jobs] == [
         (SECOND, 1, 1, 1),
         (JOB, 2, 0, 1),
-        (THIRD, 0, 0, 0),
+        (THIRD, 0, 0, 1),
     ]
     assert found.jobs[2].state is JobState.STOPPED
     assert (found.in_flight, found.in_flight_max, found.learned_max, found.rates) == (3, 8, None, ())
+
+
+def test_a_job_that_a_person_has_paused_has_no_turn(harness: LedgerHarness) -> None:
+    for job_id, seconds in ((JOB, 0), (SECOND, 10)):
+        harness.open(a_job(job_id))
+        harness.add(a_chunk(job_id=job_id), due_at=after(seconds))
+    harness.admin.pause(JOB, now=NOW)
+
+    assert [(one.job_id, one.is_paused) for one in look(harness).jobs] == [(SECOND, False), (JOB, True)]
 
 
 def test_a_pause_is_told_with_its_reason_while_it_lasts(harness: LedgerHarness) -> None:

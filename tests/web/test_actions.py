@@ -147,6 +147,26 @@ def test_a_job_goes_on_in_the_page_s_process(browser: TestClient, scenes: Scenes
     assert handle.status().state is JobState.FINISHED
 
 
+def test_a_pause_holds_until_it_is_resumed(browser: TestClient, scenes: Scenes) -> None:
+    handle = scenes.submitted("held-back")
+    address = f"/jobs/{handle.job_id}/do"
+    job = browser.get(f"/jobs/{handle.job_id}").text
+    refused = browser.get(f"{address}/resume")
+    paused = browser.post(f"{address}/pause", data=form_of(browser.get(f"{address}/pause").text))
+    since = handle.status().look.paused_at
+    shown = browser.get(f"/jobs/{handle.job_id}").text
+    resumed = browser.post(f"{address}/resume", data=form_of(browser.get(f"{address}/resume").text))
+
+    assert "Pause…" in job
+    assert "Resume…" not in job
+    assert refused.status_code == 409
+    assert since is not None
+    assert "Resume…" in shown
+    assert "Pause…" not in shown
+    assert [one.status_code for one in (paused, resumed)] == [303, 303]
+    assert handle.status().look.paused_at is None
+
+
 def test_a_cancel_names_what_is_kept_and_lost(browser: TestClient, scenes: Scenes, background: Background) -> None:
     handle = scenes.submitted("dropped")
     address = f"/jobs/{handle.job_id}/do/cancel"

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from orchestrator.api.background import Background
 from orchestrator.domain.model import JobState
@@ -22,6 +22,7 @@ from tests.web.scenes import Scenes, some_scenes
 pytestmark = pytest.mark.slow
 
 TOKEN: Final = "a-token-of-this-test"
+TABS_MAX: Final = 20
 PAGES_MAX: Final = 60  # of those that link to one another
 # `scrollWidth` of the page is above its width where something stands out to the right.
 LOOK: Final = """() => ({
@@ -76,6 +77,16 @@ def links(page: Page) -> list[str]:
     """Return the pages that a page links to, without places within one."""
     found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))")
     return [urljoin(page.url, href).partition("#")[0] for href in found]
+
+
+def press_on(page: Page, wanted: Locator) -> None:
+    """Go to something with the Tab key alone, and press Enter on it."""
+    for _ in range(TABS_MAX):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("one => one === document.activeElement"):
+            break
+    expect(wanted).to_be_focused()
+    page.keyboard.press("Enter")
 
 
 def test_every_page_fits_every_width_in_both_schemes_and_runs_nothing_of_a_row(site: Site, page: Page) -> None:
@@ -134,17 +145,9 @@ def test_all_of_a_decision_is_made_with_the_keyboard(site: Site, page: Page) -> 
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Cancel…")).to_be_focused()
-    page.keyboard.press("Enter")
+    press_on(page, page.get_by_role("link", name="Cancel…"))
     expect(page.get_by_role("heading", name="Cancel it?")).to_be_visible()
-    button = page.get_by_role("button", name="Cancel the job")
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if button.evaluate("one => one === document.activeElement"):
-            break
-    page.keyboard.press("Enter")
+    press_on(page, page.get_by_role("button", name="Cancel the job"))
 
     page.wait_for_url(re.compile(r"\?done=cancel$"))
     site.ended()
