@@ -211,7 +211,7 @@ def in_flight(ledger: str, count: int, window_s: float) -> None:
         begun = time.monotonic()
         room = {"batches_in_flight_max": count, "chunks_ahead_max": AHEAD}
         job = fleet.submit(count + AHEAD, 1, **room, poll_s_min=15, poll_s_max=300)
-        until(lambda: job.status().as_dict()["batches"] == count)
+        until(lambda: job.status().totals.batches == count)
         created_s = time.monotonic() - begun
         rate = 60 * count / created_s
         print(f"{count:,} batches created in {created_s:.0f} s ({rate:,.0f} a minute), ledger: {ledger}")

@@ -152,7 +152,7 @@ def _run(trial: Trial, cli: CommandLine, gateway: GatewayProcess, folder: Path) 
     report = json.loads(finished.out)
     check_exact(read_output(report["output"]), marked(ROWS))
     check_counts(report)
-    check_audit(report["job_id"], cli.work)
+    check_audit(report["job"]["id"], cli.work)
 
 
 def _await_stragglers(trial: Trial, gateway: GatewayProcess) -> None:

@@ -39,6 +39,7 @@ from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.postgres import running_postgres
 from tests.servers.processes import Process, ended_at_last
 from tests.servers.proxy import running_proxy
+from tests.sums import sums
 
 SUBNET: Final = "10.77.0"
 SERVERS: Final = f"{SUBNET}.1"
@@ -154,7 +155,7 @@ class _Watch:
 
     def _look(self) -> dict[str, Any] | None:
         try:
-            return dict(self.job.status().as_dict())
+            return sums(self.job.status().as_dict())
         except (LedgerError, ConfigError):
             return None
 

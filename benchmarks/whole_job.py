@@ -121,9 +121,9 @@ def workspace(rows: int, place: Path) -> dict[str, Any]:
         "rows_per_s": round(rows / took_s),
         "peak_rss_mb": peak_mb,
         "cpu_s": round(cpu_s, 1),
-        "succeeded": report["succeeded"],
-        "failed": report["failed"],
-        "batches": report["batches"],
+        "succeeded": report["rows"]["answered"],
+        "failed": report["rows"]["failed"],
+        "batches": report["created"],
         "paid_twice": bill["paid_twice"],
         "billed_answers": bill["answers"],
     }

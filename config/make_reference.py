@@ -6,6 +6,7 @@ command NAME        the help of a command: usage, what it does, its options
 keys TABLE          the keys of a job file's table, or the program's settings: default and meaning
 columns             the columns of the output: name and type; their meaning is kept from the page
 errors, exit codes  the public errors, and what the command line makes of them
+promises            the documents and exit codes of each command
 function NAME       the signature and the docstring of a public function
 class NAME [without MEMBER…]   the same of a class, with its fields and members; MODULE:NAME: of one that is not public
 """
@@ -28,8 +29,9 @@ from typing import Any, Final
 import click
 
 import orchestrator
+from orchestrator.api import exit_codes
 from orchestrator.api.job import TABLES, Job
-from orchestrator.cli import exit_codes, main
+from orchestrator.cli import main, promises
 from orchestrator.collector.join import choices_type, result_fields
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.notices import Notify
@@ -69,6 +71,7 @@ def _made(what: str, before: str) -> str:
         "columns": lambda: columns(before),
         "errors": errors,
         "exit": codes,
+        "promises": promised,
         "function": lambda: function(rest),
         "class": lambda: class_(*rest.split(" without ")),
     }
@@ -160,7 +163,7 @@ def errors() -> str:
     lines = ["| error | is also | exit code | meaning |", "| --- | --- | --- | --- |"]
     for one in sorted(found, key=lambda kind: (len(kind.__mro__), kind.__name__)):
         above = f"`{one.__bases__[0].__name__}`" if one is not orchestrator.OrchestratorError else ""
-        code = main._code_of(one("")) if one is not orchestrator.OrchestratorError else ""
+        code = exit_codes.exit_code_of(one("")) if one is not orchestrator.OrchestratorError else ""
         lines.append(f"| `{one.__name__}` | {above} | {code} | {_prose(inspect.getdoc(one) or '')} |")
     return "\n".join(lines)
 
@@ -176,6 +179,16 @@ def codes() -> str:
     known = {value for name, value in vars(exit_codes).items() if name.isupper()}
     assert known <= {int(code) for code, _ in rows}, "an exit code is not in the help"
     return "\n".join(["| code | meaning |", "| --- | --- |", *(f"| `{code}` | {meaning} |" for code, meaning in rows)])
+
+
+def promised() -> str:
+    """Return what each command promises to a program."""
+    lines = ["| command | documents | exit codes, beside those of any command |", "| --- | --- | --- |"]
+    for name, promise in promises.PROMISES.items():
+        documents = ", ".join(f"`{one}`" for one in promise.documents)
+        meanings = "; ".join(f"`{code}` {meaning}" for code, meaning in promise.codes.items())
+        lines.append(f"| `{name}` | {documents} | {meanings} |")
+    return "\n".join(lines)
 
 
 def function(name: str) -> str:

@@ -21,6 +21,7 @@ import pytest
 import orchestrator
 from orchestrator import settings
 from orchestrator.api import commands
+from orchestrator.api.exit_codes import exit_code_of
 from orchestrator.cli import main
 from tests.gateway_process import API_KEY, GatewayProcess
 from tests.servers.hurry import hurry
@@ -101,7 +102,7 @@ class World:
             main.app.main(words[1:], prog_name="orchestrator", standalone_mode=False)
         except orchestrator.OrchestratorError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            return main._code_of(error)
+            return exit_code_of(error)
         except SystemExit as ended:
             return int(ended.code or 0)
         return 0

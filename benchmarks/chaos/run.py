@@ -30,6 +30,7 @@ from tests.acceptance.datasets import MODEL, check_audit, check_bill, check_coun
 from tests.acceptance.operator import look_up, resolve
 from tests.gateway_process import GatewayProcess
 from tests.servers.valkey import client_of
+from tests.sums import sums
 
 LOOK_S: Final = 0.1
 OPERATOR_S: Final = 1.0  # how often the operator looks for what is held
@@ -133,7 +134,7 @@ class _Run:
     def _look(self, job: JobHandle) -> dict[str, Any] | None:
         """Return how the job stands; None while the ledger cannot be reached."""
         try:
-            return dict(job.status().as_dict())
+            return sums(job.status().as_dict())
         except (LedgerError, ConfigError):
             return None
 

@@ -5,12 +5,9 @@ Rule: samples hold row contents. They are read from the job's files when they ar
 
 from __future__ import annotations
 
-import os
-import shlex
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from orchestrator import settings as configuration
+from orchestrator.api import next_commands
 from orchestrator.domain.budget import USED_UP
 from orchestrator.domain.canary import CANARY, MAX_TOKENS, Kind
 from orchestrator.domain.errors import ConfigError, JobNeedsDecision
@@ -21,8 +18,7 @@ from orchestrator.engine.workspace import Workspace
 
 def command(workspace: Workspace, name: str, *given: str) -> str:
     """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
-    is_default = workspace.work == configuration.load(os.environ, start=Path.cwd()).work
-    return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(workspace.work)))))
+    return next_commands.command(name, workspace.work, *given)
 
 
 def refuse_undecided(workspace: Workspace, job: Job) -> None:

@@ -42,6 +42,7 @@ class Wanted:
     partial: bool = False
     without_source: bool = False
     limit: int | None = None  # the first of them
+    after: int = 0  # so many of them are passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
         if not wanted.without_source and (is_whole or not wanted.partial):
             result = result_of()
             few = BATCH_ROWS if wanted.limit is None or meant else max(1, min(wanted.limit, BATCH_ROWS))
-            rows = result.iter_batches(columns=wanted.columns, kind=meant, batch_rows=few)
-            yield Rows(result.schema(wanted.columns), _first(rows, wanted.limit), result.options)
+            rows = result.iter_batches(columns=wanted.columns, kind=meant, batch_rows=few, skip=wanted.after)
+            yield Rows(result.schema(wanted.columns), _some(rows, 0, wanted.limit), result.options)
             return
         schema, found = opened_answers(workspace, job_id, has_source=not wanted.without_source)
         columns = wanted.columns
@@ -82,7 +83,7 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
             names = chosen(columns, schema)
             schema = schema.empty_table().select(names).schema
             rows = (batch.select(names) for batch in rows)
-        yield Rows(schema, _first((batch for batch in rows if batch.num_rows), wanted.limit), options)
+        yield Rows(schema, _some((batch for batch in rows if batch.num_rows), wanted.after, wanted.limit), options)
 
 
 def _meant(batches: Iterator[pa.RecordBatch], rows: BoundFilter) -> Iterator[pa.RecordBatch]:
@@ -91,14 +92,24 @@ def _meant(batches: Iterator[pa.RecordBatch], rows: BoundFilter) -> Iterator[pa.
     rows.check_found()
 
 
-def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
-    """Yield the first rows; what comes after them is not read."""
+def _some(batches: Iterator[pa.RecordBatch], skip: int, limit: int | None) -> Iterator[pa.RecordBatch]:
+    """Yield rows: without the first ones, and not more than so many; what comes after them is not read."""
+    if skip:
+        batches = _after(batches, skip)
     if limit is None:
         yield from batches
         return
     while limit > 0 and (batch := next(batches, None)) is not None:
         yield batch.slice(0, limit)
         limit -= min(limit, batch.num_rows)
+
+
+def _after(batches: Iterator[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        passed = min(skip, batch.num_rows)
+        skip -= passed
+        if passed < batch.num_rows:
+            yield batch.slice(passed)
 
 
 def opened_answers(

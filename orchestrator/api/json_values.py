@@ -1,4 +1,4 @@
-"""Values of the domain as JSON: what `--json` prints."""
+"""Values of the domain as JSON, for the page's `/api`; commands print documents (`api/documents/`)."""
 
 from __future__ import annotations
 

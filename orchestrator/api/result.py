@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from orchestrator.api.documents.status import Report
 from orchestrator.api.row_filter import BoundFilter, RowFilter, bound, filter_of
 from orchestrator.api.status import Status
 from orchestrator.collector.finish import revision_folder
@@ -89,6 +90,7 @@ class Result:
         columns: Sequence[str] | None = None,
         batch_rows: int = BATCH_ROWS,
         kind: str | Collection[str] | RowFilter | None = None,
+        skip: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
 
@@ -99,10 +101,11 @@ class Result:
             kind: only such rows, or such as one of these means: "succeeded", "failed", "truncated", "empty", "refused",
                 "invalid", an error code, a condition on columns ("llm_score < 0.3"), "key:ID". Row groups that have
                 none of a kind or a code are not read.
+            skip: pass over so many of these rows; of all rows, without reading what lies before.
         """
         store, parts = self._parts()
         found = self._bound(store, parts, self._filter(kind))
-        return self._batches(store, parts, self._known(store, parts, columns), batch_rows, found)
+        return self._batches(store, parts, self._known(store, parts, columns), batch_rows, found, skip)
 
     def _filter(self, kind: str | Collection[str] | RowFilter | None) -> RowFilter:
         if isinstance(kind, RowFilter):
@@ -155,6 +158,10 @@ class Result:
             counted.update(code or "unknown" for code in batch[column].to_pylist())
         return counted
 
+    def document(self) -> Report:
+        """Return the report for programs. Reads the error codes of the output."""
+        return Report(**self.status.standing(), output=self.path, errors=dict(self.errors()))
+
     def to_arrow(self) -> pa.Table:
         """Return the whole output, in source order."""
         with _translated(self.path):
@@ -203,7 +210,13 @@ class Result:
         return pa.Table.from_batches(batches, schema)
 
     def _batches(
-        self, store: Any, parts: Sequence[str], columns: Sequence[str] | None, batch_rows: int, wanted: BoundFilter
+        self,
+        store: Any,
+        parts: Sequence[str],
+        columns: Sequence[str] | None,
+        batch_rows: int,
+        wanted: BoundFilter,
+        skip: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         needed = wanted.columns
         read = None if columns is None else [*columns, *(name for name in needed if name not in columns)]
@@ -212,10 +225,15 @@ class Result:
                 with store.open_input_file(part) as file:
                     opened = pq.ParquetFile(file, pre_buffer=False)
                     for group in _groups_with(wanted.rows.kinds, opened.metadata, needed):
+                        if not wanted.rows and skip >= opened.metadata.row_group(group).num_rows:
+                            skip -= opened.metadata.row_group(group).num_rows
+                            continue
                         for batch in opened.iter_batches(
                             batch_rows, row_groups=[group], columns=read, use_threads=not is_url(self.path)
                         ):
                             found = wanted.of(batch)
+                            passed = min(skip, found.num_rows)
+                            found, skip = found.slice(passed), skip - passed
                             if found.num_rows:
                                 yield found if columns is None else found.select(list(columns))
         wanted.check_found()

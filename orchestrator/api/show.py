@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pyarrow as pa
 
+from orchestrator.api.documents.document import filled, plain
+from orchestrator.api.documents.jobs import Show
 from orchestrator.api.table_files import json_lines
 from orchestrator.collector import answers
 from orchestrator.dataset.keys import has_keys, row_of_key
@@ -78,8 +80,12 @@ class RowTrace:
     answer: Mapping[str, Any] | None = field(repr=False)  # the columns of the output; None: not answered yet
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        return orjson.loads(orjson.dumps(self, default=_amount))  # type: ignore[no-any-return]
+        """Return what `--json` prints."""
+        return plain(self.document())
+
+    def document(self) -> Show:
+        """Return it for programs."""
+        return filled(Show, orjson.loads(orjson.dumps(self, default=_amount)))
 
 
 def _amount(value: object) -> str:

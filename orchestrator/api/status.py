@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.api.documents.document import plain
+from orchestrator.api.documents.status import JobStatus, standing
+from orchestrator.api.next_commands import next_commands
 from orchestrator.domain.look import Look
 from orchestrator.domain.model import JobId, JobState
-from orchestrator.domain.progress import Totals, Trouble
+from orchestrator.domain.progress import Totals
 from orchestrator.domain.workers import Kind
+from orchestrator.engine import spec as specs
 
 if TYPE_CHECKING:
     from orchestrator.engine.workspace import Workspace
@@ -32,6 +36,8 @@ class Status:
     pause_reason: str = ""  # why its account may not send at present
     workers_alive: int = 0  # running processes of the fleet of its ledger
     beats_alive: int = 0
+    model: str = ""
+    work: str = ""  # the work folder
 
     def __repr__(self) -> str:
         """Show the job, its state and its counts; never a row."""
@@ -59,52 +65,28 @@ class Status:
 
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
-        totals = self.totals
-        return {
-            "job_id": self.job_id,
-            "state": self.state.value,
-            "reason": self.reason,
-            "decision": self.decision,
-            "account_paused": self.pause_reason,
-            "paused_at": None if self.look.paused_at is None else self.look.paused_at.isoformat(),
-            "budget_usd": None if self.budget_usd is None else f"{self.budget_usd:f}",
-            "budget_wait": self.look.budget_wait,
-            "trouble": "" if totals.trouble is None else totals.trouble.reason,
-            "troubles": [_trouble(one) for one in totals.troubles],
-            "rows": totals.rows,
-            "planning": totals.shards_planning > 0,
-            "waits_for_canary": totals.waits_for_canary,
-            "succeeded": totals.succeeded,
-            "reused": totals.reused,
-            "failed": self.failed,
-            **totals.flaws,
-            "waiting_for_retry": totals.waiting,
-            "in_flight": totals.in_flight_rows,
-            "in_flight_answered": totals.in_flight_done,
-            "chunks": {state.value: count for state, count in sorted(totals.chunks.items())},
-            "unresolved_chunks": totals.unresolved_chunks,
-            "overdue_batches": totals.overdue,
-            "overdue_batch": totals.overdue_batch,
-            "batches": totals.batches,
-            "lines": totals.lines,
-            "missing": totals.missing,
-            "duplicates": totals.duplicates,
-            "foreign": totals.foreign,
-            "unreadable": totals.unreadable,
-            "cost_usd": None if totals.known_cost_usd is None else f"{totals.known_cost_usd:f}",
-            "unpriced": totals.unpriced,
-            "reserved_usd": f"{totals.reserved_usd:f}",
-            "undelivered_notices": self.look.undelivered.count,
-            "notice_error": self.look.undelivered.error,
-            "workers_alive": self.workers_alive,
-            "beats_alive": self.beats_alive,
-        }
+        return plain(self.document())
 
+    def document(self) -> JobStatus:
+        """Return it for programs."""
+        return JobStatus(**self.standing())
 
-def _trouble(one: Trouble) -> dict[str, object]:
-    since, next_at = (None if at is None else at.isoformat() for at in (one.since, one.next_at))
-    found = {"reason": one.reason, "chunks": one.chunks, "is_unresolved": one.is_unresolved}
-    return found | {"since": since, "next_at": next_at}
+    def standing(self) -> dict[str, Any]:
+        """Return the fields that all documents about one job have."""
+        return standing(
+            self.look,
+            self.totals,
+            model=self.model,
+            work=self.work,
+            paused=self.pause_reason,
+            fleet=(self.workers_alive, self.beats_alive),
+            commands=self.commands,
+        )
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What a person can type next, where the job waits for one or has ended."""
+        return next_commands(self.look, self.work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,4 +129,6 @@ def status_of(workspace: Workspace, job_id: JobId) -> Status:
         pause_reason=workspace.admin.pause_reason(job.account, now=now),
         workers_alive=kinds.count(Kind.WORKER),
         beats_alive=kinds.count(Kind.BEAT),
+        model=specs.from_json(job.spec).model,
+        work=workspace.work,
     )

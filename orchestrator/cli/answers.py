@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
 from orchestrator.cli.arguments import find, job_argument, json_option, keys_in, keys_option, rows_option, work_option
-from orchestrator.cli.terminal import say, show
+from orchestrator.cli.terminal import say, show, show_as, show_document
 from orchestrator.log import printable
 
 if TYPE_CHECKING:
@@ -40,18 +39,22 @@ def _wanted(
     partial: bool,
     answers: bool,
     limit: int | None = None,
+    after: int = 0,
 ) -> Wanted:
     from orchestrator.api.export import Wanted
 
     names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     named = keys_in(keys)
-    return Wanted(kind=rows, keys=named, columns=names, partial=partial, without_source=answers, limit=limit)
+    return Wanted(
+        kind=rows, keys=named, columns=names, partial=partial, without_source=answers, limit=limit, after=after
+    )
 
 
 @click.command
 @job_argument
 @work_option
 @click.option("--limit", type=click.IntRange(min=0), help="How many rows. Default: 10 in a table or --json, else all.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Pass over the first N of them.")
 @rows_option
 @keys_option
 @columns_option
@@ -62,6 +65,7 @@ def results(
     job: str,
     work: str | None,
     limit: int | None,
+    after: int,
     rows: tuple[str, ...],
     keys: TextIO | None,
     columns: str | None,
@@ -74,21 +78,19 @@ def results(
     As a table on a terminal, else as JSON lines. Reads no more than it prints. With --answers each line has the
     numbers of shard and row, the request, the id and the columns of the answer.
     """
-    from orchestrator.api.export import opened_rows
-
     handle = find(job, work)
     is_table = sys.stdout.isatty() and not as_json
     shown = SHOWN_ROWS if limit is None and (is_table or as_json) else limit
-    wanted = _wanted(rows, keys, columns, partial=partial, answers=answers, limit=shown)
+    wanted = _wanted(rows, keys, columns, partial=partial, answers=answers, limit=shown, after=after)
+    if as_json:
+        from orchestrator.api.pages import page
+
+        show_document(page(handle, wanted))
+        return
+    from orchestrator.api.export import opened_rows
+
     with opened_rows(handle.work, handle.job_id, wanted, handle.results) as found:
-        if as_json:
-            status = handle.status()
-            about = status.as_dict()
-            if status.look.has_ended and not status.reason and not answers:
-                result = handle.results()
-                about = {"path": str(result.path), **result.counts, **result.flaws}
-            show(json.dumps(about | {"rows_shown": [row for batch in found.batches for row in _rows(batch)]}))
-        elif is_table:
+        if is_table:
             _show_table(found, has_all_columns=columns is not None)
         else:
             _print_lines(found.batches)
@@ -101,17 +103,12 @@ def _print_lines(batches: Iterator[pa.RecordBatch]) -> None:
         click.echo(printable(json_lines(batch).decode()), nl=False)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    from orchestrator.api.table_files import json_lines
-
-    return map(json.loads, json_lines(batch).splitlines())
-
-
 def _show_table(found: Rows, *, has_all_columns: bool) -> None:
+    from orchestrator.api.pages import rows_of
     from orchestrator.cli.table_text import columns_that_fit, most_wanted, table_text
 
     options, width = found.options, shutil.get_terminal_size().columns
-    rows = [row for batch in found.batches for row in _rows(batch)]
+    rows = [row for batch in found.batches for row in rows_of(batch)]
     if not rows:
         say("no rows")
         return
@@ -136,6 +133,7 @@ def _show_table(found: Rows, *, has_all_columns: bool) -> None:
 @answers_option
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--exact-text", is_flag=True, help="CSV: keep texts that a spreadsheet would run as a formula.")
+@json_option
 def export(
     job: str,
     work: str | None,
@@ -147,6 +145,7 @@ def export(
     answers: bool,
     force: bool,
     exact_text: bool,
+    as_json: bool,
 ) -> None:
     """Write the rows with their answers to one file.
 
@@ -159,7 +158,10 @@ def export(
     handle = find(job, work)
     opened = opened_rows(handle.work, handle.job_id, wanted, handle.results)
     count = write_rows(output, opened, force=force, exact_text=exact_text)
-    show(f"{output}: {counted(count, 'row', 'rows')}")
+    if as_json:
+        show_as("export", {"job_id": handle.job_id, "path": output, "rows": count})
+    else:
+        show(f"{output}: {counted(count, 'row', 'rows')}")
 
 
 @click.command("show")
@@ -175,7 +177,10 @@ def show_row(job: str, row: str, work: str | None, as_json: bool) -> None:
     from orchestrator.cli.trace_text import trace_text
 
     found = find(job, work).show(row)
-    show(json.dumps(found.as_dict()) if as_json else trace_text(found))
+    if as_json:
+        show_document(found.document())
+    else:
+        show(trace_text(found))
 
 
 COMMANDS = (results, export, show_row)

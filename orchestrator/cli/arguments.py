@@ -49,6 +49,9 @@ keys_option = click.option(
 allow_failed_option = click.option(
     "--allow-failed", is_flag=True, help="Exit with 0, not 4, where the job has ended and some rows have failed."
 )
+events_option = click.option(
+    "--events", is_flag=True, help="Print what happens as JSON lines, each at once; the last line is the report."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 

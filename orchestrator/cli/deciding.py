@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.arguments import allow_failed_option, find, job_argument, json_option, work_option
+from orchestrator.cli.arguments import (
+    allow_failed_option,
+    events_option,
+    find,
+    job_argument,
+    json_option,
+    work_option,
+)
 from orchestrator.cli.outcome import print_end, print_status
-from orchestrator.cli.progress import Watch
-from orchestrator.cli.terminal import fitted, say, show, show_text
+from orchestrator.cli.progress import Watch, watching
+from orchestrator.cli.terminal import say, show_as, show_document, show_text
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.row_kinds import RowKind
 
@@ -34,12 +41,15 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     found = handle.status()
     if found.look.has_ended:
-        show(json.dumps(found.as_dict()) if as_json else fitted(status_text.nothing_to_cancel(found, handle.work)))
+        if as_json:
+            show_document(found.document())
+        else:
+            show_text(status_text.nothing_to_cancel(found, handle.work))
         return
     with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
         found = handle.cancel(progress=watch.look)
     if as_json:
-        show(json.dumps(found.as_dict()))
+        show_document(found.document())
     else:
         print_status(found, handle.work)
 
@@ -63,9 +73,17 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 )
 @click.option("--unreadable", is_flag=True, help="Also rows whose answers cannot be read: they are paid for again.")
 @allow_failed_option
+@events_option
 @json_option
 def retry(
-    job: str, work: str | None, rows: str, changes: tuple[str, ...], unreadable: bool, allow_failed: bool, as_json: bool
+    job: str,
+    work: str | None,
+    rows: str,
+    changes: tuple[str, ...],
+    unreadable: bool,
+    allow_failed: bool,
+    events: bool,
+    as_json: bool,
 ) -> None:
     """Send failed rows again, or answers that are not whole.
 
@@ -82,7 +100,9 @@ def retry(
     for told in (status_text.nothing_to_retry(found, rows), kept):
         if told:
             say(told)
-    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+    as_json |= events
+    guarantee = commands.guarantee(handle.provider_settings())
+    with watching(handle.job_id, handle.work, guarantee, as_json=as_json, events=events) as watch:
         result = handle.retry(rows=rows, parameters=parameters, unreadable=unreadable, progress=watch.look)
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 
@@ -112,7 +132,10 @@ def reread(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     done = handle.reread()
     found = handle.status()
-    show(json.dumps(asdict(done)) if as_json else fitted(status_text.reread(found, done, handle.work)))
+    if as_json:
+        show_as("reread", asdict(done), job_id=handle.job_id, commands=found.commands)
+    else:
+        show_text(status_text.reread(found, done, handle.work))
 
 
 @click.command
@@ -129,7 +152,10 @@ def approve(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     handle.approve()
     found = handle.status()
-    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.approved(found, handle.work)))
+    if as_json:
+        show_document(found.document())
+    else:
+        show_text(status_text.approved(found, handle.work))
 
 
 @click.command
@@ -146,7 +172,10 @@ def pause(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     handle.pause()
     found = handle.status()
-    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.paused(found, handle.work)))
+    if as_json:
+        show_document(found.document())
+    else:
+        show_text(status_text.paused(found, handle.work))
 
 
 @click.command
@@ -163,7 +192,10 @@ def resume(job: str, work: str | None, as_json: bool) -> None:
     handle = find(job, work)
     handle.resume()
     found = handle.status()
-    show(json.dumps(found.as_dict()) if as_json else fitted(status_text.resumed(found, handle.work)))
+    if as_json:
+        show_document(found.document())
+    else:
+        show_text(status_text.resumed(found, handle.work))
 
 
 @click.command
@@ -198,13 +230,17 @@ def resolve(
             raise ConfigError("--same-account is for the whole job: leave out the chunk and the other options")
         count = handle.confirm_same_account()
         chunks = "1 chunk" if count == 1 else f"{count:,} chunks"
-        show_text(f"{chunks} can continue with the new key. Next:\n{_run(handle)}")
-        return
-    if chunk is None:
-        found = handle.unresolved()
-        as_text = status_text.unresolved(handle.job_id, found, handle.work)
-        show(json.dumps([one.as_dict() for one in found]) if as_json else fitted(as_text))
-        return
+        _show_decided(handle, f"{chunks} can continue with the new key", as_json=as_json)
+    elif chunk is not None:
+        _show_decided(handle, _resolved(handle, chunk, batch, absent, give_up), as_json=as_json)
+    elif as_json:
+        _show_unresolved(handle, "")
+    else:
+        show_text(status_text.unresolved(handle.job_id, handle.unresolved(), handle.work))
+
+
+def _resolved(handle: JobHandle, chunk: str, batch: str | None, absent: bool, give_up: bool) -> str:
+    """Record what became of a create, and return what was recorded."""
     if (batch is not None) + absent + give_up != 1:
         raise ConfigError(
             "give one of --batch ID (the provider has the batch), --absent (it has none), --give-up (its results are "
@@ -212,20 +248,27 @@ def resolve(
         )
     if give_up:
         handle.give_up_results(chunk)
-        done = "gives up its results"
-    elif batch is not None:
+        return f"{chunk} gives up its results"
+    if batch is not None:
         handle.resolve_created(chunk, batch)
-        done = f"is batch {batch}"
+        return f"{chunk} is batch {batch}"
+    handle.resolve_absent(chunk)
+    return f"{chunk} will be sent again"
+
+
+def _show_decided(handle: JobHandle, decided: str, *, as_json: bool) -> None:
+    from orchestrator.api.next_commands import command
+
+    if as_json:
+        _show_unresolved(handle, decided)
     else:
-        handle.resolve_absent(chunk)
-        done = "will be sent again"
-    show_text(f"{chunk} {done}. Next:\n{_run(handle)}")
+        show_text(f"{decided}. Next:\n  {command('run', handle.work, handle.job_id)}")
 
 
-def _run(handle: JobHandle) -> str:
-    from orchestrator.cli import status_text
-
-    return f"  {status_text.command('run', handle.work, handle.job_id)}"
+def _show_unresolved(handle: JobHandle, decided: str) -> None:
+    left, status = handle.unresolved(), handle.status()
+    values = {"job_id": handle.job_id, "decided": decided, "commands": status.commands}
+    show_as("resolve", values, unresolved=[one.as_dict() for one in left])
 
 
 COMMANDS = (cancel, pause, resume, retry, reread, approve, resolve)

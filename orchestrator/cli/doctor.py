@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, json_option, work_option
-from orchestrator.cli.terminal import show, show_text
+from orchestrator.cli.terminal import show_as, show_text
 
 if TYPE_CHECKING:
     from orchestrator.domain.checks import Check
@@ -34,7 +33,7 @@ def doctor(job: str | None, work: str | None, as_json: bool) -> None:
         if not as_json:
             show_text(_line(check))
     if as_json:
-        show(json.dumps([check.as_dict() for check in checks]))
+        show_as("doctor", {"exit_code": exit_code(checks), "checks": [check.as_dict() for check in checks]})
     sys.exit(exit_code(checks))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestrator.cli.terminal import fitted, show
+from orchestrator.cli.arguments import json_option
+from orchestrator.cli.terminal import fitted, show, show_as
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ NAME: Final = 20
 @click.option("--provider", default="onerouter", show_default=True, help="Who answers.")
 @click.option("--model", help="As the provider calls it. Default: a cheap one.")
 @click.option("--prompt", help="With columns in braces. Default: one that you then edit.")
-def init(dataset: str, output: Path | None, provider: str, model: str | None, prompt: str | None) -> None:
+@json_option
+def init(
+    dataset: str, output: Path | None, provider: str, model: str | None, prompt: str | None, as_json: bool
+) -> None:
     """Look at a table, and write a job file for it.
 
     Sends nothing. DATASET is a file, a folder, a glob or a URL.
@@ -47,7 +51,27 @@ def init(dataset: str, output: Path | None, provider: str, model: str | None, pr
             file.write(found.text)
     except OSError as error:
         raise ConfigError(f"{place} cannot be written: {error.strerror}") from None
-    show("\n".join(_told(dataset, place, found, edit=prompt is None)))
+    if as_json:
+        show_as("init", _values(dataset, place, found))
+    else:
+        show("\n".join(_told(dataset, place, found, edit=prompt is None)))
+
+
+def _values(dataset: str, place: Path, found: Draft) -> dict[str, object]:
+    columns = [
+        {"name": one.name, "type": one.type, "empty": one.empty, "example": one.example} for one in found.columns
+    ]
+    return {
+        "job_file": str(place),
+        "dataset": dataset,
+        "rows": found.rows,
+        "rows_seen": found.rows_seen,
+        "columns": columns,
+        "prompt": found.prompt,
+        "model": found.model,
+        "provider": found.provider,
+        "commands": (f"orchestrator plan {shlex.quote(str(place))}",),
+    }
 
 
 def _told(dataset: str, place: Path, found: Draft, *, edit: bool) -> Iterator[str]:

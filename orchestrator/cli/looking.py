@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from orchestrator.cli.arguments import find, json_option, work_option
 from orchestrator.cli.outcome import print_status
-from orchestrator.cli.terminal import draw, show
+from orchestrator.cli.terminal import draw, show, show_document
 
 
 @click.command
@@ -22,8 +20,10 @@ def status(job: str | None, work: str | None, as_json: bool) -> None:
     handles = [find(job, work)] if job else commands.jobs(work=work)
     found = [handle.status() for handle in handles]
     if as_json:
-        shown = [one.as_dict() for one in found]
-        show(json.dumps(shown[0] if job else shown))
+        from orchestrator.api.documents.status import Jobs
+
+        all_jobs = tuple(one.document() for one in found)
+        show_document(all_jobs[0] if job else Jobs(work=commands.work_folder(work), jobs=all_jobs))
     elif job:
         from orchestrator.cli import status_text
 

@@ -5,17 +5,18 @@ The exit codes are in `exit_codes`, and in the help.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import click
 
 from orchestrator import log
+from orchestrator.api.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of
 from orchestrator.cli import (
     answers,
     deciding,
@@ -26,20 +27,13 @@ from orchestrator.cli import (
     notifying,
     rehearse,
     running,
+    schema,
     timeline,
     ui,
     upkeep,
 )
-from orchestrator.cli.exit_codes import FAILED, INTERRUPTED, WAITING, WRONG
-from orchestrator.cli.terminal import say, show
-from orchestrator.domain.errors import (
-    CommandRefused,
-    ConfigError,
-    DatasetError,
-    JobInterrupted,
-    JobNotFinished,
-    OrchestratorError,
-)
+from orchestrator.cli.terminal import say, show, show_document
+from orchestrator.domain.errors import JobNotFinished, OrchestratorError
 from orchestrator.engine import process_memory
 
 CHECKS: Final = "orchestrator.api.preflight"
@@ -50,12 +44,48 @@ def main() -> None:
     """Run the command line and exit."""
     process_memory.give_back()
     signal.signal(signal.SIGINT, _quit)
+    sys.exit(ended(sys.argv[1:], before=_begin_log))
+
+
+def _begin_log() -> None:
+    log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
+    _say_warnings_of_checks()
+
+
+def ended(arguments: Sequence[str], *, before: Callable[[], None] = lambda: None) -> int:
+    """Run one command, print its error, and return its exit code. Raises what nobody expected, and SystemExit.
+
+    Args:
+        before: what is done first, and may fail as the command may.
+    """
+    is_for_program = not {"--json", "--events"}.isdisjoint(arguments)
     try:
-        log.configure(os.environ.get("ORCHESTRATOR_LOG", "warning"), stream_is_terminal=sys.stderr.isatty())
-        _say_warnings_of_checks()
-        app(prog_name="orchestrator")
+        before()
+        # Not in click's own mode: it would print its errors itself, as text alone.
+        return app.main(list(arguments), prog_name="orchestrator", standalone_mode=False) or DONE
     except OrchestratorError as error:
-        sys.exit(_print_error(error))
+        if is_for_program:
+            from orchestrator.api.documents import errors
+
+            show_document(errors.of_error(error))
+        say(f"{error}" if isinstance(error, JobNotFinished) else f"error: {error}")
+        return exit_code_of(error)
+    except click.ClickException as error:
+        if is_for_program:
+            from orchestrator.api.documents import errors
+
+            show_document(errors.usage(error.format_message(), error.exit_code))
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        say("nothing was done")
+        return FAILED
+    except Exception as error:
+        if is_for_program:
+            from orchestrator.api.documents import errors
+
+            show_document(errors.unexpected(error))
+        raise
 
 
 class _Warning(logging.Handler):
@@ -70,24 +100,6 @@ def _say_warnings_of_checks() -> None:
     logger = logging.getLogger(CHECKS)
     logger.handlers[:] = [_Warning()]
     logger.propagate = False
-
-
-def _print_error(error: OrchestratorError) -> int:
-    """Print the error, with `--json` also as an object on standard output, and return the exit code."""
-    code = _code_of(error)
-    if "--json" in sys.argv:
-        found = {"schema": "orchestrator.error/1", "exit_code": code, "error": type(error).__name__}
-        show(json.dumps(found | {"message": str(error)}))
-    say(f"{error}" if isinstance(error, JobNotFinished) else f"error: {error}")
-    return code
-
-
-def _code_of(error: OrchestratorError) -> int:
-    if isinstance(error, ConfigError | DatasetError | CommandRefused):
-        return WRONG
-    if isinstance(error, JobNotFinished):
-        return INTERRUPTED if isinstance(error, JobInterrupted) else WAITING
-    return FAILED
 
 
 def _quit(_number: int, _frame: object) -> None:
@@ -144,6 +156,21 @@ def app() -> None:
     """
 
 
-for _group in (init, running, looking, answers, timeline, deciding, upkeep, rehearse, doctor, notifying, ui, fleet):
+_GROUPS: Final = (
+    init,
+    running,
+    looking,
+    answers,
+    timeline,
+    deciding,
+    upkeep,
+    rehearse,
+    doctor,
+    notifying,
+    schema,
+    ui,
+    fleet,
+)
+for _group in _GROUPS:
     for _command in _group.COMMANDS:
         app.add_command(_command)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from orchestrator.api.exit_codes import FAILED_ROWS
 from orchestrator.cli.arguments import find
-from orchestrator.cli.exit_codes import FAILED_ROWS
-from orchestrator.cli.terminal import draw, listed_commands, say, show, show_text
+from orchestrator.cli.terminal import draw, listed_commands, say, show, show_document, show_text
 from orchestrator.domain.errors import JobNeedsDecision
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, t
         told: what to say at the end of the text.
     """
     if as_json:
-        errors = dict(result.errors())
-        show(json.dumps(result.status.as_dict() | {"output": str(result.path), "errors": errors}))
+        show_document(result.document())
     else:
+        from orchestrator.api.next_commands import command
         from orchestrator.cli import status_text, text
 
         show_text(text.report(result.job_id, result.status.totals, result.errors()))
@@ -59,7 +58,7 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, t
         if not result.counts["rows"]:
             show_text("  The dataset has a header and no rows: nothing was sent.")
         if result.counts["succeeded"]:
-            look = status_text.command("results", work, result.job_id)
+            look = command("results", work, result.job_id)
             show_text("\n".join(listed_commands([(look, "to look at the answers")])))
         for advice in (status_text.flawed_answers, status_text.failed_rows):
             if advised := advice(result.status, work):

@@ -10,17 +10,28 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli.terminal import say
+from orchestrator.cli.terminal import say, show_document
 from orchestrator.domain.look import Activity
+from orchestrator.domain.model import JobId
 
 if TYPE_CHECKING:
     from orchestrator.api.displays import TerminalView
+    from orchestrator.api.run_events import RunEvents
     from orchestrator.domain.look import Look
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered
 LOOKS_BEFORE: Final = 4  # a trouble is told: one that ends the run is told by its error, and many pass by themselves
 # A line after so many seconds, up to so many seconds since the begin.
 PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
+
+
+def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: bool) -> Watch | RunEvents:
+    """Return what shows looks at a job while a command waits for it: for a person, or as events for a program."""
+    if not events:
+        return Watch(job_id, guarantee, plain=as_json)
+    from orchestrator.api.run_events import RunEvents
+
+    return RunEvents(JobId(job_id), work, show_document)
 
 
 class Watch:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.api.exit_codes import FAILED_ROWS, WAITING
 from orchestrator.cli.arguments import from_file, job_argument, json_option
-from orchestrator.cli.exit_codes import FAILED_ROWS, WAITING
 from orchestrator.cli.progress import Watch
-from orchestrator.cli.terminal import fitted, show, show_text
+from orchestrator.cli.terminal import show_as, show_text
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +48,10 @@ def rehearse(
     names = [name for given in (*faults, *more_faults) for name in given.split(",") if name]
     with Watch(described.name, "a rehearsal: nothing is sent to a provider, nothing is paid", plain=as_json) as watch:
         found = run(described, faults=names, rows=rows, timeout_s=float(seconds), progress=watch.look)
-    show(json.dumps(found.as_dict()) if as_json else fitted(_text(found)))
+    if as_json:
+        show_as("rehearse", found.as_dict())
+    else:
+        show_text(_text(found))
     if found.waits_for:
         sys.exit(WAITING)
     if found.errors:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from orchestrator.cli import direct
 from orchestrator.cli.arguments import (
     allow_failed_option,
+    events_option,
     find,
     from_file,
     job_argument,
@@ -19,8 +18,8 @@ from orchestrator.cli.arguments import (
 from orchestrator.cli.asking import asked, confirm_cost
 from orchestrator.cli.direct import Request, request_options
 from orchestrator.cli.outcome import print_end, samples_told
-from orchestrator.cli.progress import Watch
-from orchestrator.cli.terminal import fitted, show, show_text
+from orchestrator.cli.progress import watching
+from orchestrator.cli.terminal import show_as, show_document, show_text
 from orchestrator.domain.errors import ConfigError
 
 limit_option = click.option(
@@ -47,7 +46,9 @@ def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bo
     described = commands.limited(direct.described(job, work, request, fresh=fresh) or from_file(job, work), limit)
     found = commands.plan(described)
     if as_json:
-        show(json.dumps(found.as_dict()))
+        budget = described.resolved_policy.budget_usd
+        more = {"job_id": commands.identify(described), "model": described.model}
+        show_as("plan", found.as_dict(), **more, budget_usd=None if budget is None else f"{budget:f}")
     else:
         show_text(text.plan_text(commands.identify(described), found))
 
@@ -67,6 +68,7 @@ alongside_option = click.option(
 @alongside_option
 @yes_option
 @allow_failed_option
+@events_option
 @json_option
 def run(
     job: str,
@@ -76,6 +78,7 @@ def run(
     alongside: bool,
     yes: bool,
     allow_failed: bool,
+    events: bool,
     as_json: bool,
     request: Request,
 ) -> None:
@@ -83,6 +86,7 @@ def run(
 
     Run it again at any time: nothing is sent twice.
     """
+    as_json |= events
     described = direct.described(job, work, request, fresh=fresh)
     if described is None and (fresh or limit):
         raise ConfigError(f"--limit and --fresh make a job of a job file; {job} is one that is known already")
@@ -97,7 +101,8 @@ def run(
     provider = described.provider_settings if described is not None else find(job, work).provider_settings()
     if described is not None and not yes:
         confirm_cost(described, job_id, place)
-    with samples_told(job_id, place), Watch(job_id, commands.guarantee(provider), plain=as_json) as watch:
+    shown = watching(job_id, place, commands.guarantee(provider), as_json=as_json, events=events)
+    with samples_told(job_id, place), shown as watch:
         if described is not None:
             given = described
             result = asked(lambda beside: commands.run(given, progress=watch.look, alongside=beside), alongside)
@@ -117,12 +122,18 @@ def run(
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @alongside_option
 @allow_failed_option
+@events_option
 @json_option
-def submit(job: str, work: str | None, wait: bool, alongside: bool, allow_failed: bool, as_json: bool) -> None:
+def submit(
+    job: str, work: str | None, wait: bool, alongside: bool, allow_failed: bool, events: bool, as_json: bool
+) -> None:
     """Give a job to a fleet's workers, and return.
 
     Submit it again at any time: it resumes, and nothing is sent twice.
     """
+    if events and not wait:
+        raise ConfigError("--events goes with --wait. To look on without it: `orchestrator log JOB --follow --json`")
+    as_json |= events
     described = from_file(job, work)
     from orchestrator.api import commands
 
@@ -133,9 +144,13 @@ def submit(job: str, work: str | None, wait: bool, alongside: bool, allow_failed
         from orchestrator.cli import status_text
 
         found = handle.status()
-        show(json.dumps(found.as_dict()) if as_json else fitted(status_text.submitted(found, handle.work)))
+        if as_json:
+            show_document(found.document())
+        else:
+            show_text(status_text.submitted(found, handle.work))
         return
-    shown = Watch(handle.job_id, commands.guarantee(described.provider_settings), plain=as_json)
+    told = commands.guarantee(described.provider_settings)
+    shown = watching(handle.job_id, handle.work, told, as_json=as_json, events=events)
     with samples_told(job, work), shown as watch:
         result = handle.wait(progress=watch.look)
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orchestrator import settings as configuration
+from orchestrator.api.next_commands import command
 from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
 from orchestrator.domain.look import Activity
@@ -26,12 +24,6 @@ if TYPE_CHECKING:
 
 
 WIDTH: Final = 80
-
-
-def command(name: str, work: str, *given: str) -> str:
-    """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
-    is_default = work == configuration.load(os.environ, start=Path.cwd()).work
-    return " ".join(("orchestrator", name, *given, *(() if is_default else ("--work", shlex.quote(work)))))
 
 
 def notes(found: Status, work: str) -> str:

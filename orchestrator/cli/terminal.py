@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -23,6 +23,8 @@ from orchestrator import log
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from orchestrator.api.documents.document import Document
 
 PIPE: Final = 80
 WIDTH_MIN: Final = 40
@@ -37,6 +39,21 @@ _KEPT: Final = "\x00"  # stands for a blank that no line may break at
 def show(text: str) -> None:
     """Print data on standard output, as it is."""
     click.echo(log.printable(text))
+
+
+def show_document(document: Document) -> None:
+    """Print a document on standard output: one line of JSON, at once."""
+    from orchestrator.api.documents.document import text
+
+    show(text(document))
+
+
+def show_as(kind: str, values: Mapping[str, object], **more: object) -> None:
+    """Print values as a document of a kind, such as "plan"."""
+    from orchestrator.api.documents.catalogue import KINDS
+    from orchestrator.api.documents.document import filled
+
+    show_document(filled(KINDS[kind], values, **more))
 
 
 def show_text(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import sys
 import threading
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestrator.cli.arguments import find, job_argument, json_option, work_option
-from orchestrator.cli.terminal import show
+from orchestrator.cli.terminal import show, show_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,12 +36,12 @@ def batches(job: str, work: str | None, is_all: bool, as_json: bool) -> None:
     Those that need you come first, then the oldest.
     """
     from orchestrator.api import timeline
-    from orchestrator.api.json_values import as_plain
+    from orchestrator.api.documents import jobs as documents
 
     handle = find(job, work)
     found, now = timeline.batches(handle), timeline.look(handle).at
     if as_json:
-        show(json.dumps([as_plain(one) for one in found]))
+        show_document(documents.batches(handle.job_id, found, now))
         return
     show("\n".join(_batches(handle.job_id, found, now, is_all=is_all)))
 
@@ -97,9 +96,9 @@ def _width() -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, follow: bool, as_json: bool) -> None:
     """Print what has happened to a job, and when."""
-    from orchestrator.api import timeline
+    from orchestrator.api import event_words, timeline
+    from orchestrator.api.documents import jobs as documents
     from orchestrator.api.event_words import matters
-    from orchestrator.api.json_values import as_plain
 
     handle = find(job, work)
     if follow:
@@ -111,7 +110,7 @@ def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, 
     shown = (one for one in told if batch in (None, one.unit) and (is_all or batch or matters(one)))
     if as_json:
         for one in shown:
-            show(json.dumps(as_plain(one)))
+            show_document(documents.event(handle.job_id, one, event_words.told(one)))
         return
     for alike in _runs(shown) if not follow else ([one] for one in shown):
         show(_entry(alike[0]) + (f" ({len(alike):,} times)" if len(alike) > 1 else ""))

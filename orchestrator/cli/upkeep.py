@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, job_argument, json_option, work_option
-from orchestrator.cli.terminal import fitted, show
+from orchestrator.cli.terminal import show_as, show_text
 
 
 @click.command
@@ -29,7 +28,10 @@ def audit(job: str, work: str | None, deep: bool, as_json: bool) -> None:
         found = commands.audit(described, deep=deep)
     else:
         found = commands.audit(job, work=work, deep=deep)
-    show(json.dumps(found.as_dict()) if as_json else fitted(audit_text(found)))
+    if as_json:
+        show_as("audit", found.as_dict())
+    else:
+        show_text(audit_text(found))
     if not found.is_clean:
         sys.exit(1)
 
@@ -46,8 +48,11 @@ def recover(work: str | None, as_json: bool) -> None:
     from orchestrator.cli.recovery_text import recovery_text
 
     found = commands.recover(work=work)
-    told = recovery_text(found, commands.work_folder(work))
-    show(json.dumps([one.as_dict() for one in found]) if as_json else fitted(told))
+    folder = commands.work_folder(work)
+    if as_json:
+        show_as("recover", {"work": folder, "jobs": [one.as_dict() for one in found]})
+    else:
+        show_text(recovery_text(found, folder))
 
 
 COMMANDS = (audit, recover)

@@ -65,7 +65,7 @@ class Estimate:
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
         shown = {one.name: getattr(self, one.name) for one in fields(self)}
-        costs = {name: None if shown[name] is None else str(shown[name]) for name in COSTS}
+        costs = {name: None if shown[name] is None else f"{shown[name]:f}" for name in COSTS}
         price = None if self.price is None else codec.plain(self.price)
         shown |= {"reused_from": dict(self.reused_from), "notes": list(self.notes), "samples": list(self.samples)}
         return shown | costs | {"price": price}

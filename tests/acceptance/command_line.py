@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from tests.gateway_process import API_KEY, ROOT
 from tests.servers.forked import ForkedProcess
+from tests.sums import sums
 
 DEADLINE_S: Final = 150.0
 LOOK_EVERY_S: Final = 0.02
@@ -103,11 +104,10 @@ class CommandLine:
             kill(process)
 
     def status(self, job: str | Path) -> dict[str, Any]:
-        """Return what `status --json` says of a job."""
+        """Return the numbers that `status --json` says of a job."""
         shown = self.run("status", job, "--json")
         assert shown.code == 0, shown
-        found: dict[str, Any] = json.loads(shown.out)
-        return found
+        return sums(json.loads(shown.out))
 
 
 def command_line(folder: Path, *, key: str | None = API_KEY, **variables: str) -> CommandLine:

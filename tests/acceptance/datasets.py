@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import orchestrator
+from tests.sums import sums
 
 MODEL: Final = "gpt-4o-mini-batch"
 RESULT_COLUMNS: Final = (
@@ -128,8 +129,9 @@ def _columns(output: pa.Table) -> tuple[list[Any], list[Any]]:
     return output["llm_error_code"].to_pylist(), output["llm_status"].to_pylist()
 
 
-def check_counts(status: Mapping[str, Any]) -> None:
-    """Check that a report adds up: rows, lines and sends."""
+def check_counts(document: Mapping[str, Any]) -> None:
+    """Check that a status or report adds up: rows, lines and sends."""
+    status = sums(document)
     assert status["rows"] == status["succeeded"] + status["failed"]
     assert not status["planning"]
     assert status["waiting_for_retry"] == status["in_flight"] == status["unresolved_chunks"] == 0

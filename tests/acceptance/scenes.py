@@ -93,7 +93,7 @@ def _until_held(scene: Scene, gateway: GatewayProcess, work: Path) -> dict[str, 
         _run(scene, gateway, work)
     except JobUnresolved as held:
         [job] = [open_job(path.name, work=work) for path in work.glob("job-*")]
-        done = int(job.status().as_dict()["succeeded"])  # type: ignore[call-overload]
+        done = job.status().totals.succeeded
         return {"said": str(held), "done_meanwhile": done, "resolved": resolve_all(gateway, job)}
     raise AssertionError("the job was not held")
 

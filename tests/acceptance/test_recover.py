@@ -27,6 +27,7 @@ from tests.acceptance.datasets import (
 )
 from tests.acceptance.operator import resolve_all
 from tests.gateway_process import GatewayProcess, running_gateway
+from tests.sums import sums
 
 TROUBLE: Final = {  # by row, not by share: else it is chance whether the job stops for a decision
     "create": {"refuse": {"429": 1}},
@@ -64,9 +65,9 @@ def handle(work: Path) -> JobHandle:
     return orchestrator.open_job(folder.name, work=work)
 
 
-def sums(job: JobHandle) -> dict[str, Any]:
+def lasting(job: JobHandle) -> dict[str, Any]:
     """Return what a status says, but for what hangs on the moment."""
-    shown = job.status().as_dict()
+    shown = sums(job.status().as_dict())
     return {name: shown[name] for name in (*COUNTED, "cost_usd", "state")}
 
 
@@ -81,13 +82,13 @@ def test_a_finished_job_comes_back_as_it_was(gateway: GatewayProcess, tmp_path: 
     gateway.set_faults(TROUBLE)
     work = tmp_path / "work"
     result = run(gateway, work, 90)
-    before, creates, output = sums(handle(work)), batch_count(gateway), read_output(result.path)
+    before, creates, output = lasting(handle(work)), batch_count(gateway), read_output(result.path)
     lose_the_ledger(work)
 
     [found] = orchestrator.recover(work=work)
 
     assert found.state == "finished"
-    assert sums(handle(work)) == before
+    assert lasting(handle(work)) == before
     assert orchestrator.audit(found.job_id, work=work, deep=True).differences == []
     again = run(gateway, work, 90)
     assert read_output(again.path).equals(output)
@@ -110,10 +111,10 @@ def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProc
     assert result.counts == {"rows": 60, "succeeded": 60, "failed": 0}
     check_exact(read_output(result.path), marked(60))
     assert orchestrator.audit(result.job_id, work=work, deep=True).differences == []
-    before = sums(handle(work))
+    before = lasting(handle(work))
     lose_the_ledger(work)
     orchestrator.recover(work=work)
-    assert sums(handle(work)) == before
+    assert lasting(handle(work)) == before
 
 
 @pytest.mark.usefixtures("key")
@@ -346,13 +347,13 @@ def test_a_cancelled_job_comes_back_cancelled(cli: CommandLine, tmp_path: Path) 
             what="two batches, and both answers kept",
         )
         assert cli.run("cancel", job).code == 0
-        before = sums(handle(cli.work))
+        before = lasting(handle(cli.work))
         lose_the_ledger(cli.work)
 
         assert cli.run("recover").code == 0
 
         assert before["state"] == "cancelled"
-        assert sums(handle(cli.work)) == before
+        assert lasting(handle(cli.work)) == before
         assert cli.run("audit", job).code == 0
         assert batch_count(gateway) == 2
 

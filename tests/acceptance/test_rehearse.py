@@ -48,7 +48,7 @@ def test_a_rehearsal_needs_no_key_runs_the_first_rows_and_keeps_nothing(folder: 
 
     assert ended.exit_code == 0, ended.stderr
     assert (found["rows"], found["is_sample"], found["answers"], found["paid_twice"]) == (20, True, 20, 0)
-    assert found["status"]["succeeded"] == 20
+    assert found["status"]["rows"]["answered"] == 20
     assert sorted(folder.iterdir()) == before
 
 

@@ -20,6 +20,7 @@ from orchestrator import JobInterrupted, Result
 from orchestrator.testing import KEY_VARIABLE
 from tests.api.test_reuse import Shop, answers, payers
 from tests.api.test_reuse import shop as shop
+from tests.sums import sums
 
 TEXTS: Final = ["a", "b", "a", "c", "b", "a"]
 
@@ -132,13 +133,13 @@ def test_a_restored_ledger_knows_duplicates(shop: Shop, *, failing: bool) -> Non
     handle = orchestrator.open_job(run(shop, [*TEXTS, *["fails", "fails"] * failing]).job_id, work=shop.work)
     if failing:
         handle.retry()
-    before = handle.status().as_dict()
+    before = sums(handle.status().as_dict())
     for path in shop.work.glob("ledger.db*"):
         path.unlink()
 
     orchestrator.recover(work=shop.work)
 
-    assert handle.status().as_dict() == before
+    assert sums(handle.status().as_dict()) == before
     shop.sold.clear()
     shop.check(handle.results())
 

@@ -55,7 +55,7 @@ def test_python_gets_the_same_checks_as_the_command_line(
     monkeypatch.setenv("THE_KEY", KEY)
     monkeypatch.setenv("ORCHESTRATOR_BROKER_URL", "redis://127.0.0.1:1/0")
     described = job_file(tmp_path, server.url)
-    printed = json.loads(doctor(described, "--json").stdout)
+    printed = json.loads(doctor(described, "--json").stdout)["checks"]
 
     found = orchestrator.doctor(orchestrator.read_job(described))
 
@@ -72,7 +72,7 @@ def test_python_gets_a_check_for_a_job_that_there_is_none_of(tmp_path: Path) -> 
 
 
 def levels(result: Result) -> Mapping[str, str]:
-    return {check["check"]: check["level"] for check in json.loads(result.stdout)}
+    return {check["check"]: check["level"] for check in json.loads(result.stdout)["checks"]}
 
 
 def test_a_job_that_can_run_is_told_so_line_by_line_and_nothing_is_sent(server: WireServer, tmp_path: Path) -> None:

@@ -198,5 +198,5 @@ def shown(job_id: str, folder: Path, *options: str) -> list[dict[str, Any]]:
     """Return the rows that `orchestrator results` shows."""
     ran = CliRunner().invoke(app, ["results", job_id, "--work", str(folder / "work"), "--json", *options])
     assert ran.exit_code == 0, ran
-    rows: list[dict[str, Any]] = json.loads(ran.stdout)["rows_shown"]
+    rows: list[dict[str, Any]] = json.loads(ran.stdout)["rows"]
     return rows

@@ -13,6 +13,7 @@ import pytest
 import orchestrator
 from orchestrator import Result
 from orchestrator.testing import Failure, FakeProvider, fake_provider
+from tests.sums import sums
 from tests.tiers import sampled
 
 FRAME: Final = pd.DataFrame({"text": [f"row {number}" for number in range(6)]})
@@ -94,12 +95,12 @@ def test_a_restored_ledger_counts_answers_that_were_sent_again_as_before(tmp_pat
         handle = orchestrator.open_job(result.job_id, work=tmp_path)
         for _ in range(retried):
             result = handle.retry(rows="empty")
-        before = handle.status().as_dict()
+        before = sums(handle.status().as_dict())
         for path in tmp_path.glob("ledger.db*"):
             path.unlink()
         orchestrator.recover(work=tmp_path)
 
-        assert handle.status().as_dict() == before
+        assert sums(handle.status().as_dict()) == before
         assert is_sound(handle.results(), tmp_path)
         assert seen(handle.retry(rows="empty")) == [SECOND, THIRD, FOURTH][retried]
 

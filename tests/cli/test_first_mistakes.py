@@ -159,8 +159,9 @@ def test_an_error_is_an_object_for_a_program_that_asked_for_json(folder: Path) -
     assert json.loads(ended.stdout) == {
         "schema": "orchestrator.error/1",
         "exit_code": 2,
-        "error": "ConfigError",
+        "code": "config_error",
         "message": "there is no file mod.toml; did you mean mood.toml?",
+        "commands": [],
     }
     assert ended.returncode == 2
     assert ended.stderr == "error: there is no file mod.toml; did you mean mood.toml?\n"

@@ -29,6 +29,7 @@ from tests.acceptance.datasets import marked
 from tests.gateway_process import API_KEY
 from tests.kills.jobs import SmallJob, Workspace
 from tests.kills.outcomes import Campaign, judged
+from tests.sums import sums
 
 SIZE: Final = Size(batches=400, rows=5, in_flight_max=20)
 LOOK_S: Final = 0.02
@@ -166,7 +167,7 @@ def _all_due(job: SmallJob) -> None:
 def _numbers(job: JobHandle) -> dict[str, Any]:
     """Return a job's numbers; nothing while the ledger cannot be reached."""
     try:
-        found = dict(job.status().as_dict())
+        found = sums(job.status().as_dict())
     except (LedgerError, ConfigError):
         return {}
     return {name: value for name, value in found.items() if name not in BUSY}

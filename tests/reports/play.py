@@ -22,6 +22,7 @@ from orchestrator.api.commands import identify
 from orchestrator.api.status import Status
 from orchestrator.cli import status_text
 from tests.reports.server import OneRouterServer, OpenAIServer, running, text_for
+from tests.sums import sums
 
 KEY: Final = "sk-report-0123456789"
 KEY_VARIABLE: Final = "REPORT_KEY"
@@ -37,7 +38,7 @@ class Seen:
     """How a job ended. Rows are named by their place in the dataset, from 0."""
 
     error: OrchestratorError | None  # what ended the run; None where the job finished
-    status: Mapping[str, Any]  # as `orchestrator status --json` prints it
+    status: Mapping[str, Any]  # the numbers that `orchestrator status --json` prints
     told: str  # what a person reads: the error, and `orchestrator status`
     rows: list[dict[str, Any]]  # the output; empty where the job has not finished
     prompts: list[str]
@@ -124,7 +125,7 @@ def play(
     status = handle.status()
     return Seen(
         error=error,
-        status=status.as_dict(),
+        status=sums(status.as_dict()),
         told="\n".join([*([str(error)] if error else []), _told(status, str(folder / "work"))]),
         rows=_output(folder / "work") if error is None else [],
         prompts=prompts,

@@ -84,7 +84,7 @@ def test_a_key_of_another_account_makes_no_create_look_absent(scene: Scene) -> N
 
     assert held.code == 3, held
     assert scene.creates == (1, 0)
-    [told] = json.loads(scene.run(THEIRS, "resolve", scene.job, "--json").out)
+    [told] = json.loads(scene.run(THEIRS, "resolve", scene.job, "--json").out)["unresolved"]
     assert "another API key than OPENAI_API_KEY holds now" in told["reason"]
     assert scene.run(THEIRS).code == 3
 

@@ -64,7 +64,8 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel: Path)
 
     ours = {str(path) for path in tracked() if path.parts[0] == PACKAGE}
     config = {"defaults.toml", "providers.toml", "prices.json", "model_ends.toml"}
-    assert names == ours | {f"orchestrator/config/{name}" for name in config}
+    schemas = {f"orchestrator/schemas/{path.name}" for path in tracked() if path.parts[:2] == ("docs", "schemas")}
+    assert names == ours | schemas | {f"orchestrator/config/{name}" for name in config}
 
 
 def test_the_wheel_works_where_there_is_no_clone(wheel: Path, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_installed_in_an_empty_environment_it_runs_a_job_beside_a_workers_folder
         job = write_job(home / "job.toml", dataset, url)
         ran = json.loads(ended("run", job, "--json"))
 
-    assert (ran["rows"], ran["succeeded"], ran["failed"]) == (60, 60, 0)
+    assert (ran["rows"]["total"], ran["rows"]["answered"], ran["rows"]["failed"]) == (60, 60, 0)
     shown = json.loads(ended("results", job, "--json", "--limit", "2"))
-    assert [row["llm_status"] for row in shown["rows_shown"]] == ["succeeded", "succeeded"]
+    assert [row["llm_status"] for row in shown["rows"]] == ["succeeded", "succeeded"]
     assert ended("worker", "--help").startswith("Usage: orchestrator worker")

@@ -1,0 +1,66 @@
+"""All kinds of documents, and their JSON Schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Union
+
+import msgspec
+
+from orchestrator.api.documents.document import Document, schema_name
+from orchestrator.api.documents.jobs import Batches, Event, Export, Init, Plan, Reread, Resolve, Results, Show
+from orchestrator.api.documents.status import Jobs, JobStatus, Report
+from orchestrator.api.documents.upkeep import Audit, Doctor, Error, Recover, Rehearse
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_KINDS: Final[tuple[type[Document], ...]] = (
+    Init,
+    Plan,
+    JobStatus,
+    Jobs,
+    Report,
+    Event,
+    Results,
+    Export,
+    Show,
+    Batches,
+    Resolve,
+    Reread,
+    Audit,
+    Recover,
+    Rehearse,
+    Doctor,
+    Error,
+)
+
+
+def name_of(kind: type[Document]) -> str:
+    """Return the name of a kind: `status` of `orchestrator.status/1`."""
+    return schema_name(kind).removeprefix("orchestrator.").partition("/")[0]
+
+
+KINDS: Final = {name_of(kind): kind for kind in _KINDS}
+
+
+def schema_of(names: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON Schema of a document of one of these kinds. Raises KeyError for a name that is none.
+
+    Other fields than those of the schema are allowed, because a later program may add some.
+    """
+    kinds = tuple(KINDS[name] for name in names)
+    found = msgspec.json.schema(kinds[0] if len(kinds) == 1 else Union[kinds])  # noqa: UP007 - made from a tuple
+    title = schema_name(kinds[0]) if len(kinds) == 1 else "one of " + ", ".join(map(schema_name, kinds))
+    open_to_more: dict[str, Any] = _open(found)
+    return {"$schema": DIALECT, "title": title} | open_to_more
+
+
+def _open(schema: Any) -> Any:
+    """Return a schema without the rule that an object has no other fields; with the text of docstrings on one line."""
+    if isinstance(schema, list):
+        return [_open(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _open(one) for name, one in schema.items() if (name, one) != ("additionalProperties", False)}
+    if isinstance(found.get("description"), str):
+        found["description"] = " ".join(found["description"].split())
+    return found
