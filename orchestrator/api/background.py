@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.domain.errors import JobNotFinished, LedgerBusy, public_message
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, LedgerBusy, public_message
 from orchestrator.domain.look import Look, OnLook
 from orchestrator.domain.model import JobId
 from orchestrator.domain.workers import Kind
@@ -89,11 +89,17 @@ class Background:
         with self._lock:
             return next((one.failure for one in reversed(self._runs) if one.job_id == job_id), "")
 
-    def stop(self) -> None:
-        """Ask all runs to stop, and wait until what they have under way is recorded."""
+    def running(self) -> list[JobId]:
+        """Return the jobs that this process runs."""
         with self._lock:
-            runs = list(self._runs)
+            return [one.job_id for one in self._runs if one.thread.is_alive()]
+
+    def stop(self) -> list[JobId]:
+        """Ask all runs to stop, wait until what they have under way is recorded, and return their jobs."""
+        with self._lock:
+            runs = [one for one in self._runs if one.thread.is_alive()]
         for run in runs:
             run.stop.set()
         for run in runs:
             run.thread.join()
+        return [one.job_id for one in runs if isinstance(one.error, JobInterrupted)]

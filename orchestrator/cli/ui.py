@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,12 +13,17 @@ import click
 from orchestrator.cli.arguments import work_option
 from orchestrator.cli.terminal import show
 from orchestrator.domain.errors import ConfigError
+from orchestrator.engine.interrupts import say_stopping, signals_stop
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from orchestrator.api.background import Background
+    from orchestrator.domain.model import JobId
+
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 TOKEN_LENGTH_MIN: Final = 16
+ALIVE_S: Final = 1.0  # how often to look whether the server has ended by itself
 
 
 @click.command
@@ -38,6 +44,7 @@ def ui(work: str | None, host: str, port: int, token_file: Path | None, read_onl
     token = _token(host, token_file)
     from orchestrator.api import commands
     from orchestrator.api.background import Background
+    from orchestrator.api.decision import command
     from orchestrator.api.viewer import Viewer
     from orchestrator.engine.opening import opened_workspace
     from orchestrator.web.access import Access
@@ -54,11 +61,9 @@ def ui(work: str | None, host: str, port: int, token_file: Path | None, read_onl
         ends = "Ctrl-C ends it, and no job." if read_only else "Ctrl-C ends it; jobs that it runs can be run again."
         show(f"\nThe token opens the page once; then the browser keeps a cookie. {ends}")
         background = None if read_only else Background(is_shared=workspace.lock is None)
-        try:
-            _serve(make_app(Viewer(workspace), Access(hosts=hosts, token=token), background), bound)
-        finally:
-            if background is not None:
-                background.stop()
+        app = make_app(Viewer(workspace), Access(hosts=hosts, token=token), background)
+        for job_id in _serve(app, bound, background):
+            show(f"{job_id} is not at its end. To go on with it:\n  {command(workspace, 'run', job_id)}")
 
 
 def _token(host: str, token_file: Path | None) -> str:
@@ -82,11 +87,27 @@ def _listening(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen at {host}, port {port}: {error.strerror}. Give another --port") from None
 
 
-def _serve(app: Starlette, bound: socket.socket) -> None:
+def _serve(app: Starlette, bound: socket.socket, background: Background | None) -> list[JobId]:
+    """Serve until Ctrl-C or SIGTERM, and return the jobs whose runs that ended; a second signal leaves at once."""
     import uvicorn
 
     config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[bound])
+    # In a thread uvicorn leaves signals alone: it would raise them again while a call that costs money is under way.
+    server, stop = uvicorn.Server(config), threading.Event()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+
+    def tell(_signal: str) -> None:
+        if background is not None and background.running():
+            say_stopping("interrupted")
+
+    with signals_stop(stop, tell=tell):
+        thread.start()
+        while thread.is_alive() and not stop.wait(ALIVE_S):
+            pass
+        server.should_exit = True
+        stopped = [] if background is None else background.stop()
+        thread.join()
+    return stopped
 
 
 COMMANDS = (ui,)
