@@ -4,6 +4,7 @@ make reference      # after a change of a command, a key, a column, an error or 
 
 command NAME        the help of a command: usage, what it does, its options
 keys TABLE          the keys of a job file's table, or the program's settings: default and meaning
+metrics             the metrics: kind, labels, meaning
 columns             the columns of the output: name and type; their meaning is kept from the page
 errors, exit codes  the public errors, and what the command line makes of them
 promises            the documents and exit codes of each command
@@ -31,6 +32,7 @@ import click
 import orchestrator
 from orchestrator.api import exit_codes
 from orchestrator.api.job import TABLES, Job
+from orchestrator.api.metrics import METRICS
 from orchestrator.cli import main, promises
 from orchestrator.collector.join import choices_type, result_fields
 from orchestrator.domain.dataset import ReadOptions
@@ -68,6 +70,7 @@ def _made(what: str, before: str) -> str:
     makers: dict[str, Callable[[], str]] = {
         "command": lambda: command(rest),
         "keys": lambda: keys(rest),
+        "metrics": metrics,
         "columns": lambda: columns(before),
         "errors": errors,
         "exit": codes,
@@ -139,6 +142,16 @@ def _keys(table: str) -> Iterator[tuple[str, str, str]]:
         for name in TABLES[table] or ():
             default = "required" if name in REQUIRED_IN_FILES else written(default_of(known[name]))
             yield name, default, meanings[name][0].upper() + meanings[name][1:]
+
+
+def metrics() -> str:
+    """Return the table of metrics, by the names by which queries find them."""
+    lines = ["| metric | labels | meaning |", "| --- | --- | --- |"]
+    for name, one in METRICS.items():
+        called = {"counter": f"`{name}_total`", "gauge": f"`{name}`", "summary": f"`{name}_count`, `{name}_sum`"}
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| {called[one.kind]} | {labels} | {'' if one.of_ledger else 'Of the process. '}{one.help} |")
+    return "\n".join(lines)
 
 
 def columns(before: str) -> str:

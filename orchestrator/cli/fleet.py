@@ -11,7 +11,20 @@ import click
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.domain.queues import Queue
+
+
+def _metrics_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where metrics are served."""
+    port = click.option(
+        "--metrics-port",
+        type=click.IntRange(1, 65_000),
+        help="Serve metrics for Prometheus here, and on the next ports for further processes.",
+    )
+    host = click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address to serve them at.")
+    return port(host(command))
 
 
 @click.command
@@ -21,7 +34,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Steps at a time in one process. Default: 8; 2 with plan or collect.",
 )
-def worker(queues: str, threads: int | None) -> None:
+@_metrics_options
+def worker(queues: str, threads: int | None, metrics_port: int | None, metrics_host: str) -> None:
     """Serve a fleet's queues until stopped.
 
     On Ctrl-C or SIGTERM, running steps are finished first.
@@ -29,7 +43,7 @@ def worker(queues: str, threads: int | None) -> None:
     from orchestrator.fleet import pool
 
     _end_on_signals()
-    sys.exit(pool.run_worker(_queues(queues), threads))
+    sys.exit(pool.run_worker(_queues(queues), threads, _place(metrics_host, metrics_port)))
 
 
 @click.command
@@ -53,7 +67,8 @@ def beat() -> None:
     help="How many workers, of three processes each.",
 )
 @click.option("--beats", type=click.IntRange(min=1), default=2, show_default=True, help="How many beats.")
-def fleet(workers: int, beats: int) -> None:
+@_metrics_options
+def fleet(workers: int, beats: int, metrics_port: int | None, metrics_host: str) -> None:
     """Run workers and beats on this machine, and say when they are ready.
 
     Starts its own broker unless ORCHESTRATOR_BROKER_URL names one.
@@ -62,7 +77,7 @@ def fleet(workers: int, beats: int) -> None:
     from orchestrator.fleet import pool
 
     _end_on_signals()
-    sys.exit(pool.exit_code_of(lambda: pool.run_fleet(workers, beats, show)))
+    sys.exit(pool.exit_code_of(lambda: pool.run_fleet(workers, beats, show, _place(metrics_host, metrics_port))))
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -75,6 +90,10 @@ def gateway(arguments: tuple[str, ...]) -> None:
     from orchestrator.gateway.__main__ import main
 
     sys.exit(main(list(arguments)))
+
+
+def _place(host: str, port: int | None) -> tuple[str, int] | None:
+    return None if port is None else (host, port)
 
 
 def _end_on_signals() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
+from orchestrator import telemetry
 from orchestrator.collector import unreadable
 from orchestrator.collector.parse import Quarantined, ReadLine, read_answers
 from orchestrator.collector.typed_answers import TypedAnswers
@@ -181,18 +183,20 @@ def write(
     part: str, rows: Iterator[tuple[RowKey, Answer]], chunk: Chunk, *, job_files: JobFiles, collecting: Collecting
 ) -> Written:
     """Write the rows of a chunk, in order, as a part."""
-    settled, failed, causes = _Counts(), _Counts(), Causes()
+    settled, failed, causes, tokens = _Counts(), _Counts(), Causes(), Counter[str]()
     with job_files.create(part) as file:
         hashed = HashedWriter(file)
         cost_usd, unpriced = result_parts.write_part(
             cast("BinaryIO", hashed),
-            _counted(rows, settled, *((_Counts(), Causes()) if chunk.improves else (failed, causes))),
+            _counted(rows, tokens, settled, *((_Counts(), Causes()) if chunk.improves else (failed, causes))),
             batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=changes_in(chunk.changes).price_or(collecting.price),
             content_keys=request_files.content_keys_by_row(job_files, chunk),
         )
+    for kind, count in tokens.items():
+        telemetry.TOKENS.add(kind, times=count)
     return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed, causes.text())
 
 
@@ -205,9 +209,11 @@ class _Counts(dict[int, int]):
 
 
 def _counted(
-    rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, failed: _Counts, causes: Causes
+    rows: Iterator[tuple[RowKey, Answer]], tokens: Counter[str], settled: _Counts, failed: _Counts, causes: Causes
 ) -> Iterator[tuple[RowKey, Answer]]:
     for key, answer in rows:
+        tokens["input"] += answer.input_tokens or 0
+        tokens["output"] += answer.output_tokens or 0
         if answer.succeeded or not answer.retryable:
             settled.add(key[0])
         if not answer.succeeded and not answer.retryable:

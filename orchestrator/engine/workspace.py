@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from orchestrator import telemetry
 from orchestrator.domain.errors import Interrupted, LeaseLost
 from orchestrator.domain.look import Look
 from orchestrator.domain.model import Claim, Job, JobId
@@ -185,14 +186,15 @@ class Workspace:
         job = self.ledger.job(claim.unit.job_id)
         began_s = time.monotonic()
         try:
-            run_step(
-                claim,
-                context=self.context_of(job),
-                policy=job.policy,
-                ledger=self.ledger,
-                clock=self.clock,
-                checkpoint=checkpoint,
-            )
+            with telemetry.step(**claim.fields):
+                run_step(
+                    claim,
+                    context=self.context_of(job),
+                    policy=job.policy,
+                    ledger=self.ledger,
+                    clock=self.clock,
+                    checkpoint=checkpoint,
+                )
         except (LeaseLost, Interrupted):
             with suppress(LeaseLost):  # the claim itself was lost
                 self.give_back(claim)

@@ -25,15 +25,20 @@ POOLS: Final = ((Queue.CONTROL,), (Queue.TRANSFER,), (Queue.PLAN, Queue.COLLECT)
 FAILED: Final = 1
 WRONG: Final = 2
 BROKER: Final = "ORCHESTRATOR_BROKER_URL"
+Place = tuple[str, int]  # a host and a port
 OnReady = Callable[[], object]
 _NOBODY: Final[OnReady] = lambda: None  # noqa: E731 - a default that does nothing
 
 
-def run_worker(queues: Sequence[Queue], threads: int | None) -> int:
-    """Run a worker until stopped: one process for these queues, or, without queues, one for each of POOLS."""
+def run_worker(queues: Sequence[Queue], threads: int | None, metrics: Place | None = None) -> int:
+    """Run a worker until stopped: one process for these queues, or, without queues, one for each of POOLS.
+
+    Args:
+        metrics: the host and the port to serve metrics at: of several processes the first one's, and the next ports.
+    """
     if queues:
-        return exit_code_of(partial(_one_worker, queues, threads))
-    return _worker_pool(threads)
+        return exit_code_of(partial(_one_worker, queues, threads, metrics))
+    return _worker_pool(threads, metrics)
 
 
 def run_beat() -> int:
@@ -41,11 +46,12 @@ def run_beat() -> int:
     return exit_code_of(_one_beat)
 
 
-def run_fleet(workers: int, beats: int, tell: Callable[[str], None]) -> int:
+def run_fleet(workers: int, beats: int, tell: Callable[[str], None], metrics: Place | None = None) -> int:
     """Run workers and beats until stopped; with a broker, unless ORCHESTRATOR_BROKER_URL names one.
 
     Args:
         tell: prints a line: what the fleet uses, and that it is ready.
+        metrics: as of `run_worker`, for all workers.
     """
     with tempfile.TemporaryDirectory(prefix="broker-") as folder:
         broker = None
@@ -65,7 +71,9 @@ def run_fleet(workers: int, beats: int, tell: Callable[[str], None]) -> int:
             ready = Readiness(workers * len(POOLS), tell)
             pool = Supervisor(on_look=ready.look)
             for number in range(workers):
-                pool.start(f"worker {number}", partial(_worker_pool, None, ready.one_more))
+                pool.start(
+                    f"worker {number}", partial(_worker_pool, None, _next(metrics, number * len(POOLS)), ready.one_more)
+                )
             for number in range(beats):
                 pool.start(f"beat {number}", run_beat)
             return pool.run()
@@ -86,11 +94,16 @@ def exit_code_of(act: Callable[[], int]) -> int:
         return FAILED
 
 
-def _worker_pool(threads: int | None, on_ready: OnReady = _NOBODY) -> int:
+def _next(metrics: Place | None, number: int) -> Place | None:
+    """Return the place of the process with this number, from 0."""
+    return None if metrics is None else (metrics[0], metrics[1] + number)
+
+
+def _worker_pool(threads: int | None, metrics: Place | None, on_ready: OnReady = _NOBODY) -> int:
     _preload()
     pool = Supervisor()
-    for queues in POOLS:
-        act = partial(_one_worker, queues, threads, on_ready)
+    for number, queues in enumerate(POOLS):
+        act = partial(_one_worker, queues, threads, _next(metrics, number), on_ready)
         pool.start(",".join(queues), partial(exit_code_of, act))
     return pool.run()
 
@@ -101,10 +114,12 @@ def _preload() -> None:
     preload()
 
 
-def _one_worker(queues: Sequence[Queue], threads: int | None, on_ready: OnReady = _NOBODY) -> int:
+def _one_worker(
+    queues: Sequence[Queue], threads: int | None, metrics: Place | None, on_ready: OnReady = _NOBODY
+) -> int:
     from orchestrator.fleet import start
 
-    return start.run_worker(queues, threads, on_ready)
+    return start.run_worker(queues, threads, metrics, on_ready)
 
 
 def _one_beat() -> int:

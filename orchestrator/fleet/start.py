@@ -29,6 +29,7 @@ from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet import beat, checks
 from orchestrator.fleet.app import app
 from orchestrator.fleet.broker import UNREACHABLE, Broker, Queues, place_of, refuse_open
+from orchestrator.fleet.exposed import exposed
 from orchestrator.fleet.intake import close_to_strangers
 from orchestrator.fleet.presence import PULSE_S, Loop, Pulse
 from orchestrator.fleet.process import FleetProcess, become, this_process
@@ -47,11 +48,12 @@ WORKER_PARTS: Final = (
     "orchestrator.fleet.tasks",
 )
 STUCK: Final = 1  # the exit code of a worker that was asked to stop and did not in time
+Place = tuple[str, int]  # a host and a port
 _log: Final = EventLog(__name__)
 
 
 @contextmanager
-def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings]:
+def joined(kind: Kind, queues: Sequence[Queue], loop: Loop, metrics: Place | None = None) -> Iterator[Settings]:
     """Join the fleet for the length of a block. Raises ConfigError or LedgerError where the setup is unsafe.
 
     It waits a limited time for an unreachable ledger, and without limit for the broker.
@@ -62,7 +64,8 @@ def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings
     while True:
         with ExitStack() as stack:
             try:
-                _join(stack, kind, queues, loop, settings)
+                workspace = _join(stack, kind, queues, loop, settings)
+                stack.enter_context(exposed(workspace, metrics, queues))
             except LedgerAway as error:
                 if time.monotonic() > until:
                     raise
@@ -74,7 +77,7 @@ def joined(kind: Kind, queues: Sequence[Queue], loop: Loop) -> Iterator[Settings
         time.sleep(LEDGER_AGAIN_S)
 
 
-def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, settings: Settings) -> None:
+def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, settings: Settings) -> Workspace:
     workspace = stack.enter_context(closing(open_workspace(settings.work, settings.ledger_url, os.environ)))
     broker = stack.enter_context(closing(Broker(settings.broker_url)))
     stack.enter_context(_lock_of(workspace))
@@ -94,6 +97,7 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     stack.callback(pulse.stop)
     if Queue.CONTROL in queues:
         stack.enter_context(Notifier.of(workspace, settings))
+    return workspace
 
 
 @contextmanager
@@ -137,15 +141,18 @@ class LoopTurns(bootsteps.StartStopStep):
         self._entry.cancel()
 
 
-def run_worker(queues: Sequence[Queue], threads: int | None, on_ready: Callable[[], object]) -> int:
+def run_worker(
+    queues: Sequence[Queue], threads: int | None, metrics: Place | None, on_ready: Callable[[], object]
+) -> int:
     """Serve these queues until stopped, and return the exit code.
 
     Args:
+        metrics: the host and the port to serve metrics at; None: nowhere.
         on_ready: called once messages are received.
     """
     is_heavy = not HEAVY.isdisjoint(queues)
     _allow_root()
-    with joined(Kind.WORKER, queues, LoopTurns.loop) as settings:
+    with joined(Kind.WORKER, queues, LoopTurns.loop, metrics) as settings:
         worker_shutting_down.connect(lambda **_: _stop(settings.shutdown_s), weak=False)
         worker_ready.connect(lambda **_: on_ready(), weak=False)
         close_to_strangers(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from orchestrator import telemetry
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError, StorageError, public_message
 from orchestrator.domain.model import Claim
 from orchestrator.fleet.app import ADVANCE, TICK, app
@@ -18,6 +19,7 @@ _log: Final = EventLog(__name__)
 @app.task(name=TICK, Strategy=INTAKE)
 def tick() -> None:
     """Hand out what is due."""
+    telemetry.ticked()
     this_process().hand_out()
 
 

@@ -70,6 +70,7 @@ def connect(settings: ProviderSettings, environment: Mapping[str, str]) -> Provi
         timeouts=Timeouts(create_s=settings.create_s_max),
         auth=auth_of(settings, key) or dialect.auth(key),
         connection=Connection.of(settings, environment, dialect.headers),
+        name=settings.name,
     )
     return dialect.connect(http)
 

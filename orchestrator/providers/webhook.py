@@ -122,6 +122,7 @@ def send(receiver: Receiver, message: Message, *, id: str, now: datetime, enviro
         timeouts=Timeouts(connect_s=5, read_s=SENDING_S, write_s=SENDING_S, upload_s=SENDING_S),
         auth=httpx.Auth(),
         connection=Connection.of_environment(environment, headers),
+        name="notify",
     )
     body = Body(blocks=(message.body,), size_bytes=len(message.body), content_type=message.content_type)
     try:

@@ -119,9 +119,9 @@ class Pages:
 
     def metrics(self, _request: Request) -> Response:
         """All jobs as metrics."""
-        from orchestrator.web.metrics import CONTENT_TYPE, metrics
+        from orchestrator.api.metrics import CONTENT_TYPE, metrics
 
-        return PlainTextResponse(metrics(self._viewer.jobs()), media_type=CONTENT_TYPE)
+        return PlainTextResponse(metrics(self._viewer), media_type=CONTENT_TYPE)
 
     def _look(self, request: Request) -> Look:
         return self._viewer.look(JobId(request.path_params["job"]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator import JobStopped, JobTimeout
@@ -15,6 +17,11 @@ from tests.servers.receiver import Receiver, running_receiver
 from tests.workers.fleets import Fleet, a_fleet, check_done, until
 
 pytestmark = pytest.mark.timeout(180)
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return str(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -28,11 +35,17 @@ def test_a_submitted_job_is_done_by_the_fleet_and_all_go_when_told_to(fleet: Fle
     """Two beats send twice the ticks, two workers share the work: each batch is made once, and the end is told once."""
     fleet.settings["ORCHESTRATOR_NOTIFY_URL"] = receiver.url
     job = fleet.submit(200)
-    processes = [fleet.start("worker"), fleet.start("worker", "--queues", "control,transfer")]
+    port = free_port()
+    processes = [fleet.start("worker"), fleet.start("worker", "--queues", "control,transfer", "--metrics-port", port)]
     processes += [fleet.start("beat"), fleet.start("beat")]
 
     check_done(fleet, job, 200, creates=20)
     until(lambda: receiver.received, "the notice of its end")
+
+    scraped = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert 'orchestrator_jobs{activity="finished"} 1.0' in scraped
+    assert 'orchestrator_build_info{version="' in scraped
+    assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
 
     again = open_again(job.job_id, work=fleet.work)
     until(lambda: (again.status().workers_alive, again.status().beats_alive) == (4, 2), "every process to be known")

@@ -28,6 +28,7 @@ from typing import Final
 
 import httpx
 
+from orchestrator import telemetry
 from orchestrator.domain.errors import (
     ConfigError,
     CreateAmbiguous,
@@ -78,6 +79,7 @@ class HttpClient:
         auth: Auth | None = None,
         connection: Connection | None = None,
         transport: httpx.BaseTransport | None = None,
+        name: str = "other",
     ) -> None:
         """Check the settings; nothing is connected yet. Raises ConfigError.
 
@@ -85,8 +87,10 @@ class HttpClient:
             auth: how requests show the key; the default is a bearer token.
             connection: proxies, certificates, further headers and query parameters; the default is none of them.
             transport: for tests, replaces the network, including the name server.
+            name: of the provider, for metrics and traces.
         """
         self._base = url_policy.base_of(base_url)
+        self._name = name
         self.key = key
         self.timeouts = timeouts or Timeouts()
         self._auth = auth or Bearer(key)
@@ -244,9 +248,11 @@ class HttpClient:
         failure: Unavailable | None = None
         proxy: Proxy | None = request.extensions["proxy"]
         try:
-            with self._rules.holding(ends_at, pinned):
-                auth = self._auth if request.extensions["has_key"] else None
-                response = client.send(request, stream=True, auth=auth, follow_redirects=False)
+            with telemetry.call(self._name, request.method, request.url.host) as call:
+                with self._rules.holding(ends_at, pinned):
+                    auth = self._auth if request.extensions["has_key"] else None
+                    response = client.send(request, stream=True, auth=auth, follow_redirects=False)
+                call.answered(response.status_code)
         except HTTPX_ERRORS as error:
             failure = unavailable(error, self.key, is_late=time.monotonic() >= ends_at, proxy=proxy)
         if failure is None and proxy is not None and response.status_code == PROXY_AUTHENTICATION:
