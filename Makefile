@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet test test-slow test-all lint reference docs chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
+.PHONY: help setup demo fleet examples test test-slow test-all lint reference docs chaos torture plan run doctor submit status cancel retry approve audit recover worker beat gateway lock prices sbom clean job-is-named
 
 help: ## Print this
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ demo: $(INSTALLED) ## Run a whole job on this machine: no key, no account, no co
 
 fleet: $(INSTALLED) ## The same on a fleet of this machine's own: a broker, two workers, two beats
 	@$(BIN)/python examples/fleet.py $(ARGS)
+
+examples: $(INSTALLED) ## Run the examples for Airflow, Dagster, Prefect, Temporal; installs these (ARGS='-k airflow')
+	@EXAMPLES=1 $(BIN)/pytest -n 0 -p no:schemathesis tests/test_examples.py $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, but the slow ones, in 4 minutes; ARGS='-k word' chooses
 	@$(PYTEST) -p no:schemathesis -m 'not slow' $(ARGS)

@@ -58,6 +58,13 @@ NOT_RUN: Final = {
 }
 
 
+# Pages whose Python and job files have tests and tables of their own, and what their examples need.
+ELSEWHERE: Final = {
+    DOCS / "recipes.md": "tests/acceptance/test_recipes.py",
+    **dict.fromkeys((path for path in PAGES if path.parts[-3:-2] == ("examples",)), "make examples"),
+}
+
+
 def lines(*, run: bool) -> list[Any]:
     """Return the lines of shell blocks that are run here, or those that are not."""
     return [
@@ -154,6 +161,8 @@ def without_ids(text: str, world: World) -> str:
 def test_every_python_block_runs(
     path: Path, code: str, gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if path in ELSEWHERE:
+        pytest.skip(f"run by {ELSEWHERE[path]}")
     if "orchestrator.submit(" in code:
         pytest.skip("needs a fleet: tests/workers/test_submit.py")
     world = World(tmp_path / "world", gateway, monkeypatch)
