@@ -301,7 +301,7 @@ def _flat(text: str) -> str:
 
 
 def _joined(text: str) -> str:
-    return " ".join(line.strip() for line in text.strip().splitlines())
+    return " ".join(text.split())
 
 
 def _public(name: str) -> Any:

@@ -131,8 +131,21 @@ class World:
 
     def ran(self) -> None:
         """Its jobs have ended; their answers are cut off at eight words."""
-        for name in ("reviews", "mood"):
-            assert self.run(f"orchestrator run {name}.toml") == 0
+        if not (self.folder / "ran").exists():
+            for name in ("reviews", "mood"):
+                assert self.run(f"orchestrator run {name}.toml") == 0
+            (self.folder / "ran").touch()
+
+    def typed(self) -> None:
+        """A job with typed answers has ended."""
+        text = JOB.format(name="moods").replace("= 8", "= 800")
+        (self.folder / "moods.toml").write_text(f'{text}\n[response]\nmood = {{ enum = ["good", "mixed"] }}\n')
+        assert self.run("orchestrator run moods.toml") == 0
+
+    def paused(self) -> None:
+        """Its job is in the ledger, and paused."""
+        self.submitted()
+        assert self.run("orchestrator pause reviews.toml") == 0
 
     def failed(self) -> None:
         """Its job has ended with failed rows."""

@@ -27,7 +27,9 @@ BEFORE: Final = (
     (r"reread ", "unreadable"),
     (r"approve ", "waits"),
     (r"resolve ", "unresolved"),
-    (r"cancel ", "submitted"),
+    (r"(cancel|pause) ", "submitted"),
+    (r"resume ", "paused"),
+    (r"results moods", "typed"),
     (r"recover", "lost"),
     (r"(status|results|export|show|batches|log|audit) |run (reviews-|JOB)", "ran"),
 )
@@ -41,6 +43,7 @@ NOT_RUN: Final = {
     r"orchestrator ui": f"{SERVERS}: tests/web starts it",
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
     r"orchestrator gateway": f"{SERVERS}: these tests run against one",
+    r"orchestrator notify": "needs a receiver: tests/acceptance/test_notices.py",
     r"orchestrator submit .*--wait": "needs a fleet: tests/workers/test_submit.py",
     r"orchestrator resolve .*--give-up": "needs a batch whose results are gone for hours: the simulation has it",
     r"orchestrator export .* s3://": "needs an object store: tests/acceptance/test_object_store.py",
