@@ -3,6 +3,7 @@
 make reference      # after a change of a command, a key, a column, an error or a public name
 
 command NAME        the help of a command: usage, what it does, its options
+gateway             the options of the local server, which reads them itself
 keys TABLE          the keys of a job file's table, or the program's settings: default and meaning
 metrics             the metrics: kind, labels, meaning
 columns             the columns of the output: name and type; their meaning is kept from the page
@@ -38,6 +39,7 @@ from orchestrator.collector.join import choices_type, result_fields
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.notices import Notify
 from orchestrator.domain.policy import OutputOptions, Policy
+from orchestrator.gateway import __main__ as server
 from orchestrator.settings import ProviderSettings, Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -75,6 +77,7 @@ def _made(what: str, before: str) -> str:
         "errors": errors,
         "exit": codes,
         "promises": promised,
+        "gateway": gateway,
         "function": lambda: function(rest),
         "class": lambda: class_(*rest.split(" without ")),
     }
@@ -99,7 +102,8 @@ def command(name: str) -> str:
             record = param.get_help_record(context)
             assert record is not None
             shown.append(_option(param, *record))
-        usage = " ".join([context.command_path, *found.collect_usage_pieces(context)])
+        pieces = [piece for piece in found.collect_usage_pieces(context) if piece != "[ARGUMENTS]..."]
+        usage = " ".join([context.command_path, *pieces])
     parts = [_joined(found.help or ""), f"```text\n{usage}\n```"]
     if shown:
         parts.append("\n".join(["| option | |", "| --- | --- |", *shown]))
@@ -114,6 +118,18 @@ def _option(param: click.Option, spelled: str, help_text: str) -> str:
     if isinstance(param.type, click.Choice):
         said = f"{said} KIND: {', '.join(f'`{one}`' for one in param.type.choices)}."
     return f"| `{spelled}` | {said.strip()} |"
+
+
+def gateway() -> str:
+    """Return the options of the local server."""
+    parser = server._parser()
+    rows = []
+    for one in parser._actions[1:]:  # but for --help
+        choices = f" {'|'.join(map(str, one.choices))}" if one.choices else ""
+        spelled = f"{one.option_strings[0]}{choices or (f' {one.metavar}' if one.metavar else '')}"
+        said = parser._get_formatter()._expand_help(one)
+        rows.append(f"| `{spelled.replace('|', ' or ')}` | {said[0].upper()}{said[1:]} |")
+    return "\n".join(["| option | |", "| --- | --- |", *rows])
 
 
 def keys(table: str) -> str:
