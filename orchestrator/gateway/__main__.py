@@ -122,9 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         default="openai",
         help="OneRouter: whose form result lines have; default: %(default)s",
     )
-    parser.add_argument(
-        "--faults", type=Path, metavar="FILE.toml", help="a fault plan: docs/gateway.md#the-fault-plan"
-    )
+    parser.add_argument("--faults", type=Path, metavar="FILE.toml", help="a fault plan: docs/gateway.md#the-fault-plan")
     parser.add_argument("--max-requests", type=int, default=100_000, metavar="N", help="more than that is a 413")
     parser.add_argument("--max-bytes", type=int, default=200_000_000, metavar="N", help="more than that is a 413")
     parser.add_argument("--accept-duplicates", action="store_true", help="take a custom_id twice in one batch")
