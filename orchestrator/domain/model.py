@@ -314,6 +314,13 @@ class Unit:
             return self.chunk_id
         return self.job_id if self.shard_no is None else f"{self.job_id} shard {self.shard_no}"
 
+    @property
+    def name(self) -> str:
+        """Its name within the job; "" for the job itself."""
+        if self.chunk_id is not None:
+            return self.chunk_id.rpartition("/")[2]
+        return "" if self.shard_no is None else f"shard {self.shard_no}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from orchestrator.domain.model import Step
 from orchestrator.domain.queues import Queue
 
 
@@ -23,6 +24,16 @@ SEEN_S: Final = 30.0  # a process that was not seen for longer counts as gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """A step that a process was at when it was last seen."""
+
+    step: Step
+    job_id: str
+    unit: str  # a chunk's name, "shard 3"; "" for the job
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerProcess:
     """A process that works on the ledger."""
 
@@ -35,3 +46,5 @@ class WorkerProcess:
     version: str = ""
     started_at: datetime
     seen_at: datetime
+    doing: tuple[Doing, ...] = ()  # the longest first; a few
+    memory_bytes: int | None = None  # that it occupies; None where its system does not tell

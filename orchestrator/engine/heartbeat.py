@@ -16,6 +16,7 @@ from typing import Final, Protocol, Self
 
 from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerError
 from orchestrator.domain.model import Claim
+from orchestrator.domain.workers import Doing
 from orchestrator.log import LEDGER_LOST, EventLog
 from orchestrator.ports import Clock, Ledger
 
@@ -38,6 +39,7 @@ class _Lease:
 
     length: timedelta
     until: datetime
+    since: datetime
     is_lost: bool = False
 
 
@@ -73,12 +75,21 @@ class Heartbeat:
         """
         length = timedelta(seconds=self.lease_s if lease_s is None else lease_s)
         with self._lock:
-            self._leases[claim] = _Lease(length, since + length)
+            self._leases[claim] = _Lease(length, since + length, since)
 
     def remove(self, claim: Claim) -> None:
         """Stop to renew a claim: its step has ended."""
         with self._lock:
             self._leases.pop(claim, None)
+
+    def doing(self) -> list[Doing]:
+        """Return the steps under way, the longest first."""
+        with self._lock:
+            begun = sorted(self._leases.items(), key=lambda one: one[1].since)
+        return [
+            Doing(step=claim.step, job_id=claim.unit.job_id, unit=claim.unit.name, since=lease.since)
+            for claim, lease in begun
+        ]
 
     def check(self, claim: Claim, *stopping: Stopping) -> None:
         """The checkpoint of a step. Raises Interrupted where the process stops, LeaseLost where the claim is lost."""

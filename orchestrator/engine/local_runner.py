@@ -37,6 +37,7 @@ from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import is_in_flight, needs_person
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.interrupts import say_stopping
+from orchestrator.engine.process_memory import resident_bytes
 from orchestrator.engine.workspace import Workspace
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, EventLog
 from orchestrator.storage import permissions
@@ -186,7 +187,7 @@ class LocalRunner:
         now = self.workspace.clock.now()  # not the machine's: it is by this clock that the process counts as gone
         if abs(now - self._seen_at) > SEEN_EVERY:
             self._seen_at = now
-            self.workspace.workers.seen(self._id, now=now)
+            self.workspace.workers.seen(self._id, now=now, doing=self.heartbeat.doing(), memory_bytes=resident_bytes())
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads

@@ -8,12 +8,23 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+from pathlib import Path
 from typing import Final
 
 # <malloc.h> of glibc
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 M_ARENA_MAX: Final = -8
+STATM: Final = Path("/proc/self/statm")
+
+
+def resident_bytes() -> int | None:
+    """Return how much memory this process occupies at present; None where the system does not tell."""
+    try:
+        pages = int(STATM.read_text().split()[1])
+    except (OSError, ValueError, IndexError):  # not Linux
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def give_back() -> None:

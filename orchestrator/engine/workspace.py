@@ -23,6 +23,7 @@ from orchestrator.domain.look import Look
 from orchestrator.domain.model import Claim, Job, JobId
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.engine.process_memory import resident_bytes
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
 from orchestrator.ledger.db.database import Database
@@ -172,6 +173,7 @@ class Workspace:
             version=version(),
             started_at=now,
             seen_at=now,
+            memory_bytes=resident_bytes(),
         )
         self.workers.register(member, now=now)
         return worker_id

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from orchestrator.domain.errors import ConfigError, LedgerError
+from orchestrator.domain.workers import Doing
+from orchestrator.engine.process_memory import resident_bytes
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet.broker import UNREACHABLE, Broker
 from orchestrator.log import BROKER_LOST, BROKER_SHARED, LEDGER_LOST, EventLog
@@ -52,6 +54,7 @@ class Pulse:
     register: Callable[[], str]  # adds this process to the ledger, and returns its id there
     loop: Loop
     heartbeat: str
+    doing: Callable[[], Sequence[Doing]]  # the steps under way in this process
     _id: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -78,7 +81,8 @@ class Pulse:
             with suppress(OSError):  # the disk is full: the probe then fails
                 self._touch()
             try:
-                if not self.workspace.workers.seen(self._id, now=self.workspace.clock.now()):
+                now, doing = self.workspace.clock.now(), self.doing()
+                if not self.workspace.workers.seen(self._id, now, doing=doing, memory_bytes=resident_bytes()):
                     self._id = self.register()
             except LedgerError as error:
                 _log.warning(LEDGER_LOST, error=str(error))

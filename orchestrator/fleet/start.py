@@ -92,6 +92,7 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
         register=lambda: workspace.register(kind, here, queues),
         loop=loop,
         heartbeat=settings.heartbeat,
+        doing=heartbeat.doing,
     )
     pulse.start()
     stack.callback(pulse.stop)

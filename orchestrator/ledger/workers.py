@@ -6,8 +6,9 @@ died without removing itself.
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from orchestrator.domain import retry
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkId, Claim, JobId, JobState, Step, Unit
 from orchestrator.domain.queues import QUEUE_OF, Queue
-from orchestrator.domain.workers import FLEET, SEEN_S, Kind, WorkerProcess
+from orchestrator.domain.workers import FLEET, SEEN_S, Doing, Kind, WorkerProcess
 from orchestrator.ledger import claims, notices
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new
@@ -29,6 +30,7 @@ W = workers.c
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 COUNTED: Final = timedelta(hours=1)
 GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is due again (and then not begun)
+DOING_MAX: Final = 8  # steps of a process that are told
 LEDGER_ID: Final = "ledger_id"
 
 
@@ -49,6 +51,8 @@ class SqlWorkers:
             "version": member.version,
             "started_at": member.started_at,
             "seen_at": now,
+            "doing": _doing_text(member.doing),
+            "memory_bytes": member.memory_bytes,
         }
         forgotten = sa.select(W.id).where(W.seen_at < now - FORGOTTEN_AFTER)
         with self._database.write() as tx:
@@ -56,10 +60,13 @@ class SqlWorkers:
             if not add_new(tx, workers, {"id": member.id, **values}):
                 tx.execute(sa.update(workers).where(W.id == member.id).values(**values))
 
-    def seen(self, worker_id: str, now: datetime) -> bool:
+    def seen(
+        self, worker_id: str, now: datetime, *, doing: Sequence[Doing] = (), memory_bytes: int | None = None
+    ) -> bool:
         """Record that a process is alive; False where it is not (or no longer) on the list and must register."""
+        values = {"seen_at": now, "doing": _doing_text(doing), "memory_bytes": memory_bytes}
         with self._database.write() as tx:
-            return tx.execute(sa.update(workers).where(W.id == worker_id).values(seen_at=now)).rowcount == 1
+            return tx.execute(sa.update(workers).where(W.id == worker_id).values(**values)).rowcount == 1
 
     def leave(self, worker_id: str) -> None:
         """Remove a process from the list."""
@@ -160,9 +167,23 @@ class SqlWorkers:
 
 def member_of(row: sa.RowMapping) -> WorkerProcess:
     """Return the process that a row holds."""
-    values = {name: row[name] for name in ("id", "host", "pid", "job_id", "version", "started_at", "seen_at")}
+    names = ("id", "host", "pid", "job_id", "version", "started_at", "seen_at", "memory_bytes")
+    values = {name: row[name] for name in names}
     queues = tuple(Queue(name) for name in row["queues"].split(",") if name)
-    return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues)
+    return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues, doing=_doing_of(row["doing"]))
+
+
+def _doing_text(doing: Sequence[Doing]) -> str:
+    kept = [[one.step.value, one.job_id, one.unit, one.since.isoformat()] for one in doing[:DOING_MAX]]
+    return json.dumps(kept) if kept else ""
+
+
+def _doing_of(text: str) -> tuple[Doing, ...]:
+    found = json.loads(text) if text else []
+    return tuple(
+        Doing(step=Step(step), job_id=job_id, unit=unit, since=datetime.fromisoformat(since))
+        for step, job_id, unit, since in found
+    )
 
 
 def _unit_name(unit: Unit) -> str:

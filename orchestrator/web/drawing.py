@@ -92,6 +92,11 @@ def age(begin: datetime | None, end: datetime) -> str:
     return "" if begin is None else span(end - begin)
 
 
+def megabytes(count: int | None) -> str:
+    """Return a size in MB; "" where it is not known."""
+    return "" if count is None else f"{count / 1_000_000:,.0f} MB"
+
+
 def clock(at: datetime | None) -> str:
     """Return a time of this machine's clock."""
     return "" if at is None else f"{at.astimezone():%H:%M:%S}"
@@ -120,6 +125,7 @@ FILTERS: Final[dict[str, Any]] = {
     "n": number,
     "usd": amount,
     "clock": clock,
+    "mb": megabytes,
     "moment": moment,
     "said": printable,
     "line": line_of,

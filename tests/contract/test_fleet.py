@@ -10,7 +10,7 @@ from orchestrator.domain.changes import ChunkMoved
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.model import ChunkState, JobState, Step
 from orchestrator.domain.queues import Queue
-from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.domain.workers import Doing, Kind, WorkerProcess
 from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import JOB, NOW, a_chunk, a_job, after
 from tests.contract.ledger_harness import LedgerHarness, names
@@ -37,6 +37,22 @@ def test_a_member_is_alive_for_as_long_as_it_is_seen(fleet: SqlWorkers) -> None:
     assert fleet.alive(after(31)) == []
     assert fleet.seen(member.id, after(40))
     assert fleet.alive(after(70)) == [replace(member, seen_at=after(40))]
+
+
+def test_a_member_says_what_it_is_at_and_how_large_it_is(fleet: SqlWorkers) -> None:
+    """The first few steps: a message of a process that runs hundreds stays small."""
+    doing = [Doing(step=Step.COLLECT, job_id=JOB, unit=f"c00000-{n:05}", since=after(n)) for n in range(12)]
+    member = a_member(memory_bytes=2_000)
+    fleet.register(member, NOW)
+    assert fleet.alive(NOW) == [member]
+    fleet.seen(member.id, after(1), doing=doing, memory_bytes=3_000_000_000)
+    [at_work] = fleet.alive(after(1))
+    fleet.seen(member.id, after(2))
+    [idle] = fleet.alive(after(2))
+
+    assert at_work.doing == tuple(doing[:8])
+    assert at_work.memory_bytes == 3_000_000_000
+    assert (idle.doing, idle.memory_bytes) == ((), None)
 
 
 def test_a_process_that_runs_one_job_is_no_member_of_a_fleet(fleet: SqlWorkers) -> None:

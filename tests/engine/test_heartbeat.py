@@ -70,6 +70,19 @@ def test_what_is_not_worked_on_any_more_is_not_kept(
     assert [claim.unit for claim in harness.claim(Step.POLL, now=after(LEASE_S))] == [done.unit]
 
 
+def test_a_process_says_what_it_is_at_the_longest_first(harness: LedgerHarness, heartbeat: Heartbeat) -> None:
+    first, second = harness.claim(Step.POLL)
+    heartbeat.add(second, since=after(5))
+    heartbeat.add(first, since=NOW)
+
+    assert [(one.step, one.unit, one.since) for one in heartbeat.doing()] == [
+        (Step.POLL, first.unit.name, NOW),
+        (Step.POLL, second.unit.name, after(5)),
+    ]
+    heartbeat.remove(first)
+    assert [one.unit for one in heartbeat.doing()] == [second.unit.name]
+
+
 def test_a_claim_may_have_a_longer_lease_of_its_own(
     harness: LedgerHarness, clock: ClockAtRest, heartbeat: Heartbeat
 ) -> None:

@@ -17,9 +17,9 @@ import orchestrator
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.changes import ShardMoved
 from orchestrator.domain.look import Activity, Look
-from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.domain.model import ChunkState, JobId, ShardState, Step
 from orchestrator.domain.queues import Queue
-from orchestrator.domain.workers import Kind
+from orchestrator.domain.workers import Doing, Kind
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, fake_provider
 from orchestrator.web.access import Access
@@ -170,6 +170,10 @@ def test_processes_are_shown_with_what_they_work_on(browser: TestClient, viewer:
     assert "Nothing works on the jobs of this folder" in words(browser.get("/workers").text)
     workspace = viewer.workspace
     mine = workspace.register(Kind.RUN, "lab-7", job_id=LIVE)
+    [registered] = viewer.workers()
+    begun = workspace.clock.now() - timedelta(minutes=2)
+    doing = [Doing(step=Step.COLLECT, job_id=LIVE, unit="c00000-00007", since=begun)]
+    workspace.workers.seen(mine, workspace.clock.now(), doing=doing, memory_bytes=312_400_000)
     fleet = workspace.register(Kind.WORKER, "lab-8", queues=(Queue.TRANSFER,))
     long_ago = workspace.clock.now() - timedelta(hours=3)
     workspace.workers.seen(fleet, now=long_ago)
@@ -177,7 +181,11 @@ def test_processes_are_shown_with_what_they_work_on(browser: TestClient, viewer:
     for one in (mine, fleet):
         workspace.workers.leave(one)
 
-    assert re.search(rf"● lab-7 pid \d+ · [\d.]+ runs one job {LIVE} 0:0\d 0:0\d ago", page)
+    assert registered.memory_bytes is not None
+    assert registered.memory_bytes > 10_000_000
+    assert re.search(
+        rf"● lab-7 pid \d+ · [\d.]+ runs one job {LIVE} fetches c00000-00007, 2:0\d 312 MB 0:0\d 0:0\d ago", page
+    )
     assert re.search(r"– lab-8 pid \d+ · [\d.]+ worker of a fleet, gone sends 3 h 00 ago", page)  # noqa: RUF001
     assert "Due and not taken yet" in page
 

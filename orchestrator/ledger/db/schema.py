@@ -282,4 +282,6 @@ workers = sa.Table(
     sa.Column("pid", sa.BigInteger, nullable=False),
     sa.Column("started_at", Utc, nullable=False),
     sa.Column("seen_at", Utc, nullable=False),
+    _text("doing"),
+    sa.Column("memory_bytes", sa.BigInteger),
 )

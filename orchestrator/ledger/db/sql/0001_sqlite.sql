@@ -203,5 +203,7 @@ CREATE TABLE workers (
     pid BIGINT NOT NULL,
     started_at BIGINT NOT NULL,
     seen_at BIGINT NOT NULL,
+    doing TEXT NOT NULL,
+    memory_bytes BIGINT,
     PRIMARY KEY (id)
 );
