@@ -31,7 +31,8 @@ from orchestrator.domain.custom_id import custom_id
 from orchestrator.domain.model import Outcome
 from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.reconcile import Reconciliation, unanswered
-from orchestrator.job_files.result_parts import PartCursor, write_part
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import write_part
 from orchestrator.providers.onerouter.dialect import READER
 
 DIGEST = "9f86d081"

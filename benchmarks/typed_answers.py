@@ -27,7 +27,8 @@ from orchestrator.domain.reconcile import Reconciliation, unanswered
 from orchestrator.domain.response_fields import schema_of_fields
 from orchestrator.domain.response_schema import canonical
 from orchestrator.engine.process_memory import give_back
-from orchestrator.job_files.result_parts import PartCursor, write_part
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import write_part
 from orchestrator.providers.onerouter.dialect import READER
 
 CHUNK_ROWS = 10_000

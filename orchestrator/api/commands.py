@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
 from orchestrator import settings as configuration
-from orchestrator.api.handle import JobHandle, drive
+from orchestrator.api.driving import drive
+from orchestrator.api.handle import JobHandle
 from orchestrator.api.job import Job, JobFields
 from orchestrator.api.short_tracebacks import short_traceback
 from orchestrator.domain.errors import ConfigError, JobUnknown

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.api.result import BATCH_ROWS, chosen
-from orchestrator.api.row_filter import BoundFilter, bound, filter_of, numbered
 from orchestrator.api.status import WHOLE
 from orchestrator.api.table_files import format_of, write_table
+from orchestrator.api.wanted_rows import BoundRows, bound, numbered, wanted_rows
 from orchestrator.collector import answers
 from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
@@ -60,7 +60,7 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
     with opened_workspace(work) as workspace:
         job = workspace.ledger.job(job_id)
         is_whole = job.state in WHOLE and not job.reason  # cancelled without its dataset, it has no output
-        meant = filter_of(
+        meant = wanted_rows(
             wanted.kind, wanted.keys, [cause.code for cause in workspace.look(job_id).causes if cause.code]
         )
         spec = workspace.context(job_id).spec
@@ -86,7 +86,7 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
         yield Rows(schema, _some((batch for batch in rows if batch.num_rows), wanted.after, wanted.limit), options)
 
 
-def _meant(batches: Iterator[pa.RecordBatch], rows: BoundFilter) -> Iterator[pa.RecordBatch]:
+def _meant(batches: Iterator[pa.RecordBatch], rows: BoundRows) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield rows.of(batch)
     rows.check_found()

@@ -6,31 +6,25 @@ otherwise it records the command in the ledger, and the fleet's workers carry it
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import settings as configuration
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
-from orchestrator.api.displays import STOP_WAITING, shown
-from orchestrator.api.outcome import outcome_of, result_of
+from orchestrator.api.driving import await_end, drive, run_steps
+from orchestrator.api.outcome import result_of
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain.created_batch import candidates
-from orchestrator.domain.errors import JobInterrupted, JobNotFinished, JobTimeout, LedgerBusy, OrchestratorError
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, LedgerBusy, OrchestratorError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
-from orchestrator.domain.row_kinds import RowKind, kind_named
-from orchestrator.engine.blocked import needs_person
+from orchestrator.domain.row_kinds import RowKind
 from orchestrator.engine.command_log import record_command, record_resolution
-from orchestrator.engine.interrupts import signals_stop
-from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, alone
-from orchestrator.engine.notifier import Notifier
+from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
@@ -39,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.api.result import Result
+    from orchestrator.api.retrying import Again, RetryEstimate
     from orchestrator.api.show import RowTrace
     from orchestrator.domain.reread import Reading
 
@@ -160,12 +155,13 @@ class JobHandle:
     def run(self, *, progress: OnLook | bool = True, stop: threading.Event | None = None) -> Result:
         """Run the job to its end, with the settings it was opened with."""
         with opened_workspace(self.work) as workspace:
-            return self._run_to_end(workspace, progress, stop, None, {})
+            return self._run_to_end(workspace, progress, stop, None)
 
     def retry(
         self,
         *,
-        rows: str = RowKind.FAILED,
+        rows: str | Collection[str] | None = None,
+        keys: Iterable[object] = (),
         parameters: Mapping[str, Any] | None = None,
         unreadable: bool = False,
         progress: OnLook | bool = True,
@@ -174,32 +170,48 @@ class JobHandle:
         """Send rows of an ended job again, and run it to its end; the output is a new revision.
 
         Args:
-            rows: "failed", or answers that are "truncated", "empty" or "refused". Those are paid for again; the new
-                answer takes the place of the old one, which stands where the row fails.
+            rows: "failed" (also where nothing is given), "truncated", "empty", "refused", "invalid", an error code, a
+                condition on the columns of the output ("llm_response = 'maybe' AND llm_score < 0.3"), "key:ID", or
+                several of these. Answers are paid for again; the new one takes the place of the old one, which stands
+                where the row fails. Typed answers that were not valid are sent with what was wrong with them, unless
+                they are chosen as "failed".
+            keys: and rows by their keys or ids; without `rows` these alone.
             parameters: other values of request parameters for these rows, such as `{"max_tokens": 256}`. Refused where
                 the dialect or the model does not take them, before anything is sent.
             unreadable: send rows again that may have been answered, too, though they are paid for again; first try
                 `reread`. Without it they stay as they are, and a job with no other such row is refused.
         """
-        kind = kind_named(rows)
+        from orchestrator.api.retrying import again_of
+
         with opened_workspace(self.work) as workspace:
             refuse_undecided(workspace, workspace.ledger.job(self.job_id))
-            if kind is RowKind.FAILED and not unreadable:
+            again = again_of(workspace, self.job_id, rows, keys, parameters or {}, pays_again=unreadable)
+            if again.plain is RowKind.FAILED and not unreadable:
                 refuse_unreadable(workspace, self.job_id)
-            return self._run_to_end(workspace, progress, stop, (kind, unreadable), parameters or {})
+            return self._run_to_end(workspace, progress, stop, again)
+
+    def plan_retry(
+        self,
+        *,
+        rows: str | Collection[str] | None = None,
+        keys: Iterable[object] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> RetryEstimate:
+        """Return how many rows `retry` would send again, and what that may cost. Nothing is sent or written."""
+        from orchestrator.api.retrying import again_of, estimated
+
+        with opened_workspace(self.work) as workspace:
+            return estimated(workspace, self.job_id, again_of(workspace, self.job_id, rows, keys, parameters or {}))
 
     def _run_to_end(
         self,
         workspace: Workspace,
         progress: OnLook | bool,
         stop: threading.Event | None,
-        again: tuple[RowKind, bool] | None,
-        parameters: Mapping[str, Any],
+        again: Again | None,
     ) -> Result:
-        from orchestrator.api.changing import changes_text
         from orchestrator.api.preflight import check_before_first_create
 
-        changes = changes_text(workspace, self.job_id, parameters)
         now = workspace.clock.now()
         try:
             with alone(workspace):
@@ -207,22 +219,22 @@ class JobHandle:
                 context.require_provider()
                 context.check_function()
                 check_before_first_create(workspace, context)
-                self._reopen(workspace, again, changes)
+                self._reopen(workspace, again)
                 return drive(workspace, self.job_id, progress, stop)
         except LedgerBusy:
             if workspace.lock is not None and not workspace.workers.alive(now=now):
                 raise
-        self._reopen(workspace, again, changes)
+        self._reopen(workspace, again)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())
 
-    def _reopen(self, workspace: Workspace, again: tuple[RowKind, bool] | None, changes: str) -> None:
-        from orchestrator.api.rereading import send_answers_again, send_failed_again
+    def _reopen(self, workspace: Workspace, again: Again | None) -> None:
+        from orchestrator.api.rereading import send_failed_again
+        from orchestrator.api.retrying import send_again
 
-        kind, pays_again = again or (RowKind.FAILED, False)
-        if kind is not RowKind.FAILED:
-            send_answers_again(workspace, self.job_id, kind, changes=changes, pays_again=pays_again)
-        elif again or workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
-            send_failed_again(workspace, self.job_id, changes=changes, pays_again=pays_again)
+        if again is not None:
+            send_again(workspace, self.job_id, again)
+        elif workspace.ledger.job(self.job_id).state is JobState.CANCELLED:
+            send_failed_again(workspace, self.job_id)
         job = workspace.admin.resume(self.job_id, now=workspace.clock.now())
         record_command(workspace, self.job_id)
         refuse_undecided(workspace, job)
@@ -240,7 +252,7 @@ class JobHandle:
             done = reread_job(workspace, self.job_id)
             if done.is_reopened and has_ended:
                 with suppress(LedgerBusy), alone(workspace):  # else a fleet's workers write the output
-                    _run_steps(workspace, self.job_id, progress, stop or threading.Event())
+                    run_steps(workspace, self.job_id, progress, stop or threading.Event())
             return done
 
     def approve(self) -> None:
@@ -281,7 +293,7 @@ class JobHandle:
             try:
                 with alone(workspace):
                     stop = stop or threading.Event()
-                    _run_steps(workspace, self.job_id, progress, stop)
+                    run_steps(workspace, self.job_id, progress, stop)
                     if stop.is_set() and workspace.ledger.job(self.job_id).state is JobState.CANCELLING:
                         raise JobInterrupted(
                             f"job {self.job_id} is being cancelled, but not to its end: cancel it again to continue"
@@ -344,50 +356,3 @@ class JobHandle:
         with opened_workspace(self.work) as workspace:
             key_mark = workspace.context(self.job_id).provider.traits.key_mark
             return workspace.admin.confirm_same_account(self.job_id, key_mark, now=workspace.clock.now())
-
-
-def drive(workspace: Workspace, job_id: JobId, progress: OnLook | bool, stop: threading.Event | None) -> Result:
-    """Run the job's steps in this process, to its end."""
-    stop = stop or threading.Event()
-    _run_steps(workspace, job_id, progress, stop)
-    return outcome_of(workspace, job_id, stop)
-
-
-def await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | bool, stop: threading.Event
-) -> Result:
-    """Poll the job's status until it has ended."""
-    # No step of this process would have to finish first.
-    with signals_stop(stop, tell=lambda _signal: None), shown(progress, STOP_WAITING) as on_look:
-        return _await_end(workspace, job_id, timeout_s, on_look, stop)
-
-
-def _await_end(
-    workspace: Workspace, job_id: JobId, timeout_s: float | None, progress: OnLook | None, stop: threading.Event
-) -> Result:
-    until = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        job = workspace.ledger.job(job_id)
-        if progress is not None:
-            progress(workspace.look(job_id))
-        if job.state in ENDED or needs_person(workspace, job_id):
-            return outcome_of(workspace, job_id, None)
-        left_s = REPORT_S if until is None else min(REPORT_S, until - time.monotonic())
-        if left_s <= 0:
-            raise JobTimeout(f"job {job_id} has not ended within {timeout_s:g} seconds; it continues")
-        if stop.wait(left_s):
-            raise JobInterrupted(f"job {job_id} continues; this process no longer waits for it")
-
-
-def _run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | bool, stop: threading.Event) -> None:
-    settings = configuration.load(os.environ)
-    notify = workspace.context(job_id).spec.notify
-    if notify is not None:
-        from orchestrator.providers.webhook import receiver_of_job
-
-        receiver_of_job(notify, workspace.environment)  # it raises ConfigError before anything is sent
-    runner = LocalRunner(
-        workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
-    )
-    with signals_stop(stop), Notifier.of(workspace, settings), shown(progress) as on_look:
-        runner.run(on_look)

@@ -70,7 +70,10 @@ def send_answers_again(
 
 def _answers_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind, *, pays_again: bool) -> Counter[int]:
     """Return how many answers of this kind each shard of an ended job has. Raises ConfigError for typed answers."""
-    from orchestrator.job_files.chunk_rows import rows_of_kind  # it reads Parquet, which other commands do not need
+    from orchestrator.job_files.chunk_rows import (  # it reads Parquet, which other commands do not need
+        later_in,
+        rows_of_kind,
+    )
     from orchestrator.job_files.request_files import count_by_shard
 
     context = workspace.context(job_id)
@@ -80,11 +83,12 @@ def _answers_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind, *, pay
             f"of the schema. Send them again with `orchestrator retry {job_id} --rows failed`"
         )
     counts, job_files = Counter[int](), context.job_files
+    later = later_in(workspace.ledger, job_files)
     for entry in workspace.snapshot.entries(job_id):
         chunk = entry.chunk
         if pays_again:
             chunk = replace(chunk, tally=replace(chunk.tally, unread_answers=0))
         count = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
         if count:
-            counts.update(count_by_shard(rows_of_kind(job_files, chunk, kind, count)))
+            counts.update(count_by_shard(rows_of_kind(job_files, chunk, kind, count, later)))
     return counts

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from orchestrator.api.documents.status import Report
-from orchestrator.api.row_filter import BoundFilter, RowFilter, bound, filter_of
 from orchestrator.api.status import Status
+from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, wanted_rows
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain.errors import ConfigError, OutputError, StorageError
 from orchestrator.domain.model import Job
@@ -89,7 +89,7 @@ class Result:
         *,
         columns: Sequence[str] | None = None,
         batch_rows: int = BATCH_ROWS,
-        kind: str | Collection[str] | RowFilter | None = None,
+        kind: str | Collection[str] | WantedRows | None = None,
         skip: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
@@ -107,12 +107,12 @@ class Result:
         found = self._bound(store, parts, self._filter(kind))
         return self._batches(store, parts, self._known(store, parts, columns), batch_rows, found, skip)
 
-    def _filter(self, kind: str | Collection[str] | RowFilter | None) -> RowFilter:
-        if isinstance(kind, RowFilter):
+    def _filter(self, kind: str | Collection[str] | WantedRows | None) -> WantedRows:
+        if isinstance(kind, WantedRows):
             return kind
-        return filter_of(kind, codes=[cause.code for cause in self.status.look.causes if cause.code])
+        return wanted_rows(kind, codes=[cause.code for cause in self.status.look.causes if cause.code])
 
-    def _bound(self, store: Any, parts: Sequence[str], rows: RowFilter) -> BoundFilter:
+    def _bound(self, store: Any, parts: Sequence[str], rows: WantedRows) -> BoundRows:
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
         return bound(rows, schema, self.options, job_id=self.job_id, key_column=self.key_column)
@@ -136,7 +136,7 @@ class Result:
 
     def head(self, rows: int = 5) -> pa.Table:
         """Return the first rows."""
-        return self._first(rows, RowFilter())
+        return self._first(rows, WantedRows())
 
     def failures(self, limit: int | None = None) -> pa.Table:
         """Return the failed rows with their errors, in source order; `limit` returns the first of them only."""
@@ -193,7 +193,7 @@ class Result:
         with _translated(self.path):
             return chosen(columns, pq.read_schema(parts[0], filesystem=store))
 
-    def _first(self, limit: int | None, rows: RowFilter) -> pa.Table:
+    def _first(self, limit: int | None, rows: WantedRows) -> pa.Table:
         store, parts = self._parts()
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
@@ -215,7 +215,7 @@ class Result:
         parts: Sequence[str],
         columns: Sequence[str] | None,
         batch_rows: int,
-        wanted: BoundFilter,
+        wanted: BoundRows,
         skip: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         needed = wanted.columns

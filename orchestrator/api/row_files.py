@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.api.asked import asked
 from orchestrator.job_files import request_files
-from orchestrator.job_files.result_parts import PartCursor
+from orchestrator.job_files.part_cursor import PartCursor
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Chunk, Shard

@@ -23,12 +23,14 @@ from orchestrator.collector.finish import gaps_of
 from orchestrator.collector.join import last_gaps, positions, records_of
 from orchestrator.domain import custom_id
 from orchestrator.domain.causes import OTHER, is_plain
+from orchestrator.domain.chosen import WHOLE
 from orchestrator.domain.errors import ConfigError, LedgerAway, LedgerError
 from orchestrator.domain.model import ENDED_JOBS, ChunkId
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_filter import FLAWS, RowFilter, Shown, Where
 from orchestrator.job_files import request_files
-from orchestrator.job_files.result_parts import PART_SCHEMA, PartCursor
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import PART_SCHEMA
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Chunk, JobId, Shard
@@ -197,7 +199,9 @@ class _ShardRows:
     def _read(self, start: int, end: int, only: Any) -> list[ListedRow]:
         """Return the rows of a window that are wanted."""
         names, taken = self._parts.take(start, end)
-        chosen = positions(taken, start, end - start)
+        replacing = {one.chunk.part for one in self._contributions if one.chunk.improves == WHOLE}
+        last = [number for number, name in enumerate(names) if name in replacing]
+        chosen = positions(taken, start, end - start, last)
         table = pa.concat_tables([*taken, records_of(self._gaps).select(IN_ORDER)])
         bare = np.flatnonzero(chosen < 0)
         gaps = last_gaps(self._gaps, bare + start)

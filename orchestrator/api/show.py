@@ -25,7 +25,8 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
 from orchestrator.domain.model import ShardState
 from orchestrator.domain.reconcile import RowKey
-from orchestrator.job_files import records, request_files, result_parts
+from orchestrator.job_files import records, request_files
+from orchestrator.job_files.part_cursor import PartCursor
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Attempt, Chunk, JobId, Shard
@@ -217,7 +218,7 @@ def _outcome(files: JobFiles, chunk: Chunk, key: RowKey) -> Mapping[str, Any] | 
     if not chunk.part:
         return None
     with files.open(chunk.part) as part:
-        cursor = result_parts.PartCursor(part, shard_no=key[0])
+        cursor = PartCursor(part, shard_no=key[0])
         cursor.skip(key[1])
         rows = cursor.take(key[1] + 1)
     return _one(rows.to_batches()[0]) if rows.num_rows else None

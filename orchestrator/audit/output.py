@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from orchestrator.audit.chunk_files import damage
 from orchestrator.audit.findings import Audit, Waste
-from orchestrator.collector.finish import gaps_of, part_file, revision_folder, slice_count
+from orchestrator.collector.finish import gaps_of, open_parts, part_file, revision_folder, slice_count
 from orchestrator.collector.join import Join, result_fields
 from orchestrator.collector.same_rows import SameRows, planned_slices
 from orchestrator.collector.seal import SUCCESS, manifest_name
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.job_files import request_files
 from orchestrator.job_files.output_parts import recorded_part
-from orchestrator.job_files.result_parts import READ_ROWS, PartCursor
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import READ_ROWS
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
@@ -109,11 +109,9 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
     with ExitStack() as stack:
-        names = published.job_files.names(request_files.refusals_folder(shard.shard_no))
-        names += [one.chunk.part for one in contributions if one.chunk.part]
-        cursors = [_cursor(stack, published.job_files, name, shard) for name in names]
-        asked_for = {one.chunk.part for one in contributions if one.chunk.improves}  # second answers on demand
-        counted = [_cursor(stack, published.job_files, name, shard) for name in names if name not in asked_for]
+        cursors = open_parts(stack, shard, contributions, 0, published.job_files)
+        unasked = [one for one in contributions if not one.chunk.improves]  # others have second answers on demand
+        counted = open_parts(stack, shard, unasked, 0, published.job_files)
         same = SameRows(planned_slices(published.job_files, shard.shard_no, [one.chunk for one in contributions]), 0)
         join, row = None, 0
         for slice_no in range(slices):
@@ -130,10 +128,6 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
                     _count_twice(audit, counted, row, row + batch.num_rows)
                     row += batch.num_rows
     audit.same(f"shard {shard.shard_no}", "rows of the output", ledger=shard.row_count, archive=row)
-
-
-def _cursor(stack: ExitStack, job_files: JobFiles, name: str, shard: Shard) -> PartCursor:
-    return PartCursor(stack.enter_context(job_files.open(name)), shard_no=shard.shard_no)
 
 
 def _join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -33,7 +33,7 @@ answers_option = click.option(
 
 def _wanted(
     rows: tuple[str, ...],
-    keys: TextIO | None,
+    keys: str | None,
     columns: str | None,
     *,
     partial: bool,
@@ -67,7 +67,7 @@ def results(
     limit: int | None,
     after: int,
     rows: tuple[str, ...],
-    keys: TextIO | None,
+    keys: str | None,
     columns: str | None,
     partial: bool,
     answers: bool,
@@ -139,7 +139,7 @@ def export(
     work: str | None,
     output: str,
     rows: tuple[str, ...],
-    keys: TextIO | None,
+    keys: str | None,
     columns: str | None,
     partial: bool,
     answers: bool,

@@ -10,7 +10,7 @@ import difflib
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,7 +42,6 @@ rows_option = click.option(
 )
 keys_option = click.option(
     "--keys",
-    type=click.File(encoding="utf-8"),
     metavar="FILE",
     help="Rows by their keys or ids, one a line; - is standard input.",
 )
@@ -61,16 +60,19 @@ def say_work(place: str) -> None:
         say(f"work folder: {place}")
 
 
-def keys_in(file: TextIO | None) -> list[str]:
-    """Return the keys in a file. Raises ConfigError where it has none."""
+def keys_in(file: str | None) -> list[str]:
+    """Return the keys in a file, or on standard input. Raises ConfigError where there are none."""
     if file is None:
         return []
     try:
-        found = [line.strip() for line in file if line.strip()]
+        with click.open_file(file, encoding="utf-8") as lines:
+            found = [line.strip() for line in lines if line.strip()]
     except UnicodeDecodeError:
-        raise ConfigError(f"--keys {file.name}: this is not text in UTF-8: give one key a line") from None
+        raise ConfigError(f"--keys {file}: this is not text in UTF-8: give one key a line") from None
+    except OSError as error:
+        raise ConfigError(f"--keys {file}: it cannot be read ({error.strerror})") from None
     if not found:
-        raise ConfigError(f"--keys {file.name}: there is no key in it: give one a line")
+        raise ConfigError(f"--keys {file}: there is no key in it: give one a line")
     return found
 
 

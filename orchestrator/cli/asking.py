@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -12,6 +12,7 @@ from orchestrator.cli.terminal import say
 from orchestrator.domain.errors import ConfigError, JobConflict
 
 if TYPE_CHECKING:
+    from orchestrator.api.handle import JobHandle
     from orchestrator.api.job import Job
 
 T = TypeVar("T")
@@ -60,6 +61,28 @@ def confirm_cost(job: Job, job_id: str, work: str) -> None:
         if not click.confirm(
             f"It may cost more than policy.confirm_usd ({exact(policy.confirm_usd)}). Go on?", err=True
         ):
+            raise click.Abort
+
+
+def confirm_retry(
+    handle: JobHandle, rows: Sequence[str], keys: Sequence[str], parameters: Mapping[str, object]
+) -> None:
+    """Show what a retry would send, and ask where that may cost more than `policy.confirm_usd`. Raises click.Abort.
+
+    Without a terminal nothing is shown or asked.
+    """
+    from orchestrator.cli import status_text
+    from orchestrator.domain.money import exact
+
+    if not is_terminal() or not handle.status().look.has_ended:
+        return
+    found = handle.plan_retry(rows=rows, keys=keys, parameters=parameters)
+    if not found.rows:
+        return
+    say(status_text.retry_plan(found))
+    if found.cost_usd_max is not None and found.cost_usd_max > found.confirm_usd:
+        question = f"It may cost more than policy.confirm_usd ({exact(found.confirm_usd)}). Go on?"
+        if not click.confirm(question, err=True):
             raise click.Abort
 
 

@@ -14,6 +14,9 @@ from orchestrator.cli.arguments import (
     find,
     job_argument,
     json_option,
+    keys_in,
+    keys_option,
+    rows_option,
     work_option,
 )
 from orchestrator.cli.outcome import print_end, print_status
@@ -57,13 +60,8 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
 @click.command
 @job_argument
 @work_option
-@click.option(
-    "--rows",
-    type=click.Choice([kind.value for kind in RowKind]),
-    default=RowKind.FAILED.value,
-    show_default=True,
-    help="Which rows.",
-)
+@rows_option
+@keys_option
 @click.option(
     "--set",
     "changes",
@@ -72,38 +70,55 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
     help="Another value of a parameter, for these rows.",
 )
 @click.option("--unreadable", is_flag=True, help="Also rows whose answers cannot be read: they are paid for again.")
+@click.option("--dry-run", is_flag=True, help="Count and price the rows; send nothing.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
 @allow_failed_option
 @events_option
 @json_option
 def retry(
     job: str,
     work: str | None,
-    rows: str,
+    rows: tuple[str, ...],
+    keys: str | None,
     changes: tuple[str, ...],
     unreadable: bool,
+    dry_run: bool,
+    yes: bool,
     allow_failed: bool,
     events: bool,
     as_json: bool,
 ) -> None:
-    """Send failed rows again, or answers that are not whole.
+    """Send failed rows again, or others that you choose.
 
-    The job must have ended. The output becomes a new revision. An answer stands until a new one is there; each is
-    paid for.
+    Without --rows and --keys: those that have failed. The job must have ended. The output becomes a new revision. An
+    answer stands until a new one is there; each is paid for.
     """
-    parameters = dict(map(parameter_of, changes))
+    parameters, named = dict(map(parameter_of, changes)), keys_in(keys)
     from orchestrator.api import commands
     from orchestrator.cli import status_text
+    from orchestrator.cli.asking import confirm_retry
 
     handle = find(job, work)
-    found = handle.status()
-    kept = status_text.kept_unreadable(found, rows, handle.work, pays_again=unreadable)
-    for told in (status_text.nothing_to_retry(found, rows), kept):
-        if told:
-            say(told)
+    if dry_run:
+        planned = handle.plan_retry(rows=rows, keys=named, parameters=parameters)
+        if as_json:
+            show_as("retry_plan", planned.as_dict())
+        else:
+            show_text(status_text.retry_plan(planned))
+        return
     as_json |= events
+    before = handle.status()
+    kind = (rows or (RowKind.FAILED.value,))[0] if len(rows) < 2 and not named else ""
+    told = status_text.of_kind(before, kind, handle.work, pays_again=unreadable)
+    for line in told:
+        say(line)
+    if not yes and not as_json:
+        confirm_retry(handle, rows, named, parameters)
     guarantee = commands.guarantee(handle.provider_settings())
     with watching(handle.job_id, handle.work, guarantee, as_json=as_json, events=events) as watch:
-        result = handle.retry(rows=rows, parameters=parameters, unreadable=unreadable, progress=watch.look)
+        result = handle.retry(rows=rows, keys=named, parameters=parameters, unreadable=unreadable, progress=watch.look)
+    if not told and result.status.look.revision == before.look.revision:
+        say(f"{handle.job_id}: there is no such row that can be sent: nothing is sent again")
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 
 

@@ -41,7 +41,7 @@ PROMISES: Final = {
     "cancel": Promise(documents=("status",)),
     "pause": Promise(documents=("status",)),
     "resume": Promise(documents=("status",)),
-    "retry": Promise(documents=("report",), codes={WAITING: _ACT, FAILED_ROWS: _ROWS}),
+    "retry": Promise(documents=("report", "retry_plan"), codes={WAITING: _ACT, FAILED_ROWS: _ROWS}),
     "reread": Promise(documents=("reread",)),
     "approve": Promise(documents=("status",)),
     "resolve": Promise(documents=("resolve",)),

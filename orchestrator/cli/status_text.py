@@ -11,6 +11,7 @@ from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobState
+from orchestrator.domain.money import usd
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.api.decision import Sample
+    from orchestrator.api.retrying import RetryEstimate
     from orchestrator.api.status import Status, UnresolvedChunk
     from orchestrator.domain.progress import Trouble
     from orchestrator.domain.reread import Reading
@@ -141,6 +143,33 @@ def nothing_to_cancel(found: Status, work: str) -> str:
     """Return what `cancel` prints of a job that has ended: how it ended, and what can be done with it."""
     known = f"{found.job_id} is {found.state.value} already: there is nothing to cancel"
     return "\n".join([known, *listed_commands([(command("results", work, found.job_id), "its output")])])
+
+
+def retry_plan(found: RetryEstimate) -> str:
+    """Return what `retry` would send, and what that may cost."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.items())
+    rows = text.counted(found.rows, "row", "rows")
+    lines = [f"{found.job_id}: {rows} to be sent again{f' ({kinds})' if kinds else ''}"]
+    if found.rows:
+        about = "" if found.cost_usd_expected is None else f"about {usd(found.cost_usd_expected)} (as before), "
+        lines.append(
+            f"  cost: {about}{'not known' if found.cost_usd_max is None else f'at most {usd(found.cost_usd_max)}'}"
+        )
+    if found.unreadable:
+        stay = ("row that cannot be read stays as it is", "rows that cannot be read stay as they are")
+        lines.append(f"  {text.counted(found.unreadable, *stay)}")
+    if found.never_sent:
+        never = ("row was never a request: it is not sent", "rows were never requests: they are not sent")
+        lines.append(f"  {text.counted(found.never_sent, *never)}")
+    return "\n".join(lines)
+
+
+def of_kind(found: Status, kind: str, work: str, *, pays_again: bool) -> list[str]:
+    """Return what `retry` says of rows of one kind that the ledger counts: that there are none, or that some stay."""
+    if kind not in (RowKind.FAILED, *found.totals.flaws):
+        return []
+    lines = (nothing_to_retry(found, kind), kept_unreadable(found, kind, work, pays_again=pays_again))
+    return [line for line in lines if line]
 
 
 def nothing_to_retry(found: Status, kind: str) -> str:

@@ -25,6 +25,7 @@ from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
+from orchestrator.domain.chosen import WHOLE
 from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
@@ -32,7 +33,7 @@ from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
 from orchestrator.job_files.output_parts import OutputPart, base_name, keep_output_part, read_output_part
-from orchestrator.job_files.result_parts import PartCursor
+from orchestrator.job_files.part_cursor import PartCursor
 from orchestrator.ports import Checkpoint, never_interrupted
 from orchestrator.storage.digests import HashedWriter
 
@@ -258,11 +259,12 @@ def open_parts(
     stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, job_files: JobFiles
 ) -> list[PartCursor]:
     """Open what holds answers for this shard, in the order of rounds; refusals are round 0."""
-    names = job_files.names(request_files.refusals_folder(shard.shard_no))
-    names += [contribution.chunk.part for contribution in contributions if contribution.chunk.part]
+    names = dict.fromkeys(job_files.names(request_files.refusals_folder(shard.shard_no)), False)
+    names |= {one.chunk.part: one.chunk.improves == WHOLE for one in contributions if one.chunk.part}
     cursors = []
-    for name in names:
-        cursor = PartCursor(stack.enter_context(job_files.open(name)), shard_no=shard.shard_no)
+    for name, replaces in names.items():
+        file = stack.enter_context(job_files.open(name))
+        cursor = PartCursor(file, shard_no=shard.shard_no, replaces=replaces)
         cursor.skip(first)
         cursors.append(cursor)
     return cursors

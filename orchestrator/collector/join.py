@@ -1,7 +1,8 @@
 """Joins source rows with parsed results: each source row once, in source order, with one answer or failure reason.
 
 Rule 1: a row's record is the first whole answer in the order of the parts, else the last answer that is not whole
-        (a person asked for another), else the last failure, else its gap's reason.
+        (a person asked for another), else the last failure, else its gap's reason. An answer in a part that `replaces`
+        takes the place of all before it: a person asked for another though the first was whole.
 Rule 2: a row that has none of these stops the join: the output would be incomplete.
 Rule 3: only one loop runs over rows, the one that formats the ids; the output does not depend on the batches' sizes.
 Rule 4: what is joined at once is bounded by the bytes of the answers, however many rows a batch of the source has.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,8 @@ from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
-from orchestrator.job_files.result_parts import PART_SCHEMA, PartCursor, choices_type
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import PART_SCHEMA, choices_type
 
 if TYPE_CHECKING:
     from orchestrator.collector.typed_answers import TypedAnswers
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 ANSWER_BYTES_MAX: Final = 8 * 2**20  # joined at once; each is in memory a few times
+WHOLE: Final = 2  # the worth of a whole answer
 COPIED: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")  # as in a part
 COPIED_AFTER: Final = ("batch_id", "request_id", "error_code", "error_message", "reused_from")
 
@@ -199,7 +202,8 @@ class Join:
     def _chosen(self, row_start: int, row_count: int) -> tuple[Any, Any]:
         """Return all records of these rows, in one batch, and for each row the position of the one to be used."""
         taken = [part.take(row_start + row_count) for part in self._parts]
-        chosen = positions(taken, row_start, row_count)
+        replacing = [number for number, part in enumerate(self._parts) if part.replaces]
+        chosen = positions(taken, row_start, row_count, replacing)
         bare = np.flatnonzero(chosen < 0)
         if len(bare):
             chosen[bare] = self._gap_of(bare + row_start) + sum(table.num_rows for table in taken)
@@ -244,24 +248,25 @@ class Join:
         return [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
 
 
-def positions(taken: Sequence[Any], row_start: int, row_count: int) -> Any:
+def positions(taken: Sequence[Any], row_start: int, row_count: int, replacing: Collection[int] = ()) -> Any:
     """Return for each row the position, in all tables one after another, of the record to be used; -1 where none is.
 
     Args:
         taken: the records of these rows, by part, in the order of the parts.
+        replacing: the numbers of parts whose answers take the place of all before them.
     """
     ends = np.cumsum([table.num_rows for table in taken], dtype=np.int64)
-    whole, flawed, failure = (np.full(row_count, -1, np.int64) for _ in range(3))
-    for table, end in zip(reversed(taken), reversed(ends), strict=True):
+    chosen, worth = np.full(row_count, -1, np.int64), np.zeros(row_count, np.int8)
+    for number, (table, end) in enumerate(zip(taken, ends, strict=True)):
         rows = table["row"].to_numpy() - row_start
         succeeded = table["succeeded"].to_numpy()
         places = np.arange(end - table.num_rows, end)
         is_whole = succeeded & table["error_code"].is_null().to_numpy()
-        whole[rows[is_whole]] = places[is_whole]  # backwards, so that the first part takes precedence
-        for kind, found in ((succeeded & ~is_whole, flawed), (~succeeded, failure)):
-            last = kind & (found[rows] < 0)
-            found[rows[last]] = places[last]
-    return np.where(whole >= 0, whole, np.where(flawed >= 0, flawed, failure))
+        value = succeeded.astype(np.int8) + is_whole  # 0: a failure, 1: an answer that is not whole, 2: a whole one
+        is_better = (value >= worth[rows]) & (worth[rows] < WHOLE)
+        now = is_better | succeeded if number in replacing else is_better
+        chosen[rows[now]], worth[rows[now]] = places[now], value[now]
+    return chosen
 
 
 def last_gaps(gaps: Sequence[Gap], rows: Any) -> Any:

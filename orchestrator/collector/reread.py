@@ -55,7 +55,8 @@ def reread(chunk: Chunk, *, job_files: JobFiles, collecting: Collecting) -> Rere
     delta = {"succeeded": len(read)} | {f"{kind}_answers": flaws[kind.value] for kind in FLAWED}
     if chunk.improves:  # the newer answer takes the place of the one that stood
         delta |= {"standing": -len(read), "unread_answers": -len(changed)}
-        delta[f"{chunk.improves}_answers"] -= len(read)
+        if (name := f"{chunk.improves}_answers") in delta:
+            delta[name] -= len(read)
     else:
         delta |= {"failed": -len(read), "unreadable_rows": -len(changed)}
     lines = {name: getattr(again, name) for name in ("lines", "missing", "duplicates", "foreign", "unreadable")}

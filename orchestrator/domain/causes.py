@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,6 +79,27 @@ class Causes:
 def is_plain(code: str | None) -> bool:
     """Return whether rows are counted by this error code; else they are among the others."""
     return code is not None and _PLAIN.fullmatch(code) is not None
+
+
+def causes_less(text: str, codes: Mapping[str, int]) -> str:
+    """Return the causes of a chunk's failed rows without so many rows of these error codes."""
+    if not text or not codes:
+        return text
+    found: dict[str, list[int | None]] = json.loads(text)
+    for code, rows in codes.items():
+        name = code if code in found else OTHER
+        if name in found:
+            found[name][0] = (found[name][0] or 0) - rows
+    left = {name: cause for name, cause in found.items() if (cause[0] or 0) > 0}
+    return json.dumps(left) if left else ""
+
+
+def causes_more(text: str, failed: Mapping[tuple[int, int], str]) -> str:
+    """Return the causes of a chunk together with those of these rows, which have failed with these codes."""
+    causes = Causes.of(text)
+    for key, code in failed.items():
+        causes.add(code, key)
+    return causes.text()
 
 
 def causes_left(text: str, failed: int, unreadable: int) -> str:

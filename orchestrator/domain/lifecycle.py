@@ -315,7 +315,7 @@ def _after(chunk: Chunk, event: Event, state: ChunkState) -> Chunk:
 def given_up(rows: int, improves: str) -> Tally:
     """Return the tally of a chunk whose rows have no answer from it; those that had one before keep it."""
     if improves:
-        return Tally(standing=rows, **{f"{improves}_answers": rows})
+        return Tally(standing=rows).with_answers(improves, rows)
     return Tally(failed=rows)
 
 

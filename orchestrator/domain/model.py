@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -204,6 +204,11 @@ class Tally:
     unpriced: int = 0  # of the succeeded: what they cost is not known
     unreadable_rows: int = 0  # of the failed: rows whose answer is kept, and cannot be read
     unread_answers: int = 0  # of the standing: rows whose newer answer is kept, and cannot be read
+
+    def with_answers(self, kind: str, more: int) -> Tally:
+        """Return it with so many more answers of a kind. Whole ones are counted by no kind."""
+        name = f"{kind}_answers"
+        return replace(self, **{name: getattr(self, name) + more}) if name in self.__slots__ else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

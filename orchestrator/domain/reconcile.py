@@ -251,7 +251,7 @@ class Reconciliation:
         self._check(tally, len(answers))
         self.is_mostly_unreadable = 2 * unreadable_rows > len(answers) - unanswered_rows
         if improves:
-            tally = _with_standing(tally, f"{improves}_answers")
+            tally = _with_standing(tally, improves)
         return tally, ((key, settled(answers[key])) for key in sorted(answers))
 
     def _check(self, tally: Tally, row_count: int) -> None:
@@ -267,6 +267,5 @@ def _with_standing(tally: Tally, kind: str) -> Tally:
 
     An answer that cannot be read is kept beside it, until it can be.
     """
-    more: dict[str, int] = {kind: getattr(tally, kind) + tally.failed}
-    unread = tally.unreadable_rows
-    return replace(tally, failed=0, standing=tally.failed, unreadable_rows=0, unread_answers=unread, **more)
+    stand = replace(tally, failed=0, standing=tally.failed, unreadable_rows=0, unread_answers=tally.unreadable_rows)
+    return stand.with_answers(kind, tally.failed)

@@ -43,13 +43,12 @@ def closed_again(chunk: Chunk, own: int, unreadable: int = 0) -> Tally:
     if kind in ("", *SENT_AS_FAILED):
         kept = tally.unreadable_rows + unreadable
         return replace(tally, waiting=0, failed=tally.failed + tally.waiting, unreadable_rows=kept)
-    name = f"{kind}_answers"
-    return replace(
+    closed = replace(
         tally,
         succeeded=tally.succeeded + own,
         reopened=tally.reopened - own,
         standing=tally.standing + tally.waiting - own,
         waiting=0,
         unread_answers=tally.unread_answers + unreadable,
-        **{name: getattr(tally, name) + tally.waiting},
     )
+    return closed.with_answers(kind, tally.waiting)

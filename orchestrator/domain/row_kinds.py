@@ -12,8 +12,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from orchestrator.domain.errors import ConfigError
-
 
 class RowKind(StrEnum):
     """Rows that can be selected by name."""
@@ -24,16 +22,16 @@ class RowKind(StrEnum):
     EMPTY = "empty"  # neither text nor tool calls, without such a reason
 
 
-# What a retry of failed rows sends again: `RowKind.FAILED`, but for rows whose answer is kept and cannot be read; or
-# those too, which are paid for again.
-ALL_FAILED: Final = "all_failed"
-SENT_AS_FAILED: Final = (RowKind.FAILED.value, ALL_FAILED)
-
 # Error codes of typed answers, which fail their rows; so do `truncated` and `refused` there. See `typed_answers`.
 INVALID_JSON: Final = "invalid_json"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 INVALID_CODES: Final = frozenset({INVALID_JSON, SCHEMA_MISMATCH})
 INVALID: Final = "invalid"  # a name for rows that have failed with either
+
+# What a retry of failed rows sends again: `RowKind.FAILED`, but for rows whose answer is kept and cannot be read; or
+# those too, which are paid for again.
+ALL_FAILED: Final = "all_failed"
+SENT_AS_FAILED: Final = (RowKind.FAILED.value, ALL_FAILED, INVALID)
 
 FLAWED: Final = (RowKind.TRUNCATED, RowKind.EMPTY, RowKind.REFUSED)  # kinds of succeeded rows
 KINDS: Final = (*(kind.value for kind in RowKind), INVALID)  # that a person may name
@@ -61,11 +59,3 @@ def flaw_of(finish_reason: str | None, *, is_empty: bool) -> RowKind | None:
     """Return the kind of a succeeded answer; None where it is whole."""
     kind = _BY_REASON.get(finish_reason or "")
     return RowKind.EMPTY if kind is None and is_empty else kind
-
-
-def kind_named(name: str) -> RowKind:
-    """Return the kind of this name. Raises ConfigError."""
-    try:
-        return RowKind(name)
-    except ValueError:
-        raise ConfigError(f"there is no kind of rows {name!r}: give one of {', '.join(RowKind)}") from None

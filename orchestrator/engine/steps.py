@@ -54,13 +54,17 @@ class StepContext:
     @property
     def gathering(self) -> Gathering:
         """What is needed to make retry chunks."""
-        context = self.context
-        return Gathering(
-            limits=limits_of(self.policy),
-            costing=context.costing,
-            amending=context.amending,
-            changing=context.changing,
-        )
+        return gathering_of(self.context, self.policy)
+
+
+def gathering_of(context: JobContext, policy: Policy) -> Gathering:
+    """Return what is needed to make retry chunks of a job."""
+    return Gathering(
+        limits=limits_of(policy),
+        costing=context.costing,
+        amending=context.amending,
+        changing=context.changing,
+    )
 
 
 # Each step and the names of its arguments, which are attributes of `StepContext`.

@@ -104,6 +104,7 @@ class RetryPlan:
     chunks: tuple[PlannedChunk, ...]
     sources: Mapping[str, int]  # a chunk's name: how many of its rows
     regather: str = ""  # the kind of these rows, where a person asked to send them again
+    selection: str = ""  # the name of the selection that they were chosen in, where they were chosen one by one
     revision: int = 1  # of the output, for which they are sent
 
 

@@ -14,6 +14,7 @@ from orchestrator import codec
 from orchestrator.domain import lifecycle
 from orchestrator.domain.canary import CANARY, UNDECIDED
 from orchestrator.domain.changes import AttemptClosed, written
+from orchestrator.domain.chosen import Choice, ChosenRows
 from orchestrator.domain.errors import BatchTaken, CommandRefused
 from orchestrator.domain.lifecycle import BatchCreated, Event, ProvedAbsent, ResultsGivenUp
 from orchestrator.domain.model import (
@@ -44,7 +45,7 @@ from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
 from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunks, events, jobs, shards
 from orchestrator.ledger.pausing import look_now, set_running, try_again
-from orchestrator.ledger.retries import reopen_answered, reopen_failed, to_be_sent
+from orchestrator.ledger.retries import begin_revision, reopen_answered, reopen_chosen, reopen_failed, to_be_sent
 from orchestrator.ledger.steps import note
 
 C, J = chunks.c, jobs.c
@@ -187,9 +188,7 @@ class SqlAdmin:
             pays_again: send those, too, though they may have been answered.
         """
         with self._database.write() as tx:
-            job = _job(tx, job_id)
-            if job.state not in (JobState.FINISHED, JobState.CANCELLED):
-                raise CommandRefused(f"job {job_id} is {job.state}: run it to its end first, then its rows are retried")
+            job = _ended_job(tx, job_id)
             mine = C.job_id == job_id
             of_kind = to_be_sent(kind, pays_again=pays_again)
             count = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(of_kind), 0)).where(mine)).scalar_one())
@@ -201,19 +200,28 @@ class SqlAdmin:
                 raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
             else:
                 reopen_answered(tx, job_id, kind, by_shard or {}, now, pays_again=pays_again)
-            rounds = int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(mine)).scalar_one())
-            values = {
-                "state": JobState.RUNNING,
-                "reason": "",
-                "revision": job.revision + 1,
-                "retrying": ALL_FAILED if pays_again and kind is RowKind.FAILED else kind.value,
-                "changes": changes,
-                "rounds_max": rounds + job.policy.attempts_max,
-                "due": Step.REVIEW,
-                "due_at": now,
-            }
-            tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+            retrying = ALL_FAILED if pays_again and kind is RowKind.FAILED else kind.value
+            begin_revision(tx, job, retrying=retrying, changes=changes, now=now)
             note(tx, job_id, "job.retried", "", now, rows=count, kind=kind.value)
+            return count
+
+    def retry_chosen(
+        self, job_id: JobId, revision: int, selection: str, chosen: Sequence[ChosenRows], *, changes: str, now: datetime
+    ) -> int:
+        """Schedule the rows of a selection to be sent again, whatever their kind; return how many.
+
+        Args:
+            revision: of the output that they were chosen by. Raises CommandRefused where there is a newer one.
+        """
+        with self._database.write() as tx:
+            job = _ended_job(tx, job_id)
+            count = sum(one.total for one in chosen)
+            if job.revision != revision:
+                raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
+            if count:
+                reopen_chosen(tx, job_id, selection, chosen, now)
+                begin_revision(tx, job, retrying=str(Choice(selection)), changes=changes, now=now)
+                note(tx, job_id, "job.retried", "", now, rows=count, kind="chosen")
             return count
 
     def resolve(self, chunk_id: ChunkId, batch_id: BatchId | None, *, now: datetime) -> Chunk:
@@ -350,6 +358,13 @@ def _job_and_account(tx: sa.Connection, job_id: JobId) -> Job:
     account = tx.execute(sa.select(J.account).where(J.id == job_id)).scalar()
     lock_accounts(tx, () if account is None else (account,))
     return _job(tx, job_id)
+
+
+def _ended_job(tx: sa.Connection, job_id: JobId) -> Job:
+    job = _job(tx, job_id)
+    if job.state not in (JobState.FINISHED, JobState.CANCELLED):
+        raise CommandRefused(f"job {job_id} is {job.state}: run it to its end first, then its rows are retried")
+    return job
 
 
 def _unresolved(tx: sa.Connection, chunk_id: ChunkId) -> Chunk:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from orchestrator.domain.causes import causes_left
+from orchestrator.domain.chosen import CHOSEN_KINDS, Choice, ChosenRows, has_impossible_count, waiting_again
 from orchestrator.domain.errors import CommandRefused
-from orchestrator.domain.model import ChunkId, ChunkState, JobId, ShardState
+from orchestrator.domain.model import ChunkId, ChunkState, Job, JobId, JobState, ShardState, Step
 from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
-from orchestrator.ledger.db.schema import TALLY, chunk_shards, chunks, shards
+from orchestrator.ledger.db.rows import chunk_of, chunk_values
+from orchestrator.ledger.db.schema import TALLY, chunk_shards, chunks, jobs, shards
 from orchestrator.ledger.db.statements import SETTLE
 
 C = chunks.c
@@ -40,6 +44,24 @@ def _plan_again(tx: sa.Connection, row: sa.RowMapping, now: datetime) -> None:
             version=shards.c.version + 1,
         )
     )
+
+
+def begin_revision(tx: sa.Connection, job: Job, *, retrying: str, changes: str, now: datetime) -> None:
+    """Have an ended job run again, for a new revision of its output."""
+    rounds = int(
+        tx.execute(sa.select(sa.func.coalesce(sa.func.max(C.round), 0)).where(C.job_id == job.id)).scalar_one()
+    )
+    values = {
+        "state": JobState.RUNNING,
+        "reason": "",
+        "revision": job.revision + 1,
+        "retrying": retrying,
+        "changes": changes,
+        "rounds_max": rounds + job.policy.attempts_max,
+        "due": Step.REVIEW,
+        "due_at": now,
+    }
+    tx.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values, version=jobs.c.version + 1))
 
 
 def reopen_failed(
@@ -142,6 +164,27 @@ def reopen_answered(
         "waiting_since": now,
     }
     tx.execute(sa.update(chunks).where(C.job_id == job_id, C[name] > kept).values(**again, version=C.version + 1))
+
+
+def reopen_chosen(tx: sa.Connection, job_id: JobId, selection: str, rows: Sequence[ChosenRows], now: datetime) -> None:
+    """Make chosen rows wait to be sent again. Raises CommandRefused where they have changed since they were chosen."""
+    tx.execute(_revive_shards(job_id, sa.literal(0)))
+    settled = Counter[int]()
+    for one in rows:
+        settled.update(one.by_shard)
+        found = tx.execute(sa.select(chunks).where(C.id == one.chunk_id, C.job_id == job_id)).mappings().one()
+        chunk = chunk_of(found)
+        after = waiting_again(chunk, one)
+        if has_impossible_count(after.tally) or chunk.tally.waiting or chunk.regather:
+            raise CommandRefused(f"job {job_id}: its rows have changed meanwhile: type the command again")
+        after = replace(after, regather=str(Choice(selection, tuple(one.of(CHOSEN_KINDS)))))
+        again = chunk_values(after) | {"waiting_since": now, "version": chunk.version + 1}
+        tx.execute(sa.update(chunks).where(C.id == chunk.id).values(**again))
+        for shard_no, count in sorted(one.failed_by_shard.items()):
+            of_shard = (chunk_shards.c.chunk_id == chunk.id, chunk_shards.c.shard_no == shard_no)
+            tx.execute(sa.update(chunk_shards).where(*of_shard).values(failed=chunk_shards.c.failed - count))
+    for shard_no, count in sorted(settled.items()):
+        tx.execute(SETTLE, {"the_job_id": job_id, "the_shard_no": shard_no, "more": -count})
 
 
 def _revive_shards(job_id: JobId, less: sa.ColumnElement[Any]) -> sa.Update:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.amend import AMENDED, ANSWER_LENGTH_MAX, Amends, correction, raised
+from orchestrator.domain.chosen import choice_in
+from orchestrator.domain.row_kinds import INVALID, INVALID_CODES
 from orchestrator.job_files import result_parts
 from orchestrator.job_files.changed_requests import with_body
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import JobFiles
     from orchestrator.providers.dialect import Dialect
-
-COLUMNS: Final = ("error_code", "error_message", "text")
 
 
 class Useless(NamedTuple):
@@ -32,14 +32,18 @@ class Useless(NamedTuple):
 
 
 def useless_answers(job_files: JobFiles, chunk: Chunk) -> dict[RowKey, Useless]:
-    """Return the answers of a chunk's waiting rows that call for a changed request."""
-    if not chunk.part:
+    """Return the answers of a chunk's waiting rows that call for a changed request.
+
+    Of rows that a person has chosen, those that were not of the schema, unless their request was changed for it before.
+    """
+    choice = choice_in(chunk.regather)
+    if not chunk.part or (choice is not None and (choice.kinds[0] != INVALID or chunk.amends == Amends.INVALID)):
         return {}
     with job_files.open(chunk.part) as part:
         return {
-            key: Useless(AMENDED[code], text or "", problem or "")
-            for key, (code, problem, text) in result_parts.read_waiting(part, COLUMNS)
-            if code in AMENDED
+            one.key: Useless(AMENDED[one.code], one.text, one.message)
+            for one in result_parts.read_failures(part)
+            if one.code in (INVALID_CODES if choice is not None else AMENDED) and (one.retryable or choice is not None)
         }
 
 

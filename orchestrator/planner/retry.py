@@ -12,10 +12,14 @@ Rule 5: rows that have an answer, of a kind that a person asked to send again, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.domain.causes import causes_more
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
+from orchestrator.domain.chosen import Choice, choice_in, given_back
+from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Canary, Chunk, Claim, Job, JobState, Step
 from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
@@ -24,12 +28,19 @@ from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.domain.row_kinds import ALL_FAILED, SENT_AS_FAILED
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
-from orchestrator.job_files.chunk_rows import answered_rows, unreadable_rows, waiting_rows
+from orchestrator.job_files.chunk_rows import (
+    answered_rows,
+    chosen_in,
+    later_in,
+    unreadable_rows,
+    waiting_rows,
+)
 from orchestrator.planner.amended import Amending, useless_answers
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.duplicates import settle_duplicates
 
 if TYPE_CHECKING:
+    from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import Clock, JobFiles, Ledger
 
 SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
@@ -58,17 +69,18 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
         waiting = [chunk for chunk in ledger.canary(job.id) if chunk.tally.waiting]
     else:
         waiting = ledger.waiting(job.id, limit=SOURCES_MAX)
-    now = clock.now()
+    now, later = clock.now(), later_in(ledger, job_files)
     if job.state is JobState.CANCELLING:
-        changes = [change for chunk in waiting for change in _give_up(chunk, job_files=job_files)]
+        changes = [change for chunk in waiting for change in _give_up(chunk, later, job_files=job_files)]
         made = 0
     elif not waiting:
         changes, made = [], 0
     else:
         sources = _as_many_as_fit(waiting, gathering.limits.requests_max)
-        changes = [_resent(chunk) for chunk in sources]
+        rows = {chunk.name: waiting_rows(job_files, chunk, later) for chunk in sources}
+        changes = [_resent(chunk, len(rows[chunk.name])) for chunk in sources]
         present = _changes(sources, job)
-        retries = _fill(sources, present, job_files=job_files, gathering=gathering)
+        retries = filled(sources, rows, present, job_files=job_files, gathering=gathering)
         made = len(retries)
         round_no = sources[0].round + 1 if sources else 1
         setbacks = max((source.setbacks for source in sources), default=0)
@@ -88,15 +100,28 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
             added.append(ChunkAdded(chunk=chunk, rows_by_shard=draft.rows_by_shard, due_at=now))
         changes += added
         if added:
-            taken = {chunk.name: chunk.tally.waiting for chunk in sources}
-            planned = tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added)
-            kind = sources[0].regather
-            plan = records.RetryPlan(chunks=planned, sources=taken, regather=kind, revision=job.revision)
-            records.keep_retry(job_files, job.retry_count + 1, plan)
+            taken = {name: len(keys) for name, keys in rows.items()}
+            _keep_plan(job_files, job, added, sources[0], taken)
     if not waiting and not is_canary:
         changes = settle_duplicates(job, ledger=ledger, job_files=job_files)
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
+
+
+def _keep_plan(
+    job_files: JobFiles, job: Job, added: Sequence[ChunkAdded], source: Chunk, taken: Mapping[str, int]
+) -> None:
+    """Put the record of retry chunks in place; `source` is one of the chunks that their rows were taken from."""
+    planned = tuple(records.PlannedChunk.of(one.chunk, one.rows_by_shard) for one in added)
+    choice = choice_in(source.regather)
+    plan = records.RetryPlan(
+        chunks=planned,
+        sources=taken,
+        regather=_kind(source),
+        revision=job.revision,
+        selection="" if choice is None else choice.selection,
+    )
+    records.keep_retry(job_files, job.retry_count + 1, plan)
 
 
 def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
@@ -112,7 +137,7 @@ def _as_many_as_fit(waiting: list[Chunk], requests_max: int) -> list[Chunk]:
 
 
 def _alike(chunk: Chunk) -> tuple[int, str, str, str, str]:
-    return chunk.round, chunk.regather, chunk.improves, chunk.amends, chunk.changes
+    return chunk.round, _kind(chunk), chunk.improves, chunk.amends, chunk.changes
 
 
 def _changes(sources: list[Chunk], job: Job) -> RequestChanges:
@@ -123,20 +148,35 @@ def _changes(sources: list[Chunk], job: Job) -> RequestChanges:
     return changes_in(job.changes).after(earlier) if sources[0].regather else earlier
 
 
+def _kind(source: Chunk) -> str:
+    """Return the kind of rows that are gathered from a chunk because a person asked for it; "" of others."""
+    choice = choice_in(source.regather)
+    return source.regather if choice is None else choice.kinds[0]
+
+
 def _improved(source: Chunk) -> str:
     """Return the kind of answers that the waiting rows of a chunk have; "" where they have none."""
-    return "" if source.regather in SENT_AS_FAILED else source.regather or source.improves
+    return "" if _kind(source) in SENT_AS_FAILED else _kind(source) or source.improves
 
 
-def _fill(
-    sources: list[Chunk], changes: RequestChanges, *, job_files: JobFiles, gathering: Gathering
+def filled(
+    sources: list[Chunk],
+    rows: Mapping[str, Collection[RowKey]],
+    changes: RequestChanges,
+    *,
+    job_files: JobFiles,
+    gathering: Gathering,
 ) -> list[tuple[str, request_files.LinesDraft]]:
-    """Return the request files of the waiting rows, each with why its requests are changed."""
+    """Return the request files of the waiting rows of chunks, each with why its requests are changed.
+
+    Args:
+        rows: the waiting rows, by the chunk's name.
+    """
     packers: dict[str, Packer] = {}
     retries: list[tuple[str, request_files.LinesDraft]] = []
     present: dict[str, request_files.LinesDraft] = {}
     for chunk in sources:
-        wanted = set(waiting_rows(job_files, chunk))
+        wanted = set(rows[chunk.name])
         useless = {} if gathering.amending is None else useless_answers(job_files, chunk)
         for one in request_files.keyed_requests_of(job_files, chunk):
             if one.key not in wanted:
@@ -155,18 +195,35 @@ def _fill(
     return retries
 
 
-def _resent(chunk: Chunk) -> Change:
-    tally = replace(chunk.tally, waiting=0, resent=chunk.tally.resent + chunk.tally.waiting)
-    return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=""), due_at=None)
+def _resent(chunk: Chunk, count: int) -> Change:
+    tally = replace(chunk.tally, waiting=chunk.tally.waiting - count, resent=chunk.tally.resent + count)
+    choice = choice_in(chunk.regather)
+    rest = "" if choice is None else choice.rest
+    if bool(rest) != bool(tally.waiting):
+        raise OutputError(f"chunk {chunk.name}: {count} rows are to be sent, the ledger has {chunk.tally.waiting}")
+    return ChunkMoved(before=chunk, after=replace(chunk, tally=tally, regather=rest), due_at=None)
 
 
-def _give_up(chunk: Chunk, *, job_files: JobFiles) -> list[Change]:
-    settled = request_files.count_by_shard(waiting_rows(job_files, chunk))
-    own = len(answered_rows(job_files, chunk, chunk.regather)) if chunk.regather else 0
+def _give_up(chunk: Chunk, later: Callable[[Chunk], Iterable[Chunk]], *, job_files: JobFiles) -> list[Change]:
+    if choice := choice_in(chunk.regather):
+        return _give_back(chunk, choice, job_files=job_files)
+    waiting = waiting_rows(job_files, chunk, later)
+    settled = request_files.count_by_shard(waiting)
+    own = len(set(waiting).intersection(answered_rows(job_files, chunk, chunk.regather))) if chunk.regather else 0
     pays_again = chunk.regather == ALL_FAILED or (chunk.regather == chunk.improves and not chunk.tally.unread_answers)
     unreadable = len(unreadable_rows(job_files, chunk)) if pays_again and chunk.regather else 0
     after = replace(chunk, tally=closed_again(chunk, own, unreadable), regather="")
     return [
         ChunkMoved(before=chunk, after=after, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=settled, failed={} if _improved(chunk) else settled),
+    ]
+
+
+def _give_back(chunk: Chunk, choice: Choice, *, job_files: JobFiles) -> list[Change]:
+    """Leave the chosen rows of a chunk as they were."""
+    found, codes = chosen_in(job_files, chunk, choice)
+    after = replace(chunk, tally=given_back(chunk.tally, found), causes=causes_more(chunk.causes, codes), regather="")
+    return [
+        ChunkMoved(before=chunk, after=after, due_at=None),
+        RowsSettled(chunk_id=chunk.id, by_shard=found.by_shard, failed=found.failed_by_shard),
     ]

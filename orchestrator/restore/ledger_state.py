@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.collector.finish import slice_count
-from orchestrator.domain.causes import causes_left
+from orchestrator.domain.causes import causes_left, causes_less
+from orchestrator.domain.chosen import CHOSEN_KINDS, WHOLE, Choice, choice_in, waiting_again
 from orchestrator.domain.lifecycle import given_up
 from orchestrator.domain.model import (
     Attempt,
-    AttemptState,
-    AttemptToken,
     Chunk,
     ChunkState,
     Job,
@@ -31,12 +29,20 @@ from orchestrator.domain.model import (
 from orchestrator.domain.policy import OnAmbiguous
 from orchestrator.domain.recovery import NOT_UNDERSTOOD
 from orchestrator.domain.reopening import closed_again, reopened
-from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, SENT_AS_FAILED, RowKind
+from orchestrator.domain.row_kinds import ALL_FAILED, FLAWED, INVALID, SENT_AS_FAILED, RowKind
 from orchestrator.domain.snapshot import Restored
 from orchestrator.job_files import records, request_files
-from orchestrator.job_files.chunk_rows import answered_rows, rows_of_kind
+from orchestrator.job_files.chunk_rows import (
+    answered_rows,
+    chosen_in,
+    moved_rows,
+    rows_of_kind,
+)
+from orchestrator.job_files.selections import has_selections
 from orchestrator.planner.plan import SLICE_ROWS
 from orchestrator.providers.private_errors import answer_name
+from orchestrator.restore.creates import Creates
+from orchestrator.restore.moved import causes_without_moved, retry_chunks, without_moved
 
 if TYPE_CHECKING:
     from orchestrator.job_files.create_journal import Intent
@@ -80,6 +86,7 @@ class Units:
     _sums: dict[int, _ShardSums] = field(default_factory=dict)
     _settled: Counter[int] = field(default_factory=Counter)
     _resent: Counter[tuple[str, str]] = field(default_factory=Counter)  # a chunk's name, the kind of rows: how many
+    _gathered: set[tuple[str, str, str]] = field(default_factory=set)  # selection, chunk's name, kind of rows
     _made_now: set[str] = field(default_factory=set)  # retry chunks of the present revision
 
     def chunks(self) -> Iterator[Restored]:
@@ -88,7 +95,8 @@ class Units:
             self._resent.update({(name, plan.regather): count for name, count in plan.sources.items()})
             if plan.revision == self.job.revision:
                 self._made_now.update(planned.name for planned in plan.chunks)
-            if plan.regather in FLAWED:  # they had been settled
+            self._gathered.update((plan.selection, name, plan.regather) for name in plan.sources)
+            if plan.regather in (*FLAWED, WHOLE):  # they had been settled
                 for planned in plan.chunks:
                     self._settled.subtract(planned.rows_by_shard)
         for shard_no in range(self.shard_count):
@@ -125,6 +133,11 @@ class Units:
                 finished_slice_count=min(parts, wanted),
             )
 
+    @property
+    def _creates(self) -> Creates:
+        resubmits = self.job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
+        return Creates(batches=self.plans.sent.batches, resubmits=resubmits, now=self.rules.now)
+
     def _restored(self, planned: PlannedChunk) -> Iterator[Restored]:
         for one in self.plans.leaves(planned):
             restored = self._one(one)
@@ -146,7 +159,7 @@ class Units:
         collected = sent.collected.get(chunk.name)
         number = max([*intents, 0 if collected is None else collected.attempt])
         if collected is not None and collected.attempt == number:
-            return self._collected(planned, collected, self._attempts(chunk, number, intents, collected))
+            return self._collected(planned, collected, self._creates.of(chunk, number, intents, collected))
         why = records.read_given_up(self.plans.job_files, chunk.name)
         if why is not None:
             return self._given_up(planned, number, intents, why)
@@ -177,7 +190,7 @@ class Units:
             error_code=NOT_UNDERSTOOD if is_odd else "",
             error=LOST if batch_id is None else "",
         )
-        return replace(_plain(after, planned), attempts=self._attempts(self._chunk(planned), number, intents, None))
+        return replace(_plain(after, planned), attempts=self._creates.of(self._chunk(planned), number, intents, None))
 
     def _collected(self, planned: PlannedChunk, record: Collected, attempts: tuple[Attempt, ...]) -> Restored:
         """A chunk with results; whether its failed rows were sent again follows from the retry chunks."""
@@ -206,8 +219,12 @@ class Units:
             tally = closed_again(replace(self._chunk(planned), tally=tally), 0)
             settled += rest
             failed_by_shard = failed_by_shard if planned.improves else failed_by_shard + rest
-        reopened_now = self._reopened_now(planned, replace(self._chunk(planned), part=record.part, tally=tally))
+        causes = self._causes_left(planned, record.causes, record.part)
+        causes = causes_left(causes, tally.failed, tally.unreadable_rows)
+        before = replace(self._chunk(planned), part=record.part, tally=tally, causes=causes)
+        reopened_now, chosen = self._reopened_now(planned, before)
         regather, tally = reopened_now.regather or regather, reopened_now.tally
+        failed_by_shard -= chosen
         self._settled.update(settled)
         after = replace(
             self._chunk(planned),
@@ -221,7 +238,7 @@ class Units:
             outcome=record.outcome,
             fees_usd=record.fees_usd,
             part=record.part,
-            causes=causes_left(record.causes, tally.failed, tally.unreadable_rows),
+            causes=reopened_now.causes,
             regather=regather,
             tally=tally,
         )
@@ -230,7 +247,7 @@ class Units:
     def _failed_by_shard(self, planned: PlannedChunk, record: Collected, count: int) -> Counter[int]:
         """Return how many rows of each shard are failed still, after others were sent again."""
         chunk = replace(self._chunk(planned), part=record.part)
-        keys = rows_of_kind(self.plans.job_files, chunk, ALL_FAILED, count) if count else []
+        keys = rows_of_kind(self.plans.job_files, chunk, ALL_FAILED, count, self._retry_chunks) if count else []
         return Counter(request_files.count_by_shard(keys))
 
     def _duplicate(self, planned: PlannedChunk) -> Restored:
@@ -239,7 +256,7 @@ class Units:
         if found is None:
             return _plain(self._chunk(planned), planned)
         revision, copied = found
-        is_alone = not any(self._resent[copied.name, kind] for kind in (*RowKind, ALL_FAILED))
+        is_alone = not any(self._resent[copied.name, kind] for kind in (*RowKind, ALL_FAILED, INVALID, WHOLE))
         is_older = revision < self.job.revision
         if copied.tally.failed and is_alone and is_older and self._revives(copied, self._kind_of_failed):
             return _plain(self._chunk(planned), planned)
@@ -258,24 +275,48 @@ class Units:
             settled[shard_no] -= tally.failed
             regather, tally = self._kind_of_failed, replace(tally, waiting=tally.failed, failed=0)
         self._settled.update(settled)
-        causes = planned.causes if tally.failed else ""
-        after = replace(self._chunk(planned), tally=tally, regather=regather, causes=causes)
-        restored = _plain(self._reopened_now(planned, after), planned)
-        return replace(restored, failed_by_shard={shard_no: tally.failed} if tally.failed else {})
+        causes = self._causes_left(planned, planned.causes, planned.part) if tally.failed else ""
+        before = replace(self._chunk(planned), tally=tally, regather=regather, causes=causes)
+        after, _ = self._reopened_now(planned, before)
+        failed = after.tally.failed
+        return replace(_plain(after, planned), failed_by_shard={shard_no: failed} if failed else {})
 
-    def _reopened_now(self, planned: PlannedChunk, chunk: Chunk) -> Chunk:
-        """Return a chunk whose answers of a kind are to be sent again, if that is under way; they are not settled."""
+    def _reopened_now(self, planned: PlannedChunk, chunk: Chunk) -> tuple[Chunk, Counter[int]]:
+        """Return a chunk whose answers of a kind, or chosen rows, are to be sent again, if that is under way; they are
+        not settled. And how many of these rows had failed, by shard.
+        """
+        if choice := choice_in(self.rules.retrying):
+            return self._chosen_now(chunk, choice.selection)
         for kind in FLAWED:
             count: int = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
             if count and self._revives(planned, kind):
-                keys = rows_of_kind(self.plans.job_files, chunk, kind, count)
+                keys = rows_of_kind(self.plans.job_files, chunk, kind, count, self._retry_chunks)
                 self._settled.subtract(request_files.count_by_shard(keys))
                 chunk = replace(chunk, tally=reopened(chunk, kind), regather=kind.value)
-        return chunk
+        return chunk, Counter()
+
+    def _chosen_now(self, chunk: Chunk, selection: str) -> tuple[Chunk, Counter[int]]:
+        left = tuple(kind for kind in CHOSEN_KINDS if (selection, chunk.name, kind) not in self._gathered)
+        found, codes = chosen_in(self.plans.job_files, chunk, Choice(selection, left))
+        if not found.total or not self.rules.revive_rounds:
+            return chunk, Counter()
+        found = replace(found, causes=causes_less(chunk.causes, Counter(codes.values())))
+        self._settled.subtract(found.by_shard)
+        regather = str(Choice(selection, tuple(found.of(left))))
+        return replace(waiting_again(chunk, found), regather=regather), Counter(found.failed_by_shard)
+
+    def _retry_chunks(self, chunk: Chunk) -> Iterator[Chunk]:
+        return retry_chunks(self.plans, chunk.job_id)
+
+    def _causes_left(self, planned: PlannedChunk, causes: str, part: str) -> str:
+        return causes_without_moved(self.plans, replace(self._chunk(planned), part=part, causes=causes))
 
     def _without_reopened(self, planned: PlannedChunk, tally: Tally, part: str) -> tuple[Tally, int]:
         """Return the tally without the answers whose rows are in retry chunks, and how many those are."""
         moved_answers = 0
+        if has_selections(self.plans.job_files):
+            by_kind = {kind: self._resent[planned.name, kind] for kind in (*FLAWED, WHOLE)}
+            return without_moved(self.plans, replace(self._chunk(planned), part=part, tally=tally), by_kind)
         for kind in FLAWED:
             moved = self._resent[planned.name, kind]
             if moved:
@@ -316,7 +357,7 @@ class Units:
         return kind == self.rules.retrying and planned.round <= self.rules.revive_rounds and is_older
 
     def _given_up(self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent], why: GivenUp) -> Restored:
-        attempts = self._attempts(self._chunk(planned), number, intents, None, over=True)
+        attempts = self._creates.of(self._chunk(planned), number, intents, None, over=True)
         return replace(self._failed(planned, ChunkState.FAILED, why.error_code, why.error), attempts=attempts)
 
     def _failed(self, planned: PlannedChunk, state: ChunkState, code: str, words: str) -> Restored:
@@ -325,58 +366,22 @@ class Units:
         kind = planned.improves or self._kind_of_failed
         kinds = ("", planned.improves) if planned.improves else ("", *SENT_AS_FAILED)
         moved = sum(self._resent[planned.name, which] for which in kinds)
-        revived = not moved and self._revives(planned, kind)
-        stays = not moved and not revived
-        tally = given_up(count, planned.improves) if stays else Tally(waiting=count if revived else 0, resent=moved)
-        after = replace(self._chunk(planned), state=state, error_code=code, error=words, tally=tally)
-        after = replace(after, regather=kind if revived else "")
-        if stays:
-            self._settled.update(planned.rows_by_shard)
-        has_failed = stays and not planned.improves
-        return replace(_plain(after, planned), failed_by_shard=dict(planned.rows_by_shard) if has_failed else {})
-
-    def _attempts(
-        self,
-        chunk: Chunk,
-        count: int,
-        intents: Mapping[int, Intent],
-        collected: Collected | None,
-        *,
-        over: bool = False,
-    ) -> tuple[Attempt, ...]:
-        """Return the creates 1 to `count`; a create without a record is known to have made nothing."""
-        return tuple(
-            self._attempt(chunk, number, intents.get(number), collected, over=over or number < count)
-            for number in range(1, count + 1)
-        )
-
-    def _attempt(
-        self, chunk: Chunk, number: int, intent: Intent | None, collected: Collected | None, *, over: bool
-    ) -> Attempt:
-        token = AttemptToken(f"forgotten-{chunk.id}.a{number}") if intent is None else intent.token
-        if intent is None and not over and collected is not None:
-            token = collected.token
-        batch_id = self.plans.sent.batches.get(token)
-        return Attempt(
-            token=token,
-            chunk_id=chunk.id,
-            number=number,
-            state=self._state(intent, over=over, made=batch_id is not None or (collected is not None and not over)),
-            reserved_usd=Decimal(0) if intent is None else intent.reserved_usd,
-            cost_usd=None if over or collected is None else collected.cost_usd,
-            batch_id=batch_id,
-            sent_at=self.rules.now if intent is None else intent.sent_at,
-            digest=request_files.content_digest(chunk.requests),
-            key_mark="" if intent is None else intent.key_mark,
-        )
-
-    def _state(self, intent: Intent | None, *, over: bool, made: bool) -> AttemptState:
-        if not over:
-            return AttemptState.CREATED if made else AttemptState.OPEN
-        if intent is None or made:
-            return AttemptState.REFUSED
-        resubmits = self.job.policy.on_ambiguous is OnAmbiguous.RESUBMIT
-        return AttemptState.ABANDONED if resubmits else AttemptState.ABSENT
+        left, left_by_shard = count - moved, Counter(planned.rows_by_shard)
+        if moved:
+            chunk, files = self._chunk(planned), self.plans.job_files
+            moved_keys = moved_rows(files, chunk, self._retry_chunks(chunk))
+            left_by_shard -= Counter(request_files.count_by_shard(moved_keys))
+        revived = left > 0 and self._revives(planned, kind)
+        tally = Tally(waiting=left) if revived else given_up(left, planned.improves)
+        after = replace(self._chunk(planned), state=state, error_code=code, error=words)
+        after = replace(after, tally=replace(tally, resent=moved), regather=kind if revived else "")
+        # Rows with an earlier answer were taken off where they are in retry chunks.
+        moved_by_shard = Counter(planned.rows_by_shard) - left_by_shard
+        self._settled.update(moved_by_shard if planned.improves else {})
+        self._settled.update({} if revived else left_by_shard)
+        failed = Counter() if revived or planned.improves else left_by_shard
+        after, chosen = self._reopened_now(planned, after) if not revived else (after, Counter[int]())
+        return replace(_plain(after, planned), failed_by_shard=dict(failed - chosen))
 
 
 def _plain(chunk: Chunk, planned: PlannedChunk) -> Restored:

@@ -140,5 +140,7 @@ def test_a_cancelled_retry_leaves_the_answers_as_they_were(tmp_path: Path) -> No
 def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with fake_provider(lambda _body: "good") as fake:
         handle = orchestrator.open_job(ran(fake, tmp_path).job_id, work=tmp_path)
-    with pytest.raises(orchestrator.ConfigError, match="give one of failed, refused, truncated, empty"):
+    with pytest.raises(
+        orchestrator.ConfigError, match="give one of succeeded, failed, refused, truncated, empty, invalid"
+    ):
         handle.retry(rows="bad")

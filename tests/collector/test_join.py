@@ -22,7 +22,7 @@ from orchestrator.collector.join import Gap, Join, nearest_floats, output_schema
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer
-from orchestrator.job_files.result_parts import PartCursor
+from orchestrator.job_files.part_cursor import PartCursor
 from tests.collector.builders import DIGEST, PRICE, a_completion, a_failure, a_line, a_part, an_answer, name_of, read
 from tests.tiers import examples
 

@@ -18,7 +18,8 @@ from orchestrator.domain.errors import OutputError, StorageError
 from orchestrator.domain.policy import LongPrompt, Price
 from orchestrator.domain.reconcile import Answer, RowKey
 from orchestrator.job_files import result_parts
-from orchestrator.job_files.result_parts import PART_SCHEMA, Failed, PartCursor, read_failed, write_part
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import PART_SCHEMA, Failed, read_failed, write_part
 from tests.collector.builders import PRICE, a_failure, a_part, an_answer
 
 ROWS: list[tuple[RowKey, Answer]] = [

@@ -17,7 +17,8 @@ from orchestrator.collector.vectors import LENGTH_FILE, WRONG_LENGTH, Vectors
 from orchestrator.domain import custom_id
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.reconcile import Answer, RowKey
-from orchestrator.job_files.result_parts import PartCursor, write_part
+from orchestrator.job_files.part_cursor import PartCursor
+from orchestrator.job_files.result_parts import write_part
 from orchestrator.providers.result_lines import ResultReader, embedding
 from tests.fakes.job_files import MemoryJobFiles
 

@@ -8,7 +8,18 @@ from typing import Any, Final, Union
 import msgspec
 
 from orchestrator.api.documents.document import Document, schema_name
-from orchestrator.api.documents.jobs import Batches, Event, Export, Init, Plan, Reread, Resolve, Results, Show
+from orchestrator.api.documents.jobs import (
+    Batches,
+    Event,
+    Export,
+    Init,
+    Plan,
+    Reread,
+    Resolve,
+    Results,
+    RetryPlan,
+    Show,
+)
 from orchestrator.api.documents.status import Jobs, JobStatus, Report
 from orchestrator.api.documents.upkeep import Audit, Doctor, Error, Recover, Rehearse
 
@@ -16,6 +27,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _KINDS: Final[tuple[type[Document], ...]] = (
     Init,
     Plan,
+    RetryPlan,
     JobStatus,
     Jobs,
     Report,

@@ -39,6 +39,19 @@ class Init(Document, frozen=True, kw_only=True, tag="orchestrator.init/1"):
     commands: tuple[str, ...]
 
 
+class RetryPlan(Document, frozen=True, kw_only=True, tag="orchestrator.retry_plan/1"):
+    """What `retry` would send again."""
+
+    job_id: str
+    rows: Count
+    kinds: dict[str, Count]  # of the rows: failed, invalid, truncated, empty, refused, whole
+    never_sent: Count  # rows that are meant and were never a request
+    unreadable: Count  # rows that are meant, and whose answer is kept and cannot be read
+    cost_usd_expected: Usd | None
+    cost_usd_max: Usd | None
+    confirm_usd: Usd
+
+
 class LongPrompt(Part, frozen=True, kw_only=True):
     """The price of a prompt that is longer than `over_tokens`: of all of it."""
 

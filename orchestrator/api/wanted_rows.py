@@ -35,7 +35,7 @@ _PLACE: Final = re.compile(r"(\d+)/(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowFilter:
+class WantedRows:
     """The rows that are meant. Empty: all."""
 
     statuses: frozenset[str] = frozenset()
@@ -54,10 +54,10 @@ class RowFilter:
 
 
 @dataclass(slots=True, kw_only=True)
-class BoundFilter:
+class BoundRows:
     """A filter on the columns of one job's output."""
 
-    rows: RowFilter
+    rows: WantedRows
     options: OutputOptions
     key_column: str = ""  # "": rows have no keys of their own
     columns: list[str] = field(default_factory=list)  # that it reads
@@ -110,9 +110,9 @@ def _texts(values: pa.Array) -> pa.Array:
     return values.cast(pa.string()) if values.type != pa.string() else values
 
 
-def filter_of(
+def wanted_rows(
     rows: str | Collection[str] | None, keys: Iterable[object] = (), codes: Collection[str] = ()
-) -> RowFilter:
+) -> WantedRows:
     """Return the rows that were asked for. Raises ConfigError for a kind that does not exist.
 
     Args:
@@ -133,7 +133,7 @@ def filter_of(
                     found |= _codes_named(name, codes)
         elif term.strip():
             conditions.append(parsed(term))
-    return RowFilter(
+    return WantedRows(
         statuses=frozenset(statuses), codes=frozenset(found), conditions=tuple(conditions), keys=frozenset(named)
     )
 
@@ -150,7 +150,7 @@ def _codes_named(name: str, codes: Collection[str]) -> frozenset[str]:
     )
 
 
-def numbered(rows: RowFilter, job_id: str, shard_rows: Sequence[int]) -> RowFilter:
+def numbered(rows: WantedRows, job_id: str, shard_rows: Sequence[int]) -> WantedRows:
     """Return a filter with ids in place of the numbers of rows, for a job without a column of keys.
 
     Args:
@@ -171,14 +171,14 @@ def _numbered(key: str, job_id: str, shard_rows: Sequence[int]) -> str:
 
 
 def bound(
-    rows: RowFilter, schema: pa.Schema, options: OutputOptions, *, job_id: str, key_column: str = ""
-) -> BoundFilter:
+    rows: WantedRows, schema: pa.Schema, options: OutputOptions, *, job_id: str, key_column: str = ""
+) -> BoundRows:
     """Return the filter on these columns. Raises ConfigError for a column that is not there, or a key of no row."""
     prefix = options.prefix
     needed = [f"{prefix}status"] * bool(rows.statuses) + [f"{prefix}error_code"] * bool(rows.codes)
     for condition in rows.conditions:
         needed += columns_needed(condition, schema)
-    found = BoundFilter(rows=rows, options=options, key_column=key_column)
+    found = BoundRows(rows=rows, options=options, key_column=key_column)
     if rows.keys:
         needed += [options.custom_id, *([key_column] if key_column else [])]
         ids = {_id_of(key, job_id, has_keys=bool(key_column)) for key in rows.keys}
