@@ -8,12 +8,13 @@ Rule 3: where other processes carry a command out, no thread stays to wait for t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.domain.errors import JobInterrupted, JobNotFinished, LedgerBusy, public_message
+from orchestrator.domain.errors import JobInterrupted, JobNotFinished, public_message
 from orchestrator.domain.look import Look, OnLook
 from orchestrator.domain.model import JobId
 from orchestrator.domain.workers import Kind
@@ -52,7 +53,7 @@ class _Run:
         self.known.set()
 
     def _look(self, look: Look) -> None:
-        if self.is_shared or any(one.kind is Kind.WORKER for one in look.worked_by):
+        if self.is_shared or any(one.kind is Kind.WORKER or one.pid != os.getpid() for one in look.worked_by):
             self.stop.set()
         self.has_begun = True
         self.known.set()
@@ -67,7 +68,7 @@ class Background:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, job_id: JobId, running: Running) -> None:
-        """Start a run. Raises the error of one that does not begin, LedgerBusy where this process runs another job."""
+        """Start a run. Raises the error of one that does not begin."""
         run = _Run(job_id, running, self.is_shared)
         with self._lock:
             others = [one for one in self._runs if one.thread.is_alive()]
@@ -75,14 +76,8 @@ class Background:
             run.start()
             self._runs.append(run)
         run.known.wait()
-        if run.has_begun or run.error is None:
-            return
-        if isinstance(run.error, LedgerBusy) and others and not self.is_shared:
-            raise LedgerBusy(
-                f"this page runs {others[0].job_id} at present, and one process at a time runs the jobs of a work "
-                "folder: wait until it has ended, or cancel it"
-            ) from run.error
-        raise run.error
+        if run.error is not None and not run.has_begun:
+            raise run.error
 
     def failure(self, job_id: JobId) -> str:
         """Return the error that ended the last run of a job; "" where none did."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
 from orchestrator import settings as configuration
-from orchestrator.api.driving import drive
+from orchestrator.api.driving import drive, run_or_follow
 from orchestrator.api.handle import JobHandle
 from orchestrator.api.job import Job, JobFields
 from orchestrator.api.short_tracebacks import short_traceback
@@ -24,7 +24,6 @@ from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import JobId
 from orchestrator.domain.recovery import GUARANTEE
-from orchestrator.engine.local_runner import alone
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.settings import ProviderSettings, refuse_unknown
 from orchestrator.storage.location import locate
@@ -172,7 +171,9 @@ def run(
     """Run a job in this process to its end and return its result; run again, it resumes, or returns at once.
 
     `run(df, prompt="… {text}", model="…")` is short for `run(Job(dataset=df, prompt=…, model=…))`.
-    It may be called in any thread: `await asyncio.to_thread(orchestrator.run, job)`.
+    It may be called in any thread: `await asyncio.to_thread(orchestrator.run, job)`. Other jobs of the same work folder
+    may run meanwhile, in other threads and processes. Where another process runs this job, this one follows it, and
+    runs it as soon as that process ends before the job.
 
     Args:
         limit: run the first rows alone, so many: a paid sample, a job of its own. The run of all rows reuses its
@@ -207,10 +208,14 @@ def run(
             check_before_first_create(workspace, context)
             enter(workspace, prepared, context)
             return drive(workspace, prepared.spec.job_id, progress, stop)
-        with alone(workspace):
-            check_before_first_create(workspace, context)
-            enter(workspace, prepared, context)
-            return drive(workspace, prepared.spec.job_id, progress, stop)
+        return run_or_follow(
+            workspace,
+            prepared.spec.job_id,
+            check=lambda: check_before_first_create(workspace, context),
+            enter=lambda: enter(workspace, prepared, context),
+            progress=progress,
+            stop=stop,
+        )
 
 
 @overload

@@ -41,7 +41,7 @@ class TerminalView:
 
         from orchestrator.api.run_view import Lines
 
-        self._tip = tip
+        self.tip = tip
         self._lines = Lines()
         self._last: Look | None = None
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
@@ -50,7 +50,11 @@ class TerminalView:
     def look(self, now: Look) -> None:
         """Draw a look."""
         self._last = now
-        self._draw(now, self._tip)
+        self._draw(now, self.tip)
+
+    def say(self, text: str) -> None:
+        """Print a message above the view."""
+        self._live.console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Draw the last look without the tip, and give the terminal back."""

@@ -119,7 +119,7 @@ def _work_folder(place: str, settings: Settings, environment: Mapping[str, str])
         if not settings.ledger_url:
             return
     from orchestrator.api.notifying import check_received
-    from orchestrator.engine.local_runner import only_runner
+    from orchestrator.engine.locks import beside_runs
     from orchestrator.engine.opening import open_workspace
     from orchestrator.storage.open import check_place
 
@@ -137,7 +137,7 @@ def _work_folder(place: str, settings: Settings, environment: Mapping[str, str])
         if workspace.lock is None:
             yield Check(name="work folder", found=f"{place} can be written")
             return
-        with only_runner(workspace.lock):
+        with beside_runs(workspace.lock):
             yield Check(name="work folder", found=f"{place} can be written and locked")
     except LedgerBusy as error:
         yield Check(name="work folder", level=Level.WARNING, found=str(error))

@@ -1,7 +1,7 @@
 """A handle on a job in the ledger: its status, waiting for it, and the commands a person can give.
 
-Rule: where the ledger is an SQLite file and no other process works on it, this process carries out a command itself;
-otherwise it records the command in the ledger, and the fleet's workers carry it out.
+Rule: where the ledger is an SQLite file and no other process runs the job, this process carries out a command itself;
+otherwise it records the command in the ledger, and the process that runs it, or a fleet's workers, carry it out.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
-from orchestrator.api.driving import await_end, drive, run_steps
+from orchestrator.api.driving import await_end, run_or_follow, run_steps
 from orchestrator.api.outcome import result_of
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain.created_batch import candidates
-from orchestrator.domain.errors import JobInterrupted, JobNotFinished, LedgerBusy, OrchestratorError
+from orchestrator.domain.errors import CommandRefused, JobInterrupted, JobNotFinished, LedgerBusy, OrchestratorError
 from orchestrator.domain.html_table import html_table
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import BatchId, ChunkId, JobId, JobState
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.engine.command_log import record_command, record_resolution
-from orchestrator.engine.local_runner import alone
+from orchestrator.engine.local_runner import running
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
 from orchestrator.settings import ProviderSettings
@@ -212,15 +213,23 @@ class JobHandle:
     ) -> Result:
         from orchestrator.api.preflight import check_before_first_create
 
+        context = workspace.context(self.job_id)
+
+        def check() -> None:
+            context.require_provider()
+            context.check_function()
+            check_before_first_create(workspace, context)
+
         now = workspace.clock.now()
         try:
-            with alone(workspace):
-                context = workspace.context(self.job_id)
-                context.require_provider()
-                context.check_function()
-                check_before_first_create(workspace, context)
-                self._reopen(workspace, again)
-                return drive(workspace, self.job_id, progress, stop)
+            return run_or_follow(
+                workspace,
+                self.job_id,
+                check=check,
+                enter=lambda: self._reopen(workspace, again),
+                progress=progress,
+                stop=stop,
+            )
         except LedgerBusy:
             if workspace.lock is not None and not workspace.workers.alive(now=now):
                 raise
@@ -251,7 +260,7 @@ class JobHandle:
             has_ended = workspace.ledger.job(self.job_id).state in WHOLE
             done = reread_job(workspace, self.job_id)
             if done.is_reopened and has_ended:
-                with suppress(LedgerBusy), alone(workspace):  # else a fleet's workers write the output
+                with suppress(LedgerBusy), running(workspace, self.job_id):  # else who runs it writes the output
                     run_steps(workspace, self.job_id, progress, stop or threading.Event())
             return done
 
@@ -280,6 +289,20 @@ class JobHandle:
             workspace.admin.end_pause(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
 
+    def stop(self) -> tuple[WorkerProcess, ...]:
+        """Ask the processes that run the job to end as Ctrl-C does, wherever they are, and return them.
+
+        They finish the calls under way first. Where others follow the job, one of them runs it then. Raises
+        CommandRefused where no process runs it, or a fleet does: see `pause` and `cancel`.
+        """
+        with opened_workspace(self.work) as workspace:
+            asked = workspace.workers.ask_to_stop(self.job_id, workspace.clock.now())
+            if not asked:
+                fleet = workspace.workers.alive(now=workspace.clock.now(), kinds={Kind.WORKER})
+                why = "a fleet's workers run it: pause or cancel it" if fleet else "no process runs it"
+                raise CommandRefused(f"job {self.job_id}: {why}. There is nothing to stop")
+            return tuple(asked)
+
     def samples(self, limit: int = 3) -> list[Sample]:
         """Return rows of the job's canary and what came back for them, those first that are not good."""
         with opened_workspace(self.work) as workspace:
@@ -291,7 +314,7 @@ class JobHandle:
             workspace.admin.cancel(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
             try:
-                with alone(workspace):
+                with running(workspace, self.job_id):
                     stop = stop or threading.Event()
                     run_steps(workspace, self.job_id, progress, stop)
                     if stop.is_set() and workspace.ledger.job(self.job_id).state is JobState.CANCELLING:

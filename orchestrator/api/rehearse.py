@@ -30,7 +30,7 @@ from orchestrator.api.prepare import Prepared, enter, places, prepare
 from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError, JobInterrupted, JobNotFinished
 from orchestrator.engine.interrupts import signals_stop
-from orchestrator.engine.local_runner import LocalRunner, alone
+from orchestrator.engine.local_runner import LocalRunner, running
 from orchestrator.engine.opening import open_workspace
 from orchestrator.gateway.bill import settled_bill
 from orchestrator.gateway.faults import FaultPlanError
@@ -222,7 +222,7 @@ def _run(
     over = threading.Timer(timeout_s, end)
     over.daemon = True
     try:
-        with alone(workspace):
+        with running(workspace, job_id):
             enter(workspace, prepared, workspace.equip(prepared.spec, source=prepared.source, render=prepared.function))
             runner = LocalRunner(
                 workspace=workspace,

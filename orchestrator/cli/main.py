@@ -28,6 +28,7 @@ from orchestrator.cli import (
     rehearse,
     running,
     schema,
+    terminals,
     timeline,
     ui,
     upkeep,
@@ -159,6 +160,7 @@ def app() -> None:
 _GROUPS: Final = (
     init,
     running,
+    terminals,
     looking,
     answers,
     timeline,

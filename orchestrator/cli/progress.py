@@ -6,13 +6,16 @@ job does something else than before and when a trouble is new, and between them 
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli.terminal import say, show_document
+from orchestrator.cli.terminal import fitted, say, show_document
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobId
+from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
     from orchestrator.api.displays import TerminalView
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered
 LOOKS_BEFORE: Final = 4  # a trouble is told: one that ends the run is told by its error, and many pass by themselves
+WATCHING: Final = "runs it; watching"  # said of another process
 # A line after so many seconds, up to so many seconds since the begin.
 PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
 
@@ -35,7 +39,7 @@ def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: b
 
 
 class Watch:
-    """Shows looks at a job; a context manager."""
+    """Shows looks at a job, and who runs it where it is not this process; a context manager."""
 
     def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
         self._job_id = job_id
@@ -47,6 +51,7 @@ class Watch:
         self._activity: Activity | None = None
         self._last = ""
         self._looks = Counter[str]()  # at each trouble
+        self._other = ""  # the process that runs the job, where it is another one
 
     def __enter__(self) -> Watch:
         return self
@@ -61,6 +66,7 @@ class Watch:
             return
         if self._activity is None:
             self._start()
+        self._say_who_runs_it(now)
         if self._view is None:
             self._tell(now)
             self._look_for_trouble(now)
@@ -75,6 +81,30 @@ class Watch:
         from orchestrator.api.run_view import TIP
 
         self._view = terminal_view(TIP)
+
+    def _say_who_runs_it(self, now: Look) -> None:
+        """Say that another process runs the job, and later that this one has taken it over."""
+        from orchestrator.api.run_view import TIP
+
+        runs = [one for one in now.worked_by if one.kind is Kind.RUN]
+        if not runs:
+            return
+        is_ours = any(one.pid == os.getpid() and one.host == socket.gethostname() for one in runs)
+        other = "" if is_ours else f"pid {runs[0].pid} on {runs[0].host}"
+        if other and other != self._other:
+            self._print(f"{self._job_id}: {other} {WATCHING}. Ctrl-C leaves the watching, not the job.")
+        elif self._other and is_ours:
+            self._print(f"{self._job_id}: {self._other} has left it: this process runs it now.")
+        self._other = other
+        if self._view is not None:
+            self._view.tip = f"watching pid {runs[0].pid}" if other else TIP
+
+    def _print(self, text: str) -> None:
+        """Print a message, above the view where there is one."""
+        if self._view is None:
+            say(text)
+        else:
+            self._view.say(fitted(text))
 
     def _tell(self, now: Look) -> None:
         """Print a line, where the job does something else than before, or it is time for one."""

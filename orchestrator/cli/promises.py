@@ -27,11 +27,18 @@ class Promise:
 PROMISES: Final = {
     "init": Promise(documents=("init",)),
     "plan": Promise(documents=("plan",)),
-    "run": Promise(documents=("report",), codes={WAITING: _ACT, FAILED_ROWS: _ROWS}),
+    "run": Promise(  # `status` with `--detach`
+        documents=("report", "status"), codes={WAITING: _ACT, FAILED_ROWS: _ROWS}
+    ),
     "submit": Promise(
         documents=("status", "report"),
         codes={WAITING: _ACT, FAILED_ROWS: f"with `--wait`: {_ROWS}"},
     ),
+    "attach": Promise(
+        documents=("report",),
+        codes={WAITING: f"{_ACT}; or no process runs the job any more", FAILED_ROWS: _ROWS},
+    ),
+    "stop": Promise(documents=("status",)),
     "status": Promise(documents=("status", "jobs")),
     "results": Promise(documents=("results",), codes={WAITING: _NOT_YET}),
     "export": Promise(documents=("export",), codes={WAITING: _NOT_YET}),

@@ -66,6 +66,7 @@ alongside_option = click.option(
 @limit_option
 @fresh_option
 @alongside_option
+@click.option("--detach", is_flag=True, help="Run it without this terminal, in a process of its own, and return.")
 @yes_option
 @allow_failed_option
 @events_option
@@ -76,6 +77,7 @@ def run(
     limit: int | None,
     fresh: bool,
     alongside: bool,
+    detach: bool,
     yes: bool,
     allow_failed: bool,
     events: bool,
@@ -84,7 +86,8 @@ def run(
 ) -> None:
     """Run a job to its end, or resume it.
 
-    Run it again at any time: nothing is sent twice.
+    Run it again at any time: nothing is sent twice. While another process runs it, this one follows it, and takes over
+    where that process ends.
     """
     as_json |= events
     described = direct.described(job, work, request, fresh=fresh)
@@ -101,6 +104,11 @@ def run(
     provider = described.provider_settings if described is not None else find(job, work).provider_settings()
     if described is not None and not yes:
         confirm_cost(described, job_id, place)
+    if detach:
+        from orchestrator.cli.terminals import run_detached
+
+        run_detached(job_id, place, as_json=as_json)
+        return
     shown = watching(job_id, place, commands.guarantee(provider), as_json=as_json, events=events)
     with samples_told(job_id, place), shown as watch:
         if described is not None:

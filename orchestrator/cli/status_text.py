@@ -6,6 +6,7 @@ import shlex
 import textwrap
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.api.detached import log_of
 from orchestrator.api.next_commands import command
 from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.api.status import Status, UnresolvedChunk
     from orchestrator.domain.progress import Trouble
     from orchestrator.domain.reread import Reading
+    from orchestrator.domain.workers import WorkerProcess
 
 
 WIDTH: Final = 80
@@ -39,6 +41,7 @@ def notes(found: Status, work: str) -> str:
         if found.decision == UNREADABLE:
             ways.insert(0, ("reread", "to read the answers again, after an upgrade, for nothing"))
         lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
+    lines += _logs(found, work)
     if look.paused_at is not None:
         lines.append(f"  paused by you since {look.paused_at:%Y-%m-%d %H:%M} UTC: nothing more is sent.")
         lines += listed_commands([(command("resume", work, found.job_id), "to send again")])
@@ -73,6 +76,13 @@ def _undelivered(found: Status, work: str) -> list[str]:
     count = text.counted(notices.count, "notice was", "notices were")
     ways = [(command("notify", work, found.job_id), "to send a test")]
     return [f"  {count} not received: {notices.error}{again}", *listed_commands(ways)]
+
+
+def _logs(found: Status, work: str) -> list[str]:
+    """Return where the logs of its runs without a terminal are."""
+    logs = [(one.pid, log_of(found.job_id, work, one.pid)) for one in found.look.worked_by]
+    lines = [f"  pid {pid} has no terminal; its log: {log}" for pid, log in logs if log is not None]
+    return [*lines, *listed_commands([(command("attach", work, found.job_id), "to follow it")])] if lines else []
 
 
 def _trouble(one: Trouble) -> str:
@@ -238,6 +248,27 @@ def paused(found: Status, work: str) -> str:
 def resumed(found: Status, work: str) -> str:
     """Return what `resume` prints: who goes on with the job."""
     return _goes_on(found, "resumed", work)
+
+
+def stopped(found: Status, work: str) -> str:
+    """Return what `stop` prints: that nothing works on the job, or who has taken it over."""
+    by, job_id = found.look.worked_by, found.job_id
+    if by:
+        return f"{job_id}: stopped there; pid {by[0].pid} on {by[0].host} followed it, and runs it now."
+    if found.look.has_ended:
+        return f"{job_id}: it has ended."
+    sent = found.look.rows.at_provider
+    rest = f" {text.counted(sent, 'row', 'rows')} at the provider go on there." if sent else ""
+    return f"{job_id}: stopped; nothing is lost.{rest} Next:\n  {command('run', work, job_id)}"
+
+
+def detached(job_id: str, work: str, pid: int, log: str, by: Sequence[WorkerProcess]) -> str:
+    """Return what `run --detach` prints: which process runs the job, its log, and how to reach it."""
+    is_run = any(one.pid == pid for one in by)
+    other = "" if is_run else f" It follows pid {by[0].pid} on {by[0].host}, and takes over where that ends."
+    ways = [("attach", "to follow it"), ("pause", "to send nothing more for now"), ("stop", "to end it, safely")]
+    told = listed_commands([(command(name, work, job_id), meaning) for name, meaning in ways])
+    return "\n".join([f"{job_id}: pid {pid} runs it without this terminal.{other}", f"  log  {log}", *told])
 
 
 def _goes_on(found: Status, what: str, work: str) -> str:

@@ -4,7 +4,7 @@ OrchestratorError
 ├── ConfigError              the operator must change something; never retried
 │   ├── JobConflict          a job of this name is not finished, and this would be another one
 │   ├── JobUnknown           the work folder has no such job
-│   └── LedgerBusy           other processes work on this ledger
+│   └── LedgerBusy           other processes work on this ledger (JobBusy: on this job)
 ├── DatasetError             the input cannot be read as declared; never retried
 ├── JobNotFinished           a job has no complete result; running it again resumes it
 │   ├── JobStopped           it cannot continue without a person; the message says why and what to do
@@ -57,6 +57,10 @@ class JobUnknown(ConfigError):
 
 class LedgerBusy(ConfigError):
     """Other processes work on this ledger; the message names them and says what to do."""
+
+
+class JobBusy(LedgerBusy):
+    """Another process of this machine runs the job."""
 
 
 class DatasetError(OrchestratorError):

@@ -1,21 +1,19 @@
 """The local runner: the claim loop and the steps, on threads of this process. The same steps as a fleet's, no broker.
 
-Rule 1: one process at a time runs the jobs of a work folder, guarded by a lock; so it may end the leases of a process
-        that has died.
+Rule 1: one process at a time runs a job of an SQLite ledger, guarded by a lock; so it may end the leases of a process
+        that has died. Other jobs of the ledger may have processes of their own: see `locks`.
 Rule 2: when a run ends by Ctrl-C (a KeyboardInterrupt), SIGTERM, the `stop` event, or an error, no step is left
         running. It starts no further steps, asks the running ones to stop at their next checkpoint, and waits for
         them. A create has no checkpoint: its answer is recorded. Only a second interrupt exits at once.
 Rule 3: an error that no step expects ends the run with that error; everything it had recorded is kept.
 Rule 4: a job that stops for a decision is run until what it has in flight is collected, as by a fleet.
 Rule 5: no unit that a thread works on is claimed a second time, however long its step takes (see `heartbeat`).
-Rule 6: a run also polls and collects batches in flight of other jobs of its account: they count against the account's
-        limit, and perhaps no other process polls them. It sends nothing for other jobs, and their errors do not end it.
+Rule 6: a run also polls and collects batches in flight of other jobs of its account that no other run was seen to
+        work on: they count against the account's limit. It sends nothing for them, and their errors do not end it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import queue
 import socket
 import threading
@@ -25,11 +23,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from orchestrator.domain import queues
-from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, LedgerError, StorageError, public_message
+from orchestrator.domain.errors import Interrupted, LeaseLost, LedgerBusy, LedgerError, public_message
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import Claim, Job, JobId, JobState, Step
 from orchestrator.domain.queues import Queue, steps_of
@@ -37,10 +34,10 @@ from orchestrator.domain.workers import Kind
 from orchestrator.engine.blocked import is_in_flight, needs_person
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.interrupts import say_stopping
+from orchestrator.engine.locks import run_of
 from orchestrator.engine.process_memory import resident_bytes
 from orchestrator.engine.workspace import Workspace
 from orchestrator.log import STEP_FAILED, STEP_YIELDED, EventLog
-from orchestrator.storage import permissions
 
 # Steps that hold a chunk's or a slice's rows have two threads of their own: a thread keeps the memory it has used.
 HEAVY_MAX: Final = 2
@@ -59,63 +56,6 @@ SEEN_EVERY: Final = timedelta(seconds=5)  # how often the ledger is told that th
 IDLE_LOOKS: Final = 5  # after so many looks, check whether the job waits for a person
 ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.STOPPED})
 _log: Final = EventLog(__name__)
-
-
-@contextmanager
-def only_runner(lock: Path) -> Iterator[None]:
-    """Lock an SQLite ledger for this process alone. Raises LedgerBusy where another process has a lock."""
-    with _open(lock) as file:
-        if not _locked(file, fcntl.LOCK_EX):
-            raise LedgerBusy(_holder(file, lock))
-        with _writing(lock):
-            file.truncate(0)
-            os.write(file.fileno(), str(os.getpid()).encode())
-        yield
-
-
-@contextmanager
-def one_of_many(lock: Path) -> Iterator[None]:
-    """Lock an SQLite ledger together with the other processes of a fleet. Raises LedgerBusy where a run has it."""
-    with _open(lock) as file:
-        if not _locked(file, fcntl.LOCK_SH):
-            raise LedgerBusy(_holder(file, lock))
-        yield
-
-
-def _open(lock: Path) -> TextIO:
-    with _writing(lock):
-        permissions.make_file(lock)
-        return lock.open("a+")
-
-
-@contextmanager
-def _writing(lock: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{lock}: cannot be written: {error.strerror}") from error
-
-
-def _locked(file: TextIO, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(file: TextIO, lock: Path) -> str:
-    if _locked(file, fcntl.LOCK_SH):
-        return (
-            f"a fleet's workers are running in {lock.parent}: give them the job (orchestrator submit), stop them, "
-            "or use another work folder (--work)"
-        )
-    file.seek(0)
-    return (
-        f"another process (pid {file.read().strip() or 'unknown'}) is running jobs in {lock.parent}: "
-        "wait for it (`orchestrator status` shows how far it is). Another job may run in another work folder (--work); "
-        "the same one there would be paid for again"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +123,12 @@ class LocalRunner:
             with suppress(LedgerError):
                 self.workspace.workers.leave(self._id)
 
+    def _heed_stop(self) -> None:
+        """Stop where a person has asked the ledger for it: see `orchestrator stop`."""
+        if not self.stop.is_set() and self.workspace.workers.is_asked_to_stop(self._id):
+            self.stop.set()
+            say_stopping("asked to stop")
+
     def _show_presence(self) -> None:
         now = self.workspace.clock.now()  # not the machine's: it is by this clock that the process counts as gone
         if abs(now - self._seen_at) > SEEN_EVERY:
@@ -219,6 +165,7 @@ class LocalRunner:
         report_at, looks = 0.0, 0
         while True:
             job = self.workspace.ledger.job(self.job_id)
+            self._heed_stop()
             if self.stop.is_set() or (job.state in ENDED and not self._has_to_collect(job)):
                 return
             self._show_presence()
@@ -250,7 +197,9 @@ class LocalRunner:
     def _hand_out(self) -> None:
         self._hand_out_of(self.job_id, frozenset(Step))
         if time.monotonic() > self._others_until:
-            self._others = list(self.workspace.admin.others_in_flight(self.job_id))
+            runs = self.workspace.workers.alive(now=self.workspace.clock.now(), kinds={Kind.RUN})
+            attended = {run.job_id for run in runs}
+            self._others = [one for one in self.workspace.admin.others_in_flight(self.job_id) if one not in attended]
             self._others_until = time.monotonic() + OTHERS_S
         for job_id in self._others:
             self._hand_out_of(job_id, DRAIN)
@@ -311,10 +260,11 @@ class LocalRunner:
 
 
 @contextmanager
-def alone(workspace: Workspace) -> Iterator[None]:
-    """Run a block as the only process that works on the ledger. Raises LedgerBusy where there may be others."""
+def running(workspace: Workspace, job_id: JobId) -> Iterator[None]:
+    """Run a block as the one process that runs a job. Raises JobBusy, or LedgerBusy where a fleet may run it."""
     if workspace.lock is None:
         raise LedgerBusy("workers of several machines share this ledger: they carry out the command")
-    with only_runner(workspace.lock):
-        workspace.admin.break_leases(now=workspace.clock.now())
+    with run_of(workspace.lock, job_id):
+        workspace.admin.break_leases(job_id, now=workspace.clock.now())
+        workspace.workers.forget_runs(job_id)
         yield

@@ -22,7 +22,8 @@ from orchestrator.domain.errors import LedgerAway, OrchestratorError
 from orchestrator.domain.queues import HEAVY, Queue
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.heartbeat import Heartbeat
-from orchestrator.engine.local_runner import HEAVY_MAX, one_of_many
+from orchestrator.engine.local_runner import HEAVY_MAX
+from orchestrator.engine.locks import one_of_fleet
 from orchestrator.engine.notifier import Notifier
 from orchestrator.engine.opening import open_workspace
 from orchestrator.engine.workspace import Workspace
@@ -106,7 +107,7 @@ def _lock_of(workspace: Workspace) -> Iterator[None]:
     if workspace.lock is None:
         yield
     else:
-        with one_of_many(workspace.lock):
+        with one_of_fleet(workspace.lock):
             yield
 
 

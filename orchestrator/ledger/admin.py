@@ -133,14 +133,15 @@ class SqlAdmin:
         with self._database.write() as tx:
             pausing.end_pause(tx, _job(tx, job_id), now)
 
-    def break_leases(self, *, now: datetime) -> None:
-        """End every lease. Only for a process that knows that no other works on this ledger."""
+    def break_leases(self, job_id: JobId, *, now: datetime) -> None:
+        """End every lease on units of a job. Only for a process that knows that no other begins its creates."""
         with self._database.write() as tx:
-            tx.execute(sa.select(J.id).order_by(J.id).with_for_update())
-            for table in (jobs, shards, chunks):
-                tx.execute(sa.update(table).where(table.c.lease_until > EPOCH).values(lease_until=EPOCH))
-            sending = C.state == ChunkState.SUBMITTING
-            tx.execute(sa.update(chunks).where(sending).values(due_at=now))
+            lock_job(tx, job_id)
+            for table, of_job in ((jobs, J.id), (shards, shards.c.job_id), (chunks, C.job_id)):
+                held = (of_job == job_id, table.c.lease_until > EPOCH)
+                tx.execute(sa.update(table).where(*held).values(lease_until=EPOCH))
+            sending = (C.job_id == job_id, C.state == ChunkState.SUBMITTING)
+            tx.execute(sa.update(chunks).where(*sending).values(due_at=now))
 
     def cancel(self, job_id: JobId, *, now: datetime) -> Job:
         """Cancel a job: its unsent chunks will be dropped and its batches in flight cancelled."""

@@ -32,6 +32,7 @@ COUNTED: Final = timedelta(hours=1)
 GIVEN_UP: Final = timedelta(hours=1)  # until a step that kills its workers is due again (and then not begun)
 DOING_MAX: Final = 8  # steps of a process that are told
 LEDGER_ID: Final = "ledger_id"
+_STOP_ASKED: Final = sa.select(W.stop_asked).where(W.id == sa.bindparam("the_id"))
 
 
 class SqlWorkers:
@@ -72,6 +73,24 @@ class SqlWorkers:
         """Remove a process from the list."""
         with self._database.write() as tx:
             tx.execute(sa.delete(workers).where(W.id == worker_id))
+
+    def ask_to_stop(self, job_id: JobId, now: datetime) -> list[WorkerProcess]:
+        """Ask the runs of a job that were seen a short while ago to end, and return them."""
+        runs = (W.kind == Kind.RUN, W.job_id == job_id, W.seen_at >= now - timedelta(seconds=SEEN_S))
+        with self._database.write() as tx:
+            found = tx.execute(sa.select(workers).where(*runs).order_by(W.started_at, W.id)).mappings().all()
+            tx.execute(sa.update(workers).where(*runs).values(stop_asked=True))
+        return [member_of(row) for row in found]
+
+    def is_asked_to_stop(self, worker_id: str) -> bool:
+        """Return whether a run was asked to end."""
+        with self._database.read() as connection:
+            return bool(connection.execute(_STOP_ASKED, {"the_id": worker_id}).scalar())
+
+    def forget_runs(self, job_id: JobId) -> None:
+        """Remove the runs of a job that have ended without a word."""
+        with self._database.write() as tx:
+            tx.execute(sa.delete(workers).where(W.kind == Kind.RUN, W.job_id == job_id))
 
     def alive(self, now: datetime, within_s: float = SEEN_S, *, kinds: Collection[Kind] = FLEET) -> list[WorkerProcess]:
         """Return the processes seen within so many seconds, the oldest first."""

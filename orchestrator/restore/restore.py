@@ -25,7 +25,7 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import Recovery
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
-from orchestrator.engine.local_runner import alone
+from orchestrator.engine.locks import only_process
 from orchestrator.engine.opening import SPEC, files_at
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files import create_journal, records
@@ -87,7 +87,7 @@ def recover_work(workspace: Workspace) -> list[Recovered]:
     _refuse_others(workspace)
     if workspace.lock is None:
         return _recover_all(workspace)
-    with alone(workspace):
+    with only_process(workspace.lock):
         return _recover_all(workspace)
 
 

@@ -138,27 +138,6 @@ def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("key")
-def test_a_work_folder_is_run_by_one_process_at_a_time(cli: CommandLine, tmp_path: Path) -> None:
-    """A second `run` is refused while the first is under way, names its pid, and sends nothing."""
-    dataset = write_dataset(tmp_path / "rows.parquet", 60)
-    with running_gateway(tmp_path / "gateway", "--duration-s", "3600") as gateway:
-        job = write_job(tmp_path / "busy.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
-        first = cli.start("run", job)
-        try:
-            wait_until(lambda: batch_count(gateway) == 3, "three batches")
-
-            second = cli.run("run", job, deadline_s=60)
-
-            assert second.code == 2, second
-            assert f"pid {first.pid}" in second.said
-            assert "Traceback" not in second.said
-            assert batch_count(gateway) == 3
-        finally:
-            kill(first)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("key")
 def test_what_was_begun_and_never_answered_is_told_by_the_python_api_too(
     gateway: GatewayProcess, tmp_path: Path, cli: CommandLine
 ) -> None:

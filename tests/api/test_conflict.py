@@ -16,7 +16,7 @@ from orchestrator.api.commands import identify
 from orchestrator.api.conflict import differences
 from orchestrator.api.prepare import places, prepare
 from orchestrator.domain.errors import LedgerBusy
-from orchestrator.engine.local_runner import alone
+from orchestrator.engine.locks import only_process
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.spec import Spec
 from orchestrator.testing import Failure, FakeProvider, fake_provider
@@ -102,7 +102,7 @@ def test_an_edited_prompt_is_told_of_while_another_process_runs_the_older_job(
     options: Any = {"model": "m", "work": tmp_path, **fake.options}
     orchestrator.submit(FRAME, prompt="Mood: {text}", **options)
 
-    with opened_workspace(str(tmp_path)) as workspace, alone(workspace):
+    with opened_workspace(str(tmp_path)) as workspace, only_process(workspace.lock or tmp_path):
         with pytest.raises(JobConflict, match="Topic of"):
             orchestrator.run(FRAME, prompt="Topic of {text}", **options)
         with pytest.raises(LedgerBusy):

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 import orchestrator
 from orchestrator.cli.main import app
 from orchestrator.domain.errors import ConfigError, JobInterrupted, JobStopped
-from orchestrator.engine.local_runner import only_runner
+from orchestrator.domain.model import JobId
+from orchestrator.engine.locks import one_of_fleet, run_of
 from orchestrator.engine.opening import LOCK
 from tests.acceptance.datasets import write_dataset, write_job
 from tests.adapters.wire import WireServer, answer, saying, serving
@@ -133,15 +134,19 @@ def test_a_work_folder_that_cannot_be_made_is_an_error(server: WireServer, tmp_p
     assert result.exit_code == 2
 
 
-def test_another_run_in_the_work_folder_is_told(server: WireServer, tmp_path: Path) -> None:
+def test_a_fleet_in_the_work_folder_is_told_and_another_run_is_in_nobodys_way(
+    server: WireServer, tmp_path: Path
+) -> None:
     work = tmp_path / "work"
     path = job_file(tmp_path, server.url)
     work.mkdir()
-    with only_runner(work / LOCK):
-        result = doctor(path, "--json")
+    with run_of(work / LOCK, JobId("job-1")):
+        beside_a_run = doctor(path, "--json")
+    with one_of_fleet(work / LOCK):
+        beside_a_fleet = doctor(path, "--json")
 
-    assert levels(result)["ledger"] == "ok"
-    assert levels(result)["work folder"] == "warning"
+    assert levels(beside_a_run)["work folder"] == "ok"
+    assert (levels(beside_a_fleet)["ledger"], levels(beside_a_fleet)["work folder"]) == ("ok", "warning")
 
 
 def test_a_broker_that_does_not_answer_needs_a_person(server: WireServer, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import replace
 
 import pytest
@@ -10,9 +12,13 @@ from orchestrator.cli import progress
 from orchestrator.cli.progress import LOOKS_BEFORE, Watch
 from orchestrator.domain.look import Activity, Look
 from orchestrator.domain.progress import Trouble
-from tests.cli.looks import FINISHED, LOOK, PLANNING, ROWS, a_look
+from tests.cli.looks import FINISHED, ROWS, RUNS, a_look
+from tests.cli.looks import LOOK as ELSEWHERE
+from tests.cli.looks import PLANNING as PLANNED_ELSEWHERE
 
-CALM = a_look(troubles=())
+HERE = (replace(RUNS, pid=os.getpid(), host=socket.gethostname()),)
+LOOK, PLANNING = replace(ELSEWHERE, worked_by=HERE), replace(PLANNED_ELSEWHERE, worked_by=HERE)
+CALM = a_look(troubles=(), worked_by=HERE)
 
 
 @pytest.fixture
@@ -76,11 +82,11 @@ def test_what_the_job_does_anew_is_said_at_once(capsys: pytest.CaptureFixture[st
 def test_a_trouble_is_said_once_if_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
     other = Trouble(reason="HTTP 500", chunks=1)
     with Watch("job-1", "paid once", plain=False) as watch:
-        for look in (LOOK, a_look(troubles=(other,)), LOOK):
+        for look in (LOOK, a_look(troubles=(other,), worked_by=HERE), LOOK):
             for _ in range(LOOKS_BEFORE):
                 watch.look(look)
         for _ in range(LOOKS_BEFORE - 1):
-            watch.look(a_look(troubles=(Trouble(reason="it passes", chunks=1),)))
+            watch.look(a_look(troubles=(Trouble(reason="it passes", chunks=1),), worked_by=HERE))
 
     assert [line for line in told(capsys) if "retrying" in line] == [
         "job-1: retrying 14 chunks after: onerouter answers 429: too many requests",
@@ -89,7 +95,7 @@ def test_a_trouble_is_said_once_if_it_lasts(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_pause_is_said_once_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
-    paused = a_look(activity=Activity.ACCOUNT, reason="no credit: top up", troubles=())
+    paused = a_look(activity=Activity.ACCOUNT, reason="no credit: top up", troubles=(), worked_by=HERE)
     with Watch("job-1", "paid once", plain=False) as watch:
         for _ in range(LOOKS_BEFORE - 1):
             watch.look(paused)
@@ -106,3 +112,18 @@ def test_for_a_program_nothing_is_printed(capsys: pytest.CaptureFixture[str]) ->
         watch.look(FINISHED)
 
     assert told(capsys) == []
+
+
+def test_who_runs_the_job_is_said_where_it_is_another_process_and_when_this_one_takes_it_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once for each; between two processes there is none for a moment."""
+    with Watch("job-1", "paid once", plain=False) as watch:
+        for by in ((RUNS,), (RUNS,), (), (replace(RUNS, pid=5),), (), HERE, HERE):
+            watch.look(replace(CALM, worked_by=by))
+
+    assert [line for line in told(capsys) if line.startswith("job-1: p") and "paid" not in line] == [
+        "job-1: pid 4711 on lab-7 runs it; watching. Ctrl-C leaves the watching, not the job.",
+        "job-1: pid 5 on lab-7 runs it; watching. Ctrl-C leaves the watching, not the job.",
+        "job-1: pid 5 on lab-7 has left it: this process runs it now.",
+    ]

@@ -131,6 +131,11 @@ CASES: Final[Sequence[tuple[str, int, str]]] = (
     ("submit mood.toml --wait", 4, "report"),
     ("submit many.toml", 3, "error"),
     ("submit absent.toml", 2, "error"),
+    ("attach fine.toml", 0, "report"),
+    ("attach mood.toml", 4, "report"),
+    ("attach many.toml", 3, "error"),
+    ("attach absent", 2, "error"),
+    ("stop fine.toml", 2, "error"),
     ("status", 0, "jobs"),
     ("status poor.toml", 0, "status"),
     ("status absent", 2, "error"),
@@ -174,6 +179,7 @@ ELSEWHERE: Final = {
     ("approve", 0),
     ("pause", 0),
     ("resume", 0),
+    ("stop", 0),
     ("log", 0),
     ("audit", 1),
     ("recover", 0),
@@ -257,7 +263,7 @@ def test_a_bug_is_an_error_without_its_message(
 
 def test_every_error_has_the_code_of_its_kind() -> None:
     """By hand: a class that is added belongs here."""
-    wrong = {"ConfigError", "JobConflict", "JobUnknown", "LedgerBusy", "DatasetError", "CommandRefused"}
+    wrong = {"ConfigError", "JobConflict", "JobUnknown", "LedgerBusy", "JobBusy", "DatasetError", "CommandRefused"}
     waiting = {"JobNotFinished", "JobStopped", "JobNeedsDecision", "JobUnresolved", "JobTimeout"}
     kinds = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OrchestratorError)}
     for kind in kinds:

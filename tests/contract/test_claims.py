@@ -381,7 +381,7 @@ def test_breaking_leases_makes_everything_due_that_a_process_that_died_had(harne
     harness.move(a_chunk("c00000-00001", state=ChunkState.SUBMITTING), due_at=after(500))
     claims = harness.claim(*Step)
 
-    harness.admin.break_leases(now=NOW)
+    harness.admin.break_leases(JOB, now=NOW)
 
     again = harness.claim(*Step)
     assert names(again) == ["c00000-00001", *names(claims)]

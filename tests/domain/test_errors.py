@@ -13,6 +13,7 @@ PARENTS = {  # by hand
     "ConfigError": "OrchestratorError",
     "JobUnknown": "ConfigError",
     "LedgerBusy": "ConfigError",
+    "JobBusy": "LedgerBusy",
     "DatasetError": "OrchestratorError",
     "JobNotFinished": "OrchestratorError",
     "JobConflict": "ConfigError",

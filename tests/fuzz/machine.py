@@ -157,7 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def leases_are_broken(self) -> None:
         """An operator starts the one process that may."""
-        self.admin.break_leases(now=self.clock.now())
+        self.admin.break_leases(JOB, now=self.clock.now())
 
     @rule(what=st.sampled_from(["cancel", "resume", "approve"]))
     def a_person_asks(self, what: str) -> None:
@@ -341,7 +341,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if what == "time":
             self.clock.advance(70.0)
         elif what == "leases broken":
-            self.admin.break_leases(now=now)
+            self.admin.break_leases(JOB, now=now)
         elif what == "cancel":
             self.admin.cancel(JOB, now=now)
         elif what == "another worker":

@@ -37,7 +37,8 @@ class People:
         world, mishaps = self._world, self._world.plan.mishaps
         if world.dice.fires("broken_leases", mishaps.broken_leases):
             world.trace.add("leases are broken")
-            world.admin.break_leases(now=world.wall.now())
+            for job_id in world.jobs:
+                world.admin.break_leases(job_id, now=world.wall.now())
         for what in ("foreign_batch", "foreign_delete", "foreign_cancel"):
             if world.dice.fires(what, getattr(mishaps, what)):
                 world.trace.add(f"somebody else {world.provider.meddle(what, world.dice.shape())}")

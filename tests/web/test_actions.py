@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from itertools import product
 from typing import Final
@@ -13,11 +14,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from orchestrator.api.background import Background
-from orchestrator.domain.errors import ConfigError, LedgerBusy
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.progress import Totals
-from orchestrator.engine.local_runner import only_runner
+from orchestrator.engine.locks import only_process
 from orchestrator.testing import KEY_VARIABLE
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
@@ -280,7 +281,7 @@ def test_where_another_process_runs_the_jobs_a_run_waits_and_a_cancel_is_its_own
     assert lock is not None
     handle = scenes.submitted("shared")
     pages = {name: browser.get(f"/jobs/{handle.job_id}/do/{name}").text for name in ("run", "cancel")}
-    with only_runner(lock):
+    with only_process(lock):
         answered = {
             name: browser.post(f"/jobs/{handle.job_id}/do/{name}", data=form_of(page)) for name, page in pages.items()
         }
@@ -288,7 +289,7 @@ def test_where_another_process_runs_the_jobs_a_run_waits_and_a_cancel_is_its_own
     handle.cancel()
 
     assert answered["run"].status_code == 409
-    assert "is running jobs in" in answered["run"].text
+    assert "works alone on the ledger" in answered["run"].text
     assert answered["cancel"].status_code == 303
     assert state is JobState.CANCELLING
     ended(background)
@@ -318,12 +319,8 @@ def fails_later(look: OnLook, _stop: threading.Event) -> None:
 
 
 def waits(look: OnLook, stop: threading.Event) -> None:
-    look(LOOK)
+    look(replace(LOOK, worked_by=()))
     assert stop.wait(60)
-
-
-def is_busy(_look: OnLook, _stop: threading.Event) -> None:
-    raise LedgerBusy("another process (pid 1) is running jobs")
 
 
 def test_an_error_before_the_first_step_is_raised_and_a_later_one_is_kept() -> None:
@@ -341,8 +338,7 @@ def test_an_error_before_the_first_step_is_raised_and_a_later_one_is_kept() -> N
 def test_runs_end_when_the_page_does() -> None:
     running = Background(is_shared=False)
     running.begin(JobId("job-1"), waits)
-    with pytest.raises(LedgerBusy, match="this page runs job-1 at present"):
-        running.begin(JobId("job-2"), is_busy)
+    running.begin(JobId("job-2"), waits)
     running.stop()
 
     assert not any(one.thread.is_alive() for one in running._runs)

@@ -14,8 +14,9 @@ import pytest
 
 import orchestrator
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import JobId
 from orchestrator.domain.workers import Kind, WorkerProcess
-from orchestrator.engine.local_runner import one_of_many, only_runner
+from orchestrator.engine.locks import one_of_fleet, run_of
 from orchestrator.fleet.broker import Broker
 from orchestrator.fleet.embedded import EmbeddedBroker
 from orchestrator.ledger.db.database import open_sqlite
@@ -125,10 +126,9 @@ def test_a_work_folder_in_an_object_store_without_a_ledger(beat: Callable[..., s
 def test_a_folder_in_which_a_run_is_under_way(beat: Callable[..., str], tmp_path: Path) -> None:
     a_ledger(tmp_path / "work")
 
-    with only_runner(tmp_path / "work" / "runner.lock"):
+    with run_of(tmp_path / "work" / "runner.lock", JobId("mood-1")):
         told = " ".join(beat().split())
-        assert f"another process (pid {os.getpid()}) is running jobs" in told
-        assert "the same one there would be paid for again" in told  # no advice that costs a second payment
+        assert f"other processes run jobs in {tmp_path / 'work'} (mood-1): wait for them, or stop them" in told
 
 
 def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +136,8 @@ def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     a_ledger(tmp_path)
 
     with (
-        one_of_many(tmp_path / "runner.lock"),
-        one_of_many(tmp_path / "runner.lock"),
+        one_of_fleet(tmp_path / "runner.lock"),
+        one_of_fleet(tmp_path / "runner.lock"),
         pytest.raises(ConfigError, match=r"a fleet's workers are running.*orchestrator submit"),
     ):
         orchestrator.run(marked(3), prompt="{text}", model=MODEL, work=tmp_path)

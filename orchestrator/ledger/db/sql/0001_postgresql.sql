@@ -205,6 +205,7 @@ CREATE TABLE workers (
     seen_at BIGINT NOT NULL,
     doing TEXT NOT NULL,
     memory_bytes BIGINT,
+    stop_asked BOOLEAN NOT NULL,
     PRIMARY KEY (id)
 );
 CREATE VIEW due_steps AS SELECT CASE WHEN (counts.step = 'review') THEN 'control' WHEN (counts.step = 'poll') THEN 'control' WHEN (counts.step = 'cancel') THEN 'control' WHEN (counts.step = 'recover') THEN 'control' WHEN (counts.step = 'submit') THEN 'transfer' WHEN (counts.step = 'plan') THEN 'plan' WHEN (counts.step = 'retry') THEN 'plan' WHEN (counts.step = 'split') THEN 'plan' WHEN (counts.step = 'collect') THEN 'collect' WHEN (counts.step = 'finish') THEN 'collect' WHEN (counts.step = 'seal') THEN 'collect' END AS queue, counts.step, counts.units

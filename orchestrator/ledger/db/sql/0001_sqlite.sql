@@ -205,5 +205,6 @@ CREATE TABLE workers (
     seen_at BIGINT NOT NULL,
     doing TEXT NOT NULL,
     memory_bytes BIGINT,
+    stop_asked BOOLEAN NOT NULL,
     PRIMARY KEY (id)
 );
