@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.docs_world import World
+from tests.docs_world import ROOT, World
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.test_docs import DOCS, PAGES, blocks, name_of
 
@@ -44,7 +44,7 @@ NOT_RUN: Final = {
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
     r"orchestrator gateway": f"{SERVERS}: these tests run against one",
     r"orchestrator notify": "needs a receiver: tests/acceptance/test_notices.py",
-    r"orchestrator submit .*--wait": "needs a fleet: tests/workers/test_submit.py",
+    r"orchestrator submit .*--wait": "needs a fleet: tests/workers/test_worker.py",
     r"orchestrator resolve .*--give-up": "needs a batch whose results are gone for hours: the simulation has it",
     r"orchestrator export .* s3://": "needs an object store: tests/acceptance/test_object_store.py",
     r"make (demo|fleet|test\S*|lint|setup|torture|chaos|docs|reference)": "runs for minutes, or is what runs this test",
@@ -167,7 +167,7 @@ def test_every_python_block_runs(
     if path in ELSEWHERE:
         pytest.skip(f"run by {ELSEWHERE[path]}")
     if "orchestrator.submit(" in code:
-        pytest.skip("needs a fleet: tests/workers/test_submit.py")
+        pytest.skip("needs a fleet: tests/workers/test_worker.py")
     world = World(tmp_path / "world", gateway, monkeypatch)
     if "open_job" in code or "parts/" in code or '"output"' in code:
         world.ran()
@@ -203,4 +203,6 @@ def test_what_is_not_run_is_listed_and_counted() -> None:
     used = {why for line in lines(run=False) if (why := reason(line.values[1]))}
 
     assert used == {*NOT_RUN.values()}
+    for test in re.findall(r"tests/[\w/]+(?:\.py)?", " ".join(used)):
+        assert (ROOT / test).exists(), test
     assert len(listed) <= 75, "run it, rather than list it"
