@@ -24,6 +24,7 @@ from orchestrator.cli import (
     fleet,
     init,
     looking,
+    mcp,
     notifying,
     rehearse,
     running,
@@ -170,6 +171,7 @@ _GROUPS: Final = (
     doctor,
     notifying,
     schema,
+    mcp,
     ui,
     fleet,
 )

@@ -254,6 +254,29 @@ class Reread(Document, frozen=True, kw_only=True, tag="orchestrator.reread/1"):
     commands: tuple[str, ...]
 
 
+class FailedRow(Part, frozen=True, kw_only=True):
+    """A row that has failed."""
+
+    custom_id: str
+    message: str  # why, cut to a few hundred characters
+
+
+class Failure(Part, frozen=True, kw_only=True):
+    """One cause of failures."""
+
+    cause: str
+    rows: Count
+    examples: tuple[FailedRow, ...]
+
+
+class Failures(Document, frozen=True, kw_only=True, tag="orchestrator.failures/1"):
+    """Why rows of a job have failed: the causes of the most rows first; `rows` of all causes add up to `failed`."""
+
+    job_id: str
+    failed: Count
+    causes: tuple[Failure, ...]
+
+
 def batches(job_id: str, found: Sequence[LedgerBatch], at: datetime) -> Batches:
     """Return the batches of a job."""
     return Batches(job_id=job_id, at=at, batches=tuple(map(_batch, found)))
