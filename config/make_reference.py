@@ -237,14 +237,18 @@ def class_(name: str, without: str = "") -> str:
         plain = ", ".join(f"`{one}`" for one in shown if not meanings[one])
         members += [(plain, "what the name says" if "," not in plain else "what their names say")] if plain else []
         members += [(f"`{one}`", meanings[one]) for one in shown if meanings[one]]
+    methods = []
     for member, value in vars(found).items():
         if member.startswith("_") or member in left_out or not (callable(value) or isinstance(value, property)):
             continue
-        spelled = member if isinstance(value, property) else f"{member}{signature(value, is_method=True)}"
-        members.append((f"`{spelled}`", _flat(inspect.getdoc(value) or "")))
+        said = _flat(inspect.getdoc(value) or "")
+        if isinstance(value, property):
+            members.append((f"`{member}`", said))
+        else:
+            methods.append(f"- `{member}{signature(value, is_method=True)}`: {said}")
     if members:
         parts.append("\n".join(["| member | |", "| --- | --- |", *(f"| {one} | {said} |" for one, said in members)]))
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(part for part in [*parts, "\n".join(methods)] if part)
 
 
 def signature(found: Any, *, is_method: bool = False) -> str:
