@@ -51,6 +51,8 @@ class Settings:
     """How long a worker that is told to stop waits for its steps, seconds."""
     heartbeat: str
     """A file that a worker or a beat touches every few seconds."""
+    traces: bool
+    """Export spans of steps and of calls to providers, by [OpenTelemetry](operations.md#traces)."""
     notify_url: str = field(repr=False)
     """Where [notices](operations.md#notices) of jobs without a `[notify]` go; empty: nowhere. Often a secret."""
     notify_format: str
@@ -67,6 +69,7 @@ class Settings:
 
 _NOTIFY: Final = ("notify_url", "notify_format", "notify_on", "notify_secret")
 _TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat", *_NOTIFY)
+_SWITCHES: Final = ("broker_insecure", "traces")
 _WHOLE: Final = ("threads", "shard_rows", "shard_bytes")
 _SECONDS: Final = ("lease_s", "tick_s", "shutdown_s")
 
@@ -154,8 +157,9 @@ def load(environment: Mapping[str, str], folder: Path | None = None, *, start: P
     read_kinds(kinds_in(values["notify_on"]), called["notify_on"])
     if not values["work"]:
         raise ConfigError(f"{called['work']} must be the path of a folder, or the URL of one in an object store")
-    if not isinstance(values["broker_insecure"], bool):
-        raise ConfigError(f"{called['broker_insecure']} must be true or false")
+    for name in _SWITCHES:
+        if not isinstance(values[name], bool):
+            raise ConfigError(f"{called[name]} must be true or false")
     for name in (*_WHOLE, *_SECONDS):
         whole = name in _WHOLE
         if not isinstance(values[name], int if whole else int | float) or not _is_positive(values[name]):
@@ -309,7 +313,7 @@ def _from_text(name: str, text: str, variable: str) -> str | bool | int | float:
     """Return the value of a setting given in the environment."""
     if name in _TEXTS:
         return text
-    if name == "broker_insecure":
+    if name in _SWITCHES:
         if text.lower() not in ("true", "false"):
             raise ConfigError(f"{variable} must be true or false")
         return text.lower() == "true"

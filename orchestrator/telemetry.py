@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -28,7 +28,9 @@ class Span(Protocol):
 class Tracer(Protocol):
     """A tracer of OpenTelemetry, as far as it is used here."""
 
-    def start_as_current_span(self, name: str, *, attributes: Mapping[str, Any]) -> AbstractContextManager[Span]:
+    def start_as_current_span(
+        self, name: str, *, attributes: Mapping[str, Any], record_exception: bool, set_status_on_exception: bool
+    ) -> AbstractContextManager[Span]:
         """Return a context that is one span."""
         ...
 
@@ -57,12 +59,17 @@ STEPS: Final = Counted()  # step, outcome
 CALLS: Final = Counted()  # provider, method, status
 TOKENS: Final = Counted()  # kind
 _tick: list[float] = []  # when this process last handled a tick, seconds since 1970
-_tracer: list[Tracer] = []
+Fail = Callable[[Any], None]  # marks a span as failed
+_tracer: list[tuple[Tracer, Fail]] = []
 
 
-def trace_with(tracer: Tracer | None) -> None:
-    """Make spans with this tracer from now on; None: make none."""
-    _tracer[:] = [] if tracer is None else [tracer]
+def trace_with(tracer: Tracer | None, fail: Fail = lambda _: None) -> None:
+    """Make spans with this tracer from now on; None: make none.
+
+    Args:
+        fail: marks a span as failed.
+    """
+    _tracer[:] = [] if tracer is None else [(tracer, fail)]
 
 
 def ticked() -> None:
@@ -120,5 +127,18 @@ def call(provider: str, method: str, host: str) -> Generator[Call]:
             CALLS.add(provider, method, one.status, seconds=time.monotonic() - began)
 
 
-def _span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-    return _tracer[0].start_as_current_span(name, attributes=attributes) if _tracer else nullcontext()
+@contextmanager
+def _span(name: str, attributes: Mapping[str, str]) -> Generator[Span | None]:
+    """Make a span. Of an error it has the type alone: its message may come from a user's function, and quote a row."""
+    if not _tracer:
+        yield None
+        return
+    tracer, fail = _tracer[0]
+    quietly = {"record_exception": False, "set_status_on_exception": False}
+    with tracer.start_as_current_span(name, attributes=attributes, **quietly) as span:
+        try:
+            yield span
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__name__)
+            fail(span)
+            raise

@@ -22,6 +22,7 @@ lease_s = 120
 tick_s = 5
 shutdown_s = 330
 heartbeat = ""
+traces = false
 notify_url = ""
 notify_format = "json"
 notify_on = "finished"
@@ -83,6 +84,7 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         "ORCHESTRATOR_TICK_S": "2",
         "ORCHESTRATOR_SHUTDOWN_S": "60",
         "ORCHESTRATOR_HEARTBEAT": "/run/beat",
+        "ORCHESTRATOR_TRACES": "true",
         "ORCHESTRATOR_NOTIFY_URL": "https://hooks.example/x",
         "ORCHESTRATOR_NOTIFY_FORMAT": "ntfy",
         "ORCHESTRATOR_NOTIFY_ON": "finished, budget",
@@ -100,6 +102,7 @@ def test_the_environment_goes_before_the_file(folder: Path) -> None:
         tick_s=2,
         shutdown_s=60,
         heartbeat="/run/beat",
+        traces=True,
         notify_url="https://hooks.example/x",
         notify_format="ntfy",
         notify_on="finished, budget",

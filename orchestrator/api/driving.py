@@ -27,6 +27,7 @@ from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import ENDED, REPORT_S, LocalRunner, running
 from orchestrator.engine.locks import runner_of
 from orchestrator.engine.notifier import Notifier
+from orchestrator.engine.tracing import traced
 from orchestrator.engine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | bool | Non
     runner = LocalRunner(
         workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
     )
-    with signals_stop(stop), Notifier.of(workspace, settings), shown(progress) as on_look:
+    with signals_stop(stop), traced(settings), Notifier.of(workspace, settings), shown(progress) as on_look:
         runner.run(on_look)
 
 

@@ -26,6 +26,7 @@ from orchestrator.engine.local_runner import HEAVY_MAX
 from orchestrator.engine.locks import one_of_fleet
 from orchestrator.engine.notifier import Notifier
 from orchestrator.engine.opening import open_workspace
+from orchestrator.engine.tracing import traced
 from orchestrator.engine.workspace import Workspace
 from orchestrator.fleet import beat, checks
 from orchestrator.fleet.app import app
@@ -97,6 +98,7 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     )
     pulse.start()
     stack.callback(pulse.stop)
+    stack.enter_context(traced(settings))
     if Queue.CONTROL in queues:
         stack.enter_context(Notifier.of(workspace, settings))
     return workspace
