@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.decision import Sample, command, refuse_undecided, refuse_unreadable, samples_of
-from orchestrator.api.driving import await_end, run_or_follow, run_steps
+from orchestrator.api.driving import await_end, drive, run_or_follow, run_steps
 from orchestrator.api.outcome import result_of
 from orchestrator.api.status import WHOLE, Status, UnresolvedChunk, status_of
 from orchestrator.domain.created_batch import candidates
@@ -220,7 +220,11 @@ class JobHandle:
             context.check_function()
             check_before_first_create(workspace, context)
 
-        now = workspace.clock.now()
+        has_fleet = bool(workspace.workers.alive(now=workspace.clock.now()))
+        if workspace.lock is None and not has_fleet:  # several runs share a job's steps; a fleet would do them
+            check()
+            self._reopen(workspace, again)
+            return drive(workspace, self.job_id, progress, stop)
         try:
             return run_or_follow(
                 workspace,
@@ -231,7 +235,7 @@ class JobHandle:
                 stop=stop,
             )
         except LedgerBusy:
-            if workspace.lock is not None and not workspace.workers.alive(now=now):
+            if workspace.lock is not None and not has_fleet:
                 raise
         self._reopen(workspace, again)
         return await_end(workspace, self.job_id, None, progress, stop or threading.Event())

@@ -56,6 +56,7 @@ def test_the_ledgers_metrics_are_those_of_jobs_that_have_not_ended(workspace: Wo
     assert sum(found["orchestrator_jobs"].values()) == 2
     assert found["orchestrator_chunks"] == {(JOB, "planned"): 1, (JOB, "submitted"): 1}
     assert found["orchestrator_rows"][(JOB, "at_provider")] == 10
+    assert {labels[0] for labels in found["orchestrator_rows"]} == {JOB}
     assert found["orchestrator_oldest_batch_seconds"][(JOB,)] > 0
     assert found["orchestrator_budget_usd"] == {(JOB,): 5}
     assert found["orchestrator_workers"] == {("worker",): 1, ("beat",): 0}
