@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.result import BATCH_ROWS, chosen
 from orchestrator.api.status import WHOLE
-from orchestrator.api.table_files import format_of, write_table
+from orchestrator.api.table_files import format_of, write_table, written
 from orchestrator.api.wanted_rows import BoundRows, bound, numbered, wanted_rows
 from orchestrator.collector import answers
 from orchestrator.domain.dataset import answers_command
@@ -138,6 +138,12 @@ def _way_out(job_id: JobId) -> Iterator[None]:
         yield
     except (DatasetError, OutputError) as error:
         raise type(error)(f"{error}. {answers_command(job_id)}") from None
+
+
+def streamed_rows(form: str, opened: AbstractContextManager[Rows]) -> Iterator[bytes]:
+    """Yield rows as a file, piece by piece; `form` is "csv" or "jsonl"."""
+    with opened as found:
+        yield from written(form, found.schema, found.batches)
 
 
 def write_rows(

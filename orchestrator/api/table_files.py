@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -55,6 +56,27 @@ def write_table(
             write(batch)
             rows += batch.num_rows
     return rows
+
+
+def written(kind: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+    """Yield a file of CSV or JSON lines piece by piece, for one who takes it as it comes."""
+    if kind == "jsonl":
+        yield from map(json_lines, batches)
+        return
+    held = BytesIO()
+    with _csv_writer(held, schema, exact_text=False) as write:
+        for batch in batches:
+            write(batch)
+            yield _taken(held)
+    yield _taken(held)
+
+
+def _taken(held: BytesIO) -> bytes:
+    """Return what was written, and forget it."""
+    found = held.getvalue()
+    held.seek(0)
+    held.truncate()
+    return found
 
 
 def _write_parquet(file: BinaryIO, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:

@@ -164,7 +164,10 @@ def answer(
 ) -> pa.RecordBatch | None:
     """Return the answer of one row, or its error, as the output has it; None where there is neither yet."""
     shard = ledger.shard(job_id, key[0])
-    contributions = ledger.contributions(job_id, key[0])
+    near = ledger.contributions(job_id, key[0])
+    contributions = [
+        one for one in near if one.chunk.shard_no is None or one.chunk.row_start <= key[1] < one.chunk.row_end
+    ]
     with ExitStack() as stack:
         join = _join(stack, pa.schema([]), shard, contributions, _row_end(shard, contributions), job_files, finishing)
         row = pa.RecordBatch.from_struct_array(pa.array([{}], pa.struct([])))

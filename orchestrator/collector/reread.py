@@ -60,7 +60,7 @@ def reread(chunk: Chunk, *, job_files: JobFiles, collecting: Collecting) -> Rere
     else:
         delta |= {"failed": -len(read), "unreadable_rows": -len(changed)}
     lines = {name: getattr(again, name) for name in ("lines", "missing", "duplicates", "foreign", "unreadable")}
-    lines["unpriced"] = written.unpriced
+    lines |= written.used
     failed = {shard: count - by_shard.get(shard, 0) for shard, count in record.failed.items()}
     tally = replace(record.tally, **_added(record.tally, delta), **lines)
     new = replace(record, part=part, part_digest=written.digest, cost_usd=written.cost_usd, tally=tally, failed=failed)

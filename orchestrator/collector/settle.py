@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from orchestrator.collector.parse import Quarantined, ReadLine, read_answers
 from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.unreadable import FirstLine
 from orchestrator.collector.vectors import Vectors
-from orchestrator.domain import lifecycle
+from orchestrator.domain import lifecycle, money
 from orchestrator.domain.causes import Causes
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, RowsSettled
 from orchestrator.domain.lifecycle import RESULTS_LOST, ResultsCollected
@@ -34,6 +33,7 @@ from orchestrator.domain.refusal import after_refused_rows
 from orchestrator.domain.required import required
 from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.job_files.changed_requests import changes_in
+from orchestrator.job_files.priced_rows import Sums
 from orchestrator.storage.digests import HashedWriter
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def settle(
     tally, rows = reconciliation.close(_absent(chunk), may_send_again=again, improves=chunk.improves)
     part = request_files.part_name(chunk, may_send_again=again, is_empty=not archived)
     written = write(part, rows, chunk, job_files=job_files, collecting=collecting)
-    tally = replace(tally, unpriced=written.unpriced)
+    tally = replace(tally, **written.used)
     collected = replace(lifecycle.advance(chunk, ResultsCollected(part, tally)), causes=written.causes)
     refused = reconciliation.refused
     if refused is not None:  # not the rows' fault: it counts as no try
@@ -172,7 +172,7 @@ class Written(NamedTuple):
     """A part in place: its cost, its digest, its settled rows and its failed rows by shard, and why these failed."""
 
     cost_usd: Decimal | None
-    unpriced: int  # rows whose cost is not known
+    used: Mapping[str, int]  # as a tally counts it: see `usage`
     digest: str
     settled: Mapping[int, int]
     failed: Mapping[int, int]
@@ -183,21 +183,31 @@ def write(
     part: str, rows: Iterator[tuple[RowKey, Answer]], chunk: Chunk, *, job_files: JobFiles, collecting: Collecting
 ) -> Written:
     """Write the rows of a chunk, in order, as a part."""
-    settled, failed, causes, tokens = _Counts(), _Counts(), Causes(), Counter[str]()
+    settled, failed, causes = _Counts(), _Counts(), Causes()
     with job_files.create(part) as file:
         hashed = HashedWriter(file)
-        cost_usd, unpriced = result_parts.write_part(
+        sums = result_parts.write_part(
             cast("BinaryIO", hashed),
-            _counted(rows, tokens, settled, *((_Counts(), Causes()) if chunk.improves else (failed, causes))),
+            _counted(rows, settled, *((_Counts(), Causes()) if chunk.improves else (failed, causes))),
             batch_id=required(chunk.batch_id, "batch id"),
             round=chunk.round,
             fees_usd=chunk.fees_usd,
             price=changes_in(chunk.changes).price_or(collecting.price),
             content_keys=request_files.content_keys_by_row(job_files, chunk),
         )
-    for kind, count in tokens.items():
-        telemetry.TOKENS.add(kind, times=count)
-    return Written(cost_usd, unpriced, hashed.hexdigest(), settled, failed, causes.text())
+    telemetry.TOKENS.add("input", times=sums.input_tokens)
+    telemetry.TOKENS.add("output", times=sums.output_tokens)
+    return Written(sums.cost_usd, usage(sums), hashed.hexdigest(), settled, failed, causes.text())
+
+
+def usage(sums: Sums) -> dict[str, int]:
+    """Return what the rows of a part used, as fields of a tally."""
+    return {
+        "unpriced": sums.unpriced,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "wasted_nano_usd": int(sums.wasted_usd / money.PLACES),
+    }
 
 
 class _Counts(dict[int, int]):
@@ -209,11 +219,9 @@ class _Counts(dict[int, int]):
 
 
 def _counted(
-    rows: Iterator[tuple[RowKey, Answer]], tokens: Counter[str], settled: _Counts, failed: _Counts, causes: Causes
+    rows: Iterator[tuple[RowKey, Answer]], settled: _Counts, failed: _Counts, causes: Causes
 ) -> Iterator[tuple[RowKey, Answer]]:
     for key, answer in rows:
-        tokens["input"] += answer.input_tokens or 0
-        tokens["output"] += answer.output_tokens or 0
         if answer.succeeded or not answer.retryable:
             settled.add(key[0])
         if not answer.succeeded and not answer.retryable:

@@ -204,6 +204,9 @@ class Tally:
     unpriced: int = 0  # of the succeeded: what they cost is not known
     unreadable_rows: int = 0  # of the failed: rows whose answer is kept, and cannot be read
     unread_answers: int = 0  # of the standing: rows whose newer answer is kept, and cannot be read
+    input_tokens: int = 0
+    output_tokens: int = 0
+    wasted_nano_usd: int = 0  # what rows without an answer cost, as far as it is known: billionths of a USD
 
     def with_answers(self, kind: str, more: int) -> Tally:
         """Return it with so many more answers of a kind. Whole ones are counted by no kind."""

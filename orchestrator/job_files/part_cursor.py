@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class PartCursor:
         replaces: bool = False,
     ) -> None:
         self.replaces = replaces
-        self._schema = pa.schema([field for field in PART_SCHEMA if field.name in ("shard", "row", *columns)])
+        self._schema = _with_columns(tuple(columns))
         with reading():
             self._file = opened(part)
             groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
@@ -99,6 +100,11 @@ class PartCursor:
             row = rows[np.argmax(is_late)]
             raise OutputError(f"a part holds row {row} of shard {self._shard_no} twice or out of order")
         self._last_row = int(rows[-1])
+
+
+@lru_cache
+def _with_columns(names: tuple[str, ...]) -> Any:
+    return pa.schema([field for field in PART_SCHEMA if field.name in ("shard", "row", *names)])
 
 
 class _Group(NamedTuple):

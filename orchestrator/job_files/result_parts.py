@@ -20,15 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.domain import money
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.faults import Fault
 from orchestrator.domain.policy import Price
 from orchestrator.domain.reconcile import UNREADABLE, Answer, Choice, RowKey
 from orchestrator.job_files.content_keys import KEY_BYTES
+from orchestrator.job_files.priced_rows import PricedRow, PricedRows, Sums
 
 COST: Final = pa.decimal128(18, 9)
-COST_USD_MAX: Final = Decimal(10) ** 9  # exclusive: the range of the type, far more than a batch can cost
 GROUP_ROWS_MAX: Final = 10_000
 GROUP_LENGTH_MAX: Final = 16 * 1024 * 1024  # characters of text in a row group, so that a reader's memory is bounded
 READ_ROWS: Final = 5_000
@@ -71,12 +70,6 @@ PART_SCHEMA: Final = pa.schema(
 LOOKED_UP: Final = ["finish_reason", "batch_id", "error_code", "error_message", "reused_from"]
 
 
-class _Priced(NamedTuple):
-    key: RowKey
-    answer: Answer
-    cost_usd: Decimal | None
-
-
 def write_part(
     out: BinaryIO,
     rows: Iterator[tuple[RowKey, Answer]],
@@ -86,8 +79,8 @@ def write_part(
     fees_usd: Decimal | None,
     price: Price | None,
     content_keys: Mapping[RowKey, bytes] | None = None,
-) -> tuple[Decimal | None, int]:
-    """Write the rows, which come in (shard, row) order; return the chunk's cost, and how many answers have none.
+) -> Sums:
+    """Write the rows, which come in (shard, row) order; return what they used and cost.
 
     Without `fees_usd` the cost is known if the price is and every succeeded row has its usage; else it is None.
 
@@ -95,18 +88,11 @@ def write_part(
         fees_usd: the provider's own total, to be shared out over the rows.
         content_keys: of the rows' requests; None for rows without a request.
     """
-    fees_usd = money.quantize(fees_usd) if fees_usd is not None and fees_usd < COST_USD_MAX else None
-    priced = _by_tokens(rows, price) if fees_usd is None else _by_share(list(rows), fees_usd, price)
-    sum_usd, unpriced = Decimal(0), 0
+    priced = PricedRows(rows, fees_usd=fees_usd, price=price)
     with part_writer(out) as writer:
-        for group in _groups(priced):
-            for row in group:
-                unpriced += row.answer.succeeded and row.cost_usd is None
-                sum_usd += row.cost_usd or 0
+        for group in _groups(iter(priced)):
             writer.write_table(_table(group, batch_id, round, content_keys or {}), row_group_size=GROUP_ROWS_MAX)
-    if fees_usd is not None:
-        return fees_usd, 0
-    return (None if unpriced or price is None else sum_usd), unpriced
+    return priced.sums
 
 
 def part_writer(out: BinaryIO) -> Any:
@@ -116,36 +102,8 @@ def part_writer(out: BinaryIO) -> Any:
     )
 
 
-def _by_tokens(rows: Iterable[tuple[RowKey, Answer]], price: Price | None) -> Iterator[_Priced]:
-    for key, answer in rows:
-        cost_usd = (
-            money.request_cost(price, answer.input_tokens or 0, answer.output_tokens or 0, answer.cached_tokens or 0)
-            if _uses(answer)
-            else None
-        )
-        yield _Priced(key, answer, cost_usd if cost_usd is None or cost_usd < COST_USD_MAX else None)
-
-
-def _uses(answer: Answer) -> bool:
-    return answer.input_tokens is not None or answer.output_tokens is not None
-
-
-def _by_share(rows: Sequence[tuple[RowKey, Answer]], fees_usd: Decimal, price: Price | None) -> Iterator[_Priced]:
-    """Share the fees by price-weighted tokens; if all weights are zero, equally over the rows that succeeded."""
-    per_input, per_output = (1, 1) if price is None else (_units(price.input_usd), _units(price.output_usd))
-    weights = [(answer.input_tokens or 0) * per_input + (answer.output_tokens or 0) * per_output for _, answer in rows]
-    if not any(weights):
-        weights = [int(answer.succeeded) for _, answer in rows]
-    shares = money.apportion(fees_usd, weights)
-    return (_Priced(key, answer, share) for (key, answer), share in zip(rows, shares, strict=True))
-
-
-def _units(price_usd: Decimal) -> int:
-    return int(price_usd / money.PLACES)
-
-
-def _groups(rows: Iterable[_Priced]) -> Iterator[list[_Priced]]:
-    group: list[_Priced] = []
+def _groups(rows: Iterable[PricedRow]) -> Iterator[list[PricedRow]]:
+    group: list[PricedRow] = []
     length = 0
     for row in rows:
         group.append(row)
@@ -163,7 +121,7 @@ def _length(answer: Answer) -> int:
     return length + sum(len(text or "") for choice in answer.choices or () for text in choice)
 
 
-def _table(group: Sequence[_Priced], batch_id: str, round_: int, content_keys: Mapping[RowKey, bytes]) -> Any:
+def _table(group: Sequence[PricedRow], batch_id: str, round_: int, content_keys: Mapping[RowKey, bytes]) -> Any:
     answers = [row.answer for row in group]
     columns: dict[str, list[Any]] = {
         "shard": [row.key[0] for row in group],

@@ -235,7 +235,7 @@ class SqlAdmin:
             state = AttemptState.ABSENT if batch_id is None else AttemptState.CREATED
             closed = AttemptClosed(token=required(chunk.token, "token"), state=state, batch_id=batch_id)
             try:
-                creates.close_attempt(tx, chunk.job_id, closed)
+                creates.close_attempt(tx, chunk.job_id, closed, now)
             except BatchTaken as taken:
                 raise CommandRefused(
                     f"batch {batch_id} was made from chunk {taken.owner or 'of another create'}: its answers belong to "

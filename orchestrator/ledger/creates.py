@@ -31,6 +31,7 @@ from orchestrator.ledger.db.schema import NANO, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A, C, J = attempts.c, chunks.c, jobs.c
+LIVE: Final = (AttemptState.OPEN, AttemptState.CREATED)  # there may be, or is, a batch
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
 
@@ -85,7 +86,7 @@ def _provider(tx: sa.Connection, job_id: JobId) -> str:
     return provider_of(job.account, job.spec)
 
 
-def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> None:
+def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed, now: datetime) -> None:
     """Write the outcome of a create.
 
     Raises:
@@ -102,6 +103,8 @@ def close_attempt(tx: sa.Connection, job_id: JobId, change: AttemptClosed) -> No
         values["batch_id"] = change.batch_id
     if change.cost_usd is not None:
         values["cost_usd"] = change.cost_usd
+    if change.cost_usd is not None or change.state not in LIVE:
+        values["settled_at"] = now
     try:
         found = tx.execute(CLOSE, values | {"the_token": change.token}).rowcount
     except sa.exc.IntegrityError:  # the other create was recorded between the check and the write (PostgreSQL)

@@ -98,15 +98,14 @@ def _at_provider(connection: sa.Connection, job_id: JobId, states: Iterable[sa.R
 def _causes(connection: sa.Connection, job_id: JobId) -> tuple[Cause, ...]:
     """Add up why rows have failed: of chunks with results, of chunks without, and of rows that were never sent."""
     causes = Causes()
-    failed = sa.select(C.causes, C.failed, C.error_code).where(C.job_id == job_id, C.failed > 0)
-    for text, count, code in connection.execute(failed):
-        if text:
-            causes.add_text(text)
-        elif code:
+    mine = (C.job_id == job_id, C.failed > 0)
+    found = connection.execute(sa.select(C.causes, C.failed, C.error_code).where(*mine)).all()
+    causes.add_texts(text for text, _, _ in found)
+    for text, count, code in found:
+        if not text and code:
             causes.add_unit(code, count)
     refused = sa.select(S.causes).where(S.job_id == job_id, S.refused_count > 0)
-    for text in connection.execute(refused).scalars():
-        causes.add_text(text)
+    causes.add_texts(connection.execute(refused).scalars())
     return causes.by_rows()
 
 
@@ -138,10 +137,21 @@ def _workers(connection: sa.Connection, job_id: JobId, now: datetime) -> tuple[W
 
 def batches(connection: sa.Connection, job_id: JobId, groups: Sequence[Group], limit: int | None) -> list[Batch]:
     """Return batches of a job: in the order of their groups, and of each group the oldest first."""
-    order = {state: list(Group).index(group) for state, group in GROUP_OF.items() if group in groups}
+    return batches_where(connection, job_id, (), limit, groups)
+
+
+def batches_where(
+    connection: sa.Connection,
+    job_id: JobId,
+    where: Sequence[sa.ColumnElement[bool]],
+    limit: int | None,
+    groups: Sequence[Group] = tuple(Group),
+) -> list[Batch]:
+    """Return batches of a job that fulfil conditions, in the order of `groups`, and of each group the oldest first."""
+    order = {state: groups.index(group) for state, group in GROUP_OF.items() if group in groups}
     query = (
         sa.select(chunks)
-        .where(C.job_id == job_id, C.state.in_(order))
+        .where(C.job_id == job_id, C.state.in_(order), *where)
         .order_by(sa.case(order, value=C.state), C.sent_at.is_(None), C.sent_at, C.id)
         .limit(limit)
     )

@@ -34,7 +34,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
 from orchestrator.domain.timeline import Batch, Group
-from orchestrator.ledger import look
+from orchestrator.ledger import creates, look
 from orchestrator.ledger.accounts import account_looks
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
@@ -195,7 +195,7 @@ class SqlSnapshot:
             for page in _in_pages(units):
                 _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])
                 _insert(tx, chunk_shards, [values for one in page for values in _covered(one)])
-                sent = [rows.attempt_values(job.id, provider, each) for one in page for each in one.attempts]
+                sent = [_attempt_values(job, provider, each, now) for one in page for each in one.attempts]
                 _insert(tx, attempts, sent)
             for page in _in_pages(shards_of):
                 counted = [rows.shard_values(shard) | {"settled_count": shard.settled_count} for shard in page]
@@ -231,6 +231,11 @@ def _chunk_values(chunk: Chunk, job: Job, now: datetime) -> dict[str, Any]:
     due_at = None if chunk.state in TERMINAL else now
     values = rows.chunk_values(chunk) | {"account": job.account, "due_at": due_at, "cancel_requested": False}
     return values | {"waiting_since": now if chunk.tally.waiting else None}
+
+
+def _attempt_values(job: Job, provider: str, attempt: Attempt, now: datetime) -> dict[str, Any]:
+    is_settled = attempt.cost_usd is not None or attempt.state not in creates.LIVE
+    return rows.attempt_values(job.id, provider, attempt) | {"settled_at": now if is_settled else None}
 
 
 def _covered(one: Restored) -> Iterator[dict[str, Any]]:

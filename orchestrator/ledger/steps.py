@@ -260,7 +260,7 @@ def _apply(tx: sa.Connection, job_id: JobId, change: Change, now: datetime) -> N
         case AttemptOpened():
             creates.open_attempt(tx, job_id, change)
         case AttemptClosed():
-            creates.close_attempt(tx, job_id, change)
+            creates.close_attempt(tx, job_id, change, now)
         case RowsSettled(chunk_id=chunk_id, by_shard=by_shard, failed=failed):
             settle(tx, job_id, chunk_id, by_shard, failed)
         case AccountPaused() | AccountProved() | QueueLearned() | PollsPaused():

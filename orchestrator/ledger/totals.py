@@ -25,12 +25,14 @@ from orchestrator.domain.model import (
 from orchestrator.domain.progress import Outlook, Totals, Trouble
 from orchestrator.domain.refusal import History
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, attempts, chunk_shards, chunks, jobs, shards
+from orchestrator.ledger.db.schema import HAS_WAITING, NANO, TALLY, USAGE, attempts, chunk_shards, chunks, jobs, shards
 from orchestrator.ports import Contribution
 
 C, S, A = chunks.c, shards.c, attempts.c
 _JOB_ID: Final[sa.BindParameter[str]] = sa.bindparam("job_id", type_=sa.Text())
 TROUBLES_MAX: Final = 8
+_SUMMED: Final = tuple(name for name in TALLY if name not in USAGE)
+_INNER: Final = ("standing", "resent", "reopened")
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
 _OTHERS: Final = tuple(state for state in _LIVE if state is not ChunkState.DUPLICATE)
@@ -44,8 +46,7 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
     counts = {ChunkState(row[0]): int(row[1]) for row in states}
     chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
     money = connection.execute(_money(job_id)).mappings().one()
-    inner = ("standing", "resent", "reopened")
-    values: dict[str, Any] = {name: chunk_sums[name] for name in TALLY if name not in inner}
+    values: dict[str, Any] = {name: chunk_sums[name] for name in _SUMMED if name not in _INNER}
     values["succeeded"] += chunk_sums["standing"]
     return Totals(
         **values,
@@ -170,7 +171,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
     unsent_usd = sa.cast(sa.func.coalesce(C.cost_usd_max, 0), sa.BigInteger)
     overdue = sa.and_(submitted, C.error_code == OVERDUE)
     return sa.select(
-        *(_sum(C[name], name) for name in TALLY),
+        *(_sum(C[name], name) for name in _SUMMED),
         sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
             "waiting_since"
         ),

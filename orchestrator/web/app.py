@@ -25,6 +25,7 @@ from orchestrator.domain.timeline import Group
 from orchestrator.web.access import Access, Guard
 from orchestrator.web.accounts import Fleet
 from orchestrator.web.actions import DONE, Actions
+from orchestrator.web.pictures import PictureRoutes
 from orchestrator.web.reading import FileReaders
 from orchestrator.web.rendering import Templates
 from orchestrator.web.rows import RowRoutes
@@ -57,12 +58,15 @@ TABS: Final = {
 def make_app(viewer: Viewer, access: Access, background: Background | None = None) -> Starlette:
     """Return the application for an open work folder. Without a `background` it only looks."""
     templates = Templates(viewer, may_act=background is not None, mark=access.mark)
-    pages, actions = Pages(viewer, templates, background), Actions(viewer, templates, access, background)
     readers = FileReaders()
     readers.prepare()
+    pictures = PictureRoutes(viewer, templates.page, readers)
+    pages = Pages(viewer, templates, pictures, background)
+    actions = Actions(viewer, templates, access, background)
     routes = [
         Route("/", pages.jobs),
         *RowRoutes(viewer, templates.page, readers).routes,
+        *pictures.routes,
         *actions.routes(),
         *Fleet(viewer, templates).routes(),
         Route("/jobs/{job}", pages.job),
@@ -82,8 +86,11 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
 class Pages:
     """The handlers. They are plain functions, so that Starlette runs them in threads: the ledger may be slow."""
 
-    def __init__(self, viewer: Viewer, templates: Templates, background: Background | None = None) -> None:
+    def __init__(
+        self, viewer: Viewer, templates: Templates, pictures: PictureRoutes, background: Background | None = None
+    ) -> None:
         self._viewer = viewer
+        self._pictures = pictures
         self._background = background
         self._page = templates.page
 
@@ -99,7 +106,8 @@ class Pages:
         """One job."""
         look = self._look(request)
         spec, done = self._viewer.spec(JobId(look.job_id)), DONE.get(request.query_params.get("done", ""), "")
-        return self._page("job.html", look=look, spec=spec, done=done, **self._parts(look, request))
+        pictures = self._pictures.parts(look, request)
+        return self._page("job.html", look=look, spec=spec, done=done, **self._parts(look, request), **pictures)
 
     def part(self, request: Request) -> Response:
         """One changing part of a job's page."""

@@ -96,6 +96,7 @@ class RowRoutes:
             },
             going_on="" if found.next is None else _address(wanted, at=f"{found.next[0]}-{found.next[1]}"),
             first=_address(wanted),
+            download=_download(wanted),
         )
 
     def row(self, request: Request) -> Response:
@@ -140,6 +141,14 @@ def _address(wanted: RowFilter, *, at: str = "", **other: Any) -> str:
     where = "" if changed.where is Where.BOTH else changed.where.value
     named = {"shown": shown, "cause": changed.cause, "text": changed.text, "where": where, "chunk": changed.chunk}
     return "?" + urlencode({name: value for name, value in (named | {"at": at}).items() if value})
+
+
+def _download(wanted: RowFilter) -> str:
+    """Return the address of a file of all these rows; "" where a file holds other rows than these."""
+    if wanted.text or wanted.cause or wanted.chunk or wanted.shown is Shown.REUSED:
+        return ""
+    kinds = {Shown.ALL: "", Shown.ANSWERED: "?rows=succeeded"}
+    return "download.csv" + kinds.get(wanted.shown, f"?rows={wanted.shown}")
 
 
 def _count(look: Look, shown: Shown) -> int:

@@ -35,7 +35,7 @@ def written(
 ) -> tuple[Decimal | None, pa.Table]:
     out = BytesIO()
     fees_usd = None if fees is None else Decimal(fees)
-    cost, _ = write_part(out, iter(rows), batch_id="b", round=2, fees_usd=fees_usd, price=price)
+    cost = write_part(out, iter(rows), batch_id="b", round=2, fees_usd=fees_usd, price=price).cost_usd
     return cost, pq.read_table(BytesIO(out.getvalue()))
 
 
@@ -163,7 +163,7 @@ def test_answers_whose_cost_is_not_known_are_counted(fees: str | None, price: Pr
     ]
     fees_usd = None if fees is None else Decimal(fees)
 
-    _, unpriced = write_part(BytesIO(), iter(rows), batch_id="b", round=1, fees_usd=fees_usd, price=price)
+    unpriced = write_part(BytesIO(), iter(rows), batch_id="b", round=1, fees_usd=fees_usd, price=price).unpriced
 
     assert unpriced == expected
 

@@ -74,8 +74,8 @@ def page(site: Site) -> Iterator[Page]:
 
 
 def links(page: Page) -> list[str]:
-    """Return the pages that a page links to, without places within one."""
-    found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))")
+    """Return the pages that a page links to, without places within one and without files."""
+    found = page.eval_on_selector_all("a[href]:not([download])", "all => all.map(one => one.getAttribute('href'))")
     return [urljoin(page.url, href).partition("#")[0] for href in found]
 
 
@@ -201,3 +201,35 @@ def test_a_refusal_is_a_page_with_the_way_back(site: Site, page: Page) -> None:
     expect(page.get_by_role("heading", name=site.retried)).to_be_visible()
     assert [one for one in site.visitor.complaints if "409" not in one] == []
     site.visitor.complaints.clear()
+
+
+def test_the_keys_move_on_the_map_and_what_a_square_holds_stands_beside_it(site: Site, page: Page) -> None:
+    """It is one tab stop; a square that is chosen stays so when the page asks for the map anew."""
+    page.goto(f"{site.visitor.address}/jobs/{site.unresolved}")
+    squares = page.locator("[data-map]").first.locator("a")
+    expect(squares).to_have_count(3)
+    assert page.locator("[data-map]").first.locator("a:not([tabindex='-1'])").count() == 1
+    squares.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+
+    expect(squares.nth(2)).to_be_focused()
+    expect(page.locator("[data-side]")).to_contain_text("c00000-00002")
+    page.keyboard.press("Home")
+    expect(squares.first).to_be_focused()
+    expect(page.locator("[data-side]")).to_contain_text("c00000-00000")
+    assert page.locator("[data-map]").first.locator("a:not([tabindex='-1'])").count() == 1
+
+
+def test_rows_are_found_and_one_is_looked_at(site: Site, page: Page) -> None:
+    page.goto(f"{site.visitor.address}/jobs/{site.retried}")
+    expect(page.locator("#failures .say").first).to_be_visible()
+    page.locator("#failures").get_by_role("link", name="an example").first.click()
+    expect(page.get_by_role("heading", name="Tries")).to_be_visible()
+    page.get_by_role("link", name="rows", exact=True).click()
+    page.get_by_role("searchbox").fill("script")
+    page.get_by_role("button", name="Find").click()
+
+    expect(page.get_by_role("searchbox")).to_have_value("script")
+    expect(page.locator("table.rows tbody tr")).to_have_count(2)  # one has it in its error
+    expect(page.locator("mark").first).to_have_text("script")

@@ -5,87 +5,18 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from html import unescape
-from typing import Any, Final
 
-import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
 import orchestrator
 from orchestrator.api.row_pages import ListedRow, row_page
 from orchestrator.api.viewer import Viewer
-from orchestrator.domain.errors import JobNeedsDecision, StorageError
+from orchestrator.domain.errors import StorageError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.row_filter import row_filter
-from orchestrator.engine.opening import opened_workspace
-from orchestrator.testing import Failure, fake_provider
-from orchestrator.web.access import Access
-from orchestrator.web.app import make_app
 from orchestrator.web.reading import FileReaders
-
-TOKEN: Final = "a-token-of-this-test"
-EVIL: Final = "<script>alert(1)</script>\x1b[31m\u202egnp.exe"
-TEXTS: Final = [
-    *(f"fine {number}" for number in range(20)),
-    *("blocked 20", "busy once 21", "busy 22", "long 23", "silent 24", f"evil {EVIL}", "blocked 26", "Straße ZIP 27"),
-    *(f"so so {number}" for number in range(28, 47)),
-]
-
-
-def answering() -> Any:
-    asked = Counter[str]()
-
-    def answer(body: dict[str, Any]) -> str | Failure:
-        text = body["messages"][-1]["content"]
-        asked[text] += 1
-        if "blocked" in text:
-            return Failure(code="content_filter", message="category violence")
-        if "busy" in text and (asked[text] == 1 or "once" not in text):
-            return Failure(status=500, code="server_error", message="try later")
-        return {"l": "one two three four five six", "s": "", "e": f"echo {EVIL}"}.get(text[0], f"re: {text}")
-
-    return answer
-
-
-@pytest.fixture(scope="module")
-def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
-    """A work folder with a job that has ended, and one of which only the canary was answered."""
-    work = tmp_path_factory.mktemp("work")
-    policy = {"retry_gather_s": 0, "chunk_requests_max": 16}
-    with fake_provider(answering()) as fake:
-        frame = pd.DataFrame({"text": TEXTS, "n": range(len(TEXTS))})
-        both = {"prompt": "{text}", "model": "any", "work": work, "max_tokens": 5} | fake.options
-        orchestrator.run(frame, name="ended", policy=policy, **both)
-        some = pd.DataFrame({"text": [f"blocked {number}" for number in range(1_100)]})
-        with pytest.raises(JobNeedsDecision):
-            orchestrator.run(some, name="open", policy=policy | {"canary_rows": 4}, **both)
-        orchestrator.run(frame.head(12), name="ended", policy=policy, alongside=True, **both)
-    with opened_workspace(str(work)) as workspace:
-        yield Viewer(workspace)
-
-
-@pytest.fixture
-def browser(viewer: Viewer) -> TestClient:
-    app = make_app(viewer, Access(hosts=frozenset(), token=TOKEN))
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    return TestClient(app, headers=headers, follow_redirects=False)
-
-
-def job_named(viewer: Viewer, name: str, rows: int) -> str:
-    [found] = [one.job_id for one in viewer.jobs() if one.name == name and one.rows.total == rows]
-    return found
-
-
-@pytest.fixture
-def ended(viewer: Viewer) -> str:
-    return job_named(viewer, "ended", len(TEXTS))
-
-
-def words(page: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+from tests.web.words import TEXTS, job_named, words
 
 
 def listed(viewer: Viewer, job: str, *, limit: int = 7, s: float = 60, **wanted: str) -> list[ListedRow]:
@@ -207,6 +138,16 @@ def test_a_row_is_told_from_its_source_to_its_answer(browser: TestClient, ended:
     assert "results.jsonl.zst, line" in page
     assert "text busy once 21 n 21" in page
     assert f"orchestrator show {ended}" in page
+
+
+def test_a_row_without_an_answer_yet_is_told_as_far_as_it_is(viewer: Viewer, browser: TestClient) -> None:
+    job = job_named(viewer, "open", 1_100)
+
+    page = words(browser.get(f"/jobs/{job}/rows/0-700").text)
+
+    assert "◌ no answer yet" in page
+    assert "text blocked 700" in page
+    assert "Nothing yet." in page
 
 
 def test_a_row_leads_to_those_beside_it_and_failures_to_their_rows(browser: TestClient, ended: str) -> None:

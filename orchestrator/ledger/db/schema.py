@@ -129,6 +129,7 @@ sa.Index("shards_due", *_IN_ORDER)
 sa.Index("shards_by_job", shards.c.job_id, shards.c.state)
 sa.Index("shards_settled", *_IN_ORDER, sqlite_where=_SETTLED, postgresql_where=_SETTLED)
 
+USAGE: Final = ("input_tokens", "output_tokens", "wasted_nano_usd")
 TALLY: Final = (
     "succeeded",
     "failed",
@@ -147,6 +148,7 @@ TALLY: Final = (
     "unpriced",
     "unreadable_rows",
     "unread_answers",
+    *USAGE,
 )
 
 chunks = sa.Table(
@@ -199,6 +201,10 @@ sa.Index(
     postgresql_where=chunks.c.is_canary,
 )
 sa.Index("chunks_by_account", chunks.c.account, chunks.c.state)
+# The condition is in the query, too: the latest of very many ended batches are found without reading the others.
+ENDED_ONCE: Final = chunks.c.ended_at.is_not(None)
+sa.Index("chunks_by_end", chunks.c.job_id, chunks.c.ended_at, sqlite_where=ENDED_ONCE, postgresql_where=ENDED_ONCE)
+sa.Index("chunks_in_order", chunks.c.job_id, chunks.c.shard_no, chunks.c.row_start)
 
 chunk_shards = sa.Table(
     "chunk_shards",
@@ -224,6 +230,7 @@ attempts = sa.Table(
     sa.Column("cost_usd", Usd),
     sa.Column("batch_id", sa.Text),
     sa.Column("sent_at", Utc, nullable=False),
+    sa.Column("settled_at", Utc),  # since when nothing is reserved for it; for reports
     _text("digest"),
     _text("key_mark"),
     sa.UniqueConstraint("chunk_id", "number"),

@@ -20,6 +20,7 @@ CREATE TABLE attempts (
     cost_usd BIGINT,
     batch_id TEXT,
     sent_at BIGINT NOT NULL,
+    settled_at BIGINT,
     digest TEXT NOT NULL,
     key_mark TEXT NOT NULL,
     PRIMARY KEY (token),
@@ -99,6 +100,9 @@ CREATE TABLE chunks (
     unpriced BIGINT NOT NULL,
     unreadable_rows BIGINT NOT NULL,
     unread_answers BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    wasted_nano_usd BIGINT NOT NULL,
     due_at BIGINT,
     lease_until BIGINT NOT NULL,
     token BIGINT NOT NULL,
@@ -107,8 +111,10 @@ CREATE TABLE chunks (
     PRIMARY KEY (id)
 );
 CREATE INDEX chunks_by_account ON chunks (account, state);
+CREATE INDEX chunks_by_end ON chunks (job_id, ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX chunks_by_job ON chunks (job_id, state);
 CREATE INDEX chunks_by_step ON chunks (state, due_at, id);
+CREATE INDEX chunks_in_order ON chunks (job_id, shard_no, row_start);
 CREATE INDEX chunks_of_canary ON chunks (job_id, state) WHERE is_canary;
 CREATE INDEX chunks_to_cancel ON chunks (state, due_at, id) WHERE cancel_requested;
 CREATE INDEX chunks_waiting ON chunks (job_id) WHERE waiting > 0;
