@@ -5,6 +5,7 @@ Rule: reading some rows opens only the parts that hold them; only `to_arrow` and
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from orchestrator.api.documents.status import Report
 from orchestrator.api.status import Status
 from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, wanted_rows
 from orchestrator.collector.finish import revision_folder
+from orchestrator.collector.seal import manifest_name
 from orchestrator.domain.errors import ConfigError, OutputError, StorageError
 from orchestrator.domain.model import Job
 from orchestrator.domain.policy import OutputOptions
@@ -83,6 +85,23 @@ class Result:
         It is a minimum where `status.totals.unpriced` is not zero: the cost of so many rows is not known.
         """
         return self.status.totals.known_cost_usd
+
+    def cost_shares(self) -> dict[str, Decimal]:
+        """Return what of the cost is in the rows, as `llm_cost_usd`, what was `replaced` by other answers because you
+        asked for them, and what was paid for `nothing`: tries that failed. Empty where part of the cost is not known.
+        """
+        store, folder = filesystem_of(self.path)
+        total = self.cost_usd
+        try:
+            with store.open_input_file(manifest_name(folder.rstrip("/"))) as file:
+                manifest = json.loads(file.read())
+        except (OSError, ValueError):
+            return {}
+        rows, replaced = manifest.get("rows_usd"), manifest.get("replaced_usd")
+        if rows is None or replaced is None or total is None or self.status.totals.unpriced:
+            return {}
+        found = {"rows": Decimal(rows), "replaced": Decimal(replaced)}
+        return {**found, "nothing": total - found["rows"] - found["replaced"]}
 
     def iter_batches(
         self,
@@ -160,7 +179,8 @@ class Result:
 
     def document(self) -> Report:
         """Return the report for programs. Reads the error codes of the output."""
-        return Report(**self.status.standing(), output=self.path, errors=dict(self.errors()))
+        shares = {name: f"{value:f}" for name, value in self.cost_shares().items()}
+        return Report(**self.status.standing(), output=self.path, errors=dict(self.errors()), cost_shares=shares)
 
     def to_arrow(self) -> pa.Table:
         """Return the whole output, in source order."""

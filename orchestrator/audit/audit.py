@@ -11,9 +11,10 @@ from orchestrator.audit.chunk_files import check_files, damage
 from orchestrator.audit.findings import Audit
 from orchestrator.audit.ledger_totals import check_budget, check_entry, check_row_counts, check_shard
 from orchestrator.audit.orphans import check_orphans
-from orchestrator.audit.output import Published, check_output, check_rows
+from orchestrator.audit.output import Published, check_output, check_rows, check_shares
 from orchestrator.audit.provider_list import ProviderCheck
 from orchestrator.audit.reparse import check_deep
+from orchestrator.collector.join import Spent
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Job, JobId, JobState, ShardState
@@ -79,7 +80,9 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobCont
     check_output(audit, job, workspace.ledger.totals(job.id), published, deep=audit.deep)
     if not audit.deep:
         return
+    spent = Spent()
     for shard in workspace.ledger.shards(job.id):
         if shard.state is ShardState.FINISHED:
             with damage(audit, f"shard {shard.shard_no}", "output, made anew"):
-                check_rows(audit, job, shard, workspace.ledger, published)
+                spent.add(check_rows(audit, job, shard, workspace.ledger, published))
+    check_shares(audit, spent, workspace.ledger.totals(job.id))

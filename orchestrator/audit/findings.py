@@ -103,6 +103,8 @@ class Audit:
     under_way: Counter[str] = field(default_factory=Counter)  # chunks by state, and the like
     waste: dict[Waste, Spent] = field(default_factory=dict)  # what was paid for nothing, by kind
     notes: list[str] = field(default_factory=list)  # what could not be compared, and why
+    answered_usd: Decimal | None = None  # of the output's succeeded rows; None: there is no output that says so
+    replaced_usd: Decimal | None = None  # for answers that others have taken the place of, because a person asked
 
     @property
     def is_clean(self) -> bool:
@@ -148,6 +150,8 @@ class Audit:
                 kind.value: {"count": spent.count, "usd": f"{spent.usd:f}"} for kind, spent in self.waste.items()
             },
             "paid_for_nothing_usd": f"{self.wasted_usd:f}",
+            "answered_usd": None if self.answered_usd is None else f"{self.answered_usd:f}",
+            "replaced_on_request_usd": None if self.replaced_usd is None else f"{self.replaced_usd:f}",
             "notes": self.notes,
         }
 

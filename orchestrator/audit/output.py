@@ -6,20 +6,18 @@ Rule: the dataset is not read; the source columns of the output are used instead
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.audit.chunk_files import damage
 from orchestrator.audit.findings import Audit, Waste
 from orchestrator.collector.finish import gaps_of, open_parts, part_file, revision_folder, slice_count
-from orchestrator.collector.join import Join, result_fields
+from orchestrator.collector.join import Join, Spent, result_fields
 from orchestrator.collector.same_rows import SameRows, planned_slices
 from orchestrator.collector.seal import SUCCESS, manifest_name
 from orchestrator.domain.policy import OutputOptions
@@ -64,6 +62,7 @@ def check_output(audit: Audit, job: Job, totals: Totals, published: Published, *
             continue
         if is_present:
             _check_totals(audit, folder, manifest, totals)
+            _read_shares(audit, manifest)
         if is_present or deep:
             for part in manifest["parts"]:
                 with damage(audit, f"{folder}/{part['file']}", "output part"):
@@ -88,6 +87,27 @@ def _check_totals(audit: Audit, folder: str, manifest: dict[str, Any], totals: T
     audit.same(manifest_name(folder), "rows of its parts", ledger=totals.rows, archive=listed)
 
 
+def _read_shares(audit: Audit, manifest: dict[str, Any]) -> None:
+    """Take over what the manifest says of the cost: what is in the rows, and what was replaced on request."""
+    rows, failed, replaced = (manifest.get(name) for name in ("rows_usd", "failed_rows_usd", "replaced_usd"))
+    if None not in (rows, failed, replaced):
+        audit.answered_usd, audit.replaced_usd = Decimal(rows or 0) - Decimal(failed or 0), Decimal(replaced or 0)
+
+
+def check_shares(audit: Audit, found: Spent, totals: Totals) -> None:
+    """Compare what the parts say of the cost with the manifest; all of it must be in rows, replaced, or for nothing."""
+    if audit.answered_usd is None or totals.unpriced:
+        return
+    audit.same(
+        "output", "cost of answered rows, USD", ledger=audit.answered_usd, archive=found.rows_usd - found.failed_usd
+    )
+    audit.same("output", "cost of replaced answers, USD", ledger=audit.replaced_usd, archive=found.replaced_usd)
+    maybe = audit.waste.get(Waste.MAYBE_TWICE)
+    nothing = audit.wasted_usd - (maybe.usd if maybe is not None else 0)  # that is not on the bill as far as is known
+    added_up = audit.answered_usd + found.replaced_usd + nothing
+    audit.same("job", "cost = answered rows + replaced + paid for nothing", ledger=totals.cost_usd, archive=added_up)
+
+
 def _check_part(audit: Audit, name: str, part: dict[str, Any], output: JobFiles, *, deep: bool) -> None:
     with output.open(name) as file:
         if deep:
@@ -103,15 +123,16 @@ def _check_record(audit: Audit, name: str, part: dict[str, Any], job_files: JobF
         audit.same(name, "entry in the manifest", ledger=recorded.as_dict(), archive=part)
 
 
-def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> None:
-    """Join a shard's output again from its parts, and compare it row by row with the published output."""
+def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: Published) -> Spent:
+    """Join a shard's output again from its parts, and compare it row by row with the published output.
+
+    Returns what its rows have cost.
+    """
     contributions = ledger.contributions(job.id, shard.shard_no)
     slices = slice_count(shard.row_count, published.slice_rows)
     folder = revision_folder(published.folder, job.revision)
     with ExitStack() as stack:
         cursors = open_parts(stack, shard, contributions, 0, published.job_files)
-        unasked = [one for one in contributions if not one.chunk.improves]  # others have second answers on demand
-        counted = open_parts(stack, shard, unasked, 0, published.job_files)
         same = SameRows(planned_slices(published.job_files, shard.shard_no, [one.chunk for one in contributions]), 0)
         join, row = None, 0
         for slice_no in range(slices):
@@ -125,9 +146,11 @@ def check_rows(audit: Audit, job: Job, shard: Shard, ledger: Ledger, published: 
                         rows = f"rows {plan.row_start} to {plan.row_end - 1}"
                         audit.differ(name, f"column {column}, {rows}", ledger="as it was sent", archive="other values")
                     _compare(audit, name, batch, join, row, published)
-                    _count_twice(audit, counted, row, row + batch.num_rows)
                     row += batch.num_rows
     audit.same(f"shard {shard.shard_no}", "rows of the output", ledger=shard.row_count, archive=row)
+    spent = Spent() if join is None else join.spent
+    audit.spend(Waste.TWICE, spent.twice, spent.twice_usd)
+    return spent
 
 
 def _join(
@@ -170,17 +193,3 @@ def _compare(audit: Audit, name: str, batch: Any, join: Join, row: int, publishe
 def _values(column: Any) -> Any:
     """Return a column by its values: the same enum may have another dictionary in each part."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-
-
-def _count_twice(audit: Audit, cursors: Sequence[PartCursor], row_start: int, row_end: int) -> None:
-    """Count answers to rows that an earlier part had answered, and what they cost."""
-    answered = np.zeros(row_end - row_start, bool)
-    for cursor in cursors:
-        table = cursor.take(row_end)
-        succeeded = table.filter(table["succeeded"])
-        rows = succeeded["row"].to_numpy() - row_start
-        again = succeeded.filter(pa.array(answered[rows]))
-        if again.num_rows:
-            usd = sum((amount for amount in again["cost_usd"].to_pylist() if amount is not None), Decimal(0))
-            audit.spend(Waste.TWICE, again.num_rows, usd)
-        answered[rows] = True

@@ -28,6 +28,9 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"  {'cost':<12}{_cost(ledger):>20}{_cost(archive):>20}"
     if audit.under_way:
         yield "  under way: " + ", ".join(f"{name} {count:,}" for name, count in sorted(audit.under_way.items()))
+    if audit.replaced_usd and audit.answered_usd is not None:
+        rows, replaced = exact(audit.answered_usd), exact(audit.replaced_usd)
+        yield f"  of the cost: answered rows {rows}, replaced on request {replaced}, the rest paid for nothing"
     yield f"  paid for nothing: {exact(audit.wasted_usd)}"
     for kind, spent in audit.waste.items():
         yield f"    {exact(spent.usd):>16}  {spent.count:,}  {WORDS[kind]}"

@@ -53,7 +53,7 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, t
         from orchestrator.api.next_commands import command
         from orchestrator.cli import status_text, text
 
-        show_text(text.report(result.job_id, result.status.totals, result.errors()))
+        show_text(text.report(result.job_id, result.status.totals, result.errors(), result.cost_shares()))
         show(f"  output      {result.path}")
         if not result.counts["rows"]:
             show_text("  The dataset has a header and no rows: nothing was sent.")

@@ -33,9 +33,24 @@ def cost(amount: Decimal | None, unpriced: int) -> str:
     return f"at least {exact(amount)}" if unpriced else exact(amount)
 
 
-def report(job_id: str, totals: Totals, errors: Mapping[str, int]) -> str:
-    """Return the report of a job that has ended; it adds up line by line."""
-    return "\n".join(_report(job_id, totals, Counter(errors)))
+def report(job_id: str, totals: Totals, errors: Mapping[str, int], shares: Mapping[str, Decimal] | None = None) -> str:
+    """Return the report of a job that has ended; it adds up line by line.
+
+    Args:
+        shares: of the cost: see `Result.cost_shares`.
+    """
+    return "\n".join([*_report(job_id, totals, Counter(errors)), *_shares(shares or {})])
+
+
+def _shares(shares: Mapping[str, Decimal]) -> Iterator[str]:
+    if not shares.get("replaced"):
+        return
+    for name, told in (
+        ("rows", "of it: the rows of the output (the sum of llm_cost_usd)"),
+        ("replaced", "of it: replaced on request"),
+        ("nothing", "of it: paid for nothing"),
+    ):
+        yield f"    {exact(shares[name]):>26}  {told}"
 
 
 def _report(job_id: str, totals: Totals, errors: Counter[str]) -> Iterator[str]:

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.collector.join import Gap, Join
+from orchestrator.collector.join import Gap, Join, Spent
 from orchestrator.collector.same_rows import SameRows, first_other_row, planned_slices
 from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.changes import JobMoved, ShardMoved, written
-from orchestrator.domain.chosen import WHOLE
 from orchestrator.domain.dataset import ended_without_dataset
 from orchestrator.domain.errors import DatasetError, OutputError
 from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
@@ -169,7 +168,8 @@ def _finish(
             last = slice_no + 1 == slices
             end = min((slice_no + 1) * finishing.slice_rows, shard.row_count)
             name = part_file(revision_folder(finishing.folder, job.revision), shard.shard_no, slice_no, slices)
-            part = _write(finishing, name, join.schema, _joined(join, rows, end, shard, is_last=last))
+            join.spent = Spent()
+            part = _write(finishing, name, join, _joined(join, rows, end, shard, is_last=last))
             keep_output_part(job_files, job.revision, part)
             state = ShardState.FINISHED if last else ShardState.PLANNED
             after = replace(shard, finished_slice_count=slice_no + 1, state=state)
@@ -218,9 +218,9 @@ def _joined(join: Join, rows: Slices, end: int, shard: Shard, *, is_last: bool) 
         raise OutputError(f"shard {shard.shard_no} has other rows now than when it was planned")
 
 
-def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> OutputPart:
+def _write(finishing: Finishing, name: str, join: Join, batches: Iterator[pa.RecordBatch]) -> OutputPart:
     """Put an output part in place, and return the record of the file in place."""
-    rows = 0
+    rows, schema = 0, join.schema
     was_there = finishing.output.exists(name)  # a step that was interrupted put it there, perhaps another version's
     with finishing.output.create(name) as file:
         hashed = HashedWriter(file)
@@ -229,8 +229,20 @@ def _write(finishing: Finishing, name: str, schema: pa.Schema, batches: Iterator
                 table = pa.Table.from_batches(held, schema)
                 writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
                 rows += table.num_rows
-        written = OutputPart(file=base_name(name), rows=rows, bytes=hashed.tell(), xxh3_128=hashed.hexdigest())
-    return read_output_part(finishing.output, name) if was_there else written
+        spent = join.spent
+        written = OutputPart(
+            file=base_name(name),
+            rows=rows,
+            bytes=hashed.tell(),
+            xxh3_128=hashed.hexdigest(),
+            cost_usd=spent.rows_usd,
+            failed_usd=spent.failed_usd,
+            replaced_usd=spent.replaced_usd,
+        )
+    if not was_there:
+        return written
+    found = read_output_part(finishing.output, name)
+    return written if found.xxh3_128 == written.xxh3_128 else found
 
 
 def try_rows(rows: pa.RecordBatch, where: str) -> None:
@@ -259,12 +271,12 @@ def open_parts(
     stack: ExitStack, shard: Shard, contributions: list[Contribution], first: int, job_files: JobFiles
 ) -> list[PartCursor]:
     """Open what holds answers for this shard, in the order of rounds; refusals are round 0."""
-    names = dict.fromkeys(job_files.names(request_files.refusals_folder(shard.shard_no)), False)
-    names |= {one.chunk.part: one.chunk.improves == WHOLE for one in contributions if one.chunk.part}
+    names = dict.fromkeys(job_files.names(request_files.refusals_folder(shard.shard_no)), "")
+    names |= {one.chunk.part: one.chunk.improves for one in contributions if one.chunk.part}
     cursors = []
-    for name, replaces in names.items():
+    for name, improves in names.items():
         file = stack.enter_context(job_files.open(name))
-        cursor = PartCursor(file, shard_no=shard.shard_no, replaces=replaces)
+        cursor = PartCursor(file, shard_no=shard.shard_no, improves=improves)
         cursor.skip(first)
         cursors.append(cursor)
     return cursors

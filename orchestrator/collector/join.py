@@ -1,8 +1,8 @@
 """Joins source rows with parsed results: each source row once, in source order, with one answer or failure reason.
 
 Rule 1: a row's record is the first whole answer in the order of the parts, else the last answer that is not whole
-        (a person asked for another), else the last failure, else its gap's reason. An answer in a part that `replaces`
-        takes the place of all before it: a person asked for another though the first was whole.
+        (a person asked for another), else the last failure, else its gap's reason. An answer in a part that improves
+        whole ones takes the place of all before it: a person asked for another though the first was whole.
 Rule 2: a row that has none of these stops the join: the output would be incomplete.
 Rule 3: only one loop runs over rows, the one that formats the ids; the output does not depend on the batches' sizes.
 Rule 4: what is joined at once is bounded by the bytes of the answers, however many rows a batch of the source has.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 
 from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
+from orchestrator.domain.chosen import WHOLE as REPLACED
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.job_files.part_cursor import PartCursor
@@ -56,6 +58,22 @@ class Counts:
     succeeded: int = 0
     failed: int = 0
     by_error_code: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was paid for rows, as far as it is known."""
+
+    rows_usd: Decimal = Decimal(0)  # for the answers and failures that the output has
+    failed_usd: Decimal = Decimal(0)  # of those: for failed rows
+    replaced_usd: Decimal = Decimal(0)  # for answers that others have taken the place of, because a person asked
+    twice: int = 0  # second answers that nobody asked for
+    twice_usd: Decimal = Decimal(0)
+
+    def add(self, other: Spent) -> None:
+        """Add what was paid for other rows."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 def result_fields(options: OutputOptions, *, vector_type: Any = None, typed: TypedAnswers | None = None) -> Any:
@@ -153,7 +171,7 @@ class Join:
         vector_type: Any = None,
         typed: TypedAnswers | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.counts, self.spent = Counts(), Spent()
         self.schema = output_schema(source_schema, options, vector_type=vector_type, typed=typed)
         self._vector_type = vector_type
         self._typed = typed
@@ -202,12 +220,32 @@ class Join:
     def _chosen(self, row_start: int, row_count: int) -> tuple[Any, Any]:
         """Return all records of these rows, in one batch, and for each row the position of the one to be used."""
         taken = [part.take(row_start + row_count) for part in self._parts]
-        replacing = [number for number, part in enumerate(self._parts) if part.replaces]
+        replacing = [number for number, part in enumerate(self._parts) if part.improves == REPLACED]
         chosen = positions(taken, row_start, row_count, replacing)
+        self._add_up(taken, row_start, row_count)
         bare = np.flatnonzero(chosen < 0)
         if len(bare):
             chosen[bare] = self._gap_of(bare + row_start) + sum(table.num_rows for table in taken)
         return pa.concat_tables([*taken, self._gap_records]).combine_chunks(), chosen
+
+    def _add_up(self, taken: Sequence[Any], row_start: int, row_count: int) -> None:
+        """Add what the answers to these rows have cost, before it is known which of them are used."""
+        answered = np.zeros(row_count, bool)
+        for part, table in zip(self._parts, taken, strict=True):
+            succeeded = table.filter(table["succeeded"]) if table.num_rows else table
+            if not succeeded.num_rows:
+                continue
+            self.spent.replaced_usd += _usd(succeeded["cost_usd"])
+            if part.improves:  # a second answer on demand
+                continue
+            rows = succeeded["row"].to_numpy() - row_start
+            again = answered[rows]
+            if again.any():
+                self.spent.twice += int(again.sum())
+                twice_usd = _usd(succeeded.filter(pa.array(again))["cost_usd"])
+                self.spent.twice_usd += twice_usd
+                self.spent.replaced_usd -= twice_usd
+            answered[rows] = True
 
     def _gap_of(self, rows: Any) -> Any:
         """Return for each row the number of the last gap that it lies in."""
@@ -219,6 +257,10 @@ class Join:
 
     def _count(self, answers: Any) -> None:
         failed = answers.filter(pc.invert(answers["succeeded"]))
+        usd, failed_usd = _usd(answers["cost_usd"]), _usd(failed["cost_usd"])
+        self.spent.rows_usd += usd
+        self.spent.failed_usd += failed_usd
+        self.spent.replaced_usd -= usd - failed_usd  # these are in the output: the rest is not
         self.counts.failed += failed.num_rows
         self.counts.succeeded += answers.num_rows - failed.num_rows
         for code in pc.value_counts(failed["error_code"]).to_pylist():
@@ -276,6 +318,11 @@ def last_gaps(gaps: Sequence[Gap], rows: Any) -> Any:
         first, end = np.searchsorted(rows, [gap.row_start, gap.row_end])
         found[first:end] = number
     return found
+
+
+def _usd(amounts: Any) -> Decimal:
+    total: Decimal | None = pc.sum(amounts).as_py()
+    return total or Decimal(0)
 
 
 def nearest_floats(amounts: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.collector.finish import Finishing, part_file, revision_folder, slice_count
@@ -88,8 +89,18 @@ def _manifest(job: Job, totals: Totals, *, ledger: Ledger, job_files: JobFiles, 
         **totals.flaws,
         "cost_usd": None if totals.known_cost_usd is None else f"{totals.known_cost_usd:f}",
         "unpriced": totals.unpriced,
+        **_shares(parts),
         "parts": [part.as_dict() for part in parts],
     }
+
+
+def _shares(parts: list[OutputPart]) -> dict[str, str | None]:
+    """Return what of the cost is in the rows, and what was replaced on request; None where a part does not say."""
+    found = {}
+    for name, shown in (("cost_usd", "rows_usd"), ("failed_usd", "failed_rows_usd"), ("replaced_usd", "replaced_usd")):
+        amounts = [getattr(part, name) for part in parts]
+        found[shown] = None if None in amounts else f"{sum(amounts, Decimal(0)):f}"
+    return found
 
 
 def _part(job: Job, name: str, *, job_files: JobFiles, finishing: Finishing) -> OutputPart:

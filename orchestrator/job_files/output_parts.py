@@ -9,6 +9,7 @@ Rule 2: if a crash leaves a file without a record, the record is made by reading
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -33,10 +34,14 @@ class OutputPart:
     rows: int
     bytes: int
     xxh3_128: str
+    # Of its rows; None where the record was made by reading the file.
+    cost_usd: Decimal | None = None
+    failed_usd: Decimal | None = None  # of those that have failed
+    replaced_usd: Decimal | None = None  # beside it: answers that others have taken the place of, on request
 
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest's entry."""
-        return asdict(self)
+        return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
 
 
 def keep_output_part(job_files: JobFiles, revision: int, part: OutputPart) -> None:

@@ -20,7 +20,7 @@ class PartCursor:
 
     It holds rows of one row group only: a shard's output is made from many parts, most of which are idle.
     Beside shard and row, it reads only `columns`.
-    `replaces`: its answers take the place of earlier ones, also of whole ones, because a person asked for others.
+    `improves`: the kind of the answers that its rows have, in earlier parts: see `Chunk.improves`.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class PartCursor:
         *,
         shard_no: int,
         columns: Collection[str] = PART_SCHEMA.names,
-        replaces: bool = False,
+        improves: str = "",
     ) -> None:
-        self.replaces = replaces
+        self.improves = improves
         self._schema = _with_columns(tuple(columns))
         with reading():
             self._file = opened(part)

@@ -203,6 +203,7 @@ class Report(Standing, frozen=True, kw_only=True, tag="orchestrator.report/1"):
 
     output: str  # a folder, or the URL of one
     errors: dict[str, int]  # failed rows by the error code in the output
+    cost_shares: dict[str, Usd]  # rows + replaced + nothing = spent; empty where part of the cost is not known
 
 
 def standing(

@@ -46,6 +46,8 @@ class Audit(Document, frozen=True, kw_only=True, tag="orchestrator.audit/1"):
     under_way: dict[str, int]
     paid_for_nothing: dict[str, Waste]
     paid_for_nothing_usd: Usd
+    answered_usd: Usd | None  # of the output's succeeded rows
+    replaced_on_request_usd: Usd | None
     notes: tuple[str, ...]
 
 
