@@ -56,7 +56,10 @@ def _message(workspace: Workspace, older: Job, totals: Totals, spec: Spec) -> It
     yield f"  The older one is {workspace.look(older.id).activity.value}: {_under_way(totals)}."
     ways = (
         (command(workspace, "run", older.id), "to go on with the older one, as it was"),
-        (command(workspace, "cancel", older.id), "to end it, and keep what was answered"),
+        (
+            command(workspace, "cancel", older.id),
+            "to end it; equal requests of the new one reuse its answers",
+        ),
         ("--alongside (in Python: alongside=True)", "to run the new one beside it"),
     )
     for typed, meaning in ways:

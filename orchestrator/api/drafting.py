@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from orchestrator.storage.location import is_url
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 ROWS: Final = 1_000  # that are looked at
 PROMPT_COLUMNS_MAX: Final = 2
 TEXT_LENGTH: Final = 20  # of the longest value, in characters: a column of shorter ones is a label, not a text
@@ -33,7 +34,8 @@ MODELS: Final = {
     "anthropic": "claude-haiku-5-5",
 }
 PREFIX: Final = OutputOptions().prefix
-_NO_NAME: Final = re.compile(r"[{}]")
+_NEEDS_QUOTES: Final = re.compile(r'[{}]|^"')
+ENCODINGS: Final = ("utf-16", "cp1252")  # that are tried where a file is not UTF-8: each refuses what it cannot be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,20 +107,41 @@ def _opened(dataset: str) -> tuple[Dataset, ReadOptions]:
     settings = configuration.load(os.environ)
     look = partial(open_dataset, dataset, shard_rows=settings.shard_rows, shard_bytes=settings.shard_bytes)
     try:
-        return look(), AS_USUAL
-    except DatasetError:
-        for delimiter in DELIMITERS:
-            options = ReadOptions(delimiter=delimiter)
+        source = look()
+        _first_rows(source)
+        return source, AS_USUAL
+    except DatasetError as error:
+        for encoding, delimiter in product((AS_USUAL.encoding, *ENCODINGS), ("", *DELIMITERS)):
+            options = ReadOptions(encoding=encoding, delimiter=delimiter)
             try:
                 found = look(options=options)
+                rows = _first_rows(found)
             except (DatasetError, ConfigError):
                 continue
-            if len(found.schema.names) > 1:
+            is_text = all(name.isprintable() for name in found.schema.names) and _is_readable(rows)
+            if is_text and (len(found.schema.names) > 1 or encoding != AS_USUAL.encoding):
                 return found, options
-        raise
+        raise DatasetError(_without_settings(str(error))) from None
+
+
+def _without_settings(told: str) -> str:
+    """Return an error without the advice to change a job file: there is none yet."""
+    before, found, _ = told.partition(": set ")
+    return f"{before}: convert it to UTF-8, or write the job file by hand, with [dataset]" if found else told
+
+
+def _is_readable(rows: pa.Table) -> bool:
+    """Return whether texts were decoded rightly, as far as one can tell: no control character is in them."""
+    texts = (value for name in rows.column_names for value in rows[name].to_pylist() if isinstance(value, str))
+    return not any(_CONTROL.search(text) for text in texts)
 
 
 def _columns(source: Dataset) -> tuple[list[Column], int]:
+    table = _first_rows(source)
+    return [_column(name, table[name]) for name in table.column_names], table.num_rows
+
+
+def _first_rows(source: Dataset) -> pa.Table:
     import pyarrow as pa
 
     batches, seen = list[pa.RecordBatch](), 0
@@ -130,8 +153,7 @@ def _columns(source: Dataset) -> tuple[list[Column], int]:
                 break
         if seen >= ROWS:
             break
-    table = pa.Table.from_batches(batches, source.schema)
-    return [_column(name, table[name]) for name in table.column_names], seen
+    return pa.Table.from_batches(batches, source.schema)
 
 
 def _column(name: str, values: pa.ChunkedArray) -> Column:
@@ -148,11 +170,16 @@ def _column(name: str, values: pa.ChunkedArray) -> Column:
 
 
 def _prompt(columns: list[Column]) -> str:
-    usable = [one for one in columns if not _NO_NAME.search(one.name)] or columns
-    texts = [one for one in usable if one.is_text]
-    longest = sorted(texts or usable, key=lambda one: -one.length)[:PROMPT_COLUMNS_MAX]
-    chosen = [one for one in usable if one in longest]
-    return "One word for the mood of:\n\n" + "\n\n".join(f"{{{one.name}}}" for one in chosen)
+    texts = [one for one in columns if one.is_text]
+    longest = sorted(texts or columns, key=lambda one: -one.length)[:PROMPT_COLUMNS_MAX]
+    chosen = [one for one in columns if one in longest]
+    return "One word for the mood of:\n\n" + "\n\n".join(_placeholder(one.name) for one in chosen)
+
+
+def _placeholder(name: str) -> str:
+    """Return what stands for a column in a prompt; in quotes where its name has braces or begins with a quote."""
+    quoted = name.replace('"', '""')
+    return f'{{"{quoted}"}}' if _NEEDS_QUOTES.search(name) else f"{{{name}}}"
 
 
 def _prefix(columns: list[Column]) -> str:
@@ -188,7 +215,9 @@ def _text(name: str, dataset: str, options: ReadOptions, provider: str, model: s
         return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
     others = f'\n[output]\nprefix = "{prefix}"\ncustom_id = "{prefix}custom_id"\n' if prefix != PREFIX else ""
-    of_csv = f"\n[dataset]\ndelimiter = {toml(options.delimiter)}\n" if options != AS_USUAL else ""
+    given = {name: getattr(options, name) for name in ("delimiter", "encoding")}
+    odd = {name: value for name, value in given.items() if value != getattr(AS_USUAL, name)}
+    of_csv = "".join(["\n[dataset]\n", *(f"{name} = {toml(value)}\n" for name, value in odd.items())]) if odd else ""
     return f"""\
 [job]
 name = {toml(name)}

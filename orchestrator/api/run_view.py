@@ -328,6 +328,8 @@ def plain(look: Look) -> str:
     """Return a look as one line, for a pipe or a log: the same words in the same order."""
     rows = look.rows
     of = f"{rows.answered:,} of {rows.total:,} answered" if rows.all_read else f"{rows.total:,} rows read so far"
+    if look.revision > 1 and rows.answered < rows.total and not look.has_ended:
+        of += " (rows that are sent again keep their answers until new ones are there)"
     parts = [f"{look.activity.value}: {of}"]
     for name, word in NAMES.items():
         number: int = getattr(rows, name)

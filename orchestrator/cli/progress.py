@@ -65,7 +65,7 @@ class Watch:
         if self._quiet:
             return
         if self._activity is None:
-            self._start()
+            self._start(now)
         self._say_who_runs_it(now)
         if self._view is None:
             self._tell(now)
@@ -74,8 +74,9 @@ class Watch:
             self._view.look(now)
         self._activity = now.activity
 
-    def _start(self) -> None:
-        say(f"{self._job_id}: {self._guarantee}")
+    def _start(self, now: Look) -> None:
+        if not now.has_ended:  # else nothing is sent, and nothing is to be promised
+            say(f"{self._job_id}: {self._guarantee}")
         self._begun_at = time.monotonic()
         from orchestrator.api.displays import terminal_view
         from orchestrator.api.run_view import TIP
@@ -125,7 +126,8 @@ class Watch:
         if now.activity is Activity.PAUSED:
             self._tell_once("paused", f"nothing more is sent until you type: orchestrator resume {self._job_id}")
         elif now.activity is Activity.ACCOUNT:
-            self._tell_once(now.reason, f"sending is paused: {now.reason}")
+            idle = "" if now.at_provider.batches else ". Nothing is in flight: Ctrl-C loses nothing, run it again later"
+            self._tell_once(now.reason, f"sending is paused: {now.reason}{idle}")
         elif now.budget_wait:
             self._tell_once("budget", f"waiting for budget: {now.budget_wait}")
         elif trouble is not None:

@@ -21,16 +21,21 @@ FORGOTTEN_AFTER: Final = timedelta(hours=2)  # a pause that ended so long ago ma
 GROWS_EVERY: Final = timedelta(minutes=10)  # one more batch is tried, once a queue was full
 
 
-def pause(tx: sa.Connection, change: AccountPaused, now: datetime) -> None:
-    """Pause creates on this account; twice as long as the last time, where that was a short while ago."""
+def pause(tx: sa.Connection, change: AccountPaused, now: datetime) -> bool:
+    """Pause creates on this account; twice as long as the last time, where that was a short while ago.
+
+    Returns whether a pause has begun: of several refusals at once the first begins it.
+    """
     known = tx.execute(sa.select(A.paused_until, A.pause_count).where(A.name == change.account)).one()
     until, count = change.until, known.pause_count
-    if known.paused_until <= now:  # several creates may be refused at once: that is one pause
+    begins = bool(known.paused_until <= now)
+    if begins:  # several creates may be refused at once: that is one pause
         count = count + 1 if known.paused_until > now - FORGOTTEN_AFTER else 1
         until = now + min(PAUSE_MAX, (change.until - now) * 2 ** min(count - 1, 8))
     values: dict[str, Any] = {"paused_until": until, "pause_count": count, "pause_reason": change.reason}
     values |= {"needs_person": change.needs_person, "is_probing": True}
     tx.execute(sa.update(accounts).where(A.name == change.account).values(**values))
+    return begins
 
 
 def is_probing(tx: sa.Connection, account: str) -> bool:

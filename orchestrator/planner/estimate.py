@@ -17,8 +17,8 @@ from orchestrator.domain.policy import Price
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.planner.canary import wants_canary
 from orchestrator.planner.duplicates import Asked
-from orchestrator.planner.plan import Planning, rows_for
-from orchestrator.planner.plan_notes import Observed, request_notes
+from orchestrator.planner.plan import TOO_LARGE, TOO_LARGE_MESSAGE, Planning, rows_for
+from orchestrator.planner.plan_notes import Observed, Refusals, request_notes
 from orchestrator.planner.reuse import look_up
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class _Seen:
     duplicates: int = 0
     asked: Asked = field(default_factory=Asked)
     observed: Observed = field(default_factory=Observed)
+    refusals: Refusals = field(default_factory=Refusals)
     samples: list[str] = field(default_factory=list)
 
 
@@ -156,6 +157,7 @@ def estimate(
         cost_usd_expected=expected,
         price=price,
         notes=(
+            *seen.refusals.notes(),
             *_notes(price, longest),
             *request_notes(seen.observed, each, context_tokens, is_deduped=planning.dedupe),
         ),
@@ -191,11 +193,14 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
             seen.rows += batch.num_rows
             seen.observed.see_rows(batch, renderer.columns)
             seen.refused += len(rendered.refused)
+            for one in rendered.refused:
+                seen.refusals.add(one.code, (spec.shard_no, start + one.offset), one.message)
             for request in look_up(rendered.lines, start, keys, planning.answers):
                 line = request.line
                 text = text_bytes(line)
                 if packer.too_large(len(line), text):
                     seen.refused += 1
+                    seen.refusals.add(TOO_LARGE, (spec.shard_no, request.row), TOO_LARGE_MESSAGE.format(len(line)))
                     continue
                 if planning.answers is not None and request.is_answered:
                     seen.reused[planning.answers.job_at(request.place)] += 1

@@ -46,6 +46,26 @@ class Observed:
         self.longest_tokens = max(self.longest_tokens, tokens)
 
 
+@dataclass(slots=True)
+class Refusals:
+    """Rows that cannot become a request: how many by code, and the first of each."""
+
+    _found: dict[str, tuple[int, tuple[int, int], str]] = field(default_factory=dict)
+
+    def add(self, code: str, key: tuple[int, int], message: str) -> None:
+        """Count a row."""
+        count, first, words = self._found.get(code, (0, key, message))
+        self._found[code] = (count + 1, first, words)
+
+    def notes(self) -> Iterator[str]:
+        """Yield which rows cannot be sent, and why."""
+        for code, (count, (shard_no, row), message) in self._found.items():
+            place = f"row {row:,}" + (f" of shard {shard_no}" if shard_no else "")
+            rows = "1 row cannot" if count == 1 else f"{count:,} rows cannot"
+            first = "" if count == 1 else "the first "
+            yield f"{rows} be sent ({code}); {first}{place}, counted from 0: {message}"
+
+
 def _empty_count(values: pa.Array) -> int:
     count: int = values.null_count
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):

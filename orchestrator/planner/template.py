@@ -2,7 +2,8 @@
 
 Rule 1: a placeholder may be in any string value of the body, never in a key. It is the plain name of a column: no
         attributes, no indices, no formats. Values of rows are never interpreted.
-Rule 2: `{{` and `}}` are literal braces; a single brace is refused with its place in the body.
+Rule 2: `{{` and `}}` are literal braces; a single brace is refused with its place in the body. The name of a column
+        that has braces stands in quotes, a quote in it twice: `{"a{b}"}`.
 Rule 3: a string that is only a placeholder stays a string: `"{temperature}"` becomes `"0.5"`, never `0.5`.
 Rule 4: keys keep their order; the JSON is compact UTF-8. The same body always gives the same bytes.
 
@@ -24,7 +25,7 @@ from orchestrator.domain.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_TOKEN: Final = re.compile(r"\{\{|\}\}|\{\"(?P<quoted>(?:[^\"]|\"\")+)\"\}|\{([^{}]*)\}|[{}]")
 _WHOLE: Final = re.compile(r"\{([^{}]+)\}")
 IMAGE: Final = "image:"  # before the name of a column of images
 _NAMES_MAX: Final = 10
@@ -180,10 +181,10 @@ def text_pieces(text: str, place: str) -> Iterator[str | Field]:
             case "{" | "}":
                 raise ConfigError(
                     f"{place}: a lone {token[0]} at character {token.start() + 1}; "
-                    "write {{ or }} for a literal brace, {name} for a column"
+                    'write {{ or }} for a literal brace, {name} for a column, {"na{me}"} where its name has braces'
                 )
             case _:
-                yield Field(token[1])
+                yield Field(token["quoted"].replace('""', '"') if token["quoted"] else token[2])
     yield text[end:]
 
 

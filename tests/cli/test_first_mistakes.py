@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+import orchestrator
 from orchestrator.api import preflight
 from orchestrator.cli import main
 from orchestrator.cli.main import app
@@ -78,6 +80,14 @@ def test_a_header_without_rows_is_told_in_the_plan(folder: Path) -> None:
     planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
 
     assert "note        the dataset has a header and no rows: nothing would be sent" in planned
+
+
+def test_a_plan_says_which_rows_cannot_be_sent_and_why(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", None, "b", None]})
+    found = orchestrator.plan(table, work=tmp_path, prompt="{text}", model="any", policy={"null_policy": "skip"})
+
+    told = "2 rows cannot be sent (null_skipped); the first row 1, counted from 0: column 'text' is null"
+    assert told in found.notes
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])

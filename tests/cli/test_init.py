@@ -96,7 +96,7 @@ def test_another_separator_is_written_down(folder: Path, delimiter: str) -> None
     [
         ({"a": ["x", "y"], "b": [1, 2]}, ("a", "b")),
         ({"n": [1, 2, None]}, ("n",)),
-        ({"{odd}": ["a long text about something or other"], "fine": [1]}, ("fine",)),
+        ({"{odd}": ["a long text about something or other"], "fine": [1]}, ("{odd}",)),
         ({'q"uo\\te': ["a long text about something or other"], "b": [b"\x00"]}, ('q"uo\\te',)),
         ({"body": ["x" * 50], "title": ["y" * 40], "more": ["z" * 30]}, ("body", "title")),
         ({"nested": [{"a": 1}], "list": [[1]], "when": [pa.scalar(0, pa.timestamp("us")).as_py()]}, None),
@@ -151,3 +151,25 @@ def test_a_table_without_rows_is_said_to_have_none(folder: Path) -> None:
     (folder / "none.csv").write_text("id,text\n")
 
     assert run("none.csv").output.startswith("none.csv  no rows: nothing would be sent\n")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_that_is_not_utf_8_is_read_and_its_job_file_says_how(folder: Path, encoding: str) -> None:
+    """Also with a column whose name has braces, which stands in quotes in the prompt."""
+    (folder / "odd.csv").write_bytes("id,t{x}\n1,Gr\u00fc\u00dfe aus K\u00f6ln und Umgebung\n".encode(encoding))
+
+    found = draft("odd.csv", folder / "odd.toml")
+
+    assert f'encoding = "{encoding}"' in found.text
+    (folder / "odd.toml").write_text(found.text, encoding="utf-8")
+    plan = orchestrator.plan(read_job(folder / "odd.toml"))
+    assert "Gr\u00fc\u00dfe aus K\u00f6ln und Umgebung" in plan.samples[0]
+
+
+def test_what_is_no_table_is_refused_without_advice_about_a_file_that_is_not_there(folder: Path) -> None:
+    (folder / "noise.csv").write_bytes(bytes(range(256)) * 4)
+
+    with pytest.raises(DatasetError) as refused:
+        draft("noise.csv", folder / "noise.toml")
+    assert "in the job file, or in" not in str(refused.value)
+    assert "convert it to UTF-8" in str(refused.value)

@@ -107,6 +107,16 @@ def test_jobs_are_listed_newest_first(harness: LedgerHarness) -> None:
     assert [job.id for job in harness.admin.jobs()] == ["job-2", "job-1", "job-0"]
 
 
+def test_refusals_of_several_creates_at_once_are_one_pause_and_one_event(harness: LedgerHarness) -> None:
+    harness.open()
+    for words in ("out of credits", "out of credits, too"):
+        harness.write(AccountPaused(account=ACCOUNT, until=after(1_000), reason=words))
+    harness.write(AccountPaused(account=ACCOUNT, until=after(9_000), reason="again"), now=after(8_000))
+
+    told = [event.details["reason"] for _, event in harness.admin.events(JOB) if event.name == "account.paused"]
+    assert told == ["out of credits", "again"]
+
+
 def test_a_stopped_job_goes_on_and_its_account_sends_again(harness: LedgerHarness) -> None:
     harness.open()
     harness.write(AccountPaused(account=ACCOUNT, until=after(1_000), reason="out of credits"))

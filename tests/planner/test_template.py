@@ -52,6 +52,10 @@ def test_a_name_may_hold_spaces_dots_and_any_letters() -> None:
     assert filled({"a": "{größe.cm}|{first name}"}, {"größe.cm": "5", "first name": "F"}) == {"a": "5|F"}
 
 
+def test_a_name_with_braces_or_quotes_stands_in_quotes() -> None:
+    assert placeholders({"a": '{"c{d}"} {"say ""so"""} {"plain"}'}) == ("c{d}", 'say "so"', "plain")
+
+
 def test_a_lone_placeholder_stays_a_string() -> None:
     assert filled({"temperature": "{größe.cm}"}, {"größe.cm": "5"}) == {"temperature": "5"}
 
