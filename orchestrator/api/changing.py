@@ -27,8 +27,9 @@ def request_changes(context: JobContext, policy: Policy, given: Mapping[str, Any
     spec = context.spec
     if spec.body is None:
         raise ConfigError(
-            f"the requests of {spec.job_id} are made by a render function: other parameters are other code, so another "
-            "job, which reuses the answers that stay the same"
+            f"the requests of {spec.job_id} are made by a render function, which may make bodies of many shapes: set "
+            f"{', '.join(given)} in the function and run it again. That is another job of the same name, which reuses "
+            "the answers to requests that stay the same; give the parameter only for the rows that need it"
         )
     for name in PROMPT:
         if name in given:

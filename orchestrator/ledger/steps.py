@@ -79,7 +79,6 @@ _MAY_SEND: Final = (
     .where(jobs.c.id == sa.bindparam("the_id"), jobs.c.state == JobState.RUNNING, jobs.c.paused_at.is_(None))
     .where(accounts.c.paused_until <= sa.bindparam("now", type_=Utc()))
 )
-ERROR_LENGTH: Final = 200  # of an error in an event
 _SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
 
 
@@ -358,7 +357,7 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
     _swap(tx, Unit(job_id=job_id, chunk_id=before.id), before.version, values)
     if after.state is before.state:
         return
-    details: dict[str, str | int] = {"attempt": after.attempt, "error": _shortened(after.error)}
+    details: dict[str, str | int] = {"attempt": after.attempt, "error": rows.shortened(after.error)}
     note(tx, job_id, f"chunk.{after.state}", after.name, now, **details, **rows.event_details(after))
     if after.state is ChunkState.UNRESOLVED:
         notices.of_unresolved(tx, job_id, after.error, now)
@@ -367,11 +366,6 @@ def _move_chunk(tx: sa.Connection, job_id: JobId, change: ChunkMoved, now: datet
         counts = tx.execute(sa.select(chunk_shards.c.shard_no, chunk_shards.c.row_count).where(covers))
         covered = {row.shard_no: row.row_count for row in counts}
         settle(tx, job_id, after.id, covered, {} if after.improves else covered)
-
-
-def _shortened(text: str) -> str:
-    """Return the beginning of a text, cut between words."""
-    return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH].rsplit(' ', 1)[0]} …"
 
 
 def add_chunks(tx: sa.Connection, job_id: JobId, changes: Collection[ChunkAdded]) -> None:

@@ -31,6 +31,7 @@ from orchestrator.domain.policy import Policy
 from orchestrator.domain.timeline import LedgerEvent
 from orchestrator.ledger.db.schema import EPOCH, TALLY
 
+ERROR_LENGTH: Final = 200  # of an error in an event
 _CHUNK: Final = tuple(f.name for f in fields(Chunk) if f.name not in ("tally", "token", "key_mark", "version"))
 _SHARD: Final = tuple(f.name for f in fields(Shard) if f.name not in ("settled_count", "version"))
 _JOB: Final = tuple(f.name for f in fields(Job) if f.name not in ("policy", "version"))
@@ -136,3 +137,8 @@ def event_details(chunk: Chunk) -> dict[str, str | int]:
         case ChunkState.FAILED | ChunkState.CANCELLED | ChunkState.UNRESOLVED:
             return {"rows": chunk.request_count}
     return {}
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, cut between words."""
+    return text if len(text) <= ERROR_LENGTH else f"{text[:ERROR_LENGTH].rsplit(' ', 1)[0]} …"
