@@ -276,10 +276,9 @@ def _apply_to_account(
 ) -> None:
     match change:
         case AccountPaused(account=account, reason=reason):
-            begins = account_limits.pause(tx, change, now)
-            notices.of_pause(tx, job_id, change, now)
-            if begins:
+            if account_limits.pause(tx, change, now):
                 note(tx, job_id, "account.paused", account, now, reason=reason)
+            notices.of_pause(tx, job_id, change, now)
         case AccountProved():
             account_limits.proved(tx, change)
         case QueueLearned(account=account, in_flight_max=in_flight_max):
