@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml .ci/setup
 	@PYTHON='$(PYTHON)' .ci/setup
 
 demo: $(INSTALLED) ## Run a whole job on this machine: no key, no account, no cost
-	@$(BIN)/python examples/demo.py $(ARGS)
+	@$(BIN)/orchestrator demo $(ARGS)
 
 fleet: $(INSTALLED) ## The same on a fleet of this machine's own: a broker, two workers, two beats
 	@$(BIN)/python examples/fleet.py $(ARGS)

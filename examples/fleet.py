@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from demo import KEY, PLACE, show, stage
+from orchestrator.cli.demo import KEY, PLACE, show_rows, stage
 
 LOG = PLACE / "fleet.log"
 
@@ -46,7 +46,7 @@ def main() -> int:
             submit = [sys.executable, "-m", "orchestrator", *command]
             code = subprocess.run(submit, env=environment, check=False).returncode
         if code == 0:
-            show(base_url)
+            show_rows(base_url)
     return code
 
 

@@ -40,6 +40,7 @@ ENDS: Final = {
 # Not run here, and why not. Each must be in a page, or the list is too long.
 SERVERS: Final = "serves until it is stopped"
 NOT_RUN: Final = {
+    r"orchestrator demo": "runs for a minute: tests/acceptance/test_demo.py",
     r"orchestrator ui": f"{SERVERS}: tests/web starts it",
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
     r"orchestrator gateway": f"{SERVERS}: these tests run against one",

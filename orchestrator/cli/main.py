@@ -20,6 +20,7 @@ from orchestrator.api.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of
 from orchestrator.cli import (
     answers,
     deciding,
+    demo,
     doctor,
     fleet,
     init,
@@ -159,6 +160,7 @@ def app() -> None:
 
 
 _GROUPS: Final = (
+    demo,
     init,
     running,
     terminals,

@@ -65,7 +65,8 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel: Path)
     ours = {str(path) for path in tracked() if path.parts[0] == PACKAGE}
     config = {"defaults.toml", "providers.toml", "prices.json", "model_ends.toml"}
     schemas = {f"orchestrator/schemas/{path.name}" for path in tracked() if path.parts[:2] == ("docs", "schemas")}
-    assert names == ours | schemas | {f"orchestrator/config/{name}" for name in config}
+    dataset = {"orchestrator/examples/state_of_the_union.parquet"}
+    assert names == ours | schemas | dataset | {f"orchestrator/config/{name}" for name in config}
 
 
 def test_the_wheel_works_where_there_is_no_clone(wheel: Path, tmp_path: Path) -> None:
