@@ -31,7 +31,7 @@ BEFORE: Final = (
     (r"resume ", "paused"),
     (r"results moods", "typed"),
     (r"recover", "lost"),
-    (r"(status|results|export|show|batches|log|audit) |run (reviews-|JOB)", "ran"),
+    (r"(attach|status|results|export|show|batches|log|audit) |run (reviews-|JOB)", "ran"),
 )
 # The exit code where it is not 0, and why.
 ENDS: Final = {
@@ -40,6 +40,7 @@ ENDS: Final = {
 # Not run here, and why not. Each must be in a page, or the list is too long.
 SERVERS: Final = "serves until it is stopped"
 NOT_RUN: Final = {
+    r"orchestrator stop": "needs a run of another process: tests/acceptance/test_terminals.py",
     r"orchestrator demo": "runs for a minute: tests/acceptance/test_demo.py",
     r"orchestrator ui": f"{SERVERS}: tests/web starts it",
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
