@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.completion import complete_job
 from orchestrator.cli.terminal import say
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.policy import Reuse
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle
     from orchestrator.api.job import Job
 
-job_argument = click.argument("job")
+job_argument = click.argument("job", shell_complete=complete_job)
 work_option = click.option(
     "--work",
     metavar="PLACE",

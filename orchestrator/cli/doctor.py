@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, json_option, work_option
+from orchestrator.cli.completion import complete_job
 from orchestrator.cli.terminal import show_as, show_text
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=complete_job)
 @work_option
 @json_option
 def doctor(job: str | None, work: str | None, as_json: bool) -> None:

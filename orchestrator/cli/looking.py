@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.arguments import find, json_option, work_option
+from orchestrator.cli.completion import complete_job
 from orchestrator.cli.outcome import print_status
 from orchestrator.cli.terminal import draw, show, show_document
 
 
 @click.command
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=complete_job)
 @work_option
 @json_option
 def status(job: str | None, work: str | None, as_json: bool) -> None:

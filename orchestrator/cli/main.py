@@ -19,6 +19,7 @@ from orchestrator import log
 from orchestrator.api.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of
 from orchestrator.cli import (
     answers,
+    completion,
     deciding,
     demo,
     doctor,
@@ -176,6 +177,7 @@ _GROUPS: Final = (
     mcp,
     ui,
     fleet,
+    completion,
 )
 for _group in _GROUPS:
     for _command in _group.COMMANDS:

@@ -7,11 +7,12 @@ import sys
 import click
 
 from orchestrator.cli.arguments import from_file, is_file, json_option, work_option
+from orchestrator.cli.completion import complete_job
 from orchestrator.cli.terminal import say, show_as, show_text
 
 
 @click.command
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=complete_job)
 @work_option
 @json_option
 def notify(job: str | None, work: str | None, as_json: bool) -> None:

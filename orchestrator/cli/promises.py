@@ -65,5 +65,5 @@ PROMISES: Final = {
     ),
 }
 # They serve until they are stopped, or print a schema or another program's help; they take no `--json`.
-WITHOUT: Final = frozenset({"mcp", "demo", "schema", "ui", "worker", "beat", "fleet", "gateway"})
+WITHOUT: Final = frozenset({"mcp", "demo", "schema", "completion", "ui", "worker", "beat", "fleet", "gateway"})
 EVENTS: Final = frozenset({"run", "submit", "retry"})  # they take `--events`: lines of `event`, and then the document
