@@ -145,7 +145,7 @@ def reread(job: str, work: str | None, as_json: bool) -> None:
     from orchestrator.cli import status_text
 
     handle = find(job, work)
-    done = handle.reread()
+    done = handle.reread(progress=not as_json)
     found = handle.status()
     if as_json:
         show_as("reread", asdict(done), job_id=handle.job_id, commands=found.commands)
