@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 RECENT: Final = timedelta(days=1)
-HOW: Final = (
-    'Set ORCHESTRATOR_NOTIFY_URL, or give the job file a [notify] table with url_env = "VARIABLE": '
-    "docs/operations.md#notices"
-)
+HOW: Final = 'Set ORCHESTRATOR_NOTIFY_URL, or give the job file a table [notify] with url_env = "VARIABLE"'
 
 
 def try_notice(job: Job | str | None, work: str) -> Check:
@@ -35,7 +32,7 @@ def try_notice(job: Job | str | None, work: str) -> Check:
     settings = configuration.load(os.environ)
     receiver = _receiver(_notify_of(job, work), settings, os.environ)
     if receiver is None:
-        raise ConfigError(f"no notices are sent: {HOW}")
+        raise ConfigError(f"nothing says where notices go. {HOW}")
     now = datetime.now(UTC)
     try:
         status = send(

@@ -55,7 +55,9 @@ def test_settings_tell_of_jobs_without_a_table_and_status_of_what_was_not_receiv
 ) -> None:
     job = write_job(tmp_path / "job.toml", write_dataset(tmp_path / "rows.parquet", 20), gateway.url)
     nothing = cli.run("notify")
-    assert (nothing.code, "no notices are sent: Set ORCHESTRATOR_NOTIFY_URL" in nothing.said) == (2, True), nothing
+    assert (nothing.code, "nothing says where notices go. Set ORCHESTRATOR_NOTIFY_URL" in nothing.said) == (2, True), (
+        nothing
+    )
     with running_receiver() as server:
         server.statuses[:] = [410]
         hooked = with_hook(cli, ORCHESTRATOR_NOTIFY_URL=server.url, ORCHESTRATOR_NOTIFY_FORMAT="slack")
