@@ -142,6 +142,15 @@ class World:
         (self.folder / "moods.toml").write_text(f'{text}\n[response]\nmood = {{ enum = ["good", "mixed"] }}\n')
         assert self.run("orchestrator run moods.toml") == 0
 
+    def keyed(self) -> None:
+        """Its job has ended, with rows whose batches expired; rows have keys, and a number."""
+        frame = pd.read_csv("reviews.csv").assign(score=0.1)
+        frame.assign(id=[f"A-{n}" for n in range(ROWS)]).to_csv("reviews.csv", index=False)
+        with Path("reviews.toml").open("a", encoding="utf-8") as file:
+            file.write('\n[dataset]\nkey = "id"\ntypes = { score = "float64" }\n')
+        Path("more-keys.txt").write_text("A-3\n", encoding="utf-8")
+        self._run_with({"batch": {"expire": 1.0, "done_share": 0.5}}, code=4)
+
     def paused(self) -> None:
         """Its job is in the ledger, and paused."""
         self.submitted()

@@ -23,6 +23,7 @@ SHELL: Final = re.compile(r"^(?:\w+=\S+ )*(?:\.venv/bin/)?(orchestrator .+)$")
 # What a job has been through before a command makes sense; the first that fits. Without one: any job, or none.
 BEFORE: Final = (
     (r"retry \S+ --rows truncated", "ran"),
+    (r"retry .*(key:|score)", "keyed"),
     (r"retry ", "failed"),
     (r"reread ", "unreadable"),
     (r"approve ", "waits"),
@@ -46,6 +47,7 @@ NOT_RUN: Final = {
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
     r"orchestrator gateway": f"{SERVERS}: these tests run against one",
     r"orchestrator mcp": f"{SERVERS}: tests/mcp starts it",
+    r"orchestrator stop": "needs a run in another process: tests/acceptance/test_terminals.py",
     r"orchestrator notify": "needs a receiver: tests/acceptance/test_notices.py",
     r"orchestrator submit .*--wait": "needs a fleet: tests/workers/test_worker.py",
     r"orchestrator resolve .*--give-up": "needs a batch whose results are gone for hours: the simulation has it",
