@@ -47,7 +47,6 @@ NOT_RUN: Final = {
     r"orchestrator (worker|beat|fleet)": f"{SERVERS}: tests/workers starts it",
     r"orchestrator gateway": f"{SERVERS}: these tests run against one",
     r"orchestrator mcp": f"{SERVERS}: tests/mcp starts it",
-    r"orchestrator stop": "needs a run in another process: tests/acceptance/test_terminals.py",
     r"orchestrator notify": "needs a receiver: tests/acceptance/test_notices.py",
     r"orchestrator submit .*--wait": "needs a fleet: tests/workers/test_worker.py",
     r"orchestrator resolve .*--give-up": "needs a batch whose results are gone for hours: the simulation has it",
