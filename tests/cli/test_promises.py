@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -321,6 +322,28 @@ def test_a_job_that_waits_for_a_person_says_what_to_type_and_goes_on_when_approv
     assert (cancelled.code, check("cancel", cancelled)) == (0, ["status"])
     rows = cancelled.documents[0]["rows"]
     assert (rows["total"], rows["failed"]) == (1_100, 1_100)
+
+
+def test_a_lost_ledger_and_a_lost_file_are_told(run: Run, place: Path) -> None:
+    shutil.copytree(place / ".orchestrator", place / "lost", ignore=shutil.ignore_patterns("ledger.db*"))
+    recovered = run("recover", "--work", "lost", "--json")
+    assert (recovered.code, check("recover", recovered)) == (0, ["recover"])
+    assert {one["recovered"] for one in recovered.documents[0]["jobs"]} == {True}
+
+    [archived] = (place / "lost").glob("fine-*/raw/*")
+    archived.unlink()
+    audited = run("audit", archived.parts[-3], "--work", "lost", "--json")
+    assert (audited.code, check("audit", audited)) == (1, ["audit"])
+    assert audited.documents[0]["clean"] is False
+
+
+def test_a_receiver_of_notices_that_is_not_there_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_NOTIFY_URL", "http://127.0.0.1:9/hook")
+
+    found = run("notify", "--json")
+
+    assert (found.code, check("notify", found)) == (3, ["doctor"])
+    assert found.documents[0]["exit_code"] == 3
 
 
 def test_events_are_lines_and_the_last_one_is_the_report(run: Run, place: Path) -> None:
