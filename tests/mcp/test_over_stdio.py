@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ("mood", {}),
             ("capped", {"policy": {"budget_usd": "0.01"}, "request": {"prompt": "capped {text}"}}),
             ("poor", {"request": {"prompt": "poor {text}"}}),
+            ("unfunded", {"request": {"prompt": "unfunded {text}"}}),
             ("unheard", {"request": {"model": "no-such-model"}}),
             ("coded", {"request": {"render": "mine:render", "prompt": None}}),
         ):
@@ -95,7 +96,7 @@ def test_a_job_is_driven_to_its_end_inside_a_budget(call: Call, folder: Path) ->
     status = call("status", job="mood.toml", wait_s=60)
     assert (status["job"]["activity"], status["rows"]["answered"], status["rows"]["failed"]) == ("finished", 27, 3)
     assert float(status["money"]["spent"]) <= 0.02
-    assert call("status")["jobs"][-1]["job"]["id"] == status["job"]["id"]
+    assert status["job"]["id"] in [one["job"]["id"] for one in call("status")["jobs"]]
 
     found, after = [], 0
     while after is not None:
@@ -112,11 +113,19 @@ def test_a_job_is_driven_to_its_end_inside_a_budget(call: Call, folder: Path) ->
         assert SECRET not in json.dumps(document)
 
 
+def test_two_jobs_run_at_once_and_a_job_file_may_have_the_budget(call: Call) -> None:
+    begun = [call("run", job="capped.toml"), call("run", job="unfunded.toml", limit=3, budget_usd="0.01")]
+
+    for one in begun:
+        ended = call("status", job=one["job"]["id"], wait_s=60)
+        assert (ended["job"]["activity"], float(ended["money"]["budget"])) == ("finished", 0.01)
+
+
 def test_without_a_budget_nothing_is_run(call: Call) -> None:
-    refused = call("run", job="poor.toml")
+    refused = call("run", job="unfunded.toml")
 
     assert "the job has no budget: give budget_usd" in refused["message"]
-    assert call("status", job="poor.toml")["code"] == "job_unknown"
+    assert call("status", job="unfunded.toml")["code"] == "job_unknown"
 
 
 def test_a_budget_that_is_too_small_stops_the_job_and_is_not_raised(call: Call) -> None:
