@@ -190,7 +190,8 @@ def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:
     look, rows = status.look, status.look.rows
     if look.has_ended:
         return Refused(why=f"The job is {look.activity.value} already: there is nothing to cancel.")
-    what = [f"{counted(rows.answered, 'row stays', 'rows stay')} answered, and the output is written of what is there."]
+    kept = counted(rows.answered, "row stays", "rows stay") if rows.answered else "No row is"
+    what = [f"{kept} answered, and the output is written of what is there."]
     if rows.at_provider:
         what.append(
             f"{counted(rows.at_provider, 'row is', 'rows are')} at the provider: batches are cancelled there, and what "
@@ -198,6 +199,9 @@ def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:
         )
     if unsent := rows.waiting + rows.to_send_again:
         what.append(f"{counted(unsent, 'row is', 'rows are')} not sent, and fail as cancelled. A retry sends them.")
+    if rows.needs_decision:
+        held = counted(rows.needs_decision, "row waits", "rows wait")
+        what.append(f"{held} for your decision all the same: the job ends once you have said what became of the batch.")
     paid = "Nothing more is sent."
     if look.money.reserved:
         paid += f" What the provider has answered by then is paid: at most {usd(look.money.reserved)}."
