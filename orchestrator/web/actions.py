@@ -77,7 +77,10 @@ class Actions:
         if self.background is None:
             return self._read_only(job_id, action)
         status = self.viewer.status(job_id)
-        found = offer(action, status, self.viewer, request.query_params.get("rows", ""))
+        try:
+            found = offer(action, status, self.viewer, request.query_params.get("rows", ""))
+        except OrchestratorError as error:
+            found = Refused(why=str(error))
         if isinstance(found, Refused):
             return self._refused(job_id, action, found.why, HTTPStatus.CONFLICT)
         handle = self.viewer.handle(job_id)

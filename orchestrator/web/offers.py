@@ -7,6 +7,7 @@ changed when the answer comes, nothing is done.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.api.amounts import counted
 from orchestrator.domain.canary import CANARY
 from orchestrator.domain.look import Activity
-from orchestrator.domain.model import JobState
+from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.money import usd
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
@@ -237,10 +238,10 @@ def _reread(status: Status, viewer: Viewer) -> Offer | Refused:
 def _retry(status: Status, viewer: Viewer, kind: str) -> Offer | Refused:
     look, totals = status.look, status.totals
     kind = kind or RowKind.FAILED.value
-    if kind not in {one.value for one in RowKind}:
-        return Refused(why="There are no rows of that kind.")
     if not look.has_ended:
         return Refused(why="Rows are sent again once the job has ended.")
+    if kind not in {one.value for one in RowKind}:
+        return _retry_of_cause(status, viewer, kind)
     is_failed = kind == RowKind.FAILED
     kept = totals.unreadable_rows if is_failed else totals.unread_answers
     count = (totals.failed if is_failed else totals.flaws[kind]) - kept
@@ -249,14 +250,12 @@ def _retry(status: Status, viewer: Viewer, kind: str) -> Offer | Refused:
         return Refused(why=f"No {'row that was sent has failed' if is_failed else f'answer is {kind}'}.{apart}")
     rows = counted(count, *(("failed row", "failed rows") if is_failed else (f"{kind} answer", f"{kind} answers")))
     stands = "" if is_failed else " An answer stands until a new one is there, and where the row fails."
-    revision = f"The output becomes revision {look.revision + 1}; the present one is kept."
-    here = "This page's process runs the job until it has ended."
     which = () if is_failed else ("--rows", kind)
     return Offer(
         action=Action.RETRY,
         title=f"Send {rows} again?" if count else "Send rows again whose answers cannot be read?",
         button="Send again",
-        what=(f"{revision}{stands}", "The fleet sends them." if status.workers_alive else here),
+        what=_what_a_retry_does(status, stands),
         price=_price_of(count, look) + ("" if is_failed else " They are paid for again."),
         command=viewer.command("retry", look.job_id, *which),
         basis=f"{look.revision} {count} {kept}",
@@ -264,6 +263,40 @@ def _retry(status: Status, viewer: Viewer, kind: str) -> Offer | Refused:
         unreadable=kept,
         takes_max_tokens=True,
     )
+
+
+def _retry_of_cause(status: Status, viewer: Viewer, code: str) -> Offer | Refused:
+    """Return the offer to send those again that failed for one cause: they are found by the output."""
+    look = status.look
+    if code not in {one.code for one in look.causes}:
+        return Refused(why="No row of this job has failed for that cause.")
+    found = viewer.handle(JobId(look.job_id)).plan_retry(rows=code)
+    stay = []
+    if found.never_sent:
+        stay.append(f"{counted(found.never_sent, 'row', 'rows')} could not be made a request, and stay as they are.")
+    if found.unreadable:
+        stay.append(f"{counted(found.unreadable, 'answer', 'answers')} cannot be read, and stay as they are.")
+    if not found.rows:
+        return Refused(why=" ".join(["No row that failed for that cause can be sent again.", *stay]))
+    about = f"About {usd(found.cost_usd_expected)}, by what they cost before. " if found.cost_usd_expected else ""
+    most = UNKNOWN if found.cost_usd_max is None else f"At most {usd(found.cost_usd_max)}."
+    return Offer(
+        action=Action.RETRY,
+        title=f"Send {counted(found.rows, 'row', 'rows')} again that failed as {code}?",
+        button="Send again",
+        what=(*_what_a_retry_does(status, ""), *stay),
+        price=f"{about}{most}",
+        command=viewer.command("retry", look.job_id, "--rows", shlex.quote(code)),
+        basis=f"{look.revision} {found.rows}",
+        kind=code,
+        takes_max_tokens=True,
+    )
+
+
+def _what_a_retry_does(status: Status, stands: str) -> tuple[str, str]:
+    revision = f"The output becomes revision {status.look.revision + 1}; the present one is kept.{stands}"
+    here = "This page's process runs the job until it has ended."
+    return revision, "The fleet sends them." if status.workers_alive else here
 
 
 def _resolve(status: Status, viewer: Viewer) -> Offer:

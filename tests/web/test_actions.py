@@ -114,6 +114,27 @@ def test_cut_off_answers_are_sent_again_with_a_larger_limit(
     assert handle.results().flaws["truncated"] == 0
 
 
+@pytest.mark.slow
+def test_rows_that_failed_for_one_cause_are_sent_again(
+    browser: TestClient, scenes: Scenes, background: Background
+) -> None:
+    handle = scenes.ended("one-cause")
+    address = f"/jobs/{handle.job_id}/do/retry"
+    assert f'href="{address}?rows=content_filter"' in browser.get(f"/jobs/{handle.job_id}").text
+    page = browser.get(address, params={"rows": "content_filter"}).text
+    unknown = browser.get(address, params={"rows": "null_skipped"})
+    scenes.is_good.append(True)
+    answered = browser.post(address, data=form_of(page))
+    ended(background)
+
+    assert "Send 1 row again that failed as content_filter?" in words(page)
+    assert f"orchestrator retry {handle.job_id} --rows content_filter" in words(page)
+    assert unknown.status_code == 409
+    assert "No row of this job has failed for that cause." in unknown.text
+    assert answered.status_code == 303
+    assert handle.results().counts["failed"] == 0
+
+
 def test_a_price_that_nobody_knows_is_not_made_up(scenes: Scenes) -> None:
     totals = Totals(shards=1, shards_planning=0, rows=4, settled=4, refused=0, succeeded=3, failed=1, unpriced=3)
     found = offer(Action.RETRY, a_status(JobState.FINISHED, totals), scenes.viewer)
