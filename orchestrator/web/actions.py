@@ -82,7 +82,7 @@ class Actions:
         except OrchestratorError as error:
             found = Refused(why=str(error))
         if isinstance(found, Refused):
-            return self._refused(job_id, action, found.why, HTTPStatus.CONFLICT)
+            return self._refused(job_id, action, found.why, HTTPStatus.OK)
         handle = self.viewer.handle(job_id)
         chunks = handle.unresolved() if action is Action.RESOLVE else []
         samples = handle.samples(SAMPLES_MAX) if action is Action.APPROVE and status.decision == CANARY else []
@@ -168,7 +168,8 @@ class Actions:
 
     def _refused(self, job_id: JobId, action: Action, why: str, status: HTTPStatus) -> Response:
         command = self.viewer.command(action.value, job_id)
-        return self.templates.page("refused.html", job_id=job_id, why=why, command=command, status=status)
+        title = "This is not possible now" if status is HTTPStatus.OK else "This was not done"
+        return self.templates.page("refused.html", title=title, job_id=job_id, why=why, command=command, status=status)
 
     def _read_only(self, job_id: JobId, action: Action) -> Response:
         why = "This page only looks (`orchestrator ui --read-only`). The command does it."
