@@ -111,17 +111,21 @@ class World:
         """Return a line with this world's names in place of the page's: ids, chunks, batches, folders, addresses."""
         for word, here in ({"/data/jobs": str(self.folder / ".orchestrator")} | self.words).items():
             line = line.replace(word, here)
-        if re.search(r"\bJOB_ID\b|\breviews-[0-9a-f]{8}\b|\b[0-9a-f]{8}-0-", line):
-            job_id = self.job_id
-            line = re.sub(r"\bJOB_ID\b|\breviews-[0-9a-f]{8}\b", job_id, line)
-            line = re.sub(r"\b[0-9a-f]{8}-0-", f"{job_id.rpartition('-')[2]}-0-", line)
+        line = re.sub(r"\bJOB_ID\b", "reviews-00000000", line)
+        line = re.sub(r"\b(reviews|mood)-[0-9a-f]{8}\b", lambda found: self.id_of(found[1]), line)
+        if re.search(r"\b[0-9a-f]{8}-0-", line):
+            line = re.sub(r"\b[0-9a-f]{8}-0-", f"{self.job_id.rpartition('-')[2]}-0-", line)
         line = re.sub(r"\b(JOB|FILE)\b", lambda found: {"JOB": "reviews.toml", "FILE": "file.parquet"}[found[1]], line)
         return line.replace("http://127.0.0.1:8899", self.gateway.base_url).replace('"local"', f'"{API_KEY}"')
 
     @property
     def job_id(self) -> str:
         """The id of `reviews.toml`."""
-        return commands.identify(orchestrator.read_job(Path("reviews.toml")))
+        return self.id_of("reviews")
+
+    def id_of(self, name: str) -> str:
+        """The id of a job file's job."""
+        return commands.identify(orchestrator.read_job(Path(f"{name}.toml")))
 
     def handle(self) -> orchestrator.JobHandle:
         """Return the handle of its job."""
