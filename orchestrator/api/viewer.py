@@ -68,16 +68,15 @@ class Viewer:
         """Return a look at each job, the newest first."""
         return [self.look(job.id) for job in self.workspace.admin.jobs()]
 
-    def look(self, job_id: JobId) -> Look:
-        """Return a look at a job, at most a few seconds old. Raises ConfigError."""
+    def look(self, job_id: JobId, *, within_s: float = LIVE_S) -> Look:
+        """Return a look at a job, at most so many seconds old. Raises ConfigError."""
         with self._lock:
-            known = self._looks.get(job_id)
-            if known is None or known[0] < time.monotonic():
+            made_at, look = self._looks.get(job_id, (0.0, None))
+            if look is None or time.monotonic() - made_at > (ENDED_S if look.has_ended else within_s):
                 self._known(job_id)
                 look = self.workspace.snapshot.look(job_id, now=self.workspace.clock.now())
-                known = time.monotonic() + (ENDED_S if look.has_ended else LIVE_S), look
-                self._looks[job_id] = known
-        return known[1]
+                self._looks[job_id] = time.monotonic(), look
+        return look
 
     def forget(self, job_id: JobId) -> None:
         """Look anew next time: something was changed."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from orchestrator.api.job_pictures import JobPictures
+from orchestrator.api.job_pictures import MAP_S, JobPictures
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.row_filter import row_filter
@@ -126,7 +126,7 @@ class PictureRoutes:
         )
 
     def _look(self, request: Request) -> Look:
-        return self._viewer.look(JobId(request.path_params["job"]))
+        return self._viewer.look(JobId(request.path_params["job"]), within_s=MAP_S)
 
     def _failures(self, look: Look) -> dict[str, Any]:
         flaws = [(kind, FLAWS.get(kind, kind), count) for kind, count in look.flaws.items() if count]

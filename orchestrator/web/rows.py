@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
+from orchestrator.api.job_pictures import MAP_S
 from orchestrator.api.row_viewer import RowViewer
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
@@ -69,7 +70,7 @@ class RowRoutes:
     def rows(self, request: Request) -> Response:
         """A list of rows; or the way to one that was named."""
         query = request.query_params
-        look = self._viewer.look(JobId(request.path_params["job"]))
+        look = self._viewer.look(JobId(request.path_params["job"]), within_s=MAP_S)
         if named := query.get("find", "").strip():
             return RedirectResponse(f"/jobs/{quote(look.job_id)}/rows/{quote(_place(named), safe='')}", 303)
         names = ("shown", "cause", "text", "where", "chunk")
@@ -101,7 +102,7 @@ class RowRoutes:
 
     def row(self, request: Request) -> Response:
         """One row."""
-        look = self._viewer.look(JobId(request.path_params["job"]))
+        look = self._viewer.look(JobId(request.path_params["job"]), within_s=MAP_S)
         named = _place(request.path_params["row"])
         place = PLACE.fullmatch(named)
         job_id = JobId(look.job_id)

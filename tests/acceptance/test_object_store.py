@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import orchestrator
+from orchestrator.api.row_pages import row_page
 from orchestrator.domain.errors import ConfigError, OutputError
+from orchestrator.domain.model import JobId
+from orchestrator.domain.row_filter import row_filter
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.storage.open import open_job_files
 from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mark, marked
 from tests.files import FORMATS, as_parquet
@@ -65,6 +70,11 @@ def test_a_job_all_of_whose_places_are_urls_ends_exact(
     with open_job_files(f"s3://{bucket}/exported").open("all.csv") as file:
         assert file.read() == b'"text"\n'
     assert handle.show(7).answer is not None
+    with opened_workspace(handle.work) as workspace:  # and as the page lists them
+        until = time.monotonic() + 60
+        found = row_page(workspace, JobId(result.job_id), row_filter(), start=(0, 7), limit=3, until=until)
+    assert [(one.row, one.is_answered) for one in found.rows] == [(7, True), (8, True), (9, True)]
+    assert all(one.asked for one in found.rows)
 
 
 @pytest.mark.usefixtures("key")

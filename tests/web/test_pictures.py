@@ -49,6 +49,7 @@ COURSE: Final = Course(
 def test_failures_lead_to_their_rows_and_to_one_of_them(browser: TestClient, ended: str) -> None:
     page = browser.get(f"/jobs/{ended}").text
 
+    assert f'href="/jobs/{ended}/rows">Rows</a>' in page
     for way in ("rows?cause=content_filter", "rows?cause=server_error", "rows/0-20", "rows?shown=truncated"):
         assert f'href="/jobs/{ended}/{way}"' in page
         assert browser.get(f"/jobs/{ended}/{way}").status_code == 200
