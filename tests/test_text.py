@@ -163,10 +163,10 @@ def test_the_report_counts_answers_that_are_not_whole_by_name() -> None:
 @pytest.mark.parametrize(
     ("fields", "said", "exact", "in_json"),
     [
-        ({"cost_usd": Decimal("0.5")}, "0.500000 USD", Decimal("0.5"), "0.5"),
-        ({"cost_usd": Decimal("0.5"), "unpriced": 2}, "at least 0.500000 USD", Decimal("0.5"), "0.5"),
+        ({"cost_usd": Decimal("0.5")}, "0.50 USD", Decimal("0.5"), "0.5"),
+        ({"cost_usd": Decimal("0.5"), "unpriced": 2}, "at least 0.50 USD", Decimal("0.5"), "0.5"),
         ({"unpriced": 2}, "unknown", None, None),
-        ({"cost_usd": Decimal("0E-9")}, "0.000000 USD", Decimal(0), "0.000000000"),
+        ({"cost_usd": Decimal("0E-9")}, "0.00 USD", Decimal(0), "0.000000000"),
     ],
 )
 def test_a_cost_that_is_not_known_is_not_nothing(
@@ -181,7 +181,7 @@ def test_a_cost_that_is_not_known_is_not_nothing(
     assert line.split("cost", 1)[1].strip().startswith(said)
     assert (result.cost_usd, status.look.money.spent) == (exact, exact)
     assert (sums(status.as_dict())["cost_usd"], sums(status.as_dict())["reserved_usd"]) == (in_json, "0.000000000")
-    assert ("0.0" in result._repr_html_()) == (exact == 0)
+    assert (">0.00<" in result._repr_html_()) == (exact == 0)
 
 
 def test_the_last_lines_of_a_run_say_what_to_type_about_answers_that_are_not_whole() -> None:

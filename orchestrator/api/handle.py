@@ -290,6 +290,9 @@ class JobHandle:
     def resume(self) -> None:
         """End a pause: the processes that work on the job send again. Raises CommandRefused where it is not paused."""
         with opened_workspace(self.work) as workspace:
+            job = workspace.ledger.job(self.job_id)
+            if job.paused_at is None:
+                refuse_undecided(workspace, job)
             workspace.admin.end_pause(self.job_id, now=workspace.clock.now())
             record_command(workspace, self.job_id)
 

@@ -46,8 +46,9 @@ def usd(amount: Decimal) -> str:
 
 
 def exact(amount: Decimal) -> str:
-    """Return all places of an amount that a person compares or types, with its currency: 0.021345 USD."""
-    return f"{amount.normalize():f} USD"
+    """Return all places of an amount that a person compares or types, at least two: 0.021345 USD, 0.50 USD."""
+    whole, _, places = f"{amount.normalize():f}".partition(".")
+    return f"{whole}.{places:0<2} USD"
 
 
 def cost(price: Price | None, input_tokens: int, output_tokens: int) -> Decimal | None:

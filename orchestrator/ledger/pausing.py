@@ -35,7 +35,8 @@ def pause(tx: sa.Connection, job: Job, now: datetime) -> None:
 def end_pause(tx: sa.Connection, job: Job, now: datetime) -> None:
     """Let a paused job begin creates again. Raises CommandRefused where it is not paused."""
     if job.paused_at is None:
-        raise CommandRefused(f"job {job.id} is {job.state} and not paused: there is nothing to resume")
+        way_out = "; run it to go on" if job.state is JobState.STOPPED else ""
+        raise CommandRefused(f"job {job.id} is {job.state} and not paused: there is nothing to resume{way_out}")
     tx.execute(sa.update(jobs).where(J.id == job.id).values(paused_at=None, version=J.version + 1))
     note(tx, job.id, "job.pause_ended", "", now)
 

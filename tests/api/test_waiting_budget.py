@@ -55,7 +55,7 @@ def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakePr
 def test_a_budget_below_one_request_stops_the_job_and_a_larger_one_lets_it_go_on(
     fake: FakeProvider, tmp_path: Path
 ) -> None:
-    with pytest.raises(JobStopped, match=r"budget is used up: 0 USD of 0\.00007 USD .* end it and keep .*cancel job-"):
+    with pytest.raises(JobStopped, match=r"is used up: 0\.00 USD of 0\.00007 USD .* end it and keep .*cancel job-"):
         run(fake, tmp_path, ONE_USD / 2)
     [handle] = orchestrator.jobs(work=tmp_path)
     assert handle.status().totals.in_flight_chunks == 0

@@ -126,4 +126,4 @@ def test_a_job_that_waits_for_its_budget_is_told(workspace: Workspace, server: S
     (got,) = server.received
     said = json.loads(got.body)
     assert said["type"] == "job.budget"
-    assert "6 USD of 10 USD is spent or reserved" in said["data"]["reason"]
+    assert "6.00 USD of 10.00 USD is spent or reserved" in said["data"]["reason"]
