@@ -68,6 +68,16 @@ def _compact(node: Any) -> Any:
     return kept
 
 
+def without_order(node: Any) -> Any:
+    """Return a schema with its members of enums in order: of two equal Literals Python keeps the one it met first."""
+    if isinstance(node, list):
+        return [without_order(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: without_order(each) for key, each in node.items()}
+    return kept | {"enum": sorted(node["enum"])} if isinstance(node.get("enum"), list) else kept
+
+
 def encoded(schemas: dict[str, Any]) -> str:
     """Return the file's text: one line per endpoint, keys in order."""
     lines = [
