@@ -9,16 +9,19 @@ Rule 3: an agent's own job, without a job file, goes to a provider of the config
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.api.response import FILE
 from orchestrator.domain import money
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
+from orchestrator.storage.location import locate
 
 if TYPE_CHECKING:
     from orchestrator.api.job import Job
@@ -38,20 +41,43 @@ class Limits:
         text = str(given)
         if "://" in text:
             raise ConfigError(f"{what} {text} is a URL: this server reads and writes in its own folders only")
-        # Of a glob, the folder above its first star: `resolve` also follows links, and takes out "..".
-        place = Path(text.partition("*")[0]).resolve() if "*" in text else Path(text).resolve()
-        if not any(place.is_relative_to(folder) for folder in self.folders):
+        place = Path(locate(text))  # as who reads it takes it: "~" is a home folder
+        if not place.exists():  # of a glob, the folder above its first part with a sign
+            place = Path(re.split(r"/[^/]*[*?\[]", str(place), maxsplit=1)[0] or "/")
+        if not self._is_within(place):
             named = ", ".join(map(str, self.folders))
             raise ConfigError(
                 f"{what} {text} is not under a folder that this server may use ({named}). A person can add one: "
                 "`orchestrator mcp --allow FOLDER`"
             )
 
+    def _is_within(self, place: Path) -> bool:
+        return any(place.resolve().is_relative_to(folder) for folder in self.folders)  # ".." and links are followed
+
+    def _check_files(self, dataset: str, format_name: str) -> None:
+        """Raise ConfigError where a folder or a glob has a link that leads elsewhere; DatasetError where it is none."""
+        from orchestrator.dataset.dataset import NAMED_FORMATS
+        from orchestrator.dataset.delta import LOG
+        from orchestrator.dataset.files import find_files
+
+        place = Path(locate(dataset))
+        if (place / LOG).is_dir():  # a table that names its files itself
+            found = list(place.rglob("*"))
+        else:
+            files = find_files(dataset, format_name=NAMED_FORMATS.get(format_name, format_name))[1]
+            found = [Path(file.path) for file in files]
+        for file in found:
+            if not self._is_within(file):
+                raise ConfigError(f"job.dataset {dataset}: {file} is a link to what is not this server's to use")
+
     def check_job(self, job: Job) -> None:
         """Raise ConfigError for a job that reads or writes elsewhere, or runs code."""
         if job.render is not None:
             raise ConfigError("request.render makes the requests by code: a person runs such a job, not this server")
         self.check_path(str(job.dataset), "job.dataset")
+        self._check_files(str(job.dataset), job.resolved_dataset_options.format)
+        if isinstance(job.response, Mapping) and isinstance(job.response.get(FILE), str):
+            self.check_path(job.response[FILE], "response.schema")
         if job.output is not None:
             self.check_path(job.output, "job.output")
         if folder := job.dataset_options.get("image_folder"):
@@ -80,7 +106,8 @@ class Limits:
         """
         with self._lock:
             others = sum((given for job, given in self._given.items() if job != job_id), Decimal(0))
-            if others + budget_usd > self.budget_usd_max:
+            counted = max(budget_usd, self._given.get(job_id, budget_usd))  # a greater one may be spent by now
+            if others + counted > self.budget_usd_max:
                 taken = f", of which other jobs have {money.exact(others)}" if others else ""
                 raise ConfigError(
                     f"a budget of {money.exact(budget_usd)} is over what this server may spend in all, "
@@ -88,7 +115,7 @@ class Limits:
                     "`orchestrator mcp --budget-max USD`"
                 )
             before = self._given.get(job_id)
-            self._given[job_id] = budget_usd
+            self._given[job_id] = counted
             return before
 
     def give_back(self, job_id: JobId, before: Decimal | None) -> None:

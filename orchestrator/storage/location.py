@@ -20,12 +20,20 @@ def locate(place: str | Path) -> str:
         text = unquote(urlsplit(text).path)
     if is_url(text):
         return str(bucket_place(text))
-    return str(Path(text).expanduser().absolute())
+    return str(expanded(text).absolute())
+
+
+def expanded(text: str) -> Path:
+    """Return a user's path with the home folder that its "~" means. Raises ConfigError."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{text}: there is no user of this name; write ./~ for a file that is called so") from None
 
 
 def beside(folder: Path, place: str) -> str:
     """Return the location of a path that is relative to this folder, or of a URL. Raises ConfigError."""
-    return place if "://" in place else locate(folder / Path(place).expanduser())
+    return place if "://" in place else locate(folder / expanded(place))
 
 
 def is_url(location: str) -> bool:
