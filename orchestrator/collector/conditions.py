@@ -26,7 +26,13 @@ _COMPARE: Final = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
-_NUMBERS: Final = {"+": pc.add, "-": pc.subtract, "*": pc.multiply, "/": pc.divide, "abs": pc.abs}
+_NUMBERS: Final = {  # an overflow is an error: as another number it would choose other rows
+    "+": pc.add_checked,
+    "-": pc.subtract_checked,
+    "*": pc.multiply_checked,
+    "/": pc.divide,
+    "abs": pc.abs_checked,
+}
 _TEXTS: Final = {"lower": pc.utf8_lower, "upper": pc.utf8_upper, "trim": pc.utf8_trim_whitespace}
 
 
@@ -139,7 +145,9 @@ def _number(node: Node, batch: pa.RecordBatch) -> Any:
     found = _evaluated(node, batch)
     if not _is_number(found.type):
         raise ConfigError(f"--rows: {_words(node)} is {found.type}, and a number is needed here")
-    return found.cast(pa.float64()) if pat.is_decimal(found.type) else found
+    if pat.is_decimal(found.type):
+        return found.cast(pa.float64())
+    return found.cast(pa.int64()) if pat.is_integer(found.type) else found  # two of 8 bits may make one of 9
 
 
 def _length(node: Node, batch: pa.RecordBatch) -> Any:
@@ -200,7 +208,7 @@ def _moment(value: str, kind: pa.DataType) -> pa.Scalar | None:
         if pat.is_timestamp(kind):
             found = datetime.fromisoformat(value)
             if kind.tz is None:
-                return pa.scalar(found.replace(tzinfo=None), kind)
+                return None if found.tzinfo else pa.scalar(found, kind)
             return pa.scalar(found if found.tzinfo else found.replace(tzinfo=UTC), kind)
     except ValueError:
         return None
@@ -226,7 +234,7 @@ def _words(node: Node) -> str:
     if isinstance(node, Value):
         if isinstance(node.value, str):
             return "'" + node.value.replace("'", "''") + "'"
-        return {True: "true", False: "false", None: "null"}.get(node.value, str(node.value))  # type: ignore[arg-type]
+        return "null" if node.value is None else str(node.value).lower()
     of = [_words(one) for one in node.of]
     if node.name in ("and", "or", "+", "-", "*", "/", "like", "ilike") or node.name in _COMPARE:
         return f" {node.name.upper()} ".join(of)

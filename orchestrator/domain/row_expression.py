@@ -20,6 +20,7 @@ FUNCTIONS: Final = ("length", "lower", "upper", "trim", "abs")
 COMPARISONS: Final = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 LENGTH_MAX: Final = 100_000
 DEPTH_MAX: Final = 60
+SIGNS_MAX: Final = 100
 _WORDS: Final = frozenset(["and", "or", "not", "in", "like", "ilike", "is", "null", "true", "false", "between"])
 _TOKEN: Final = re.compile(
     r"""\s*(?: (?P<text>'(?:[^']|'')*')
@@ -113,7 +114,7 @@ class _Parser:
     """Reads tokens from left to right; each method reads what binds tighter than the one before."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
-        self._text, self._tokens, self._at, self._depth = text, tokens, 0, 0
+        self._text, self._tokens, self._at, self._depth, self._signs = text, tokens, 0, 0, 0
 
     @property
     def present(self) -> _Token:
@@ -190,14 +191,21 @@ class _Parser:
     def _sum(self) -> Node:
         found = self._product()
         while self.present.kind == "sign" and self.present.text in "+-":
-            found = Call(self._next().text, (found, self._product()))
+            found = Call(self._sign(), (found, self._product()))
         return found
 
     def _product(self) -> Node:
         found = self._part()
         while self.present.kind == "sign" and self.present.text in "*/":
-            found = Call(self._next().text, (found, self._part()))
+            found = Call(self._sign(), (found, self._part()))
         return found
+
+    def _sign(self) -> str:
+        """Read a sign of a sum or a product. Each makes the condition deeper, as a bracket does."""
+        self._signs += 1
+        if self._signs > SIGNS_MAX:
+            raise self.refused(f"more than {SIGNS_MAX} signs of + - * /")
+        return self._next().text
 
     def _part(self) -> Node:
         token = self.present
@@ -212,7 +220,8 @@ class _Parser:
             found = self.either()
             self._needs(")")
             return found
-        if self._takes("-"):
+        if token.kind == "sign" and token.text == "-":
+            self._sign()
             found = self._part()
             if isinstance(found, Value) and isinstance(found.value, int | float):
                 return Value(-found.value)

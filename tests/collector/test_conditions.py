@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.collector.conditions import columns_needed, is_true
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.row_expression import DEPTH_MAX, parsed
+from orchestrator.domain.row_expression import DEPTH_MAX, SIGNS_MAX, parsed
 
 ROWS = pa.RecordBatch.from_pydict(
     {
@@ -26,6 +26,8 @@ ROWS = pa.RecordBatch.from_pydict(
         "tags": [["x"], [], None, ["x", "y"]],
         "a b": ["1", "2", "3", "4"],
         "llm_score": [1, 2, 3, 4],
+        "small": pa.array([100, 5, None, 0], pa.int8()),
+        "noon": pa.array([dt.datetime(2026, 12, day, 12) for day in (1, 2, 3, 4)]),  # noqa: DTZ001 - of no zone
     }
 )
 
@@ -35,6 +37,8 @@ ROWS = pa.RecordBatch.from_pydict(
     [
         ("text = 'a'", [0]),
         ("text = 'b''c'", [1]),
+        ("small + small > 127 AND small * 2 = 200", [0]),  # not as numbers of 8 bits
+        ("noon >= '2026-12-03'", [2, 3]),
         ("NOT text = 'a'", [1, 3]),  # the third is unknown, as in SQL
         ("text != 'a' OR text IS NULL", [1, 2, 3]),
         ("text NOT IN ('a', 'A')", [1]),
@@ -94,6 +98,10 @@ def test_a_condition_chooses_rows_as_sql_does(written: str, rows: list[int]) -> 
         ("text; DROP", "unexpected at character 5"),
         ("(" * (DEPTH_MAX + 1) + "1", "levels of brackets"),
         ("stars = 99999999999999999999999", "cannot be computed"),
+        ("stars = " + "-" * 3_000 + "1", f"more than {SIGNS_MAX} signs"),
+        ("stars = 1" + " + 1" * 3_000, f"more than {SIGNS_MAX} signs"),
+        ("is_new = 1", "is_new is bool: compare it with true or false, not with 1"),
+        ("noon < '2026-12-03T00:00:00+02:00'", "compare it with '2026-12-01', not with"),
     ],
 )
 def test_what_is_no_condition_is_refused_with_its_place(written: str, told: str) -> None:
@@ -106,3 +114,12 @@ def test_what_is_no_condition_is_refused_with_its_place(written: str, told: str)
 
 def test_only_the_columns_that_are_named_are_needed() -> None:
     assert columns_needed(parsed("stars > 1 and (text = 'a' or stars < 9)"), ROWS.schema) == ["stars", "text"]
+
+
+def test_a_number_that_gets_too_great_is_an_error_and_no_other_number() -> None:
+    with pytest.raises(ConfigError, match="cannot be computed"):
+        is_true(parsed("stars * 9223372036854775807 > 0"), ROWS)
+
+
+def test_as_many_signs_as_may_be_can_be_computed() -> None:
+    assert is_true(parsed("stars = 3" + " + 1 - 1" * (SIGNS_MAX // 2)), ROWS).to_pylist() == [False, False, True, False]
