@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from orchestrator.providers.catalogue import price_of
 
 PROMPT: Final = ("prompt", "messages", "system", "input", "render")
 A_PROMPT: Final = [{"role": "user", "content": "."}]  # in place of the job's own: the difference is about the rest
+USUAL: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k"})
+ALIKE: Final = 0.9  # of 1: a name with one letter too few or too many, and neither top_p and top_k
 
 
 def request_changes(context: JobContext, policy: Policy, given: Mapping[str, Any]) -> RequestChanges:
@@ -37,6 +40,10 @@ def request_changes(context: JobContext, policy: Policy, given: Mapping[str, Any
                 f"{name} makes other requests, and so another job: change it in the job file. Here go parameters such "
                 "as max_tokens, temperature or model"
             )
+    for name in given.keys() - spec.body.keys() - USUAL:
+        # A provider that ignores what it does not know would be paid for the same answers once more.
+        if near := difflib.get_close_matches(name, [*spec.body, *USUAL], n=1, cutoff=ALIKE):
+            raise ConfigError(f"there is no parameter {name}; did you mean {near[0]}?")
     check_numbers(given)
     if found := sorted(placeholders(dict(given))):
         raise ConfigError(f"a parameter cannot be another for each row: {', '.join(found)} is a placeholder")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 48  # characters of a text
 BEFORE: Final = 12  # of them, those that are the same in both
+REST: Final = 8  # characters that are shown as well rather than cut off
 NAMED_MAX: Final = 6  # differences in a message
 WIDTH: Final = 80
 
@@ -120,12 +121,13 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[str]:
 def _excerpt(value: Any, other: Any) -> str:
     """Return a setting in few characters; of two long texts, those around the first place where they differ."""
     text = _text(value)
-    if len(text) <= SHOWN:
+    if len(text) <= SHOWN + REST:
         return text
     pairs = zip(text, _text(other), strict=False)
     same = next((place for place, (one, two) in enumerate(pairs) if one != two), len(text))
     start = 0 if same < SHOWN - BEFORE else same - BEFORE
-    return f"{'…' if start else ''}{text[start : start + SHOWN]}{'…' if start + SHOWN < len(text) else ''}"
+    end = start + SHOWN if start + SHOWN + REST < len(text) else len(text)
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
 
 
 def _text(value: Any) -> str:

@@ -17,6 +17,7 @@ from orchestrator.dataset.dataset import AS_USUAL, Dataset, open_dataset
 from orchestrator.domain.dataset import ReadOptions
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.policy import OutputOptions
+from orchestrator.planner.template import IMAGE, placeholders, refuse_unknown_column
 from orchestrator.storage.location import is_url
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def draft(
     columns, seen = _columns(source)
     if not columns:
         raise DatasetError(f"{dataset} has no columns: there is nothing to ask about")
+    for column in placeholders({"prompt": prompt or ""}):
+        refuse_unknown_column(column.removeprefix(IMAGE), "--prompt", source.schema)
     prompt = prompt or _prompt(columns)
     counts = [shard.row_count for shard in source.shards]
     return Draft(

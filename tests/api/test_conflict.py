@@ -52,6 +52,11 @@ def ask_more(row: dict[str, Any]) -> dict[str, Any]:
             {"prompt": LONG + "Topic of {text}"},
             'request.messages[0].content: …h one word: {text}" -> …h one word: Topic of {text}"',
         ),
+        (
+            {"prompt": "Colour of {text}, and of all that it is next to?"},  # its quote is not cut off
+            {"prompt": "Color of {text}, and of all that it is next to?"},
+            'request.messages[0].content: "Colour of {text}, and of all that it is next to?" -> "Color',
+        ),
         ({"max_tokens": 5}, {"max_tokens": 6}, "request.max_tokens: 5 -> 6"),
         ({}, {"temperature": 0.5}, "request.temperature: (none) -> 0.5"),
         ({}, {"model": "other"}, "request.model: m -> other"),

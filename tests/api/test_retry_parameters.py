@@ -115,6 +115,7 @@ def test_the_parameters_of_an_interrupted_retry_survive_the_ledger(scene: Scene)
 
 REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"max_tokens": 0}, "max_tokens must be a whole number"),
+    ({"max_token": 20}, "there is no parameter max_token; did you mean max_tokens"),
     ({"seed": 1}, "seed cannot be sent to any: .* have no such field"),
     ({"prompt": "{text}!"}, "prompt makes other requests, and so another job"),
     ({"stop_sequences": ["{text}"]}, "text is a placeholder"),

@@ -122,6 +122,12 @@ def test_a_table_without_columns_is_refused(folder: Path) -> None:
         draft("none.parquet", folder / "none.toml")
 
 
+def test_a_prompt_that_names_no_column_is_refused_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--prompt: \{txt\} names no column; the nearest columns: text"):
+        run("reviews.csv", "--prompt", "Mood of {txt}?")
+    assert not (folder / "reviews.toml").exists()
+
+
 def test_a_provider_without_a_usual_model_needs_one(folder: Path) -> None:
     with pytest.raises(ConfigError, match="name a model for provider 'ours': --model MODEL"):
         draft("reviews.csv", folder / "x.toml", provider="ours")

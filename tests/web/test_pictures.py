@@ -73,6 +73,7 @@ def test_an_ended_job_is_reported_with_its_output(viewer: Viewer, browser: TestC
     assert re.search(r"sent \d+ requests in \d+ batches : 47 for the first time, 2 in round 2, 1 in round 3", page)
     assert re.search(r"tokens [1-9]\d* in, [1-9]\d* out", page)
     assert f"{viewer.work}/{ended}/output" in page
+    assert re.search(rf"orchestrator export {ended} .*--output answers\.parquet", page)
     open_job = job_named(viewer, "open", 1_100)
     assert "what it came to" not in browser.get(f"/jobs/{open_job}").text
     second = words(browser.get(f"/jobs/{job_named(viewer, 'ended', 12)}").text)
