@@ -87,7 +87,8 @@ class Guard:
         given = request.query_params.get("token")
         if given is not None and hmac.compare_digest(given.encode(), access.token.encode()):
             rest = urlencode([one for one in request.query_params.multi_items() if one[0] != "token"])
-            answer = RedirectResponse(request.url.path + (f"?{rest}" if rest else ""), status_code=303)
+            place = "/" + request.url.path.lstrip("/")  # one slash: with two it would be another host
+            answer = RedirectResponse(place + (f"?{rest}" if rest else ""), status_code=303)
             answer.set_cookie(COOKIE, access.cookie, httponly=True, samesite="strict", path="/")
             return answer
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

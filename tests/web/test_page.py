@@ -100,6 +100,12 @@ def test_the_token_is_exchanged_for_a_cookie_that_only_this_page_gets(stranger: 
     assert stranger.get("/").status_code == 200
 
 
+def test_the_token_leads_to_no_other_host(stranger: TestClient) -> None:
+    answered = stranger.get(f"http://{HOST}//evil.example", params={"token": TOKEN})
+
+    assert answered.headers["location"] == "/evil.example"
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8484", "127.0.0.1", ""])
 def test_a_name_that_another_site_points_here_is_refused(browser: TestClient, host: str) -> None:
     assert browser.get("/", headers={"host": host}).status_code == 421
