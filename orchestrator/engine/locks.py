@@ -97,7 +97,8 @@ def _refuse_fleet(fleet: TextIO, lock: Path) -> None:
 
 
 def _of_runs(lock: Path) -> str:
-    busy = [path.stem for path in sorted(lock.with_name(RUNS).glob("*.lock")) if runner_of(lock, JobId(path.stem))]
+    jobs = [path.stem for path in sorted(lock.with_name(RUNS).glob("*.lock"))]
+    busy = [f"{job}: pid {pid}" for job in jobs if (pid := runner_of(lock, JobId(job)))]
     named = f" ({', '.join(busy)})" if busy else ""
     return (
         f"other processes run jobs in {lock.parent}{named}: wait for them, or stop them "

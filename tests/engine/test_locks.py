@@ -42,7 +42,10 @@ def test_a_fleet_and_runs_exclude_each_other(lock: Path) -> None:
     """A fleet of many processes; and who was refused holds nothing."""
     with run_of(lock, MOOD):
         for _ in range(2):
-            with pytest.raises(LedgerBusy, match=r"other processes run jobs in .* \(mood-1\)"), one_of_fleet(lock):
+            with (
+                pytest.raises(LedgerBusy, match=r"other processes run jobs in .* \(mood-1: pid \d+\)"),
+                one_of_fleet(lock),
+            ):
                 pass
     with one_of_fleet(lock), one_of_fleet(lock):
         for taken in (run_of(lock, MOOD), beside_runs(lock), only_process(lock)):

@@ -12,7 +12,7 @@ from orchestrator.collector.reread import reread
 from orchestrator.domain.model import Chunk, ChunkId, Job, JobState
 from orchestrator.domain.required import required
 from orchestrator.domain.row_kinds import RowKind
-from orchestrator.job_files.chunk_rows import rows_of_kind, unreadable_rows
+from orchestrator.job_files.chunk_rows import later_in, rows_of_kind, unreadable_rows
 from orchestrator.job_files.request_files import count_by_shard
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.providers.onerouter.dialect import READER
@@ -100,7 +100,8 @@ class People:
         for entry in SqlSnapshot(self._world.database).entries(job.id):
             chunk = entry.chunk
             if count := chunk.tally.truncated_answers - chunk.unread(RowKind.TRUNCATED):
-                rows = rows_of_kind(job.job_files, chunk, RowKind.TRUNCATED, count)
+                later = later_in(self._world.ledger, job.job_files)
+                rows = rows_of_kind(job.job_files, chunk, RowKind.TRUNCATED, count, later)
                 counts.update(count_by_shard(rows))
         return counts
 
