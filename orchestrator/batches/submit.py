@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.batches import refusals
 from orchestrator.domain import input_file, lifecycle, recovery, retry
 from orchestrator.domain.batch import Submission, Traits
-from orchestrator.domain.budget import Verdict, judge, used_up
+from orchestrator.domain.budget import Verdict, judge, of_one_request, used_up
 from orchestrator.domain.changes import (
     AccountPaused,
     AccountProved,
@@ -116,7 +116,8 @@ def _beyond_budget(job: Job, chunk: Chunk, *, ledger: Ledger, clock: Clock) -> l
         case Verdict.IS_CUT:
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, BeyondBudget()), due_at=now)]
         case Verdict.STOPS:
-            stopped = replace(job, state=JobState.STOPPED, reason=used_up(budget_usd, spending, chunk.cost_usd_max))
+            one = of_one_request(chunk.cost_usd_max, chunk.request_count)
+            stopped = replace(job, state=JobState.STOPPED, reason=used_up(budget_usd, spending, one))
             return [JobMoved(before=job, after=stopped, due_at=now)]
 
 

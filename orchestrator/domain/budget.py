@@ -3,16 +3,18 @@
 Rule 1: what is spent and reserved never exceeds the budget: a create that may cost more than the rest is not sent.
 Rule 2: a budget waits. A batch settles for less than was reserved for it, mostly, and the difference is used.
 Rule 3: a job stops for its budget only when nothing is in flight and the next request alone does not fit.
+Rule 4: chunks are cut one at a time, the cheapest first, and only when nothing is in flight: what is in flight may
+        settle for less. So few small batches are made of what a larger budget may send later.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from typing import Final
 
-from orchestrator.domain.money import exact
+from orchestrator.domain.money import PLACES, exact
 
 USED_UP: Final = "the budget is used up: "  # how the reason of a job that stopped for its budget begins
 
@@ -44,9 +46,14 @@ def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, 
         return Verdict.FITS
     if cost_max <= possible:
         return Verdict.WAITS
-    if requests > 1:
-        return Verdict.IS_CUT
-    return Verdict.WAITS if spending.in_flight or spending.is_cutting else Verdict.STOPS
+    if spending.in_flight or spending.is_cutting:
+        return Verdict.WAITS
+    return Verdict.IS_CUT if requests > 1 and of_one_request(cost_max, requests) <= possible else Verdict.STOPS
+
+
+def of_one_request(cost_max: Decimal, requests: int) -> Decimal:
+    """Return what one of these requests may cost, on average."""
+    return (cost_max / requests).quantize(PLACES, rounding=ROUND_UP)
 
 
 def used_up(budget: Decimal, spending: Spending, cost_max: Decimal) -> str:

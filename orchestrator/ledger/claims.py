@@ -124,14 +124,13 @@ _RATE_LIMITED_POLLS: Final = _CHUNKS[Step.POLL].where(C.account.not_in(sa.bindpa
 # Of a job with a budget: chunks that fit the rest of it, and such as will never fit, which are cut or stop the job.
 _ROOM: Final = sa.bindparam("room", type_=Usd())
 _FITS: Final = sa.or_(C.cost_usd_max.is_(None), C.cost_usd_max <= _ROOM)
-_NEVER_FITS: Final = sa.and_(
-    C.cost_usd_max > sa.bindparam("possible", type_=Usd()), sa.or_(C.request_count > 1, sa.bindparam("is_idle") == 1)
-)
+_NEVER_FITS: Final = sa.and_(C.cost_usd_max > sa.bindparam("possible", type_=Usd()), sa.bindparam("is_idle") == 1)
 _WITHIN_BUDGET: Final = (
     _CHUNKS[Step.SUBMIT]
     .where(sa.or_(_FITS, _NEVER_FITS))
     .order_by(None)
-    .order_by(sa.case((_FITS, 0), else_=1), sa.case((_FITS, 0), else_=-C.request_count), C.due_at, C.id)
+    .order_by(sa.case((_FITS, 0), (C.request_count > 1, 1), else_=2), sa.case((_FITS, None), else_=C.cost_usd_max))
+    .order_by(C.due_at, C.id)
 )
 _SHARDS: Final = {
     step: sa.select(S.job_id, S.shard_no, S.token)
@@ -238,13 +237,13 @@ class Claims:
             bound = {"room": possible - spent.in_flight, "possible": possible, "is_idle": int(not spent.in_flight)}
             found += self._rows(_WITHIN_BUDGET, limit, with_capacity=[job_id], **bound)
         # Those that fit come first: a job does not stop for a request while there is another that fits.
-        return sorted(found, key=lambda row: (self._is_beyond(row), row["due_at"], row["id"]))
+        return sorted(found, key=lambda row: (*self._beyond(row), row["due_at"], row["id"]))
 
-    def _is_beyond(self, row: sa.RowMapping) -> int:
-        """Return 0 for a chunk that fits the budget, 1 for one that can be cut, 2 for a single request."""
+    def _beyond(self, row: sa.RowMapping) -> tuple[int, Decimal]:
+        """Return 0 for a chunk that fits the budget, 1 and its cost for one to be cut, 2 for a single request."""
         if self._verdict(row) is Verdict.FITS:
-            return 0
-        return 1 if row["request_count"] > 1 else 2
+            return 0, Decimal(0)
+        return 1 if row["request_count"] > 1 else 2, row["cost_usd_max"]
 
     def _verdict(self, row: sa.RowMapping) -> Verdict:
         if (budget := self._budgets.get(row["job_id"])) is None:

@@ -54,11 +54,23 @@ def test_chunks_are_handed_out_as_far_as_they_fit_together(harness: LedgerHarnes
     assert handed_out(harness, seconds=LEASE_S + 1) == [1, 2, 4]
 
 
-def test_what_never_fits_is_handed_out_to_be_cut_after_what_fits(harness: LedgerHarness) -> None:
+def test_what_never_fits_waits_for_what_fits(harness: LedgerHarness) -> None:
     harness.open(a_job(budget_usd=Decimal(10)))
     harness.add(unsent(1, "11"), unsent(2, "9"), unsent(3, None))
 
-    assert handed_out(harness) == [2, 3, 1]
+    assert handed_out(harness) == [2, 3]
+
+
+def test_of_what_never_fits_the_cheapest_is_handed_out_to_be_cut_when_nothing_is_in_flight(
+    harness: LedgerHarness,
+) -> None:
+    """One at a time: its parts may fit."""
+    harness.open(a_job(budget_usd=Decimal(10)))
+    harness.add(unsent(1, "30"), unsent(2, "12"), unsent(3, "20"))
+
+    assert handed_out(harness) == [2]
+    harness.move(replace(harness.ledger.chunk(unsent(2, None).id), state=ChunkState.SPLITTING), due_at=None)
+    assert handed_out(harness, seconds=LEASE_S + 1) == []
 
 
 def test_a_single_request_that_never_fits_is_handed_out_only_when_all_else_is_done(harness: LedgerHarness) -> None:
@@ -67,7 +79,7 @@ def test_a_single_request_that_never_fits_is_handed_out_only_when_all_else_is_do
     in_flight(harness, "1")
     harness.add(unsent(1, "11", 1), unsent(2, "12"), unsent(3, "5"))
 
-    assert handed_out(harness) == [3, 2]
+    assert handed_out(harness) == [3]
     for number in (2, 3):
         chunk = harness.ledger.chunk(unsent(number, None).id)
         harness.move(replace(chunk, state=ChunkState.CANCELLED), due_at=None)

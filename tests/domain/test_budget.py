@@ -18,10 +18,12 @@ V = Verdict
     [
         ("0", "0", "10", 5, V.FITS),  # exactly
         ("0", "0", "10.000000001", 5, V.IS_CUT),
+        ("0", "0", "50", 5, V.IS_CUT),  # one request fits, exactly
+        ("0", "0", "50.000000001", 5, V.STOPS),
         ("0", "4", "6", 5, V.FITS),
         ("0", "4", "6.1", 5, V.WAITS),  # for the four
         ("4", "0", "6.1", 5, V.IS_CUT),
-        ("4", "1", "6.1", 5, V.IS_CUT),  # whatever the one settles for
+        ("4", "1", "6.1", 5, V.WAITS),  # nothing is cut while something is in flight
         ("4", "1", "6.1", 1, V.WAITS),  # what is in flight is collected first
         ("4", "0", "6.1", 1, V.STOPS),
         ("12", "0", "0", 1, V.STOPS),  # a provider charged more than was expected
@@ -36,9 +38,10 @@ def test_a_chunk_fits_waits_is_cut_or_stops_its_job(
     assert judge(Decimal(10), spending, None if cost is None else Decimal(cost), requests) is verdict
 
 
-def test_a_single_request_waits_for_the_parts_of_a_chunk_that_is_being_cut() -> None:
+@pytest.mark.parametrize("requests", [1, 5])
+def test_what_does_not_fit_waits_for_the_parts_of_a_chunk_that_is_being_cut(requests: int) -> None:
     """One of them may fit."""
-    assert judge(Decimal(1), Spending(settled=Decimal(1), is_cutting=True), Decimal(1), 1) is V.WAITS
+    assert judge(Decimal(2), Spending(settled=Decimal(1), is_cutting=True), Decimal(5), requests) is V.WAITS
 
 
 def test_without_a_budget_everything_fits() -> None:
