@@ -50,7 +50,8 @@ class Policy:
     budget_usd: Decimal | None = None
     """No create is sent that could take what is spent and reserved over this amount. The job waits until batches in
     flight have settled for less, and sends on; chunks that will never fit are cut, one at a time. It
-    stops only (exit code 3) when nothing is in flight and the next request does not fit. Needs a price for the model."""
+    stops only (exit code 3) when nothing is in flight and the next request does not fit. Needs a price for the
+    model."""
     confirm_usd: Decimal = Decimal(5)
     """On a terminal, `orchestrator run` shows what a new job would cost, and asks before one that may cost more than
     this (or than the budget, where that is lower). `--yes` does not ask. Without a terminal nothing is asked: set
