@@ -128,7 +128,7 @@ def test_a_folder_in_which_a_run_is_under_way(beat: Callable[..., str], tmp_path
 
     with run_of(tmp_path / "work" / "runner.lock", JobId("mood-1")):
         told = " ".join(beat().split())
-        assert f"other processes run jobs in {tmp_path / 'work'} (mood-1): wait for them, or stop them" in told
+        assert f"other processes run jobs in {tmp_path / 'work'} (mood-1: pid {os.getpid()}): wait for them, or" in told
 
 
 def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
