@@ -21,6 +21,7 @@ FRAME: Final = pd.DataFrame({"text": [f"row {number}" for number in range(ROWS)]
 POLICY: Final = {"chunk_requests_max": 2, "batches_in_flight_max": 1}
 
 
+@pytest.mark.slow
 def test_a_running_job_is_paused_and_goes_on_in_the_same_process(tmp_path: Path) -> None:
     """What is in flight comes home meanwhile, nothing is sent, and the run says for whom it waits."""
     looks: list[Look] = []
@@ -48,6 +49,7 @@ def test_a_running_job_is_paused_and_goes_on_in_the_same_process(tmp_path: Path)
         assert len(fake.requests) == ROWS
 
 
+@pytest.mark.slow
 def test_a_pause_survives_the_process_and_the_ledger(tmp_path: Path) -> None:
     """A run that begins while it is paused sends nothing, and waits; so does one after the ledger was made anew."""
     with fake_provider() as fake:

@@ -183,6 +183,7 @@ def test_a_choice_is_counted_and_priced_before_it_is_sent(scene: Scene, tmp_path
 TYPED: Final = {"mood": {"enum": ["good", "bad"]}}
 
 
+@pytest.mark.slow
 def test_typed_failures_are_sent_with_what_was_wrong_with_them(tmp_path: Path) -> None:
     """By code or as `invalid`; a row that is sent so a second time keeps the request that it was sent with last."""
     bodies: list[list[dict[str, Any]]] = []

@@ -30,6 +30,7 @@ def is_sound(handle: JobHandle, work: Path) -> bool:
     return replace(before, waiting_since=None) == replace(after, waiting_since=None)
 
 
+@pytest.mark.slow
 def test_duplicates_are_sent_again_one_by_one_where_they_are_chosen(tmp_path: Path) -> None:
     asked: Counter[str] = Counter()
 

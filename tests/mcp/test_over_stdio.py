@@ -113,6 +113,7 @@ def test_a_job_is_driven_to_its_end_inside_a_budget(call: Call, folder: Path) ->
         assert SECRET not in json.dumps(document)
 
 
+@pytest.mark.slow
 def test_two_jobs_run_at_once_and_a_job_file_may_have_the_budget(call: Call) -> None:
     begun = [call("run", job="capped.toml"), call("run", job="unfunded.toml", limit=3, budget_usd="0.01")]
 
@@ -128,6 +129,7 @@ def test_without_a_budget_nothing_is_run(call: Call) -> None:
     assert call("status", job="unfunded.toml")["code"] == "job_unknown"
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_stops_the_job_and_is_not_raised(call: Call) -> None:
     call("run", job="poor.toml", budget_usd="0.000001")
 

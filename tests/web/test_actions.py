@@ -293,6 +293,7 @@ def test_an_error_says_what_to_do(
     assert again.status_code == 303, "what failed may be tried again"
 
 
+@pytest.mark.slow
 def test_where_another_process_runs_the_jobs_a_run_waits_and_a_cancel_is_its_own(
     browser: TestClient, scenes: Scenes, background: Background
 ) -> None:
