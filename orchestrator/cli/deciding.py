@@ -26,7 +26,10 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.api.handle import JobHandle
+    from orchestrator.api.status import Status
 
 
 @click.command
@@ -153,6 +156,15 @@ def reread(job: str, work: str | None, as_json: bool) -> None:
         show_text(status_text.reread(found, done, handle.work))
 
 
+def _show(handle: JobHandle, words: Callable[[Status, str], str], *, as_json: bool) -> None:
+    """Print how a job stands after a person has decided."""
+    found = handle.status()
+    if as_json:
+        show_document(found.document())
+    else:
+        show_text(words(found, handle.work))
+
+
 @click.command
 @job_argument
 @work_option
@@ -166,11 +178,7 @@ def approve(job: str, work: str | None, as_json: bool) -> None:
 
     handle = find(job, work)
     handle.approve()
-    found = handle.status()
-    if as_json:
-        show_document(found.document())
-    else:
-        show_text(status_text.approved(found, handle.work))
+    _show(handle, status_text.approved, as_json=as_json)
 
 
 @click.command
@@ -186,11 +194,7 @@ def pause(job: str, work: str | None, as_json: bool) -> None:
 
     handle = find(job, work)
     handle.pause()
-    found = handle.status()
-    if as_json:
-        show_document(found.document())
-    else:
-        show_text(status_text.paused(found, handle.work))
+    _show(handle, status_text.paused, as_json=as_json)
 
 
 @click.command
@@ -206,11 +210,7 @@ def resume(job: str, work: str | None, as_json: bool) -> None:
 
     handle = find(job, work)
     handle.resume()
-    found = handle.status()
-    if as_json:
-        show_document(found.document())
-    else:
-        show_text(status_text.resumed(found, handle.work))
+    _show(handle, status_text.resumed, as_json=as_json)
 
 
 @click.command
