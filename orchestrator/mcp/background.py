@@ -8,13 +8,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from orchestrator.api.documents import errors
 from orchestrator.api.documents.upkeep import Error
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.look import Look, OnLook
 from orchestrator.domain.model import JobId
+from orchestrator.log import STEP_FAILED, EventLog
 
+_log: Final = EventLog(__name__)
 START_S = 60.0  # how long a caller waits to learn that a job could not be begun
 Running = Callable[[OnLook, threading.Event], object]
 
@@ -77,9 +80,9 @@ class Background:
             running(run.look, run.stop)
         except OrchestratorError as error:
             run.error = errors.of_error(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told by `error`; a traceback could quote a row
             run.error = errors.unexpected(error)
-            raise  # its traceback goes to standard error
+            _log.error(STEP_FAILED, error=type(error).__name__)
         finally:
             run.ended.set()
             run.begun.set()
