@@ -219,7 +219,7 @@ def test_without_credit_the_job_waits_and_goes_on_when_there_is_some(
     job = write_job(tmp_path / "poor.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
 
     waiting = cli.start("run", job)
-    wait_until(lambda: "402" in cli.run("status", job).said, "the pause in the status")
+    wait_until(lambda: "HTTP 402" in cli.run("status", job).said, "the pause in the status")
     kill(waiting)
     gateway.set_faults({})
 
@@ -281,7 +281,7 @@ def test_a_first_batch_that_is_refused_stops_the_job_before_the_rest_is_sent(
     stopped = cli.run("run", job)
 
     assert stopped.code == WAITING, stopped
-    assert "400" in stopped.said
+    assert "HTTP 400" in stopped.said
     status = cli.status(job)
     assert (status["state"], status["unresolved_chunks"], status["failed"]) == ("stopped", 0, 0)
     assert set(status["chunks"]) == {"planned"}
