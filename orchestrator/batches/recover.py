@@ -15,7 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import POLL_FIRST_S, batch_of_another, stop_creates, submission_of
+from orchestrator.batches.submit import batch_of_another, stop_creates, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
@@ -214,7 +214,7 @@ def _act(
     now = clock.now()
     match decision:
         case Adopt(batch_id, duplicate_batches):
-            return _adopt(chunk, batch_id, duplicate_batches, provider=provider, clock=clock)
+            return _adopt(chunk, job, batch_id, duplicate_batches, provider=provider, clock=clock)
         case Ambiguous():
             lost = AnswerLost("no answer to the create was recorded in time")
             return [ChunkMoved(before=chunk, after=lifecycle.advance(chunk, lost), due_at=now)]
@@ -228,7 +228,7 @@ def _act(
             looked = replace(lifecycle.advance(chunk, Fenced(now)), tries=chunk.tries + 1)
             return [ChunkMoved(before=chunk, after=looked, due_at=now)]
         case Repeat():
-            return _repeat(chunk, job_files=job_files, provider=provider, clock=clock)
+            return _repeat(chunk, job, job_files=job_files, provider=provider, clock=clock)
         case Absent(abandoned=True):
             absent = lifecycle.advance(chunk, ProvedAbsent())
             closed = AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.ABANDONED)
@@ -276,7 +276,7 @@ def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> Ch
     return ChunkMoved(before=chunk, after=lifecycle.advance(chunk, event), due_at=due_at)
 
 
-def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
+def _repeat(chunk: Chunk, job: Job, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
     """Send the same create again. Where it is refused for good, a person must look up the first one."""
     token = required(chunk.token, "token")
     try:
@@ -287,16 +287,22 @@ def _repeat(chunk: Chunk, *, job_files: JobFiles, provider: Provider, clock: Clo
             return [_leave_unresolved(chunk, BecameUnresolved(reason), clock)]
         raise
     write_journal(job_files, token, batch_id)
-    return _adopt(chunk, batch_id, (), provider=provider, clock=clock)
+    return _adopt(chunk, job, batch_id, (), provider=provider, clock=clock)
 
 
 def _adopt(
-    chunk: Chunk, batch_id: BatchId, duplicate_batches: tuple[BatchId, ...], *, provider: Provider, clock: Clock
+    chunk: Chunk,
+    job: Job,
+    batch_id: BatchId,
+    duplicate_batches: tuple[BatchId, ...],
+    *,
+    provider: Provider,
+    clock: Clock,
 ) -> list[Change]:
     for duplicate_batch in duplicate_batches:
         provider.cancel(duplicate_batch)
     adopted = lifecycle.advance(chunk, BatchCreated(batch_id))
-    due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
+    due_at = clock.now() + timedelta(seconds=retry.first_poll_s(job.policy))
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=adopted, due_at=due_at),
         AttemptClosed(token=required(chunk.token, "token"), state=AttemptState.CREATED, batch_id=batch_id),

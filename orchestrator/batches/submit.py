@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 
 NOT_UNDERSTOOD_CREATE: Final = "create"  # the decision that a job waits for whose create's answer was not understood
 LOOKUP_PAUSE_S: Final = 60.0
-POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done at once
 
 
 def submit(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Provider, clock: Clock) -> None:
@@ -207,7 +206,7 @@ def _send(
     clock: Clock,
 ) -> None:
     """Send the one POST of this attempt and record what is known of its effect."""
-    token, account = required(chunk.token, "token"), ledger.job(chunk.job_id).account
+    token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
@@ -219,9 +218,9 @@ def _send(
     else:
         create_journal.write_journal(job_files, token, batch_id)
         created = lifecycle.advance(chunk, BatchCreated(batch_id))
-        due_at = clock.now() + timedelta(seconds=POLL_FIRST_S)
+        due_at = clock.now() + timedelta(seconds=retry.first_poll_s(job.policy))
         closed = AttemptClosed(token=token, state=AttemptState.CREATED, batch_id=batch_id)
-        proved = AccountProved(account=account, sent_at=required(chunk.sent_at, "time of its create"))
+        proved = AccountProved(account=job.account, sent_at=required(chunk.sent_at, "time of its create"))
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed, proved]
     refusals.keep_given_up(changes, job_files)
     try:

@@ -179,7 +179,7 @@ def _parsed(
     stream = _WithEndRow(source, len(header), delimiter)
     is_released = threading.Event()
     weakref.finalize(stream, is_released.set)
-    reader = None
+    reader, failure = None, ""
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(stream, mode="r"),
@@ -203,14 +203,18 @@ def _parsed(
             if waiting is not None and batch.num_rows:
                 yield waiting
             waiting = batch if batch.num_rows else waiting
+    # Only the words are kept, and raised below: an error's traceback holds the stream, and the parser quotes the row.
+    except DatasetError as exc:
+        failure = str(exc)
     except (pa.ArrowException, OSError) as exc:
-        # from None: the parser quotes the row.
-        raise DatasetError(f"{file.name}: {_reason(str(exc), options)}") from None
+        failure = f"{file.name}: {_reason(str(exc), options)}"
     finally:
         # A thread of pyarrow's reads ahead. If it still holds a Python object when Python ends, the process aborts:
         # https://github.com/apache/arrow/issues/33975 and 50482, read 2026-12-01.
         del reader, stream
         is_released.wait(RELEASE_S_MAX)
+    if failure:
+        raise DatasetError(failure)
     if waiting is None or any(column[-1].as_py() != _END for column in waiting.columns):
         raise DatasetError(f"{file.name}: a quoted field is never closed; is the file cut short?")
     yield waiting.slice(0, waiting.num_rows - 1)

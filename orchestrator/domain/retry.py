@@ -15,6 +15,7 @@ DELAY_S_MIN: Final = 1.0
 DELAY_S_MAX: Final = 300.0
 POLLS_PAUSE_S: Final = 5.0  # after a 429 without Retry-After: its limit is most likely one of calls per minute
 POLLS_PAUSE_S_MAX: Final = 3_600.0  # a single answer must not stop an account's polls for a day
+POLL_FIRST_S: Final = 1.0  # an early poll, in case the batch is refused or done at once
 POLL_AGE_FRACTION: Final = 0.05  # a batch is asked about every twentieth of its age
 REFUSALS_MAX: Final = 64  # consecutive failures of one call; with the waits between them, two to three hours
 REFUSALS_UNCOUNTED: Final = 8  # the upper bound of the count when the kind of failure changes
@@ -48,6 +49,11 @@ def refused_tries(error: ProviderError, *, tries: int, were_refusals: bool) -> t
 def polls_pause_s(wait_s: float) -> float:
     """Return how long no batch of the account is polled, after a 429 that postpones one of them by `wait_s`."""
     return min(wait_s, POLLS_PAUSE_S_MAX)
+
+
+def first_poll_s(policy: Policy) -> float:
+    """Return the wait between a batch's creation and its first poll."""
+    return min(POLL_FIRST_S, policy.poll_s_min)
 
 
 def poll_s(age_s: float, policy: Policy, *, draw: float) -> float:

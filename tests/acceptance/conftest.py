@@ -9,15 +9,7 @@ import pytest
 
 from tests.acceptance.command_line import CommandLine, command_line
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
-from tests.servers.hurry import hurry
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hurried() -> Iterator[None]:
-    """Jobs that run in the test's own process wait no longer than they must."""
-    with pytest.MonkeyPatch.context() as patch:
-        hurry(patch.setattr)
-        yield
+from tests.servers.hurry import hurried as hurried
 
 
 @pytest.fixture

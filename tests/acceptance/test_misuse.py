@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.cli.main import main
+from orchestrator.cli.main import CHECKS, main
 from tests.acceptance.command_line import CommandLine, Ended, command_line, ended, kill, wait_until
 from tests.acceptance.datasets import check_bill, check_exact, marked, read_output, write_dataset, write_job
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -78,10 +79,13 @@ def here(
         said = capsys.readouterr()
         return Ended(code=int(ended_by.value.code or 0), out=said.out, err=said.err)
 
-    root, package = logging.getLogger(), logging.getLogger("orchestrator")
+    root, package, checks = (logging.getLogger(name) for name in (None, "orchestrator", CHECKS))
     before = list(root.handlers), root.level, package.level, sys.excepthook, threading.excepthook
+    of_checks, on_interrupt = (list(checks.handlers), checks.propagate), signal.getsignal(signal.SIGINT)
     yield run
     root.handlers[:], root.level, package.level, sys.excepthook, threading.excepthook = before
+    checks.handlers[:], checks.propagate = of_checks
+    signal.signal(signal.SIGINT, on_interrupt)
 
 
 def check_refused(found: Ended) -> str:

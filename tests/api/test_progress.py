@@ -20,17 +20,9 @@ from orchestrator.api.displays import is_notebook, shown
 from orchestrator.api.look_html import look_html
 from orchestrator.testing import FakeProvider, fake_provider
 from tests.cli.looks import FINISHED, LOOK, a_look
-from tests.servers.hurry import hurry
 
 ROWS = [{"text": f"row {number}"} for number in range(30)]
 TIP = "Ctrl-C leaves it safely"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hurried() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        hurry(patch.setattr)
-        yield
 
 
 @pytest.fixture(scope="module")

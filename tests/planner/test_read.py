@@ -408,6 +408,15 @@ def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
     assert "damaged" in refusal(a_text(tmp_path / "y.csv.gz", "a\n1\n"))
 
 
+def test_a_refusal_holds_nothing_of_the_file(tmp_path: Path) -> None:
+    """The reader waits until pyarrow has let go of the file: what an error held, it would wait for in vain."""
+    whole = gzip.compress(b'"a"\n' + b"".join(b'"%b"\n' % os.urandom(20).hex().encode() for _ in range(50_000)))
+    with pytest.raises(DatasetError, match="damaged") as raised:
+        rows_of(opened(a_text(tmp_path / "x.csv.gz", whole[: len(whole) // 2])))
+
+    assert raised.value.__context__ is None
+
+
 def test_json_lines_have_one_schema_of_all_fields(tmp_path: Path) -> None:
     a_text(tmp_path / "1.jsonl", '\ufeff{"a":1,"d":"2024-01-01"}\r\n\n{"b":{"c":"x"}}\n')
     a_text(tmp_path / "2.jsonl", '{"a":2.5,"b":{"e":null}}')

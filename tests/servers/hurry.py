@@ -7,15 +7,16 @@ the one place that changes it, for jobs in the test's process and for forked com
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
+
+import pytest
 
 TIMES: Final = 10
 WAITS: Final = (
-    ("orchestrator.batches.recover", "POLL_FIRST_S"),
-    ("orchestrator.batches.submit", "POLL_FIRST_S"),
     ("orchestrator.domain.refusal", "SETBACK_S_MIN"),
     ("orchestrator.domain.retry", "DELAY_S_MIN"),
+    ("orchestrator.domain.retry", "POLL_FIRST_S"),
     ("orchestrator.engine.local_runner", "LOOK_S"),
     ("orchestrator.planner.plan", "BACKLOG_S"),
     ("orchestrator.planner.review", "REVIEW_S"),
@@ -27,3 +28,11 @@ def hurry(put: Callable[[object, str, float], None] = setattr) -> None:
     for module, name in WAITS:
         place = importlib.import_module(module)
         put(place, name, getattr(place, name) / TIMES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hurried() -> Iterator[None]:
+    """Jobs that run in the test's own process wait no longer than they must: for a `conftest.py` to import."""
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch.setattr)
+        yield

@@ -17,6 +17,7 @@ from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, fake_provider
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
+from tests.servers.hurry import hurried as hurried
 from tests.web.words import EVIL, TEXTS, job_named
 
 TOKEN: Final = "a-token-of-this-test"
