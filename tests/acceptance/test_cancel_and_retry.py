@@ -70,7 +70,7 @@ def test_a_running_job_is_cancelled_from_another_process_and_can_be_taken_up_aga
 
 def test_a_job_that_nobody_runs_is_cancelled_by_the_command_itself(cli: CommandLine, tmp_path: Path) -> None:
     """The command carries the cancel out to its end, and says how the job stands."""
-    with running_gateway(tmp_path / "gateway", "--duration-s", "100") as gateway:
+    with running_gateway(tmp_path / "gateway", "--duration-s", "30") as gateway:
         dataset = write_dataset(tmp_path / "rows.parquet", 60)
         job = write_job(tmp_path / "idle.toml", dataset, gateway.url, policy={"chunk_requests_max": 20})
         running = cli.start("run", job)

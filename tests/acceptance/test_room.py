@@ -18,7 +18,7 @@ ROWS: Final = 100
 POLICY: Final = {"chunk_requests_max": 20, "batches_in_flight_max": 3}
 UNRESOLVED: Final = 3
 
-pytestmark = pytest.mark.usefixtures("key")
+pytestmark = [pytest.mark.usefixtures("key"), pytest.mark.slow]
 
 
 def a_job(folder: Path, gateway: GatewayProcess, name: str) -> Path:
@@ -65,7 +65,6 @@ def test_batches_of_an_interrupted_job_are_collected_by_the_next_run_of_another(
         check_all(cli, gateway, "first", "second")
 
 
-@pytest.mark.slow
 def test_unresolved_creates_of_another_job_that_use_up_the_capacity_are_named(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -86,7 +85,6 @@ def test_unresolved_creates_of_another_job_that_use_up_the_capacity_are_named(
     check_all(cli, gateway, "first", "second")
 
 
-@pytest.mark.slow
 def test_another_jobs_batches_that_cannot_be_asked_about_do_not_end_a_run(
     cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:

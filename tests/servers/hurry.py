@@ -18,6 +18,7 @@ WAITS: Final = (
     ("orchestrator.domain.retry", "DELAY_S_MIN"),
     ("orchestrator.domain.retry", "POLL_FIRST_S"),
     ("orchestrator.engine.local_runner", "LOOK_S"),
+    ("orchestrator.engine.local_runner", "OTHERS_S"),
     ("orchestrator.planner.plan", "BACKLOG_S"),
     ("orchestrator.planner.review", "REVIEW_S"),
 )
