@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.api.amounts import counted
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobState
 from orchestrator.domain.reconcile import UNREADABLE
-from orchestrator.web.offers import Action, may_run
+from orchestrator.web.offers import Action, may
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
+
+WAYS: Final = {
+    Action.RUN: "Go on…",
+    Action.RESUME: "Resume…",
+    Action.PAUSE: "Pause…",
+    Action.CANCEL: "Cancel…",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ def _asks(look: Look, viewer: Viewer) -> Iterator[Ask]:
         yield Ask(title="It waits for your decision", text=look.reason, doors=doors)
     elif look.state is JobState.STOPPED or (look.activity is Activity.NEEDS_YOU and not look.unresolved):
         title = "It is stopped" if look.state is JobState.STOPPED else "Its account needs you"
-        doors = (door(Action.RUN, "Go on…"),) if may_run(look, is_local=viewer.is_local) else ()
+        doors = (door(Action.RUN, "Go on…"),) if may(Action.RUN, look, is_local=viewer.is_local) else ()
         yield Ask(title=title, text=look.reason, doors=doors)
 
 
@@ -82,15 +89,12 @@ def _doors(look: Look, viewer: Viewer) -> Iterator[Door]:
         command = viewer.command(action.value, look.job_id, *given)
         return Door(action=action, label=label, command=command, query=query, is_stop=is_stop)
 
+    for action, label in WAYS.items():
+        # Of what needs a person, the way on stands with what it asks.
+        is_asked = action is Action.RUN and look.activity is not Activity.UNATTENDED
+        if may(action, look, is_local=viewer.is_local) and not is_asked:
+            yield door(action, label, is_stop=action is Action.CANCEL)
     if not look.has_ended:
-        if look.activity is Activity.UNATTENDED and may_run(look, is_local=viewer.is_local):
-            yield door(Action.RUN, "Go on…")
-        if look.paused_at is not None:
-            yield door(Action.RESUME, "Resume…")
-        elif look.state is not JobState.CANCELLING:
-            yield door(Action.PAUSE, "Pause…")
-        if look.state is not JobState.CANCELLING or look.activity is Activity.UNATTENDED:
-            yield door(Action.CANCEL, "Cancel…", is_stop=True)
         return
     if any(cause.code == UNREADABLE for cause in look.causes):
         yield door(Action.REREAD, "Read again…")

@@ -22,6 +22,8 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.row_kinds import RowKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from orchestrator.api.status import Status, UnresolvedChunk
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
@@ -42,6 +44,35 @@ class Action(StrEnum):
     RETRY = "retry"
     REREAD = "reread"
     RESOLVE = "resolve"
+
+
+# What may be done to a job, by what it does: nothing to one that has ended, writes its output or is being cancelled. A
+# pause is offered where something sends. Decisions, answers to read again and retries have rules of their own.
+_AT_WORK: Final = ("PLANNING", "RUNNING", "CANARY", "BATCHES", "ACCOUNT", "BUDGET")
+_HALTED: Final = ("UNATTENDED", "STOPPED", "NEEDS_YOU")
+POSSIBLE: Final[Mapping[Activity, frozenset[Action]]] = {
+    **{Activity[name]: frozenset({Action.PAUSE, Action.CANCEL}) for name in _AT_WORK},
+    **{Activity[name]: frozenset({Action.RUN, Action.RESUME, Action.CANCEL}) for name in _HALTED},
+    Activity.PAUSED: frozenset({Action.RESUME, Action.CANCEL}),
+}
+
+
+def may(action: Action, look: Look, *, is_local: bool) -> bool:
+    """Return whether an action of the table is possible for a job."""
+    if action not in POSSIBLE.get(look.activity, ()):
+        return False
+    if action is Action.RUN:
+        return _may_run(look, is_local=is_local)
+    return action is not Action.RESUME or look.paused_at is not None
+
+
+def _may_run(look: Look, *, is_local: bool) -> bool:
+    """Return whether a job goes on if a person runs it. Workers of a fleet go on by themselves, but for a stop."""
+    if look.decision or look.state is JobState.CANCELLING:
+        return False
+    if look.activity is Activity.UNATTENDED:
+        return is_local
+    return look.state is JobState.STOPPED or not look.unresolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +106,7 @@ class Refused:
 
 def offer(action: Action, status: Status, viewer: Viewer, kind: str = "") -> Offer | Refused:
     """Return an action's offer for a job as it stands. `kind` is of the rows of a retry."""
-    match action:
-        case Action.APPROVE:
-            return _approve(status, viewer)
-        case Action.RUN:
-            return _run(status, viewer)
-        case Action.PAUSE:
-            return _pause(status, viewer)
-        case Action.RESUME:
-            return _resume(status, viewer)
-        case Action.CANCEL:
-            return _cancel(status, viewer)
-        case Action.REREAD:
-            return _reread(status, viewer)
-        case Action.RETRY:
-            return _retry(status, viewer, kind)
-        case Action.RESOLVE:
-            count = status.look.unresolved
-            return Refused(why="No batch of this job needs a decision.") if not count else _resolve(status, viewer)
+    return _retry(status, viewer, kind) if action is Action.RETRY else _OFFERS[action](status, viewer)
 
 
 def _approve(status: Status, viewer: Viewer) -> Offer | Refused:
@@ -121,7 +135,7 @@ def _approve(status: Status, viewer: Viewer) -> Offer | Refused:
 
 def _run(status: Status, viewer: Viewer) -> Offer | Refused:
     look = status.look
-    if not may_run(look, is_local=viewer.is_local):
+    if not may(Action.RUN, look, is_local=viewer.is_local):
         return Refused(why=_not_to_run(status))
     what = []
     if look.state is JobState.STOPPED or look.activity is Activity.NEEDS_YOU:
@@ -148,15 +162,15 @@ def _not_to_run(status: Status) -> str:
         return "The job waits for your decision first."
     if status.look.has_ended:
         return "The job has ended: there is nothing to go on with."
+    if status.look.state is JobState.CANCELLING:
+        return "The job is being cancelled. Where nothing carries that out, cancel it once more."
     return "Something works on the job already, or it needs workers of its fleet: `orchestrator worker` starts one."
 
 
 def _pause(status: Status, viewer: Viewer) -> Offer | Refused:
     look = status.look
-    if look.has_ended or look.state is JobState.CANCELLING:
-        return Refused(why="The job has ended, or is being cancelled: there is nothing to pause.")
-    if look.paused_at is not None:
-        return Refused(why="The job is paused already.")
+    if not may(Action.PAUSE, look, is_local=viewer.is_local):
+        return Refused(why=_not_to_pause(look))
     what = ["Nothing more of it is sent, by no process and no fleet, until it is resumed."]
     if sent := look.rows.at_provider:
         fetched = "are fetched" if look.worked_by else "are fetched once somebody runs the job"
@@ -172,9 +186,19 @@ def _pause(status: Status, viewer: Viewer) -> Offer | Refused:
     )
 
 
+def _not_to_pause(look: Look) -> str:
+    if look.paused_at is not None:
+        return "The job is paused already."
+    if look.has_ended or look.state is JobState.CANCELLING:
+        return "The job has ended, or is being cancelled: there is nothing to pause."
+    if look.activity is Activity.WRITING:
+        return "All its rows are settled, and its output is being written: there is nothing to pause."
+    return "Nothing of it is sent at present. The command holds it back even when somebody runs it."
+
+
 def _resume(status: Status, viewer: Viewer) -> Offer | Refused:
     look = status.look
-    if look.paused_at is None:
+    if look.paused_at is None:  # a pause may be ended in every state
         return Refused(why="The job is not paused: there is nothing to resume.")
     what = "What works on it sends again." if look.worked_by else f"It may send again. {UNATTENDED}"
     return Offer(
@@ -189,8 +213,9 @@ def _resume(status: Status, viewer: Viewer) -> Offer | Refused:
 
 def _cancel(status: Status, viewer: Viewer) -> Offer | Refused:
     look, rows = status.look, status.look.rows
-    if look.has_ended:
-        return Refused(why=f"The job is {look.activity.value} already: there is nothing to cancel.")
+    if not may(Action.CANCEL, look, is_local=viewer.is_local):
+        stands = f"{look.activity.value}{' already' if look.has_ended else ''}"
+        return Refused(why=f"The job is {stands}: there is nothing to cancel.")
     kept = counted(rows.answered, "row stays", "rows stay") if rows.answered else "No row is"
     what = [f"{kept} answered, and the output is written of what is there."]
     if rows.at_provider:
@@ -299,7 +324,9 @@ def _what_a_retry_does(status: Status, stands: str) -> tuple[str, str]:
     return revision, "The fleet sends them." if status.workers_alive else here
 
 
-def _resolve(status: Status, viewer: Viewer) -> Offer:
+def _resolve(status: Status, viewer: Viewer) -> Offer | Refused:
+    if not status.look.unresolved:
+        return Refused(why="No batch of this job needs a decision.")
     return Offer(
         action=Action.RESOLVE,
         title=f"Did the provider make {'this batch' if status.look.unresolved == 1 else 'these batches'}?",
@@ -332,12 +359,12 @@ def _price_of(count: int, look: Look) -> str:
     return f"About {usd(each * count)}, by what answers of this job have cost."
 
 
-def may_run(look: Look, *, is_local: bool) -> bool:
-    """Return whether a job goes on if a person runs it. Workers of a fleet go on by themselves, but for a stop."""
-    if look.decision or look.has_ended:
-        return False
-    if look.activity is Activity.UNATTENDED:
-        return is_local
-    if look.state is JobState.STOPPED:
-        return True
-    return look.activity is Activity.NEEDS_YOU and not look.unresolved
+_OFFERS: Final[Mapping[Action, Callable[[Status, Viewer], Offer | Refused]]] = {
+    Action.APPROVE: _approve,
+    Action.RUN: _run,
+    Action.PAUSE: _pause,
+    Action.RESUME: _resume,
+    Action.CANCEL: _cancel,
+    Action.REREAD: _reread,
+    Action.RESOLVE: _resolve,
+}

@@ -16,6 +16,7 @@ import orchestrator
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.changes import AttemptOpened, ShardMoved
 from orchestrator.domain.model import AttemptToken, ChunkState, JobId, ShardState
+from orchestrator.domain.workers import Kind, WorkerProcess
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, FakeProvider, fake_provider
 from tests.builders import a_chunk, a_job, a_shard, after, an_attempt
@@ -74,6 +75,20 @@ class Scenes:
         planned = replace(a_shard(job_id=job_id), state=ShardState.PLANNED, row_count=30)
         ledger.write(ShardMoved(before=a_shard(job_id=job_id), after=planned, due_at=None), job_id=job_id)
         return job_id
+
+    @contextmanager
+    def worked_on(self, job_id: str) -> Iterator[None]:
+        """While it is entered, a process of another machine was seen to run the job a moment ago."""
+        workspace, found = self.viewer.workspace, JobId(job_id)
+        now = workspace.clock.now()
+        runs = WorkerProcess(
+            id=job_id, host="lab-7", pid=4711, kind=Kind.RUN, job_id=job_id, started_at=now, seen_at=now
+        )
+        workspace.workers.register(runs, now)
+        self.viewer.forget(found)
+        yield
+        workspace.workers.leave(job_id)
+        self.viewer.forget(found)
 
     def _frame(self) -> pd.DataFrame:
         return pd.DataFrame({"text": list(TEXTS)})

@@ -17,13 +17,12 @@ from orchestrator.api.background import Background
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import JobId, JobState
-from orchestrator.domain.progress import Totals
 from orchestrator.engine.locks import only_process
 from orchestrator.testing import KEY_VARIABLE
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
-from orchestrator.web.offers import Action, Offer, offer
-from tests.cli.looks import LOOK, a_status
+from orchestrator.web.offers import Action
+from tests.cli.looks import LOOK
 from tests.web.scenes import Scenes, some_scenes
 from tests.web.test_page import words
 
@@ -134,14 +133,6 @@ def test_rows_that_failed_for_one_cause_are_sent_again(
     assert handle.results().counts["failed"] == 0
 
 
-def test_a_price_that_nobody_knows_is_not_made_up(scenes: Scenes) -> None:
-    totals = Totals(shards=1, shards_planning=0, rows=4, settled=4, refused=0, succeeded=3, failed=1, unpriced=3)
-    found = offer(Action.RETRY, a_status(JobState.FINISHED, totals), scenes.viewer)
-
-    assert isinstance(found, Offer)
-    assert found.price == "It is not known what that costs: no price of this model is known."
-
-
 def test_a_canary_is_shown_before_it_is_approved(browser: TestClient, scenes: Scenes) -> None:
     handle = scenes.with_bad_canary("first-rows")
     address = f"/jobs/{handle.job_id}/do/approve"
@@ -171,13 +162,16 @@ def test_a_job_goes_on_in_the_page_s_process(browser: TestClient, scenes: Scenes
 def test_a_pause_holds_until_it_is_resumed(browser: TestClient, scenes: Scenes) -> None:
     handle = scenes.submitted("held-back")
     address = f"/jobs/{handle.job_id}/do"
-    job = browser.get(f"/jobs/{handle.job_id}").text
-    refused = browser.get(f"{address}/resume")
-    paused = browser.post(f"{address}/pause", data=form_of(browser.get(f"{address}/pause").text))
-    since = handle.status().look.paused_at
-    shown = browser.get(f"/jobs/{handle.job_id}").text
-    resumed = browser.post(f"{address}/resume", data=form_of(browser.get(f"{address}/resume").text))
+    unattended = browser.get(f"/jobs/{handle.job_id}").text
+    with scenes.worked_on(handle.job_id):
+        job = browser.get(f"/jobs/{handle.job_id}").text
+        refused = browser.get(f"{address}/resume")
+        paused = browser.post(f"{address}/pause", data=form_of(browser.get(f"{address}/pause").text))
+        since = handle.status().look.paused_at
+        shown = browser.get(f"/jobs/{handle.job_id}").text
+        resumed = browser.post(f"{address}/resume", data=form_of(browser.get(f"{address}/resume").text))
 
+    assert "Pause…" not in unattended
     assert "Pause…" in job
     assert "Resume…" not in job
     assert "This is not possible now The job is not paused" in words(refused.text).replace(" ! ", " ")
