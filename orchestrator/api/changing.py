@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.api.job import check_numbers
 from orchestrator.domain.errors import ConfigError
@@ -15,11 +15,18 @@ from orchestrator.domain.policy import Policy
 from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.workspace import Workspace
-from orchestrator.job_files.changed_requests import text_of
+from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
+from orchestrator.job_files.request_files import keyed_requests_of
 from orchestrator.planner.template import placeholders
 from orchestrator.providers.catalogue import price_of
+from orchestrator.providers.structured_output import literal, refuse_beside_schema
 
-PROMPT: Final = ("prompt", "messages", "system", "input", "render")
+if TYPE_CHECKING:
+    from orchestrator.domain.model import Chunk
+    from orchestrator.domain.reconcile import RowKey
+    from orchestrator.ports import JobFiles
+
+PROMPT: Final = ("prompt", "messages", "system", "input", "render", "contents", "instructions")
 A_PROMPT: Final = [{"role": "user", "content": "."}]  # in place of the job's own: the difference is about the rest
 USUAL: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k"})
 ALIKE: Final = 0.9  # of 1: a name with one letter too few or too many, and neither top_p and top_k
@@ -28,30 +35,7 @@ ALIKE: Final = 0.9  # of 1: a name with one letter too few or too many, and neit
 def request_changes(context: JobContext, policy: Policy, given: Mapping[str, Any]) -> RequestChanges:
     """Return what changes in each body. Raises ConfigError."""
     spec = context.spec
-    if spec.body is None:
-        raise ConfigError(
-            f"the requests of {spec.job_id} are made by a render function, which may make bodies of many shapes: set "
-            f"{', '.join(given)} in the function and run it again. That is another job of the same name, which reuses "
-            "the answers to requests that stay the same; give the parameter only for the rows that need it"
-        )
-    for name in PROMPT:
-        if name in given:
-            raise ConfigError(
-                f"{name} makes other requests, and so another job: change it in the job file. Here go parameters such "
-                "as max_tokens, temperature or model"
-            )
-    for name in given.keys() - spec.body.keys() - USUAL:
-        # A provider that ignores what it does not know would be paid for the same answers once more.
-        if near := difflib.get_close_matches(name, [*spec.body, *USUAL], n=1, cutoff=ALIKE):
-            raise ConfigError(f"there is no parameter {name}; did you mean {near[0]}?")
-    check_numbers(given)
-    if found := sorted(placeholders(dict(given))):
-        raise ConfigError(f"a parameter cannot be another for each row: {', '.join(found)} is a placeholder")
-    before = {**spec.body, **({"messages": A_PROMPT} if "messages" in spec.body else {})}
-    old, new = (context.translated(body, is_template=True) for body in (before, {**before, **given}))
-    changed = {name: value for name, value in new.items() if name not in old or old[name] != value}
-    if moved := sorted(changed.keys() & {*PROMPT, "contents", "instructions"}):
-        raise ConfigError(f"{', '.join(given)}: the prompt itself would change ({', '.join(moved)}): start another job")
+    _check(context, given)
     model = str(given["model"]) if given.get("model", spec.model) != spec.model else ""
     price = None
     if model:
@@ -59,14 +43,56 @@ def request_changes(context: JobContext, policy: Policy, given: Mapping[str, Any
         price = known or price_of(context.dialect.sold_as(model), datetime.now(UTC).date())
         if price is None and policy.budget_usd is not None:
             raise ConfigError(f"policy.budget_usd is set, but no price of {model!r} is known: give it under [provider]")
-    tokens = replace(spec, body={**spec.body, **given}).output_tokens_max
-    return RequestChanges(
-        put=changed,
-        drop=tuple(sorted(old.keys() - new.keys())),
+    tokens = replace(spec, body={**(spec.body or {}), **given}).output_tokens_max
+    return replace(
+        RequestChanges(fields=given) if spec.body is None else _of_template(context, spec.body, given),
         model=model,
         price=price,
         output_tokens_max=0 if tokens == spec.output_tokens_max else tokens,
     )
+
+
+def _check(context: JobContext, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what no request of the job can have."""
+    body = context.spec.body
+    for name in PROMPT:
+        if name in given:
+            where = "the job file" if body is not None else "the function"
+            raise ConfigError(
+                f"{name} makes other requests, and so another job: change it in {where}. Here go parameters such "
+                "as max_tokens, temperature or model"
+            )
+    for name in given.keys() - (body or {}).keys() - USUAL:
+        # A provider that ignores what it does not know would be paid for the same answers once more.
+        if near := difflib.get_close_matches(name, [*(body or {}), *USUAL], n=1, cutoff=ALIKE):
+            raise ConfigError(f"there is no parameter {name}; did you mean {near[0]}?")
+    check_numbers(given)
+    if body is None:
+        placeholders(literal(dict(given)))  # what JSON cannot express
+        if context.spec.response:
+            refuse_beside_schema(given)
+    elif found := sorted(placeholders(dict(given))):
+        raise ConfigError(f"a parameter cannot be another for each row: {', '.join(found)} is a placeholder")
+
+
+def _of_template(context: JobContext, body: Mapping[str, Any], given: Mapping[str, Any]) -> RequestChanges:
+    before = {**body, **({"messages": A_PROMPT} if "messages" in body else {})}
+    old, new = (context.translated(one, is_template=True) for one in (before, {**before, **given}))
+    changed = {name: value for name, value in new.items() if name not in old or old[name] != value}
+    if moved := sorted(changed.keys() & {*PROMPT}):
+        raise ConfigError(f"{', '.join(given)}: the prompt itself would change ({', '.join(moved)}): start another job")
+    return RequestChanges(put=changed, drop=tuple(sorted(old.keys() - new.keys())))
+
+
+def check_bodies(
+    changing: Changing, job_files: JobFiles, changes: RequestChanges, rows: Iterable[tuple[Chunk, Collection[RowKey]]]
+) -> None:
+    """Raise ConfigError where the request of one of these rows cannot have the parameters that are given."""
+    for chunk, keys in rows:
+        wanted = frozenset(keys)
+        for one in keyed_requests_of(job_files, chunk) if wanted else ():
+            if one.key in wanted:
+                changing.request(one, changes.after(changes_in(chunk.changes)))
 
 
 def changes_text(workspace: Workspace, job_id: JobId, given: Mapping[str, Any]) -> str:

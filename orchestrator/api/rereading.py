@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestrator.api.decision import refuse_unread_answers, refuse_unreadable
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import ChunkId, JobId
 from orchestrator.domain.reread import Reading
-from orchestrator.domain.row_kinds import RowKind
+from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
 from orchestrator.engine.command_log import record_command
 from orchestrator.engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestrator.domain.model import Chunk
+    from orchestrator.domain.reconcile import RowKey
 
 
 def reread_job(workspace: Workspace, job_id: JobId) -> Reading:
@@ -70,25 +76,35 @@ def send_answers_again(
 
 def _answers_by_shard(workspace: Workspace, job_id: JobId, kind: RowKind, *, pays_again: bool) -> Counter[int]:
     """Return how many answers of this kind each shard of an ended job has. Raises ConfigError for typed answers."""
-    from orchestrator.job_files.chunk_rows import (  # it reads Parquet, which other commands do not need
-        later_in,
-        rows_of_kind,
-    )
-    from orchestrator.job_files.request_files import count_by_shard
+    from orchestrator.job_files.request_files import count_by_shard  # likewise
 
-    context = workspace.context(job_id)
-    if context.spec.response:
+    if workspace.context(job_id).spec.response:
         raise ConfigError(
             f"job {job_id} has typed answers: rows whose answers are {kind.value} have failed, like those that are not "
             f"of the schema. Send them again with `orchestrator retry {job_id} --rows failed`"
         )
-    counts, job_files = Counter[int](), context.job_files
+    counts = Counter[int]()
+    for _, keys in rows_to_send(workspace, job_id, kind, pays_again=pays_again):
+        counts.update(count_by_shard(keys))
+    return counts
+
+
+def rows_to_send(
+    workspace: Workspace, job_id: JobId, kind: RowKind, *, pays_again: bool
+) -> Iterator[tuple[Chunk, list[RowKey]]]:
+    """Yield the rows of an ended job that a retry of this kind sends again, with the chunk that counts them."""
+    from orchestrator.job_files.chunk_rows import later_in, rows_of_kind  # likewise
+
+    job_files = workspace.context(job_id).job_files
     later = later_in(workspace.ledger, job_files)
     for entry in workspace.snapshot.entries(job_id):
         chunk = entry.chunk
         if pays_again:
-            chunk = replace(chunk, tally=replace(chunk.tally, unread_answers=0))
-        count = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
-        if count:
-            counts.update(count_by_shard(rows_of_kind(job_files, chunk, kind, count, later)))
-    return counts
+            chunk = replace(chunk, tally=replace(chunk.tally, unread_answers=0, unreadable_rows=0))
+        name: str = ALL_FAILED if kind is RowKind.FAILED and pays_again else kind
+        if kind is RowKind.FAILED:
+            count = chunk.tally.failed - chunk.tally.unreadable_rows
+        else:
+            count = getattr(chunk.tally, f"{kind}_answers") - chunk.unread(kind)
+        if count and chunk.requests:
+            yield chunk, rows_of_kind(job_files, chunk, name, count, later)

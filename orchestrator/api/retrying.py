@@ -6,7 +6,7 @@ output (see `choosing`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from tempfile import TemporaryDirectory
@@ -24,7 +24,8 @@ from orchestrator.engine.workspace import Workspace
 if TYPE_CHECKING:
     from orchestrator.api.choosing import Chosen
     from orchestrator.api.wanted_rows import WantedRows
-    from orchestrator.domain.model import Job
+    from orchestrator.domain.model import Chunk, Job
+    from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import JobFiles
 
 
@@ -98,6 +99,7 @@ def send_again(workspace: Workspace, job_id: JobId, again: Again) -> None:
     """Schedule the rows to be sent again. Raises ConfigError, CommandRefused."""
     from orchestrator.api.rereading import send_answers_again, send_failed_again
 
+    _check_each(workspace, job_id, again)
     if again.plain is RowKind.FAILED:
         send_failed_again(workspace, job_id, changes=again.changes, pays_again=again.pays_again)
     elif again.plain is not None:
@@ -109,6 +111,34 @@ def send_again(workspace: Workspace, job_id: JobId, again: Again) -> None:
         found = _chosen(workspace, job, again, kept_in=workspace.context(job_id).job_files, selection=selection)
         now = workspace.clock.now()
         workspace.admin.retry_chosen(job_id, job.revision, selection, found.rows, changes=again.changes, now=now)
+
+
+def _check_each(workspace: Workspace, job_id: JobId, again: Again) -> None:
+    """Raise ConfigError where a request that a function has rendered cannot have the parameters: nothing is sent."""
+    from orchestrator.api.changing import check_bodies
+    from orchestrator.api.rereading import rows_to_send
+    from orchestrator.engine.opening import files_at
+    from orchestrator.job_files.changed_requests import changes_in
+
+    changes, context = changes_in(again.changes), workspace.context(job_id)
+    if not changes.fields:
+        return
+    with TemporaryDirectory(prefix="orchestrator-") as folder:
+        if again.plain is None:
+            files = files_at(folder)
+            found = _chosen(workspace, _ended(workspace, job_id), again, kept_in=files, selection="plan")
+            rows = _rows_of(workspace, found, files)
+        else:
+            rows = rows_to_send(workspace, job_id, again.plain, pays_again=again.pays_again)
+        check_bodies(context.changing, context.job_files, changes, rows)
+
+
+def _rows_of(workspace: Workspace, found: Chosen, files: JobFiles) -> Iterator[tuple[Chunk, list[RowKey]]]:
+    from orchestrator.job_files.selections import chosen_rows
+
+    for one in found.rows:
+        chunk = workspace.ledger.chunk(one.chunk_id)
+        yield chunk, [key for keys in chosen_rows(files, "plan", chunk).values() for key in keys]
 
 
 def estimated(workspace: Workspace, job_id: JobId, again: Again) -> RetryEstimate:

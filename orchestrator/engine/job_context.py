@@ -27,6 +27,7 @@ from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.planner.amended import Amending
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.images import NotAnImage
+from orchestrator.planner.overlay import Overlay
 from orchestrator.planner.plan import SLICE_ROWS, Planning, rows_for
 from orchestrator.planner.render import CallableRenderer, Renderer, TemplateRenderer
 from orchestrator.planner.row_template import RowTemplateRenderer, compile_rows
@@ -136,7 +137,8 @@ class JobContext:
     @property
     def changing(self) -> Changing:
         """What changes requests of rows that a person has sent again."""
-        return Changing(envelope=self.dialect.envelope, scope=self.spec.scope)
+        over = Overlay(self.dialect, is_typed=bool(self.spec.response)).body
+        return Changing(envelope=self.dialect.envelope, scope=self.spec.scope, over=over)
 
     @property
     def finishing(self) -> Finishing:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from orchestrator import codec
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.job_files.request_files import Request
@@ -44,8 +45,17 @@ class Changing:
 
     envelope: LineEnvelope
     scope: Callable[[str], str]  # what beside the body determines an answer of this model; "": of the job's
+    over: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]  # lays fields over a body
 
     def request(self, one: Request, changes: RequestChanges) -> Request:
-        """Return a request with these changes."""
-        line = with_body(one.line, self.envelope, changes.body)
+        """Return a request with these changes. Raises ConfigError where its body cannot have a field."""
+
+        def changed(body: Mapping[str, Any]) -> Mapping[str, Any]:
+            body = changes.body(body)
+            return self.over(body, changes.fields) if changes.fields else body
+
+        try:
+            line = with_body(one.line, self.envelope, changed)
+        except ConfigError as error:
+            raise ConfigError(f"row {one.key[1]} of shard {one.key[0]}: {error}") from None
         return Request(line, one.key, ContentKeys(self.envelope, self.scope(changes.model)).of(line))

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.batch import LineEnvelope
+from orchestrator.domain.request_changes import laid_over
 from orchestrator.providers.catalogue import Sold
-from orchestrator.providers.request_fields import OUTPUT_LIMITS, output_limit_of
+from orchestrator.providers.request_fields import output_limit_of
 from orchestrator.providers.structured_output import BY_WORDS, NATIVE, SchemaRules, sent_form, with_native, with_words
 
 if TYPE_CHECKING:
@@ -94,10 +95,8 @@ class Dialect(ABC):
         return output_limit_of(body)
 
     def with_fields(self, body: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a provider's body with other values of these neutral fields. Raises ConfigError."""
-        names = {own for name in fields for own in (OUTPUT_LIMITS if name == "max_tokens" else (name,))}
-        others = {name: value for name, value in body.items() if name not in names}
-        return self.request_body({**others, **fields})
+        """Return a provider's body with other values of these fields, neutral ones or its own. Raises ConfigError."""
+        return self.request_body(laid_over(body, fields))
 
     def with_turn(self, body: Mapping[str, Any], answer: str, reply: str) -> dict[str, Any]:
         """Return a provider's body whose conversation goes on: the model's answer, if it has one, and a reply to it."""

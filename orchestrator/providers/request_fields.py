@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.request_changes import OUTPUT_LIMITS
 
 Fields = Mapping[str, Any]
-OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")  # of Anthropic and OpenAI
 _FUNCTION_KEYS: Final = frozenset({"name", "description", "parameters", "strict"})
 _DATA_URL: Final = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 

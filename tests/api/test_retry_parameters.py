@@ -133,12 +133,93 @@ def test_parameters_that_cannot_be_are_refused_before_anything_is_sent(scene: Sc
     assert (scene.asked, sums(scene.handle(first).status().as_dict())) == ([], before)
 
 
+def body(row: dict[str, Any]) -> dict[str, Any]:
+    """Some rows in neutral fields, some in the provider's own."""
+    if row["text"] == "long":
+        return {"prompt": row["text"], "max_tokens": 5, "temperature": 1}
+    return {"model": "other", "messages": [{"role": "user", "content": row["text"]}], "max_tokens": 5}
+
+
+def rendered(scene: Scene, *texts: str, **more: Any) -> Result:
+    return scene.run(*texts, render=body, prompt=None, max_tokens=None, **more)
+
+
+def test_parameters_are_laid_over_what_a_function_renders(scene: Scene) -> None:
+    """Each body keeps the rest; and the function's own request is still answered as it was."""
+    first = rendered(scene, "short", "long", policy={"canary_rows": 0})
+    assert answers(first) == ["short", "one two three four five"]
+
+    second = scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20, "stop": ["{end}"]})
+
+    assert scene.asked == [("long", "any", 20)]
+    sent = scene.handle(first).show(1).tries[-1].request
+    assert sent is not None
+    assert list(sent["params"].items()) == [
+        ("model", "any"),
+        ("messages", [{"role": "user", "content": "long"}]),
+        ("max_tokens", 20),
+        ("temperature", 1),
+        ("stop_sequences", ["{end}"]),
+    ]
+    assert (answers(second), second.flaws["truncated"], is_sound(scene, second)) == (["short", LONG], 0, True)
+    assert answers(rendered(scene, "long", "another")) == ["one two three four five", "short"]
+
+
+REFUSED_OF_A_FUNCTION: Final[list[tuple[dict[str, Any], str]]] = [
+    ({"seed": 1}, "row 1 of shard 0: request.seed cannot be sent to any: .* have no such field"),
+    ({"max_token": 20}, "did you mean max_tokens"),
+    ({"max_tokens": 0}, "max_tokens must be a whole number"),
+    ({"top_p": float("nan")}, "JSON cannot express"),
+    ({"system": "be brief"}, "system makes other requests, and so another job: change it in the function"),
+]
+
+
+@pytest.mark.parametrize("rows", ["truncated", "llm_finish_reason = 'max_tokens' OR llm_response LIKE 'one two%'"])
+def test_what_a_rendered_request_cannot_have_is_refused_before_anything_is_sent(scene: Scene, rows: str) -> None:
+    first = rendered(scene, "short", "long")
+    before = sums(scene.handle(first).status().as_dict())
+
+    for parameters, words in REFUSED_OF_A_FUNCTION:
+        with pytest.raises(ConfigError, match=words):
+            scene.handle(first).retry(rows=rows, parameters=parameters)
+
+    assert (scene.asked, sums(scene.handle(first).status().as_dict())) == ([], before)
+    folder = scene.work / first.job_id
+    assert not list(folder.rglob("selections/*"))
+
+
 @pytest.mark.slow
-def test_requests_of_a_function_are_changed_in_the_function(scene: Scene) -> None:
-    def body(row: dict[str, Any]) -> dict[str, Any]:
-        return {"model": "any", "prompt": row["text"], "max_tokens": 5}
+def test_another_model_for_rendered_rows_has_its_price_and_goes_again_until_it_answers(scene: Scene) -> None:
+    """A function may name the models of its rows; a later change comes on top of an earlier one."""
+    first = rendered(scene, "short", "long", policy={"retry_gather_s": 0.1})
+    scene.failures["long"] = 1
 
-    first = scene.run("long", render=body, prompt=None, max_tokens=None)
+    handle = scene.handle(first)
+    planned = handle.plan_retry(rows="truncated", parameters={"model": "openai/gpt-6-luna-batch"})
+    second = handle.retry(rows="truncated", parameters={"model": "openai/gpt-6-luna-batch"})
+    assert scene.asked == [("long", "openai/gpt-6-luna-batch", 5)] * 2
+    cost = second.to_arrow()["llm_cost_usd"].to_pylist()[1]
+    assert planned.cost_usd_max is not None
+    assert 0 < cost <= planned.cost_usd_max
+    assert is_sound(scene, second)
+    scene.asked.clear()
 
-    with pytest.raises(ConfigError, match="made by a render function"):
-        scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20})
+    third = handle.retry(rows=["truncated", "llm_response = 'short'"], parameters={"max_tokens": 20})
+    assert sorted(scene.asked) == [("long", "openai/gpt-6-luna-batch", 20), ("short", "other", 20)]
+    assert (answers(third)[1], is_sound(scene, third)) == (LONG, True)
+
+
+@pytest.mark.slow
+def test_the_parameters_for_rendered_rows_survive_the_ledger(scene: Scene) -> None:
+    handle = scene.handle(rendered(scene, "short", "long"))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(JobInterrupted):
+        handle.retry(rows="truncated", parameters={"max_tokens": 20}, stop=stop)
+    for path in scene.work.glob("ledger.db*"):
+        path.unlink()
+    orchestrator.recover(work=scene.work)
+
+    result = rendered(scene, "short", "long")
+
+    assert (answers(result), is_sound(scene, result)) == (["short", LONG], True)
