@@ -9,7 +9,6 @@ batches. It refuses request bodies that OpenAI and Anthropic refuse, gives the s
 (`GET /admin/bill`), so that a test can find out which requests were paid for twice.
 
     process      __main__ (options, signals)   settings   app (routes)   wire (lost, cut and slow answers)
-    what it is   operations (all of them)   openapi (their document)     shapes (the types of answers)
     all          store (durable state)   states   service   settlement (results and bill of an ended batch)   bill
                  simulated (the model)   schema (answers that fit one)   lines   result_file   faults (the fault plan)
                  body_faults (what is wrong in a body, by its schema)

@@ -5,9 +5,9 @@
     Anthropic's message batches, under /v1/messages/batches: see anthropic_routes
     GET  /resource/batch-llm/azure-batch%2F{id}_{8 hex}.jsonl          needs no key, like the real ones
     GET  /admin/bill                  GET /admin/batches               GET, PUT /admin/faults
-    GET  /v1/models, /healthz, /openapi.json                           need no key
+    GET  /v1/models, /healthz                                          need no key
 
-Rule 1: any other path or verb is a 404 in the documented envelope. `openapi.OPERATIONS` lists them all.
+Rule 1: any other path or verb is a 404 in the documented envelope.
 Rule 2: the event loop waits for sockets only; disk, SQLite and settling run in threads, settling in a single one.
 """
 
@@ -44,8 +44,6 @@ from orchestrator.gateway.intake import RequestRefused, receive_body
 from orchestrator.gateway.openai_intake import OpenAIRefused, openai_create_in
 from orchestrator.gateway.openai_routes import OpenAIRoutes, moved, refused
 from orchestrator.gateway.openai_service import OpenAIService, is_openai_id
-from orchestrator.gateway.openapi import document
-from orchestrator.gateway.operations import OPERATIONS
 from orchestrator.gateway.service import Service
 from orchestrator.gateway.settings import Clock, GatewayConfig, ResultMode, WallClock
 from orchestrator.gateway.states import Standing
@@ -72,35 +70,30 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     service = Service(config, clock or WallClock())
     routes = _Routes(service)
     openai, anthropic = routes.openai, routes.anthropic
-    handlers: dict[str, Handler] = {
-        "create": routes.create,
-        "list": openai.batches,
-        "status": routes.status,
-        "cancel": routes.cancel,
-        "upload": openai.upload,
-        "files": openai.files,
-        "file": openai.file,
-        "delete": openai.delete,
-        "content": openai.content,
-        "message_create": anthropic.create,
-        "message_list": anthropic.batches,
-        "message_status": anthropic.status,
-        "message_delete": anthropic.delete,
-        "message_cancel": anthropic.cancel,
-        "message_results": anthropic.results,
-        "download": routes.download,
-        "bill": routes.bill,
-        "batches": routes.batches,
-        "faults": routes.faults,
-        "set_faults": routes.set_faults,
-        "models": routes.models,
-        "healthz": routes.healthz,
-        "openapi": routes.description,
-    }
     app = Starlette(
         routes=[
-            Route(operation.route or operation.path, handlers[operation.name], methods=[operation.method])
-            for operation in OPERATIONS
+            _route("POST", "/v1/batches", routes.create),
+            _route("GET", "/v1/batches", openai.batches),
+            _route("GET", "/v1/batches/{batch_id}", routes.status),
+            _route("POST", "/v1/batches/{batch_id}/cancel", routes.cancel),
+            _route("POST", FILES_ROOT, openai.upload),
+            _route("GET", FILES_ROOT, openai.files),
+            _route("GET", f"{FILES_ROOT}/{{file_id}}", openai.file),
+            _route("DELETE", f"{FILES_ROOT}/{{file_id}}", openai.delete),
+            _route("GET", f"{FILES_ROOT}/{{file_id}}/content", openai.content),
+            _route("POST", MESSAGES_ROOT, anthropic.create),
+            _route("GET", MESSAGES_ROOT, anthropic.batches),
+            _route("GET", f"{MESSAGES_ROOT}/{{batch_id}}", anthropic.status),
+            _route("DELETE", f"{MESSAGES_ROOT}/{{batch_id}}", anthropic.delete),
+            _route("POST", f"{MESSAGES_ROOT}/{{batch_id}}/cancel", anthropic.cancel),
+            _route("GET", f"{MESSAGES_ROOT}/{{batch_id}}/results", anthropic.results),
+            _route("GET", "/resource/{rest:path}", routes.download),
+            _route("GET", "/admin/bill", routes.bill),
+            _route("GET", "/admin/batches", routes.batches),
+            _route("GET", "/admin/faults", routes.faults),
+            _route("PUT", "/admin/faults", routes.set_faults),
+            _route("GET", MODELS, routes.models),
+            _route("GET", "/healthz", routes.healthz),
         ],
         exception_handlers={RequestRefused: _refused, HTTPException: _no_route},
     )
@@ -110,6 +103,10 @@ def create_app(config: GatewayConfig, clock: Clock | None = None) -> Starlette:
     app.state.openai = openai.openai
     app.state.anthropic = anthropic.anthropic
     return app
+
+
+def _route(method: str, path: str, handler: Handler) -> Route:
+    return Route(path, handler, methods=[method])
 
 
 class _Routes:
@@ -216,9 +213,6 @@ class _Routes:
 
     async def healthz(self, _request: Request) -> Response:
         return _json({"status": "ok"})
-
-    async def description(self, _request: Request) -> Response:
-        return _json(document())
 
     def _require_key(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

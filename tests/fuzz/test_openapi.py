@@ -1,4 +1,4 @@
-"""The gateway as it describes itself, and requests drawn from that description: a real server, on loopback.
+"""Requests drawn from the description of the gateway's API (`gateway_api`), to a real server, on loopback.
 
 Some requests keep to the description, some break it in one place. Ids are drawn, too; every second one that may be
 there is taken from the stock, so that what is behind a 404 is reached. `OPENAPI_EXAMPLES` says how many requests are
@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from orchestrator.gateway.openapi import document
+from tests.fuzz.gateway_api import document
 from tests.fuzz.stock import Stock
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
 
@@ -41,7 +41,6 @@ DESCRIBED: Final = schemathesis.openapi.from_dict(
 )
 FOR_WHOEVER_ASKS: Final = {  # by hand
     "GET /healthz",
-    "GET /openapi.json",
     "GET /v1/models",
     "GET /resource/batch-llm/azure-batch%2F{name}",
 }
