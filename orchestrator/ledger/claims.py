@@ -39,7 +39,6 @@ from orchestrator.domain.model import (
     Unit,
 )
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.queues import QUEUE_OF
 from orchestrator.ledger import account_limits, creates
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
@@ -385,13 +384,3 @@ def _counted(
 
 
 DUE_COUNTS: Final = due_counts()
-
-
-def due_steps_sql(dialect: sa.Dialect) -> str:
-    """Return the query of the view `due_steps` as PostgreSQL's SQL: queue, step, units, at the database's time."""
-    # The time of the statement, not of each row: or no index could be used.
-    microseconds = "CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT)"
-    counts = due_counts(sa.literal_column(microseconds, Utc())).subquery("counts")
-    queue = sa.case(*((counts.c.step == step.value, queue.value) for step, queue in QUEUE_OF.items()))
-    query = sa.select(queue.label("queue"), counts.c.step, counts.c.units).where(counts.c.units > 0)
-    return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -1,10 +1,8 @@
-"""The ledger's schema: numbered migrations, each a text that never changes after its release.
+"""The ledger's schema: a new ledger gets today's tables; an older one is upgraded by texts that never change.
 
-Rule 1: a released migration is frozen text, one file for each kind of database (`sql/0001_sqlite.sql`,
-        `sql/0001_postgresql.sql`). It is never generated from present code: a later change of a table or a claim
-        condition must not change an older migration.
-Rule 2: a change of `schema.py`, or of the claim conditions, comes with a migration. Tests compare the result of all
-        migrations with the present code. Until the first release there is one migration, and it is edited.
+Rule 1: a new database is made from `schema.py`, and in PostgreSQL the view `due_steps.sql` for those who scale workers.
+Rule 2: an upgrade of a released schema is frozen text. It is never generated from present code: a later change of a
+        table or a claim condition must not change an older upgrade. Nothing has been released: there is none yet.
 Rule 3: a schema that is newer than this program is refused; there are no downgrades.
 """
 
@@ -17,17 +15,16 @@ from typing import Final
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import LedgerTooNew
-from orchestrator.ledger.db.schema import meta
+from orchestrator.ledger.db.schema import meta, metadata
 
-MIGRATIONS: Final = ("0001",)  # append only; number n takes schema n - 1 to n
-SCHEMA: Final = len(MIGRATIONS)
+UPGRADES: Final[tuple[str, ...]] = ()  # append only; number n, from 0, takes schema n + 1 to n + 2
+SCHEMA: Final = 1 + len(UPGRADES)
 _NUMBER: Final = "schema"  # the key in `meta` under which the schema's number is kept
 
 
-def scripts_of(dialect: str) -> list[str]:
-    """Return the text of every migration, in order, for `sqlite` or `postgresql`."""
-    folder = resources.files(__package__).joinpath("sql")
-    return [folder.joinpath(f"{name}_{dialect}.sql").read_text(encoding="utf-8") for name in MIGRATIONS]
+def due_steps() -> str:
+    """Return the text of the view `due_steps`, for PostgreSQL."""
+    return resources.files(__package__).joinpath("due_steps.sql").read_text(encoding="utf-8")
 
 
 def present_schema(connection: sa.Connection) -> int:
@@ -37,25 +34,24 @@ def present_schema(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(meta.c.value).where(meta.c.key == _NUMBER)).scalar() or 0)
 
 
-def migrate(connection: sa.Connection, scripts: Sequence[str] | None = None) -> None:
-    """Bring the schema up to date within the caller's transaction. Raises LedgerTooNew.
-
-    Args:
-        scripts: the migrations, from the first on; None: those of this program.
-    """
-    scripts = scripts_of(connection.dialect.name) if scripts is None else scripts
-    present = present_schema(connection)
-    if present > len(scripts):
+def migrate(connection: sa.Connection, upgrades: Sequence[str] = UPGRADES) -> None:
+    """Bring the schema up to date within the caller's transaction. Raises LedgerTooNew."""
+    present, newest = present_schema(connection), 1 + len(upgrades)
+    if present > newest:
         raise LedgerTooNew(
-            f"the ledger has schema {present}, and this program knows schemas up to {len(scripts)}: a newer version of "
+            f"the ledger has schema {present}, and this program knows schemas up to {newest}: a newer version of "
             "the program wrote it. Upgrade this installation (pip install -U batch-orchestrator), or use another "
             "work folder (--work)"
         )
-    for script in scripts[present:]:
-        for statement in script.split(";\n"):
+    if present == 0:
+        metadata.create_all(connection, checkfirst=False)
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(due_steps())
+        connection.execute(sa.insert(meta).values(key=_NUMBER, value=str(newest)))
+        return
+    for upgrade in upgrades[present - 1 :]:
+        for statement in upgrade.split(";\n"):
             if statement.strip():
                 connection.exec_driver_sql(statement)
-    if present == 0:
-        connection.execute(sa.insert(meta).values(key=_NUMBER, value=str(len(scripts))))
-    elif present < len(scripts):
-        connection.execute(sa.update(meta).where(meta.c.key == _NUMBER).values(value=str(len(scripts))))
+    if present < newest:
+        connection.execute(sa.update(meta).where(meta.c.key == _NUMBER).values(value=str(newest)))

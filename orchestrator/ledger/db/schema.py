@@ -3,7 +3,7 @@
 Rule 1: times are UTC microseconds, money is integer billionths of a USD: SQL compares and adds both exactly.
 Rule 2: constraints forbid invalid states where SQL can: a second open attempt of a chunk, a batch that belongs to two
         attempts, of whatever jobs.
-Rule 3: these tables are the newest schema; `migrations` creates them, and a test compares the two.
+Rule 3: these tables are the newest schema; `migrations` makes them in a new database.
 """
 
 from __future__ import annotations

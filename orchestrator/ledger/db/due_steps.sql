@@ -1,0 +1,21 @@
+CREATE VIEW due_steps AS SELECT CASE WHEN (counts.step = 'review') THEN 'control' WHEN (counts.step = 'poll') THEN 'control' WHEN (counts.step = 'cancel') THEN 'control' WHEN (counts.step = 'recover') THEN 'control' WHEN (counts.step = 'submit') THEN 'transfer' WHEN (counts.step = 'plan') THEN 'plan' WHEN (counts.step = 'retry') THEN 'plan' WHEN (counts.step = 'split') THEN 'plan' WHEN (counts.step = 'collect') THEN 'collect' WHEN (counts.step = 'finish') THEN 'collect' WHEN (counts.step = 'seal') THEN 'collect' END AS queue, counts.step, counts.units
+FROM (SELECT jobs.due AS step, count(*) AS units
+FROM jobs
+WHERE jobs.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND jobs.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND jobs.state IN ('running', 'cancelling') GROUP BY jobs.due UNION ALL SELECT 'collect' AS anon_1, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state = 'ended' AND jobs.state IN ('running', 'stopped', 'cancelling') UNION ALL SELECT 'cancel' AS anon_2, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.cancel_requested AND chunks.state IN ('planned', 'uploaded', 'splitting', 'submitted') AND (chunks.state != 'submitted' OR NOT chunks.cancel_sent) AND jobs.state IN ('running', 'stopped', 'cancelling') UNION ALL SELECT 'recover' AS anon_3, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('submitting', 'ambiguous', 'unresolved') AND jobs.state IN ('running', 'stopped', 'cancelling') UNION ALL SELECT 'poll' AS anon_4, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state = 'submitted' AND (NOT chunks.cancel_requested OR chunks.cancel_sent) AND jobs.state IN ('running', 'stopped', 'cancelling') UNION ALL SELECT 'split' AS anon_5, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state = 'splitting' AND NOT chunks.cancel_requested AND jobs.state = 'running' UNION ALL SELECT 'submit' AS anon_6, count(*) AS units
+FROM chunks JOIN jobs ON jobs.id = chunks.job_id
+WHERE chunks.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND chunks.state IN ('planned', 'uploaded') AND NOT chunks.cancel_requested AND jobs.state = 'running' AND jobs.paused_at IS NULL AND (chunks.is_canary OR jobs.canary IN ('none', 'passed')) UNION ALL SELECT 'finish' AS anon_7, count(*) AS units
+FROM shards JOIN jobs ON jobs.id = shards.job_id
+WHERE shards.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.state = 'planned' AND shards.settled_count = shards.row_count AND jobs.state IN ('running', 'cancelling') UNION ALL SELECT 'plan' AS anon_8, count(*) AS units
+FROM shards JOIN jobs ON jobs.id = shards.job_id
+WHERE shards.due_at <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.lease_until <= CAST(extract(epoch from statement_timestamp()) * 1000000 AS BIGINT) AND shards.state = 'planning' AND jobs.state IN ('running', 'cancelling')) AS counts
+WHERE counts.units > 0;
