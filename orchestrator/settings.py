@@ -10,6 +10,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -24,6 +25,10 @@ from orchestrator.storage.work_folder import find_work, program_folder
 PACKAGED: Final = Path(__file__).parent / "config"  # in an installed wheel
 CHECKOUT: Final = Path(__file__).parent.parent / "config"
 _TEXT_TABLES: Final = ("headers", "headers_env", "query")
+_AT_LEAST_ONE: Final = (  # of the policy
+    *("attempts_max", "chunk_requests_max", "chunk_bytes_max", "chunk_tokens_max", "chunks_ahead_max"),
+    *("batches_in_flight_max", "polls_per_minute_max", "creates_per_minute_max"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,28 +186,19 @@ def provider(
     Args:
         option_names: the further keys that a dialect has; their values are not checked here.
     """
-    path = (folder or config_folder()) / "providers.toml"
-    tables = read_toml(path)
-    if name not in tables and not {"dialect", "base_url", "api_key_env"} <= overrides.keys():
-        raise ConfigError(
-            f"provider {name!r} is not in {path}, which has: {', '.join(sorted(tables))}. "
-            "One of your own needs dialect, base_url and api_key_env in the job's [provider] table"
-        )
-    table = tables.get(name, {})
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{path}: {name} must be a table: [{name}] with dialect, base_url and api_key_env")
+    where, table = _provider_table(name, overrides, (folder or config_folder()) / "providers.toml")
     values: dict[str, Any] = {"requests_max": 10_000, "bytes_max": 50_000_000, **table}
     dialect = overrides.get("dialect", values.get("dialect"))
     own = option_names(dialect) if isinstance(dialect, str) else ()
     known = [*(f.name for f in fields(ProviderSettings) if f.name not in ("name", "options")), *own]
-    refuse_unknown(values, known, f"{path}: [{name}]")
+    refuse_unknown(values, known, where)
     if "name" in overrides:
         raise ConfigError(
             f"[provider]: unknown key 'name'. Which provider it is stands in [job]: provider = \"{overrides['name']}\""
         )
     refuse_unknown(overrides, known, "[provider]")
     values |= overrides
-    _refuse_missing(values, ("dialect", "base_url", "api_key_env"), f"{path}: [{name}]")
+    _refuse_missing(values, ("dialect", "base_url", "api_key_env"), where)
     for key in _TEXT_TABLES:
         _check_texts(values.get(key, {}), key)
     if isinstance(values.get("ca_file"), str) and values["ca_file"]:
@@ -212,6 +208,25 @@ def provider(
         raise ConfigError("[provider]: prices must be a table of models")
     values["prices"] = {model: _price(model, table) for model, table in values.get("prices", {}).items()}
     settings = ProviderSettings(name=name, **values)
+    _check_provider(settings)
+    return settings
+
+
+def _provider_table(name: str, overrides: Mapping[str, Any], path: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return where a provider's table stands, and the table; an empty one for a provider that a job defines itself."""
+    tables = read_toml(path)
+    if name not in tables and not {"dialect", "base_url", "api_key_env"} <= overrides.keys():
+        raise ConfigError(
+            f"provider {name!r} is not in {path}, which has: {', '.join(sorted(tables))}. "
+            "One of your own needs dialect, base_url and api_key_env in the job's [provider] table"
+        )
+    table = tables.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: {name} must be a table: [{name}] with dialect, base_url and api_key_env")
+    return f"{path}: [{name}]", table
+
+
+def _check_provider(settings: ProviderSettings) -> None:
     check_types(settings, "[provider]")
     if not _is_positive(settings.create_s_max):
         raise ConfigError("[provider]: create_s_max must be above 0")
@@ -221,7 +236,6 @@ def provider(
         )
     if not 0 <= settings.list_lag_s < math.inf:
         raise ConfigError("[provider]: list_lag_s must be a number of seconds, not below 0")
-    return settings
 
 
 def _check_texts(table: Any, name: str) -> None:
@@ -253,25 +267,16 @@ def policy(own: Mapping[str, Any], provider_settings: ProviderSettings, *, given
     values = {name: _policy_value(name, value) for name, value in own.items()}
     merged = replace(base, **values)
     check_types(merged, "[policy]")
-    for name in ("attempts_max", "chunk_requests_max", "chunk_bytes_max", "batches_in_flight_max", "chunks_ahead_max"):
-        if getattr(merged, name) < 1:
+    for name in _AT_LEAST_ONE:
+        if getattr(merged, name) is not None and getattr(merged, name) < 1:
             raise ConfigError(f"policy.{name} must be at least 1")
-    if merged.chunk_tokens_max is not None and merged.chunk_tokens_max < 1:
-        raise ConfigError("policy.chunk_tokens_max must be at least 1")
     if not 0 < merged.poll_s_min <= merged.poll_s_max < math.inf:
         raise ConfigError("poll_s_min must be above 0, and poll_s_max not below it")
-    _check_rate_limits(merged)
     if merged.canary_rows < 0:
         raise ConfigError("policy.canary_rows must be at least 1, or 0 for no canary")
     if not 0 <= merged.retry_gather_s < math.inf:
         raise ConfigError("policy.retry_gather_s must be a number of seconds, not below 0")
     return merged
-
-
-def _check_rate_limits(merged: Policy) -> None:
-    for name in ("polls_per_minute_max", "creates_per_minute_max"):
-        if getattr(merged, name) is not None and getattr(merged, name) < 1:
-            raise ConfigError(f"{name} must be at least 1")
 
 
 def _policy_value(name: str, value: Any) -> Any:
@@ -321,14 +326,10 @@ def _from_text(name: str, text: str, variable: str) -> str | bool | int | float:
 
 
 def _number(text: str, variable: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"{variable} must be a number") from None
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    raise ConfigError(f"{variable} must be a number")
 
 
 def _is_positive(value: float) -> bool:

@@ -191,13 +191,18 @@ def run(
         JobStopped: the job cannot continue without a person.
         JobNeedsDecision: it is stopped until a person approves it: `JobHandle.approve`.
     """
+    described = limited(_job_of(job, fields), limit)
+    return _run(described, progress, stop, alongside=alongside)
+
+
+def _run(described: Job, progress: OnLook | bool, stop: threading.Event | None, *, alongside: bool) -> Result:
     from orchestrator.api.conflict import refuse_conflict
     from orchestrator.api.preflight import check_before_first_create
     from orchestrator.api.prepare import enter, places, prepare, refuse_function
 
-    described = limited(_job_of(job, fields), limit)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
+    job_id = prepared.spec.job_id
     with opened_workspace(work) as workspace:
         context = workspace.equip(prepared.spec, render=prepared.function, source=prepared.source)
         context.require_provider()
@@ -207,10 +212,10 @@ def run(
             refuse_function(described)
             check_before_first_create(workspace, context)
             enter(workspace, prepared, context)
-            return drive(workspace, prepared.spec.job_id, progress, stop)
+            return drive(workspace, job_id, progress, stop)
         return run_or_follow(
             workspace,
-            prepared.spec.job_id,
+            job_id,
             check=lambda: check_before_first_create(workspace, context),
             enter=lambda: enter(workspace, prepared, context),
             progress=progress,

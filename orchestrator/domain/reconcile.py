@@ -11,7 +11,7 @@ Rule 4: a row that may have been answered in a line that cannot be read fails as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -223,36 +223,17 @@ class Reconciliation:
 
         missing, unanswered_rows = self._settle_others(absent)
         answers = cast("dict[RowKey, Answer]", self._answers)
-        succeeded = failed = waiting = unreadable_rows = 0
-        flaws = dict.fromkeys(FLAWED, 0)
-        for answer in answers.values():
-            if answer.succeeded:
-                succeeded += 1
-                if answer.error_code is not None:
-                    flaws[RowKind(answer.error_code)] += 1
-                continue
-            again = settled(answer).retryable
-            waiting += again
-            failed += not again
-            unreadable_rows += answer.fault is Fault.UNREADABLE
-        lines = self._kept + self._duplicates + self._foreign + self._unreadable
-        tally = Tally(
-            succeeded=succeeded,
-            failed=failed,
-            waiting=waiting,
-            missing=missing,
-            lines=lines,
-            duplicates=self._duplicates,
-            foreign=self._foreign,
-            unreadable=self._unreadable,
-            unreadable_rows=unreadable_rows,
-            **{f"{kind}_answers": count for kind, count in flaws.items()},
-        )
+        tally = replace(_counted(answers.values(), settled), missing=missing, **self._lines())
         self._check(tally, len(answers))
-        self.is_mostly_unreadable = 2 * unreadable_rows > len(answers) - unanswered_rows
+        self.is_mostly_unreadable = 2 * tally.unreadable_rows > len(answers) - unanswered_rows
         if improves:
             tally = _with_standing(tally, improves)
         return tally, ((key, settled(answers[key])) for key in sorted(answers))
+
+    def _lines(self) -> dict[str, int]:
+        """Return the counts of lines, as a tally names them."""
+        unused = {"duplicates": self._duplicates, "foreign": self._foreign, "unreadable": self._unreadable}
+        return unused | {"lines": self._kept + sum(unused.values())}
 
     def _check(self, tally: Tally, row_count: int) -> None:
         if not tally.succeeded + tally.failed + tally.waiting == row_count == self._kept + tally.missing:
@@ -260,6 +241,29 @@ class Reconciliation:
                 f"row counts are inconsistent: {row_count} rows, {tally.succeeded} succeeded, {tally.failed} failed, "
                 f"{tally.waiting} waiting, {tally.missing} missing, {self._kept} answered"
             )
+
+
+def _counted(answers: Iterable[Answer], settled: Callable[[Answer], Answer]) -> Tally:
+    """Return the counts of answers; a failure that is `retryable` once it is settled waits to be sent again."""
+    succeeded = failed = waiting = unreadable_rows = 0
+    flaws = dict.fromkeys(FLAWED, 0)
+    for answer in answers:
+        if answer.succeeded:
+            succeeded += 1
+            if answer.error_code is not None:
+                flaws[RowKind(answer.error_code)] += 1
+            continue
+        again = settled(answer).retryable
+        waiting += again
+        failed += not again
+        unreadable_rows += answer.fault is Fault.UNREADABLE
+    return Tally(
+        succeeded=succeeded,
+        failed=failed,
+        waiting=waiting,
+        unreadable_rows=unreadable_rows,
+        **{f"{kind}_answers": count for kind, count in flaws.items()},
+    )
 
 
 def _with_standing(tally: Tally, kind: str) -> Tally:

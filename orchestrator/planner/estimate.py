@@ -123,20 +123,11 @@ def estimate(
         canary_rows: by the policy; a small job has no canary all the same.
         context_tokens: how many the model takes; None: not known.
     """
-    canary_rows = canary_rows if wants_canary(planning.source, canary_rows) else 0
-    seen, complete = _Seen(canary_rows=canary_rows, asked=Asked(planning.dedupe)), True
-    for spec in planning.source.shards:
-        for _ in _look(spec, planning, seen):
-            if seen.rows >= rows_max:
-                break
-        else:
-            continue
-        complete = False
-        break
-    known = [spec.row_count for spec in planning.source.shards]
-    rows = seen.rows if complete else None if None in known else sum(count for count in known if count is not None)
-    complete = complete or rows == seen.rows
-    scale = 1 if complete or rows is None else rows / max(1, seen.rows)
+    seen = _Seen(
+        canary_rows=canary_rows if wants_canary(planning.source, canary_rows) else 0, asked=Asked(planning.dedupe)
+    )
+    rows, exact = _seen_all(planning, seen, rows_max)
+    scale = 1 if exact or rows is None else rows / max(1, seen.rows)
     requests, size, text = (round(count * scale) for count in (seen.requests, seen.request_bytes, seen.text_bytes))
     tokens_in, tokens_out = tokens_of(text), requests * planning.costing.output_tokens_max
     price, longest = planning.costing.price, tokens_of(seen.longest_bytes)
@@ -161,11 +152,21 @@ def estimate(
             *_notes(price, longest),
             *request_notes(seen.observed, each, context_tokens, is_deduped=planning.dedupe),
         ),
-        exact=complete,
+        exact=exact,
         rows_read=seen.rows,
-        canary_rows=canary_rows,
+        canary_rows=seen.canary_rows,
         samples=tuple(seen.samples),
     )
+
+
+def _seen_all(planning: Planning, seen: _Seen, rows_max: int) -> tuple[int | None, bool]:
+    """Look at up to about `rows_max` rows; return how many there are, if that is known, and whether all were seen."""
+    looks = (None for spec in planning.source.shards for _ in _look(spec, planning, seen))
+    if all(seen.rows < rows_max for _ in looks):
+        return seen.rows, True
+    known = [spec.row_count for spec in planning.source.shards]
+    rows = None if None in known else sum(count for count in known if count is not None)
+    return rows, rows == seen.rows
 
 
 def _notes(price: Price | None, longest_tokens: int) -> Iterator[str]:

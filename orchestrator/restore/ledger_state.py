@@ -222,12 +222,11 @@ class Units:
         causes = self._causes_left(planned, record.causes, record.part)
         causes = causes_left(causes, tally.failed, tally.unreadable_rows)
         before = replace(self._chunk(planned), part=record.part, tally=tally, causes=causes)
-        reopened_now, chosen = self._reopened_now(planned, before)
-        regather, tally = reopened_now.regather or regather, reopened_now.tally
+        after, chosen = self._reopened_now(planned, before)
         failed_by_shard -= chosen
         self._settled.update(settled)
         after = replace(
-            self._chunk(planned),
+            after,
             state=ChunkState.COLLECTED,
             round=record.round,
             setbacks=record.setbacks,
@@ -237,10 +236,7 @@ class Units:
             batch_id=record.batch_id,
             outcome=record.outcome,
             fees_usd=record.fees_usd,
-            part=record.part,
-            causes=reopened_now.causes,
-            regather=regather,
-            tally=tally,
+            regather=after.regather or regather,
         )
         return Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
 
