@@ -83,12 +83,14 @@ def limited(job: Job, limit: int | None) -> Job:
 
 
 def _notes(model: str, sold: Sold, price: Price | None) -> Iterator[str]:
-    from orchestrator.providers.catalogue import end_of
+    from orchestrator.providers.catalogue import end_of, similar_to
 
     end = end_of(sold)
     if end is not None:
         yield end.told(sold, datetime.now(UTC).date())
     if price is None:
+        if similar := similar_to(model, sold):
+            yield f"no price of {model} is known. Did you mean {' or '.join(similar)}?"
         yield (
             "for a cost, give the price of a million tokens, under [provider]: "
             f'`prices."{model}" = {{ input_usd = "0.10", output_usd = "0.40" }}`'

@@ -29,6 +29,7 @@ BEFORE: Final = 12  # of them, those that are the same in both
 REST: Final = 8  # characters that are shown as well rather than cut off
 NAMED_MAX: Final = 6  # differences in a message
 WIDTH: Final = 80
+_WHOLE: Final[Any] = {"break_long_words": False, "break_on_hyphens": False}  # paths can be copied
 
 
 def refuse_conflict(workspace: Workspace, spec: Spec) -> None:
@@ -51,7 +52,7 @@ def _message(workspace: Workspace, older: Job, totals: Totals, spec: Spec) -> It
     differing = list(differences(specs.from_json(older.spec), spec))
     yield "  What differs:"
     for line in differing[:NAMED_MAX]:
-        yield from textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="      ")
+        yield from textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="      ", **_WHOLE)
     if len(differing) > NAMED_MAX:
         yield f"    and {len(differing) - NAMED_MAX:,} more"
     yield f"  The older one is {workspace.look(older.id).activity.value}: {_under_way(totals)}."
@@ -72,7 +73,9 @@ def _under_way(totals: Totals) -> str:
     batches = "1 batch" if totals.in_flight_chunks == 1 else f"{totals.in_flight_chunks:,} batches"
     spent = "an unknown cost" if totals.known_cost_usd is None else usd(totals.known_cost_usd)
     done = f"{totals.succeeded + totals.failed + totals.refused:,} of {totals.rows:,} rows done"
-    return f"{done}, {spent} spent, {batches} in flight for at most {usd(totals.reserved_usd)}"
+    paid = "nothing spent" if totals.known_cost_usd == 0 else f"{spent} spent"
+    flying = f"{batches} in flight for at most {usd(totals.reserved_usd)}" if totals.in_flight_chunks else ""
+    return ", ".join((done, paid, flying or "nothing in flight"))
 
 
 def differences(older: Spec, newer: Spec) -> Iterator[str]:

@@ -21,6 +21,7 @@ from orchestrator.api.status import WHOLE
 from orchestrator.domain.errors import JobBusy, JobInterrupted, JobTimeout
 from orchestrator.domain.look import OnLook
 from orchestrator.domain.model import JobId
+from orchestrator.domain.notices import Again
 from orchestrator.domain.required import required
 from orchestrator.engine.blocked import needs_person
 from orchestrator.engine.interrupts import signals_stop
@@ -110,7 +111,9 @@ def run_steps(workspace: Workspace, job_id: JobId, progress: OnLook | bool | Non
     runner = LocalRunner(
         workspace=workspace, job_id=job_id, threads=settings.threads, lease_s=settings.lease_s, stop=stop
     )
-    with signals_stop(stop), traced(settings), Notifier.of(workspace, settings), shown(progress) as on_look:
+    # A Ctrl-C while the end is told leaves that alone: the run is over.
+    notifier = Notifier.of(workspace, settings, at_end=Again.NOW)
+    with notifier, signals_stop(stop), traced(settings), shown(progress) as on_look:
         runner.run(on_look)
 
 

@@ -19,6 +19,7 @@ WRONG: Final = 2  # a setting, a job file or an argument
 WAITING: Final = 3  # for a person, or for a result that is not there yet
 FAILED_ROWS: Final = 4  # the job has ended, and some rows have failed
 INTERRUPTED: Final = 130  # running the command again resumes
+CLOSED_PIPE: Final = 141  # nobody reads what it prints; the code of a program that SIGPIPE has ended
 
 
 def exit_code_of(error: OrchestratorError) -> int:

@@ -304,7 +304,7 @@ class JobHandle:
         """
         with opened_workspace(self.work) as workspace:
             asked = workspace.workers.ask_to_stop(self.job_id, workspace.clock.now())
-            if not asked:
+            if not asked or not workspace.may_be_run(self.job_id):
                 fleet = workspace.workers.alive(now=workspace.clock.now(), kinds={Kind.WORKER})
                 why = "a fleet's workers run it: pause or cancel it" if fleet else "no process runs it"
                 raise CommandRefused(f"job {self.job_id}: {why}. There is nothing to stop")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ from orchestrator import settings as configuration
 from orchestrator.domain.checks import NEEDS_PERSON, Check, Level
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.notice_messages import sample
+from orchestrator.domain.notices import Again
+from orchestrator.engine.notifier import Notifier
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.providers.webhook import NotReceived, Receiver, receiver_of_job, receiver_of_settings, send
 
@@ -44,6 +47,25 @@ def try_notice(job: Job | str | None, work: str) -> Check:
     return Check(name="notices", found=f"{receiver.shown} ({receiver.format.value}) has received a test: {status}")
 
 
+def deliver(work: str) -> Iterator[Check]:
+    """Send what was not received within the last day once more, and tell what became of it; nothing of nothing.
+
+    Each goes where its job says, else to where the settings say.
+    """
+    stack = ExitStack()
+    try:
+        workspace = stack.enter_context(opened_workspace(work, must_exist=True))
+    except ConfigError:  # there is no ledger yet
+        return
+    with stack:
+        received = Notifier.of(workspace, configuration.load(os.environ)).send_due(Again.GIVEN_UP_TOO)
+        left = list(check_received(workspace))
+    if received:
+        many = "1 notice was" if received == 1 else f"{received:,} notices were"
+        yield Check(name="notices", found=f"{many} received now that had not been")
+    yield from left
+
+
 def check_notices(notify: Notify | None, settings: Settings, environment: Mapping[str, str]) -> Iterator[Check]:
     """Check where notices go, without sending any; nothing where none are sent."""
     try:
@@ -59,10 +81,12 @@ def check_notices(notify: Notify | None, settings: Settings, environment: Mappin
 
 def check_received(workspace: Workspace) -> Iterator[Check]:
     """Tell notices of the last day that nobody has received."""
-    failures = workspace.notices.failures(since=workspace.clock.now() - RECENT)
+    now = workspace.clock.now()
+    failures = workspace.notices.failures(now=now, since=now - RECENT)
     if failures.count:
         many = "1 notice was" if failures.count == 1 else f"{failures.count:,} notices were"
-        found, todo = f"{many} not received in the last day: {failures.error}", "`orchestrator notify` sends a test"
+        why = f": {failures.error}" if failures.error else ""
+        found, todo = f"{many} not received in the last day{why}", "`orchestrator notify` tries again"
         yield Check(name="notices", level=Level.WARNING, found=found, todo=todo)
 
 

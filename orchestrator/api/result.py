@@ -5,6 +5,7 @@ Rule: reading some rows opens only the parts that hold them; only `to_arrow` and
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -290,7 +291,9 @@ def chosen(columns: Sequence[str], schema: pa.Schema) -> list[str]:
     """Return the columns, each once. Raises ConfigError for one that is not there."""
     for name in columns:
         if name not in schema.names:
-            raise ConfigError(f"there is no column {name!r} in the output; there are: {', '.join(schema.names)}")
+            near = difflib.get_close_matches(name, schema.names, n=1)
+            meant = f"did you mean {near[0]}? There are" if near else "there are"
+            raise ConfigError(f"there is no column {name!r} in the output; {meant}: {', '.join(schema.names)}")
     return list(dict.fromkeys(columns))
 
 

@@ -60,6 +60,7 @@ WIDTH_MIN: Final = 60  # on a narrower terminal there is no view
 LINES_MIN: Final = 18  # on a lower one it has three lines
 TROUBLES_MAX: Final = 2
 ONE_HOUR: Final = timedelta(hours=1)
+ONE_SECOND: Final = timedelta(seconds=1)
 # What a job does that goes on only once somebody has done something.
 NO_END_IN_SIGHT: Final = frozenset({Activity.NEEDS_YOU, Activity.STOPPED, Activity.UNATTENDED, Activity.PAUSED})
 TIP: Final = "Ctrl-C leaves it safely"
@@ -316,7 +317,7 @@ def next_look(look: Look) -> str:
     due = look.at_provider.next_look_at
     if due is None or not look.worked_by:
         return ""
-    return f"next look in {span(max(due - look.at, look.at - look.at))}"
+    return f"next look in {span(due - look.at)}" if due - look.at >= ONE_SECOND else "looking at its batches now"
 
 
 def clock(at: datetime, *, seconds: bool = False) -> str:

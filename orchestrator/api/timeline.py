@@ -21,7 +21,7 @@ PAGE: Final = 1_000
 def look(handle: JobHandle) -> Look:
     """Return a look at a job."""
     with opened_workspace(handle.work) as workspace:
-        return workspace.snapshot.look(handle.job_id, now=workspace.clock.now())
+        return workspace.look(handle.job_id)
 
 
 def batches(handle: JobHandle) -> list[Batch]:
@@ -54,7 +54,7 @@ def follow(handle: JobHandle, stop: threading.Event, *, newest: int) -> Iterator
         while True:
             yield from (one for _, one in page)
             after = page[-1][0] if page else after
-            has_ended = workspace.snapshot.look(handle.job_id, now=workspace.clock.now()).has_ended
+            has_ended = workspace.look(handle.job_id).has_ended
             page = workspace.admin.events(handle.job_id, after=after, limit=PAGE)
             if not page and (has_ended or stop.wait(FOLLOW_S)):
                 return

@@ -74,7 +74,7 @@ class Viewer:
             made_at, look = self._looks.get(job_id, (0.0, None))
             if look is None or time.monotonic() - made_at > (ENDED_S if look.has_ended else within_s):
                 self._known(job_id)
-                look = self.workspace.snapshot.look(job_id, now=self.workspace.clock.now())
+                look = self.workspace.look(job_id)
                 self._looks[job_id] = time.monotonic(), look
         return look
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.completion import complete_job
-from orchestrator.cli.terminal import say
+from orchestrator.cli.terminal import listed_commands, say
 from orchestrator.domain.errors import ConfigError, JobUnknown
 from orchestrator.domain.policy import Reuse
 from orchestrator.domain.row_kinds import KINDS
@@ -113,19 +113,28 @@ def find(job: str, work: str | None) -> JobHandle:
             return commands.open_job(job_id, work=place)
         except JobUnknown:
             again = f"orchestrator run {shlex.quote(job)}" + (f" --work {shlex.quote(work)}" if work else "")
-            raise JobUnknown(
-                f"{job} has not been run in {commands.work_folder(place)}: it would be job {job_id}"
-                f"{_of_the_name(described.name, place)}\n  to run it:\n    {again}"
-            ) from None
+            told = f"{job} has not been run in {commands.work_folder(place)}: it would be job {job_id}"
+            ways = [(again, "to run it")]
+            if (earlier := _of_the_name(described.name, place)) is not None:
+                from orchestrator.api.next_commands import command
+
+                look = earlier.status().look
+                told += (
+                    f".\n  {look.job_id}, of an earlier version of the file or its dataset, is {look.activity.value}"
+                )
+                ways = [(command("status", earlier.work, look.job_id), "to look at that one"), *ways]
+                if not look.has_ended:
+                    ways[1] = again, "to run the file as it is now, as a job of its own"
+            raise JobUnknown("\n".join([told, *listed_commands(ways)])) from None
     return commands.open_job(job, work=work)
 
 
-def _of_the_name(name: str, work: str | Path | None) -> str:
-    """Name the newest job of this name that was run there: its file, or its dataset, has changed since."""
+def _of_the_name(name: str, work: str | Path | None) -> JobHandle | None:
+    """Return the newest job of this name that was run there: its file, or its dataset, has changed since."""
     from orchestrator.api import commands
 
     try:
-        known = [handle.job_id for handle in commands.jobs(work=work) if handle.job_id.rpartition("-")[0] == name]
+        known = [handle for handle in commands.jobs(work=work) if handle.job_id.rpartition("-")[0] == name]
     except ConfigError:
-        return ""
-    return f". Of an earlier version of the file, or of its dataset: {known[0]}" if known else ""
+        return None
+    return known[0] if known else None

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 import click
 
 from orchestrator import log
-from orchestrator.api.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of
+from orchestrator.api.exit_codes import CLOSED_PIPE, DONE, FAILED, INTERRUPTED, exit_code_of
 from orchestrator.cli import (
     answers,
     completion,
@@ -48,7 +49,12 @@ def main() -> None:
     """Run the command line and exit."""
     process_memory.give_back()
     signal.signal(signal.SIGINT, _quit)
-    sys.exit(ended(sys.argv[1:], before=_begin_log))
+    try:
+        code = ended(sys.argv[1:], before=_begin_log)
+        sys.stdout.flush()
+    except BrokenPipeError:  # while an error was told
+        code = reader_gone()
+    sys.exit(code)
 
 
 def _begin_log() -> None:
@@ -67,6 +73,8 @@ def ended(arguments: Sequence[str], *, before: Callable[[], None] = lambda: None
         before()
         # Not in click's own mode: it would print its errors itself, as text alone.
         return app.main(list(arguments), prog_name="orchestrator", standalone_mode=False) or DONE
+    except ReaderGone:
+        return reader_gone()
     except OrchestratorError as error:
         if is_for_program:
             from orchestrator.api.documents import errors
@@ -127,12 +135,55 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_asked
         context.exit()
 
 
+class ReaderGone(Exception):
+    """Nobody reads what a command prints."""
+
+
+def closed_pipes() -> list[int]:
+    """Return which of standard output and standard error are pipes that nobody reads."""
+    found = select.poll()
+    for stream in (1, 2):
+        found.register(stream, select.POLLOUT)
+    return [stream for stream, happened in found.poll(0) if happened & select.POLLERR]
+
+
+def reader_gone() -> int:
+    """Have what is still to be printed go nowhere, and return the exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in closed_pipes():
+        os.dup2(nowhere, stream)
+    return CLOSED_PIPE
+
+
 class InOrder(click.Group):
     """A group that lists its commands in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of the commands."""
         return list(self.commands)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments, and print what `--help` and `--version` ask for."""
+        with _reader_looked_for():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        with _reader_looked_for():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reader_looked_for() -> Iterator[None]:
+    """Raise ReaderGone where nobody reads what is printed any more: click would end the command as any failure."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        if not closed_pipes():  # it was a pipe of the command's own
+            raise
+        raise ReaderGone from error
 
 
 @click.group(cls=InOrder)
@@ -157,6 +208,7 @@ def app() -> None:
       3    a person must act, or there is no result yet
       4    the job has ended, and some rows have failed
       130  interrupted; the same command resumes
+      141  nobody reads its output any more, as after | head
     """
 
 

@@ -89,6 +89,8 @@ class Watch:
 
         runs = [one for one in now.worked_by if one.kind is Kind.RUN]
         if not runs:
+            if self._view is not None and self._other:
+                self._view.tip = f"{self._other} has left it"
             return
         is_ours = any(one.pid == os.getpid() and one.host == socket.gethostname() for one in runs)
         other = "" if is_ours else f"pid {runs[0].pid} on {runs[0].host}"

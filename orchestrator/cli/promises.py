@@ -55,7 +55,7 @@ PROMISES: Final = {
     "audit": Promise(documents=("audit",), codes={FAILED: "something differs"}),
     "recover": Promise(documents=("recover",)),
     "rehearse": Promise(
-        documents=("rehearse",),
+        documents=("rehearse", "faults"),
         codes={WAITING: "it would not end by itself", FAILED_ROWS: "some rows have failed"},
     ),
     "notify": Promise(documents=("doctor",), codes={WAITING: "the receiver did not take it"}),

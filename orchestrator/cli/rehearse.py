@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.api.exit_codes import FAILED_ROWS, WAITING
-from orchestrator.cli.arguments import from_file, job_argument, json_option
+from orchestrator.cli.arguments import from_file, json_option
+from orchestrator.cli.completion import complete_job
 from orchestrator.cli.progress import Watch
 from orchestrator.cli.terminal import show_as, show_text
 from orchestrator.domain.errors import ConfigError
@@ -18,28 +19,31 @@ if TYPE_CHECKING:
 
 
 @click.command
-@job_argument
+@click.argument("job", required=False, shell_complete=complete_job)
 @click.argument("more_faults", nargs=-1, metavar="")
 @click.option("--faults", multiple=True, metavar="NAME…", help="What the server shall do wrong; --list has the names.")
-@click.option(
-    "--list",
-    "is_list",
-    is_flag=True,
-    is_eager=True,
-    callback=lambda *a: _list(*a),
-    expose_value=False,
-    help="Print the names of all faults and exit.",
-)
+@click.option("--list", "is_list", is_flag=True, help="Print the names of all faults and exit.")
 @click.option("--rows", type=click.IntRange(min=0), default=2_000, show_default=True, help="How many rows; 0: all.")
 @click.option("--seconds", type=click.IntRange(min=1), default=120, show_default=True, help="When to give up waiting.")
 @json_option
 def rehearse(
-    job: str, more_faults: tuple[str, ...], faults: tuple[str, ...], rows: int, seconds: int, as_json: bool
+    job: str | None,
+    more_faults: tuple[str, ...],
+    faults: tuple[str, ...],
+    is_list: bool,
+    rows: int,
+    seconds: int,
+    as_json: bool,
 ) -> None:
     """Run a job's first rows against a server on this machine.
 
     Sends nothing to a provider and costs nothing. A minute of a real run takes a second.
     """
+    if is_list:
+        _list(as_json=as_json)
+        return
+    if job is None:
+        raise click.MissingParameter(param_hint="'JOB'", param_type="argument")
     if more_faults and not faults:
         raise ConfigError(f"{more_faults[0]}: write faults after --faults, as in --faults lost-create expired")
     described = from_file(job, None)
@@ -77,13 +81,14 @@ def _text(found: Rehearsal) -> str:
     return "\n".join(lines)
 
 
-def _list(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        from orchestrator.api.rehearse import fault_names
+def _list(*, as_json: bool) -> None:
+    from orchestrator.api.rehearse import fault_names
 
-        for name, what in fault_names().items():
-            show_text(f"{name:<14}  {what}")
-        context.exit()
+    if as_json:
+        show_as("faults", {"faults": [{"name": name, "what": what} for name, what in fault_names().items()]})
+        return
+    for name, what in fault_names().items():
+        show_text(f"{name:<14}  {what}")
 
 
 COMMANDS = (rehearse,)

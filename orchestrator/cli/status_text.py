@@ -70,12 +70,13 @@ def notes(found: Status, work: str) -> str:
 
 
 def _undelivered(found: Status, work: str) -> list[str]:
-    """Return that notices of a job were not received, and how to try whether the next one will be."""
+    """Return that notices of a job were not received, and how to have them sent again."""
     notices = found.look.undelivered
-    again = "; it is tried again" if notices.tried_again else ""
     count = text.counted(notices.count, "notice was", "notices were")
-    ways = [(command("notify", work, found.job_id), "to send a test")]
-    return [f"  {count} not received: {notices.error}{again}", *listed_commands(ways)]
+    why = f": {notices.error}" if notices.error else ""
+    again = "; the next run tries again" if notices.tried_again and not found.look.worked_by else ""
+    ways = [(command("notify", work, found.job_id), "to try again now")]
+    return [f"  {count} not received{why}{again}", *listed_commands(ways)]
 
 
 def _logs(found: Status, work: str) -> list[str]:

@@ -71,7 +71,9 @@ def draw(what: Callable[[int], RenderableType]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _width())
-    console.print(what(console.width), soft_wrap=True)
+    with console.capture() as drawn:  # rich itself would end the process where nobody reads
+        console.print(what(console.width), soft_wrap=True)
+    click.echo(drawn.get(), nl=False, color=True)
 
 
 def fitted(text: str, width: int | None = None) -> str:

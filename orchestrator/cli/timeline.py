@@ -53,7 +53,7 @@ def _batches(job_id: str, found: Sequence[Batch], now: datetime, *, is_all: bool
     told = [f"{counts[group]:,} {group.value}" for group in Group if counts[group]]
     yield f"{job_id}  {', '.join(told) or 'no batch yet'}"
     live = (Group.NEEDS_YOU, Group.AT_PROVIDER)
-    shown = list(found) if is_all else [one for one in found if one.group in live][:SHOWN]
+    shown = list(found) if is_all else ([one for one in found if one.group in live] or list(found))[:SHOWN]
     if shown:
         wide = _width() >= PIPE
         yield ""

@@ -16,7 +16,8 @@ from typing import Final
 
 from orchestrator.domain.money import PLACES, exact
 
-USED_UP: Final = "the budget is used up: "  # how the reason of a job that stopped for its budget begins
+# How the reason of a job that stopped for its budget begins.
+USED_UP: Final = ("the budget is used up: ", "the budget is too small: ")
 
 
 class Verdict(StrEnum):
@@ -58,8 +59,12 @@ def of_one_request(cost_max: Decimal, requests: int) -> Decimal:
 
 def used_up(budget: Decimal, spending: Spending, cost_max: Decimal) -> str:
     """Return why a job stops for its budget, and what would let it go on."""
-    return (
-        f"{USED_UP}{exact(spending.settled)} of {exact(budget)} is spent, no batch is in flight, and the next "
-        f"request may cost {exact(cost_max)}. To go on, raise policy.budget_usd to "
-        f"{exact(spending.settled + cost_max)} or more and run it again"
-    )
+    used, too_small = USED_UP
+    so = f"{too_small}nothing was spent, and one request may cost {exact(cost_max)}, more than {exact(budget)}"
+    if spending.settled:
+        so = (
+            f"{used}{exact(spending.settled)} of {exact(budget)} is spent, no batch is in flight, and the next request "
+            f"may cost {exact(cost_max)}"
+        )
+    raised = exact(spending.settled + cost_max)
+    return f"{so}. To go on, raise policy.budget_usd to {raised} or more and run it again"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigError
@@ -19,6 +19,14 @@ class Kind(StrEnum):
     PAUSED = "paused"  # the job has stopped, or its account may not send for a while
     NEEDS_PERSON = "needs_person"  # it waits for a decision, or for something at the account
     BUDGET = "budget"  # it waits for batches to settle, or has stopped
+
+
+class Again(Enum):
+    """Which notices that were not received are sent again."""
+
+    WHEN_DUE = auto()  # each at its own time
+    NOW = auto()  # those that are not given up
+    GIVEN_UP_TOO = auto()
 
 
 class Format(StrEnum):

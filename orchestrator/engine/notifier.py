@@ -3,22 +3,26 @@
 Rule 1: a notice is tried for hours, at growing intervals, then given up; `status`, `doctor` and the log tell.
 Rule 2: an error here ends nothing. The next round tries again.
 Rule 3: any process may send; the outbox gives each notice to one at a time.
+Rule 4: a run that ends tries once more whatever was not received. It says for whom it waits, and not for long; what is
+        left is sent by the next run at this ledger, or by `orchestrator notify`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.errors import ConfigError, OrchestratorError
+from orchestrator.domain.errors import ConfigError, LedgerError, OrchestratorError
 from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.notice_messages import message
-from orchestrator.domain.notices import Kind, Notice, own_kinds
-from orchestrator.log import NOTICE_FAILED, NOTICE_SENT, NOTICES_STUCK, EventLog
+from orchestrator.domain.notices import Again, Kind, Notice, own_kinds
+from orchestrator.engine.interrupts import signals_stop
+from orchestrator.log import NOTICE_FAILED, NOTICE_SENT, NOTICES_STUCK, EventLog, say
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import Job
@@ -26,11 +30,14 @@ if TYPE_CHECKING:
     from orchestrator.providers.webhook import Receiver
     from orchestrator.settings import Settings
 
+LOOK_S: Final = 0.1
 ROUND_S: Final = 2.0  # between two looks at the outbox
 BUDGETS_S: Final = 30.0  # between two looks at budgets
 TRIES_MAX: Final = 10
 DELAY_S_MIN, DELAY_S_MAX = 5.0, 3_600.0  # ten tries take some three hours
-LAST_S: Final = 20.0  # how long a run that ends waits for its last notices
+LAST_S: Final = 10.0  # how long a run that ends waits for its last notices
+SILENT_S: Final = 1.0  # and of that, without a word
+LEFT: Final = "the process that sent it has ended before it was answered"
 _log: Final = EventLog(__name__)
 
 
@@ -40,18 +47,21 @@ class Notifier:
 
     workspace: Workspace
     default: Receiver | None  # of the notices of jobs without a `[notify]`; None: they are left to others
+    at_end: Again = Again.WHEN_DUE  # which of those that were not received are tried once more at the end
+    tell: Callable[[str], None] = say
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _budgets_at: float = 0.0
+    _sending: tuple[Notice, str] | None = None  # and where to
 
     @classmethod
-    def of(cls, workspace: Workspace, settings: Settings) -> Notifier:
+    def of(cls, workspace: Workspace, settings: Settings, *, at_end: Again = Again.WHEN_DUE) -> Notifier:
         """Return the notifier of a process with these settings. Raises ConfigError where they cannot be used."""
         if not settings.notify_url:
-            return cls(workspace, None)
+            return cls(workspace, None, at_end)
         from orchestrator.providers.webhook import receiver_of_settings
 
-        return cls(workspace, receiver_of_settings(settings))
+        return cls(workspace, receiver_of_settings(settings), at_end)
 
     def __enter__(self) -> Notifier:
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
@@ -59,10 +69,25 @@ class Notifier:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Send what the end has brought, within a limited time."""
+        """Send what the end has brought, within a limited time; Ctrl-C leaves it to the next process."""
         self._over.set()
-        if self._thread is not None:
-            self._thread.join(LAST_S)
+        thread = self._thread
+        if thread is None:
+            return
+        thread.join(SILENT_S)
+        if not thread.is_alive():
+            return
+        if self._sending is not None:
+            self.tell(f"telling {self._sending[1]}: up to {LAST_S:.0f} s; Ctrl-C leaves it for the next run")
+        leave, until = threading.Event(), time.monotonic() + LAST_S - SILENT_S
+        with signals_stop(leave, tell=lambda _signal: None):
+            while thread.is_alive() and not leave.is_set() and time.monotonic() < until:
+                thread.join(LOOK_S)
+        if thread.is_alive() and self._sending is not None:
+            notice, place = self._sending
+            self.tell(f"{place} has not answered; `orchestrator notify` tries again, and so does the next run")
+            with suppress(LedgerError):
+                self.workspace.notices.put_off(notice, LEFT, due_at=self.workspace.clock.now())
 
     def _run(self) -> None:
         is_last = False
@@ -70,16 +95,18 @@ class Notifier:
             is_last = self._over.wait(ROUND_S)  # once more after the end: the job has just finished
             try:
                 self._look_at_budgets()
-                self.send_due()
+                self.send_due(self.at_end if is_last else Again.WHEN_DUE)
             except OrchestratorError as error:
                 _log.warning(NOTICES_STUCK, error=str(error))
             except Exception as error:  # noqa: BLE001 - a notice must not end a worker, nor its successors
                 _log.error(NOTICES_STUCK, error=type(error).__name__)
 
-    def send_due(self) -> int:
+    def send_due(self, again: Again = Again.WHEN_DUE) -> int:
         """Send each notice that is due, once; return how many were received. Raises LedgerError, ConfigError."""
-        count, now, outbox = 0, self.workspace.clock.now(), self.workspace.notices
-        while notice := outbox.take(now=now, with_default=self.default is not None):
+        count, last, outbox = 0, 0, self.workspace.notices
+        now, with_default = self.workspace.clock.now(), self.default is not None
+        while notice := outbox.take(now=now, with_default=with_default, again=again, after=last):
+            last = notice.id
             count += self._send(notice)
         return count
 
@@ -95,11 +122,14 @@ class Notifier:
                 return False
             written = message(receiver.format, notice, self.workspace.look(JobId(notice.job_id)))
             name = f"{self.workspace.workers.ledger_id()[:12]}-{notice.id}"
+            self._sending = notice, receiver.shown
             send(receiver, written, id=name, now=clock.now(), environment=self.workspace.environment)
         except (NotReceived, ConfigError) as error:
             is_final = isinstance(error, NotReceived) and error.is_final
             self._not_received(notice, str(error), about, is_final=is_final)
             return False
+        finally:
+            self._sending = None
         outbox.sent(notice, now=clock.now())
         _log.info(NOTICE_SENT, **about, to=receiver.shown)
         return True

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import telemetry
-from orchestrator.domain.errors import Interrupted, LeaseLost
+from orchestrator.domain.errors import Interrupted, LeaseLost, StorageError
 from orchestrator.domain.look import Look
 from orchestrator.domain.model import Claim, Job, JobId
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.engine.locks import runner_of
 from orchestrator.engine.process_memory import resident_bytes
 from orchestrator.ledger.admin import SqlAdmin
 from orchestrator.ledger.clock import LedgerClock, clock_skew_s
@@ -205,7 +206,14 @@ class Workspace:
 
     def look(self, job_id: JobId) -> Look:
         """Return a look at a job."""
-        return self.snapshot.look(job_id, now=self.clock.now())
+        return self.snapshot.look(job_id, now=self.clock.now(), is_run=self.may_be_run(job_id))
+
+    def may_be_run(self, job_id: JobId) -> bool:
+        """Return whether a process may run the job by itself: its lock ends with it, what it has told does not."""
+        try:
+            return self.lock is None or runner_of(self.lock, job_id) is not None
+        except StorageError:  # this process may only read
+            return True
 
     def give_back(self, claim: Claim) -> None:
         """Release a claim without changing its unit. Raises LeaseLost, LedgerError."""

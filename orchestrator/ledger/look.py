@@ -27,8 +27,12 @@ DECISIONS_MAX: Final = 20
 HERE: Final = (ChunkState.SUBMITTED, ChunkState.ENDED)
 
 
-def look(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Look:
-    """Return a look at a job. Raises LedgerError where there is none."""
+def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: bool = True) -> Look:
+    """Return a look at a job. Raises LedgerError where there is none.
+
+    Args:
+        is_run: False where it is known that no process runs it, though one that was seen a short while ago did.
+    """
     row = connection.execute(sa.select(jobs).where(J.id == job_id)).mappings().one_or_none()
     if row is None:
         raise LedgerError(f"the ledger knows no {job_id}")
@@ -45,11 +49,11 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Look:
         decisions=tuple(_decisions(connection, job_id)),
         pause="" if pause is None else account_limits.pause_words(pause),
         needs_person=pause is not None and bool(pause["needs_person"]),
-        workers=_workers(connection, job_id, now),
+        workers=_workers(connection, job_id, now, is_run=is_run),
         began_at=row["created_at"],
         ended_at=row["ended_at"],
         written=(written[0], written[1]),
-        undelivered=undelivered(connection, job_id),
+        undelivered=undelivered(connection, job_id, now=now),
     )
     return look_at(job, totals.totals(connection, job_id), seen, now=now)
 
@@ -128,9 +132,11 @@ def _decisions(connection: sa.Connection, job_id: JobId) -> Iterable[Decision]:
         )
 
 
-def _workers(connection: sa.Connection, job_id: JobId, now: datetime) -> tuple[WorkerProcess, ...]:
+def _workers(connection: sa.Connection, job_id: JobId, now: datetime, *, is_run: bool) -> tuple[WorkerProcess, ...]:
     """Return the workers of the fleet, and the process that runs this job, as far as they were seen."""
-    works = sa.or_(W.kind == Kind.WORKER, sa.and_(W.kind == Kind.RUN, W.job_id == job_id))
+    works = W.kind == Kind.WORKER
+    if is_run:
+        works = sa.or_(works, sa.and_(W.kind == Kind.RUN, W.job_id == job_id))
     query = sa.select(workers).where(works, W.seen_at >= now - timedelta(seconds=SEEN_S))
     return tuple(map(member_of, connection.execute(query.order_by(W.started_at, W.id)).mappings()))
 

@@ -4,6 +4,7 @@ Rule 1: a notice is there if, and only if, what it tells was recorded. A sender 
         that dies in between has it sent again, so a receiver may get it twice, with the same id.
 Rule 2: what happens again and again is told once in a while: `QUIET`. The end or stop of a job is always told.
 Rule 3: a notice that nobody has sent for a day is old news, and stays unsent.
+Rule 4: while a notice is being sent its error is empty, so that no other process takes it as one that was put off.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from orchestrator.domain.budget import USED_UP
 from orchestrator.domain.changes import AccountPaused
 from orchestrator.domain.model import JobId, JobState
-from orchestrator.domain.notices import Kind, Notice, Undelivered, own_kinds
+from orchestrator.domain.notices import Again, Kind, Notice, Undelivered, own_kinds
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.schema import NOTICE_WAITS, accounts, events, jobs, notices
 
@@ -26,6 +27,7 @@ WAITING, SENT, GIVEN_UP, UNWANTED = "waiting", "sent", "given_up", "unwanted"
 STATES: Final = (WAITING, SENT, GIVEN_UP, UNWANTED)
 QUIET: Final = timedelta(hours=6)
 LATE: Final = timedelta(days=1)
+LEFT: Final = timedelta(minutes=2)  # a process that is there has tried to send it by then
 SENDING: Final = timedelta(minutes=2)  # longer than a sending takes
 PAUSE_MIN: Final = timedelta(minutes=10)  # a shorter pause of an account is nothing to tell
 JOB, UNRESOLVED, ACCOUNT, BUDGET_WAIT = "job", "unresolved", "account", "budget"  # subjects
@@ -81,13 +83,20 @@ class SqlNotices:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, *, now: datetime, with_default: bool) -> Notice | None:
+    def take(
+        self, *, now: datetime, with_default: bool, again: Again = Again.WHEN_DUE, after: int = 0
+    ) -> Notice | None:
         """Take the oldest notice that is due, for a while; None where there is none.
 
         Args:
             with_default: also those of jobs without a `[notify]` of their own.
+            again: which of those that were not received are due.
+            after: only notices with a greater id.
         """
-        due = [NOTICE_WAITS, N.due_at <= now, N.at > now - LATE]
+        states = {Again.WHEN_DUE: N.due_at <= now, Again.NOW: sa.or_(N.due_at <= now, N.error != "")}
+        due = [N.at > now - LATE, N.id > after, NOTICE_WAITS, states.get(again, states[Again.NOW])]
+        if again is Again.GIVEN_UP_TOO:
+            due[2:] = [sa.or_(sa.and_(*due[2:]), N.state == GIVEN_UP)]
         due += [] if with_default else [N.is_own]
         first = sa.select(notices).where(*due).order_by(N.id).limit(1)
         with self._database.read() as connection:  # mostly there is none, and no writer waits for the look
@@ -97,7 +106,7 @@ class SqlNotices:
             row = tx.execute(first.with_for_update(skip_locked=True)).mappings().one_or_none()
             if row is None:
                 return None
-            values = {"tries": row["tries"] + 1, "due_at": now + SENDING}
+            values = {"tries": row["tries"] + 1, "due_at": now + SENDING, "state": WAITING, "error": ""}
             tx.execute(sa.update(notices).where(N.id == row["id"]).values(**values))
         fields = {name: row[name] for name in ("id", "job_id", "reason", "at", "is_own")}
         return Notice(**fields, kind=Kind(row["kind"]), tries=row["tries"] + 1)
@@ -144,10 +153,10 @@ class SqlNotices:
             found = connection.execute(sa.select(N.state, sa.func.count()).group_by(N.state)).all()
         return dict.fromkeys(STATES, 0) | {row[0]: int(row[1]) for row in found}
 
-    def failures(self, *, since: datetime) -> Undelivered:
+    def failures(self, *, now: datetime, since: datetime) -> Undelivered:
         """Return what could not be sent since then, of all jobs."""
         with self._database.read() as connection:
-            return undelivered(connection, since=since)
+            return undelivered(connection, now=now, since=since)
 
 
 def _mine(notice: Notice) -> sa.Update:
@@ -155,13 +164,15 @@ def _mine(notice: Notice) -> sa.Update:
     return sa.update(notices).where(N.id == notice.id, N.state == WAITING, N.tries == notice.tries)
 
 
-def undelivered(connection: sa.Connection, job_id: JobId | None = None, since: datetime | None = None) -> Undelivered:
-    """Return the notices that could not be sent, or not yet: of a job, or since then."""
-    tried = sa.and_(N.state == WAITING, N.error != "")
-    which = [sa.or_(N.state == GIVEN_UP, tried)]
+def undelivered(
+    connection: sa.Connection, job_id: JobId | None = None, *, now: datetime, since: datetime | None = None
+) -> Undelivered:
+    """Return the notices that could not be sent, or not yet though they should: of a job, or since then."""
+    is_left = sa.and_(sa.or_(N.is_own, N.tries > 0), N.at < now - LEFT)  # else nobody may want it
+    which = [sa.or_(N.state == GIVEN_UP, sa.and_(N.state == WAITING, sa.or_(N.error != "", is_left)))]
     which += [] if job_id is None else [N.job_id == job_id]
     which += [] if since is None else [N.at > since]
-    found = connection.execute(sa.select(N.state, N.error).where(*which).order_by(N.id)).all()
-    given_up = sum(row.state == GIVEN_UP for row in found)
-    error = found[-1].error if found else ""
+    found = connection.execute(sa.select(N.state, N.error, N.at).where(*which).order_by(N.id)).all()
+    given_up = sum(row.state == GIVEN_UP or row.at <= now - LATE for row in found)
+    error = next((row.error for row in reversed(found) if row.error), "")
     return Undelivered(given_up=given_up, tried_again=len(found) - given_up, error=error)

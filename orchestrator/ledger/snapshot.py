@@ -155,10 +155,10 @@ class SqlSnapshot:
                 UnevenShard(**dict(zip(names, map(int, row), strict=True))) for row in connection.execute(query).all()
             ]
 
-    def look(self, job_id: JobId, *, now: datetime) -> Look:
-        """Return a look at a job, read in one transaction."""
+    def look(self, job_id: JobId, *, now: datetime, is_run: bool = True) -> Look:
+        """Return a look at a job, read in one transaction; `is_run`: False where surely no process runs it."""
         with self._database.read() as connection:
-            return look.look(connection, job_id, now=now)
+            return look.look(connection, job_id, now=now, is_run=is_run)
 
     def batches(
         self, job_id: JobId, *, groups: Sequence[Group] = tuple(Group), limit: int | None = None

@@ -8,6 +8,7 @@ Rule 2: a model is looked up by the vendor's name of it. Where a name ends in a 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ from orchestrator.settings import config_folder, read_toml
 
 PRICES: Final = "prices.json"
 ENDS: Final = "model_ends.toml"
+SIMILAR_MAX: Final = 3
+ALIKE: Final = 0.75
+TUNED: Final = "ft:"  # how names of models begin that were trained further
 _DATED: Final = re.compile(r"[-@](?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})\Z")
 
 
@@ -66,6 +70,19 @@ def price_of(sold: Sold, on: date, folder: Path | None = None) -> Price | None:
     return _price(
         periods[begun[-1]], source=f"{content['source']}, from {page}{assumed}", read=content["read"], until=following
     )
+
+
+def similar_to(model: str, sold: Sold, folder: Path | None = None) -> list[str]:
+    """Return models with a known price that may be meant by one without, as the provider calls them.
+
+    Args:
+        model: as the provider calls it; `sold` is the same model as its vendor calls it.
+    """
+    vendors = _prices(folder or config_folder())["vendors"]
+    known = [vendors[sold.vendor]] if sold.vendor in vendors else vendors.values()
+    names = [name for one in known for name in one["models"] if sold.model.startswith(TUNED) or TUNED not in name]
+    near = difflib.get_close_matches(sold.model, names, n=SIMILAR_MAX, cutoff=ALIKE)
+    return [model.replace(sold.model, name) for name in near] if sold.model in model else near
 
 
 def context_tokens_of(sold: Sold, folder: Path | None = None) -> int | None:

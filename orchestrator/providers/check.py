@@ -171,10 +171,13 @@ def _end(found: ListedModel | None, dialect: Dialect, model: str, now: datetime)
 
 def _price(found: ListedModel | None, dialect: Dialect, model: str, now: datetime) -> Iterator[Check]:
     """Say what is known of the price; the list has the price of synchronous calls, a batch costs half of it."""
-    price = dialect.settings.prices.get(model) or catalogue.price_of(dialect.sold_as(model), now.date())
+    sold = dialect.sold_as(model)
+    price = dialect.settings.prices.get(model) or catalogue.price_of(sold, now.date())
     if price is None:
         todo = f'For costs and budgets give it: [provider.prices."{model}"] input_usd = "…" output_usd = "…"'
-        yield Check(name="price", level=Level.WARNING, found=f"no price of {model} is known", todo=todo)
+        similar = catalogue.similar_to(model, sold) if found is None else []
+        meant = f"; known and similar: {', '.join(similar)}" if similar else ""
+        yield Check(name="price", level=Level.WARNING, found=f"no price of {model} is known{meant}", todo=todo)
         return
     said = f"{price.input_usd} in, {price.output_usd} out, USD per million tokens"
     if found is not None and _differs(found, price):

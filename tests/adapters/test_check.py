@@ -173,7 +173,8 @@ BATCHES: Final = [{"id": f"{row['id']}-batch"} for row in ROUTER]
         (ROUTER, "openai/gpt-6-luna", "model", "warning.*name models for batches NAME-batch"),
         (ROUTER, "openai/gpt-6-luna", "price", "ok 0.05 in, 0.25 out"),  # half of what is listed
         (ROUTER, "openai/gpt-6-sol", "price", "warning.*1 in, 5 out.*lists 9.* in, 50.* out"),
-        (ROUTER, "unheard-of-batch", "price", r"warning no price of unheard-of-batch is known.*provider\.prices"),
+        (ROUTER, "unheard-of-batch", "price", r"warning no price of unheard-of-batch is known\W.*provider\.prices"),
+        (ROUTER, "gpt-6-lunar-batch", "price", "warning no price of .*; known and similar: gpt-6-luna-batch"),
         (ROUTER, "openai/gpt-6-luna-batch", "credential", "ok.*given to anybody"),
     ],
 )

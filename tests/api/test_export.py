@@ -72,7 +72,9 @@ def test_rows_and_columns_can_be_chosen(handle: JobHandle, tmp_path: Path) -> No
 
     assert (tmp_path / "a.jsonl").read_text() == '{"llm_error_code":"content_filter","text":"row 3"}\n'
     assert exported(tmp_path / "b.jsonl").num_rows == ROWS
-    with pytest.raises(ConfigError, match="no column 'txt' in the output; there are: text, number"):
+    with pytest.raises(
+        ConfigError, match=r"no column 'txt' in the output; did you mean text\? There are: text, number"
+    ):
         handle.export(tmp_path / "c.jsonl", columns=["txt"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
 

@@ -12,8 +12,12 @@ import orchestrator
 from orchestrator import ConfigError
 from orchestrator.api import timeline
 from orchestrator.domain.causes import Cause
+from orchestrator.domain.errors import CommandRefused
 from orchestrator.domain.look import Activity
 from orchestrator.domain.policy import NullPolicy
+from orchestrator.domain.workers import Kind
+from orchestrator.engine.local_runner import running
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, fake_provider
 
 FRAME = pd.DataFrame({"text": ["fine", "bad", "so so", None]})
@@ -84,3 +88,18 @@ def test_what_happened_is_told_in_order_and_to_the_end(place: Path) -> None:
     assert told[-1].name == "job.finished"
     assert list(timeline.events(mood, newest=1)) == told[-1:]
     assert list(timeline.follow(mood, threading.Event(), newest=2)) == told[-2:]
+
+
+def test_a_run_that_has_died_is_not_named(tmp_path: Path) -> None:
+    """What it has told stays for a while; its lock ends with it."""
+    with fake_provider() as fake:
+        job = orchestrator.submit(FRAME, prompt="{text}", model="any", work=tmp_path, **fake.options)
+    with opened_workspace(str(tmp_path)) as workspace:
+        with running(workspace, job.job_id):
+            workspace.register(Kind.RUN, "lab-7", job_id=job.job_id)
+            assert [one.host for one in job.status().look.worked_by] == ["lab-7"]
+        look = job.status().look
+
+    assert (look.worked_by, look.activity) == ((), Activity.UNATTENDED)
+    with pytest.raises(CommandRefused, match="no process runs it"):
+        job.stop()

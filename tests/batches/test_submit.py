@@ -327,8 +327,8 @@ def test_a_single_request_that_never_fits_stops_the_job_and_says_what_would_fit(
     assert chunk == before
     assert (job.state, stage.provider.calls, stage.attempts) == (JobState.STOPPED, [], [])
     assert job.reason == (
-        "the budget is used up: 0.00 USD of 0.10 USD is spent, no batch is in flight, and the next request may cost "
-        "0.11 USD. To go on, raise policy.budget_usd to 0.11 USD or more and run it again"
+        "the budget is too small: nothing was spent, and one request may cost 0.11 USD, more than 0.10 USD. To go on, "
+        "raise policy.budget_usd to 0.11 USD or more and run it again"
     )
 
 

@@ -69,9 +69,26 @@ def test_a_changed_file_is_told_apart_from_the_job_that_was_run_before(folder: P
     submitted = CliRunner().invoke(app, ["submit", "mood.toml", "--json"])
     (folder / "mood.toml").write_text(JOB.replace("{text}", "now: {text}"))
 
-    with pytest.raises(JobUnknown, match="an earlier version of the file, or of its dataset: mood-"):
+    with pytest.raises(JobUnknown) as refused:
         CliRunner().invoke(app, ["status", "mood.toml"], catch_exceptions=False)
-    assert submitted.exit_code == 0
+    job_id = json.loads(submitted.stdout)["job"]["id"]
+    assert str(refused.value).splitlines()[1:] == [
+        f"  {job_id}, of an earlier version of the file or its dataset, is unattended",
+        "  to look at that one:",
+        f"    orchestrator status {job_id}",
+        "  to run the file as it is now, as a job of its own:",
+        "    orchestrator run mood.toml",
+    ]
+
+
+def test_a_model_that_is_misspelt_is_answered_with_those_that_are_known(folder: Path) -> None:
+    (folder / "mood.toml").write_text(JOB.replace("m-batch", "openai/gpt-4o-mni-batch"))
+
+    planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
+
+    assert "no price of openai/gpt-4o-mni-batch is known. Did you mean openai/gpt-4o-mini-batch" in " ".join(
+        planned.split()
+    )
 
 
 def test_a_header_without_rows_is_told_in_the_plan(folder: Path) -> None:

@@ -170,6 +170,8 @@ CASES: Final[Sequence[tuple[str, int, str]]] = (
     ("recover", 2, "error"),
     ("rehearse fine.toml", 0, "rehearse"),
     ("rehearse fine.toml --faults nothing", 2, "error"),
+    ("rehearse", 2, "error"),
+    ("rehearse --list", 0, "faults"),
     ("notify fine.toml", 2, "error"),
     ("doctor fine.toml", 0, "doctor"),
     ("doctor keyless.toml", 2, "doctor"),

@@ -115,6 +115,12 @@ def test_a_low_terminal_shows_the_head_the_bar_and_what_matters_most() -> None:
     assert len(drawn(LOOK, height=18).splitlines()) > 3
 
 
+def test_a_look_that_is_due_is_not_said_to_be_in_no_time() -> None:
+    for next_look_at in (LOOK.at, LOOK.at - timedelta(seconds=40)):
+        look = a_look(at_provider=replace(LOOK.at_provider, next_look_at=next_look_at))
+        assert run_view.next_look(look) == "looking at its batches now"
+
+
 def test_a_line_that_was_shown_stays() -> None:
     lines = Lines()
     assert "to send again" in drawn(LOOK, lines=lines)

@@ -102,3 +102,13 @@ def test_what_is_said_again_and_again_is_one_entry() -> None:
 
     runs = timeline._runs([pause, replace(pause, at=after(1)), other, pause])
     assert [len(alike) for alike in runs] == [2, 1, 1]
+
+
+def test_batches_of_an_ended_job_are_listed_without_being_asked_for() -> None:
+    done = replace(SENT, group=Group.COLLECTED, state=ChunkState.COLLECTED, word="completed", ended_at=after(-60))
+
+    first, *lines = listed(*[done] * 21).splitlines()
+
+    assert first == "reviews-mood-3f2a91c4  21 collected"
+    assert sum("batch_f4916c21" in line for line in lines) == 20
+    assert lines[-1] == "  1 more: orchestrator batches reviews-mood-3f2a91c4 --all"

@@ -20,6 +20,7 @@ from tests.contract.ledger_harness import LedgerHarness
 from tests.contract.threads import at_once
 
 OWN = json.dumps({"notify": {"url_env": "HOOK", "format": "json", "on": ["finished"], "secret_env": ""}})
+BEFORE = NOW - timedelta(hours=1)
 USED_UP = used_up(Decimal(1), Spending(settled=Decimal(1)), Decimal(1))
 
 
@@ -87,15 +88,15 @@ def test_what_was_not_received_is_due_later_and_told_by_a_look(harness: LedgerHa
     harness.put_job(JobState.FINISHED)
     (first,) = taken(outbox)
     outbox.put_off(first, "answered 500", due_at=after(60))
-    assert (taken(outbox, after(59)), outbox.failures(since=NOW - timedelta(hours=1)).tried_again) == ([], 1)
+    assert (taken(outbox, after(59)), outbox.failures(now=NOW, since=BEFORE).tried_again) == ([], 1)
     (second,) = taken(outbox, after(60))
 
     outbox.give_up(second, "answered 404", now=after(61))
 
     assert taken(outbox, after(80_000)) == []
-    failures = outbox.failures(since=NOW - timedelta(hours=1))
+    failures = outbox.failures(now=after(61), since=BEFORE)
     assert (failures.given_up, failures.tried_again, failures.error) == (1, 0, "answered 404")
-    assert outbox.failures(since=after(1)).count == 0
+    assert outbox.failures(now=after(61), since=after(1)).count == 0
     assert [event.name for _, event in harness.admin.events(JOB, limit=1, newest=True)] == ["notice.given_up"]
 
 

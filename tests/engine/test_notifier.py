@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.model import BatchId, ChunkState, Job, JobState
-from orchestrator.domain.notices import Format, Kind
+from orchestrator.domain.model import BatchId, ChunkState, Job, JobId, JobState
+from orchestrator.domain.notices import Again, Format, Kind
+from orchestrator.engine import notifier as engine_notifier
 from orchestrator.engine.notifier import TRIES_MAX, Notifier
 from orchestrator.engine.opening import open_workspace
 from orchestrator.engine.workspace import Workspace
@@ -91,6 +96,84 @@ def test_a_receiver_that_stays_away_is_given_up_after_hours_and_a_look_tells(
     undelivered = workspace.look(JOB).undelivered
     assert (undelivered.given_up, undelivered.tried_again) == (1, 0)
     assert undelivered.error.endswith(" answered 503")
+
+
+def test_the_end_of_a_run_tries_again_what_was_put_off_and_a_person_what_was_given_up(
+    workspace: Workspace, server: Server
+) -> None:
+    ended(workspace)
+    notifier = a_notifier(workspace, server)
+    server.statuses[:] = [500, 500, 410]
+
+    assert [notifier.send_due(again) for again in (Again.WHEN_DUE, Again.WHEN_DUE, Again.NOW, Again.NOW)] == [0] * 4
+    assert workspace.look(JOB).undelivered.given_up == 1  # the receiver is gone
+    assert notifier.send_due(Again.NOW) == 0
+    assert notifier.send_due(Again.GIVEN_UP_TOO) == 1
+    assert notifier.send_due(Again.GIVEN_UP_TOO) == 0
+
+    assert len(server.received) == 4
+    assert workspace.look(JOB).undelivered.count == 0
+
+
+def test_a_run_that_ends_says_for_whom_it_waits_and_leaves_the_notice_to_the_next(
+    workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that takes a connection and never answers; the words have no path, which may be a secret."""
+    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.3)
+    monkeypatch.setattr(engine_notifier, "LAST_S", 0.6)
+    ended(workspace)
+    notifier, told = a_notifier(workspace, server), list[str]()
+    notifier.tell = told.append
+    server.silent.set()
+    with notifier:
+        pass
+
+    host = server.url.removesuffix("/hook-s3cret")
+    assert told == [
+        f"telling {host}: up to 1 s; Ctrl-C leaves it for the next run",
+        f"{host} has not answered; `orchestrator notify` tries again, and so does the next run",
+    ]
+    undelivered = workspace.look(JOB).undelivered
+    assert (undelivered.tried_again, undelivered.error) == (1, engine_notifier.LEFT)
+    server.silent.clear()
+    assert a_notifier(workspace, server).send_due() == 1
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_while_the_end_is_told_leaves_that_alone(
+    workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.3)
+    monkeypatch.setattr(engine_notifier, "LAST_S", 600.0)
+    ended(workspace)
+    notifier, told = a_notifier(workspace, server), list[str]()
+
+    def tell(words: str) -> None:
+        told.append(words)
+        if words.startswith("telling"):
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    notifier.tell = tell
+    server.silent.set()
+    with notifier:
+        pass
+
+    assert "has not answered" in told[-1]
+
+
+def test_a_notice_that_no_process_has_sent_is_told_after_a_while(workspace: Workspace, clock: VirtualClock) -> None:
+    """Only where it is known that somebody wants it: of a job without a `[notify]` perhaps nobody does."""
+    notify = {"url_env": "HOOK", "format": "json", "on": [kind.value for kind in Kind], "secret_env": ""}
+    for job in (a_job(), replace(a_job(JobId("own")), spec=json.dumps({"notify": notify}))):
+        workspace.admin.open(job, 1, now=clock.now())
+        LedgerHarness(workspace.database).put_job(JobState.FINISHED, now=clock.now(), job_id=job.id)
+    assert workspace.look(JobId("own")).undelivered.count == 0
+    clock.advance(600)
+
+    assert workspace.look(JOB).undelivered.count == 0
+    assert workspace.look(JobId("own")).undelivered.tried_again == 1
+    clock.advance(86_400)
+    assert workspace.look(JobId("own")).undelivered.given_up == 1
 
 
 def test_a_kind_that_nobody_wants_is_not_sent(workspace: Workspace, server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.servers.processes import Process, ended_at_last
 from tests.servers.valkey import a_broker
 
 DEADLINE_S: Final = 60.0
+TEN_TO_A_BATCH: Final = {"chunk_requests_max": 10}
 
 
 @dataclass(slots=True)
@@ -49,15 +50,23 @@ class Fleet:
         process.start()
         return process
 
-    def submit(self, row_count: int, *, base_url: str = "") -> JobHandle:
-        """Submit a job of marked rows, ten to a batch."""
+    def submit(
+        self,
+        row_count: int,
+        *,
+        base_url: str = "",
+        policy: Mapping[str, object] = TEN_TO_A_BATCH,
+        alongside: bool = False,
+    ) -> JobHandle:
+        """Submit a job of marked rows."""
         return orchestrator.submit(
             marked(row_count),
             prompt="{text}",
             model=MODEL,
             work=self.work,
             provider_options={"base_url": base_url or self.gateway.url, **QUICK},
-            policy={"chunk_requests_max": 10, "retry_gather_s": 0.2},
+            policy={"retry_gather_s": 0.2, **policy},
+            alongside=alongside,
         )
 
     def said(self, process: Process) -> str:

@@ -22,7 +22,7 @@ from orchestrator.api.documents.jobs import (
     Show,
 )
 from orchestrator.api.documents.status import Jobs, JobStatus, Report
-from orchestrator.api.documents.upkeep import Audit, Doctor, Error, Recover, Rehearse
+from orchestrator.api.documents.upkeep import Audit, Doctor, Error, Faults, Recover, Rehearse
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _KINDS: Final[tuple[type[Document], ...]] = (
@@ -43,6 +43,7 @@ _KINDS: Final[tuple[type[Document], ...]] = (
     Audit,
     Recover,
     Rehearse,
+    Faults,
     Doctor,
     Error,
 )

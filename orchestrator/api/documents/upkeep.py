@@ -84,6 +84,19 @@ class Rehearse(Document, frozen=True, kw_only=True, tag="orchestrator.rehearse/1
     status: JobStatus
 
 
+class Fault(Part, frozen=True, kw_only=True):
+    """One thing that the server of a rehearsal can do wrong."""
+
+    name: str  # as `--faults` takes it
+    what: str
+
+
+class Faults(Document, frozen=True, kw_only=True, tag="orchestrator.faults/1"):
+    """All that the server of a rehearsal can do wrong."""
+
+    faults: tuple[Fault, ...]
+
+
 class Check(Part, frozen=True, kw_only=True):
     """One thing that was looked at."""
 
