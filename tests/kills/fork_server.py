@@ -22,10 +22,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import pyarrow.dataset
-import pyarrow.parquet  # noqa: F401
-
 import orchestrator.cli.main
+import tests.servers.preload  # noqa: F401
 from tests.kills import arch
 from tests.kills.disk_model import DiskModel
 from tests.kills.fork_request import AtCall, ForkRequest, read_request

@@ -32,22 +32,6 @@ from typing import Final, NoReturn
 
 from tests.servers.hurry import hurry
 
-PRELOADED: Final = (
-    "tests.servers.forked",
-    "orchestrator.api.commands",
-    "orchestrator.cli.main",
-    "orchestrator.engine.local_runner",
-    "orchestrator.gateway.app",
-    "orchestrator.fleet.start",
-    "uvicorn",
-    "pyarrow.dataset",
-    "pyarrow.parquet",
-    "sqlalchemy.dialects.sqlite",
-    "psycopg",
-    "httpx",
-    "pandas",
-    "celery",
-)
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _lock: Final = threading.Lock()  # two threads that ask at once how a process ended would both read its one answer
 
@@ -119,7 +103,7 @@ class ForkedProcess:
 @cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload(["tests.servers.forked", "tests.servers.preload"])
     return context
 
 

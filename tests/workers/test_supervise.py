@@ -75,11 +75,11 @@ def test_a_setup_that_is_refused_ends_all(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_those_who_will_not(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
-    pool = Crew(f"trap '' TERM; echo ready >> {ready}; while :; do sleep 0.1; done")
+    ready, told = tmp_path / "ready", tmp_path / "told"
+    pool = Crew(f"trap 'echo told >> {told}' TERM; echo ready >> {ready}; while :; do sleep 0.1; done")
     until(lambda: lines(ready), "it to be ready")
     pool.process.terminate()
-    until(lambda: pool.process.poll() is None and pool.children(), "it to be told")
+    until(lambda: lines(told), "it to be told")
 
     pool.process.terminate()
 
