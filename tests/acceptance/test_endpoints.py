@@ -20,6 +20,7 @@ from orchestrator.engine.job_context import JobContext
 from tests.acceptance.datasets import check_audit, mark, marked, read_output
 from tests.acceptance.openai_jobs import PROVIDER
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
+from tests.tiers import sampled
 
 ROWS: Final = 30
 SOURCE: Final = marked(ROWS)
@@ -87,7 +88,9 @@ def test_responses(openai: GatewayProcess, tmp_path: Path) -> None:
     check_audit(result.job_id, tmp_path)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"dimensions": 8}, {"encoding_format": "base64"}])
+@pytest.mark.parametrize(
+    "parameters", sampled([{}, {"dimensions": 8}, {"encoding_format": "base64"}], quick={"{'dimensions': 8}"})
+)
 def test_embeddings_are_a_column_of_vectors(openai: GatewayProcess, tmp_path: Path, parameters: dict[str, Any]) -> None:
     result = run(
         openai, tmp_path, "/v1/embeddings", model="text-embedding-3-small", prompt="{text}", parameters=parameters

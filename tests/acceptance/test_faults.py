@@ -136,13 +136,11 @@ AMBIGUOUS: Final = tuple(
 )
 QUICK: Final = {
     "create: 429 with Retry-After, a 200 that says 429",
-    "status: 429, 502, cut, counts too few",
     "lines: not JSON",
     "lines: duplicates, U+2028 inside, blank ones, a BOM, CRLF, in source order",
-    "download: 403, 404, 502, cut",
     "mixed, anthropic",
 }
-QUICK_AMBIGUOUS: Final = {"create: answer lost", "create: 502 before the effect"}
+QUICK_AMBIGUOUS: Final = {"create: answer lost"}
 
 
 def by_name(scene: Scene) -> str:

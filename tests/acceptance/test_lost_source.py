@@ -18,6 +18,7 @@ from orchestrator import JobHandle, JobInterrupted, JobNotFinished, JobStopped, 
 from orchestrator.cli.main import app
 from orchestrator.domain.model import JobState
 from orchestrator.testing import Failure, FakeProvider, fake_provider
+from tests.tiers import sampled
 
 TEXTS = ["a", "b", "c", "d", "e"]
 CONTENT = "text\n" + "\n".join(TEXTS) + "\n"
@@ -68,7 +69,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("kind", sampled(CHANGES, quick={"deleted", "changed"}))
 def test_what_was_answered_is_delivered_without_the_source(play: Play, kind: str) -> None:
     """Each answered row once, in order, with its id and its answer or error; the message names the command."""
     handle, message = play.stopped(lambda: CHANGES[kind](play.place))
@@ -93,7 +94,7 @@ def test_the_command_prints_each_answered_row_as_a_line_of_json(play: Play) -> N
     assert len(lines) == 5
 
 
-@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("kind", sampled(CHANGES, quick={"damaged"}))
 def test_answers_without_the_source_go_to_a_file_with_the_requests_and_never_beside_other_rows(
     play: Play, tmp_path: Path, kind: str
 ) -> None:
@@ -127,7 +128,7 @@ def test_rows_without_an_answer_yet_are_left_out(play: Play) -> None:
     assert sum(batch.num_rows for batch in handle.answers()) == settled
 
 
-@pytest.mark.parametrize("kind", ["deleted", "changed"])
+@pytest.mark.parametrize("kind", sampled(["deleted", "changed"], quick={"deleted"}))
 def test_a_job_whose_source_is_put_back_ends_without_another_request(play: Play, kind: str) -> None:
     play.stopped(lambda: CHANGES[kind](play.place))
     play.place.write_text(CONTENT)
@@ -137,7 +138,7 @@ def test_a_job_whose_source_is_put_back_ends_without_another_request(play: Play,
     assert len(play.asked) == asked
 
 
-@pytest.mark.parametrize("kind", ["deleted", "damaged"])
+@pytest.mark.parametrize("kind", sampled(["deleted", "damaged"], quick={"deleted"}))
 def test_a_job_whose_source_is_lost_can_be_cancelled(play: Play, kind: str) -> None:
     handle, _ = play.stopped(lambda: CHANGES[kind](play.place))
 

@@ -19,6 +19,7 @@ from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mar
 from tests.files import FORMATS, as_parquet
 from tests.gateway_process import GatewayProcess
 from tests.servers.s3 import S3Server
+from tests.tiers import sampled
 
 ROWS: Final = 300
 
@@ -42,7 +43,9 @@ def job_of(dataset: Any, gateway: GatewayProcess, bucket: str, **fields: Any) ->
 
 
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("kind", ["parquet", "csv.gz"])  # each format at a URL: tests/planner/test_far_datasets.py
+@pytest.mark.parametrize(
+    "kind", sampled(["parquet", "csv.gz"], quick={"parquet"})
+)  # each format at a URL: tests/planner/test_far_datasets.py
 def test_a_job_all_of_whose_places_are_urls_ends_exact(
     s3: S3Server, bucket: str, gateway: GatewayProcess, kind: str
 ) -> None:

@@ -84,7 +84,6 @@ SCENES: Final = (
 
 QUICK: Final = {
     CALM.name,
-    QUEUE_FULL.name,
     "status: 404, 502, a cut",
     "batch: failed, with some results, expired",
     "lines: twice, and cut",

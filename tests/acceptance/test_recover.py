@@ -141,9 +141,10 @@ def test_a_job_that_the_ledger_has_lost_is_not_sent_again_before_it_is_recovered
     assert gateway.bill()["creates"] == creates
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("batches", [4, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batches", [4, 9])
 def test_a_job_whose_ledger_is_lost_half_way_ends_exact_and_pays_once(
     batches: int, cli: CommandLine, gateway: GatewayProcess, tmp_path: Path
 ) -> None:

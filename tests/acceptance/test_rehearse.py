@@ -13,6 +13,7 @@ from orchestrator import ConfigError
 from orchestrator.api.rehearse import rehearse
 from orchestrator.cli.main import app
 from orchestrator.domain.look import Look
+from tests.tiers import sampled
 
 JOB = """
 [job]
@@ -82,7 +83,7 @@ def test_an_unknown_fault_is_refused_with_the_names_there_are(folder: Path) -> N
         rehearse(a_job(), faults=["lost"])
 
 
-@pytest.mark.parametrize("provider", ["onerouter", "openai"])
+@pytest.mark.parametrize("provider", sampled(["onerouter", "openai"], quick={"onerouter"}))
 def test_a_model_that_takes_no_batches_stops_the_job_and_fails_no_row(folder: Path, provider: str) -> None:  # noqa: ARG001
     """All batches fail alike before anything ran, in the words of either dialect."""
     found = rehearse(a_job(provider=provider), faults=["wrong-model"], rows=20)
@@ -96,6 +97,7 @@ def reasons(now: Look) -> list[str]:
     return [now.reason, *(one.reason for one in now.troubles)]
 
 
+@pytest.mark.slow
 def test_progress_of_a_rehearsal_names_no_file_that_is_deleted_and_no_time_of_its_fast_clock(folder: Path) -> None:  # noqa: ARG001
     """The pause of an account names the next try, and a refusal the file with the provider's message."""
     told = list[str]()
@@ -107,6 +109,7 @@ def test_progress_of_a_rehearsal_names_no_file_that_is_deleted_and_no_time_of_it
     assert [text for text in told if "rehearsal-" in text or "next try" in text] == []
 
 
+@pytest.mark.slow
 def test_a_rehearsal_that_runs_is_not_said_to_be_unattended(folder: Path) -> None:  # noqa: ARG001
     """The process counts as gone by the fast clock, thirty seconds of which pass in half a second."""
     done = list[str]()

@@ -18,6 +18,7 @@ from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.storage.open import open_job_files
 from tests.files import FORMATS, as_parquet
 from tests.servers.s3 import S3Server
+from tests.tiers import sampled
 
 ROWS: Final = 5_000
 TABLE: Final = pa.table({"n": range(ROWS), "text": [f"row {number} " + "x" * 40 for number in range(ROWS)]})
@@ -50,7 +51,7 @@ def twin(s3: S3Server, bucket: str, tmp_path: Path) -> Twin:
     return Twin(s3, bucket, tmp_path / "data")
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", sampled(FORMATS, quick={"parquet", "csv", "jsonl"}))
 def test_a_file_is_the_same_dataset_at_a_url(twin: Twin, kind: str) -> None:
     twin.put(f"x.{kind}", FORMATS[kind](TABLE))
 

@@ -17,6 +17,7 @@ import orchestrator
 from orchestrator import JobNeedsDecision, open_job
 from tests.reports.play import Seen, play
 from tests.reports.server import Batch, Object, OneRouterServer, OpenAIServer, Request, failed_line
+from tests.tiers import sampled
 
 ROWS = 2_000
 
@@ -125,7 +126,7 @@ def test_a_canary_whose_batch_expired_is_sent_again_and_then_the_rest(tmp_path: 
     assert server.sent.total() == ROWS + 20
 
 
-@pytest.mark.parametrize("what", ["good", "bad", "bad and approved"])
+@pytest.mark.parametrize("what", sampled(["good", "bad", "bad and approved"], quick={"bad"}))
 def test_a_lost_ledger_costs_no_second_canary(tmp_path: Path, what: str) -> None:
     """What came back is in the work folder, and so is an approval: nothing is sent, and nobody is asked, twice."""
     server = NoSuchModel()

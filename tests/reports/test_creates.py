@@ -264,6 +264,7 @@ def test_a_second_job_is_not_given_the_batch_of_the_first(tmp_path: Path) -> Non
     assert play(server, tmp_path, rows=6, again=True).is_clean
 
 
+@pytest.mark.slow
 def test_a_second_job_is_not_given_the_batch_of_one_that_has_ended(tmp_path: Path) -> None:
     """Its rows would come back missing, and be paid for twice. A person looks, and says that there is no batch."""
     server = Repeated()
@@ -286,6 +287,7 @@ def test_a_second_job_is_not_given_the_batch_of_one_that_has_ended(tmp_path: Pat
     assert set(server.paid.values()) == {2}  # once for each job
 
 
+@pytest.mark.slow
 def test_a_server_elsewhere_may_count_its_batches_anew(tmp_path: Path) -> None:
     assert play(OneRouterServer(), tmp_path, rows=6).is_clean
 
@@ -324,6 +326,7 @@ class NoCredit(OpenAIServer):
         return refusal(429, "You exceeded your current quota.", code="insufficient_quota")
 
 
+@pytest.mark.slow
 def test_after_a_pause_one_create_is_tried_alone(tmp_path: Path) -> None:
     """Twelve chunks, eight threads: without credit one call, with credit one call and then the rest."""
     server = NoCredit()

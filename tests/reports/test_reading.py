@@ -302,16 +302,24 @@ class Lists(OpenAIServer):
         return shown | {"output_file_id": None, "output_file_ids": names}
 
 
-SLOW = (Lists, OfGemini, AcceptedAtFirst, AnArray, ArrayOfTheBatch, EmptyAtFirst, NotThereAtFirst)
+SLOW = (
+    BodyAsText,
+    InTheStatus,
+    EnvelopedDone,
+    Lists,
+    OfGemini,
+    AcceptedAtFirst,
+    AnArray,
+    ArrayOfTheBatch,
+    EmptyAtFirst,
+    NotThereAtFirst,
+)
 
 
 @pytest.mark.parametrize(
     "server",
     [
-        BodyAsText,
-        InTheStatus,
         LateFile,
-        EnvelopedDone,
         Stored,
         *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW),
     ],
