@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Frame: TypeAlias = pd.DataFrame | pa.Table | pads.Dataset | pa.RecordBatchReader | ArrowTable
     Table: TypeAlias = str | PathLike[str] | Frame | Columns | Rows
 
+TOKENS_MAX: Final = 2**31 - 1  # of an answer: more than any provider takes
+INT64_MAX: Final = 2**63 - 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 PARAMETERS: Final = (
     "max_tokens",
@@ -308,7 +310,7 @@ def _check_kinds(job: Job) -> None:
 def check_numbers(parameters: Mapping[str, Any]) -> None:
     """Raise ConfigError for a number of a wrong type: a provider would refuse every row for it, one by one."""
     for name, kinds, kind in (
-        ("max_tokens", int, "a whole number, 1 or more"),
+        ("max_tokens", int, f"a whole number from 1 to {TOKENS_MAX:,}"),
         ("temperature", int | float, "a number"),
         ("top_p", int | float, "a number"),
         ("top_k", int, "a whole number"),
@@ -317,7 +319,8 @@ def check_numbers(parameters: Mapping[str, Any]) -> None:
         given = parameters.get(name)
         if given is None:
             continue
-        if not isinstance(given, kinds) or isinstance(given, bool) or (name == "max_tokens" and given < 1):
+        is_one = isinstance(given, kinds) and not isinstance(given, bool) and -INT64_MAX <= given <= INT64_MAX
+        if not is_one or (name == "max_tokens" and not 1 <= given <= TOKENS_MAX):
             raise ConfigError(f"request.{name} must be {kind}")
 
 

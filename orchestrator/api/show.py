@@ -5,7 +5,6 @@ Rule: it only reads, and it holds what the row holds: nothing of it goes into a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.ports import JobFiles
 
 LINE_BYTES_MAX: Final = 64 * 2**20
-_PLACE: Final = re.compile(r"(\d+)/(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +123,22 @@ def _by_id_or_key(context: JobContext, shards: Sequence[Shard], named: str) -> R
 
 
 def _row_named(workspace: Workspace, job_id: JobId, context: JobContext, named: str) -> RowKey:
-    """Return the row that a person means: by its id or key, SHARD/ROW, or, without keys, its number in the dataset."""
+    """Return the row that a person means: by its id or key, SHARD/ROW, or, without keys, its number in the dataset.
+
+    `key:` may stand before it, as among other ways to choose rows.
+    """
     shards, has_own_keys = workspace.ledger.shards(job_id), has_keys(context.job_files)
     if found := _by_id_or_key(context, shards, named):
         return found
-    if place := _PLACE.fullmatch(named):
-        shard_no, row = int(place[1]), int(place[2])
+    named = named.removeprefix(custom_id.KEY).strip()
+    if found := _by_id_or_key(context, shards, named):
+        return found
+    if place := custom_id.place(named):
+        shard_no, row = place
         if shard_no >= len(shards) or row >= shards[shard_no].row_count:
             raise ConfigError(f"job {job_id} has no row {row} of shard {shard_no}, or has not planned it yet")
         return shard_no, row
-    if named.isdecimal() and not has_own_keys:
-        number = int(named)
+    if (number := custom_id.row_number(named)) is not None and not has_own_keys:
         for shard in shards:
             if number < shard.row_count:
                 return shard.shard_no, number

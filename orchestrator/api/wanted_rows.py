@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from orchestrator.collector.conditions import columns_needed, is_true
 from orchestrator.collector.join import FAILED, SUCCEEDED
 from orchestrator.domain import custom_id
+from orchestrator.domain.custom_id import KEY
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.row_expression import Node, parsed
 from orchestrator.domain.row_kinds import FLAWED, INVALID, INVALID_CODES, KINDS
@@ -28,10 +29,8 @@ from orchestrator.domain.row_kinds import FLAWED, INVALID, INVALID_CODES, KINDS
 if TYPE_CHECKING:
     from orchestrator.domain.policy import OutputOptions
 
-KEY: Final = "key:"
 SHOWN: Final = 5
 _NAMES: Final = re.compile(r"\s*[\w.:-]+(\s*,\s*[\w.:-]+)*\s*,?\s*")
-_PLACE: Final = re.compile(r"(\d+)/(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +159,9 @@ def numbered(rows: WantedRows, job_id: str, shard_rows: Sequence[int]) -> Wanted
 
 
 def _numbered(key: str, job_id: str, shard_rows: Sequence[int]) -> str:
-    if not key.isdecimal():
+    number = custom_id.row_number(key)
+    if number is None:
         return key
-    number = int(key)
     for shard_no, count in enumerate(shard_rows):
         if number < count:
             return f"{shard_no}/{number}"
@@ -194,8 +193,8 @@ def _id_of(key: str, job_id: str, *, has_keys: bool) -> str:
         return custom_id.respelled(key)
     if has_keys:
         return key
-    if place := _PLACE.fullmatch(key):
-        return custom_id.custom_id(digest, int(place[1]), int(place[2]))
+    if place := custom_id.place(key):
+        return custom_id.custom_id(digest, *place)
     raise ConfigError(
         f"job {job_id} has no row {key!r}: give its custom_id, its number in the dataset, from 0, or SHARD/ROW. With "
         "`key` under [dataset] a column of yours names rows"

@@ -12,9 +12,12 @@ import re
 from typing import Final
 
 DIGEST_LENGTH: Final = 8
+KEY: Final = "key:"  # before an id or a key, where a person may also write something else
 ROW_MAX: Final = 16**8 - 1
 _NUMBER: Final = "(0|[1-9a-f][0-9a-f]{0,7})"  # no leading zeros: we write none, so such an id is not ours
 _FORM: Final = re.compile(f"([0-9a-f]{{8}})-{_NUMBER}-{_NUMBER}")
+_PLACE: Final = re.compile("([0-9]{1,9})/([0-9]{1,9})")
+_DIGITS: Final = re.compile("[0-9]{1,18}")
 LENGTH_MAX: Final = DIGEST_LENGTH + 2 * (1 + 8)
 # In bytes that are no readable line; an id that is part of a longer word is another word.
 _ANYWHERE: Final = re.compile(
@@ -42,6 +45,17 @@ def number(row: int) -> str:
 def numbers(row_start: int, row_count: int) -> list[bytes]:
     """Return `number` of consecutive rows, as bytes."""
     return [b"%x" % row for row in range(row_start, row_start + row_count)]
+
+
+def place(named: str) -> tuple[int, int] | None:
+    """Return (shard_no, row) of a row as people name it, SHARD/ROW; None for any other text."""
+    found = _PLACE.fullmatch(named)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def row_number(named: str) -> int | None:
+    """Return the number of a row in its dataset as people write it; None for any other text."""
+    return int(named) if _DIGITS.fullmatch(named) else None
 
 
 def custom_ids(job_digest: str, shard_no: int, row_start: int, row_count: int) -> list[str]:

@@ -84,6 +84,8 @@ class Guard:
         access = self._access
         if access.hosts and request.headers.get("host", "") not in access.hosts:
             return PlainTextResponse("This page is not served at that name.\n", status_code=421)
+        if "\0" in request.url.path or b"%00" in request.scope["query_string"]:
+            return PlainTextResponse("No name and no text has a null character.\n", status_code=400)
         given = request.query_params.get("token")
         if given is not None and hmac.compare_digest(given.encode(), access.token.encode()):
             rest = urlencode([one for one in request.query_params.multi_items() if one[0] != "token"])

@@ -8,6 +8,7 @@ Rule 3: a form acts once (`once`), and not at all where what it was about has ch
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
+from orchestrator.api.job import TOKENS_MAX
 from orchestrator.domain.canary import CANARY
 from orchestrator.domain.errors import ConfigError, OrchestratorError
 from orchestrator.domain.model import JobId
+from orchestrator.log import printable
 from orchestrator.web.offers import Action, Offer, Refused, absent_price, offer
 from orchestrator.web.once import Once
 
@@ -54,6 +57,14 @@ class Changed(Exception):
     """What a form was about has changed since its page was made."""
 
 
+class WrongField(ConfigError):
+    """What a person wrote into a field of a form is not possible."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{why}. Nothing was done.")
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Actions:
     """The handlers of the actions."""
@@ -76,9 +87,15 @@ class Actions:
         job_id, action = self._asked(request)
         if self.background is None:
             return self._read_only(job_id, action)
+        return self._confirm(job_id, action, request.query_params)
+
+    def _confirm(
+        self, job_id: JobId, action: Action, given: Mapping[str, str], wrong: WrongField | None = None
+    ) -> Response:
+        """Return the page of an action, with what a person has written into its form."""
         status = self.viewer.status(job_id)
         try:
-            found = offer(action, status, self.viewer, request.query_params.get("rows", ""))
+            found = offer(action, status, self.viewer, given.get("rows", ""))
         except OrchestratorError as error:
             found = Refused(why=str(error))
         if isinstance(found, Refused):
@@ -93,6 +110,9 @@ class Actions:
             chunks=[(one, absent_price(one), _ways(one)) for one in chunks],
             samples=samples,
             once=lambda: secrets.token_urlsafe(12),
+            given=given,
+            wrong={} if wrong is None else {wrong.name: str(wrong)},
+            status=HTTPStatus.OK if wrong is None else HTTPStatus.UNPROCESSABLE_ENTITY,
         )
 
     async def act(self, request: Request) -> Response:
@@ -102,7 +122,8 @@ class Actions:
             body += part
             if len(body) > FORM_BYTES_MAX:
                 return PlainTextResponse("A form of this page is smaller.\n", status_code=413)
-        return await run_in_threadpool(self._act, request, dict(parse_qsl(body.decode(errors="replace"))))
+        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        return await run_in_threadpool(self._act, request, {name: printable(text) for name, text in form.items()})
 
     def _act(self, request: Request, form: Mapping[str, str]) -> Response:
         job_id, action = self._asked(request)
@@ -116,6 +137,8 @@ class Actions:
         except Changed:
             why = "The job has changed since that page was made, so nothing was done. Look again, and decide anew."
             return self._refused(job_id, action, why, HTTPStatus.CONFLICT)
+        except WrongField as error:
+            return self._confirm(job_id, action, form, error)
         except OrchestratorError as error:
             return self._refused(job_id, action, str(error), HTTPStatus.CONFLICT)
         return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
@@ -180,8 +203,8 @@ def _parameters(form: Mapping[str, str]) -> dict[str, int]:
     text = form.get("max_tokens", "").strip()
     if not text:
         return {}
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f"max_tokens: {text!r} is no whole number above 0")
+    if re.fullmatch("[0-9]{1,10}", text) is None or not 1 <= int(text) <= TOKENS_MAX:
+        raise WrongField("max_tokens", f"Give a whole number from 1 to {TOKENS_MAX:,}, or leave it empty")
     return {"max_tokens": int(text)}
 
 
@@ -192,7 +215,7 @@ def _ways(chunk: UnresolvedChunk) -> dict[str, bool]:
 def _resolve(handle: JobHandle, form: Mapping[str, str]) -> None:
     chunk, way, batch = form.get("chunk", ""), form.get("way", ""), form.get("batch", "").strip()
     if way == "created" and not batch:
-        raise ConfigError("Give the batch's id, as the provider shows it. Nothing was done.")
+        raise WrongField(f"batch {chunk}", "Give the batch's id, as the provider shows it")
     match way:
         case "created":
             handle.resolve_created(chunk, batch)

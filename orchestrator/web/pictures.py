@@ -5,6 +5,7 @@ Rule: each is drawn from a bounded answer of the ledger; an example of a failure
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -118,7 +119,8 @@ class PictureRoutes:
             raise ConfigError(f"a download is one of {', '.join(DOWNLOADS)}, not {form}")
         pieces = self.pictures.download(self._viewer.handle(JobId(look.job_id)), form, kind)
         first = self._readers.run(lambda: next(pieces, b""))  # an error is told before the file begins
-        name = f"{look.job_id}{f'-{kind}' if kind else ''}.{form}"
+        of_kind = f"-{kind}" if kind and re.fullmatch("[a-z_]{1,64}", kind) else ""  # it may be a condition
+        name = f"{look.job_id}{of_kind}.{form}"
         return StreamingResponse(
             chain([first], pieces),
             media_type=DOWNLOADS[form],

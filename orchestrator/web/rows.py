@@ -18,6 +18,8 @@ from starlette.routing import Route
 
 from orchestrator.api.job_pictures import MAP_S
 from orchestrator.api.row_viewer import RowViewer
+from orchestrator.domain import custom_id
+from orchestrator.domain.custom_id import KEY
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.row_filter import RowFilter, Shown, Where, row_filter
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 ROWS: Final = 50  # of a page
 LOOK_S: Final = 2.0  # for so long a page looks for rows
-PLACE: Final = re.compile(r"(\d+)-(\d+)")
+PLACE: Final = re.compile("([0-9]{1,9})-([0-9]{1,9})")
 LONG: Final = ("response", "tool_calls", "reasoning", "choices")  # columns about an answer that are texts
 IN_HEAD: Final = ("status", "error_message", "raw", "embedding")
 TABS: Final = {
@@ -72,7 +74,10 @@ class RowRoutes:
         query = request.query_params
         look = self._viewer.look(JobId(request.path_params["job"]), within_s=MAP_S)
         if named := query.get("find", "").strip():
-            return RedirectResponse(f"/jobs/{quote(look.job_id)}/rows/{quote(_place(named), safe='')}", 303)
+            # Where rows have keys of their own, any text may be one, and SHARD-ROW, too.
+            has_keys = bool(self._viewer.spec(JobId(look.job_id)).dataset_options.key)
+            name = KEY + named.removeprefix(KEY) if has_keys else _place(named)
+            return RedirectResponse(f"/jobs/{quote(look.job_id)}/rows/{quote(name, safe='')}", 303)
         names = ("shown", "cause", "text", "where", "chunk")
         wanted = row_filter(**{name: query.get(name, "") for name in names})
         start = _start(query.get("at", ""))
@@ -124,8 +129,8 @@ class RowRoutes:
 
 def _place(named: str) -> str:
     """Return a row as addresses name it: SHARD-ROW, as people may write SHARD/ROW."""
-    place = re.fullmatch(r"(\d+)/(\d+)", named)
-    return named if place is None else f"{place[1]}-{place[2]}"
+    place = custom_id.place(named)
+    return named if place is None else f"{place[0]}-{place[1]}"
 
 
 def _start(text: str) -> tuple[int, int]:

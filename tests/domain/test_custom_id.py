@@ -108,3 +108,25 @@ def test_many_ids_at_once_are_the_ids_one_by_one(shard_no: int, row_start: int, 
 
     assert custom_id.custom_ids(DIGEST, shard_no, row_start, row_count) == one_by_one
     assert [(prefix + number).decode() for number in custom_id.numbers(row_start, row_count)] == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("named", "place", "number"),
+    [
+        ("3/120", (3, 120), None),
+        ("120", None, 120),
+        ("-1", None, None),
+        ("٣", None, None),
+        ("٣/1", None, None),
+        ("9" * 19, None, None),
+        ("9" * 5_000, None, None),
+        ("1/" + "9" * 5_000, None, None),
+        ("", None, None),
+    ],
+)
+def test_a_row_is_named_by_its_place_or_its_number(
+    named: str, place: tuple[int, int] | None, number: int | None
+) -> None:
+    """A number that no row has, however long, names nothing."""
+    assert custom_id.place(named) == place
+    assert custom_id.row_number(named) == number

@@ -106,8 +106,7 @@ def test_cut_off_answers_are_sent_again_with_a_larger_limit(
 
     assert "Send 1 truncated answer again?" in words(page)
     assert "They are paid for again." in page
-    assert wrong.status_code == 409
-    assert "max_tokens: 'many' is no whole number" in words(unescape(wrong.text))
+    assert wrong.status_code == 422
     assert right.status_code == 303
     assert scenes.fake.requests[-1]["max_tokens"] == 100
     assert handle.results().flaws["truncated"] == 0
@@ -131,6 +130,27 @@ def test_rows_that_failed_for_one_cause_are_sent_again(
     assert "No row of this job has failed for that cause." in unknown.text
     assert answered.status_code == 303
     assert handle.results().counts["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["many", "0", "-1", "1e999", "NaN", "٣", "²", "1" + "0" * 30, "9" * 5_000, "\0", "3000000000"]
+)
+def test_what_is_wrong_is_said_beside_its_field(browser: TestClient, scenes: Scenes, text: str) -> None:
+    """And what was written stays there."""
+    job = next((one for one in scenes.viewer.jobs() if one.name == "refused" and one.has_ended), None)
+    job_id = job.job_id if job else scenes.ended("refused").job_id
+    address = f"/jobs/{job_id}/do/retry"
+    form = form_of(browser.get(address, params={"rows": "truncated"}).text)
+    sent_before = len(scenes.fake.requests)
+    answered = browser.post(address, data=form | {"max_tokens": text})
+    [field] = re.findall(r'<input id="max_tokens".*?</p>\s*<p[^>]*>.*?</p>', answered.text, re.DOTALL)
+
+    assert answered.status_code == 422
+    assert 'aria-invalid="true"' in field
+    assert "Give a whole number from 1 to 2,147,483,647, or leave it empty. Nothing was done." in field
+    assert text == "\0" or f'value="{text}"' in field
+    assert form_of(answered.text)["rows"] == "truncated"
+    assert len(scenes.fake.requests) == sent_before
 
 
 def test_a_canary_is_shown_before_it_is_approved(browser: TestClient, scenes: Scenes) -> None:
@@ -222,8 +242,9 @@ def test_an_id_must_be_given_to_say_that_a_batch_exists(browser: TestClient, sce
     address = f"/jobs/{job_id}/do/resolve"
     answered = browser.post(address, data=form_of(browser.get(address).text) | {"batch": " "})
 
-    assert answered.status_code == 409
-    assert "Give the batch" in answered.text
+    assert answered.status_code == 422
+    assert "Give the batch&#39;s id, as the provider shows it. Nothing was done." in answered.text
+    assert answered.text.count('aria-invalid="true"') == 1
 
 
 def test_what_no_page_of_ours_sends_changes_nothing(browser: TestClient, scenes: Scenes) -> None:

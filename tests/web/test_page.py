@@ -75,6 +75,12 @@ def browser(stranger: TestClient) -> TestClient:
     return stranger
 
 
+def test_a_null_character_is_refused(browser: TestClient) -> None:
+    """No database takes one in a text."""
+    assert browser.get(f"/jobs/{LIVE}/rows?text=%00").status_code == 400
+    assert browser.get("/jobs/%00").status_code == 400
+
+
 def words(page: str) -> str:
     """Return a page's text without its markup."""
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())

@@ -171,7 +171,18 @@ def test_a_row_is_found_by_its_number_its_place_and_its_id(viewer: Viewer, brows
 
 @pytest.mark.parametrize(
     "path",
-    ["rows/0-99", "rows/7-0", "rows/none", "rows?at=first", "rows?shown=all%20of%20them", "rows?chunk=c9"],
+    [
+        "rows/0-99",
+        "rows/999999999-999999999",
+        "rows/" + "9" * 5_000,
+        "rows?at=99999999999999999999-1",
+        "rows?at=%D9%A3-%D9%A3",
+        "rows/7-0",
+        "rows/none",
+        "rows?at=first",
+        "rows?shown=all%20of%20them",
+        "rows?chunk=c9",
+    ],
 )
 def test_what_is_not_there_is_said(browser: TestClient, ended: str, path: str) -> None:
     answered = browser.get(f"/jobs/{ended}/{path}")
