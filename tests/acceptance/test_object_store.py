@@ -43,12 +43,11 @@ def job_of(dataset: Any, gateway: GatewayProcess, bucket: str, **fields: Any) ->
 
 
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize(
-    "kind", sampled(["parquet", "csv.gz"], quick={"parquet"})
-)  # each format at a URL: tests/planner/test_far_datasets.py
+@pytest.mark.parametrize("kind", sampled(["parquet", "csv.gz"], quick={"parquet"}))
 def test_a_job_all_of_whose_places_are_urls_ends_exact(
     s3: S3Server, bucket: str, gateway: GatewayProcess, kind: str
 ) -> None:
+    """Each format at a URL: tests/planner/test_far_datasets.py."""
     s3.put(bucket, f"data/x.{kind}", FORMATS[kind](marked(ROWS)))
     job = job_of(f"s3://{bucket}/data/x.{kind}", gateway, bucket, output=f"s3://{bucket}/answers/far")
 
