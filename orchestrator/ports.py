@@ -152,6 +152,10 @@ class Ledger(Protocol):
         """Return the ended chunks with rows of this shard, in the order of their rounds and rows."""
         ...
 
+    def planned(self, job_id: JobId, shard_no: int) -> list[Chunk]:
+        """Return the chunks of a shard's own rows that are to be sent, or were, in order of their names."""
+        ...
+
     def canary(self, job_id: JobId) -> list[Chunk]:
         """Return the chunks of the job's canary, in the order of their rounds and names."""
         ...

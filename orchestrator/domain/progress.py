@@ -124,11 +124,17 @@ def next_step(job: Job, outlook: Outlook, *, now: datetime) -> Step | None:
     """Return the job-wide step that is due, or None while shards and chunks have steps of their own."""
     if outlook.waiting and _waited_enough(job, outlook, now):
         return Step.RETRY
-    if outlook.copying and not outlook.waiting:
+    if may_copy(job, outlook):
         return Step.RETRY
     if outlook.finished:
         return Step.SEAL
     return None
+
+
+def may_copy(job: Job, outlook: Outlook) -> bool:
+    """Return whether duplicates get what their requests came to: nothing more is sent, or can be."""
+    is_planned = not outlook.moving or job.state is JobState.CANCELLING
+    return outlook.copying and not outlook.waiting and is_planned
 
 
 def _waited_enough(job: Job, outlook: Outlook, now: datetime) -> bool:

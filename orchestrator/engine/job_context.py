@@ -22,6 +22,7 @@ from orchestrator.engine.function_identity import changes_of, function_identity
 from orchestrator.engine.render_sample import sample_digest
 from orchestrator.engine.row_function import RowFunction, imported_function, is_version, top_package
 from orchestrator.engine.spec import Spec
+from orchestrator.job_files.asked_keys import AskedKeys
 from orchestrator.job_files.changed_requests import Changing
 from orchestrator.job_files.reused_parts import OtherAnswers, OtherJob
 from orchestrator.planner.amended import Amending
@@ -133,6 +134,11 @@ class JobContext:
                 found = OtherAnswers(jobs) if jobs else None
                 self._answers[reuse] = found or None
             return self._answers[reuse]
+
+    @cached_property
+    def asked(self) -> AskedKeys:
+        """The requests of the job that this process knows to be planned."""
+        return AskedKeys()
 
     @property
     def changing(self) -> Changing:
@@ -309,7 +315,7 @@ def planning_of(context: JobContext, policy: Policy, checkpoint: Checkpoint = ne
         costing=context.costing,
         scope=context.spec.scope(),
         answers=context.answers(policy.reuse),
-        dedupe=policy.dedupe,
+        asked=context.asked if policy.dedupe else None,
         agree_length=None if context.vectors is None else context.vectors.agreed,
         checkpoint=checkpoint,
     )

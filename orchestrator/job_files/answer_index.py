@@ -8,6 +8,7 @@ Rule 2: of two places of one key the one that was added first counts.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from orchestrator.job_files.content_keys import KEY_BYTES
 
 SPILL_ROWS: Final = 2_000_000  # of 24 bytes each
+BLOCK_ROWS: Final = 500_000
 PIECES: Final = 256  # by the first byte of the key
 ABSENT: Final = -1
 COLUMNS: Final = ("high", "low", "place")
@@ -38,6 +40,15 @@ class AnswerIndex:
     def __len__(self) -> int:
         """Return how many different keys there are."""
         return len(self._high)
+
+    def blocks(self) -> Iterator[Any]:
+        """Yield the keys and places, as `IndexDraft.take` takes them, some at a time."""
+        for start in range(0, len(self), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            entries = np.empty(len(self._high[block]), _ENTRY)
+            for name, column in zip(COLUMNS, (self._high, self._low, self._place), strict=True):
+                entries[name] = column[block]
+            yield entries
 
     def find(self, keys: bytes) -> Any:
         """Return the place of each of these keys, ABSENT where there is none. A place is an int64."""
@@ -70,6 +81,10 @@ class IndexDraft:
         entries = np.empty(len(keys) // KEY_BYTES, _ENTRY)
         pair = halves(keys)
         entries["high"], entries["low"], entries["place"] = pair[:, 0], pair[:, 1], places
+        self.take(entries)
+
+    def take(self, entries: Any) -> None:
+        """Add keys with their places, as an index gives them."""
         self._held.append(entries)
         self._held_count += len(entries)
         if self._held_count >= self._spill_rows:

@@ -37,8 +37,6 @@ from orchestrator.job_files.result_parts import (
 from orchestrator.log import PART_UNREADABLE, EventLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from orchestrator.domain.model import JobId
     from orchestrator.domain.reconcile import RowKey
     from orchestrator.ports import JobFiles
@@ -156,13 +154,17 @@ class OtherAnswers:
 
     def copy(self, out: BinaryIO, *, shard_no: int, rows: Sequence[int], keys: bytes, places: Any) -> None:
         """Write the answers at these places as a part of these rows, which are in order. Raises AnswersGone."""
-        average = self._bytes // max(1, self._rows) + 1
-        block_rows = min(max(BLOCK_BYTES // average, BLOCK_ROWS_MIN), BLOCK_ROWS_MAX)
+        block_rows = self.rows_at_once(BLOCK_ROWS_MAX)
         with part_writer(out) as writer:
             for start in range(0, len(rows), block_rows):
                 block = slice(start, start + block_rows)
                 table = self._taken(places[block], keys[start * KEY_BYTES : (start + block_rows) * KEY_BYTES])
-                writer.write_table(_as_own(table, shard_no, rows[block]), row_group_size=GROUP_ROWS_MAX)
+                writer.write_table(as_own(table, shard_no, rows[block]), row_group_size=GROUP_ROWS_MAX)
+
+    def rows_at_once(self, rows_max: int) -> int:
+        """Return of how many rows, up to `rows_max`, the answers may be held."""
+        average = self._bytes // max(1, self._rows) + 1
+        return min(max(BLOCK_BYTES // average, BLOCK_ROWS_MIN), rows_max)
 
     def _add(self, job: OtherJob, name: str, draft: IndexDraft, is_counted: Callable[[Any], Any]) -> None:
         place = (len(self._parts) - 1) << _ROW_BITS
@@ -239,25 +241,35 @@ class OwnAnswers(OtherAnswers):
         self._read([(job, name) for name in reversed(parts)], _is_whole, _is_flawed, _is_failed)
         self._must_be_readable()
 
-    def outcomes(self, *, shard_no: int, rows: Sequence[int], keys: bytes, reasons: Mapping[bytes, Answer]) -> Any:
-        """Return what these rows get, as rows of a part; `reasons` are of requests that are in no part."""
+    def outcomes(self, keys: bytes, reason: Callable[[int], Answer]) -> Any:
+        """Return what requests came to, as rows of a part that are still to be named; `reason` is asked by the place
+        of a request that is in no part.
+        """
         places = self.find(keys)
         found, absent = np.flatnonzero(places != ABSENT), np.flatnonzero(places == ABSENT)
         tables = list[Any]()
         if len(found):
-            wanted = b"".join(_key_at(keys, number) for number in found.tolist())
-            try:
-                table = self._taken(places[found], wanted)
-            except AnswersGone:
-                self._must_be_readable()
-                raise
+            table = self._fetched(places[found], b"".join(_key_at(keys, number) for number in found.tolist()))
             payer = pc.if_else(table["succeeded"], table["reused_from"], pa.scalar(None, pa.string()))
             tables.append(table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer))
         if len(absent):
             own = [_key_at(keys, number) for number in absent.tolist()]
-            tables.append(_failures(own, [reasons.get(key, NO_REASON) for key in own]))
-        table = pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate([found, absent]), kind="stable")))
-        return _as_own(table, shard_no, rows)
+            tables.append(_failures(own, [reason(number) for number in absent.tolist()]))
+        table = pa.concat_tables(tables)
+        if len(tables) == 1:
+            return table
+        return table.take(pa.array(np.argsort(np.concatenate([found, absent]), kind="stable")))
+
+    def _fetched(self, places: Any, keys: bytes) -> Any:
+        """Return the rows at these places; each is read once, however often it is named. Raises StorageError."""
+        once, first, again = np.unique(places, return_index=True, return_inverse=True)
+        wanted = b"".join(_key_at(keys, number) for number in first.tolist())
+        try:
+            table = self._taken(once, wanted)
+        except AnswersGone:
+            self._must_be_readable()
+            raise
+        return table.take(pa.array(again.reshape(-1)))
 
     def _must_be_readable(self) -> None:
         if self._gone or self._doubtful:
@@ -295,8 +307,8 @@ def _failures(keys: Sequence[bytes], reasons: Sequence[Answer]) -> Any:
     return pa.Table.from_pydict(given | {"content_key": list(keys)}, schema=PART_SCHEMA)
 
 
-def _as_own(table: Any, shard_no: int, rows: Sequence[int]) -> Any:
-    """Return rows of other jobs as rows of this one: never sent, and for nothing."""
+def as_own(table: Any, shard_no: int, rows: Sequence[int]) -> Any:
+    """Return rows of parts as rows of this one: never sent, and for nothing."""
     count = table.num_rows
     own = {
         "shard": pa.array(np.full(count, shard_no, np.int32)),

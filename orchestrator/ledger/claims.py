@@ -29,20 +29,19 @@ from orchestrator.domain.model import (
     RECOVERABLE,
     UNSENT,
     Canary,
-    ChunkId,
     ChunkState,
     Claim,
     JobId,
     JobState,
     ShardState,
     Step,
-    Unit,
 )
 from orchestrator.domain.policy import Policy
-from orchestrator.ledger import account_limits, creates
+from orchestrator.ledger import account_limits, creates, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.locks import has_row_locks, lock_accounts
 from orchestrator.ledger.db.schema import Usd, Utc, accounts, chunks, jobs, shards
+from orchestrator.ledger.db.statements import unit_of
 from orchestrator.ledger.rate_limits import Call, RateLimits
 
 C, S, J = chunks.c, shards.c, jobs.c
@@ -131,6 +130,16 @@ _WITHIN_BUDGET: Final = (
     .order_by(sa.case((_FITS, 0), (C.request_count > 1, 1), else_=2), sa.case((_FITS, None), else_=C.cost_usd_max))
     .order_by(C.due_at, C.id)
 )
+# Of a job that sends equal requests once, the first shard that is not planned: equal requests are then earlier ones.
+_EARLIER: Final = shards.alias()
+_IN_ORDER: Final = sa.or_(
+    S.job_id.not_in(sa.bindparam("in_order", expanding=True)),
+    sa.not_(
+        sa.exists().where(
+            _EARLIER.c.job_id == S.job_id, _EARLIER.c.shard_no < S.shard_no, _EARLIER.c.state == ShardState.PLANNING
+        )
+    ),
+)
 _SHARDS: Final = {
     step: sa.select(S.job_id, S.shard_no, S.token)
     .join(jobs, J.id == S.job_id)
@@ -138,7 +147,9 @@ _SHARDS: Final = {
         _free(shards),
         _OF_JOB,
         condition,
-        sa.or_(J.state == JobState.CANCELLING, S.job_id.in_(_WITH_CAPACITY)) if step is Step.PLAN else sa.true(),
+        sa.or_(J.state == JobState.CANCELLING, sa.and_(S.job_id.in_(_WITH_CAPACITY), _IN_ORDER))
+        if step is Step.PLAN
+        else sa.true(),
     )
     .order_by(S.due_at, S.job_id, S.shard_no)
     .limit(_LIMIT)
@@ -283,9 +294,9 @@ class Claims:
     def _shards(self, step: Step, limit: int) -> list[Claim]:
         if step is not Step.PLAN:
             return self._lease(shards, step, self._rows(_SHARDS[step], limit))
-        room = self._capacity_to_plan()
+        room, in_order = self._capacity_to_plan()
         picked = []
-        for row in self._rows(_SHARDS[step], limit, with_capacity=list(room)):
+        for row in self._rows(_SHARDS[step], limit, with_capacity=list(room), in_order=in_order):
             if (job_id := row["job_id"]) in room:
                 if room[job_id] <= 0:
                     continue
@@ -301,7 +312,7 @@ class Claims:
         ]
         if leases:
             self._tx.execute(_LEASES[table.name], leases)
-        return [Claim(unit=_unit(table, row), step=step, token=row["token"] + 1) for row in picked]
+        return [Claim(unit=unit_of(table, row), step=step, token=row["token"] + 1) for row in picked]
 
     def _capacity_to_send(self, taken: dict[str, int], permits: Mapping[str, int]) -> dict[str, int]:
         """Return the jobs that may send, with their `batches_in_flight_max`; `taken` gets the count against it."""
@@ -319,22 +330,25 @@ class Claims:
                 room[job["id"]] = in_flight_max
         return room
 
-    def _capacity_to_plan(self) -> dict[str, int]:
+    def _capacity_to_plan(self) -> tuple[dict[str, int], list[str]]:
         """Return the running jobs that may plan, with the number of shards for each; a shard gives a chunk or more.
 
-        Until its canary is planned, a job plans one shard at a time, so that only one shard gives the canary.
+        And of these the jobs whose shards are planned in order, one at a time, as they send equal requests once. Until
+        its canary is planned, any job plans one shard at a time, so that only one shard gives the canary.
         """
-        room: dict[str, int] = {}
+        room, in_order = dict[str, int](), list[str]()
         of_jobs = sa.select(J.id, J.policy, J.canary).where(_RUNNING, self._of_job)
         for job in self._tx.execute(of_jobs).mappings().all():
             busy = sa.select(sa.func.count()).where(
                 S.job_id == job["id"], S.state == ShardState.PLANNING, S.lease_until > self._now
             )
-            ahead = backlog(self._tx, job["id"]) + int(self._tx.execute(busy).scalar_one())
-            ahead_max = 1 if job["canary"] == Canary.WANTED else rows.policy_of(job["policy"]).chunks_ahead_max
+            ahead = totals.backlog(self._tx, job["id"]) + int(self._tx.execute(busy).scalar_one())
+            policy = rows.policy_of(job["policy"])
+            ahead_max = 1 if job["canary"] == Canary.WANTED else policy.chunks_ahead_max
             if ahead < ahead_max:
                 room[job["id"]] = ahead_max - ahead
-        return room
+                in_order += [job["id"]] if policy.dedupe else []
+        return room, in_order
 
     def _in_flight_max(self, account: str, policy: Policy) -> int:
         """Return how many batches the account may have in flight: the policy's limit, or what was learned."""
@@ -352,19 +366,6 @@ class Claims:
             for taken in (C.state.in_(IN_FLIGHT), sa.and_(_UNSENT, C.lease_until > self._now))
         )
         return sum(self._tx.execute(sa.select(*counts)).one())
-
-
-def _unit(table: sa.Table, row: sa.RowMapping) -> Unit:
-    if table is chunks:
-        return Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
-    if table is shards:
-        return Unit(job_id=JobId(row["job_id"]), shard_no=row["shard_no"])
-    return Unit(job_id=JobId(row["id"]))
-
-
-def backlog(tx: sa.Connection, job_id: JobId) -> int:
-    """Return how many chunks of the job are planned and not yet sent."""
-    return int(tx.execute(sa.select(sa.func.count()).where(C.job_id == job_id, _UNSENT)).scalar_one())
 
 
 def due_counts(now: sa.ColumnElement[Any] = _NOW) -> sa.CompoundSelect[Any]:

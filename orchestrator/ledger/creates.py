@@ -24,16 +24,23 @@ from orchestrator.domain.model import (
     ChunkId,
     ChunkState,
     JobId,
+    JobState,
     provider_of,
 )
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import NANO, attempts, chunks, jobs
+from orchestrator.ledger.db.schema import NANO, Utc, accounts, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A, C, J = attempts.c, chunks.c, jobs.c
 LIVE: Final = (AttemptState.OPEN, AttemptState.CREATED)  # there may be, or is, a batch
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
+_MAY_SEND: Final = (
+    sa.select(J.id)
+    .join(accounts, accounts.c.name == J.account)
+    .where(J.id == sa.bindparam("the_id"), J.state == JobState.RUNNING, J.paused_at.is_(None))
+    .where(accounts.c.paused_until <= sa.bindparam("now", type_=Utc()))
+)
 
 
 def _total(amount: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
@@ -46,6 +53,11 @@ def _spent_usd(tx: sa.Connection, job_id: JobId) -> Decimal:
     counted = A.state.in_((AttemptState.OPEN, AttemptState.CREATED, AttemptState.ABANDONED))
     query = sa.select(_total(sa.func.coalesce(A.cost_usd, A.reserved_usd))).where(A.job_id == job_id, counted)
     return int(tx.execute(query).scalar_one()) * NANO
+
+
+def may_send(connection: sa.Connection, job_id: JobId, now: datetime) -> bool:
+    """Return whether the job is running, and neither it nor its account is paused."""
+    return connection.execute(_MAY_SEND, {"the_id": job_id, "now": now}).first() is not None
 
 
 def spending(connection: sa.Connection, job_id: JobId, *, now: datetime, beside: ChunkId | None = None) -> Spending:

@@ -55,7 +55,7 @@ from orchestrator.ledger.batch_log import log_recorded
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
-from orchestrator.ledger.db.schema import Utc, accounts, attempts, chunk_shards, chunks, jobs
+from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
     ADD,
     ADD_FAILED,
@@ -73,12 +73,6 @@ from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
 from orchestrator.ports import Contribution
 
 A = attempts.c
-_MAY_SEND: Final = (
-    sa.select(jobs.c.id)
-    .join(accounts, accounts.c.name == jobs.c.account)
-    .where(jobs.c.id == sa.bindparam("the_id"), jobs.c.state == JobState.RUNNING, jobs.c.paused_at.is_(None))
-    .where(accounts.c.paused_until <= sa.bindparam("now", type_=Utc()))
-)
 _SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
 
 
@@ -157,7 +151,7 @@ class SqlLedger:
     def backlog(self, job_id: JobId) -> int:
         """Return how many chunks are planned and not yet sent."""
         with self._database.read() as connection:
-            return claims.backlog(connection, job_id)
+            return totals.backlog(connection, job_id)
 
     def spending(self, chunk: Chunk, *, now: datetime) -> Spending:
         """Return what counts against the budget of the chunk's job, besides the chunk itself."""
@@ -167,7 +161,7 @@ class SqlLedger:
     def may_send(self, job_id: JobId, *, now: datetime) -> bool:
         """Return whether the job is running, and neither it nor its account is paused."""
         with self._database.read() as connection:
-            return connection.execute(_MAY_SEND, {"the_id": job_id, "now": now}).first() is not None
+            return creates.may_send(connection, job_id, now)
 
     def history(self, chunk: Chunk) -> History:
         """Return what the chunk's job and account have seen so far."""
@@ -184,6 +178,11 @@ class SqlLedger:
         """Return the ended chunks with rows of this shard."""
         with self._database.read() as connection:
             return totals.contributions(connection, job_id, shard_no)
+
+    def planned(self, job_id: JobId, shard_no: int) -> list[Chunk]:
+        """Return the chunks of a shard's own rows that are to be sent, or were, in order of their names."""
+        with self._database.read() as connection:
+            return totals.planned(connection, job_id, shard_no)
 
     def canary(self, job_id: JobId) -> list[Chunk]:
         """Return the chunks of the job's canary, in the order of their rounds and names."""

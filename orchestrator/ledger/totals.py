@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from orchestrator.domain.model import (
     ENDED,
     IN_FLIGHT,
+    NEVER_SENT,
     OVERDUE,
     TERMINAL,
     UNSENT,
@@ -73,6 +74,12 @@ def outlook(connection: sa.Connection, job_id: JobId) -> Outlook:
     return Outlook(**connection.execute(_OUTLOOK, {"job_id": job_id}).mappings().one())
 
 
+def backlog(connection: sa.Connection, job_id: JobId) -> int:
+    """Return how many chunks of the job are planned and not yet sent."""
+    query = sa.select(sa.func.count()).where(C.job_id == job_id, C.state.in_(_UNSENT))
+    return int(connection.execute(query).scalar_one())
+
+
 def history(connection: sa.Connection, chunk: Chunk) -> History:
     """Return what the chunk's job and account have seen so far."""
     mine = sa.select(C.account).where(C.id == chunk.id).scalar_subquery()
@@ -93,6 +100,13 @@ def contributions(connection: sa.Connection, job_id: JobId, shard_no: int) -> li
     )
     found = connection.execute(query).mappings()
     return [Contribution(chunk=rows.chunk_of(row), rows=row["row_count"]) for row in found]
+
+
+def planned(connection: sa.Connection, job_id: JobId, shard_no: int) -> list[Chunk]:
+    """Return the chunks of a shard's own rows that are to be sent, or were, in order of their names."""
+    is_one = (C.job_id == job_id, C.shard_no == shard_no, C.state.not_in(NEVER_SENT), C.requests != "")
+    query = sa.select(chunks).where(*is_one).order_by(C.id)
+    return [rows.chunk_of(row) for row in connection.execute(query).mappings()]
 
 
 def canary(connection: sa.Connection, job_id: JobId) -> list[Chunk]:

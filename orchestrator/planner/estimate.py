@@ -99,6 +99,7 @@ def _told(plan: Estimate) -> Iterator[tuple[str, object]]:
 @dataclass(slots=True)
 class _Seen:
     canary_rows: int
+    asked: Asked
     rows: int = 0
     requests: int = 0
     refused: int = 0
@@ -108,7 +109,6 @@ class _Seen:
     longest_bytes: int = 0  # likewise, of one line
     reused: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
-    asked: Asked = field(default_factory=Asked)
     observed: Observed = field(default_factory=Observed)
     refusals: Refusals = field(default_factory=Refusals)
     samples: list[str] = field(default_factory=list)
@@ -124,7 +124,7 @@ def estimate(
         context_tokens: how many the model takes; None: not known.
     """
     seen = _Seen(
-        canary_rows=canary_rows if wants_canary(planning.source, canary_rows) else 0, asked=Asked(planning.dedupe)
+        canary_rows=canary_rows if wants_canary(planning.source, canary_rows) else 0, asked=Asked(planning.asked)
     )
     rows, exact = _seen_all(planning, seen, rows_max)
     scale = 1 if exact or rows is None else rows / max(1, seen.rows)
@@ -150,7 +150,7 @@ def estimate(
         notes=(
             *seen.refusals.notes(),
             *_notes(price, longest),
-            *request_notes(seen.observed, each, context_tokens, is_deduped=planning.dedupe),
+            *request_notes(seen.observed, each, context_tokens, is_deduped=planning.asked is not None),
         ),
         exact=exact,
         rows_read=seen.rows,
@@ -185,7 +185,6 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
     rows = Slices(rows_for(renderer, planning.source, spec), 0)
     while not rows.exhausted():
         packer, first, keys = Packer(planning.limits), True, ContentKeys(renderer.envelope, planning.scope)
-        seen.asked.begin(rows.row, planning.slice_rows)
         slice_end = (rows.row // planning.slice_rows + 1) * planning.slice_rows
         if seen.canary_rows and not seen.requests:
             slice_end = min(slice_end, rows.row + seen.canary_rows)
@@ -206,7 +205,7 @@ def _look(spec: ShardSpec, planning: Planning, seen: _Seen) -> Iterator[None]:
                 if planning.answers is not None and request.is_answered:
                     seen.reused[planning.answers.job_at(request.place)] += 1
                     continue
-                if seen.asked.before(request.content_key):
+                if seen.asked.before(request):
                     seen.duplicates += 1
                     continue
                 seen.chunks += packer.starts_new(len(line), text) or first

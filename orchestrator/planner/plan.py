@@ -4,7 +4,7 @@ Rule 1: a slice of rows is planned completely or not at all: its files are in pl
 Rule 2: the same rows give the same chunks: a slice starts a new chunk, and chunks are numbered within their shard.
         A canary is a slice of its own, so that it is sent before the rest is planned.
 Rule 3: a request that another job has an answer to is not sent: see `reuse`. Nor, on demand, is one that equals an
-        earlier one of its slice: see `duplicates`.
+        earlier one of the job: see `duplicates`.
 Rule 4: a row that cannot be a request (too large, null, unrenderable) fails with a reason; its batch does not.
 """
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.domain.dataset import ShardSpec
+    from orchestrator.job_files.asked_keys import AskedKeys
     from orchestrator.planner.render import Renderer
     from orchestrator.planner.reuse import AgreeLength, Found
     from orchestrator.ports import Clock, JobFiles, Ledger, Source
@@ -62,7 +63,7 @@ class Planning:
     costing: Costing
     scope: str = ""  # what beside the body determines an answer: see `content_keys`
     answers: OtherAnswers | None = None  # of other jobs; None: there are none to be taken
-    dedupe: bool = False  # equal requests are sent once
+    asked: AskedKeys | None = None  # where equal requests are sent once: those that this process knows to be planned
     agree_length: AgreeLength | None = None  # where answers are vectors
     slice_rows: int = SLICE_ROWS
     checkpoint: Checkpoint = never_interrupted
@@ -130,7 +131,8 @@ def _plan(
     spec = planning.source.shards[shard.shard_no]
     batches = rows_for(renderer, planning.source, spec, shard.row_count)
     rows = Slices(batches, shard.row_count, planning.checkpoint)
-    asked = _asked(job, shard, ledger=ledger, job_files=job_files, planning=planning)
+    asked = Asked(planning.asked)
+    asked.read(ledger, job_files, job.id, shard.shard_no)
     last, canary_rows = False, job.policy.canary_rows if job.canary is Canary.WANTED else 0
     while not last:
         planned = _plan_slice(shard, rows, renderer, canary_rows, asked, job_files=job_files, planning=planning)
@@ -154,17 +156,8 @@ def _plan(
         ]
         _keep_record(shard, after, added, planned.digest.values(), job_files)
         ledger.record(claim, ShardMoved(before=shard, after=after, due_at=due_at), *added, now=now, keep=not last)
+        asked.keep(chunk.name for chunk in planned.chunks)
         shard = written(after)
-
-
-def _asked(job: Job, shard: Shard, *, ledger: Ledger, job_files: JobFiles, planning: Planning) -> Asked:
-    """Return the requests of the slice that is to be planned next; another step may have planned its canary."""
-    asked = Asked(planning.dedupe)
-    if planning.dedupe and shard.row_count % planning.slice_rows:
-        for chunk in ledger.canary(job.id):
-            if chunk.shard_no == shard.shard_no:
-                asked.add(request_files.content_keys(job_files, chunk))
-    return asked
 
 
 def rows_for(renderer: Renderer, source: Source, shard: ShardSpec, row_start: int = 0) -> Iterator[pa.RecordBatch]:
@@ -189,19 +182,18 @@ def _plan_slice(
 
     Args:
         canary_rows: not 0: the slice is the canary, and ends after so many rows, unless none of them is a request.
-        asked: the requests of the shard up to here, as far as duplicates of them are looked for.
+        asked: the requests of the job up to here, where duplicates of them are looked for.
     """
     planned, packer = _Slice(is_canary=canary_rows > 0), Packer(planning.limits)
     keys = ContentKeys(renderer.envelope, planning.scope)
     never_sent = _NeverSent(shard, planned, asked, job_files=job_files, planning=planning)
-    asked.begin(shard.row_count, planning.slice_rows)
     slice_end = (shard.row_count // planning.slice_rows + 1) * planning.slice_rows
     for start, batch in _rows_of_slice(rows, slice_end, canary_rows, planned):
         planned.digest.add(batch)
         rendered = renderer.render(batch, row_start=start)
         for refusal in rendered.refused:
             planned.refused.append(((shard.shard_no, start + refusal.offset), _failed(refusal.code, refusal.message)))
-        for found in look_up(rendered.lines, start, keys, planning.answers):
+        for found in look_up(rendered.lines, start, keys, planning.answers, planning.asked):
             key, size_bytes, text = (shard.shard_no, found.row), len(found.line), text_bytes(found.line)
             if packer.too_large(size_bytes, text):
                 planned.refused.append((key, _failed(TOO_LARGE, TOO_LARGE_MESSAGE.format(size_bytes))))
@@ -233,7 +225,7 @@ class _NeverSent:
         if found.is_answered:
             self._reused.add(found, self._close_reused)
             return True
-        if self._asked.before(found.content_key):
+        if self._asked.before(found):
             self._duplicates.add(found, self._close_duplicates)
             return True
         return False

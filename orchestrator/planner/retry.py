@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.causes import causes_more
-from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled
+from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled, written
 from orchestrator.domain.chosen import Choice, choice_in, given_back
 from orchestrator.domain.errors import OutputError
 from orchestrator.domain.model import Canary, Chunk, Claim, Job, JobState, Step
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Clock, JobFiles, Ledger
 
 SOURCES_MAX: Final = 1_000  # chunks gathered from in one step
+STEP_S_MAX: Final = 30.0  # then the duplicates that are left get their answers in another step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,11 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
             taken = {name: len(keys) for name, keys in rows.items()}
             _keep_plan(job_files, job, added, sources[0], taken)
     if not waiting and not is_canary:
-        changes = settle_duplicates(job, ledger=ledger, job_files=job_files)
+        for changes in settle_duplicates(job, ledger=ledger, job_files=job_files):
+            if clock.now() - now > timedelta(seconds=STEP_S_MAX):
+                break  # these are recorded with the step's end
+            ledger.record(claim, JobMoved(before=job, after=job, due_at=now), *changes, now=clock.now(), keep=True)
+            job, changes = written(job), []
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
 

@@ -28,6 +28,7 @@ from orchestrator.job_files.reused_parts import OtherAnswers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.job_files.asked_keys import AskedKeys
     from orchestrator.ports import JobFiles
 
     AgreeLength: TypeAlias = Callable[[JobFiles, int], int]
@@ -41,6 +42,7 @@ class Found:
     line: bytes
     content_key: bytes
     place: int  # ABSENT where there is none
+    is_repeated: bool = False  # an equal request is planned already, in an earlier slice of the job
 
     @property
     def is_answered(self) -> bool:
@@ -49,15 +51,19 @@ class Found:
 
 
 def look_up(
-    lines: Sequence[bytes | None], row_start: int, keys: ContentKeys, answers: OtherAnswers | None
+    lines: Sequence[bytes | None],
+    row_start: int,
+    keys: ContentKeys,
+    answers: OtherAnswers | None,
+    asked: AskedKeys | None = None,
 ) -> Iterator[Found]:
-    """Yield the lines of a batch that are there, with what other jobs have."""
+    """Yield the lines of a batch that are there, with what other jobs have, and what this one has `asked` before."""
     there = [(row, line, keys.of(line)) for row, line in enumerate(lines, row_start) if line is not None]
-    places: Sequence[int] = [ABSENT] * len(there)
-    if answers is not None:
-        places = answers.find(b"".join(key for _, _, key in there)).tolist()
-    for (row, line, key), place in zip(there, places, strict=True):
-        yield Found(row=row, line=line, content_key=key, place=place)
+    every = b"".join(key for _, _, key in there)
+    places: Sequence[int] = [ABSENT] * len(there) if answers is None else answers.find(every).tolist()
+    repeated: Sequence[bool] = [False] * len(there) if asked is None else asked.find(every).tolist()
+    for (row, line, key), place, is_repeated in zip(there, places, repeated, strict=True):
+        yield Found(row=row, line=line, content_key=key, place=place, is_repeated=is_repeated)
 
 
 class ReusedChunks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,21 @@ from tests.sums import sums
 TEXTS: Final = ["a", "b", "a", "c", "b", "a"]
 
 
+SHARD_ROWS: Final = "ORCHESTRATOR_SHARD_ROWS"
+
+
+@pytest.fixture(params=["one shard", "a shard a row"])
+def shards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the rows of a job in one shard, and each in one of its own."""
+    if request.param != "one shard":
+        monkeypatch.setenv(SHARD_ROWS, "1")
+
+
 def run(shop: Shop, texts: Sequence[str] | Path, *, policy: dict[str, Any] | None = None, **more: Any) -> Result:
+    if SHARD_ROWS in os.environ and not isinstance(texts, Path):
+        rows, texts = list(texts), shop.work.parent / f"{'-'.join(texts)}.parquet"
+        if not texts.exists():
+            pq.write_table(pa.table({"text": rows}), texts, row_group_size=1)
     return shop.run(texts, policy={"dedupe": True, **(policy or {})}, **more)
 
 
@@ -64,6 +79,7 @@ def test_equal_requests_are_sent_each_unless_it_is_asked_for(shop: Shop) -> None
     assert shop.sold == {"a": 3, "b": 2, "c": 1}
 
 
+@pytest.mark.usefixtures("shards")
 @pytest.mark.slow
 def test_what_is_not_whole_is_copied_and_counted_too(shop: Shop) -> None:
     """Earlier jobs' empty answers are not taken; within a job an equal request is not bought for another."""
@@ -73,6 +89,7 @@ def test_what_is_not_whole_is_copied_and_counted_too(shop: Shop) -> None:
     assert result.flaws == {"truncated": 2, "empty": 2, "refused": 0}
 
 
+@pytest.mark.usefixtures("shards")
 @pytest.mark.slow
 def test_duplicates_of_a_failed_row_fail_with_its_error_and_are_retried_as_one(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +122,19 @@ def test_a_canary_and_the_rows_after_it_share_answers(shop: Shop) -> None:
     assert answers(result) == [f"to {text}" for text in texts]
 
 
+def test_equal_requests_are_found_in_other_shards(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first row of the table is the one that is sent; a failure reaches all shards, too."""
+    monkeypatch.setenv(SHARD_ROWS, "1")
+
+    result = run(shop, ["a", "fails", "b", "fails", "a", "b"])
+
+    assert result.status.totals.shards == 6
+    assert shop.sold == {"a": 1, "fails": 1, "b": 1}
+    assert answers(result) == ["to a", None, "to b", None, "to a", "to b"]
+    assert payers(result) == [None, None, None, None, result.job_id, result.job_id]
+    assert result.to_arrow()["llm_error_code"].to_pylist() == [None, "bad", None, "bad", None, None]
+
+
 @pytest.mark.slow
 def test_small_files_share_answers(shop: Shop, tmp_path: Path) -> None:
     """They are in one shard."""
@@ -127,6 +157,7 @@ def test_a_later_job_takes_copies_as_well_and_names_who_paid(shop: Shop) -> None
     assert payers(second) == [first.job_id] * 6 + [None, second.job_id]
 
 
+@pytest.mark.usefixtures("shards")
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [False, True])
 def test_a_restored_ledger_knows_duplicates(shop: Shop, *, failing: bool) -> None:
@@ -144,6 +175,7 @@ def test_a_restored_ledger_knows_duplicates(shop: Shop, *, failing: bool) -> Non
     shop.check(handle.results())
 
 
+@pytest.mark.usefixtures("shards")
 @pytest.mark.slow
 def test_a_cancelled_job_keeps_what_was_paid_and_goes_on_later(shop: Shop) -> None:
     stop = threading.Event()

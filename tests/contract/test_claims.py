@@ -474,3 +474,26 @@ def test_a_queue_that_is_full_bounds_the_creates_and_is_tried_with_one_more_ever
     claimed = [len(harness.claim(Step.SUBMIT, now=after(at_s))) for at_s in (0, 599, 1_199, 1_799)]
 
     assert claimed == [2, 2, 3, 4]
+
+
+def test_shards_of_a_job_that_sends_equal_requests_once_are_planned_in_order(harness: LedgerHarness) -> None:
+    """Only the first that is not planned is handed out, even if it is not due; no other job waits for that."""
+    harness.open(a_job(dedupe=True), shards=3)
+    harness.open(a_job(OTHER), shards=2)
+    assert names(harness.claim(Step.PLAN, job_id=JOB)) == ["shard 0"]
+    assert names(harness.claim(Step.PLAN)) == ["shard 0", "shard 1"]  # of the other
+
+    first = harness.ledger.shard(JOB, 0)
+    harness.write(ShardMoved(before=first, after=first, due_at=after(5)))
+    assert harness.claim(Step.PLAN) == []
+    first = harness.ledger.shard(JOB, 0)
+    harness.write(ShardMoved(before=first, after=replace(first, state=ShardState.PLANNED), due_at=None))
+
+    assert names(harness.claim(Step.PLAN)) == ["shard 1"]
+
+
+def test_a_cancel_sets_the_rows_of_all_shards_aside_at_once(harness: LedgerHarness) -> None:
+    harness.open(a_job(dedupe=True), shards=3)
+    harness.put_job(JobState.CANCELLING)
+
+    assert names(harness.claim(Step.PLAN)) == ["shard 0", "shard 1", "shard 2"]

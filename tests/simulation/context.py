@@ -11,6 +11,7 @@ from orchestrator.collector.settle import Collecting
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.policy import Limits, OutputOptions
+from orchestrator.job_files.asked_keys import AskedKeys
 from orchestrator.ledger.db.database import Database, open_sqlite
 from orchestrator.planner.cost import Costing
 from orchestrator.planner.plan import Planning
@@ -72,7 +73,7 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             limits=limits,
             costing=costing,
             slice_rows=world.plan.slice_rows,
-            dedupe=plan.policy.dedupe,
+            asked=AskedKeys() if plan.policy.dedupe else None,
         ),
         "gathering": Gathering(limits=limits, costing=costing),
         "collecting": Collecting(job_digest=digest, price=plan.price, read_line=READER),

@@ -45,14 +45,14 @@ class JobPlan:
         """How many rows its dataset has."""
         return sum(table.num_rows for table in self.tables)
 
-    def equal_rows(self, digest: str, slice_rows: int) -> dict[str, frozenset[str]]:
+    def equal_rows(self, digest: str) -> dict[str, frozenset[str]]:
         """Return, by custom_id, the rows that are sent as one request; only those that are more than one."""
         if not self.policy.dedupe:
             return {}
-        groups = defaultdict[tuple[int, int, str], set[str]](set)
+        groups = defaultdict[str, set[str]](set)
         for shard_no, table in enumerate(self.tables):
             for row, text in enumerate(table["text"].to_pylist()):
-                groups[shard_no, row // slice_rows, text].add(custom_id.custom_id(digest, shard_no, row))
+                groups[text].add(custom_id.custom_id(digest, shard_no, row))
         return {name: frozenset(names) for names in groups.values() if len(names) > 1 for name in names}
 
 

@@ -98,21 +98,21 @@ def lines_are_foreign(plan: Scenario) -> Scenario:
 
 
 def rows_repeat(plan: Scenario) -> Scenario:
-    """Many rows of a shard make the same request, which is sent once."""
-    jobs = (
-        replace(job, tables=tuple(map(_repeating, job.tables)), policy=replace(job.policy, dedupe=True))
-        for job in plan.jobs
-    )
+    """Many rows make the same request as an earlier one, of any shard; it is sent once."""
+    jobs = (replace(job, tables=_repeating(job.tables), policy=replace(job.policy, dedupe=True)) for job in plan.jobs)
     return replace(plan, jobs=tuple(jobs))
 
 
-def _repeating(table: pa.Table) -> pa.Table:
-    texts = table["text"].to_pylist()
-    chance = random.Random(f"repeat {texts}")
-    for row in range(1, len(texts)):
-        if chance.random() < REPEATED:
-            texts[row] = texts[chance.randrange(row)]
-    return table.set_column(1, "text", pa.array(texts, pa.string()))
+def _repeating(tables: tuple[pa.Table, ...]) -> tuple[pa.Table, ...]:
+    chance, earlier, made = random.Random(f"repeat {tables[0]['text'].to_pylist()}"), list[str](), list[pa.Table]()
+    for table in tables:
+        texts = table["text"].to_pylist()
+        for row in range(len(texts)):
+            if earlier and chance.random() < REPEATED:
+                texts[row] = earlier[chance.randrange(len(earlier))]
+            earlier.append(texts[row])
+        made.append(table.set_column(1, "text", pa.array(texts, pa.string())))
+    return tuple(made)
 
 
 def power_is_lost(plan: Scenario) -> Scenario:

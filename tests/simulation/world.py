@@ -86,7 +86,7 @@ class SimulatedJob:
         self.plan = plan
         self.digest = hashlib.sha256(f"simulation {plan.number}".encode()).hexdigest()
         self.id = JobId(f"sim-{self.digest[:8]}")
-        self.equal_rows = plan.equal_rows(self.digest, world.plan.slice_rows)
+        self.equal_rows = plan.equal_rows(self.digest)
         self.job_files, self.output = variant.disk(), variant.disk()
         for disk in (self.job_files, self.output):
             disk.elapsed_s = lambda: world.clock.elapsed_s

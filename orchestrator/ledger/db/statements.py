@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import Unit
+from orchestrator.domain.model import ChunkId, JobId, Unit
 from orchestrator.ledger.db.schema import EPOCH, Utc, attempts, chunk_shards, chunks, events, jobs, shards
 
 _UNITS: Final = (chunks, shards, jobs)
@@ -99,6 +99,15 @@ def keys_of(unit: Unit) -> tuple[sa.Table, dict[str, Any]]:
     if unit.shard_no is not None:
         return shards, {"the_job_id": unit.job_id, "the_shard_no": unit.shard_no}
     return jobs, {"the_id": unit.job_id}
+
+
+def unit_of(table: sa.Table, row: sa.RowMapping) -> Unit:
+    """Return the unit of a row of its table that has at least its keys."""
+    if table is chunks:
+        return Unit(job_id=JobId(row["job_id"]), chunk_id=ChunkId(row["id"]))
+    if table is shards:
+        return Unit(job_id=JobId(row["job_id"]), shard_no=row["shard_no"])
+    return Unit(job_id=JobId(row["id"]))
 
 
 def insert_rows(tx: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
