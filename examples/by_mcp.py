@@ -2,7 +2,7 @@
 
     python examples/by_mcp.py reviews.toml 1.00
 
-Needs the extra `mcp`. See docs/for-programs.md.
+What follows goes to `orchestrator mcp`, such as `--allow-url URL` for a job file with an address of its own. Needs the extra `mcp`. See docs/for-programs.md.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ async def asked(client: Client, tool: str, **given: Any) -> dict[str, Any]:
     return document
 
 
-async def drive(job: str, budget_usd: str) -> None:
+async def drive(job: str, budget_usd: str, *options: str) -> None:
     """Run a job to its end, and print its answers."""
     words = ["-m", "orchestrator", "mcp", "--allow", str(Path(job).resolve().parent), "--budget-max", budget_usd]
+    words += options
     server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ), cwd=Path.cwd())
     async with Client(server) as client:
         plan = await asked(client, "plan", job=job)
@@ -47,4 +48,4 @@ async def drive(job: str, budget_usd: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(drive(sys.argv[1], sys.argv[2]))
+    asyncio.run(drive(*sys.argv[1:]))

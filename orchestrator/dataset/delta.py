@@ -101,7 +101,7 @@ def _files(place: str, adds: pa.Table, version: int) -> Iterator[SourceFile]:
         texts = {field.name: _texts(partitions.field(field.name)) for field in partitions.type}
     for row, encoded in enumerate(adds["path"].to_pylist()):
         name = unquote(encoded)
-        if "://" in name or name.startswith("/"):
+        if ":/" in name or name.startswith("/") or ".." in name.split("/"):
             raise DatasetError(f"{place} is a Delta table with files outside of its folder (a shallow clone): {ADVICE}")
         with translated(f"{place}: {name} cannot be inspected"):
             file = file_below(place, name, tuple((key, values[row]) for key, values in texts.items()))

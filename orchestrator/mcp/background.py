@@ -46,8 +46,7 @@ class Background:
     def start(self, job_id: JobId, running: Running) -> Error | None:
         """Run a job in a thread, unless it runs here; return why it could not be begun, as soon as that is known."""
         with self._lock:
-            known = self._runs.get(job_id)
-            if known is not None and not known.ended.is_set():
+            if self._runs_here(job_id):
                 return None
             run = self._runs[job_id] = _Run()
             thread = threading.Thread(target=self._run, args=(run, running), name=f"run {job_id}")
@@ -55,6 +54,15 @@ class Background:
             thread.start()
         run.begun.wait(START_S)
         return None if run.has_looked else run.error
+
+    def runs_here(self, job_id: JobId) -> bool:
+        """Return whether a job runs in this process."""
+        with self._lock:
+            return self._runs_here(job_id)
+
+    def _runs_here(self, job_id: JobId) -> bool:
+        known = self._runs.get(job_id)
+        return known is not None and not known.ended.is_set()
 
     def error(self, job_id: JobId) -> Error | None:
         """Return how the last run of a job here has ended, where that was by an error."""

@@ -3,8 +3,7 @@
 Rule 1: a job has a budget, or it is not run. The server never raises one: it is the agent's, within the job file's.
 Rule 2: a job file is read where it lies under an allowed folder only, and so are the files that it names. A job whose
         rows are rendered by a function is refused: it would run code.
-Rule 3: an agent's own job, without a job file, goes to a provider of the configuration, never to an address or with a
-        key that the agent names.
+Rule 3: where rows are sent, and with which key, is for a person to allow: see `providers`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from orchestrator.api.response import FILE
 from orchestrator.domain import money
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
+from orchestrator.mcp.providers import AllowedProviders
 from orchestrator.storage.location import locate
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Limits:
 
     folders: Sequence[Path]  # resolved
     budget_usd_max: Decimal  # of all jobs that are started here, together
+    providers: AllowedProviders = field(default_factory=AllowedProviders)
     _given: dict[JobId, Decimal] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -74,6 +75,7 @@ class Limits:
         """Raise ConfigError for a job that reads or writes elsewhere, or runs code."""
         if job.render is not None:
             raise ConfigError("request.render makes the requests by code: a person runs such a job, not this server")
+        self.providers.check(job)
         self.check_path(str(job.dataset), "job.dataset")
         self._check_files(str(job.dataset), job.resolved_dataset_options.format)
         if isinstance(job.response, Mapping) and isinstance(job.response.get(FILE), str):
@@ -82,6 +84,8 @@ class Limits:
             self.check_path(job.output, "job.output")
         if folder := job.dataset_options.get("image_folder"):
             self.check_path(folder, "dataset.image_folder")
+        if certificates := job.provider_settings.ca_file:
+            self.check_path(certificates, "provider.ca_file")
 
     def within(self, job: Job, budget_usd: Decimal | None) -> Job:
         """Return a job with the budget that it is given here: within its own. Raises ConfigError where it has none."""

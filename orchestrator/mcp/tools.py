@@ -20,7 +20,7 @@ from orchestrator.api.documents.jobs import Failures, Plan, Results
 from orchestrator.api.documents.status import Jobs, JobStatus
 from orchestrator.api.failures import failures
 from orchestrator.domain import money
-from orchestrator.domain.errors import ConfigError, JobUnknown
+from orchestrator.domain.errors import ConfigError, JobUnknown, OrchestratorError
 from orchestrator.domain.look import Activity
 from orchestrator.mcp import arguments
 from orchestrator.mcp.background import Background, Running
@@ -64,17 +64,28 @@ class Tools:
         if job is None:
             handle = self._handle(str(given.job))
             budget_usd = _recorded_budget(handle, budget_usd)
-            return self._start(handle.job_id, budget_usd, lambda look, stop: handle.run(progress=look, stop=stop))
+            return self._start(
+                handle.job_id, budget_usd, lambda look, stop: handle.run(progress=look, stop=stop), lambda: None
+            )
         within = self.limits.within(job, budget_usd)
         return self._start(
             commands.identify(within),
             within.resolved_policy.budget_usd or Decimal(0),
             lambda look, stop: commands.run(within, progress=look, stop=stop),
+            lambda: commands.submit(within),  # the run takes the new budget from the ledger
         )
 
-    def _start(self, job_id: JobId, budget_usd: Decimal, running: Running) -> JobStatus | Error:
+    def _start(
+        self, job_id: JobId, budget_usd: Decimal, running: Running, apply: Callable[[], object]
+    ) -> JobStatus | Error:
         before = self.limits.take(job_id, budget_usd)
-        error = self.background.start(job_id, running)
+        try:
+            if self.background.runs_here(job_id):
+                apply()
+            error = self.background.start(job_id, running)
+        except OrchestratorError:
+            self.limits.give_back(job_id, before)
+            raise
         if error is None:
             return self._handle(job_id).status().document()
         self.limits.give_back(job_id, before)

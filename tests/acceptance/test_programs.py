@@ -26,9 +26,11 @@ def test_a_program_drives_a_job_inside_a_budget_and_reads_its_answers(example: s
             tmp_path / "job.toml", write_dataset(tmp_path / "rows.parquet", ROWS), fake.url, provider=provider
         )
 
+        allowed = ["--allow-url", fake.url, "--allow-variable", KEY_VARIABLE] if example == "by_mcp.py" else []
+
         def driven(budget_usd: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                [sys.executable, str(ROOT / "examples" / example), job.name, budget_usd],
+                [sys.executable, str(ROOT / "examples" / example), job.name, budget_usd, *allowed],
                 cwd=tmp_path,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 capture_output=True,

@@ -59,8 +59,12 @@ COMPLETE = {
     "bash": 'eval "$(orchestrator completion bash)"\n'
     'COMP_WORDS=(orchestrator run mo); COMP_CWORD=2; _orchestrator_completion orchestrator\necho "${COMPREPLY[@]}"',
     "fish": 'orchestrator completion fish | source\ncomplete --do-complete "orchestrator run mo"',
-    "zsh": "autoload -U compinit; compinit -D\n"
-    'eval "$(orchestrator completion zsh)"\nwhence -w _orchestrator_completion; echo mood.toml',
+    # A shell within a terminal of its own, where Tab is typed; it is read until what is looked for is there.
+    "zsh": "zmodload zsh/zpty; zpty inner zsh -f -i\n"
+    'zpty -w inner "PS1=; autoload -U compinit; compinit -D; eval \\"\\$(orchestrator completion zsh)\\"'
+    "; echo rea'd'y\"\n"
+    "zpty -r inner said \"*ready*\"\nzpty -w -n inner $'orchestrator status moods\\t'\n"
+    'zpty -r inner said "*moods-*"; echo "$said"; zpty -d inner',
 }
 
 
@@ -77,8 +81,14 @@ def test_the_script_works_in_its_shell(place: Path, shell: str, tmp_path: Path) 
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(root)}
 
     done = subprocess.run(
-        [program, "-c", COMPLETE[shell]], cwd=place, env=environment, capture_output=True, text=True, check=False
+        [program, "-c", COMPLETE[shell]],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
-    assert "mood.toml" in done.stdout, done.stderr
+    assert "moods-" in done.stdout, done.stderr  # a job, which no shell would find by itself
     assert done.stderr == ""

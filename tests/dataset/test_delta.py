@@ -189,3 +189,19 @@ def test_a_damaged_log_is_refused(place: Path) -> None:
 
     with pytest.raises(DatasetError, match="is a Delta table, and its log cannot be read"):
         opened(place)
+
+
+@pytest.mark.parametrize(
+    "where", ["{elsewhere}", "file://{elsewhere}", "../elsewhere.parquet", "..%2Felsewhere.parquet"]
+)
+def test_a_log_that_names_files_elsewhere_is_refused(where: str, tmp_path: Path) -> None:
+    """As it is for who may read some folders only, such as an agent."""
+    table, elsewhere = tmp_path / "table", tmp_path / "elsewhere.parquet"
+    write_deltalake(table, pa.table({"id": [1]}))
+    pq.write_table(pa.table({"id": [2]}), elsewhere)
+    [entry] = (table / "_delta_log").glob("*.json")
+    [named] = table.glob("*.parquet")
+    entry.write_text(entry.read_text().replace(named.name, where.format(elsewhere=elsewhere)))
+
+    with pytest.raises(DatasetError, match="with files outside of its folder"):
+        opened(table)

@@ -14,7 +14,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from mcp import Client, StdioServerParameters
 
+import orchestrator
+from orchestrator.api import commands
 from orchestrator.api.documents.catalogue import schema_of
+from orchestrator.api.job import read_job
 from orchestrator.testing import KEY_VARIABLE, Failure, fake_provider
 from tests.acceptance.datasets import MODEL, write_job
 from tests.gateway_process import ROOT
@@ -39,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "rows.csv").write_text("\n".join(["text", *texts]) + "\n")
     (folder.parent / "theirs.csv").write_text("text\nnot for agents\n")
     with fake_provider(answer) as fake:
+        (folder.parent / "address").write_text(fake.url)
         provider = {"api_key_env": KEY_VARIABLE, "prices": PRICES, "poll_s_min": 0.1, "poll_s_max": 0.1}
         for name, tables in (
             ("mood", {}),
@@ -46,17 +50,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ("poor", {"request": {"prompt": "poor {text}"}}),
             ("unfunded", {"request": {"prompt": "unfunded {text}"}}),
             ("unheard", {"request": {"model": "no-such-model"}}),
+            ("raised", {"request": {"prompt": "raised {text}"}}),
             ("coded", {"request": {"render": "mine:render", "prompt": None}}),
         ):
             write_job(folder / f"{name}.toml", "rows.csv", fake.url, provider=provider, **tables)
         write_job(folder / "elsewhere.toml", "../theirs.csv", fake.url, provider=provider)
+        write_job(folder / "afar.toml", "rows.csv", "https://elsewhere.example/v1", provider=provider)
         yield folder
 
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[Callable[..., Any]]:
     """A function that calls a method of a client, which has started the server."""
-    words = ["-m", "orchestrator", "mcp", "--work", str(folder.parent / "work"), "--budget-max", "0.05"]
+    words = ["-m", "orchestrator", "mcp", "--work", str(folder.parent / "work"), "--budget-max", "0.08"]
+    words += ["--allow-url", (folder.parent / "address").read_text(), "--allow-variable", KEY_VARIABLE]
     server = StdioServerParameters(
         command=sys.executable,
         args=words,
@@ -135,7 +142,7 @@ def test_a_budget_that_is_too_small_stops_the_job_and_is_not_raised(call: Call) 
 
     stopped = call("status", job="poor.toml", wait_s=60)
     assert stopped["job"]["activity"] == "stopped"
-    assert "the budget is used up" in stopped["job"]["reason"]
+    assert "the budget is too small" in stopped["job"]["reason"]
     assert (float(stopped["money"]["budget"]), float(stopped["money"]["spent"])) == (0.000001, 0)
     by_id = call("run", job=stopped["job"]["id"], budget_usd="0.01")
     assert "has a budget of 0.000001 USD" in by_id["message"]
@@ -144,12 +151,26 @@ def test_a_budget_that_is_too_small_stops_the_job_and_is_not_raised(call: Call) 
     assert (cancelled["job"]["state"], cancelled["rows"]["failed"]) == ("cancelled", ROWS)
 
 
+def test_a_larger_budget_for_a_job_that_runs_is_its_budget_from_then_on(call: Call, folder: Path) -> None:
+    """It is paused meanwhile, so that it is not done before."""
+    work = folder.parent / "work"
+    handle = orchestrator.submit(commands.at(read_job(folder / "raised.toml"), work), alongside=True)
+    handle.pause()
+    begun, raised = (call("run", job="raised.toml", budget_usd=usd) for usd in ("0.01", "0.02"))
+    handle.resume()
+    ended = call("status", job="raised.toml", wait_s=60)
+
+    assert [float(one["money"]["budget"]) for one in (begun, raised, ended)] == [0.01, 0.02, 0.02]
+    assert begun["job"]["worked_by"] == raised["job"]["worked_by"] != []
+    assert ended["job"]["activity"] == "finished"
+
+
 def test_a_budget_is_never_above_the_job_files_or_the_servers(call: Call) -> None:
     over_file = call("run", job="capped.toml", budget_usd="0.02")
-    over_all = call("run", job="mood.toml", limit=3, budget_usd="0.06")
+    over_all = call("run", job="mood.toml", limit=3, budget_usd="0.09")
 
     assert "over the job file's policy.budget_usd, 0.01 USD" in over_file["message"]
-    assert "over what this server may spend in all, 0.05 USD" in over_all["message"]
+    assert "over what this server may spend in all, 0.08 USD" in over_all["message"]
 
 
 def test_a_model_without_a_price_is_refused_before_anything_is_sent(call: Call) -> None:
@@ -163,6 +184,7 @@ def test_a_model_without_a_price_is_refused_before_anything_is_sent(call: Call) 
     ("tool", "given", "words"),
     [
         ("plan", {"job": "elsewhere.toml"}, "job.dataset"),
+        ("plan", {"job": "afar.toml"}, "`orchestrator mcp --allow-url https://elsewhere.example/v1`"),
         ("plan", {"job": "../mine/../theirs.toml"}, "the job file"),
         ("plan", {"dataset": "../theirs.csv", "prompt": "{text}"}, "is not under a folder that this server may use"),
         ("plan", {"dataset": "../*.csv", "prompt": "{text}"}, "is not under a folder that this server may use"),
