@@ -2,7 +2,8 @@
 
     python examples/by_mcp.py reviews.toml 1.00
 
-What follows goes to `orchestrator mcp`, such as `--allow-url URL` for a job file with an address of its own. Needs the extra `mcp`. See docs/for-programs.md.
+What follows goes to `orchestrator mcp`, such as `--allow-url URL` for a job file with an address of its own. Needs the
+extra `mcp`. See docs/for-programs.md.
 """
 
 from __future__ import annotations
