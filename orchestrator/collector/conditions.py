@@ -1,7 +1,9 @@
 """Evaluates conditions on columns (`domain.row_expression`) over Arrow batches.
 
-Rule: what cannot be evaluated is found on an empty batch, before a row is read, and the error names the column and its
-type.
+Rule 1: what cannot be evaluated is found on an empty batch, before a row is read, and the error names the column and
+        its type.
+Rule 2: a text that is compared with a number is read as one, as the columns of a CSV file are texts. One that is no
+        number is unknown, like a null.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ _NUMBERS: Final = {  # an overflow is an error: as another number it would choos
     "/": pc.divide,
     "abs": pc.abs_checked,
 }
+NUMBER: Final = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+WHOLE: Final = r"^[+-]?[0-9]{1,18}$"  # fits 64 bits: as a float an id could equal its neighbour
+INT64_END: Final = 2**63
 _TEXTS: Final = {"lower": pc.utf8_lower, "upper": pc.utf8_upper, "trim": pc.utf8_trim_whitespace}
 
 
@@ -82,6 +87,9 @@ def _evaluated(node: Node, batch: pa.RecordBatch) -> Any:
         return _TEXTS[node.name](_text(node.of[0], batch))
     if node.name == "length":
         return _length(node.of[0], batch)
+    if node.name == "number":
+        found = _evaluated(node.of[0], batch)
+        return _read(found, NUMBER, pa.float64()) if _is_text(found.type) else _number(node.of[0], batch)
     return _condition(node, batch)
 
 
@@ -109,7 +117,7 @@ def _condition(node: Node, batch: pa.RecordBatch) -> Any:
         case "in":
             return _among(node, batch)
         case name if name in _COMPARE:
-            return _COMPARE[name](*_alike(*node.of, batch=batch))
+            return _compared(name, *node.of, batch=batch)
     raise ConfigError(f"--rows: {_words(node)} is no condition: compare it with something")
 
 
@@ -144,7 +152,8 @@ def _text(node: Node, batch: pa.RecordBatch) -> Any:
 def _number(node: Node, batch: pa.RecordBatch) -> Any:
     found = _evaluated(node, batch)
     if not _is_number(found.type):
-        raise ConfigError(f"--rows: {_words(node)} is {found.type}, and a number is needed here")
+        way_out = f": write number({_words(node)})" if _is_text(found.type) else ""
+        raise ConfigError(f"--rows: {_words(node)} is {found.type}, and a number is needed here{way_out}")
     if pat.is_decimal(found.type):
         return found.cast(pa.float64())
     return found.cast(pa.int64()) if pat.is_integer(found.type) else found  # two of 8 bits may make one of 9
@@ -157,6 +166,40 @@ def _length(node: Node, batch: pa.RecordBatch) -> Any:
     if pat.is_binary(found.type) or pat.is_large_binary(found.type):
         return pc.binary_length(found)
     return pc.utf8_length(_text(node, batch))
+
+
+def _compared(name: str, left: Node, right: Node, *, batch: pa.RecordBatch) -> Any:
+    for texts, number, is_turned in ((left, right, False), (right, left, True)):
+        inner = texts.of[0] if isinstance(texts, Call) and texts.name == "number" else texts
+        if (value := _written_number(number)) is not None and not isinstance(inner, Value):
+            found = _evaluated(inner, batch)
+            if _is_text(found.type):
+                return _read_and_compared(name, found, value, is_turned=is_turned)
+    return _COMPARE[name](*_alike(left, right, batch=batch))
+
+
+def _written_number(node: Node) -> float | None:
+    is_one = isinstance(node, Value) and isinstance(node.value, int | float) and not isinstance(node.value, bool)
+    return node.value if is_one else None  # type: ignore[union-attr, return-value]
+
+
+def _read_and_compared(name: str, texts: Any, number: float, *, is_turned: bool) -> Any:
+    def compared(column: Any, value: float) -> Any:
+        written = pa.scalar(value, column.type)
+        return _COMPARE[name](*((written, column) if is_turned else (column, written)))
+
+    found = compared(_read(texts, NUMBER, pa.float64()), float(number))
+    if not float(number).is_integer() or abs(number) >= INT64_END:
+        return found
+    whole = _read(texts, WHOLE, pa.int64())
+    return pc.if_else(pc.is_valid(whole), compared(whole, int(number)), found)
+
+
+def _read(texts: Any, pattern: str, kind: pa.DataType) -> Any:
+    """Return texts of a pattern as numbers, others as nulls; spaces around them do not count."""
+    trimmed = pc.utf8_trim_whitespace(texts.cast(pa.large_string()))
+    is_one = pc.match_substring_regex(trimmed, pattern)
+    return pc.if_else(is_one, pc.utf8_ltrim(trimmed, "+"), pa.scalar(None, pa.large_string())).cast(kind)
 
 
 def _alike(left: Node, right: Node, *, batch: pa.RecordBatch) -> tuple[Any, Any]:
@@ -177,8 +220,13 @@ def _alike(left: Node, right: Node, *, batch: pa.RecordBatch) -> tuple[Any, Any]
     if not is_same:
         raise ConfigError(
             f"--rows: {_words(left)} is {found.type} and {_words(right)} is {other.type}: these cannot be compared"
+            f"{_hint(left, found.type, other.type) or _hint(right, other.type, found.type)}"
         )
     return found, other
+
+
+def _hint(node: Node, kind: pa.DataType, other: pa.DataType) -> str:
+    return f"; number({_words(node)}) reads a text as a number" if _is_text(kind) and _is_number(other) else ""
 
 
 def _value_like(value: object, kind: pa.DataType, beside: Node) -> pa.Scalar:
@@ -218,6 +266,8 @@ def _moment(value: str, kind: pa.DataType) -> pa.Scalar | None:
 def _among(node: Call, batch: pa.RecordBatch) -> Any:
     of, *written = node.of
     found = _evaluated(of, batch)
+    if None not in map(_written_number, written) and _is_text(found.type):
+        return _condition(Call("or", tuple(Call("=", (of, one)) for one in written)), batch)
     if pat.is_decimal(found.type):
         found = found.cast(pa.float64())
     values = [_value_like(one.value, found.type, of) for one in written if isinstance(one, Value)]

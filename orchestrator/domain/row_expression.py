@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.domain.errors import ConfigError
 
-FUNCTIONS: Final = ("length", "lower", "upper", "trim", "abs")
+FUNCTIONS: Final = ("length", "lower", "upper", "trim", "abs", "number")
 COMPARISONS: Final = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 LENGTH_MAX: Final = 100_000
 DEPTH_MAX: Final = 60
