@@ -32,7 +32,6 @@ from orchestrator.gateway.wire import Delivery, FileAnswer, fault_answer
 BATCHES_MAX: Final = 100
 BATCHES_DEFAULT: Final = 20
 FILES_MAX: Final = 10_000
-UPLOAD_OVERHEAD_BYTES: Final = 64 * 1024
 
 
 class OpenAIRoutes:
@@ -46,9 +45,8 @@ class OpenAIRoutes:
     async def upload(self, request: Request) -> Response:
         self.require_key(request)
         arrived = self.service.arrival_path()
-        content_type = request.headers.get("content-type", "")
         try:
-            upload = await receive_upload(request.stream(), content_type, arrived, self.service.config.size_bytes_max)
+            upload = await receive_upload(request, arrived, self.service.config.size_bytes_max)
 
             async def effect() -> Response:
                 file = await asyncio.to_thread(self.openai.add_file, arrived, upload)

@@ -95,11 +95,11 @@ def test_a_file_is_there_until_its_time_is_over(tmp_path: Path) -> None:
         ({"files": {"file": ("in.jsonl", b"{}")}, "data": {"purpose": "fine-tune"}}, "purpose"),
         ({"files": {"file": ("in.jsonl", b"{}")}}, "purpose"),
         ({"files": {"purpose": (None, b"batch")}}, "'file' is a required property"),
-        ({"files": [("file", ("a.jsonl", b"{}")), ("file", ("b.jsonl", b"{}"))]}, "more than one file"),
+        ({"files": [("file", ("a.jsonl", b"{}")), ("file", ("b.jsonl", b"{}"))]}, "Maximum number of files is 1"),
         ({"json": {"purpose": "batch"}}, "multipart/form-data"),
         ({"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "too early"),
         ({"content": b"nothing", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "not a multipart"),
-        ({"files": {"purpose": (None, b"b" * 5_000)}}, "a field is larger"),
+        ({"files": {"purpose": (None, b"b" * 5_000)}}, "Part exceeded maximum size of 4KB"),
     ],
 )
 def test_a_bad_upload_is_a_400_in_openais_envelope_and_leaves_nothing(
