@@ -52,8 +52,6 @@ class Totals:
     unpriced: int = 0  # rows whose cost is not known: `cost_usd` is without theirs
     unreadable_rows: int = 0  # of the failed: kept, and to be read again by `reread`
     unread_answers: int = 0  # the same, of rows whose earlier answer stands
-    in_flight_rows: int = 0
-    in_flight_done: int = 0  # of those, answered, by the provider's own progress
     overdue: int = 0  # batches that should have ended long ago
     overdue_batch: str = ""  # one of them
     waits_for_canary: bool = False  # nothing but the rows of its canary may be sent yet

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.gateway.simulated import Answer
 
-SPOILS: Final = ("prose", "wrong_value", "cut_text", "fenced")
-
 
 def spoiled(answer: Answer, faults: AbstractSet[str]) -> Answer:
-    """Return an answer as a careless model gives it; `faults` are some of SPOILS."""
+    """Return an answer as a careless model gives it; `faults`: prose, wrong_value, cut_text, fenced."""
     text = answer.text
     if "wrong_value" in faults:
         text = _with_wrong_value(text)

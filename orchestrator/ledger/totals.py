@@ -55,8 +55,6 @@ def totals(connection: sa.Connection, job_id: JobId) -> Totals:
         chunks=counts,
         waiting_since=chunk_sums["waiting_since"],
         reused=chunk_sums["reused"],
-        in_flight_rows=chunk_sums["in_flight_rows"],
-        in_flight_done=chunk_sums["in_flight_done"],
         overdue=chunk_sums["overdue"],
         overdue_batch=chunk_sums["overdue_batch"] or "",
         waits_for_canary=connection.execute(_waits_for_canary(job_id)).first() is not None,
@@ -190,8 +188,6 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
             "waiting_since"
         ),
         _when(C.state == ChunkState.REUSED, C.succeeded + C.standing, "reused"),
-        _when(submitted, C.request_count, "in_flight_rows"),
-        _when(submitted, C.done_count, "in_flight_done"),
         _when(overdue, 1, "overdue"),
         sa.func.min(sa.case((C.state.in_(_UNSENT), unsent_usd), else_=None), type_=sa.BigInteger()).label("unsent"),
         sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),

@@ -251,19 +251,18 @@ def test_what_it_can_do_is_what_its_class_of_recovery_needs(sample: Sample) -> N
 
 def test_a_create_is_one_exchange_with_three_outcomes(sample: Sample) -> None:
     """Made, refused where that is certain, ambiguous otherwise."""
+    page, envelope = b"<html>", b'{"error":{"message":"no"}}'
     answers: list[tuple[Any, object]] = [
         ((200, orjson.dumps(sample.created)), BATCH),
-        ((400, b'{"error":{"message":"no"}}'), CreateRefused),
-        ((401, b""), CreateRefused),
-        ((413, b""), CreateRefused),
-        ((429, b""), CreateRefused),
+        *(((status, envelope), CreateRefused) for status in (400, 401, 402, 403, 404, 405, 413, 422, 429)),
+        *(((status, body), CreateRefused) for status in (400, 401, 404, 413, 429) for body in (b"", page)),
         (httpx.ConnectError("no"), CreateRefused),
-        ((408, b""), CreateAmbiguous),
-        ((409, b""), CreateAmbiguous),
-        ((500, b""), CreateAmbiguous),
-        ((200, b"{}"), CreateAmbiguous),
-        ((200, b"<html>"), CreateAmbiguous),
+        *(((status, envelope), CreateAmbiguous) for status in (408, 409, 500, 502, 503, 504)),
+        *(((status, b""), CreateAmbiguous) for status in (200, 204, 302, 303, 408, 409, 500, 504)),
+        *(((200, body), CreateAmbiguous) for body in (b"{", b"null", b"{}", page)),
+        ((502, page), CreateAmbiguous),
         (httpx.ReadTimeout("no"), CreateAmbiguous),
+        (httpx.RemoteProtocolError("no"), CreateAmbiguous),
     ]
     for answer, expected in answers:
         transport = Answers(answer)

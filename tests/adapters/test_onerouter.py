@@ -211,15 +211,6 @@ def test_a_batch_id_in_the_answer_is_the_batch(content: object, status: int) -> 
     assert created(status, content) == BATCH
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 413, 422, 429])
-def test_a_refusal_is_certain(status: int) -> None:
-    envelope = {"error": {"code": status, "message": "no", "type": "", "param": ""}}
-    for content in (orjson.dumps(envelope), b"", b"<html>"):
-        assert isinstance(created(status, content), CreateRefused)
-    for in_a_200 in (envelope, {"code": status, "message": "no"}):
-        assert isinstance(created(200, in_a_200), CreateRefused)
-
-
 # QuantumNous/new-api, middleware/distributor.go: before anything is passed on.
 NO_CHANNEL = "No available channel for model gpt-x under group default (distributor)"
 NO_PROVIDER = "There is no available model provider that meets your routing requirements"
@@ -228,26 +219,17 @@ NO_PROVIDER = "There is no available model provider that meets your routing requ
 @pytest.mark.parametrize(
     ("status", "content"),
     [
-        (200, b""),
-        (200, b"{"),
-        (200, b"null"),
-        (200, {}),
         (200, {"batch_id": ""}),
         (200, {"task_id": 2}),
-        (204, b""),
         (200, {"error": {"code": 500, "message": "no"}}),
         (200, {"error": {"message": "no"}}),
-        (302, b""),
-        (303, b""),
         (408, {"error": {"code": 408, "message": "no"}}),
         (409, {"error": {"code": 409, "message": "no"}}),
         (500, {"error": {"code": 500, "message": NO_PROVIDER}}),
-        (502, b"<html>"),
         (503, b"no provider meets your routing requirements"),
         (503, {"error": {"code": 503, "message": "overloaded"}}),
         (503, {"error": {"code": 503, "message": "no response from provider is available yet"}}),
         (503, {"error": {"code": 503, "message": "no provider answered in time"}}),
-        (504, b""),
     ],
 )
 def test_an_answer_that_is_no_certain_refusal_is_ambiguous(status: int, content: object) -> None:
@@ -298,14 +280,6 @@ def test_a_refusal_says_why(status: int, message: str, expected: type[ProviderEr
     assert (message in str(failure.error)) is (status in (401, 402, 413))
     if isinstance(failure.error, RateLimited):
         assert failure.error.retry_after_s == 9.0
-
-
-def test_a_lost_answer_leaves_an_ambiguous_create_and_one_request() -> None:
-    with serving(saying_last(b"")) as server, a_provider(server.url) as provider:
-        with pytest.raises(CreateAmbiguous):
-            provider.create(a_submission())
-
-        assert len(server.requests) == 1
 
 
 # Status

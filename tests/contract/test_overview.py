@@ -60,8 +60,6 @@ def test_a_job_under_way_in_numbers(harness: LedgerHarness) -> None:
         duplicates=14,
         foreign=16,
         unreadable=18,
-        in_flight_rows=30,
-        in_flight_done=4,
         unsent_usd_min=Decimal(0),  # what it may cost is not known
     )
 

@@ -120,14 +120,6 @@ def test_a_file_too_large_is_a_413(tmp_path: Path) -> None:
         assert send_file(gateway, b" " * 1_000).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/files/file-1", "/v1/files/file-1/content", "/v1/batches"])
-def test_the_new_routes_ask_for_the_key_too(tmp_path: Path, path: str) -> None:
-    with a_gateway(tmp_path) as gateway:
-        answer = gateway.send("GET", path, key="wrong")
-
-        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
-
-
 @pytest.mark.parametrize(
     "path", ["/v1/files?limit=0", "/v1/files?order=up", "/v1/batches?limit=101", "/v1/batches?limit=x"]
 )

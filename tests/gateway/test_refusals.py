@@ -13,26 +13,6 @@ from tests.gateway.in_process import a_gateway, a_row, some_rows
 NO_MODEL = {"custom_id": "row-0", "params": {"messages": []}}
 
 
-def test_every_route_but_health_and_results_wants_the_key(tmp_path: Path) -> None:
-    with a_gateway(tmp_path) as gateway:
-        for method, path in [
-            ("POST", "/v1/batches"),
-            ("GET", "/v1/batches/batch_1"),
-            ("POST", "/v1/batches/batch_1/cancel"),
-            ("GET", "/admin/bill"),
-            ("GET", "/admin/batches"),
-            ("GET", "/admin/faults"),
-            ("PUT", "/admin/faults"),
-        ]:
-            for key in (None, "wrong", "loca", ""):
-                answer = gateway.send(method, path, key=key)
-
-                assert answer.status_code == 401, path
-                assert answer.json()["error"]["code"] == 401
-                assert set(answer.json()["error"]) == {"code", "message", "type", "param"}
-        assert gateway.send("GET", "/healthz", key=None).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("body", "words"),
     [

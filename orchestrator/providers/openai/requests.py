@@ -26,7 +26,6 @@ Request = Mapping[str, Any]
 Body = dict[str, Any]
 
 _LEAVE_OUT: Final = "Leave it out"
-_MODEL_FIELDS: Final = frozenset({"temperature", "top_p", "stop", "stop_sequences", "reasoning_effort", "reasoning"})
 # A request with only these keys, and strings for contents, to a classic model is already a chat completion.
 _PLAIN: Final = frozenset(
     {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "metadata", "response_format", "user"}
