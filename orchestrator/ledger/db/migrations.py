@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orchestrator.domain.errors import LedgerTooNew
 from orchestrator.ledger.db.schema import meta, metadata
@@ -44,7 +45,11 @@ def migrate(connection: sa.Connection, upgrades: Sequence[str] = UPGRADES) -> No
             "work folder (--work)"
         )
     if present == 0:
-        metadata.create_all(connection, checkfirst=False)
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table))
+            # By name: of two indexes that serve a query alike SQLite takes the newer, and a set has no order.
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(CreateIndex(index))
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(due_steps())
         connection.execute(sa.insert(meta).values(key=_NUMBER, value=str(newest)))
