@@ -171,7 +171,7 @@ _LEASES: Final = {
 }
 
 
-def due(connection: sa.Connection, *, now: datetime, job_id: JobId | None) -> frozenset[Step]:
+def due(connection: sa.Connection, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
     """Return the kinds of steps of which at least one is due and free."""
     found = connection.execute(_DUE, {"now": now, "job_id": job_id}).scalars()
     return frozenset(Step(name) for name in found if name is not None)

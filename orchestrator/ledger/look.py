@@ -141,7 +141,9 @@ def _workers(connection: sa.Connection, job_id: JobId, now: datetime, *, is_run:
     return tuple(map(member_of, connection.execute(query.order_by(W.started_at, W.id)).mappings()))
 
 
-def batches(connection: sa.Connection, job_id: JobId, groups: Sequence[Group], limit: int | None) -> list[Batch]:
+def batches(
+    connection: sa.Connection, job_id: JobId, *, groups: Sequence[Group] = tuple(Group), limit: int | None = None
+) -> list[Batch]:
     """Return batches of a job: in the order of their groups, and of each group the oldest first."""
     return batches_where(connection, job_id, (), limit, groups)
 

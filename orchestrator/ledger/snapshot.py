@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orchestrator.domain.accounts import AccountLook
-from orchestrator.domain.look import Look
 from orchestrator.domain.model import (
     ENDED_JOBS,
     TERMINAL,
@@ -33,11 +31,10 @@ from orchestrator.domain.model import (
     provider_of,
 )
 from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
-from orchestrator.domain.timeline import Batch, Group
 from orchestrator.ledger import creates, look
 from orchestrator.ledger.accounts import account_looks
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.database import Database, asked
 from orchestrator.ledger.db.locks import add_new
 from orchestrator.ledger.db.schema import accounts, attempts, chunk_shards, chunks, events, jobs, shards
 from orchestrator.ledger.steps import note
@@ -56,6 +53,10 @@ class SqlSnapshot:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    accounts = asked(account_looks)
+    batches = asked(look.batches)
+    look = asked(look.look)  # last: from here on the name is the method's
 
     def entries(self, job_id: JobId) -> Iterator[Entry]:
         """Read all chunks of a job, in order of their names."""
@@ -154,23 +155,6 @@ class SqlSnapshot:
             return [
                 UnevenShard(**dict(zip(names, map(int, row), strict=True))) for row in connection.execute(query).all()
             ]
-
-    def look(self, job_id: JobId, *, now: datetime, is_run: bool = True) -> Look:
-        """Return a look at a job, read in one transaction; `is_run`: False where surely no process runs it."""
-        with self._database.read() as connection:
-            return look.look(connection, job_id, now=now, is_run=is_run)
-
-    def batches(
-        self, job_id: JobId, *, groups: Sequence[Group] = tuple(Group), limit: int | None = None
-    ) -> list[Batch]:
-        """Return batches of a job: those that need a person first, then by how far they are and their age."""
-        with self._database.read() as connection:
-            return look.batches(connection, job_id, groups, limit)
-
-    def accounts(self, *, now: datetime) -> list[AccountLook]:
-        """Return what there is to say of each account, read in one transaction."""
-        with self._database.read() as connection:
-            return account_looks(connection, now=now)
 
     def shard_count(self, job_id: JobId) -> int:
         """Return the number of shards of the job's dataset."""

@@ -48,12 +48,10 @@ from orchestrator.domain.model import (
     Step,
     Unit,
 )
-from orchestrator.domain.progress import Outlook, Totals
-from orchestrator.domain.refusal import History
 from orchestrator.ledger import account_limits, claims, creates, notices, totals
 from orchestrator.ledger.batch_log import log_recorded
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.database import Database, asked
 from orchestrator.ledger.db.locks import lock_accounts, lock_job
 from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, jobs
 from orchestrator.ledger.db.statements import (
@@ -70,7 +68,6 @@ from orchestrator.ledger.db.statements import (
     keys_of,
 )
 from orchestrator.ledger.rate_limits import Call, lock_rate_limits, use_until
-from orchestrator.ports import Contribution
 
 A = attempts.c
 _SINCE: Final = {ChunkState.ENDED: "ended_at", ChunkState.COLLECTED: "collected_at"}  # columns for reports
@@ -82,10 +79,18 @@ class SqlLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, *, now: datetime, job_id: JobId | None = None) -> frozenset[Step]:
-        """Return the kinds of steps of which at least one may be due."""
-        with self._database.read() as connection:
-            return claims.due(connection, now=now, job_id=job_id)
+    due = asked(claims.due)
+    may_send = asked(creates.may_send)
+    backlog = asked(totals.backlog)
+    outlook = asked(totals.outlook)
+    history = asked(totals.history)
+    contributions = asked(totals.contributions)
+    planned = asked(totals.planned)
+    canary = asked(totals.canary)
+    waiting = asked(totals.waiting)
+    duplicates = asked(totals.duplicates)
+    shards = asked(totals.shards_of)
+    totals = asked(totals.totals)  # last: from here on the name is the method's
 
     def claim(
         self, steps: Collection[Step], *, limit: int, now: datetime, lease_s: float, job_id: JobId | None = None
@@ -138,71 +143,16 @@ class SqlLedger:
         unit = Unit(job_id=JobId(chunk_id.rpartition("/")[0]), chunk_id=chunk_id)
         return rows.chunk_of(self._read(unit, chunk_id))
 
-    def totals(self, job_id: JobId) -> Totals:
-        """Return the job in numbers."""
-        with self._database.read() as connection:
-            return totals.totals(connection, job_id)
-
-    def outlook(self, job_id: JobId) -> Outlook:
-        """Return what the job's next step depends on."""
-        with self._database.read() as connection:
-            return totals.outlook(connection, job_id)
-
-    def backlog(self, job_id: JobId) -> int:
-        """Return how many chunks are planned and not yet sent."""
-        with self._database.read() as connection:
-            return totals.backlog(connection, job_id)
-
     def spending(self, chunk: Chunk, *, now: datetime) -> Spending:
         """Return what counts against the budget of the chunk's job, besides the chunk itself."""
         with self._database.read() as connection:
             return creates.spending(connection, chunk.job_id, now=now, beside=chunk.id)
-
-    def may_send(self, job_id: JobId, *, now: datetime) -> bool:
-        """Return whether the job is running, and neither it nor its account is paused."""
-        with self._database.read() as connection:
-            return creates.may_send(connection, job_id, now)
-
-    def history(self, chunk: Chunk) -> History:
-        """Return what the chunk's job and account have seen so far."""
-        with self._database.read() as connection:
-            return totals.history(connection, chunk)
 
     def batches_since(self, sent_at: datetime) -> frozenset[BatchId]:
         """Return the batches of all jobs' creates that were sent at this time or later."""
         made = sa.select(A.batch_id).where(A.sent_at >= sent_at, A.batch_id.is_not(None))
         with self._database.read() as connection:
             return frozenset(map(BatchId, connection.execute(made).scalars()))
-
-    def contributions(self, job_id: JobId, shard_no: int) -> list[Contribution]:
-        """Return the ended chunks with rows of this shard."""
-        with self._database.read() as connection:
-            return totals.contributions(connection, job_id, shard_no)
-
-    def planned(self, job_id: JobId, shard_no: int) -> list[Chunk]:
-        """Return the chunks of a shard's own rows that are to be sent, or were, in order of their names."""
-        with self._database.read() as connection:
-            return totals.planned(connection, job_id, shard_no)
-
-    def canary(self, job_id: JobId) -> list[Chunk]:
-        """Return the chunks of the job's canary, in the order of their rounds and names."""
-        with self._database.read() as connection:
-            return totals.canary(connection, job_id)
-
-    def waiting(self, job_id: JobId, *, limit: int) -> list[Chunk]:
-        """Return ended chunks with rows to be sent again."""
-        with self._database.read() as connection:
-            return totals.waiting(connection, job_id, limit)
-
-    def duplicates(self, job_id: JobId, *, limit: int) -> list[Chunk]:
-        """Return chunks that wait for the answers to equal requests."""
-        with self._database.read() as connection:
-            return totals.duplicates(connection, job_id, limit)
-
-    def shards(self, job_id: JobId) -> list[Shard]:
-        """Return all shards, in order."""
-        with self._database.read() as connection:
-            return totals.shards_of(connection, job_id)
 
     def _read(self, unit: Unit, name: str) -> sa.RowMapping:
         table, keys = keys_of(unit)

@@ -9,16 +9,20 @@ Rule 3: no error shows a password or a statement's parameters.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from orchestrator.domain.errors import ConfigError, LedgerAway, LedgerError
 from orchestrator.ledger.db import migrations, postgres, sqlite
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database:
@@ -55,6 +59,17 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def asked(ask: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Return a method that asks this in a read transaction of its own, of an object that has a `_database`."""
+
+    @wraps(ask)
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._database.read() as connection:
+            return ask(connection, *args, **kwargs)
+
+    return method
 
 
 _FULL = "disk is full"
