@@ -59,17 +59,17 @@ class TerminalView:
     def close(self) -> None:
         """Draw the last look without the tip, and give the terminal back."""
         if self._last is not None:
-            self._draw(self._last, "")
+            self._draw(self._last, "", is_last=True)
         self._live.stop()
         self._live.console.print()
 
-    def _draw(self, now: Look, tip: str) -> None:
+    def _draw(self, now: Look, tip: str, *, is_last: bool = False) -> None:
         from orchestrator.api.run_view import frame
 
         console = self._live.console
         is_unicode = console.encoding.lower().startswith("utf")
         how = {"width": console.width, "height": console.height}
-        self._live.update(frame(now, self._lines, **how, tip=tip, is_unicode=is_unicode), refresh=True)
+        self._live.update(frame(now, self._lines, **how, tip=tip, is_unicode=is_unicode, is_last=is_last), refresh=True)
 
 
 def terminal_view(tip: str) -> TerminalView | None:

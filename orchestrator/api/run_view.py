@@ -80,16 +80,28 @@ class Lines:
 
 
 def frame(
-    look: Look, lines: Lines, *, width: int, height: int = 24, tip: str = TIP, is_unicode: bool = True
+    look: Look,
+    lines: Lines,
+    *,
+    width: int,
+    height: int = 24,
+    tip: str = TIP,
+    is_unicode: bool = True,
+    is_last: bool = False,
 ) -> RenderableType:
-    """Return the view; on a low terminal its head, its bar and what matters most."""
+    """Return the view; on a low terminal its head, its bar and what matters most.
+
+    Args:
+        is_last: what follows below it names what to type.
+    """
+    commands = [] if is_last else _commands(look)
     head = _head(look, width, tip)
     top: list[RenderableType] = [head, bar(look, width, is_unicode=is_unicode)]
     if height < LINES_MIN:
-        matters = next(iter([*_commands(look), *troubles(look), next_look(look)]))
+        matters = next(iter([*commands, *troubles(look), next_look(look)]))
         return Group(*top, Text("  " + textwrap.shorten(printable(matters), width - 2, placeholder=" …")))
     body = [_line(name, look, width) for name in lines.of(look)]
-    return Group(*top, Text(""), *body, Text(""), *_below(look, width))
+    return Group(*top, Text(""), *body, Text(""), *_below(look, width, commands))
 
 
 def still(look: Look, width: int) -> RenderableType:
@@ -202,8 +214,10 @@ def phrases_of(name: str, look: Look) -> list[str]:
             return [*answered, *batches, *age, *(f"{count:,} {word}" for word, count in there.words.items())]
         case "waiting" if look.activity is Activity.CANARY:
             return ["until the canary has come back well"]
+        case "waiting" if look.decision:
+            return ["until you decide"] if rows.waiting else []
         case "waiting" | "to_send_again" if look.paused_at is not None:
-            return ["until you resume it"]
+            return ["until you resume it"] if getattr(rows, name) else []
         case "waiting" if rows.waiting:
             return [counted(look.unsent, "batch", "batches"), f"{look.in_flight_max:,} may be in flight at a time"]
         case "failed":
@@ -221,14 +235,14 @@ def _needs(look: Look) -> list[str]:
     return [counted(look.unresolved, "batch", "batches"), *(at_most if len(most) == look.unresolved else [])]
 
 
-def _below(look: Look, width: int) -> list[Text]:
+def _below(look: Look, width: int, commands: Iterable[str]) -> list[Text]:
     lines = _money(look, width)
     for trouble in troubles(look)[:TROUBLES_MAX]:
         for number, words in enumerate(textwrap.wrap(printable(trouble), width - 4)[:3]):
             lines.append(Text("  ! " if number == 0 else "    ", STYLES["trouble"]).append(words, "default"))
     told = next_look(look)
     lines += [Text(f"  {told}", STYLES["muted"])] if told else []
-    return [*lines, *(Text(f"  {typed}", STYLES["command"]) for typed in _commands(look))]
+    return [*lines, *(Text(f"  {typed}", STYLES["command"]) for typed in commands)]
 
 
 def _money(look: Look, width: int) -> list[Text]:
@@ -242,7 +256,7 @@ def money(look: Look) -> tuple[str, list[str]]:
     beside = ["USD spent" + ("" if known.budget is None else f" of {rounded(known.budget)}")]
     if known.reserved:
         beside.append(f"{rounded(known.reserved)} reserved")
-    if known.expected is not None and not look.has_ended:
+    if known.expected is not None and not look.has_ended and look.activity is not Activity.CANCELLING:
         beside.append(f"about {rounded(known.expected)} in the end")
     if known.unpriced:
         beside.append(f"the cost of {counted(known.unpriced, 'answer', 'answers')} is not known")
@@ -256,6 +270,10 @@ def has_end_in_sight(look: Look) -> bool:
 
 def _commands(look: Look) -> list[str]:
     """Return what a person can type now."""
+    if look.decision:
+        return [f"orchestrator approve {look.job_id}", f"orchestrator cancel {look.job_id}"]
+    if look.activity is Activity.UNATTENDED and not look.unresolved:
+        return [f"orchestrator run {look.job_id}"]
     resolve = [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
     return [*resolve, *([f"orchestrator resume {look.job_id}"] if look.paused_at is not None else [])]
 
@@ -283,7 +301,7 @@ def estimate(look: Look) -> tuple[str, list[str]]:
 def _why_no_estimate(look: Look) -> str:
     if not look.rows.all_read:
         return "no estimate before all rows are read"
-    if look.batches[BatchGroup.COLLECTED] < BATCHES_MIN:
+    if look.batches[BatchGroup.COLLECTED] < BATCHES_MIN and look.activity is not Activity.CANCELLING:
         return "no estimate before three batches have ended"
     return "no estimate" if look.activity in ON_ITS_WAY else f"no estimate while {look.activity.value}"
 

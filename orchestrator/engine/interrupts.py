@@ -22,7 +22,7 @@ def say_stopping(why: str) -> None:
     with suppress(OSError, ValueError, RuntimeError):  # standard error is closed
         sys.stderr.write(
             f"\n{why}: finishing the calls under way, so that no answer is lost.\n"
-            "A second one leaves at once; what is recorded is kept.\n"
+            "Ctrl-C leaves at once now; what is recorded is kept.\n"
         )
         sys.stderr.flush()
 

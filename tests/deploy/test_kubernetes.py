@@ -112,7 +112,11 @@ def test_selectors_find_the_pods_they_are_meant_for() -> None:
         everyone = policy["spec"]["podSelector"]["matchLabels"]
         assert all(everyone.items() <= given.items() for given in labels.values())
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-        assert policy["spec"]["ingress"] == []
+        [incoming] = policy["spec"]["ingress"]
+        assert incoming["ports"] == [{"port": 9400, "protocol": "TCP"}], "metrics, and nothing else"
+        assert incoming["from"] == [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+        ]
 
 
 def test_two_beats_keep_to_different_nodes() -> None:

@@ -101,7 +101,7 @@ def test_a_template_has_instances_with_names_that_systemd_allows() -> None:
     assert sorted(instances) == ["control", "heavy", "transfer"]
     assert [name for name in instances if not re.fullmatch(r"[\w:.-]+", name)] == []
     for path in SYSTEMD.glob("worker-*.env"):
-        assert files.environment_file(path).keys() == {"QUEUES", "THREADS"}, path.name
+        assert files.environment_file(path).keys() == {"QUEUES", "THREADS", "METRICS_HOST", "METRICS_PORT"}, path.name
     assert len(systemd_processes()) == len(instances) + 1
 
 
