@@ -6,11 +6,12 @@ Rule: it only reads, and it holds what the row holds: nothing of it goes into a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -18,11 +19,13 @@ from orchestrator.api.documents.document import filled, plain
 from orchestrator.api.documents.jobs import Show
 from orchestrator.api.table_files import json_lines
 from orchestrator.collector import answers
+from orchestrator.collector.join import positions
 from orchestrator.dataset.keys import has_keys, row_of_key
 from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
+from orchestrator.domain.chosen import WHOLE
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
-from orchestrator.domain.model import ShardState
+from orchestrator.domain.model import ENDED, ShardState
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.part_cursor import PartCursor
@@ -60,7 +63,9 @@ class RowTry:
     batches: tuple[SentBatch, ...]
     outcome: Mapping[str, Any] | None = field(repr=False)  # as it was read; None: nothing is read yet
     lines: Mapping[str, str] = field(repr=False)  # as the provider sent them: by file and number of the line
-    request: Any = field(repr=False, default=None)  # where another one was sent than the first
+    revision: int  # of the output, for which it was sent
+    stands: bool  # the row's answer, or its error, is from here
+    request: Any = field(repr=False, default=None)  # where another one was sent than that of the try that stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ class RowTrace:
     price: Price | None
     source: Mapping[str, Any] | None = field(repr=False)
     source_note: str  # why there is no source row, or what to know of it
-    request: Any = field(repr=False)  # as it was sent
+    request: Any = field(repr=False)  # as it was sent, in the try that stands; before there is one, in the first
     tries: tuple[RowTry, ...]  # in the order of rounds
     answer: Mapping[str, Any] | None = field(repr=False)  # the columns of the output; None: not answered yet
 
@@ -98,8 +103,14 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
     files, spec = context.job_files, context.spec
     name = custom_id.custom_id(spec.digest, *key)
     entries = [entry for entry in workspace.views.chunks_of_row(job_id, key) if _holds(files, entry[0], key)]
-    request = next((line for chunk, _ in entries if (line := _request(files, chunk, key)) is not None), None)
-    source, note = _source(context, key, request)
+    planned = next((line for chunk, _ in entries if (line := _request(files, chunk, key)) is not None), None)
+    source, note = _source(context, key, planned)
+    standing = _standing(files, [chunk for chunk, _ in entries], key)
+    sent = [
+        _request(files, chunk, key) or planned if chunk.changes or chunk.amends else planned for chunk, _ in entries
+    ]
+    request = planned if standing is None else sent[standing]
+    has_revisions = workspace.ledger.job(job_id).revision > 1
     found = answers.answer(job_id, key, ledger=workspace.ledger, job_files=files, finishing=context.finishing)
     return RowTrace(
         job_id=job_id,
@@ -110,7 +121,15 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         source=source,
         source_note=note,
         request=None if request is None else orjson.loads(request),
-        tries=tuple(_try(files, chunk, attempts, key, name, request) for chunk, attempts in entries),
+        tries=tuple(
+            replace(
+                _try(files, chunk, attempts, key, name),
+                revision=records.revision_of(files, chunk.name) if has_revisions else 1,
+                stands=number == standing,
+                request=None if line is None or line == request else orjson.loads(line),
+            )
+            for number, ((chunk, attempts), line) in enumerate(zip(entries, sent, strict=True))
+        ),
         answer=None if found is None else _one(found),
     )
 
@@ -191,12 +210,26 @@ def _difference(context: JobContext, key: RowKey, request: bytes) -> str:
     return "" if is_same else "it has changed since: its request would be another now"
 
 
-def _try(
-    files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str, first: bytes | None
-) -> RowTry:
-    other = _request(files, chunk, key) if chunk.changes or chunk.amends else None
+def _standing(files: JobFiles, chunks: Sequence[Chunk], key: RowKey) -> int | None:
+    """Return the number of the chunk that the output takes the row's answer or error from; None before there is one."""
+    with_part = [number for number, chunk in enumerate(chunks) if chunk.part]
+    records_there = [_records(files, chunks[number], key) for number in with_part]
+    replacing = [place for place, number in enumerate(with_part) if chunks[number].improves == WHOLE]
+    chosen = int(positions(records_there, key[1], 1, replacing)[0]) if records_there else -1
+    if chosen < 0:  # a chunk that has failed has no records: the last of those has the error
+        return next((number for number in reversed(range(len(chunks))) if _has_failed(chunks[number])), None)
+    ends = np.cumsum([table.num_rows for table in records_there])
+    return with_part[int(np.searchsorted(ends, chosen, side="right"))]
+
+
+def _has_failed(chunk: Chunk) -> bool:
+    return chunk.state in ENDED and chunk.shard_no is not None and not chunk.part
+
+
+def _try(files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str) -> RowTry:
     return RowTry(
-        request=None if other is None or other == first else orjson.loads(other),
+        revision=1,
+        stands=False,
         chunk=chunk.name,
         round=chunk.round,
         state=chunk.state.value,
@@ -220,11 +253,16 @@ def _try(
 def _outcome(files: JobFiles, chunk: Chunk, key: RowKey) -> Mapping[str, Any] | None:
     if not chunk.part:
         return None
+    rows = _records(files, chunk, key)
+    return _one(rows.to_batches()[0]) if rows.num_rows else None
+
+
+def _records(files: JobFiles, chunk: Chunk, key: RowKey) -> Any:
+    """Return the record of a row in a chunk's part, as a table of one row or none."""
     with files.open(chunk.part) as part:
         cursor = PartCursor(part, shard_no=key[0])
         cursor.skip(key[1])
-        rows = cursor.take(key[1] + 1)
-    return _one(rows.to_batches()[0]) if rows.num_rows else None
+        return cursor.take(key[1] + 1)
 
 
 def _lines(files: JobFiles, chunk: Chunk, name: str) -> Iterator[tuple[str, str]]:

@@ -172,7 +172,8 @@ def export(
 def show_row(job: str, row: str, work: str | None, as_json: bool) -> None:
     """Print one row from the source to its answer.
 
-    ROW is its custom_id, its key ([dataset] key; else its number, from 0), or SHARD/ROW. Prints the content of the row.
+    ROW is its custom_id, its key ([dataset] key; else its number, from 0), SHARD/ROW, or any of these after `key:`, as
+    for `--rows`. Prints the content of the row: first the request of the answer that stands.
     """
     from orchestrator.cli.trace_text import trace_text
 

@@ -26,7 +26,7 @@ def _lines(found: RowTrace) -> Iterator[str]:
     yield ""
     yield f"source{': ' + found.source_note if found.source_note else ''}"
     yield from _fields(found.source or {})
-    yield "request" if found.request is not None else "request: none was made, or its file is gone"
+    yield _heading(found)
     if found.request is not None:
         yield from _indented(json.dumps(found.request, indent=2, ensure_ascii=False))
     for one in found.tries:
@@ -38,11 +38,20 @@ def _lines(found: RowTrace) -> Iterator[str]:
     yield from _fields({name: value for name, value in (found.answer or {}).items() if value is not None})
 
 
+def _heading(found: RowTrace) -> str:
+    if found.request is None:
+        return "request: none was made, or its file is gone"
+    standing = next((one for one in found.tries if one.stands), None)
+    has_others = any(one.request is not None for one in found.tries)
+    return f"request, of revision {standing.revision}, round {standing.round}" if has_others and standing else "request"
+
+
 def _try(one: RowTry) -> Iterator[str]:
+    of = f", revision {one.revision}" if one.revision > 1 else ""
     if one.outcome is not None and (payer := one.outcome["reused_from"]):
         yield f"not sent: the answer of job {payer} to the same request, in chunk {one.chunk}"
     else:
-        yield f"sent in chunk {one.chunk}, round {one.round}: {one.state}{', ' + one.reason if one.reason else ''}"
+        yield f"sent in chunk {one.chunk}, round {one.round}{of}: {one.state}{', ' + one.reason if one.reason else ''}"
     if one.request is not None:
         yield "  with another request"
         yield from _indented("\n".join(_indented(json.dumps(one.request, indent=2, ensure_ascii=False))))

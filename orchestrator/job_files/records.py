@@ -16,6 +16,7 @@ Rule 4: records are read by `codec`: a field that another version added is ignor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -239,6 +240,22 @@ def read_slices(job_files: JobFiles, shard_no: int) -> Iterator[SlicePlan]:
 def read_retries(job_files: JobFiles) -> Iterator[RetryPlan]:
     """Read the records of retry chunks, in order; a chunk that was gathered twice comes twice."""
     return _read_all(job_files, RETRIES, RetryPlan)
+
+
+def revision_of(job_files: JobFiles, chunk: str) -> int:
+    """Return the revision of the output that a retry chunk, or a part of one, was sent for; 1 for other chunks."""
+    number = re.match(r"r(\d+)", chunk)
+    if number is None:
+        return 1
+    # A record has the number of the first of its chunks, and one that was gathered twice has two.
+    names = [name for name in job_files.names(RETRIES) if _number_in(name) <= int(number[1])]
+    latest = max(map(_number_in, names), default=0)
+    found = (read(job_files, name, RetryPlan) for name in names if _number_in(name) == latest)
+    return max((plan.revision for plan in found), default=1)
+
+
+def _number_in(name: str) -> int:
+    return int(name.removeprefix(f"{RETRIES}/").partition(".")[0])
 
 
 def read_splits(job_files: JobFiles) -> Iterator[SplitPlan]:

@@ -67,7 +67,7 @@ class RowRoutes:
     @property
     def routes(self) -> list[Route]:
         """The addresses, before those of a job's parts."""
-        return [Route("/jobs/{job}/rows", self.rows), Route("/jobs/{job}/rows/{row}", self.row)]
+        return [Route("/jobs/{job}/rows", self.rows), Route("/jobs/{job}/rows/{row:path}", self.row)]
 
     def rows(self, request: Request) -> Response:
         """A list of rows; or the way to one that was named."""

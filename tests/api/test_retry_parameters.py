@@ -14,6 +14,7 @@ import pytest
 
 import orchestrator
 from orchestrator import ConfigError, JobHandle, JobInterrupted, Result
+from orchestrator.cli.trace_text import trace_text
 from orchestrator.testing import Failure, FakeProvider, fake_provider
 from tests.sums import sums
 
@@ -72,12 +73,32 @@ def test_rows_that_were_cut_off_are_sent_again_with_a_larger_limit(scene: Scene)
     second = scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20})
 
     assert scene.asked == [("long", "any", 20)]
-    assert [one.request and one.request["params"]["max_tokens"] for one in scene.handle(first).show(1).tries] == [
-        None,
-        20,
+    shown = scene.handle(first).show(1)
+    assert shown.request["params"]["max_tokens"] == 20, "the request of the answer that stands"
+    assert [(one.revision, one.stands, one.request and one.request["params"]["max_tokens"]) for one in shown.tries] == [
+        (1, False, 5),
+        (2, True, None),
     ]
+    untouched = scene.handle(first).show("key:0")
+    assert [(one.revision, one.stands, one.request) for one in untouched.tries] == [(1, True, None)]
+    assert "request, of revision 2, round 2\n" in trace_text(shown)
+    assert "sent in chunk r00001, round 2, revision 2: collected\n" in trace_text(shown)
     assert (answers(second), second.flaws["truncated"], is_sound(scene, second)) == (["short", LONG], 0, True)
     assert answers(scene.run("long", "another")) == ["one two three four five", "short"]
+
+
+def test_the_request_of_an_answer_that_stands_is_shown_though_a_later_one_has_failed(scene: Scene) -> None:
+    first = scene.run("long", policy={"retry_gather_s": 0, "attempts_max": 1})
+    scene.failures["long"] = 9
+
+    scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20})
+    shown = scene.handle(first).show(0)
+
+    assert shown.request["params"]["max_tokens"] == 5
+    assert [(one.revision, one.stands, one.request and one.request["params"]["max_tokens"]) for one in shown.tries] == [
+        (1, True, None),
+        (2, False, 20),
+    ]
 
 
 @pytest.mark.slow
@@ -152,7 +173,7 @@ def test_parameters_are_laid_over_what_a_function_renders(scene: Scene) -> None:
     second = scene.handle(first).retry(rows="truncated", parameters={"max_tokens": 20, "stop": ["{end}"]})
 
     assert scene.asked == [("long", "any", 20)]
-    sent = scene.handle(first).show(1).tries[-1].request
+    sent = scene.handle(first).show(1).request
     assert sent is not None
     assert list(sent["params"].items()) == [
         ("model", "any"),
@@ -169,7 +190,7 @@ REFUSED_OF_A_FUNCTION: Final[list[tuple[dict[str, Any], str]]] = [
     ({"seed": 1}, "row 1 of shard 0: request.seed cannot be sent to any: .* have no such field"),
     ({"max_token": 20}, "did you mean max_tokens"),
     ({"max_tokens": 0}, "max_tokens must be a whole number"),
-    ({"top_p": float("nan")}, "JSON cannot express"),
+    ({"top_p": float("nan")}, "top_p must be a number"),
     ({"system": "be brief"}, "system makes other requests, and so another job: change it in the function"),
 ]
 

@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from starlette.testclient import TestClient
 
 import orchestrator
 from orchestrator import ConfigError, JobHandle
+from orchestrator.api.viewer import Viewer
 from orchestrator.cli.main import app
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import Failure, FakeProvider, fake_provider
+from orchestrator.web.access import Access
+from orchestrator.web.app import make_app
 
 TEXTS = ["alpha", "beta", "gamma"]
 SECOND_TIME = "beta"  # fails once
@@ -134,6 +139,23 @@ def test_a_source_that_has_changed_is_shown_as_such_and_a_lost_one_is_not_needed
     assert lost.source is None
     assert "does not exist" in lost.source_note
     assert lost.answer == handle.show(1).answer
+
+
+def test_a_key_is_found_whatever_it_looks_like(tmp_path: Path, fake: FakeProvider) -> None:
+    """A key may look like a place, and begin as the word that may stand before it."""
+    table = {"text": ["a", "b", "c"], "id": ["0-2", "key:0", "0"]}
+    job = orchestrator.Job(
+        dataset=table, dataset_options={"key": "id"}, prompt="{text}", model="any", work=tmp_path, **fake.options
+    )
+    handle = orchestrator.open_job(orchestrator.run(job).job_id, work=tmp_path)
+
+    for named, row in (("0-2", 0), ("key:0-2", 0), ("key:0", 1), ("key:key:0", 1), ("0", 2), ("key:0/1", 1)):
+        assert handle.show(named).row == row, named
+    with opened_workspace(str(tmp_path)) as workspace:
+        page = make_app(Viewer(workspace), Access(hosts=frozenset(), token="t"))
+        browser = TestClient(page, headers={"authorization": "Bearer t"})
+        found = browser.get(f"/jobs/{handle.job_id}/rows", params={"find": "0-2"})
+    assert "row 0 of shard 0" in found.text
 
 
 def test_a_row_that_is_not_answered_yet_has_no_answer(source: Path, fake: FakeProvider) -> None:

@@ -78,13 +78,11 @@ class Scenes:
 
     @contextmanager
     def worked_on(self, job_id: str) -> Iterator[None]:
-        """While it is entered, a process of another machine was seen to run the job a moment ago."""
+        """While it is entered, a worker of another machine was seen a moment ago."""
         workspace, found = self.viewer.workspace, JobId(job_id)
         now = workspace.clock.now()
-        runs = WorkerProcess(
-            id=job_id, host="lab-7", pid=4711, kind=Kind.RUN, job_id=job_id, started_at=now, seen_at=now
-        )
-        workspace.workers.register(runs, now)
+        worker = WorkerProcess(id=job_id, host="lab-7", pid=4711, kind=Kind.WORKER, started_at=now, seen_at=now)
+        workspace.workers.register(worker, now)
         self.viewer.forget(found)
         yield
         workspace.workers.leave(job_id)

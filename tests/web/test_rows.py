@@ -163,7 +163,7 @@ def test_a_row_leads_to_those_beside_it_and_failures_to_their_rows(browser: Test
 def test_a_row_is_found_by_its_number_its_place_and_its_id(viewer: Viewer, browser: TestClient, ended: str) -> None:
     custom_id = listed(viewer, ended)[21].custom_id
 
-    for named in ("21", "0/21", custom_id):
+    for named in ("21", "0/21", custom_id, "key:21", "key:0/21", f"key:{custom_id}"):
         way = browser.get(f"/jobs/{ended}/rows", params={"find": named})
         assert way.status_code == 303
         assert "busy once 21" in browser.get(way.headers["location"]).text

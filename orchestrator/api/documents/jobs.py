@@ -148,6 +148,8 @@ class Try(Part, frozen=True, kw_only=True):
     batches: tuple[Sent, ...]
     outcome: dict[str, Any] | None
     lines: dict[str, str]
+    revision: Count
+    stands: bool
     request: Any
 
 
