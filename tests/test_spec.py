@@ -97,16 +97,18 @@ def test_everything_else_leaves_the_job_the_same(change: str) -> None:
     assert a_spec(**THE_SAME_JOB[change]).job_id == a_spec().job_id
 
 
-def test_a_job_of_another_name_has_the_same_digest_and_another_id() -> None:
+def test_a_job_of_another_name_has_other_rows_at_the_provider() -> None:
+    """A custom_id begins with the digits of the job's id."""
     named = a_spec(name="other")
 
-    assert named.digest == a_spec().digest
-    assert named.job_id == f"other-{a_spec().digest[:8]}"
+    assert named.digest[:8] != a_spec().digest[:8]
+    assert named.job_id == f"other-{named.digest[:8]}"
+    assert named.scope() == a_spec().scope(), "and the same answers"
 
 
 def test_an_id_stays_what_it_was_when_the_program_changes() -> None:
     """A job begun with an older version must be found again: this digest may only change on purpose."""
-    assert a_spec().job_id == "sotu-f179470c"
+    assert a_spec().job_id == "sotu-ff3f1bbe"
 
 
 def test_a_spec_comes_back_from_json_as_it_was() -> None:

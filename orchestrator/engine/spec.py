@@ -55,6 +55,7 @@ class Spec:
         """64 hexadecimal digits."""
         identity = {
             "format": FORMAT,
+            "name": self.name,  # else two jobs that ask the same would have rows of the same custom_ids
             "dataset": self.fingerprint,
             "body": self.body,
             "render": self.render and [self.render, self.render_sample],

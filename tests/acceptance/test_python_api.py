@@ -217,6 +217,18 @@ def test_the_same_job_is_answered_at_once_and_another_prompt_is_another_job(
     assert len(provider.batches()) == count + 1
 
 
+def test_two_jobs_that_ask_the_same_pay_each_for_its_own(run: Callable[..., Result], provider: GatewayProcess) -> None:
+    """Their rows have other ids at the provider: its bill tells them apart, and so does whoever reads their results."""
+    before = provider.bill()
+    results = [run(marked(ROWS), name=name, prompt="Once more: {text}") for name in ("one", "two")]
+    after = provider.bill()
+
+    assert after["answers"] - before["answers"] == 2 * ROWS
+    assert after["paid_twice"] == before["paid_twice"]
+    ids = [set(result.to_arrow()["custom_id"].to_pylist()) for result in results]
+    assert not ids[0] & ids[1]
+
+
 def test_money_counts_and_failures_are_the_providers_own(gateway: GatewayProcess, tmp_path: Path) -> None:
     """What the result says it cost is what the provider says it charged; the dead are listed with their reasons."""
     gateway.set_faults({"rows": {"filtered": 2}})
