@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import zstandard
 
 from orchestrator.audit.findings import Audit, Waste
@@ -24,7 +23,7 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import TERMINAL, Attempt, AttemptState, Chunk, ChunkState, Tally
 from orchestrator.domain.row_kinds import FLAWED
 from orchestrator.job_files import create_journal, records
-from orchestrator.job_files.result_parts import READ_ROWS
+from orchestrator.job_files.result_parts import batches_of
 
 if TYPE_CHECKING:
     from orchestrator.domain.snapshot import Entry
@@ -205,7 +204,7 @@ def sums_of(job_files: JobFiles, part: str) -> PartSums:
     """Add up a part's rows."""
     sums = PartSums()
     with job_files.open(part) as file:
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, use_threads=False, columns=COUNTED):
+        for batch in batches_of(file, COUNTED):
             failed, succeeded = batch.filter(pc.invert(batch["succeeded"])), batch.filter(batch["succeeded"])
             sums.failed += failed.num_rows
             sums.succeeded += succeeded.num_rows

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow.parquet as pq
 import xxhash
 
 from orchestrator.audit.chunk_files import AS_COLLECTED, as_collected, damage
@@ -18,7 +17,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.model import ChunkState
 from orchestrator.domain.reconcile import UNREADABLE, Answer, Reconciliation, RowKey
 from orchestrator.job_files import records, request_files
-from orchestrator.job_files.result_parts import READ_ROWS, opened
+from orchestrator.job_files.result_parts import batches_of
 from orchestrator.storage.digests import digest_of
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _check_reused(audit: Audit, chunk: Chunk, keys: list[RowKey], job_files: Job
     columns = ["shard", "row", "succeeded", "content_key", "reused_from", "cost_usd"]
     wrong = 0
     with job_files.open(chunk.part) as file:
-        for batch in opened(file).iter_batches(READ_ROWS, columns=columns, use_threads=False):
+        for batch in batches_of(file, columns):
             for row in batch.to_pylist():
                 is_own = asked.pop((row["shard"], row["row"]), None) == row["content_key"]
                 wrong += not (is_own and bool(row["reused_from"]) == row["succeeded"] and row["cost_usd"] == 0)
@@ -161,7 +160,7 @@ def _compare(audit: Audit, chunk: Chunk, reconciliation: Reconciliation, job_fil
 def _kept_rows(job_files: JobFiles, part: str) -> Iterator[dict[str, Any]]:
     with job_files.open(part) as file:
         columns = ["shard", "row", "succeeded", "retryable", "choices", *ANSWERED]
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(READ_ROWS, use_threads=False, columns=columns):
+        for batch in batches_of(file, columns):
             yield from batch.to_pylist()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain import lifecycle, retry
 from orchestrator.domain.changes import Change, ChunkMoved
-from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError, TransientError
+from orchestrator.domain.errors import Gone, NotAuthorized, PermanentError, ProviderError
 from orchestrator.domain.lifecycle import CancelledUnsent
 from orchestrator.domain.model import UNSENT, Chunk, ChunkState, Claim
 from orchestrator.domain.recovery import is_other, other_key_message
@@ -53,7 +53,7 @@ def _ask(chunk: Chunk, account: str, *, provider: Provider, clock: Clock) -> Chu
         if refused or chunk.tries + 1 >= TRIES_MAX:  # polling finds out how it ends
             return ChunkMoved(before=chunk, after=replace(sent, error=str(error)), due_at=now)
         later = replace(chunk, tries=chunk.tries + 1, error=str(error))
-        floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+        floor_s = error.retry_after_s
         wait = timedelta(seconds=retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s))
         return ChunkMoved(before=chunk, after=later, due_at=now + wait)
     return ChunkMoved(before=chunk, after=sent, due_at=now)

@@ -15,7 +15,7 @@ from orchestrator.batches.recover import UNRESOLVED_LOOK_S
 from orchestrator.domain import lifecycle, results_at, retry
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, Noted, PollsPaused
-from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited, TransientError
+from orchestrator.domain.errors import Gone, NotAuthorized, ProviderError, RateLimited
 from orchestrator.domain.lifecycle import BatchEnded, BatchRejected, BecameUnresolved, SubmissionRefused
 from orchestrator.domain.model import OVERDUE, AttemptState, Chunk, ChunkState, Claim, Job
 from orchestrator.domain.recovery import OTHER_KEY, is_other, other_key_message
@@ -103,7 +103,7 @@ def _failed(chunk: Chunk, job: Job, error: ProviderError, *, clock: Clock) -> li
         return [ChunkMoved(before=chunk, after=unresolved, due_at=None)]
     counted = replace(chunk, tries=tries, error_code=REFUSED if refused else "")
     later = lifecycle.failing(counted, str(error), now=now)
-    floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+    floor_s = error.retry_after_s
     if isinstance(error, RateLimited) and floor_s is None:
         floor_s = retry.POLLS_PAUSE_S
     wait_s = retry.backoff_s(later.tries, draw=clock.draw(), floor_s=floor_s)

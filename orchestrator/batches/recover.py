@@ -15,20 +15,18 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import batch_of_another, stop_creates, submission_of
+from orchestrator.batches.submit import record_create, stop_creates, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
 from orchestrator.domain.created_batch import created_batch
 from orchestrator.domain.errors import (
     BadRequest,
-    BatchTaken,
     CreateAmbiguous,
     CreateRefused,
     PermanentError,
     ProviderError,
     TooLarge,
-    TransientError,
     Unidentified,
 )
 from orchestrator.domain.lifecycle import AnswerLost, BatchCreated, BecameUnresolved, Fenced, ProvedAbsent, Reopened
@@ -100,13 +98,7 @@ def recover(claim: Claim, *, ledger: Ledger, job_files: JobFiles, provider: Prov
         changes = [failed]
         if failed.after.state is ChunkState.UNRESOLVED and chunk.error_code == recovery.NOT_UNDERSTOOD:
             changes += stop_creates(job, failed.after.error, clock.now())
-    try:
-        ledger.record(claim, *changes, now=clock.now())
-    except BatchTaken as taken:
-        changes = batch_of_another(
-            chunk, taken, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock
-        )
-        ledger.record(claim, *changes, now=clock.now())
+    record_create(claim, chunk, changes, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock)
     if isinstance(decision, Absent) and not decision.abandoned:  # after the record: another may have found it
         drop_intent(job_files, token)
 
@@ -143,7 +135,7 @@ def _wait_after(error: Exception, chunk: Chunk, clock: Clock) -> timedelta:
     Retry-After is respected, up to a quarter of an hour.
     """
     cause = error.error if isinstance(error, CreateRefused) else error
-    retry_after_s = cause.retry_after_s if isinstance(cause, TransientError) else None
+    retry_after_s = cause.retry_after_s if isinstance(cause, ProviderError) else None
     old_s = (clock.now() - required(chunk.sent_at, "time of its create")).total_seconds()
     floor_s = max(min(retry_after_s or 0.0, RETRY_AFTER_S_MAX), min(old_s / AGE_PER_WAIT, AGED_WAIT_S_MAX))
     return timedelta(seconds=retry.backoff_s(5, draw=clock.draw(), floor_s=floor_s))

@@ -8,6 +8,7 @@ Rule 3: an answer that is not known to be a refusal is ambiguous; so is a crash.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -223,16 +224,28 @@ def _send(
         proved = AccountProved(account=job.account, sent_at=required(chunk.sent_at, "time of its create"))
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed, proved]
     refusals.keep_given_up(changes, job_files)
+    record_create(claim, chunk, changes, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock)
+
+
+def record_create(
+    claim: Claim,
+    chunk: Chunk,
+    changes: Sequence[Change],
+    *,
+    ledger: Ledger,
+    job_files: JobFiles,
+    traits: Traits,
+    clock: Clock,
+) -> None:
+    """Record what is known of a create; if the batch that it names is another create's, record that instead."""
     try:
         ledger.record(claim, *changes, now=clock.now())
     except BatchTaken as taken:
-        changes = batch_of_another(
-            chunk, taken, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock
-        )
-        ledger.record(claim, *changes, now=clock.now())
+        others = _batch_of_another(chunk, taken, ledger=ledger, job_files=job_files, traits=traits, clock=clock)
+        ledger.record(claim, *others, now=clock.now())
 
 
-def batch_of_another(
+def _batch_of_another(
     chunk: Chunk, taken: BatchTaken, *, ledger: Ledger, job_files: JobFiles, traits: Traits, clock: Clock
 ) -> list[Change]:
     """Handle an answer that names the batch of another create like one that was not understood.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.collector.settle import Collecting, settle
 from orchestrator.domain import custom_id, lifecycle, results_at, retry
 from orchestrator.domain.changes import ChunkMoved
-from orchestrator.domain.errors import Gone, ProviderError, TransientError, Unavailable
+from orchestrator.domain.errors import Gone, ProviderError, Unavailable
 from orchestrator.domain.lifecycle import RESULTS_LOST, BecameUnresolved
 from orchestrator.domain.model import Chunk, ChunkState, Claim, Job, Outcome
 from orchestrator.domain.recovery import is_other, other_key_message
@@ -168,7 +168,7 @@ def _not_now(chunk: Chunk, job: Job, error: ProviderError, *, provider: Provider
     # Another error in between does not begin the search for absent results anew: it would never end.
     is_searching = chunk.error_code == ABSENT and not isinstance(error, ResultsShort)
     tries, now = (chunk.tries if is_searching else _failed_before(chunk, type(error))) + 1, clock.now()
-    floor_s = error.retry_after_s if isinstance(error, TransientError) else None
+    floor_s = error.retry_after_s
     wait = timedelta(seconds=retry.backoff_s(tries, draw=clock.draw(), floor_s=floor_s))
     counted = replace(chunk, tries=tries, error_code=ABSENT if is_searching else type(error).__name__)
     return ChunkMoved(before=chunk, after=lifecycle.failing(counted, str(error), now=now), due_at=now + wait)

@@ -95,8 +95,9 @@ class ProviderError(OrchestratorError):
     """A provider answered with an error, or did not answer. The error's message never quotes a request.
 
     `provider_message` is the provider's own text. It may quote a row: it is written to a private file only.
-    `fault` says who must act for the same call to succeed; `places`, which requests of a create the provider names
-    (from 0); `tokens_max`, which limit of queued tokens; `names_no_file`, that it says there is no such input file.
+    `fault` says who must act for the same call to succeed; `retry_after_s`, how long the provider wants us to wait;
+    `places`, which requests of a create the provider names (from 0); `tokens_max`, which limit of queued tokens;
+    `names_no_file`, that it says there is no such input file.
     """
 
     usual_fault: ClassVar[Fault] = Fault.TRANSIENT
@@ -109,32 +110,24 @@ class ProviderError(OrchestratorError):
         request_id: str = "",
         provider_message: str = "",
         fault: Fault | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
         self.provider_message = provider_message
-        self.fault = fault or self.usual_fault
+        self.fault = fault or self._usual_fault()
+        self.retry_after_s = retry_after_s
         self.places: tuple[int, ...] = ()
         self.tokens_max: int | None = None
         self.names_no_file = False
 
+    def _usual_fault(self) -> Fault:
+        return self.usual_fault
+
 
 class TransientError(ProviderError):
     """The same call may succeed later."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        request_id: str = "",
-        provider_message: str = "",
-        fault: Fault | None = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message, fault=fault)
-        self.retry_after_s = retry_after_s
 
 
 class RateLimited(TransientError):
@@ -158,17 +151,8 @@ class PermanentError(ProviderError):
 class BadRequest(PermanentError):
     """The provider refuses the request itself (400, 404, 422 …)."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        request_id: str = "",
-        provider_message: str = "",
-        fault: Fault | None = None,
-    ) -> None:
-        fault = fault or (Fault.JOB if status in MISPLACED else None)
-        super().__init__(message, status=status, request_id=request_id, provider_message=provider_message, fault=fault)
+    def _usual_fault(self) -> Fault:
+        return Fault.JOB if self.status in MISPLACED else self.usual_fault
 
 
 class Misplaced(BadRequest):

@@ -16,7 +16,7 @@ from typing import Final
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.changes import AccountPaused, Change, JobMoved
-from orchestrator.domain.errors import ProviderError, TransientError, UploadUnusable
+from orchestrator.domain.errors import ProviderError, UploadUnusable
 from orchestrator.domain.faults import CHECK_KEY, Fault, advice_of, known_phrase
 from orchestrator.domain.lifecycle import FoundTooLarge, GaveUp, RowsRefused, SubmissionRefused
 from orchestrator.domain.model import BatchId, Chunk, Job, JobState
@@ -58,7 +58,7 @@ class Refusal:
             error=str(error),
             places=error.places,
             tokens_max=error.tokens_max,
-            retry_after_s=error.retry_after_s if isinstance(error, TransientError) else None,
+            retry_after_s=error.retry_after_s,
             status=error.status,
             tries_max=UPLOADS_MAX if isinstance(error, UploadUnusable) else None,
             names_no_file=error.names_no_file,

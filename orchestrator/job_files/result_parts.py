@@ -123,35 +123,22 @@ def _length(answer: Answer) -> int:
 
 def _table(group: Sequence[PricedRow], batch_id: str, round_: int, content_keys: Mapping[RowKey, bytes]) -> Any:
     answers = [row.answer for row in group]
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Sequence[Any]] = dict(zip(Answer._fields, zip(*answers, strict=True), strict=True))
+    columns |= {
         "shard": [row.key[0] for row in group],
         "row": [row.key[1] for row in group],
         "cost_usd": [row.cost_usd for row in group],
         "round": [round_] * len(group),
         "batch_id": [batch_id] * len(group),
-        "succeeded": [answer.succeeded for answer in answers],
-        "retryable": [answer.retryable for answer in answers],
-        "text": [answer.text for answer in answers],
-        "finish_reason": [answer.finish_reason for answer in answers],
-        "tool_calls": [answer.tool_calls for answer in answers],
-        "reasoning": [answer.reasoning for answer in answers],
-        "choices": [
-            None if answer.choices is None else [choice._asdict() for choice in answer.choices] for answer in answers
-        ],
-        "input_tokens": [answer.input_tokens for answer in answers],
-        "output_tokens": [answer.output_tokens for answer in answers],
-        "cached_tokens": [answer.cached_tokens for answer in answers],
-        "reasoning_tokens": [answer.reasoning_tokens for answer in answers],
-        "request_id": [answer.request_id for answer in answers],
-        "error_code": [answer.error_code for answer in answers],
-        "error_message": [answer.error_message for answer in answers],
-        "raw": [answer.raw for answer in answers],
+        "choices": [each and [choice._asdict() for choice in each] for each in columns["choices"]],
         "content_key": [content_keys.get(row.key) for row in group],
         "reused_from": [None] * len(group),
     }
-    arrays = {name: pa.array(values, PART_SCHEMA.field(name).type) for name, values in columns.items()}
-    arrays["embedding"] = _vectors([answer.embedding for answer in answers])
-    return pa.table([arrays[name] for name in PART_SCHEMA.names], schema=PART_SCHEMA)
+    arrays = [
+        _vectors(columns[field.name]) if field.name == "embedding" else pa.array(columns[field.name], field.type)
+        for field in PART_SCHEMA
+    ]
+    return pa.table(arrays, schema=PART_SCHEMA)
 
 
 def _vectors(given: Sequence[bytes | None]) -> Any:
@@ -173,35 +160,32 @@ class Failed(StrEnum):
     READABLE_ALL = "readable_all"  # of ALL: the others
 
 
+_KIND: Final = ["shard", "row", "succeeded", "retryable", "error_code"]
+
+
 def read_failed(part: BinaryIO, which: Failed) -> list[RowKey]:
     """Return failed rows, in order."""
     found: list[RowKey] = []
-    with reading():
-        file = opened(part)
-        for batch in file.iter_batches(
-            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable", "error_code"]
-        ):
-            wanted = pc.invert(batch["succeeded"])
-            if which is Failed.RETRYABLE:
-                wanted = pc.and_(wanted, batch["retryable"])
-            elif which in (Failed.FAILED, Failed.READABLE):
-                wanted = pc.and_(wanted, pc.invert(batch["retryable"]))
-            is_unreadable = pc.fill_null(pc.equal(batch["error_code"], UNREADABLE), False)
-            if which is Failed.UNREADABLE:
-                wanted = pc.and_(wanted, is_unreadable)
-            elif which in (Failed.READABLE, Failed.READABLE_ALL):
-                wanted = pc.and_(wanted, pc.invert(is_unreadable))
-            chosen = batch.filter(wanted)
-            found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
+    for batch in batches_of(part, _KIND):
+        wanted = pc.invert(batch["succeeded"])
+        if which is Failed.RETRYABLE:
+            wanted = pc.and_(wanted, batch["retryable"])
+        elif which in (Failed.FAILED, Failed.READABLE):
+            wanted = pc.and_(wanted, pc.invert(batch["retryable"]))
+        is_unreadable = pc.fill_null(pc.equal(batch["error_code"], UNREADABLE), False)
+        if which is Failed.UNREADABLE:
+            wanted = pc.and_(wanted, is_unreadable)
+        elif which in (Failed.READABLE, Failed.READABLE_ALL):
+            wanted = pc.and_(wanted, pc.invert(is_unreadable))
+        found += _keys(batch.filter(wanted))
     return found
 
 
 def read_answers(part: BinaryIO) -> Iterator[tuple[RowKey, Answer]]:
     """Yield every row with its answer, as it was written, but for the digest of its line."""
-    with reading():
-        for batch in opened(part).iter_batches(READ_ROWS, use_threads=False):
-            for row in batch.to_pylist():
-                yield (row["shard"], row["row"]), _answer(row)
+    for batch in batches_of(part):
+        for row in batch.to_pylist():
+            yield (row["shard"], row["row"]), _answer(row)
 
 
 def _answer(row: dict[str, Any]) -> Answer:
@@ -234,33 +218,35 @@ class Failure(NamedTuple):
 def read_failures(part: BinaryIO) -> Iterator[Failure]:
     """Yield the failed rows, in order."""
     columns = ["shard", "row", "retryable", "error_code", "error_message", "text"]
-    with reading():
-        for batch in opened(part).iter_batches(READ_ROWS, columns=["succeeded", *columns], use_threads=False):
-            chosen = batch.filter(pc.invert(batch["succeeded"]))
-            for shard, row, again, *texts in zip(*(chosen[name].to_pylist() for name in columns), strict=True):
-                yield Failure((shard, row), again, *(text or "" for text in texts))
+    for batch in batches_of(part, ["succeeded", *columns]):
+        chosen = batch.filter(pc.invert(batch["succeeded"]))
+        for shard, row, again, *texts in zip(*(chosen[name].to_pylist() for name in columns), strict=True):
+            yield Failure((shard, row), again, *(text or "" for text in texts))
 
 
 def read_succeeded(part: BinaryIO) -> Iterator[RowKey]:
     """Yield the rows with an answer, in order."""
-    with reading():
-        for batch in opened(part).iter_batches(READ_ROWS, columns=["shard", "row", "succeeded"], use_threads=False):
-            chosen = batch.filter(batch["succeeded"])
-            yield from zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
+    for batch in batches_of(part, ["shard", "row", "succeeded"]):
+        yield from _keys(batch.filter(batch["succeeded"]))
 
 
 def read_kind(part: BinaryIO, kind: str, *, also_sent: bool = False) -> list[RowKey]:
     """Return the answered rows of a kind that is not whole, in order; `also_sent`: with those that were sent again."""
     found: list[RowKey] = []
-    with reading():
-        file = opened(part)
-        for batch in file.iter_batches(
-            READ_ROWS, use_threads=False, columns=["shard", "row", "succeeded", "retryable", "error_code"]
-        ):
-            answered = pc.and_(batch["succeeded"], pc.or_(pc.invert(batch["retryable"]), also_sent))
-            chosen = batch.filter(pc.and_(answered, pc.equal(batch["error_code"], kind)))
-            found += zip(chosen["shard"].to_pylist(), chosen["row"].to_pylist(), strict=True)
+    for batch in batches_of(part, _KIND):
+        answered = pc.and_(batch["succeeded"], pc.or_(pc.invert(batch["retryable"]), also_sent))
+        found += _keys(batch.filter(pc.and_(answered, pc.equal(batch["error_code"], kind))))
     return found
+
+
+def _keys(batch: Any) -> Iterator[RowKey]:
+    return zip(batch["shard"].to_pylist(), batch["row"].to_pylist(), strict=True)
+
+
+def batches_of(part: BinaryIO, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the rows of a part, some thousand at a time; with these columns, or with all. Raises StorageError."""
+    with reading():
+        yield from opened(part).iter_batches(READ_ROWS, columns=columns, use_threads=False)
 
 
 def opened(part: BinaryIO) -> Any:

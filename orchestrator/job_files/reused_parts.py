@@ -30,6 +30,7 @@ from orchestrator.job_files.result_parts import (
     GROUP_ROWS_MAX,
     PART_SCHEMA,
     READ_ROWS,
+    batches_of,
     opened,
     part_writer,
     reading,
@@ -84,8 +85,8 @@ def is_reused(part: str) -> bool:
 def error_codes(job_files: JobFiles, part: str) -> Counter[str]:
     """Return how many answers of a part are of each kind that is not whole."""
     codes = Counter[str]()
-    with reading(), job_files.open(part) as file:
-        for batch in opened(file).iter_batches(READ_ROWS, columns=["error_code"], use_threads=False):
+    with job_files.open(part) as file:
+        for batch in batches_of(file, ["error_code"]):
             for found in pc.value_counts(batch["error_code"].drop_null()).to_pylist():
                 codes[found["values"]] += found["counts"]
     return codes
@@ -94,16 +95,16 @@ def error_codes(job_files: JobFiles, part: str) -> Counter[str]:
 def outcomes(job_files: JobFiles, part: str) -> Iterator[tuple[RowKey, bool, str | None]]:
     """Yield the rows of a part: whether each has an answer, and what is wrong with it."""
     columns = ["shard", "row", "succeeded", "error_code"]
-    with reading(), job_files.open(part) as file:
-        for batch in opened(file).iter_batches(READ_ROWS, columns=columns, use_threads=False):
+    with job_files.open(part) as file:
+        for batch in batches_of(file, columns):
             for shard_no, row, succeeded, code in zip(*(batch[name].to_pylist() for name in columns), strict=True):
                 yield (shard_no, row), succeeded, code
 
 
 def vector_length(job_files: JobFiles, part: str) -> int | None:
     """Return the length of the first vector of a part; None where there is none."""
-    with reading(), job_files.open(part) as file:
-        for batch in opened(file).iter_batches(READ_ROWS, columns=["embedding"], use_threads=False):
+    with job_files.open(part) as file:
+        for batch in batches_of(file, ["embedding"]):
             for vector in batch["embedding"].drop_null():
                 return len(vector)
     return None
