@@ -194,7 +194,7 @@ def _cost_max(workspace: Workspace, job: Job, again: Again, found: Chosen, files
         for kind, keys in chosen_rows(files, "plan", chunk).items():
             waits = replace(chunk, regather=str(Choice("plan", (kind,))))
             drafts = filled([waits], {chunk.name: keys}, changes, job_files=context.job_files, gathering=gathering)
-            for amends, draft in drafts:
+            for (amends, _), draft in drafts:
                 costing = gathering.costing.for_chunk(changes, amends)
                 cost = money.cost_max(
                     costing.price,

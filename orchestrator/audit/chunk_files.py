@@ -76,9 +76,9 @@ def check_files(audit: Audit, entry: Entry, job_files: JobFiles) -> None:
     for attempt in entry.attempts:
         _check_create(audit, chunk, attempt, job_files)
     answered = chunk.tally.succeeded + chunk.tally.reopened
-    audit.ledger.succeeded += answered
+    audit.ledger.answers += answered
     if chunk.state is ChunkState.COLLECTED:
-        audit.ledger.failed += chunk.request_count - answered
+        audit.ledger.unanswered += chunk.request_count - answered
         audit.spend(Waste.REPEATED, chunk.tally.duplicates)
         audit.spend(Waste.UNPLACED, chunk.tally.foreign + chunk.tally.unreadable)
         _check_results(audit, entry, job_files)
@@ -147,8 +147,8 @@ def _check_part(audit: Audit, entry: Entry, job_files: JobFiles) -> bool:
         else:
             for kind in FLAWED:
                 audit.same(chunk.name, f"{kind} answers", ledger=chunk.own_answers(kind), archive=sums.flaws[kind])
-        audit.archive.succeeded += sums.succeeded
-        audit.archive.failed += sums.failed
+        audit.archive.answers += sums.succeeded
+        audit.archive.unanswered += sums.failed
         audit.spend(Waste.FAILED if chunk.round <= 1 else Waste.IN_VAIN, _charged(sums), sums.failed_usd)
         _check_cost(audit, entry, sums)
     return True

@@ -67,8 +67,8 @@ class Spent:
 class Side:
     """The totals of a job in one of the two sources."""
 
-    succeeded: int = 0
-    failed: int = 0  # requests that ended without an answer; a row sent three times may be here three times
+    answers: int = 0  # also those that others have taken the place of, on request
+    unanswered: int = 0  # requests that ended without one; a row sent three times may be here three times
     batches: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0  # answers whose cost is not known
@@ -81,8 +81,8 @@ class Side:
     def as_dict(self) -> dict[str, object]:
         """Return what `--json` prints."""
         return {
-            "succeeded": self.succeeded,
-            "failed": self.failed,
+            "answers": self.answers,
+            "unanswered": self.unanswered,
             "batches": self.batches,
             "cost_usd": None if self.known_cost_usd is None else f"{self.cost_usd:f}",
             "unpriced": self.unpriced,
@@ -96,6 +96,9 @@ class Audit:
     job_id: str
     state: str
     deep: bool
+    rows: int = 0  # planned so far
+    succeeded: int = 0  # of the rows
+    failed: int = 0  # of the rows
     ledger: Side = field(default_factory=Side)
     archive: Side = field(default_factory=Side)
     differences: list[Difference] = field(default_factory=list)  # the first of them
@@ -141,6 +144,9 @@ class Audit:
             "state": self.state,
             "deep": self.deep,
             "clean": self.is_clean,
+            "rows": self.rows,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
             "difference_count": self.difference_count,
             "differences": [one.as_dict() for one in self.differences],
             "ledger": self.ledger.as_dict(),

@@ -20,6 +20,7 @@ OVER: Final = frozenset({AttemptState.REFUSED, AttemptState.ABSENT, AttemptState
 
 def check_row_counts(audit: Audit, sums: RowCounts) -> None:
     """Compare the job's sums, read in one transaction."""
+    audit.rows, audit.succeeded, audit.failed = sums.rows, sums.succeeded, sums.failed + sums.refused
     on_the_way = sums.waiting + sums.live
     ended = sums.succeeded + sums.failed + sums.refused
     audit.same("job", "rows = succeeded + failed + under way", ledger=sums.rows, archive=ended + on_the_way)

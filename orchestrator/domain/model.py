@@ -260,6 +260,7 @@ class Chunk:
     is_canary: bool = False  # one of the chunks that may be sent while the job's canary is OPEN
     regather: str = ""  # the kind of rows that a person asked to send again; "": only such as go by themselves
     improves: str = ""  # the kind of the answers that its rows have: where a row fails here, its answer stands
+    improves_reused: bool = False  # those answers are copies, that this job has not paid for by the rows' own requests
     amends: str = ""  # why its requests are not as planned, but changed: see `amend`; "": they are as planned
     tally: Tally = field(default_factory=Tally)
     version: int = 0

@@ -57,7 +57,8 @@ class RowFilter:
                 codes = chunk.causes if chunk.part else f'"{chunk.error_code}"'
                 return tally.failed > 0 and (not self.cause or f'"{self.cause}"' in codes)
             case Shown.REUSED:
-                return chunk.state is ChunkState.REUSED and tally.succeeded > 0
+                stands = chunk.improves_reused and tally.standing > 0
+                return stands or (chunk.state is ChunkState.REUSED and tally.succeeded > 0)
             case Shown.TRUNCATED | Shown.EMPTY | Shown.REFUSED:
                 count: int = getattr(tally, f"{self.shown}_answers")
                 return count > 0

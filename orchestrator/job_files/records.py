@@ -59,6 +59,7 @@ class PlannedChunk:
     cost_usd_max: Decimal | None = None
     is_canary: bool = False
     improves: str = ""
+    improves_reused: bool = False
     amends: str = ""
     changes: str = ""
     setbacks: int = 0  # of the chunks that its rows are from

@@ -22,7 +22,7 @@ from orchestrator.domain.pictures import (
     width_for,
 )
 from orchestrator.domain.timeline import Batch, Group
-from orchestrator.ledger import look
+from orchestrator.ledger import look, totals
 from orchestrator.ledger.db.schema import EPOCH, NANO, attempts, chunks, jobs, shards
 
 C, A, J, S = chunks.c, attempts.c, jobs.c, shards.c
@@ -225,7 +225,7 @@ def report(connection: sa.Connection, job_id: JobId) -> Report:
                 _sum(C.input_tokens, "input_tokens"),
                 _sum(C.output_tokens, "output_tokens"),
                 _sum(C.wasted_nano_usd, "wasted"),
-                _sum(_when(C.state == ChunkState.REUSED, C.succeeded + C.standing), "reused"),
+                _sum(totals.REUSED_ROWS, "reused"),
             ).where(C.job_id == job_id)
         )
         .mappings()

@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import ENDED, Attempt, Chunk, ChunkId, ChunkState, JobId
+from orchestrator.domain.model import ENDED, Attempt, Chunk, ChunkId, JobId
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.domain.row_filter import RowFilter, Shown
+from orchestrator.ledger import totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, shards
 
@@ -43,7 +44,7 @@ def _holding(wanted: RowFilter) -> list[sa.ColumnElement[bool]]:
             by_code = sa.or_(*_caused(C.causes, wanted.cause), sa.and_(C.part == "", C.error_code == wanted.cause))
             return [C.failed > 0, *([by_code] if wanted.cause else [])]
         case Shown.REUSED:
-            return [C.state == ChunkState.REUSED, C.succeeded > 0]
+            return [totals.REUSED_ROWS > 0]
         case Shown.TRUNCATED | Shown.EMPTY | Shown.REFUSED:
             return [C[f"{wanted.shown}_answers"] > 0]
     return []

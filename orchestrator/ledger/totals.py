@@ -141,6 +141,10 @@ def _when(condition: sa.ColumnElement[bool], value: Any, name: str) -> sa.Label[
     return _sum(sa.case((condition, value), else_=0), name)
 
 
+# Answers that are copies: in chunks that were never sent, and where such rows were sent again and have failed.
+REUSED_ROWS: Final = sa.case(
+    (C.state == ChunkState.REUSED, C.succeeded + C.standing), (C.improves_reused, C.standing), else_=0
+)
 # Each part is answered by an index on unfinished units, so that the cost of a review does not grow with finished ones.
 _OUTLOOK: Final = sa.select(
     sa.select(_sum(C.waiting, "waiting")).where(C.job_id == _JOB_ID, HAS_WAITING).scalar_subquery().label("waiting"),
@@ -187,7 +191,7 @@ def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
         sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
             "waiting_since"
         ),
-        _when(C.state == ChunkState.REUSED, C.succeeded + C.standing, "reused"),
+        _sum(REUSED_ROWS, "reused"),
         _when(overdue, 1, "overdue"),
         sa.func.min(sa.case((C.state.in_(_UNSENT), unsent_usd), else_=None), type_=sa.BigInteger()).label("unsent"),
         sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),

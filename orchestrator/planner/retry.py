@@ -21,13 +21,13 @@ from orchestrator.domain.causes import causes_more
 from orchestrator.domain.changes import Change, ChunkAdded, ChunkMoved, JobMoved, RowsSettled, written
 from orchestrator.domain.chosen import Choice, choice_in, given_back
 from orchestrator.domain.errors import OutputError
-from orchestrator.domain.model import Canary, Chunk, Claim, Job, JobState, Step
+from orchestrator.domain.model import Canary, Chunk, ChunkState, Claim, Job, JobState, Step
 from orchestrator.domain.packing import Packer, text_bytes
 from orchestrator.domain.policy import Limits
 from orchestrator.domain.reopening import closed_again
 from orchestrator.domain.request_changes import RequestChanges
 from orchestrator.domain.row_kinds import ALL_FAILED, SENT_AS_FAILED
-from orchestrator.job_files import records, request_files
+from orchestrator.job_files import records, request_files, result_parts
 from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
 from orchestrator.job_files.chunk_rows import (
     answered_rows,
@@ -87,7 +87,7 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
         round_no = sources[0].round + 1 if sources else 1
         setbacks = max((source.setbacks for source in sources), default=0)
         added = []
-        for number, (amends, draft) in enumerate(retries, start=job.retry_count + 1):
+        for number, ((amends, improves_reused), draft) in enumerate(retries, start=job.retry_count + 1):
             name = f"r{number:05d}"
             costing = gathering.costing.for_chunk(present, amends)
             chunk = replace(
@@ -96,6 +96,7 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
                 setbacks=setbacks,
                 is_canary=is_canary,
                 improves=_improved(sources[0]),
+                improves_reused=improves_reused,
                 amends=amends,
                 changes=text_of(present),
             )
@@ -172,33 +173,50 @@ def filled(
     *,
     job_files: JobFiles,
     gathering: Gathering,
-) -> list[tuple[str, request_files.LinesDraft]]:
-    """Return the request files of the waiting rows of chunks, each with why its requests are changed.
+) -> list[tuple[tuple[str, bool], request_files.LinesDraft]]:
+    """Return the request files of the waiting rows of chunks.
+
+    Each with why its requests are changed, and whether their rows' present answers are copies: rows are kept apart by
+    these.
 
     Args:
         rows: the waiting rows, by the chunk's name.
     """
-    packers: dict[str, Packer] = {}
-    retries: list[tuple[str, request_files.LinesDraft]] = []
-    present: dict[str, request_files.LinesDraft] = {}
+    packers: dict[tuple[str, bool], Packer] = {}
+    retries: list[tuple[tuple[str, bool], request_files.LinesDraft]] = []
+    present: dict[tuple[str, bool], request_files.LinesDraft] = {}
     for chunk in sources:
         wanted = set(rows[chunk.name])
+        copied = _copied(chunk, wanted, job_files)
         useless = {} if gathering.amending is None else useless_answers(job_files, chunk)
         for one in request_files.keyed_requests_of(job_files, chunk):
             if one.key not in wanted:
                 continue
             if gathering.changing is not None and chunk.regather and changes != RequestChanges():
                 one = gathering.changing.request(one, changes)
-            amends, line, answer = chunk.amends, one.line, useless.get(one.key)
-            packer = packers.setdefault(amends if answer is None else answer.amends, Packer(gathering.limits))
+            line, answer = one.line, useless.get(one.key)
+            kind = (chunk.amends if answer is None else answer.amends.value, one.key in copied)
+            packer = packers.setdefault(kind, Packer(gathering.limits))
             if answer is not None and gathering.amending is not None:
-                changed, amends = gathering.amending.line(line, answer), answer.amends.value
+                changed = gathering.amending.line(line, answer)
                 line = line if packer.too_large(len(changed), text_bytes(changed)) else changed
-            if packer.starts_new(len(line), text_bytes(line)) or amends not in present:
-                present[amends] = request_files.LinesDraft()
-                retries.append((amends, present[amends]))
-            present[amends].add(line, one.key, one.content_key)
+            if packer.starts_new(len(line), text_bytes(line)) or kind not in present:
+                present[kind] = request_files.LinesDraft()
+                retries.append((kind, present[kind]))
+            present[kind].add(line, one.key, one.content_key)
     return retries
+
+
+def _copied(chunk: Chunk, rows: Collection[RowKey], job_files: JobFiles) -> Collection[RowKey]:
+    """Return those of a chunk's waiting rows whose present answers are copies, of other jobs or of equal requests."""
+    if not _improved(chunk):
+        return ()
+    if chunk.state is ChunkState.REUSED:
+        return rows
+    if not chunk.improves_reused or not chunk.part:
+        return rows if chunk.improves_reused else ()
+    with job_files.open(chunk.part) as part:  # a row that it has an answer to has one of its own by now
+        return set(rows).difference(result_parts.read_succeeded(part))
 
 
 def _resent(chunk: Chunk, count: int) -> Change:

@@ -108,7 +108,7 @@ def test_a_job_that_met_trouble_and_ended_shows_no_difference(whole: Copy, deep:
     assert found.differences == []
     assert found.is_clean
     assert found.ledger == found.archive
-    assert found.ledger.succeeded + found.ledger.failed > ROWS
+    assert found.ledger.answers + found.ledger.unanswered > ROWS
     assert found.ledger.cost_usd > 0
     assert found.waste[Waste.REPEATED].count > 0
     assert found.waste[Waste.UNPLACED].count > 0

@@ -194,6 +194,39 @@ def test_a_cancelled_job_keeps_what_was_paid_and_goes_on_later(shop: Shop) -> No
     assert shop.sold + sold == {"a": 1, "b": 1, "c": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shards")
+def test_a_copy_that_stands_after_it_was_asked_for_again_is_a_reused_row(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a new answer is there; also where the request fails, fails again, or the ledger is lost meanwhile."""
+    first = run(shop, ["is cut", "a", "is cut", "is cut"])
+    handle = orchestrator.open_job(first.job_id, work=shop.work)
+    script = dict(sys.modules["tests.api.test_reuse"].SCRIPT)
+    monkeypatch.setattr("tests.api.test_reuse.SCRIPT", script | {"is cut": script["fails"]})
+
+    for _ in range(2):
+        failed = handle.retry(rows="truncated")
+        assert_reused(shop, failed, [None, None, first.job_id, first.job_id])
+    before = sums(handle.status().as_dict())
+    for path in shop.work.glob("ledger.db*"):
+        path.unlink()
+    orchestrator.recover(work=shop.work)
+    assert sums(handle.status().as_dict()) == before
+
+    monkeypatch.setattr("tests.api.test_reuse.SCRIPT", script)
+    assert_reused(shop, handle.retry(keys=[2]), [None, None, None, first.job_id])
+    monkeypatch.setattr("tests.api.test_reuse.SCRIPT", script | {"is cut": script["fails"]})
+    assert_reused(shop, handle.retry(rows="truncated"), [None, None, None, first.job_id])
+
+
+def assert_reused(shop: Shop, result: Result, expected: list[str | None]) -> None:
+    totals = result.status.totals
+    assert payers(result) == expected
+    assert (totals.reused, totals.succeeded) == (len([name for name in expected if name]), 4)
+    assert not orchestrator.audit(result.job_id, work=shop.work, deep=True).differences
+
+
 DIES_WHILE_COPYING: Final = """
 import os, signal, sys
 import pyarrow as pa

@@ -14,6 +14,7 @@ import pytest
 
 import orchestrator
 from orchestrator import ConfigError, JobHandle, JobInterrupted, Result
+from orchestrator.cli.audit_text import audit_text
 from orchestrator.cli.trace_text import trace_text
 from orchestrator.testing import Failure, FakeProvider, fake_provider
 from tests.sums import sums
@@ -84,6 +85,9 @@ def test_rows_that_were_cut_off_are_sent_again_with_a_larger_limit(scene: Scene)
     assert "request, of revision 2, round 2\n" in trace_text(shown)
     assert "sent in chunk r00001, round 2, revision 2: collected\n" in trace_text(shown)
     assert (answers(second), second.flaws["truncated"], is_sound(scene, second)) == (["short", LONG], 0, True)
+    audit = orchestrator.audit(second.job_id, work=scene.work)
+    assert (audit.rows, audit.succeeded, audit.ledger.answers, audit.archive.answers) == (2, 2, 3, 3)
+    assert "rows: 2, 2 succeeded, 0 failed; 1 answer replaced on request\n" in audit_text(audit)
     assert answers(scene.run("long", "another")) == ["one two three four five", "short"]
 
 
@@ -190,6 +194,7 @@ REFUSED_OF_A_FUNCTION: Final[list[tuple[dict[str, Any], str]]] = [
     ({"seed": 1}, "row 1 of shard 0: request.seed cannot be sent to any: .* have no such field"),
     ({"max_token": 20}, "did you mean max_tokens"),
     ({"max_tokens": 0}, "max_tokens must be a whole number"),
+    ({"penalty": float("nan")}, "JSON cannot express"),
     ({"top_p": float("nan")}, "top_p must be a number"),
     ({"system": "be brief"}, "system makes other requests, and so another job: change it in the function"),
 ]

@@ -255,9 +255,7 @@ class Oracle:
         succeeded, failed = statuses.count("succeeded"), statuses.count("failed")
         _expect(totals.rows == rows == succeeded + failed, f"{rows} rows, {totals.rows} planned, {succeeded}+{failed}")
         reused = sum(payer is not None for payer in table["llm_reused_from"])
-        # A copied answer that was asked for again and stands is one of the job's own by the ledger.
-        is_counted = totals.reused <= reused if plan.asks_for_truncated else totals.reused == reused
-        _expect(is_counted, f"{totals.reused} are reused by the ledger, {reused} in the output")
+        _expect(totals.reused == reused, f"{totals.reused} are reused by the ledger, {reused} in the output")
         _expect(totals.succeeded == succeeded, f"{totals.succeeded} succeeded by the ledger, {succeeded} in the output")
         _expect(
             totals.failed + totals.refused == failed,

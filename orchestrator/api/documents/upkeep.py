@@ -18,8 +18,8 @@ class Difference(Part, frozen=True, kw_only=True):
 class Side(Part, frozen=True, kw_only=True):
     """The totals of a job in one of the two sources."""
 
-    succeeded: Count
-    failed: Count  # requests that ended without an answer
+    answers: Count  # also those that others have taken the place of, on request
+    unanswered: Count  # requests that ended without one
     batches: Count
     cost_usd: Usd | None
     unpriced: Count
@@ -39,6 +39,9 @@ class Audit(Document, frozen=True, kw_only=True, tag="orchestrator.audit/1"):
     state: str
     deep: bool
     clean: bool
+    rows: Count
+    succeeded: Count  # of the rows
+    failed: Count
     difference_count: Count
     differences: tuple[Difference, ...]  # the first of them
     ledger: Side

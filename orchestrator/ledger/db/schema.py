@@ -177,7 +177,7 @@ chunks = sa.Table(
     ),
     *(
         sa.Column(key, sa.Boolean, nullable=False, default=False)
-        for key in ("cancel_requested", "cancel_sent", "is_canary")
+        for key in ("cancel_requested", "cancel_sent", "is_canary", "improves_reused")
     ),
     *map(_count, ("done_count", "failed_count", *TALLY)),
     *_claimable(),
