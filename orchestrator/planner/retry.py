@@ -106,13 +106,23 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
             taken = {name: len(keys) for name, keys in rows.items()}
             _keep_plan(job_files, job, added, sources[0], taken)
     if not waiting and not is_canary:
-        for changes in settle_duplicates(job, ledger=ledger, job_files=job_files):
-            if clock.now() - now > timedelta(seconds=STEP_S_MAX):
-                break  # these are recorded with the step's end
-            ledger.record(claim, JobMoved(before=job, after=job, due_at=now), *changes, now=clock.now(), keep=True)
-            job, changes = written(job), []
+        job, changes = _copied_answers(claim, job, ledger=ledger, job_files=job_files, clock=clock)
     after = replace(job, due=Step.REVIEW, retry_count=job.retry_count + made)
     ledger.record(claim, JobMoved(before=job, after=after, due_at=now), *changes, now=now)
+
+
+def _copied_answers(
+    claim: Claim, job: Job, *, ledger: Ledger, job_files: JobFiles, clock: Clock
+) -> tuple[Job, list[Change]]:
+    """Give duplicates their answers; return the job as the ledger has it by then, and what it does not know yet."""
+    began_at = clock.now()
+    for changes in settle_duplicates(job, ledger=ledger, job_files=job_files):
+        now = clock.now()
+        if now - began_at > timedelta(seconds=STEP_S_MAX):
+            return job, changes  # these are recorded with the step's end
+        ledger.record(claim, JobMoved(before=job, after=job, due_at=now), *changes, now=now, keep=True)
+        job = written(job)
+    return job, []
 
 
 def _keep_plan(
