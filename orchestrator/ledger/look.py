@@ -39,7 +39,7 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: boo
     job = rows.job_of(row)
     paused = (accounts.c.name == job.account, accounts.c.paused_until > now)
     pause = connection.execute(sa.select(accounts).where(*paused)).mappings().one_or_none()
-    states = connection.execute(_states(job_id)).mappings().all()
+    states = totals.by_state(connection, job_id)
     written = connection.execute(_written(job_id)).one()
     seen = Seen(
         requests={ChunkState(one["state"]): int(one["requests"]) for one in states},
@@ -55,24 +55,7 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: boo
         written=(written[0], written[1]),
         undelivered=undelivered(connection, job_id, now=now),
     )
-    return look_at(job, totals.totals(connection, job_id), seen, now=now)
-
-
-@lru_cache(maxsize=64)
-def _states(job_id: JobId) -> sa.Select[Any]:
-    return (
-        sa.select(
-            C.state,
-            sa.cast(sa.func.sum(C.request_count), sa.BigInteger).label("requests"),
-            sa.cast(sa.func.sum(C.done_count), sa.BigInteger).label("done"),
-            sa.func.count().label("chunks"),
-            sa.func.min(C.sent_at, type_=C.sent_at.type).label("oldest_sent_at"),
-            sa.func.max(C.looked_at, type_=C.looked_at.type).label("looked_at"),
-            sa.func.min(C.due_at, type_=C.due_at.type).label("next_look_at"),
-        )
-        .where(C.job_id == job_id)
-        .group_by(C.state)
-    )
+    return look_at(job, totals.totals(connection, job_id, states), seen, now=now)
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,29 +41,35 @@ _OTHERS: Final = tuple(state for state in _LIVE if state is not ChunkState.DUPLI
 _MOVING: Final = tuple(state for state in _OTHERS if state is not ChunkState.UNRESOLVED)
 
 
-def totals(connection: sa.Connection, job_id: JobId) -> Totals:
-    """Return the job's totals, read in one transaction."""
+def by_state(connection: sa.Connection, job_id: JobId) -> Sequence[sa.RowMapping]:
+    """Return sums over the chunks of a job, by state: what totals and looks are made from, read in one pass."""
+    return connection.execute(_state_sums(job_id)).mappings().all()
+
+
+def totals(connection: sa.Connection, job_id: JobId, states: Sequence[sa.RowMapping] | None = None) -> Totals:
+    """Return the job's totals, read in one transaction; `states` are those of `by_state`, where they are there."""
+    states = by_state(connection, job_id) if states is None else states
     shard_sums = connection.execute(_shard_sums(job_id)).mappings().one()
-    states = connection.execute(sa.select(C.state, sa.func.count()).where(C.job_id == job_id).group_by(C.state))
-    counts = {ChunkState(row[0]): int(row[1]) for row in states}
-    chunk_sums = connection.execute(_chunk_sums(job_id)).mappings().one()
     money = connection.execute(_money(job_id)).mappings().one()
-    values: dict[str, Any] = {name: chunk_sums[name] for name in _SUMMED if name not in _INNER}
-    values["succeeded"] += chunk_sums["standing"]
+    sums = {name: sum(one[name] for one in states) for name in _SUMMED}
+    sums["succeeded"] += sums["standing"]
+    of = {ChunkState(one["state"]): one for one in states}
+    sent = of.get(ChunkState.SUBMITTED)
+    unsent = [of[state]["cheapest"] for state in _UNSENT if state in of]
     return Totals(
-        **values,
+        **{name: value for name, value in sums.items() if name not in _INNER},
         **shard_sums,
-        chunks=counts,
-        waiting_since=chunk_sums["waiting_since"],
-        reused=chunk_sums["reused"],
-        overdue=chunk_sums["overdue"],
-        overdue_batch=chunk_sums["overdue_batch"] or "",
+        chunks={state: one["chunks"] for state, one in of.items()},
+        waiting_since=min((one["waiting_since"] for one in states if one["waiting_since"]), default=None),
+        reused=sum(one["reused"] for one in states),
+        overdue=0 if sent is None else sent["overdue"],
+        overdue_batch="" if sent is None else sent["overdue_batch"] or "",
         waits_for_canary=connection.execute(_waits_for_canary(job_id)).first() is not None,
         batches=money["batches"],
         cost_usd=int(money["cost"]) * NANO,
         reserved_usd=int(money["reserved"]) * NANO,
         possibly_double_paid_usd=int(money["possibly_double_paid"]) * NANO,
-        unsent_usd_min=None if chunk_sums["unsent"] is None else int(chunk_sums["unsent"]) * NANO,
+        unsent_usd_min=min(unsent) * NANO if unsent else None,
         troubles=tuple(Trouble(**row) for row in connection.execute(_troubles(job_id)).mappings()),
     )
 
@@ -182,20 +189,28 @@ def _shard_sums(job_id: JobId) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=64)
-def _chunk_sums(job_id: JobId) -> sa.Select[Any]:
-    submitted = C.state == ChunkState.SUBMITTED
-    unsent_usd = sa.cast(sa.func.coalesce(C.cost_usd_max, 0), sa.BigInteger)
-    overdue = sa.and_(submitted, C.error_code == OVERDUE)
-    return sa.select(
-        *(_sum(C[name], name) for name in _SUMMED),
-        sa.func.min(sa.case((C.waiting > 0, C.waiting_since), else_=None), type_=C.waiting_since.type).label(
-            "waiting_since"
-        ),
-        _sum(REUSED_ROWS, "reused"),
-        _when(overdue, 1, "overdue"),
-        sa.func.min(sa.case((C.state.in_(_UNSENT), unsent_usd), else_=None), type_=sa.BigInteger()).label("unsent"),
-        sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),
-    ).where(C.job_id == job_id)
+def _state_sums(job_id: JobId) -> sa.Select[Any]:
+    overdue = C.error_code == OVERDUE
+    waits_since = sa.case((C.waiting > 0, C.waiting_since), else_=None)
+    return (
+        sa.select(
+            C.state,
+            sa.func.count().label("chunks"),
+            _sum(C.request_count, "requests"),
+            _sum(C.done_count, "done"),
+            *(_sum(C[name], name) for name in _SUMMED),
+            sa.func.min(C.sent_at, type_=C.sent_at.type).label("oldest_sent_at"),
+            sa.func.max(C.looked_at, type_=C.looked_at.type).label("looked_at"),
+            sa.func.min(C.due_at, type_=C.due_at.type).label("next_look_at"),
+            sa.func.min(waits_since, type_=C.waiting_since.type).label("waiting_since"),
+            sa.func.min(sa.cast(sa.func.coalesce(C.cost_usd_max, 0), sa.BigInteger)).label("cheapest"),
+            _sum(REUSED_ROWS, "reused"),
+            _when(overdue, 1, "overdue"),
+            sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),
+        )
+        .where(C.job_id == job_id)
+        .group_by(C.state)
+    )
 
 
 @lru_cache(maxsize=64)

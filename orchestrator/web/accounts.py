@@ -83,5 +83,6 @@ class Fleet:
         )
 
     def _page(self, name: str, request: Request, **values: Any) -> Response:
-        only_part = request.headers.get("hx-request") == "true"
-        return self.templates.page(f"{'_' if only_part else ''}{name}.html", **values)
+        if request.headers.get("hx-request") == "true":
+            return self.templates.part(f"_{name}.html", request, lambda: values)
+        return self.templates.page(f"{name}.html", **values)

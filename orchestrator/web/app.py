@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from orchestrator.api.background import Background
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
-    from orchestrator.domain.timeline import LedgerEvent
 
 HERE: Final = Path(__file__).parent
 BATCHES_MAX: Final = 12  # of a group, until all are asked for
@@ -60,7 +59,7 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
     templates = Templates(viewer, may_act=background is not None, mark=access.mark)
     readers = FileReaders()
     readers.prepare()
-    pictures = PictureRoutes(viewer, templates.page, readers)
+    pictures = PictureRoutes(viewer, templates, readers)
     pages = Pages(viewer, templates, pictures, background)
     actions = Actions(viewer, templates, access, background)
     routes = [
@@ -92,30 +91,36 @@ class Pages:
         self._viewer = viewer
         self._pictures = pictures
         self._background = background
-        self._page = templates.page
+        self._templates, self._page = templates, templates.page
 
     def jobs(self, request: Request) -> Response:
         """The list of jobs, or only its changing part."""
         looks = self._viewer.jobs()
         groups = [(title, [one for one in looks if one.activity in some]) for title, some in GROUPS]
-        only_part = request.headers.get("hx-request") == "true"
-        name = "_jobs.html" if only_part else "jobs.html"
-        return self._page(name, groups=[one for one in groups if one[1]], looks=looks)
+        values: dict[str, Any] = {"groups": [one for one in groups if one[1]], "looks": looks}
+        if request.headers.get("hx-request") == "true":
+            return self._templates.part("_jobs.html", request, lambda: values)
+        return self._page("jobs.html", **values)
 
     def job(self, request: Request) -> Response:
         """One job."""
         look = self._look(request)
         spec, done = self._viewer.spec(JobId(look.job_id)), DONE.get(request.query_params.get("done", ""), "")
-        pictures = self._pictures.parts(look, request)
-        return self._page("job.html", look=look, spec=spec, done=done, **self._parts(look, request), **pictures)
+        parts = self._head(look, request) | self._batches(look, request) | self._log(look, request)
+        parts |= self._pictures.parts(look, request)
+        return self._page("job.html", look=look, spec=spec, done=done, **parts)
 
     def part(self, request: Request) -> Response:
         """One changing part of a job's page."""
-        name = request.path_params["part"]
-        if name not in ("head", "batches", "log"):
+        made = {"head": self._head, "batches": self._batches, "log": self._log}.get(request.path_params["part"])
+        if made is None:
             return PlainTextResponse("There is no such page.\n", status_code=404)
         look = self._look(request)
-        return self._page(f"_{name}.html", look=look, **self._parts(look, request))
+        failure = self._failure(look)
+        name = f"_{request.path_params['part']}.html"
+        return self._templates.part(
+            name, request, lambda: {"look": look} | made(look, request), made_of=(look.job_id, look.at, failure)
+        )
 
     def json_jobs(self, _request: Request) -> Response:
         """All jobs as JSON."""
@@ -134,22 +139,27 @@ class Pages:
     def _look(self, request: Request) -> Look:
         return self._viewer.look(JobId(request.path_params["job"]))
 
-    def _parts(self, look: Look, request: Request) -> dict[str, Any]:
-        job_id, query = JobId(look.job_id), request.query_params
+    def _head(self, look: Look, _request: Request) -> dict[str, Any]:
+        return {"failure": self._failure(look)}
+
+    def _failure(self, look: Look) -> str:
+        return "" if self._background is None else self._background.failure(JobId(look.job_id))
+
+    def _batches(self, look: Look, request: Request) -> dict[str, Any]:
+        query = request.query_params
         tab = query.get("batches", "flight")
-        groups = TABS.get(tab, TABS["flight"])
+        tab = tab if tab in TABS else "flight"
         is_all = query.get("all") == "batches"
         return {
-            "tab": tab if tab in TABS else "flight",
+            "tab": tab,
             "tabs": {name: sum(look.batches.get(group, 0) for group in some) for name, some in TABS.items()},
-            "batches": self._viewer.batches(job_id, groups, BATCHES_ALL if is_all else BATCHES_MAX),
-            "events": self._events(job_id, is_whole=query.get("all") == "log"),
-            "failure": "" if self._background is None else self._background.failure(job_id),
+            "batches": self._viewer.batches(JobId(look.job_id), TABS[tab], BATCHES_ALL if is_all else BATCHES_MAX),
         }
 
-    def _events(self, job_id: JobId, *, is_whole: bool) -> list[LedgerEvent]:
-        found = self._viewer.events(job_id, EVENTS_ALL)
-        return found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]
+    def _log(self, look: Look, request: Request) -> dict[str, Any]:
+        found = self._viewer.events(JobId(look.job_id), EVENTS_ALL)
+        is_whole = request.query_params.get("all") == "log"
+        return {"events": found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]}
 
 
 def _json(value: object) -> Response:

@@ -6,7 +6,6 @@ Rule: each is drawn from a bounded answer of the ledger; an example of a failure
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
     from orchestrator.web.reading import FileReaders
+    from orchestrator.web.rendering import Templates
 
 CAUSES_SHOWN: Final = 12
 DOWNLOADS: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
@@ -56,8 +56,8 @@ FLAWS: Final = {
 class PictureRoutes:
     """The handlers. They are plain functions, so that Starlette runs them in threads."""
 
-    def __init__(self, viewer: Viewer, page: Callable[..., Response], readers: FileReaders) -> None:
-        self._viewer, self._page, self._readers = viewer, page, readers
+    def __init__(self, viewer: Viewer, templates: Templates, readers: FileReaders) -> None:
+        self._viewer, self._templates, self._readers = viewer, templates, readers
         self._pictures: JobPictures | None = None
 
     @property
@@ -86,22 +86,22 @@ class PictureRoutes:
     def failures(self, request: Request) -> Response:
         """Rows that have failed or are not whole, by cause."""
         look = self._look(request)
-        return self._page("_failures.html", look=look, **self._failures(look))
+        return self._templates.part("_failures.html", request, lambda: {"look": look} | self._failures(look))
 
     def charts(self, request: Request) -> Response:
         """The course of the job."""
         look = self._look(request)
-        return self._page("_charts.html", look=look, **self._charts(look))
+        return self._templates.part("_charts.html", request, lambda: {"look": look} | self._charts(look))
 
     def map(self, request: Request) -> Response:
         """The squares."""
         look = self._look(request)
-        return self._page("_map.html", look=look, **self._map(look, request))
+        return self._templates.part("_map.html", request, lambda: {"look": look} | self._map(look, request))
 
     def square(self, request: Request) -> Response:
         """What is said of one square."""
         look = self._look(request)
-        return self._page("_square.html", look=look, **self._map(look, request))
+        return self._templates.page("_square.html", look=look, **self._map(look, request))
 
     def example(self, request: Request) -> Response:
         """One row of a cause."""
@@ -109,7 +109,7 @@ class PictureRoutes:
         query = request.query_params
         wanted = row_filter(shown=query.get("shown", ""), cause=query.get("cause", ""))
         row = self._readers.run(lambda: self.pictures.example(JobId(look.job_id), wanted))
-        return self._page("_example.html", look=look, row=row)
+        return self._templates.page("_example.html", look=look, row=row)
 
     def download(self, request: Request) -> Response:
         """The output, or what is answered so far, with its source columns: streamed."""

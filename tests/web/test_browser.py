@@ -123,6 +123,20 @@ def test_every_page_fits_every_width_in_both_schemes_and_runs_nothing_of_a_row(s
     assert f"/jobs/{site.unresolved}/do/resolve" in names
 
 
+def test_what_is_as_it_was_is_left_alone(site: Site, page: Page) -> None:
+    """What a person has selected, or where the focus is, stays: nothing is swapped in."""
+    page.goto(f"{site.visitor.address}/jobs/{site.retried}")
+    with page.expect_response(lambda answer: answer.url.endswith("/head")) as first:
+        pass
+    page.wait_for_function("document.querySelector('[hx-get$=head]').dataset.etag")
+    page.evaluate("document.querySelector('.hero').dataset.mine = 'yes'")
+    with page.expect_response(lambda answer: answer.url.endswith("/head")) as second:
+        pass
+
+    assert (first.value.status, second.value.status) == (200, 204)
+    expect(page.locator(".hero[data-mine=yes]")).to_have_count(1)
+
+
 def test_the_numbers_on_the_page_are_those_of_the_ledger(site: Site, page: Page) -> None:
     for job_id in (site.retried, site.undecided, site.unresolved):
         page.goto(f"{site.visitor.address}/jobs/{job_id}")

@@ -75,6 +75,29 @@ def browser(stranger: TestClient) -> TestClient:
     return stranger
 
 
+def test_a_part_that_the_browser_has_is_not_sent_again(browser: TestClient, viewer: Viewer) -> None:
+    """Whether or not the look that it was made of is the same one; a job that has changed is another page."""
+    parts = [f"/jobs/{LIVE}/{name}" for name in ("head", "batches?batches=need", "log", "map", "charts", "failures")]
+    for path in (*parts, "/", "/accounts"):
+        first = browser.get(path, headers={"hx-request": "true"})
+        known = {"hx-request": "true", "if-none-match": first.headers["etag"]}
+        same = browser.get(path, headers=known)
+        viewer.forget(LIVE)
+        anew = browser.get(path, headers=known)
+        other = browser.get(path, headers=known | {"if-none-match": '"x.y"'})
+
+        assert [one.status_code for one in (first, same, anew, other)] == [200, 204, 204, 200], path
+        assert (same.content, anew.content, other.content) == (b"", b"", first.content)
+    before = browser.get(f"/jobs/{LIVE}/log")
+    viewer.workspace.admin.pause(LIVE, now=viewer.now())
+    viewer.forget(LIVE)
+    after = browser.get(f"/jobs/{LIVE}/log", headers={"if-none-match": before.headers["etag"]})
+    viewer.workspace.admin.end_pause(LIVE, now=viewer.now())
+    viewer.forget(LIVE)
+
+    assert (after.status_code, before.text == after.text) == (200, False)
+
+
 def test_a_null_character_is_refused(browser: TestClient) -> None:
     """No database takes one in a text."""
     assert browser.get(f"/jobs/{LIVE}/rows?text=%00").status_code == 400

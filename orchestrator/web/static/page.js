@@ -5,6 +5,15 @@
   let answered = Date.now();
   document.body.addEventListener("htmx:afterOnLoad", () => { answered = Date.now(); });
   document.body.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
+  // A part that is as it was is answered with 204, and left alone: what is selected or has the focus stays so.
+  document.body.addEventListener("htmx:configRequest", (event) => {
+    const mark = event.detail.elt.dataset.etag;
+    if (mark) event.detail.headers["If-None-Match"] = mark;
+  });
+  document.body.addEventListener("htmx:afterOnLoad", (event) => {
+    const mark = event.detail.xhr.getResponseHeader("ETag");
+    if (mark) event.detail.elt.dataset.etag = mark;
+  });
   setInterval(() => {
     const polls = document.querySelector("[data-poll]") !== null;
     const stale = polls && !document.hidden && Date.now() - answered > 15000;
