@@ -44,7 +44,10 @@ def main() -> int:
         print(f"$ orchestrator {' '.join(command)}\n", flush=True)
         with fleet(environment):
             submit = [sys.executable, "-m", "orchestrator", *command]
-            code = subprocess.run(submit, env=environment, check=False).returncode
+            own = {
+                name: value for name, value in environment.items() if name != "ORCHESTRATOR_WORK"
+            }  # as who pastes has it
+            code = subprocess.run(submit, env=own, check=False).returncode
         if code == 0:
             show_rows(base_url)
     return code

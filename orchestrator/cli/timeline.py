@@ -70,6 +70,8 @@ def _cells(one: Batch, now: datetime) -> tuple[str, ...]:
 
     is_sent = one.sent_at is not None and one.group is not Group.WAITING
     age = span((one.ended_at or now) - one.sent_at) if is_sent and one.sent_at else ""
+    if one.group is Group.COLLECTED and one.ended_at is None:  # the ledger was rebuilt: it is not known
+        age = "unknown" if one.sent_at else ""
     looked = f"{span(now - one.looked_at)} ago" if one.looked_at else ""
     return (one.batch_id or "-", one.chunk, one.word or one.state.value, f"{one.answered:,}", age, looked)
 

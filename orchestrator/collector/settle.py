@@ -96,7 +96,7 @@ def settle(
     refused = reconciliation.refused
     if refused is not None:  # not the rows' fault: it counts as no try
         collected = replace(collected, round=chunk.round - 1, setbacks=chunk.setbacks + 1)
-    _keep_record(job_files, collected, raw, written)
+    _keep_record(job_files, collected, raw, written, now)
     changes: list[Change] = [
         ChunkMoved(before=chunk, after=collected, due_at=None),
         RowsSettled(chunk_id=chunk.id, by_shard=written.settled, failed=written.failed),
@@ -111,7 +111,7 @@ def settle(
     return changes
 
 
-def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written: Written) -> None:
+def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written: Written, now: datetime) -> None:
     """Put the record of the chunk's results in place."""
     records.keep_collected(
         job_files,
@@ -132,6 +132,7 @@ def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written
             settled=written.settled,
             failed=written.failed,
             causes=written.causes,
+            collected_at=now,
         ),
     )
 

@@ -52,6 +52,7 @@ class Course:
     spent: Sequence[Decimal]  # USD at the end of each bin
     reserved: Sequence[Decimal]
     now: datetime  # within the last bin
+    undated: int = 0  # answered rows of which it is not known when they came back: the ledger was rebuilt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

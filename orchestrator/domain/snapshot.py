@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.domain.model import Attempt, Chunk
 
@@ -54,3 +55,4 @@ class Restored:
     attempts: tuple[Attempt, ...]
     rows_by_shard: Mapping[int, int]
     failed_by_shard: Mapping[int, int]
+    collected_at: datetime | None = None  # None: its results are not here, or it is not known when they came

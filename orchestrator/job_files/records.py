@@ -148,6 +148,7 @@ class Collected:
     settled: Mapping[int, int] = field(default_factory=dict)  # by shard: rows that succeeded or failed permanently
     failed: Mapping[int, int] = field(default_factory=dict)
     causes: str = ""  # of those: see `domain.causes`
+    collected_at: datetime | None = None  # None: an earlier version did not record it
     rereads: int = 0  # how often the raw results were read again, and more of them could be read
 
 

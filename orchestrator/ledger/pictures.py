@@ -133,6 +133,7 @@ def course(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Course
     bins = (end - first) // width + 1
     came = C.succeeded + C.standing + C.reopened
     [answered] = _binned(connection, C.collected_at, (came,), collected, first, width)
+    undated = (C.job_id == job_id, C.state == ChunkState.COLLECTED, C.collected_at.is_(None))
     mine = (A.job_id == job_id,)
     spent, closed = _binned(connection, A.settled_at, (A.cost_usd, A.reserved_usd), mine, first, width)
     [opened] = _binned(connection, A.sent_at, (A.reserved_usd,), mine, first, width)
@@ -144,6 +145,7 @@ def course(connection: sa.Connection, job_id: JobId, *, now: datetime) -> Course
         spent=_running(spent, bins),
         reserved=_running(reserved, bins),
         now=end,
+        undated=int(connection.execute(sa.select(_sum(came, "came")).where(*undated)).scalar_one()),
     )
 
 

@@ -21,7 +21,6 @@ from orchestrator.domain.model import (
     Attempt,
     AttemptToken,
     BatchId,
-    Chunk,
     ChunkId,
     ChunkState,
     Job,
@@ -177,9 +176,9 @@ class SqlSnapshot:
             due_at, provider = None if job.state in ENDED_JOBS else now, provider_of(job.account, job.spec)
             tx.execute(sa.insert(jobs), rows.job_values(job) | moments | {"due_at": due_at, "version": job.version})
             for page in _in_pages(units):
-                _insert(tx, chunks, [_chunk_values(one.chunk, job, now) for one in page])
+                _insert(tx, chunks, [_chunk_values(one, job, now) for one in page])
                 _insert(tx, chunk_shards, [values for one in page for values in _covered(one)])
-                sent = [_attempt_values(job, provider, each, now) for one in page for each in one.attempts]
+                sent = [_attempt_values(job, provider, one, each, now) for one in page for each in one.attempts]
                 _insert(tx, attempts, sent)
             for page in _in_pages(shards_of):
                 counted = [rows.shard_values(shard) | {"settled_count": shard.settled_count} for shard in page]
@@ -211,15 +210,18 @@ def _insert(tx: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, An
         tx.execute(sa.insert(table), values)
 
 
-def _chunk_values(chunk: Chunk, job: Job, now: datetime) -> dict[str, Any]:
+def _chunk_values(one: Restored, job: Job, now: datetime) -> dict[str, Any]:
+    chunk = one.chunk
     due_at = None if chunk.state in TERMINAL else now
     values = rows.chunk_values(chunk) | {"account": job.account, "due_at": due_at, "cancel_requested": False}
-    return values | {"waiting_since": now if chunk.tally.waiting else None}
+    return values | {"waiting_since": now if chunk.tally.waiting else None, "collected_at": one.collected_at}
 
 
-def _attempt_values(job: Job, provider: str, attempt: Attempt, now: datetime) -> dict[str, Any]:
+def _attempt_values(job: Job, provider: str, one: Restored, attempt: Attempt, now: datetime) -> dict[str, Any]:
     is_settled = attempt.cost_usd is not None or attempt.state not in creates.LIVE
-    return rows.attempt_values(job.id, provider, attempt) | {"settled_at": now if is_settled else None}
+    return rows.attempt_values(job.id, provider, attempt) | {
+        "settled_at": (one.collected_at or now) if is_settled else None
+    }
 
 
 def _covered(one: Restored) -> Iterator[dict[str, Any]]:

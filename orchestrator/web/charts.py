@@ -53,7 +53,8 @@ def rows_chart(course: Course) -> Chart:
     )
     return Chart(
         title="Rows answered",
-        note=f"in each {_width(course.width)}, when their batch was collected",
+        note=f"in each {_width(course.width)}, when their batch was collected"
+        + (f"; of {course.undated:,} more it is not known when" if course.undated else ""),
         left=(f"{top:,}", f"{top / 2:,.0f}" if top > 1 else "", "0"),
         shapes=(("grid", f"M0 0H{WIDE}M0 {HIGH / 2:g}H{WIDE}"), ("axis", f"M0 {HIGH}H{WIDE}"), ("f-answered", bars)),
         under=_times(course),

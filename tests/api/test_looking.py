@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import orchestrator
 from orchestrator import ConfigError
 from orchestrator.api import timeline
+from orchestrator.cli.main import app
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.errors import CommandRefused
 from orchestrator.domain.look import Activity
+from orchestrator.domain.model import JobId
+from orchestrator.domain.pictures import Course
 from orchestrator.domain.policy import NullPolicy
 from orchestrator.domain.workers import Kind
 from orchestrator.engine.local_runner import running
@@ -103,3 +108,32 @@ def test_a_run_that_has_died_is_not_named(tmp_path: Path) -> None:
     assert (look.worked_by, look.activity) == ((), Activity.UNATTENDED)
     with pytest.raises(CommandRefused, match="no process runs it"):
         job.stop()
+
+
+def test_a_rebuilt_ledger_knows_when_answers_came_or_says_that_it_does_not(tmp_path: Path) -> None:
+    """The records of the work folder have it; those of earlier versions had not."""
+    with fake_provider(answer) as fake:
+        result = orchestrator.run(
+            FRAME[:3], prompt="{text}", model="any", work=tmp_path, progress=False, **fake.options
+        )
+    job_id = JobId(result.job_id)
+
+    def course() -> Course:
+        (tmp_path / "ledger.db").unlink()
+        orchestrator.recover(work=tmp_path)
+        with opened_workspace(str(tmp_path)) as workspace:
+            found = workspace.views.course(job_id, now=workspace.clock.now())
+        assert found is not None
+        return found
+
+    known = course()
+    for record in (tmp_path / job_id / "collected").iterdir():
+        content = json.loads(record.read_text())
+        del content["collected_at"]
+        record.write_text(json.dumps(content))
+    unknown = course()
+
+    assert (sum(known.answered), known.undated) == (2, 0)
+    assert (sum(unknown.answered), unknown.undated) == (0, 2)
+    shown = CliRunner().invoke(app, ["batches", job_id, "--work", str(tmp_path)]).stdout
+    assert shown.splitlines()[-1].split()[-1] == "unknown"
