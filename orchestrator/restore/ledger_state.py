@@ -238,13 +238,8 @@ class Units:
             fees_usd=record.fees_usd,
             regather=after.regather or regather,
         )
-        return Restored(
-            chunk=after,
-            attempts=attempts,
-            rows_by_shard=covered,
-            failed_by_shard=failed_by_shard,
-            collected_at=record.collected_at,
-        )
+        restored = Restored(chunk=after, attempts=attempts, rows_by_shard=covered, failed_by_shard=failed_by_shard)
+        return replace(restored, collected_at=record.collected_at)
 
     def _failed_by_shard(self, planned: PlannedChunk, record: Collected, count: int) -> Counter[int]:
         """Return how many rows of each shard are failed still, after others were sent again."""

@@ -66,12 +66,21 @@ def test_settings_tell_of_jobs_without_a_table_and_status_of_what_was_not_receiv
 
         (told,) = server.received
         assert "20 of 20 rows answered" in json.loads(told.body)["text"]
-    (job_id,) = (path.parent.name for path in cli.work.glob("*/job.json"))
-    assert cli.status(job_id)["undelivered_notices"] == 1
-    shown = cli.run("status", job_id)
-    assert "1 notice was not received: http://127.0.0.1" in shown.said, shown
-    assert "answered 410" in shown.said
-    assert "s3cret" not in shown.said
+        (job_id,) = (path.parent.name for path in cli.work.glob("*/job.json"))
+        assert cli.status(job_id)["undelivered_notices"] == 1
+        shown = cli.run("status", job_id)
+        assert "1 notice was not received: http://127.0.0.1" in shown.said, shown
+        assert f"answered 410 to try again now: orchestrator notify {job_id}" in shown.said
+        assert "1 notice was not received in the last day" in hooked.run("doctor").said
+
+        again = hooked.run("notify", job_id)
+
+        assert (again.code, again.out.splitlines()[1:]) == (0, ["✓ 1 notice was received now that had not been"]), again
+        assert json.loads(server.received[-1].body) == json.loads(told.body)
+        assert cli.status(job_id)["undelivered_notices"] == 0
+        assert hooked.run("notify", job_id).out.count("✓") == 1
+        for each in (shown, again):
+            assert "s3cret" not in each.said
 
 
 @pytest.mark.parametrize("variables", [{"ORCHESTRATOR_NOTIFY_FORMAT": "teams"}, {"ORCHESTRATOR_NOTIFY_ON": "end"}])

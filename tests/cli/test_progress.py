@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.api import displays
 from orchestrator.cli import progress
 from orchestrator.cli.progress import LOOKS_BEFORE, Watch
 from orchestrator.domain.look import Activity, Look
@@ -127,3 +128,27 @@ def test_who_runs_the_job_is_said_where_it_is_another_process_and_when_this_one_
         "job-1: pid 5 on lab-7 runs it; watching. Ctrl-C leaves the watching, not the job.",
         "job-1: pid 5 on lab-7 has left it: this process runs it now.",
     ]
+
+
+class View:
+    """Stands for the view on a terminal."""
+
+    tip = ""
+
+    def look(self, now: Look) -> None:
+        """Draw nothing."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+
+def test_a_process_that_has_left_the_job_is_not_said_to_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = View()
+    monkeypatch.setattr(displays, "terminal_view", lambda _tip: view)
+    watch = Watch(CALM.job_id, "never paid twice", plain=False)
+
+    watch.look(ELSEWHERE)
+    watched = view.tip
+    watch.look(replace(ELSEWHERE, worked_by=(), activity=Activity.UNATTENDED))
+
+    assert (watched, view.tip) == ("watching pid 4711", "pid 4711 on lab-7 has left it")
