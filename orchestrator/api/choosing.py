@@ -33,7 +33,6 @@ from orchestrator.domain.row_kinds import INVALID, INVALID_CODES, RowKind
 from orchestrator.job_files import request_files
 from orchestrator.job_files.part_cursor import PartCursor
 from orchestrator.job_files.selections import ShardSelection, kept_selection
-from orchestrator.planner.plan import SLICE_ROWS
 
 if TYPE_CHECKING:
     from orchestrator.engine.job_context import JobContext
@@ -127,7 +126,8 @@ class _Search:
     def look_at(self, shard: Shard) -> None:
         """Find the rows of a shard."""
         finishing, prefix = self._context.finishing, self._context.spec.output_options.prefix
-        folder, slices = revision_folder(finishing.folder, self._job.revision), slice_count(shard.row_count, SLICE_ROWS)
+        folder = revision_folder(finishing.folder, self._job.revision)
+        slices = slice_count(shard.row_count, finishing.slice_rows)
         shown = [f"{prefix}status", f"{prefix}error_code", f"{prefix}cost_usd"]
         start = 0
         with ExitStack() as stack:

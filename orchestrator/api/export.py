@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.api.result import BATCH_ROWS, chosen
 from orchestrator.api.status import WHOLE
 from orchestrator.api.table_files import format_of, write_table, written
-from orchestrator.api.wanted_rows import BoundRows, bound, numbered, wanted_rows
+from orchestrator.api.wanted_rows import BoundRows, bound, codes_of, numbered, wanted_rows
 from orchestrator.collector import answers
 from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
@@ -60,9 +60,7 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
     with opened_workspace(work) as workspace:
         job = workspace.ledger.job(job_id)
         is_whole = job.state in WHOLE and not job.reason  # cancelled without its dataset, it has no output
-        meant = wanted_rows(
-            wanted.kind, wanted.keys, [cause.code for cause in workspace.look(job_id).causes if cause.code]
-        )
+        meant = wanted_rows(wanted.kind, wanted.keys, codes_of(workspace.look(job_id).causes))
         spec = workspace.context(job_id).spec
         options, key_column = spec.output_options, spec.dataset_options.key
         if meant.keys and not key_column:

@@ -22,7 +22,7 @@ import pyarrow.types as pat
 
 from orchestrator.api.documents.status import Report
 from orchestrator.api.status import Status
-from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, wanted_rows
+from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, codes_of, wanted_rows
 from orchestrator.collector.finish import revision_folder
 from orchestrator.collector.seal import manifest_name
 from orchestrator.domain.errors import ConfigError, OutputError, StorageError
@@ -130,7 +130,7 @@ class Result:
     def _filter(self, kind: str | Collection[str] | WantedRows | None) -> WantedRows:
         if isinstance(kind, WantedRows):
             return kind
-        return wanted_rows(kind, codes=[cause.code for cause in self.status.look.causes if cause.code])
+        return wanted_rows(kind, codes=codes_of(self.status.look.causes))
 
     def _bound(self, store: Any, parts: Sequence[str], rows: WantedRows) -> BoundRows:
         with _translated(self.path):

@@ -80,10 +80,10 @@ def again_of(
 ) -> Again:
     """Return what is asked for. Raises ConfigError."""
     from orchestrator.api.changing import changes_text
-    from orchestrator.api.wanted_rows import wanted_rows
+    from orchestrator.api.wanted_rows import codes_of, wanted_rows
 
     keys, changes = list(keys), changes_text(workspace, job_id, parameters)
-    codes = [cause.code for cause in workspace.look(job_id).causes if cause.code]
+    codes = codes_of(workspace.look(job_id).causes)
     found = wanted_rows((rows or RowKind.FAILED) if rows or not keys else None, keys, codes)
     if not found:
         raise ConfigError(f"no rows are named: give {', '.join(KINDS)}, a condition, or keys")

@@ -21,14 +21,18 @@ import pyarrow.compute as pc
 from orchestrator.collector.conditions import columns_needed, is_true
 from orchestrator.collector.join import FAILED, SUCCEEDED
 from orchestrator.domain import custom_id
+from orchestrator.domain.causes import OTHER, Cause
 from orchestrator.domain.custom_id import KEY
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.model import Outcome
+from orchestrator.domain.reconcile import UNANSWERED
 from orchestrator.domain.row_expression import Node, parsed
 from orchestrator.domain.row_kinds import FLAWED, INVALID, INVALID_CODES, KINDS
 
 if TYPE_CHECKING:
     from orchestrator.domain.policy import OutputOptions
 
+CANCELLED: Final = UNANSWERED[Outcome.CANCELLED][0]
 SHOWN: Final = 5
 _NAMES: Final = re.compile(r"\s*[\w.:-]+(\s*,\s*[\w.:-]+)*\s*,?\s*")
 
@@ -110,14 +114,14 @@ def _texts(values: pa.Array) -> pa.Array:
 
 
 def wanted_rows(
-    rows: str | Collection[str] | None, keys: Iterable[object] = (), codes: Collection[str] = ()
+    rows: str | Collection[str] | None, keys: Iterable[object] = (), codes: Collection[str] | None = ()
 ) -> WantedRows:
     """Return the rows that were asked for. Raises ConfigError for a kind that does not exist.
 
     Args:
         rows: one or several of: kinds and error codes, with commas between them; a condition; `key:` and a key.
         keys: ids, or values of the column of keys.
-        codes: error codes that the job has, beside those that are always known.
+        codes: error codes that the job has, beside those that are always known; None: any may be there.
     """
     statuses, found, conditions = set[str](), set[str](), list[Node]()
     named = {str(key) for key in keys}
@@ -137,10 +141,20 @@ def wanted_rows(
     )
 
 
-def _codes_named(name: str, codes: Collection[str]) -> frozenset[str]:
+def codes_of(causes: Iterable[Cause]) -> set[str] | None:
+    """Return the error codes that rows of a job may have; None where the ledger does not know them all.
+
+    Rows that waited to be sent again when their job was cancelled are counted as cancelled, and keep the code that they
+    failed with.
+    """
+    codes = {cause.code for cause in causes if cause.code}
+    return None if codes & {CANCELLED, OTHER} else codes
+
+
+def _codes_named(name: str, codes: Collection[str] | None) -> frozenset[str]:
     if name == INVALID:
         return INVALID_CODES
-    if name in FLAWED or name in INVALID_CODES or name in codes:
+    if name in FLAWED or name in INVALID_CODES or codes is None or name in codes:
         return frozenset([name])
     more = f"; error codes of this job: {', '.join(sorted(codes))}" if codes else ""
     raise ConfigError(

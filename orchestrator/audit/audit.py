@@ -30,6 +30,11 @@ ENDED: Final = frozenset({JobState.FINISHED, JobState.CANCELLED})
 
 def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
     """Compare a job's ledger with its files, its output, and the provider's list where there is one."""
+    return audit_published(workspace, job_id, _published(workspace.context(job_id)), deep=deep)
+
+
+def audit_published(workspace: Workspace, job_id: JobId, published: Published, *, deep: bool) -> Audit:
+    """Do the same with an output that is where it is said to be."""
     job = workspace.ledger.job(job_id)
     context = workspace.context(job_id)
     audit = Audit(job_id=job_id, state=job.state.value, deep=deep)
@@ -50,7 +55,7 @@ def audit_job(workspace: Workspace, job_id: JobId, *, deep: bool) -> Audit:
         audit.differ("job", "creates before the verdict on the canary", ledger="some", archive="none")
     snapshot = workspace.snapshot
     check_orphans(audit, context.job_files, lambda: snapshot.tokens(job_id), lambda: snapshot.files(job_id))
-    _check_output(audit, job, workspace, context)
+    _check_output(audit, job, workspace, published)
     return audit
 
 
@@ -62,10 +67,9 @@ def _provider(audit: Audit, context: JobContext) -> Provider | None:
         return None
 
 
-def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobContext) -> None:
-    """Check the published output; an output that is being written is reported as under way."""
+def _published(context: JobContext) -> Published:
     parent, name = parent_and_name(context.output_folder)
-    published = Published(
+    return Published(
         output=files_at(parent),
         folder=name,
         job_files=context.job_files,
@@ -74,6 +78,10 @@ def _check_output(audit: Audit, job: Job, workspace: Workspace, context: JobCont
         slice_rows=SLICE_ROWS,
         typed=context.typed,
     )
+
+
+def _check_output(audit: Audit, job: Job, workspace: Workspace, published: Published) -> None:
+    """Check the published output; an output that is being written is reported as under way."""
     if job.state not in ENDED or workspace.ledger.job(job.id) != job:
         audit.under_way["output"] += 1
         return

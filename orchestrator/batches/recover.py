@@ -15,7 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.batches.submit import record_create, stop_creates, submission_of
+from orchestrator.batches.submit import intent_of, record_create, stop_creates, submission_of
 from orchestrator.domain import lifecycle, recovery, retry
 from orchestrator.domain.batch import LostCreate
 from orchestrator.domain.changes import AttemptClosed, Change, ChunkMoved, JobMoved, Noted
@@ -50,7 +50,13 @@ from orchestrator.domain.recovery import (
 )
 from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
-from orchestrator.job_files.create_journal import drop_intent, read_journal, write_journal
+from orchestrator.job_files.create_journal import (
+    drop_intent,
+    intent_name,
+    read_journal,
+    write_intent,
+    write_journal,
+)
 from orchestrator.log import LOOKUP_FAILED, EventLog
 from orchestrator.providers.private_errors import answer_before
 
@@ -271,6 +277,8 @@ def _leave_unresolved(chunk: Chunk, event: BecameUnresolved, clock: Clock) -> Ch
 def _repeat(chunk: Chunk, job: Job, *, job_files: JobFiles, provider: Provider, clock: Clock) -> list[Change]:
     """Send the same create again. Where it is refused for good, a person must look up the first one."""
     token = required(chunk.token, "token")
+    if not job_files.exists(intent_name(token)):  # whoever was to send the first one did not come so far
+        write_intent(job_files, intent_of(chunk))
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:

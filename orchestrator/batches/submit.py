@@ -207,13 +207,12 @@ def _send(
     clock: Clock,
 ) -> None:
     """Send the one POST of this attempt and record what is known of its effect."""
-    token, job = required(chunk.token, "token"), ledger.job(chunk.job_id)
+    token, job, is_refused = required(chunk.token, "token"), ledger.job(chunk.job_id), False
     _keep_intent(claim, chunk, ledger=ledger, job_files=job_files, clock=clock)
     try:
         batch_id = provider.create(submission_of(chunk, token, job_files))
     except CreateRefused as refusal:
-        create_journal.drop_intent(job_files, token)
-        changes = _refused(chunk, refusal.error, ledger=ledger, files=provider.files, clock=clock)
+        is_refused, changes = True, _refused(chunk, refusal.error, ledger=ledger, files=provider.files, clock=clock)
     except CreateAmbiguous as ambiguous:
         changes = _ambiguous(chunk, ambiguous, ledger=ledger, traits=provider.traits, clock=clock)
     else:
@@ -225,6 +224,8 @@ def _send(
         changes = [ChunkMoved(before=chunk, after=created, due_at=due_at), closed, proved]
     refusals.keep_given_up(changes, job_files)
     record_create(claim, chunk, changes, ledger=ledger, job_files=job_files, traits=provider.traits, clock=clock)
+    if is_refused:  # after the record: another worker may have sent the same create meanwhile, and made a batch
+        create_journal.drop_intent(job_files, token)
 
 
 def record_create(
@@ -298,11 +299,10 @@ def stop_creates(job: Job, why: str, now: datetime) -> list[Change]:
     return [JobMoved(before=job, after=stopped, due_at=now)]
 
 
-def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
-    """Write the intent to the work folder. Raises StorageError: nothing was sent, and the chunk is unchanged."""
-    token = required(chunk.token, "token")
-    intent = create_journal.Intent(
-        token=token,
+def intent_of(chunk: Chunk) -> create_journal.Intent:
+    """Return what is kept of a chunk's last create before it is sent."""
+    return create_journal.Intent(
+        token=required(chunk.token, "token"),
         chunk=chunk.name,
         attempt=chunk.attempt,
         requests=chunk.requests,
@@ -312,8 +312,13 @@ def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFi
         key_mark=chunk.key_mark,
         setbacks=chunk.setbacks,
     )
+
+
+def _keep_intent(claim: Claim, chunk: Chunk, *, ledger: Ledger, job_files: JobFiles, clock: Clock) -> None:
+    """Write the intent to the work folder. Raises StorageError: nothing was sent, and the chunk is unchanged."""
+    token = required(chunk.token, "token")
     try:
-        create_journal.write_intent(job_files, intent)
+        create_journal.write_intent(job_files, intent_of(chunk))
     except StorageError as error:
         kept = SubmissionRefused if chunk.file_id is None else InputKept
         back = lifecycle.advance(chunk, kept("storage", str(error), chunk.setbacks))

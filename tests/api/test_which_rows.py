@@ -13,7 +13,9 @@ from click.testing import CliRunner
 
 import orchestrator
 from orchestrator import ConfigError, Result
+from orchestrator.api.wanted_rows import codes_of, wanted_rows
 from orchestrator.cli.main import app
+from orchestrator.domain.causes import Cause
 from orchestrator.testing import Failure, fake_provider
 
 FRAME: Final = pd.DataFrame({"name": [f"k{row}" for row in range(8)], "score": [row / 10 for row in range(8)]})
@@ -98,3 +100,13 @@ def test_without_keys_a_number_names_a_row_of_the_dataset(tmp_path: Path) -> Non
     assert [row["name"] for row in lines("results", *at, "--rows", "key:7", "--rows", "key:0/2")] == ["k2", "k7"]
     done = CliRunner().invoke(app, ["results", *at, "--rows", "key:8"])
     assert "there is no row 8" in str(done.exception)
+
+
+@pytest.mark.parametrize("counted", ["cancelled", "other"])
+def test_where_the_ledger_does_not_know_all_codes_any_code_can_be_named(counted: str) -> None:
+    """A row that waited to be sent again when its job was cancelled keeps the code that it failed with."""
+    known = codes_of([Cause(counted, 2), Cause("missing", 1)])
+
+    assert wanted_rows("batch_failed", codes=known).codes == {"batch_failed"}
+    with pytest.raises(ConfigError, match="there is no kind of rows 'batch_failed'"):
+        wanted_rows("batch_failed", codes=codes_of([Cause("missing", 1)]))

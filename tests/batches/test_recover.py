@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from orchestrator.batches.recover import recover
-from orchestrator.domain.batch import Listed, Traits
+from orchestrator.domain.batch import Listed, Submission, Traits
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
 from orchestrator.domain.errors import (
     BadRequest,
@@ -248,6 +248,22 @@ def test_in_class_a_the_same_create_is_sent_again_and_its_answer_is_kept() -> No
     assert (chunk.state, chunk.batch_id, stage.due_s(chunk)) == (ChunkState.SUBMITTED, BATCH, 201)
     assert json.loads(stage.job_files.files[create_journal.journal_name(TOKEN)])["batch_id"] == BATCH
     assert len(stage.attempts) == 1
+
+
+def test_in_class_a_a_create_that_was_never_sent_is_noted_in_the_work_folder_before_it_is() -> None:
+    """Whoever was to send it died between the ledger and the folder: a lost ledger is rebuilt from the folder."""
+    stage, before = in_doubt(A)
+    stage.job_files.remove(create_journal.intent_name(TOKEN))
+    seen = list[bool]()
+
+    def look(_submission: Submission) -> BatchId:
+        seen.append(has_intent(stage))
+        return BATCH
+
+    stage.provider.tell(look)
+    run(stage, before)
+
+    assert seen == [True]
 
 
 def test_while_the_job_is_paused_the_same_create_is_not_sent_again() -> None:

@@ -12,18 +12,21 @@ from typing import Any, BinaryIO, Final
 import pytest
 
 from orchestrator.batches.submit import submit
+from orchestrator.domain import lifecycle
 from orchestrator.domain.batch import Submission, Traits
-from orchestrator.domain.changes import AccountPaused, AttemptOpened
+from orchestrator.domain.changes import AccountPaused, AttemptOpened, ChunkMoved
 from orchestrator.domain.errors import (
     BadRequest,
     CreateAmbiguous,
     CreateRefused,
+    LeaseLost,
     NotAuthorized,
     ProviderError,
     RateLimited,
     StorageError,
     TooLarge,
 )
+from orchestrator.domain.lifecycle import AnswerLost
 from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Claim, JobState
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.recovery import Recovery
@@ -198,6 +201,24 @@ def test_a_create_that_is_refused_for_now_is_tried_again_later_under_a_new_token
         (2, AttemptState.CREATED),
     ]
     assert stage.attempts[0].token != stage.attempts[1].token
+
+
+def test_a_refusal_that_comes_late_leaves_the_intent_of_a_create_that_was_sent_again() -> None:
+    """Where another worker has repeated it meanwhile, there may be a batch."""
+    stage = Stage(WITHOUT)
+    before = stage.put("planned")
+
+    def late(_submission: Submission) -> BatchId:
+        present = stage.chunk(before)
+        lost = lifecycle.advance(present, AnswerLost("lost"))
+        stage.harness.write(ChunkMoved(before=present, after=lost, due_at=NOW))
+        raise CreateRefused(RateLimited("slow", status=429))
+
+    stage.provider.tell(late)
+    with pytest.raises(LeaseLost):
+        run(stage, before)
+
+    assert stage.job_files.exists(create_journal.intent_name(FIRST))
 
 
 def test_the_second_refusal_waits_longer_than_the_first() -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
+from typing import Any, Final
+
+from orchestrator.domain.row_kinds import INVALID_JSON, SCHEMA_MISMATCH, RowKind
 
 CUT = " cut off"  # what an answer ends with that has used up its tokens
 AGAIN = " again"  # what a second, differing answer to the same request ends with
 FOREIGN = "an answer to somebody else"
 OUTPUT_TOKENS = 3
+TYPED: Final = "response_format"  # the field of a body that asks for an answer of a schema: {"answer": TEXT}
+# How the answers to such a request can be no use, each as it is charged for; to others TRUNCATED and REFUSED alone.
+FLAWS: Final = (RowKind.TRUNCATED.value, RowKind.REFUSED.value, INVALID_JSON, SCHEMA_MISMATCH)
 
 
 def answer_to(prompt: str) -> str:
@@ -22,9 +28,15 @@ def input_tokens(body: bytes) -> int:
     return len(body) // 8 + 1
 
 
-def fee_usd(body: bytes) -> Decimal:
+def output_tokens(body: bytes, flaw: str = "") -> int:
+    """Return how many tokens an answer is charged for: one that was cut off has used up the limit, if there is one."""
+    limit = json.loads(body).get("max_tokens", OUTPUT_TOKENS) if flaw == RowKind.TRUNCATED else OUTPUT_TOKENS
+    return int(limit)
+
+
+def fee_usd(body: bytes, flaw: str = "") -> Decimal:
     """Return what an answered request costs."""
-    return Decimal(input_tokens(body) + 2 * OUTPUT_TOKENS) / 1_000_000
+    return Decimal(input_tokens(body) + 2 * output_tokens(body, flaw)) / 1_000_000
 
 
 def prompt_of(body: bytes) -> str:
@@ -33,13 +45,35 @@ def prompt_of(body: bytes) -> str:
     return prompt
 
 
-def success(custom_id: str, body: bytes, *, suffix: str = "", finish_reason: str = "stop") -> bytes:
-    """Return the line of an answered request."""
+def is_typed(body: bytes) -> bool:
+    """Return whether a request asks for an answer of a schema."""
+    return TYPED in json.loads(body)
+
+
+def text_of(body: bytes, *, flaw: str = "", suffix: str = "") -> str:
+    """Return the text of the answer to a request; what a person has set in it is told in the answer."""
+    read: dict[str, Any] = json.loads(body)
+    answer = answer_to(prompt_of(body)) + (f" at {read['temperature']}" if "temperature" in read else "") + suffix
+    if flaw == RowKind.REFUSED:
+        return "No."
+    if TYPED not in read:
+        return answer + (CUT if flaw == RowKind.TRUNCATED else "")
+    whole = json.dumps({"answer": answer})
+    return {
+        RowKind.TRUNCATED.value: whole[: len(whole) // 2],
+        INVALID_JSON: f"It is {answer}",
+        SCHEMA_MISMATCH: json.dumps({"answer": len(answer)}),
+    }.get(flaw, whole)
+
+
+def success(custom_id: str, body: bytes, *, suffix: str = "", flaw: str = "") -> bytes:
+    """Return the line of an answered request; `flaw`: what is wrong with the answer."""
+    finish_reason = {RowKind.TRUNCATED.value: "length", RowKind.REFUSED.value: "content_filter"}.get(flaw, "stop")
     provider_message = {
-        "message": {"role": "assistant", "content": answer_to(prompt_of(body)) + suffix},
+        "message": {"role": "assistant", "content": text_of(body, flaw=flaw, suffix=suffix)},
         "finish_reason": finish_reason,
     }
-    usage = {"prompt_tokens": input_tokens(body), "completion_tokens": OUTPUT_TOKENS}
+    usage = {"prompt_tokens": input_tokens(body), "completion_tokens": output_tokens(body, flaw)}
     response = {
         "status_code": 200,
         "request_id": f"req-{custom_id}",

@@ -38,7 +38,8 @@ class SimulatedBatch:
     statuses: dict[str, int] = field(default_factory=dict)  # of the requests that ran, once it has ended
     files: dict[str, list[bytes]] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)  # successes that a patient reader can find in the files
-    truncated: set[str] = field(default_factory=set)  # successes that were cut off
+    flaws: dict[str, str] = field(default_factory=dict)  # successes whose answers are no use, and why
+    texts: dict[str, set[str]] = field(default_factory=dict)  # of the answers to requests
     unread: set[str] = field(default_factory=set)  # successes that can be read once there is a reader
     is_hidden: bool = False  # its create was answered with another batch's id
     asked_after: bool = False  # its status: so the ledger has it
@@ -79,7 +80,7 @@ class SimulatedBatch:
             retryable = temper.is_so("row_retryable")
             status = PERMANENT if permanent else RETRYABLE if retryable else SUCCEEDED
             self.statuses[name] = UNPAID if status == SUCCEEDED and temper.is_reported("unpaid") else status
-        self.fees_usd = sum((answers.fee_usd(self.requests[name]) for name in self.succeeded), Decimal(0))
+        self.fees_usd = Decimal(0)
         self._write(temper, takes_files=takes_files, others=others)
         if temper.is_reported("unknown_shape"):
             self.files = {
@@ -116,10 +117,13 @@ class SimulatedBatch:
                 temper.dice.shape().shuffle(lines)
 
     def _answer(self, name: str, body: bytes, temper: Temper) -> bytes:
-        if not temper.is_reported("truncated"):
-            return answers.success(name, body)
-        self.truncated.add(name)
-        return answers.success(name, body, suffix=answers.CUT, finish_reason="length")
+        kinds = answers.FLAWS if answers.is_typed(body) else answers.FLAWS[:2]
+        flaw = next((kind for kind in kinds if temper.is_reported(kind)), "")
+        if flaw:
+            self.flaws[name] = flaw
+        self.texts[name] = {answers.text_of(body, flaw=flaw)}
+        self.fees_usd += answers.fee_usd(body, flaw)
+        return answers.success(name, body, flaw=flaw)
 
     def _flawed(self, name: str, status: int, line: bytes, temper: Temper) -> list[bytes]:
         if temper.is_so("missing"):
@@ -129,11 +133,13 @@ class SimulatedBatch:
         self.told.add(name)
         if temper.is_so("duplicated"):
             return [line, line]
-        if status == SUCCEEDED and temper.is_so("differing"):
+        has_failed = name in self.flaws and answers.is_typed(self.requests[name])  # whatever another line says
+        if status == SUCCEEDED and not has_failed and temper.is_so("differing"):
             chance = temper.dice.shape()
             other = answers.failure(name, chance.choice((RETRYABLE, PERMANENT)))
             if chance.random() < 0.5:
                 other = answers.success(name, self.requests[name], suffix=answers.AGAIN)
+                self.texts[name].add(answers.text_of(self.requests[name], suffix=answers.AGAIN))
             pair = [line, other]
             chance.shuffle(pair)
             return pair

@@ -92,6 +92,9 @@ class Reported:
     others_id: float = 0.0  # the same, of another job: it may have ended long ago
     unpaid: float = 0.0  # of a row: 402, for want of credit
     truncated: float = 0.0  # of an answer: it ends at the limit of its tokens
+    refused: float = 0.0  # the same: the model or a filter refuses
+    invalid_json: float = 0.0  # of an answer that is to be of a schema
+    schema_mismatch: float = 0.0  # the same
     unknown_shape: float = 0.0  # of a batch: its answers have a form that no reader knows yet
 
 

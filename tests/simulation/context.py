@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.collector.finish import Finishing
 from orchestrator.collector.settle import Collecting
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.policy import Limits, OutputOptions
+from orchestrator.domain.response_schema import canonical
 from orchestrator.job_files.asked_keys import AskedKeys
+from orchestrator.job_files.changed_requests import Changing
 from orchestrator.ledger.db.database import Database, open_sqlite
+from orchestrator.planner.amended import Amending
 from orchestrator.planner.cost import Costing
+from orchestrator.planner.overlay import Overlay
 from orchestrator.planner.plan import Planning
 from orchestrator.planner.render import TemplateRenderer
 from orchestrator.planner.retry import Gathering
 from orchestrator.planner.template import compile_body
 from orchestrator.providers.onerouter.dialect import READER
+from orchestrator.providers.registry import dialect_of
+from orchestrator.settings import ProviderSettings
 from tests.builders import emptied
+from tests.fakes.answers import TYPED
 from tests.fakes.batches import HOME
 from tests.fakes.credentials import OTHER, ROTATED, Credential
 from tests.simulation.plan import BYTES_MAX, OUTPUT_TOKENS_MAX
@@ -30,6 +38,19 @@ if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob, World
 
 BODY: Final = {"model": "m", "messages": [{"role": "user", "content": "Say {text}"}]}
+SCHEMA: Final = canonical({"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]})
+TYPED_BODY: Final = {**BODY, "max_tokens": OUTPUT_TOKENS_MAX, TYPED: {"type": "json_object"}}
+DIALECT: Final = dialect_of(
+    ProviderSettings(
+        name="simulated",
+        dialect="onerouter",
+        base_url="https://simulated.example/v1",
+        api_key_env="",
+        requests_max=1,
+        bytes_max=1,
+        structured_output="native",
+    )
+)
 
 
 @cache
@@ -52,10 +73,11 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
     providers = {key: SwitchingProvider("provider", variant.provider(one), switch) for key, one in seen.items()}
     costing = Costing(price=plan.price, output_tokens_max=OUTPUT_TOKENS_MAX)
     limits = Limits(requests_max=plan.policy.chunk_requests_max, bytes_max=BYTES_MAX)
+    typed = TypedAnswers(SCHEMA) if plan.typed else None
 
     def renderer(shard_no: int) -> TemplateRenderer:
         return TemplateRenderer(
-            compiled=compile_body(BODY, job.source.schema),
+            compiled=compile_body(TYPED_BODY if plan.typed else BODY, job.source.schema),
             envelope=LineEnvelope(),
             id_prefix=custom_id.prefix(digest, shard_no).encode(),
             null_policy=plan.policy.null_policy.value,
@@ -75,8 +97,17 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             slice_rows=world.plan.slice_rows,
             asked=AskedKeys() if plan.policy.dedupe else None,
         ),
-        "gathering": Gathering(limits=limits, costing=costing),
-        "collecting": Collecting(job_digest=digest, price=plan.price, read_line=READER),
+        "gathering": Gathering(
+            limits=limits,
+            costing=costing,
+            amending=Amending(dialect=DIALECT) if plan.typed else None,
+            changing=Changing(
+                envelope=LineEnvelope(),
+                scope=lambda _model: "",
+                over=Overlay(DIALECT, is_typed=plan.typed).body,
+            ),
+        ),
+        "collecting": Collecting(job_digest=digest, price=plan.price, read_line=READER, typed=typed),
         "finishing": Finishing(
             source=job.source,
             fingerprint=job.source.fingerprint,
@@ -85,6 +116,7 @@ def context(job: SimulatedJob, variant: Variant, world: World) -> dict[str, Any]
             slice_rows=world.plan.slice_rows,
             output=SwitchingJobFiles("output", job.output, switch),
             folder="output",
+            typed=typed,
         ),
         "costing": costing,
     }

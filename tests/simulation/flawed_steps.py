@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from orchestrator.batches import poll, recover
 from orchestrator.batches.submit import submission_of
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.domain import lifecycle, recovery
 from orchestrator.domain.budget import Spending
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened, Change, ChunkMoved, written
@@ -33,7 +34,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.policy import OnAmbiguous, Policy
 from orchestrator.domain.reconcile import Answer, Placed, Reconciliation
 from orchestrator.domain.recovery import Absent, Bounds, Decision, Evidence, LookAgain, NeedsPerson, Recovery
-from orchestrator.job_files import request_files
+from orchestrator.job_files import chunk_rows, request_files
 from orchestrator.ledger import creates
 from orchestrator.ledger.db.schema import NANO, attempts, jobs
 from orchestrator.planner import plan
@@ -46,6 +47,30 @@ REAL_PLACE: Final = Reconciliation.place
 REAL_ADOPT: Final = recover._adopt
 REAL_FAILED: Final = poll._failed
 REAL_CLOSE: Final = plan._close
+REAL_CHECKING: Final = TypedAnswers.checking
+REAL_CHOSEN: Final = chunk_rows.chosen_rows
+
+
+def checked_for_ever(self: TypedAnswers, read_line: Any, *, resends: bool) -> Any:  # noqa: ARG001 - as the real one
+    """Have a row sent again whose request was changed before."""
+    return REAL_CHECKING(self, read_line, resends=True)
+
+
+def line_as_it_was(self: Any, line: bytes, answer: Any) -> bytes:  # noqa: ARG001 - likewise
+    """Send the request again as it was."""
+    return line
+
+
+def request_as_it_was(self: Any, one: Any, changes: Any) -> Any:  # noqa: ARG001 - likewise
+    """Forget what a person has set."""
+    return one
+
+
+def whole_chunk(job_files: Any, selection: str, chunk: Chunk) -> Any:
+    """Take other rows of the chunk for those that were chosen."""
+    found = REAL_CHOSEN(job_files, selection, chunk)
+    rest = iter(request_files.row_keys(job_files, chunk))
+    return {kind: [next(rest) for _ in keys] for kind, keys in found.items()}
 
 
 def close_as_canary(shard: Shard, planned: Any, **named: Any) -> None:

@@ -9,12 +9,15 @@ from typing import Final, NamedTuple
 
 from orchestrator.batches import poll, recover
 from orchestrator.collector import collect
+from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.domain import reconcile, recovery
 from orchestrator.domain.model import Step
 from orchestrator.domain.reconcile import Reconciliation
-from orchestrator.job_files import create_journal
+from orchestrator.job_files import chunk_rows, create_journal
+from orchestrator.job_files.changed_requests import Changing
 from orchestrator.ledger import creates, pausing
 from orchestrator.planner import plan
+from orchestrator.planner.amended import Amending
 from tests.fakes.disk import InPlaceDisk
 from tests.simulation import flawed_adapters, flawed_ledgers, flawed_steps, weather
 from tests.simulation.variant import Variant, altered
@@ -196,6 +199,43 @@ MUTANTS: Final = tuple(
             {
                 "weather": weather.reports_come_true,
                 "altered": altered((reconcile, "_with_standing", flawed_steps.nothing_stands)),
+            },
+        ),
+        # answers that are no use, and rows that people choose
+        (
+            "c",
+            0,
+            "what is no use is asked for again and again",
+            {
+                "weather": weather.answers_are_no_use,
+                "altered": altered((TypedAnswers, "checking", flawed_steps.checked_for_ever)),
+            },
+        ),
+        (
+            "c",
+            0,
+            "what is no use is asked for as before",
+            {
+                "weather": weather.answers_are_no_use,
+                "altered": altered((Amending, "line", flawed_steps.line_as_it_was)),
+            },
+        ),
+        (
+            "c",
+            0,
+            "other rows are sent than were chosen",
+            {
+                "weather": weather.rows_are_chosen,
+                "altered": altered((chunk_rows, "chosen_rows", flawed_steps.whole_chunk)),
+            },
+        ),
+        (
+            "c",
+            0,
+            "what people set is forgotten",
+            {
+                "weather": weather.rows_are_chosen,
+                "altered": altered((Changing, "request", flawed_steps.request_as_it_was)),
             },
         ),
         ("c", 0, "rows are settled twice", {"ledger": flawed_ledgers.DoubleEntryLedger}),

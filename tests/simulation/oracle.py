@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from decimal import Decimal
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -17,20 +18,23 @@ import zstandard
 
 from orchestrator.collector.finish import revision_folder
 from orchestrator.domain import custom_id
+from orchestrator.domain.amend import raised
 from orchestrator.domain.model import TERMINAL, Job, JobState, Step
 from orchestrator.domain.recovery import Recovery
 from orchestrator.job_files import records
 from orchestrator.ledger.db.database import Database
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.steps import SqlLedger
-from tests.fakes.answers import AGAIN, CUT, answer_to
+from tests.fakes.answers import answer_to
 from tests.fakes.batches import UNPAID, SimulatedBatch
 from tests.fakes.provider import SimulatedProvider
+from tests.simulation import resends
 from tests.simulation.plan import BYTES_MAX, prompt
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob
 
+EMPTY: Final[Mapping[str, Any]] = {}
 LOOK_EVERY: Final = 20  # events
 UNDECIDED: Final = "select 1 from jobs where canary in ('wanted', 'open') and id = '{}'"
 PAUSED: Final = "select 1 from jobs where paused_at is not null and id = '{}'"
@@ -46,8 +50,8 @@ SPENT: Final = (
 # A job that has stopped for its budget: with a create whose cost is to come, or with a chunk that fits.
 STOPPED_FOR_BUDGET: Final = "select 1 from jobs where state = 'stopped' and reason like '%budget%' and id = '{}'"
 UNSETTLED: Final = (
-    "select id from chunks where state in ('submitting', 'ambiguous', 'unresolved', 'submitted', 'ended') "
-    "and job_id = '{}'"
+    "select chunks.id from chunks join attempts on attempts.token = chunks.token where cost_usd is null "
+    "and chunks.state in ('submitting', 'ambiguous', 'unresolved', 'submitted', 'ended') and chunks.job_id = '{}'"
 )
 FITTING: Final = "select id from chunks where state in ('planned', 'uploaded') and job_id = '{}' and cost_usd_max <= {}"
 WAGERED: Final = "select coalesce(sum(reserved_usd), 0) from attempts where state = 'abandoned' and job_id = '{}'"
@@ -121,6 +125,18 @@ class Oracle:
         ):
             if status == "succeeded" and code in (None, "truncated"):
                 self._known.add(prefix + name[8:])
+
+    def output(self, job: SimulatedJob) -> list[dict[str, Any]]:
+        """Return the rows of an ended job's output."""
+        folder = revision_folder("output", self._ledger.job(job.id).revision)
+        table = self._read(job, json.loads(job.output.files[f"{folder}.manifest.json"]), folder)
+        return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+    def asked(self, job: SimulatedJob, rows: list[dict[str, Any]], put: Mapping[str, Any] = EMPTY) -> None:
+        """From now on these rows of an output may be sent again, and no others, with these parameters."""
+        job.asked = {row["custom_id"]: len(self._by_row[row["custom_id"]]) for row in rows}
+        job.asked_for_answers |= any(row["llm_status"] == "succeeded" for row in rows)
+        job.put = put
 
     def after_event(self) -> None:
         """Check what must hold at every moment."""
@@ -211,7 +227,9 @@ class Oracle:
         for name in batch.requests:
             _expect(name not in self._known, f"{batch.id} sends row {name}, which an earlier job has the answer to")
             self._sent_for_all(batch, name)
-            for other in self._by_row[name]:
+            self._sent_as_asked(batch, name, resubmits)
+            asked_at = (self._jobs[name[:8]].asked or {}).get(name, 0)
+            for number, other in enumerate(self._by_row[name]):
                 is_one_create = (other.token, other.account) == (batch.token, batch.account)
                 if is_one_create or resubmits & {other.token, batch.token}:
                     continue
@@ -220,19 +238,29 @@ class Oracle:
                     f"{batch.id} sends row {name} while {other.id} is still at work on it",
                 )
                 answered = other.statuses.get(name) == 200 and name in other.told | other.unread
-                asked = name in other.truncated and self._jobs[name[:8]].asks_for_truncated
-                _expect(
-                    not answered or asked or other.twin_of is not None,
-                    f"{batch.id} sends row {name}, which {other.id} has answered",
-                )
+                if answered and number >= asked_at and other.twin_of is None:
+                    wrong = resends.problem(name, other, batch)
+                    _expect(not wrong, f"{batch.id} sends row {name}, which {other.id} {wrong}")
             self._by_row[name].append(batch)
         self._charged[batch.job].append(batch)
 
     def _sent_for_all(self, batch: SimulatedBatch, name: str) -> None:
         """See that of rows with equal requests one is sent; but a person may have each of them sent again."""
         job = self._jobs[name[:8]]
-        others = [] if job.asks_for_truncated else [row for row in self._equal(name) - {name} if self._by_row[row]]
+        was_chosen = job.asked_for_answers or (job.plan.chooses and job.asked is not None)
+        others = [] if was_chosen else [row for row in self._equal(name) - {name} if self._by_row[row]]
         _expect(not others, f"{batch.id} sends row {name}, whose request equals that of {others}, which was sent")
+
+    def _sent_as_asked(self, batch: SimulatedBatch, name: str, resubmits: set[str]) -> None:
+        """See that a job that has ended before sends no row but those that a person has asked for, as they were set."""
+        job = self._jobs[name[:8]]
+        if job.asked is None or batch.token in resubmits:
+            return
+        _expect(name in job.asked, f"{batch.id} sends row {name}, which nobody has asked for again")
+        body = resends.read(batch, name)
+        for key, value in job.put.items():
+            is_set = body.get(key) == value or (key == "max_tokens" and body[key] == raised(value))
+            _expect(is_set, f"{batch.id} sends row {name} with {key} {body.get(key)}: {value} was asked for")
 
     def _equal(self, name: str) -> frozenset[str]:
         return self._jobs[name[:8]].equal_rows.get(name, frozenset([name]))
@@ -295,7 +323,8 @@ class Oracle:
         named = [part["file"] for part in manifest["parts"]]
         _expect(named == sorted(named), "the parts are out of order")
         rows = [row for rows in tables for row in rows]
-        return {name: _Column([row[name] for row in rows]) for name in ("number", "text", "custom_id", *_RESULTS)}
+        names = ("number", "text", "custom_id", *_RESULTS, *([ANSWER] * plan.plan.typed))
+        return {name: _Column([row[name] for row in rows]) for name in names}
 
     def _each_row(self, plan: SimulatedJob, table: Any) -> None:
         source = [
@@ -307,17 +336,21 @@ class Oracle:
         for (shard_no, row, number, text), told in zip(source, found, strict=True):
             name = custom_id.custom_id(plan.digest, shard_no, row)
             _expect(told[:3] == (number, text, name), f"row {name} is not where it was in the source")
-            self._one_row(name, text, told[3:])
+            self._one_row(plan, name, text, told[3:])
+        if plan.plan.typed:
+            for response, status, answer in zip(table["llm_response"], table["llm_status"], table[ANSWER], strict=True):
+                expected = json.loads(response)["answer"] if status == "succeeded" else None
+                _expect(answer == expected, f"{ANSWER} is {answer!r}, the answer {response!r} of a row that {status}")
 
-    def _one_row(self, name: str, text: str | None, told: Any) -> None:
+    def _one_row(self, plan: SimulatedJob, name: str, text: str | None, told: Any) -> None:
         status, response, code, reused_from = told
         batches = [batch for row in self._equal(name) for batch in self._by_row[row]]
         could_be_sent = text is not None and len(text) < BYTES_MAX
         _expect(could_be_sent or not batches, f"row {name} could not be sent, and was")
         paid = [batch for row in self._equal(name) for batch in self._by_row[row] if batch.statuses.get(row) == 200]
         if status == "succeeded":
-            answer = answer_to(prompt(text or ""))
-            _expect(response in (answer, answer + AGAIN, answer + CUT), f"row {name} bears the answer of another")
+            _expect(answer_to(prompt(text or "")) in (response or "") or code == "refused", f"row {name}: of another")
+            self._newest(plan, name, response)
             _expect(bool(paid) or name in self._known, f"row {name} has an answer that nobody gave")
             if name in self._known or not self._by_row[name]:
                 _expect(bool(reused_from), f"row {name} was not sent, and is not reused")
@@ -325,13 +358,39 @@ class Oracle:
                 _expect(not reused_from, f"row {name} was sent, and is reused from {reused_from}")
         else:
             _expect(name not in self._known, f"row {name} is dead, and an earlier job has its answer")
-            _expect(response is None, f"row {name} is dead and has an answer")
+            texts = {text for batch in paid for row in self._equal(name) for text in batch.texts.get(row, ())}
+            _expect(
+                (response in texts and code in resends.FAILING) or not response,
+                f"row {name} is dead ({code}), and has the answer {response!r}",
+            )
             _expect(bool(code), f"row {name} is dead for no reason")
             resubmits = self._wagers()
             known = (batch for batch in paid if batch.twin_of is None and not batch.is_hidden)
             owed = (batch for batch in known if batch.token not in resubmits)
-            wasted = [batch.id for batch in owed if self._equal(name) & (batch.told | batch.unread)]
+            wasted = [
+                batch.id
+                for batch in owed
+                for row in ({name} if plan.plan.chooses else self._equal(name)) & (batch.told | batch.unread)
+                if not resends.is_failure(batch, row)
+            ]
             _expect(not wasted, f"row {name} is dead ({code}), but {wasted} has answered it")
+
+    def _newest(self, plan: SimulatedJob, name: str, response: str | None) -> None:
+        """See that a row bears what it was answered last, where a person has asked for another answer."""
+        if len(self._equal(name)) > 1 or name in self._known:
+            return
+        since = self._by_row[name][(plan.asked or {}).get(name, 0) :]
+        is_new = [
+            batch
+            for batch in since
+            if batch.statuses.get(name) == 200
+            and name in batch.told
+            and not (batch.is_hidden or batch.twin_of or resends.is_failure(batch, name))
+            and batch.token not in self._wagers()
+        ]
+        found = since if is_new else self._by_row[name]
+        texts = {text for batch in found for text in batch.texts.get(name, ())}
+        _expect((response or "") in texts, f"row {name} bears {response!r}, it was answered {sorted(texts)}")
 
     def _money(self, job: Job, cost_usd: Decimal) -> None:
         """Compare the ledger with the bill, where the provider states its fees."""
@@ -370,6 +429,7 @@ class Oracle:
 
 
 _RESULTS: Final = ("llm_status", "llm_response", "llm_error_code", "llm_reused_from")
+ANSWER: Final = "llm_answer"  # the column of typed answers
 
 
 class _Column(list[Any]):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.api.retrying import again_of, send_again
 from orchestrator.collector.collect import ABSENT
 from orchestrator.collector.reread import reread
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import Chunk, ChunkId, Job, JobState
 from orchestrator.domain.required import required
 from orchestrator.domain.row_kinds import RowKind
+from orchestrator.engine.command_log import record_resolution
+from orchestrator.job_files.changed_requests import text_of
 from orchestrator.job_files.chunk_rows import later_in, rows_of_kind, unreadable_rows
 from orchestrator.job_files.request_files import count_by_shard
 from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.providers.onerouter.dialect import READER
 from tests.fakes.answers import in_known_shape
+from tests.simulation.choosing import drawn, workspace_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimulatedJob, World
@@ -81,11 +87,15 @@ class People:
             world.oracle.paused(job.id)
 
     def _retry(self, job: SimulatedJob) -> None:
-        """Send failed rows again, or answers that were cut off."""
+        """Send failed rows again, or answers that were cut off; or whatever rows are chosen."""
         world = self._world
+        if job.plan.chooses:
+            self._choose(job)
+            return
         by_shard = self._truncated(job) if world.plan.reported.truncated else Counter[int]()
         kind = RowKind.TRUNCATED if by_shard else RowKind.FAILED
-        job.asks_for_truncated |= kind is RowKind.TRUNCATED
+        rows = [row for row in world.oracle.output(job) if kind in (row["llm_status"], row["llm_error_code"])]
+        world.oracle.asked(job, rows)
         pays_again = (
             kind is RowKind.FAILED and job.retries % 2 == 0
         )  # by turns: rows whose answers can never be read are kept, and bought again
@@ -94,6 +104,26 @@ class People:
             job.id, now=world.wall.now(), kind=kind, by_shard=by_shard, kept=kept, pays_again=pays_again
         )
         world.trace.add(f"{count} rows of {job.id} are retried")
+
+    def _choose(self, job: SimulatedJob) -> None:
+        """Send rows again as the product's own command does."""
+        world, plan = self._world, self._world.plan
+        chance = random.Random(f"chosen/{plan.provider}/{plan.seed}/{job.plan.number}/{job.retries}")
+        rows, workspace = world.oracle.output(job), workspace_of(world, job)
+        wish = drawn(chance, rows)
+        told = f"rows {wish.rows} {list(wish.keys)} of {job.id} are chosen, {wish.put}"
+        again = again_of(workspace, job.id, wish.rows, wish.keys, {}, pays_again=wish.pays_again)
+        again = replace(again, changes=text_of(wish.changes))
+        before = world.ledger.job(job.id).revision
+        try:
+            send_again(workspace, job.id, again)
+        except ConfigError as error:
+            if "that cannot be read" not in str(error):  # what failed is kept: nothing else is refused
+                raise
+            told += ": refused"
+        if world.ledger.job(job.id).revision > before:
+            world.oracle.asked(job, [row for row in rows if wish.fits(row)], wish.put)
+        world.trace.add(told)
 
     def _truncated(self, job: SimulatedJob) -> Counter[int]:
         counts = Counter[int]()
@@ -172,7 +202,9 @@ class People:
         for duplicate_batch in made[1:]:
             world.provider.stop(duplicate_batch)
         world.trace.add(f"{chunk.id} is resolved: {made}")
-        world.admin.resolve(chunk.id, made[0] if made else None, now=world.wall.now())
+        batch_id = made[0] if made else None
+        resolved = world.admin.resolve(chunk.id, batch_id, now=world.wall.now())
+        record_resolution(workspace_of(world, world.jobs[chunk.job_id]), resolved, batch_id)
 
 
 def _read_line(line: bytes, *, keep_raw: bool) -> Any:

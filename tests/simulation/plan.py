@@ -38,6 +38,8 @@ class JobPlan:
     retries: int  # how often a person retries the job once it has ended
     has_canary: bool = False
     pauses: tuple[tuple[float, float], ...] = ()  # from when until when a person pauses it, in order
+    typed: bool = False  # its answers have a schema
+    chooses: bool = False  # which rows are retried is chosen by kinds, codes, conditions and keys; requests may change
     follows: bool = False  # it is opened when the jobs before it have ended, and takes the answers of the first
 
     @property
@@ -101,6 +103,7 @@ def scenario(seed: int, provider: str) -> Scenario:
     job_count = chance.choice((1, 1, 1, 2)) if not is_large else chance.choice((1, 2, 3))
     drawn = [_job(chance, provider, number, requests_max, is_large=is_large) for number in range(job_count)]
     jobs = _with_pauses(_with_canaries(drawn, f"{provider}/{seed}"), f"{provider}/{seed}")
+    jobs = _with_choices(_typed(jobs, f"{provider}/{seed}"), f"{provider}/{seed}")
     settled = CLASSES[provider].traits.recovery is Recovery.SETTLED
     return Scenario(
         seed=seed,
@@ -108,7 +111,7 @@ def scenario(seed: int, provider: str) -> Scenario:
         jobs=jobs,
         provider_requests_max=requests_max - (2 if chance.random() < 0.2 else 0),
         rates=_tempered(chance),
-        reported=_reported(f"{provider}/{seed}"),
+        reported=of_answers(jobs, _reported(f"{provider}/{seed}")),
         mishaps=replace(_mishaps(chance), other_key=_other_key(f"{provider}/{seed}")),
         pause_s_max=PAUSE_S_MAX_SETTLED if settled else PAUSE_S_MAX,
         faults_until_s=chance.choice((1_000.0, 5_000.0, 20_000.0)),
@@ -148,6 +151,15 @@ def _reported(name: str) -> Reported:
     return Reported(**{kind: rate if chance.random() < 0.6 else 0.0 for kind, rate in rates.items()})
 
 
+def of_answers(jobs: Iterable[JobPlan], reported: Reported) -> Reported:
+    """Return the rates, where jobs are typed or people choose rows, with those of answers that are no use."""
+    if any(job.typed for job in jobs):
+        return replace(reported, truncated=0.15, refused=0.08, invalid_json=0.12, schema_mismatch=0.15)
+    if any(job.chooses for job in jobs):
+        return replace(reported, truncated=0.15, refused=0.1)
+    return reported
+
+
 def _job(chance: random.Random, provider: str, number: int, requests_max: int, *, is_large: bool) -> JobPlan:
     policy = Policy(
         attempts_max=chance.choice((2, 2, 3)),
@@ -182,6 +194,21 @@ def _with_canaries(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
         return tuple(jobs)
     rows = chance.randint(1, 4)
     return tuple(replace(job, has_canary=True, policy=replace(job.policy, canary_rows=rows)) for job in jobs)
+
+
+def _typed(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
+    """Return the jobs, in some seeds with typed answers: drawn by itself, its number chosen as for the other key."""
+    chance = random.Random(f"typed 1005/{name}")
+    is_drawn = chance.random() < 0.25
+    return tuple(replace(job, typed=is_drawn and chance.random() < 0.8) for job in jobs)
+
+
+def _with_choices(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:
+    """Return the jobs, in some seeds with rows that people choose: drawn by itself, its number chosen likewise."""
+    chance = random.Random(f"choices 1080/{name}")
+    if chance.random() >= 0.25:
+        return tuple(jobs)
+    return tuple(replace(job, chooses=True, retries=chance.choice((1, 2, 2, 3))) for job in jobs)
 
 
 def _with_pauses(jobs: Iterable[JobPlan], name: str) -> tuple[JobPlan, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +11,7 @@ import pytest
 from tests.fakes.classes import CLASSES
 from tests.simulation.plan import Scenario
 from tests.simulation.variant import Variant
-from tests.simulation.weather import pauses_are_many, rows_repeat
+from tests.simulation.weather import answers_are_no_use, pauses_are_many, rows_are_chosen, rows_repeat
 from tests.simulation.world import simulate
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
@@ -40,8 +41,10 @@ def test_a_paused_job_begins_no_create_and_comes_to_its_end_all_the_same(provide
 
 def with_follower(plan: Scenario) -> Scenario:
     """A second job of the first one's rows comes after it, still in rough weather; it is not cancelled."""
-    job = replace(plan.jobs[0], number=len(plan.jobs), follows=True, cancel_at_s=None, retries=0)
-    return replace(plan, jobs=(*plan.jobs, job), faults_until_s=plan.faults_until_s * 4)
+    # With changed requests it would not be known which answers are to the planned ones.
+    jobs = tuple(replace(job, chooses=False) for job in plan.jobs)
+    job = replace(jobs[0], number=len(jobs), follows=True, cancel_at_s=None, retries=0)
+    return replace(plan, jobs=(*jobs, job), faults_until_s=plan.faults_until_s * 4)
 
 
 @pytest.mark.slow
@@ -50,6 +53,17 @@ def test_equal_requests_are_sent_once_and_answer_all_their_rows(provider: str) -
     """Whatever crashes: one of them is sent, and the others come to what it came to."""
     for seed in range(8):
         simulate(seed, provider, variant=Variant(name="repeating", weather=rows_repeat))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weather", [answers_are_no_use, rows_are_chosen], ids=lambda weather: weather.__name__)
+@pytest.mark.parametrize("provider", ["a1", "b1", "c"])
+def test_answers_that_are_no_use_and_chosen_rows_are_bought_again_as_often_as_is_allowed(
+    provider: str, weather: Callable[[Scenario], Scenario]
+) -> None:
+    """By the program once, with another request; by a person's wish once more; and no other row with them."""
+    for seed in range(4):
+        simulate(seed, provider, variant=Variant(name="resends", weather=weather))
 
 
 @pytest.mark.slow

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from orchestrator.domain.policy import OnAmbiguous
 from tests.fakes.faults import Reported
-from tests.simulation.plan import PRICE, JobPlan, Scenario, pauses
+from tests.simulation.plan import PRICE, JobPlan, Scenario, of_answers, pauses
 
 REPEATED: Final = 0.4  # of the rows
 LOST: Final = 0.35  # of the answers to creates
 WAGER_USD: Final = Decimal("0.0003")
+TYPED_BUDGET_USD: Final = Decimal("0.0003")
 BUDGET_USD: Final = Decimal("0.0003")  # a batch of two rows, and not two
 
 
@@ -95,6 +96,31 @@ def wagers_are_many(plan: Scenario) -> Scenario:
 def lines_are_foreign(plan: Scenario) -> Scenario:
     """Many lines of result files name no row of ours, and many of ours are missing."""
     return replace(plan, rates=replace(plan.rates, foreign=0.4, missing=0.2))
+
+
+def answers_are_no_use(plan: Scenario) -> Scenario:
+    """All answers have a schema, many are not of it, and some jobs have little money."""
+    chance = random.Random(f"typed/{plan.provider}/{plan.seed}")
+    jobs = tuple(
+        replace(
+            job,
+            typed=True,
+            price=PRICE,
+            policy=replace(job.policy, budget_usd=TYPED_BUDGET_USD if chance.random() < 0.5 else None),
+            cancel_at_s=None,
+        )
+        for job in plan.jobs
+    )
+    return replace(plan, jobs=jobs, reported=of_answers(jobs, plan.reported))
+
+
+def rows_are_chosen(plan: Scenario) -> Scenario:
+    """People choose rows again and again, of typed jobs and of others."""
+    chance = random.Random(f"chosen/{plan.provider}/{plan.seed}")
+    jobs = tuple(
+        replace(job, typed=chance.random() < 0.5, chooses=True, retries=chance.randint(1, 3)) for job in plan.jobs
+    )
+    return replace(plan, jobs=jobs, reported=of_answers(jobs, plan.reported))
 
 
 def rows_repeat(plan: Scenario) -> Scenario:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from tests.fakes.dice import Fault
 from tests.fakes.faults import Temper
 from tests.fakes.provider import SimulatedProvider
 from tests.fakes.source import MemorySource
+from tests.simulation.choosing import audited
 from tests.simulation.context import an_empty_ledger, context
 from tests.simulation.keys import Keys
 from tests.simulation.oracle import Broken, Oracle
@@ -93,7 +94,10 @@ class SimulatedJob:
             disk.between = world.switch.point
         self.source = MemorySource(plan.tables, knows_counts=plan.knows_counts)
         self.retries = 0
-        self.asks_for_truncated = False  # a person has sent truncated answers again
+        # Rows that a person had sent again the last time, each with how many batches had it before; None: never.
+        self.asked: dict[str, int] | None = None
+        self.asked_for_answers = False  # a person has had rows sent again that had an answer
+        self.put: Mapping[str, Any] = {}  # what was set in the requests of these rows
         self.budget_usd = plan.policy.budget_usd
         self.wants_to_cancel = plan.cancel_at_s is not None
         self.pauses = list(plan.pauses)  # those to come; the first may be under way
@@ -382,6 +386,8 @@ class World:
         """Hold a job that has ended against the truth."""
         self._judge()
         digest = self.oracle.at_end(job, self.ledger.job(job.id))
+        if differences := audited(self, job):
+            raise Broken(f"the audit of {job.id} finds {differences}")
         self.trace.add(f"{job.id} output {digest}")
 
     def state(self, job: SimulatedJob) -> str:
