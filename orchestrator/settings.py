@@ -72,13 +72,6 @@ class Settings:
     """The same, in bytes."""
 
 
-_NOTIFY: Final = ("notify_url", "notify_format", "notify_on", "notify_secret")
-_TEXTS: Final = ("work", "ledger_url", "broker_url", "heartbeat", *_NOTIFY)
-_SWITCHES: Final = ("broker_insecure", "traces")
-_WHOLE: Final = ("threads", "shard_rows", "shard_bytes")
-_SECONDS: Final = ("lease_s", "tick_s", "shutdown_s")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """One provider's table. `api_key_env` names an environment variable; the key itself is never kept."""
@@ -145,33 +138,30 @@ def load(environment: Mapping[str, str], folder: Path | None = None, *, start: P
         start: where the work folder is looked for, unless the environment names it; None: in the program's folder.
     """
     path = (folder or config_folder()) / "defaults.toml"
-    values = read_toml(path)
-    names = [f.name for f in fields(Settings)]
-    refuse_unknown(values, names, str(path))
-    _refuse_missing(values, names, str(path))
-    called = {name: f"{path}: {name}" for name in names}
-    for name in names:
+    values, kinds = read_toml(path), get_type_hints(Settings)
+    refuse_unknown(values, kinds, str(path))
+    _refuse_missing(values, kinds, str(path))
+    called = {name: f"{path}: {name}" for name in kinds}
+    for name, kind in kinds.items():
         variable = f"ORCHESTRATOR_{name.upper()}"
         if variable in environment:
-            values[name] = _from_text(name, environment[variable], variable)
             called[name] = variable
-    for name in _TEXTS:
-        if not isinstance(values[name], str):
-            raise ConfigError(f"{called[name]} must be text")
+            values[name] = _from_text(kind, environment[variable], variable)
+        _check_setting(kind, values[name], called[name])
     read_format(values["notify_format"], called["notify_format"])
     read_kinds(kinds_in(values["notify_on"]), called["notify_on"])
     if not values["work"]:
         raise ConfigError(f"{called['work']} must be the path of a folder, or the URL of one in an object store")
-    for name in _SWITCHES:
-        if not isinstance(values[name], bool):
-            raise ConfigError(f"{called[name]} must be true or false")
-    for name in (*_WHOLE, *_SECONDS):
-        whole = name in _WHOLE
-        if not isinstance(values[name], int if whole else int | float) or not _is_positive(values[name]):
-            raise ConfigError(f"{called[name]} must be a {'whole ' if whole else ''}number above 0")
     is_named = "ORCHESTRATOR_WORK" in environment
     work = locate(values["work"]) if is_named else find_work(values["work"], start or program_folder())
     return Settings(**values | {"work": work})
+
+
+def _check_setting(kind: type, value: Any, where: str) -> None:
+    if kind in (str, bool) and not isinstance(value, kind):
+        raise ConfigError(f"{where} must be {_called(kind)}")
+    if kind in (int, float) and not (isinstance(value, int | kind) and _is_positive(value)):
+        raise ConfigError(f"{where} must be {_called(kind)} above 0")
 
 
 def provider(
@@ -314,21 +304,17 @@ def _decimal(value: Any, where: str) -> Decimal:
     return amount
 
 
-def _from_text(name: str, text: str, variable: str) -> str | bool | int | float:
+def _from_text(kind: type, text: str, variable: str) -> str | bool | int | float:
     """Return the value of a setting given in the environment."""
-    if name in _TEXTS:
+    if kind is str:
         return text
-    if name in _SWITCHES:
+    if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ConfigError(f"{variable} must be true or false")
         return text.lower() == "true"
-    return _number(text, variable)
-
-
-def _number(text: str, variable: str) -> int | float:
-    for kind in (int, float):
+    for number in (int, float):
         with suppress(ValueError):
-            return kind(text)
+            return number(text)
     raise ConfigError(f"{variable} must be a number")
 
 

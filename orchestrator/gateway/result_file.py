@@ -1,4 +1,4 @@
-"""Result files while they are written, and what the fault plan does to them and to their lines.
+"""Result files while they are written, and what the fault plan does to them, to their lines and to JSON answers.
 
 Rule 1: a file gets its name once it is whole and durable, and none if it is not kept.
 Rule 2: UNREADABLE names the faults after which a client may send the row again: the bill excuses it. A careful reader
@@ -7,15 +7,18 @@ Rule 2: UNREADABLE names the faults after which a client may send the row again:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import xxhash
 
 from orchestrator.gateway.lines import Line
+from orchestrator.gateway.simulated import Answer
 from orchestrator.gateway.store import put_in_place
 
 LINE_FAULTS: Final = (
@@ -140,3 +143,31 @@ def _encoded(line: dict[str, object], faults: AbstractSet[str]) -> bytes:
     if "not_json" in faults:
         encoded = b"upstream connect error or disconnect/reset before headers " + encoded[: len(encoded) // 3]
     return encoded
+
+
+def spoiled(answer: Answer, faults: AbstractSet[str]) -> Answer:
+    """Return an answer as a careless model gives it; `faults`: prose, wrong_value, cut_text, fenced."""
+    text = answer.text
+    if "wrong_value" in faults:
+        text = _with_wrong_value(text)
+    if "cut_text" in faults:
+        return replace(answer, text=text[: len(text) // 2], finish_reason="length")
+    if "fenced" in faults:
+        text = f"```json\n{text}\n```"
+    if "prose" in faults:
+        text = "I am sorry, I cannot say that as JSON."
+    return answer if text == answer.text else replace(answer, text=text)
+
+
+def _with_wrong_value(text: str) -> str:
+    """Return a JSON object whose first field has a value that its schema does not allow."""
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict) or not found:
+        return text
+    name, value = next(iter(found.items()))
+    is_choice = isinstance(value, str) and not value.startswith("[simulated]")  # of an enum, or a date
+    found[name] = f"{value}?" if is_choice else [[value]]
+    return json.dumps(found, separators=(",", ":"))

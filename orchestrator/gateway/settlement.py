@@ -21,10 +21,9 @@ from orchestrator.gateway.intake import Row
 from orchestrator.gateway.lines import NEVER_RUN_MESSAGES, Line, LineForm
 from orchestrator.gateway.openai_bodies import Refusal
 from orchestrator.gateway.openai_wire import error_type
-from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line
+from orchestrator.gateway.result_file import FILE_FAULTS, LINE_FAULTS, UNREADABLE, ResultFile, damaged_line, spoiled
 from orchestrator.gateway.simulated import Answer, price_nano_usd
 from orchestrator.gateway.store import DELIVERED, NEVER_RUN, NOT_BILLED, WITHHELD, Batch, Fate, Settlement
-from orchestrator.gateway.typed_answers import spoiled
 
 SIGN_BIT: Final = 2**63  # SQLite's integers are signed
 NEVER_RUN_CODES: Final[dict[str, str]] = {Fate.EXPIRE: "batch_expired", Fate.CANCEL: "batch_cancelled"}

@@ -10,8 +10,7 @@ import jsonschema_rs
 import pytest
 
 from orchestrator.gateway import openai_bodies
-from orchestrator.gateway.patterns import text_matching
-from orchestrator.gateway.schema import instance_of, schema_in
+from orchestrator.gateway.schema import instance_of, schema_in, text_matching
 from tests.gateway.in_process import MODEL, a_gateway, lines_of
 
 TEXT = {"type": "string"}
