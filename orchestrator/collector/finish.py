@@ -24,10 +24,10 @@ from orchestrator.collector.typed_answers import TypedAnswers
 from orchestrator.collector.vectors import Vectors
 from orchestrator.dataset.groups import groups
 from orchestrator.dataset.slices import Slices
-from orchestrator.domain.changes import JobMoved, ShardMoved, written
-from orchestrator.domain.dataset import ended_without_dataset
+from orchestrator.domain.changes import ShardMoved, written
+from orchestrator.domain.dataset import without_dataset
 from orchestrator.domain.errors import DatasetError, OutputError
-from orchestrator.domain.model import Claim, Job, JobState, Shard, ShardState
+from orchestrator.domain.model import Claim, Job, Shard, ShardState
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.required import required
 from orchestrator.job_files import request_files
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS: Final = 20_000
 ROW_GROUP_BYTES: Final = 32 * 2**20  # of values: 20,000 documents of 100 kB would be 2 GB
 VECTOR_WAIT_S: Final = 5.0
-CANCEL_WAIT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +94,9 @@ def finish(
             checkpoint=checkpoint,
         )
     except (DatasetError, OutputError) as error:
-        job = ledger.job(job.id)
-        after = ended_without_dataset(job, ledger.totals(job.id), error)
-        if after is None:
-            later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
-            now_shard = ledger.shard(job.id, shard.shard_no)
-            ledger.record(claim, ShardMoved(before=now_shard, after=now_shard, due_at=later), now=clock.now())
-            return
-        due_at = None if after.state is JobState.CANCELLED else clock.now()
-        ledger.record(claim, JobMoved(before=job, after=after, due_at=due_at), now=clock.now())
+        job, shard = ledger.job(job.id), ledger.shard(job.id, shard.shard_no)
+        change = without_dataset(job, shard, ledger.totals(job.id), error, now=clock.now())
+        ledger.record(claim, change, now=clock.now())
 
 
 def _may_get_first_vector(job: Job, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing) -> bool:

@@ -11,14 +11,17 @@ import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
+from orchestrator.domain.changes import JobMoved, ShardMoved
 from orchestrator.domain.errors import ConfigError, OrchestratorError
-from orchestrator.domain.model import Job, JobState
+from orchestrator.domain.model import Job, JobState, Shard
 from orchestrator.domain.progress import Totals
 
 UTF8: Final = "utf-8"
 INFER: Final = "infer"
+CANCEL_WAIT_S: Final = 1.0  # before a cancel whose batches are in flight is looked at again
 FORMATS: Final = ("parquet", "arrow", "csv", "json")
 _TYPE: Final = re.compile(
     r"string|text|bool|u?int(8|16|32|64)|float(32|64)|double|date|date32"
@@ -181,3 +184,13 @@ def ended_without_dataset(job: Job, totals: Totals, error: OrchestratorError) ->
     if totals.live_chunks or totals.waiting:
         return None
     return replace(job, state=JobState.CANCELLED, reason=f"it has no output: {reason}")
+
+
+def without_dataset(
+    job: Job, shard: Shard, totals: Totals, error: OrchestratorError, *, now: datetime
+) -> JobMoved | ShardMoved:
+    """Return what follows for a job whose dataset cannot be read; its shard waits for batches that come first."""
+    after = ended_without_dataset(job, totals, error)
+    if after is None:
+        return ShardMoved(before=shard, after=shard, due_at=now + timedelta(seconds=CANCEL_WAIT_S))
+    return JobMoved(before=job, after=after, due_at=None if after.state is JobState.CANCELLED else now)

@@ -20,8 +20,8 @@ import xxhash
 from orchestrator.dataset.arrow_digest import RowsDigest
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain.causes import Causes
-from orchestrator.domain.changes import Change, ChunkAdded, JobMoved, ShardMoved, written
-from orchestrator.domain.dataset import ended_without_dataset
+from orchestrator.domain.changes import Change, ChunkAdded, ShardMoved, written
+from orchestrator.domain.dataset import without_dataset
 from orchestrator.domain.errors import ConfigError, DatasetError
 from orchestrator.domain.model import NEVER_SENT, Canary, Chunk, ChunkId, Claim, Job, JobState, Shard, ShardState
 from orchestrator.domain.packing import Packer, text_bytes
@@ -49,7 +49,6 @@ SLICE_ROWS: Final = 100_000
 STEP_S_MAX: Final = 30.0  # then the rest of a long shard is left to another step
 TOO_LARGE: Final = "request_too_large"
 TOO_LARGE_MESSAGE: Final = "the request is {} bytes, over the limit of a whole batch"
-CANCEL_WAIT_S: Final = 1.0
 BACKLOG_S: Final = 1.0  # how long to pause planning while enough is waiting to be sent
 
 
@@ -105,15 +104,9 @@ def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Plannin
         shard = ledger.shard(shard.job_id, shard.shard_no)
         ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=clock.now()), now=clock.now())
     except (ConfigError, DatasetError) as error:
-        job = ledger.job(job.id)
-        ended = ended_without_dataset(job, ledger.totals(job.id), error)
-        if ended is None:
-            later = clock.now() + timedelta(seconds=CANCEL_WAIT_S)
-            shard = ledger.shard(shard.job_id, shard.shard_no)
-            ledger.record(claim, ShardMoved(before=shard, after=shard, due_at=later), now=clock.now())
-            return
-        due_at = None if ended.state is JobState.CANCELLED else clock.now()
-        ledger.record(claim, JobMoved(before=job, after=ended, due_at=due_at), now=clock.now())
+        job, shard = ledger.job(job.id), ledger.shard(job.id, shard.shard_no)
+        change = without_dataset(job, shard, ledger.totals(job.id), error, now=clock.now())
+        ledger.record(claim, change, now=clock.now())
 
 
 def _plan(
