@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.api.decision import command
 from orchestrator.api.handle import JobHandle
 from orchestrator.api.status import status_of
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import JobUnknown
 from orchestrator.domain.model import JobId
 from orchestrator.domain.workers import Kind
 
@@ -55,12 +55,12 @@ class Viewer:
         return command(self.workspace, name, *given)
 
     def handle(self, job_id: JobId) -> JobHandle:
-        """Return a handle on a job. Raises ConfigError."""
+        """Return a handle on a job. Raises JobUnknown."""
         self._known(job_id)
         return JobHandle(job_id=job_id, work=self.work)
 
     def status(self, job_id: JobId) -> Status:
-        """Return a job's status, as it is now. Raises ConfigError."""
+        """Return a job's status, as it is now. Raises JobUnknown."""
         self._known(job_id)
         return status_of(self.workspace, job_id)
 
@@ -69,7 +69,7 @@ class Viewer:
         return [self.look(job.id) for job in self.workspace.admin.jobs()]
 
     def look(self, job_id: JobId, *, within_s: float = LIVE_S) -> Look:
-        """Return a look at a job, at most so many seconds old. Raises ConfigError."""
+        """Return a look at a job, at most so many seconds old. Raises JobUnknown."""
         with self._lock:
             made_at, look = self._looks.get(job_id, (0.0, None))
             if look is None or time.monotonic() - made_at > (ENDED_S if look.has_ended else within_s):
@@ -117,4 +117,4 @@ class Viewer:
 
     def _known(self, job_id: JobId) -> None:
         if all(job.id != job_id for job in self.workspace.admin.jobs()):
-            raise ConfigError(f"the work folder {self.work} has no job {job_id!r}")
+            raise JobUnknown(f"the work folder {self.work} has no job {job_id!r}")

@@ -17,8 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from orchestrator.api.event_words import matters
-from orchestrator.api.json_values import as_plain
-from orchestrator.domain.errors import ConfigError, LedgerError, OutputError, StorageError
+from orchestrator.domain.errors import ConfigError, LedgerError, OrchestratorError, OutputError, StorageError
 from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from orchestrator.api.background import Background
+    from orchestrator.api.documents.document import Part
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
 
+FOR_PROGRAMS: Final = "/api/"
 HERE: Final = Path(__file__).parent
 BATCHES_MAX: Final = 12  # of a group, until all are asked for
 BATCHES_ALL: Final = 500
@@ -70,8 +71,8 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
         *Fleet(viewer, templates).routes(),
         Route("/jobs/{job}", pages.job),
         Route("/jobs/{job}/{part}", pages.part),
-        Route("/api/jobs", pages.json_jobs),
-        Route("/api/jobs/{job}", pages.json_job),
+        Route(f"{FOR_PROGRAMS}jobs", pages.json_jobs),
+        Route(f"{FOR_PROGRAMS}jobs/{{job}}", pages.json_job),
         Route("/metrics", pages.metrics),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
@@ -123,12 +124,15 @@ class Pages:
         )
 
     def json_jobs(self, _request: Request) -> Response:
-        """All jobs as JSON."""
-        return _json([as_plain(one) for one in self._viewer.jobs()])
+        """All jobs, as `orchestrator status --json` prints them."""
+        from orchestrator.api.documents.status import Jobs
+
+        jobs = [JobId(one.id) for one in self._viewer.workspace.admin.jobs()]
+        return _json(Jobs(work=self._viewer.work, jobs=tuple(self._viewer.status(one).document() for one in jobs)))
 
     def json_job(self, request: Request) -> Response:
-        """One job as JSON."""
-        return _json(as_plain(self._look(request)))
+        """One job, as `orchestrator status JOB --json` prints it."""
+        return _json(self._viewer.status(JobId(request.path_params["job"])).document())
 
     def metrics(self, _request: Request) -> Response:
         """All jobs as metrics."""
@@ -162,15 +166,23 @@ class Pages:
         return {"events": found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]}
 
 
-def _json(value: object) -> Response:
-    import json
+def _json(document: Part, *, status: int = 200) -> Response:
+    from orchestrator.api.documents.document import text
 
-    return PlainTextResponse(json.dumps(value), media_type="application/json")
-
-
-def _not_there(_request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{error}\n", status_code=404)
+    return PlainTextResponse(text(document), status_code=status, media_type="application/json")
 
 
-def _no_ledger(_request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{error}\n", status_code=503)
+def _not_there(request: Request, error: Exception) -> Response:
+    return _told(request, error, 404)
+
+
+def _no_ledger(request: Request, error: Exception) -> Response:
+    return _told(request, error, 503)
+
+
+def _told(request: Request, error: Exception, status: int) -> Response:
+    from orchestrator.api.documents.errors import of_error
+
+    if request.url.path.startswith(FOR_PROGRAMS) and isinstance(error, OrchestratorError):
+        return _json(of_error(error), status=status)
+    return PlainTextResponse(f"{error}\n", status_code=status)

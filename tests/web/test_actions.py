@@ -111,7 +111,7 @@ def test_cut_off_answers_are_sent_again_with_a_larger_limit(
     assert scenes.fake.requests[-1]["max_tokens"] == 100
     assert handle.results().flaws["truncated"] == 0
     row = unescape(words(browser.get(f"/jobs/{handle.job_id}/rows/0-3").text))
-    assert '"max_tokens": 100' in row.partition("Sent revision 2, round 2")[2].partition("another request")[0]
+    assert '"max_tokens": 100' in row.partition("Sent for revision 2, round 2")[2].partition("another request")[0]
     assert '"max_tokens": 4' in row.partition("Revision 1, round 1: another request")[2].partition("Came back")[0]
 
 

@@ -123,6 +123,21 @@ def test_every_page_fits_every_width_in_both_schemes_and_runs_nothing_of_a_row(s
     assert f"/jobs/{site.unresolved}/do/resolve" in names
 
 
+def test_the_ways_into_a_job_and_a_refused_field_fit_a_phone(site: Site, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{site.visitor.address}/jobs/{site.retried}")
+    ways = page.locator(".ways")
+    fits = ways.evaluate("one => one.scrollWidth <= one.clientWidth && one.clientHeight < 40")
+    page.goto(f"{site.visitor.address}/jobs/{site.retried}/do/retry")
+    page.fill("#max_tokens", "1e999")
+    page.get_by_role("button", name="Send again").click()
+
+    expect(page.locator("#flaw")).to_contain_text("Nothing was done.")
+    assert fits
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") == 0
+    site.visitor.complaints.clear()  # of the 422
+
+
 def test_what_is_as_it_was_is_left_alone(site: Site, page: Page) -> None:
     """What a person has selected, or where the focus is, stays: nothing is swapped in."""
     page.goto(f"{site.visitor.address}/jobs/{site.retried}")

@@ -9,11 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, cast
 
+import msgspec
 import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
 import orchestrator
+from orchestrator.api.documents.status import Jobs, JobStatus
+from orchestrator.api.documents.upkeep import Error
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.changes import ShardMoved
 from orchestrator.domain.look import Activity, Look
@@ -247,13 +250,17 @@ def test_what_is_not_there_is_404(browser: TestClient, path: str) -> None:
     assert browser.get(path).status_code == 404
 
 
-def test_programs_get_the_same_look_as_json(browser: TestClient) -> None:
-    look = browser.get(f"/api/jobs/{LIVE}").json()
+def test_programs_get_the_documents_of_the_command_line(browser: TestClient, viewer: Viewer) -> None:
+    """The same kinds, with the same versions; what is not there is a document, too."""
+    status, jobs = browser.get(f"/api/jobs/{LIVE}"), browser.get("/api/jobs")
+    missing = browser.get("/api/jobs/none-00000000")
+    of_command = viewer.handle(LIVE).status().as_dict()
 
-    assert look["rows"]["at_provider"] == look["rows"]["needs_decision"] == look["rows"]["waiting"] == 10
-    assert look["activity"] == "unattended"
-    assert {one["job_id"] for one in browser.get("/api/jobs").json()} >= {LIVE}
-    assert TOKEN not in str(look)
+    assert status.json() | {"at": None} == of_command | {"at": None}
+    assert msgspec.json.decode(status.content, type=JobStatus).rows.needs_decision == 10
+    assert {one.job.id for one in msgspec.json.decode(jobs.content, type=Jobs).jobs} >= {LIVE}
+    assert (missing.status_code, msgspec.json.decode(missing.content, type=Error).code) == (404, "job_unknown")
+    assert TOKEN not in status.text + jobs.text
 
 
 def test_jobs_are_metrics_for_who_has_the_token(stranger: TestClient) -> None:
