@@ -65,7 +65,8 @@ class Watch:
         if self._quiet:
             return
         if self._activity is None:
-            self._start(now)
+            self._start()
+        self._say_guarantee(now)
         self._say_who_runs_it(now)
         if self._view is None:
             self._tell(now)
@@ -74,9 +75,15 @@ class Watch:
             self._view.look(now)
         self._activity = now.activity
 
-    def _start(self, now: Look) -> None:
-        if not now.has_ended:  # else nothing is sent, and nothing is to be promised
-            say(f"{self._job_id}: {self._guarantee}")
+    def _say_guarantee(self, now: Look) -> None:
+        """Say the guarantee once there is a row to send: where all are answered already nothing is promised."""
+        rows = now.rows
+        is_sending = rows.waiting + rows.at_provider + rows.to_send_again + rows.needs_decision > 0
+        if is_sending and not now.has_ended and self._guarantee:
+            self._print(f"{self._job_id}: {self._guarantee}")
+            self._guarantee = ""
+
+    def _start(self) -> None:
         self._begun_at = time.monotonic()
         from orchestrator.api.displays import terminal_view
         from orchestrator.api.run_view import TIP

@@ -48,6 +48,20 @@ def test_nothing_is_printed_before_there_is_progress(capsys: pytest.CaptureFixtu
     assert told(capsys) == []
 
 
+def test_the_guarantee_is_said_once_there_is_a_row_to_send(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all rows are answered already there is none, and where the job has ended."""
+    unread = replace(PLANNING, rows=replace(ROWS, at_provider=0, to_send_again=0, waiting=0, needs_decision=0))
+    with Watch("job-1", "paid once", plain=False) as watch:
+        watch.look(unread)
+        assert [line for line in told(capsys) if "paid once" in line] == []
+        watch.look(CALM)
+        watch.look(CALM)
+        assert [line for line in told(capsys) if "paid once" in line] == ["job-1: paid once"]
+    with Watch("job-1", "paid once", plain=False) as watch:
+        watch.look(replace(FINISHED, rows=ROWS))
+        assert "paid once" not in "".join(told(capsys))
+
+
 def test_lines_come_ever_more_rarely(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     with Watch("job-1", "paid once", plain=False) as watch:
         watch.look(CALM)
