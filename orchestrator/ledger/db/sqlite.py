@@ -5,6 +5,8 @@ Rule: a commit waits for the disk, and a file system without reliable locks is r
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,8 @@ from orchestrator.domain.errors import LedgerError
 from orchestrator.storage import permissions
 
 BUSY_S: Final = 30
+FIRST_S_MAX: Final = 5.0
+LOOK_S: Final = 0.02
 NETWORK_FILESYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "glusterfs", "beegfs", "gpfs", "pvfs2"}
     | {"ocfs2", "gfs2", "davfs", "fuse.davfs2", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs", "fuse.ceph"}
@@ -40,11 +44,25 @@ def sqlite_engine(path: Path | None) -> sa.Engine:
 def _prepare(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions by itself, and late
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(cursor)
     # FULL, not NORMAL: a committed intent that a power loss rolls back is a second payment (RELIABILITY §4).
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Of several who open a new file at once, SQLite refuses some without waiting: they ask again."""
+    until = time.monotonic() + FIRST_S_MAX
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(LOOK_S)
+        else:
+            return
 
 
 def _begin(connection: sa.Connection) -> None:
