@@ -77,15 +77,15 @@ class Notifier:
         thread.join(SILENT_S)
         if not thread.is_alive():
             return
-        if self._sending is not None:
-            self.tell(f"telling {self._sending[1]}: up to {LAST_S:.0f} s; Ctrl-C leaves it for the next run")
         leave, until = threading.Event(), time.monotonic() + LAST_S - SILENT_S
         with signals_stop(leave, tell=lambda _signal: None):
+            if sending := self._sending:
+                self.tell(f"telling {sending[1]}: up to {LAST_S:.0f} s; Ctrl-C leaves it for the next run")
             while thread.is_alive() and not leave.is_set() and time.monotonic() < until:
                 thread.join(LOOK_S)
-        if thread.is_alive() and self._sending is not None:
-            notice, place = self._sending
-            self.tell(f"{place} has not answered; `orchestrator notify` tries again, and so does the next run")
+        if thread.is_alive() and (sending := self._sending):
+            notice, place = sending
+            self.tell(f"{place} has not answered:\n  `orchestrator notify` tries again, and so does the next run")
             with suppress(LedgerError):
                 self.workspace.notices.put_off(notice, LEFT, due_at=self.workspace.clock.now())
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -51,6 +52,12 @@ def server() -> Iterator[Server]:
 def a_notifier(workspace: Workspace, server: Server, *on: Kind) -> Notifier:
     receiver = Receiver(url=server.url, format=Format.JSON, on=on or tuple(Kind), named_by="HOOK")
     return Notifier(workspace, receiver)
+
+
+def until_received(server: Server) -> None:
+    """Wait until a notice is being sent."""
+    while not server.received:
+        time.sleep(0.01)
 
 
 def ended(workspace: Workspace, job: Job | None = None) -> None:
@@ -115,23 +122,25 @@ def test_the_end_of_a_run_tries_again_what_was_put_off_and_a_person_what_was_giv
     assert workspace.look(JOB).undelivered.count == 0
 
 
+@pytest.mark.timeout(60)
 def test_a_run_that_ends_says_for_whom_it_waits_and_leaves_the_notice_to_the_next(
     workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A receiver that takes a connection and never answers; the words have no path, which may be a secret."""
-    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.3)
+    monkeypatch.setattr(engine_notifier, "ROUND_S", 0.01)
+    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.1)
     monkeypatch.setattr(engine_notifier, "LAST_S", 0.6)
     ended(workspace)
     notifier, told = a_notifier(workspace, server), list[str]()
     notifier.tell = told.append
     server.silent.set()
     with notifier:
-        pass
+        until_received(server)
 
     host = server.url.removesuffix("/hook-s3cret")
     assert told == [
         f"telling {host}: up to 1 s; Ctrl-C leaves it for the next run",
-        f"{host} has not answered; `orchestrator notify` tries again, and so does the next run",
+        f"{host} has not answered:\n  `orchestrator notify` tries again, and so does the next run",
     ]
     undelivered = workspace.look(JOB).undelivered
     assert (undelivered.tried_again, undelivered.error) == (1, engine_notifier.LEFT)
@@ -143,7 +152,8 @@ def test_a_run_that_ends_says_for_whom_it_waits_and_leaves_the_notice_to_the_nex
 def test_ctrl_c_while_the_end_is_told_leaves_that_alone(
     workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.3)
+    monkeypatch.setattr(engine_notifier, "ROUND_S", 0.01)
+    monkeypatch.setattr(engine_notifier, "SILENT_S", 0.1)
     monkeypatch.setattr(engine_notifier, "LAST_S", 600.0)
     ended(workspace)
     notifier, told = a_notifier(workspace, server), list[str]()
@@ -156,7 +166,7 @@ def test_ctrl_c_while_the_end_is_told_leaves_that_alone(
     notifier.tell = tell
     server.silent.set()
     with notifier:
-        pass
+        until_received(server)
 
     assert "has not answered" in told[-1]
 
