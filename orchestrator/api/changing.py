@@ -62,6 +62,14 @@ def _check(context: JobContext, given: Mapping[str, Any]) -> None:
                 f"{name} makes other requests, and so another job: change it in {where}. Here go parameters such "
                 "as max_tokens, temperature or model"
             )
+    if context.vectors is not None:
+        planned = {"model": context.spec.model, "dimensions": (body or {}).get("dimensions")}
+        for name in planned.keys() & given.keys():
+            if given[name] != planned[name]:
+                raise ConfigError(
+                    f"another {name} makes other vectors, and those of one column are of one model and one length: "
+                    "change it in the job file, which makes another job"
+                )
     for name in given.keys() - (body or {}).keys() - USUAL:
         # A provider that ignores what it does not know would be paid for the same answers once more.
         if near := difflib.get_close_matches(name, [*(body or {}), *USUAL], n=1, cutoff=ALIKE):

@@ -132,6 +132,8 @@ def wanted_rows(
             for name in (part.strip() for part in term.split(",")):
                 if name in (SUCCEEDED, FAILED):
                     statuses.add(name)
+                elif name.startswith(KEY):
+                    named.add(name.removeprefix(KEY))
                 elif name:
                     found |= _codes_named(name, codes)
         elif term.strip():

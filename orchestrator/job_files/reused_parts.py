@@ -5,7 +5,8 @@ Rule 1: only answers that succeeded count, but for refused and empty ones: the m
 Rule 2: the newest job is asked first, and of a job the last time that a row was sent. A part that cannot be read, or is
         gone, has no answers. A store that does not answer is an error: its answers would be bought again.
 Rule 3: a copy names the job that paid for the answer, which need not be the one it is copied from; it costs nothing.
-Rule 4: memory is bounded by `BLOCK_BYTES` of answers, however many rows are copied.
+Rule 4: memory is bounded by `BLOCK_BYTES` of answers, however many rows are copied. Where they are wanted in quite
+        another order, parts are unpacked on the local disk (see `unpacked_parts`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from orchestrator.job_files.result_parts import (
     part_writer,
     reading,
 )
+from orchestrator.job_files.unpacked_parts import UnpackedParts
 from orchestrator.log import PART_UNREADABLE, EventLog
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ class OtherAnswers:
         self._parts: list[tuple[OtherJob, str]] = []
         self._gone: set[int] = set()
         self._doubtful: set[int] = set()  # failed to be read once
+        self._unpacked = UnpackedParts()
         self._bytes = self._rows = 0  # of all parts: to know how long answers are
         draft = IndexDraft()
         parts = list(names)
@@ -213,20 +216,14 @@ class OtherAnswers:
     def _rows_of_part(self, number: int, wanted: Any) -> Any:
         job, name = self._parts[number]
         try:
-            with reading(), job.job_files.open(name) as part:
-                file, start, tables = opened(part), 0, []
-                for group in range(file.num_row_groups):
-                    end = start + file.metadata.row_group(group).num_rows
-                    first, last = np.searchsorted(wanted, [start, end])
-                    if last > first:
-                        read = file.read_row_group(group, use_threads=False)
-                        tables.append(read.take(pa.array(wanted[first:last] - start)))
-                    start = end
+            table = self._unpacked.take(number, wanted)
+            if table is None:
+                with reading(), job.job_files.open(name) as part:
+                    table = self._unpacked.taken_of(number, opened(part), wanted)
         except StorageError as error:
             self._lose(number)
             raise AnswersGone(f"{job.job_id}: {name}") from error
         self._doubtful.discard(number)
-        table = pa.concat_tables(tables)
         payer = pc.coalesce(table["reused_from"], pa.scalar(str(job.job_id)))
         return table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer)
 

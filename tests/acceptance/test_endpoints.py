@@ -121,6 +121,26 @@ def test_reused_vectors_are_of_the_jobs_length(openai: GatewayProcess, tmp_path:
     check_audit(second.job_id, tmp_path)
 
 
+@pytest.mark.slow
+def test_vectors_are_chosen_by_conditions_and_keys_and_a_retry_changes_no_length(
+    openai: GatewayProcess, tmp_path: Path
+) -> None:
+    fields: dict[str, Any] = {"model": "text-embedding-3-small", "prompt": "{text}", "parameters": {"dimensions": 8}}
+    first = run(openai, tmp_path, "/v1/embeddings", **fields)
+    handle = orchestrator.open_job(first.job_id, work=tmp_path)
+
+    assert handle.export(tmp_path / "some.parquet", kind="llm_embedding IS NOT NULL AND number < 2", keys=[5]) == 3
+    assert pq.read_table(tmp_path / "some.parquet")["llm_embedding"].null_count == 0
+    assert [batch["number"].to_pylist() for batch in first.iter_batches(kind="key:0/7")] == [[7]]
+    for name, value in (("dimensions", 4), ("model", "text-embedding-3-large")):
+        with pytest.raises(ConfigError, match=f"another {name} makes other vectors"):
+            handle.retry(keys=[4], parameters={name: value})
+    second = handle.retry(rows="number < 2", keys=[7], parameters={"dimensions": 8})
+
+    assert read_output(second.path).column("llm_embedding").equals(read_output(first.path).column("llm_embedding"))
+    check_audit(first.job_id, tmp_path)
+
+
 def test_what_a_model_does_not_take_is_refused_before_anything_is_sent(openai: GatewayProcess, tmp_path: Path) -> None:
     before = openai.bill()
 

@@ -6,15 +6,18 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 
 import orchestrator
 from orchestrator.api.row_pages import row_page
+from orchestrator.audit.audit import audit_job
 from orchestrator.domain.errors import ConfigError, OutputError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.row_filter import row_filter
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.storage.open import open_job_files
+from orchestrator.testing import Failure, fake_provider
 from tests.acceptance.datasets import MODEL, QUICK, check_bill, check_exact, mark, marked
 from tests.files import FORMATS, as_parquet
 from tests.gateway_process import GatewayProcess
@@ -107,6 +110,38 @@ def test_failed_rows_are_found_in_the_store(s3: S3Server, bucket: str, gateway: 
 
     assert result.failures()["number"].to_pylist() == [0, 100, 200]
     assert result.errors() == {"null_skipped": 3}
+
+
+@pytest.mark.slow
+def test_rows_of_a_job_in_the_store_are_chosen_shown_and_sent_again(bucket: str) -> None:
+    """By conditions, codes and keys; the selection is kept in the store, too."""
+    work, table = f"s3://{bucket}/work", pa.table({"name": [f"k{row}" for row in range(8)], "score": range(8)})
+    colder = {"temperature": 1}
+
+    def answer(body: dict[str, Any]) -> str | Failure:
+        if body["messages"][0]["content"] == "k3":
+            return Failure(code="bad")
+        return "cold" if body.get("temperature") == 1 else "maybe" if body["messages"][0]["content"] > "k4" else "yes"
+
+    with fake_provider(answer) as fake:
+        fields: dict[str, Any] = {"prompt": "{name}", "model": "any", "work": work, **fake.options}
+        first = orchestrator.run(table, output=f"s3://{bucket}/out/a", dataset_options={"key": "name"}, **fields)
+        handle = orchestrator.open_job(first.job_id, work=work)
+        exported = handle.export(f"s3://{bucket}/some.jsonl", kind="llm_response = 'maybe' AND score < 7", keys=["k0"])
+        asked = handle.plan_retry(rows=["bad", "score >= 6"], keys=["k1"], parameters=colder)
+        second = handle.retry(rows=["bad", "score >= 6"], keys=["k1"], parameters=colder)
+
+    assert (exported, asked.rows, asked.kinds) == (3, 4, {"failed": 1, "whole": 3})
+    assert len(fake.requests) == 8 + 4
+    answers = second.to_arrow()["llm_response"].to_pylist()
+    assert answers == ["yes", "cold", "yes", None, "yes", "maybe", "cold", "cold"]
+    assert second.path == f"s3://{bucket}/out/a-revision-2"
+    assert [row for batch in second.iter_batches(kind="bad, key:k7") for row in batch["name"].to_pylist()] == [
+        "k3",
+        "k7",
+    ]
+    with opened_workspace(work) as workspace:
+        assert audit_job(workspace, JobId(first.job_id), deep=True).differences == []
 
 
 @pytest.mark.usefixtures("key", "s3")

@@ -43,6 +43,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Result, Pa
         ("failed, empty", ["k3", "k4"]),
         ("bad", ["k3"]),
         ("llm_response = 'maybe' AND score < 0.6", ["k5"]),
+        ("empty, key:k7", ["k4", "k7"]),
         (["key:k0", "llm_response = 'maybe'"], ["k0", "k5", "k6"]),
         (None, [f"k{row}" for row in range(8)]),
     ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from orchestrator.job_files.reused_parts import AnswersGone, OtherAnswers, Other
 from tests.collector.builders import PRICE, a_failure, an_answer
 from tests.fakes.job_files import MemoryJobFiles
 
-KEYS = [bytes([number]) * 16 for number in range(5)]
+KEYS = [bytes([number]) * 16 for number in range(40)]
 
 
 class OftenDown(MemoryJobFiles):
@@ -67,7 +68,7 @@ def test_whole_and_cut_off_answers_are_taken_and_no_others() -> None:
 
     found = OtherAnswers([other(files)])
 
-    assert (found.find(b"".join(KEYS)) != ABSENT).tolist() == [True, True, False, False, False]
+    assert (found.find(b"".join(KEYS[:5])) != ABSENT).tolist() == [True, True, False, False, False]
     assert len(found) == 2
 
 
@@ -131,3 +132,47 @@ def test_answers_of_a_job_that_was_deleted_meanwhile_are_no_longer_found() -> No
         copied(found, KEYS[0])
 
     assert found.find(KEYS[0]).tolist() == [ABSENT]
+
+
+class CountedFiles(MemoryJobFiles):
+    """Counts how often a file is opened."""
+
+    opened = 0
+
+    def open(self, name: str) -> Any:
+        """Count it."""
+        self.opened += 1
+        return super().open(name)
+
+
+def scattered(files: MemoryJobFiles) -> tuple[OtherAnswers, list[list[bytes]]]:
+    """Return two parts of 20 answers, and their keys in blocks of four in quite another order."""
+    for part in range(2):
+        answers = (an_answer(text=f"the answer to {number}") for number in range(20 * part, 20 * part + 20))
+        put(files, f"c{part:05d}-00000", *answers, start=20 * part)
+    order = [number for first in range(10) for number in (first, 39 - first, 10 + first, 29 - first)]
+    return OtherAnswers([other(files)]), [[KEYS[n] for n in order[at : at + 4]] for at in range(0, 40, 4)]
+
+
+def test_rows_in_quite_another_order_take_two_readings_of_each_part() -> None:
+    """The second one unpacks it; and the answers are those to the keys."""
+    files = CountedFiles()
+    found, blocks = scattered(files)
+    before = files.opened
+
+    texts = [row["text"] for block in blocks for row in copied(found, *block)]
+
+    assert texts == [f"the answer to {KEYS.index(key)}" for block in blocks for key in block]
+    assert files.opened - before == 2 * 2
+
+
+def test_where_the_disk_takes_nothing_parts_are_read_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = CountedFiles()
+    found, blocks = scattered(files)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    before = files.opened
+
+    texts = [row["text"] for block in blocks for row in copied(found, *block)]
+
+    assert texts == [f"the answer to {KEYS.index(key)}" for block in blocks for key in block]
+    assert files.opened - before == 2 * len(blocks)

@@ -49,11 +49,11 @@ MUTANTS: Final = tuple(
         ("c", 0, "doubt is taken for refusal", {"provider": flawed_adapters.HopefulAdapter}),
         ("b1", 9, "doubt is taken for refusal, fenced", {"provider": flawed_adapters.HopefulAdapter}),
         ("c", 11, "no journal", {"altered": altered((create_journal, "write_journal", flawed_steps.nothing))}),
-        ("a1", 8, "a repeated create has a new key", {"provider": flawed_adapters.NewKeyAdapter}),
+        ("a1", 0, "a repeated create has a new key", {"provider": flawed_adapters.NewKeyAdapter}),
         ("b1-settle", 10, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
         # recovery
         ("b1", 5, "no fence", {"weather": weather.answers_are_lost, "provider": flawed_adapters.FencelessAdapter}),
-        ("b1", 4, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
+        ("b1", 5, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
         ("b1-settle", 11, "no creates that are late", {"provider": flawed_adapters.ImpatientAdapter}),
         (
             "b2",
@@ -74,7 +74,7 @@ MUTANTS: Final = tuple(
             "what has not ended is passed over",
             {"weather": weather.batches_are_slow, "provider": flawed_adapters.EndedOnlyAdapter},
         ),
-        ("b2", 4, "any batch of that time will do", {"provider": flawed_adapters.GuessingAdapter}),
+        ("b2", 14, "any batch of that time will do", {"provider": flawed_adapters.GuessingAdapter}),
         ("b1", 9, "absent at once", {"altered": altered((recovery, "decide", flawed_steps.absent_at_once))}),
         (
             "b1",
