@@ -14,6 +14,7 @@ from orchestrator.domain.row_filter import RowFilter
 if TYPE_CHECKING:
     from orchestrator.api.handle import JobHandle
     from orchestrator.api.row_pages import ListedRow
+    from orchestrator.api.spread import Spread
     from orchestrator.domain.pictures import ChunkMap, Course, Durations, Report
     from orchestrator.domain.timeline import Batch
     from orchestrator.engine.workspace import Workspace
@@ -23,6 +24,7 @@ MAP_S: Final = 10.0  # for so long all who look share one picture
 COURSE_S: Final = 60.0
 KEPT_MAX: Final = 200
 EXAMPLE_S: Final = 2.0
+SPREAD_S: Final = 2.0  # for so long files are read for it
 
 
 @dataclass(slots=True)
@@ -79,6 +81,13 @@ class JobPictures:
             return page.rows[0] if page.rows else None
 
         return self._recent((job_id, wanted), COURSE_S, found)
+
+    def spread(self, job_id: JobId) -> Spread:
+        """Return how the job's answers are spread, and the dearest of them. It reads files."""
+        from orchestrator.api.spread import spread_of
+
+        until = time.monotonic() + SPREAD_S
+        return self._recent(("spread", job_id), COURSE_S, lambda: spread_of(self.workspace, job_id, until=until))
 
     def _recent(self, key: Hashable, keep_s: float, make: Callable[[], Value]) -> Value:
         """Return what was made a short while ago, or make it: one thread does, the others wait for it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.domain.model import ENDED, Attempt, Chunk, ChunkId, JobId
+from orchestrator.domain.model import ENDED, Attempt, Chunk, ChunkId, ChunkState, JobId
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.domain.row_filter import RowFilter, Shown
 from orchestrator.ledger import pictures, totals
@@ -78,6 +78,34 @@ def chunks_of_row(connection: sa.Connection, job_id: JobId, key: RowKey) -> list
     return [(one, tuple(sent[one.id])) for one in found]
 
 
+def _collected(job_id: JobId) -> tuple[sa.ColumnElement[bool], ...]:
+    return (C.job_id == job_id, C.state == ChunkState.COLLECTED, C.part != "", C.succeeded > 0)
+
+
+def spread_parts(connection: sa.Connection, job_id: JobId, most: int) -> tuple[int, list[str]]:
+    """Return how many result parts batches of a job have, and the names of some of them, evenly over it."""
+    mine = _collected(job_id)
+    total = int(connection.execute(sa.select(sa.func.count()).where(*mine)).scalar_one())
+    place = sa.func.row_number().over(order_by=C.id) - 1
+    placed = sa.select(C.part, place.label("place")).where(*mine).subquery()
+    wanted = sorted({number * total // most for number in range(most)}) if total > most else list(range(total))
+    query = sa.select(placed.c.part).where(placed.c.place.in_(wanted)).order_by(placed.c.place)
+    return total, list(connection.execute(query).scalars())
+
+
+def dearest_parts(connection: sa.Connection, job_id: JobId, most: int) -> list[str]:
+    """Return the result parts of the batches that have cost most for a row."""
+    each = sa.cast(A.cost_usd, sa.BigInteger) / sa.func.nullif(C.request_count, 0)
+    query = (
+        sa.select(C.part)
+        .join(attempts, sa.and_(A.chunk_id == C.id, A.number == C.attempt))
+        .where(*_collected(job_id), A.cost_usd.is_not(None))
+        .order_by(each.desc(), C.id)
+        .limit(most)
+    )
+    return list(connection.execute(query).scalars())
+
+
 class SqlViews:
     """What a page shows of jobs, beside their looks."""
 
@@ -87,6 +115,8 @@ class SqlViews:
     shards_with = asked(shards_with)
     rows_before = asked(rows_before)
     chunks_of_row = asked(chunks_of_row)
+    spread_parts = asked(spread_parts)
+    dearest_parts = asked(dearest_parts)
     chunk_map = asked(pictures.chunk_map)
     chunks_of_square = asked(pictures.chunks_of_square)
     course = asked(pictures.course)

@@ -12,12 +12,14 @@ from orchestrator.api.amounts import span
 from orchestrator.domain.money import rounded
 
 if TYPE_CHECKING:
+    from orchestrator.api.spread import Histogram
     from orchestrator.domain.pictures import Course, Durations
 
 WIDE: Final = 1_000  # of a picture's own units
 HIGH: Final = 120
 STRIP: Final = 44
 LABELS_MAX: Final = 6
+AMOUNTS_MAX: Final = 4  # of them, where they are small amounts: these are long
 RIGHT_MAX: Final = 0.96  # where the last label may stand: it is centred there
 DAY: Final = timedelta(days=1)
 
@@ -119,6 +121,29 @@ def strip_chart(durations: Durations) -> Chart:
         ),
         under=_spans(bins * durations.width),
         high=STRIP,
+    )
+
+
+def histogram_chart(title: str, found: Histogram, *, is_money: bool = False) -> Chart:
+    """Return how many answers are in each bin; the number where a bin begins stands under it."""
+    top, bins = _round_up(max(found.counts)), len(found.counts)
+    step = WIDE / bins
+    bars = "".join(
+        f"M{place * step + step * 0.04:.1f} {HIGH}v{-max(1.0, float(count / top) * HIGH):.1f}h{step * 0.92:.1f}V{HIGH}z"
+        for place, count in enumerate(found.counts)
+        if count
+    )
+    every = -(-bins // (AMOUNTS_MAX if is_money else LABELS_MAX))
+    return Chart(
+        title=title,
+        note="a number is where its bar begins",
+        left=(f"{top:,}", f"{top / 2:,.0f}" if top > 1 else "", "0"),
+        shapes=(("grid", f"M0 0H{WIDE}M0 {HIGH / 2:g}H{WIDE}"), ("axis", f"M0 {HIGH}H{WIDE}"), ("f-answered", bars)),
+        under=tuple(
+            Label(place / bins * 100, f"{Decimal(repr(begin)):f}" if is_money else f"{begin:,}")
+            for place, begin in enumerate(found.begins)
+            if not place % every
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.api.job_pictures import MAP_S, JobPictures
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.row_filter import row_filter
-from orchestrator.web.charts import money_chart, rows_chart, strip_chart
+from orchestrator.web.charts import histogram_chart, money_chart, rows_chart, strip_chart
 from orchestrator.web.chunk_map import LEGEND, cells, chosen, told
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class PictureRoutes:
             Route("/jobs/{job}/failures", self.failures),
             Route("/jobs/{job}/charts", self.charts),
             Route("/jobs/{job}/map", self.map),
+            Route("/jobs/{job}/spread", self.spread),
             Route("/jobs/{job}/square", self.square),
             Route("/jobs/{job}/example", self.example),
             Route("/jobs/{job}/download.{form}", self.download),
@@ -97,6 +98,20 @@ class PictureRoutes:
         """The squares."""
         look = self._look(request)
         return self._templates.part("_map.html", request, lambda: {"look": look} | self._map(look, request))
+
+    def spread(self, request: Request) -> Response:
+        """How answers are spread over tokens and cost, and the dearest rows; a page of its own without JavaScript."""
+        look = self._look(request)
+        found = self._readers.run(lambda: self.pictures.spread(JobId(look.job_id)))
+        pairs = (("Tokens of an answer", found.output_tokens, False), ("Cost of an answer, USD", found.cost_usd, True))
+        values: dict[str, Any] = {
+            "look": look,
+            "found": found,
+            "pair": [histogram_chart(title, one, is_money=money) for title, one, money in pairs if one is not None],
+        }
+        if request.headers.get("hx-request") == "true":
+            return self._templates.part("_spread.html", request, lambda: values)
+        return self._templates.page("spread.html", **values)
 
     def square(self, request: Request) -> Response:
         """What is said of one square."""

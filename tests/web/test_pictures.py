@@ -6,18 +6,23 @@ import csv
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
 import orchestrator
+from orchestrator.api import spread
+from orchestrator.api.spread import Histogram, histogram
 from orchestrator.api.viewer import Viewer
+from orchestrator.domain.model import JobId
 from orchestrator.domain.pictures import ChunkMap, Course, Durations, Square
-from orchestrator.web.charts import money_chart, rows_chart, strip_chart
+from orchestrator.web.charts import histogram_chart, money_chart, rows_chart, strip_chart
 from orchestrator.web.chunk_map import cells, chosen, told
 from tests.builders import NOW
 from tests.web.words import EVIL, TEXTS, job_named, words
@@ -181,6 +186,52 @@ def test_charts_stand_on_whole_numbers_and_stay_in_their_frame() -> None:
     for chart in (rows, money):
         assert all(0 <= label.at <= 96 for label in chart.under)
         assert 2 <= len(chart.under) <= 7
+
+
+def test_bins_begin_at_1_2_and_5_and_hold_every_number_above_0() -> None:
+    found = histogram(pa.chunked_array([[1, 1, 2, 4, 5, 49, 50, 0, None]]))
+    small = histogram(pa.chunked_array([[0.0000002, 0.00003]]))
+
+    assert found == Histogram(begins=[1, 2, 5, 10, 20, 50], counts=[2, 2, 1, 0, 1, 1])
+    assert small is not None
+    assert [begin for begin, count in zip(small.begins, small.counts, strict=True) if count] == [2e-7, 2e-5]
+    assert histogram(pa.chunked_array([[0, None]])) is None
+    chart = histogram_chart("Cost", small, is_money=True)
+    assert [label.word for label in chart.under] == ["0.0000002", "0.000001", "0.000005", "0.00002"]
+    assert chart.left == ("1", "", "0")
+
+
+def test_how_answers_are_spread_is_told_of_all_of_a_small_job(browser: TestClient, ended: str, viewer: Viewer) -> None:
+    page = browser.get(f"/jobs/{ended}/spread")
+    part = browser.get(f"/jobs/{ended}/spread", headers={"hx-request": "true"})
+    rows = re.findall(r'href="/jobs/[^"]*/rows/([^"]*)"', part.text)
+
+    assert "<h1>" in page.text
+    assert "<h1>" not in part.text
+    answers = viewer.look(JobId(ended)).rows.answered
+    assert f"Of {answers} answers." in words(part.text)
+    assert "The dearest rows Row Tokens in" in words(part.text)
+    assert len(rows) == len(set(rows)) == 10
+    assert f'hx-get="/jobs/{ended}/spread"' in browser.get(f"/jobs/{ended}").text
+
+
+def test_of_a_large_job_few_parts_are_read(viewer: Viewer, ended: str) -> None:
+    """Those evenly over it, and those of the dearest batches; the page says so."""
+    views, job_id = viewer.workspace.views, JobId(ended)
+    total, all_parts = views.spread_parts(job_id, 100)
+    few = views.spread_parts(job_id, 2)
+    dearest = views.dearest_parts(job_id, 1)
+
+    assert total == len(all_parts) >= 3
+    assert few == (total, [all_parts[0], all_parts[total // 2]])
+    assert set(dearest) < set(all_parts)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spread, "SAMPLE_PARTS", 2)
+        patched.setattr(spread, "DEAREST_PARTS", 1)
+        found = spread.spread_of(viewer.workspace, job_id, until=time.monotonic() + 60)
+        late = spread.spread_of(viewer.workspace, job_id, until=0)
+    assert (found.batches, found.dearest_of, found.is_all, found.is_dearest_of_all) == (2, 1, False, False)
+    assert (late.batches, late.dearest_of) in ((1, 0), (1, 1)), "one part is read, however late it is"
 
 
 def test_a_budget_that_is_near_is_a_line_and_one_that_is_far_is_only_said() -> None:
