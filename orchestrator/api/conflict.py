@@ -56,8 +56,9 @@ def _message(workspace: Workspace, older: Job, totals: Totals, spec: Spec) -> It
     if len(differing) > NAMED_MAX:
         yield f"    and {len(differing) - NAMED_MAX:,} more"
     yield f"  The older one is {workspace.look(older.id).activity.value}: {_under_way(totals)}."
+    going_on = "run" if older.paused_at is None else "resume"
     ways = (
-        (command(workspace, "run", older.id), "to go on with the older one, as it was"),
+        (command(workspace, going_on, older.id), "to go on with the older one, as it was"),
         (
             command(workspace, "cancel", older.id),
             "to end it; equal requests of the new one reuse its answers",

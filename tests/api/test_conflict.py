@@ -86,7 +86,11 @@ def test_an_edited_prompt_does_not_pay_again_for_a_job_that_is_under_way(tmp_pat
     told = str(raised.value)
     assert '    request.messages[0].content: "Mood: {text}" -> "Topic: {text}"\n' in told
     assert "The older one is unattended: 0 of 0 rows done, nothing spent, nothing in flight.\n" in told
+    assert f"orchestrator run {older.job_id} --work {tmp_path}" in told
     assert f"orchestrator cancel {older.job_id} --work {tmp_path}" in told
+    older.pause()
+    with pytest.raises(JobConflict, match=f"orchestrator resume {older.job_id}"):
+        orchestrator.run(FRAME, prompt="Topic: {text}", **options)
     assert max(map(len, told.splitlines())) <= 80 + len(str(tmp_path))
     assert [handle.job_id for handle in orchestrator.jobs(work=tmp_path)] == [older.job_id]
     with pytest.raises(JobConflict):

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.domain.budget import Spending, used_up
 from orchestrator.domain.changes import AccountPaused, JobMoved
 from orchestrator.domain.model import JobState
-from orchestrator.domain.notices import Kind, Notice
+from orchestrator.domain.notices import Again, Kind, Notice
 from orchestrator.ledger.notices import SqlNotices
 from orchestrator.ledger.workers import SqlWorkers
 from tests.builders import ACCOUNT, JOB, NOW, a_chunk, a_job, after
@@ -98,6 +98,32 @@ def test_what_was_not_received_is_due_later_and_told_by_a_look(harness: LedgerHa
     assert (failures.given_up, failures.tried_again, failures.error) == (1, 0, "answered 404")
     assert outbox.failures(now=after(61), since=after(1)).count == 0
     assert [event.name for _, event in harness.admin.events(JOB, limit=1, newest=True)] == ["notice.given_up"]
+
+
+def test_what_was_put_off_or_given_up_is_taken_again_on_demand_and_what_is_being_sent_is_not(
+    harness: LedgerHarness, outbox: SqlNotices
+) -> None:
+    harness.open()
+    harness.put_job(JobState.FINISHED)
+
+    def again(which: Again) -> Notice | None:
+        return outbox.take(now=after(1), with_default=True, again=which)
+
+    first = outbox.take(now=NOW, with_default=True)
+    assert first is not None
+    assert again(Again.GIVEN_UP_TOO) is None, "another process sends it"
+    outbox.put_off(first, "answered 500", due_at=after(60))
+    assert again(Again.WHEN_DUE) is None
+    second = again(Again.NOW)
+    assert second is not None
+    outbox.give_up(second, "answered 410", now=after(1))
+    assert again(Again.NOW) is None
+    third = again(Again.GIVEN_UP_TOO)
+    assert third is not None
+    outbox.sent(third, now=after(1))
+
+    assert (first.id, second.tries, third.tries) == (third.id, 2, 3)
+    assert (outbox.counts()["sent"], again(Again.GIVEN_UP_TOO)) == (1, None)
 
 
 def test_old_news_is_not_sent(harness: LedgerHarness, outbox: SqlNotices) -> None:
