@@ -24,8 +24,8 @@ class FileReaders:
 
     def prepare(self) -> None:
         """Import in the background what reads files: else the first page would wait for it."""
-        self._threads.submit(import_module, "orchestrator.api.show")
-        self._threads.submit(import_module, "orchestrator.api.row_pages")
+        for name in ("show", "row_pages", "spread"):
+            self._threads.submit(import_module, f"orchestrator.api.{name}")
 
     def run(self, read: Callable[[], Value]) -> Value:
         """Return what `read` returns. Raises StorageError where that takes longer than the limit."""
