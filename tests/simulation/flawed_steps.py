@@ -161,9 +161,9 @@ def wager_all(chunk: Chunk, evidence: Evidence, policy: Policy) -> NeedsPerson |
     return Absent(abandoned=True) if policy.on_ambiguous is OnAmbiguous.RESUBMIT else resubmit
 
 
-def adopt_alone(chunk: Chunk, batch_id: BatchId, _twins: tuple[BatchId, ...], **tools: Any) -> list[Change]:
+def adopt_alone(chunk: Chunk, job: Job, batch_id: BatchId, _twins: tuple[BatchId, ...], **tools: Any) -> list[Change]:
     """Adopt a batch, and let its twins run."""
-    return REAL_ADOPT(chunk, batch_id, (), **tools)
+    return REAL_ADOPT(chunk, job, batch_id, (), **tools)
 
 
 def gone_is_rejected(chunk: Chunk, job: Job, error: ProviderError, *, clock: Any) -> list[Change]:

@@ -45,12 +45,12 @@ MUTANTS: Final = tuple(
         # the create
         ("c", 2, "the create goes before the intent", {"steps": SUBMIT_FIRST}),
         ("c", 1, "the POST is retried", {"provider": flawed_adapters.RetryingAdapter}),
-        ("b1", 9, "the POST is retried, fenced", {"provider": flawed_adapters.RetryingAdapter}),
+        ("b1", 3, "the POST is retried, fenced", {"provider": flawed_adapters.RetryingAdapter}),
         ("c", 0, "doubt is taken for refusal", {"provider": flawed_adapters.HopefulAdapter}),
-        ("b1", 9, "doubt is taken for refusal, fenced", {"provider": flawed_adapters.HopefulAdapter}),
-        ("c", 11, "no journal", {"altered": altered((create_journal, "write_journal", flawed_steps.nothing))}),
+        ("b1", 5, "doubt is taken for refusal, fenced", {"provider": flawed_adapters.HopefulAdapter}),
+        ("c", 0, "no journal", {"altered": altered((create_journal, "write_journal", flawed_steps.nothing))}),
         ("a1", 0, "a repeated create has a new key", {"provider": flawed_adapters.NewKeyAdapter}),
-        ("b1-settle", 10, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
+        ("b1-settle", 3, "the mark is not sent", {"provider": flawed_adapters.MarklessAdapter}),
         # recovery
         ("b1", 5, "no fence", {"weather": weather.answers_are_lost, "provider": flawed_adapters.FencelessAdapter}),
         ("b1", 5, "no lag", {"weather": weather.answers_are_lost, "provider": flawed_adapters.LaglessAdapter}),
@@ -64,18 +64,18 @@ MUTANTS: Final = tuple(
         ("b1", 9, "the wrong mark", {"provider": flawed_adapters.BlindAdapter}),
         (
             "b1",
-            10,
+            8,
             "the first page only",
             {"weather": weather.answers_are_lost, "provider": flawed_adapters.FirstPageAdapter},
         ),
         (
             "b2",
-            0,
+            6,
             "what has not ended is passed over",
             {"weather": weather.batches_are_slow, "provider": flawed_adapters.EndedOnlyAdapter},
         ),
         ("b2", 14, "any batch of that time will do", {"provider": flawed_adapters.GuessingAdapter}),
-        ("b1", 9, "absent at once", {"altered": altered((recovery, "decide", flawed_steps.absent_at_once))}),
+        ("b1", 3, "absent at once", {"altered": altered((recovery, "decide", flawed_steps.absent_at_once))}),
         (
             "b1",
             25,
@@ -87,13 +87,13 @@ MUTANTS: Final = tuple(
         ),
         (
             "b1",
-            27,
+            29,
             "no looking back",
             {"weather": weather.clocks_are_set, "altered": altered((recover, "CLOCK_ERROR_S_MAX", 0.0))},
         ),
         (
             "b1",
-            3,
+            2,
             "twins run on",
             {"weather": weather.answers_are_lost, "altered": altered((recover, "_adopt", flawed_steps.adopt_alone))},
         ),
@@ -167,7 +167,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "c",
-            3,
+            28,
             "rows fail for want of credit",
             {
                 "weather": weather.reports_come_true,
@@ -194,7 +194,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "c",
-            5,
+            9,
             "an answer does not stand where its row fails",
             {
                 "weather": weather.reports_come_true,
@@ -204,7 +204,7 @@ MUTANTS: Final = tuple(
         # answers that are no use, and rows that people choose
         (
             "c",
-            0,
+            29,
             "what is no use is asked for again and again",
             {
                 "weather": weather.answers_are_no_use,
@@ -222,7 +222,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "c",
-            0,
+            10,
             "other rows are sent than were chosen",
             {
                 "weather": weather.rows_are_chosen,
@@ -231,7 +231,7 @@ MUTANTS: Final = tuple(
         ),
         (
             "c",
-            0,
+            10,
             "what people set is forgotten",
             {
                 "weather": weather.rows_are_chosen,
@@ -259,7 +259,7 @@ MUTANTS: Final = tuple(
         # files
         ("c", 0, "the ledger before the file", {"disk": flawed_ledgers.LazyDisk}),
         ("c", 0, "the archive is tidied up", {"disk": flawed_ledgers.TidyDisk}),
-        ("c", 2, "files are written in place", {"disk": InPlaceDisk}),
+        ("c", 1, "files are written in place", {"disk": InPlaceDisk}),
         ("c", 9, "nothing is synced", {"disk": flawed_ledgers.TornDisk}),
         ("c", 9, "folders are not synced", {"disk": flawed_ledgers.FolderlessDisk}),
         (
@@ -271,7 +271,7 @@ MUTANTS: Final = tuple(
         ("c", 2, "the ledger forgets commits", {"weather": weather.power_is_lost, "forgets_commits": True}),
         # handing out
         ("c", 1, "what is handed out counts as done", {"ledger": flawed_ledgers.EternalLeaseLedger}),
-        ("c", 0, "acknowledged before it is done", {"ledger": flawed_ledgers.AcknowledgingLedger}),
+        ("c", 7, "acknowledged before it is done", {"ledger": flawed_ledgers.AcknowledgingLedger}),
     )
 )
 KILLED: Final = tuple(mutant for mutant in MUTANTS if mutant.seed is not None)
