@@ -33,8 +33,8 @@ def server() -> Iterator[WireServer]:
         yield found
 
 
-def job_file(folder: Path, url: str, **request: Any) -> Path:
-    dataset = write_dataset(folder / "rows.parquet", 20)
+def job_file(folder: Path, url: str, *, rows: int = 20, **request: Any) -> Path:
+    dataset = write_dataset(folder / "rows.parquet", rows)
     return write_job(
         folder / "job.toml",
         dataset,
@@ -120,7 +120,7 @@ def test_a_mistake_in_the_job_is_one_of_the_checks(server: WireServer, tmp_path:
 
 
 def test_a_disk_that_is_too_small_for_the_job_is_told_before_it_is_full(server: WireServer, tmp_path: Path) -> None:
-    result = doctor(job_file(tmp_path, server.url, max_tokens=10**12), "--json")
+    result = doctor(job_file(tmp_path, server.url, rows=10_000, max_tokens=2**31 - 1), "--json")
 
     assert levels(result)["disk"] == "warning"
     assert result.exit_code == 0
