@@ -87,7 +87,14 @@ def test_many_chunks_are_grouped_in_order_and_none_is_lost(harness: LedgerHarnes
 
 
 def settled_at(
-    harness: LedgerHarness, number: int, *, sent: float, ended: float, collected: float, **tally: int
+    harness: LedgerHarness,
+    number: int,
+    *,
+    sent: float,
+    ended: float,
+    collected: float,
+    cost_usd: Decimal = Decimal("0.02"),
+    **tally: int,
 ) -> None:
     """Send a chunk, and collect it, at these seconds."""
     chunk = named(number, state=S.SUBMITTING, attempt=1, sent_at=after(sent))
@@ -101,8 +108,8 @@ def settled_at(
     over = replace(there, state=S.ENDED, outcome=Outcome.COMPLETED)
     harness.write(ChunkMoved(before=there, after=over, due_at=None), now=after(ended))
     there = harness.ledger.chunk(chunk.id)
-    done = replace(there, state=S.COLLECTED, part="parts/p", tally=Tally(**tally))
-    closed = AttemptClosed(token=attempt.token, state=AttemptState.CREATED, cost_usd=Decimal("0.02"))
+    done = replace(there, state=S.COLLECTED, part=f"parts/p{number}", tally=Tally(**tally))
+    closed = AttemptClosed(token=attempt.token, state=AttemptState.CREATED, cost_usd=cost_usd)
     harness.write(ChunkMoved(before=there, after=done, due_at=None), closed, now=after(collected))
 
 
@@ -127,6 +134,22 @@ def test_the_course_says_what_came_back_when_and_what_was_spent_and_reserved_by_
     assert found.reserved[2] == Decimal("0.05")
     assert found.reserved[10] == Decimal("0.10")
     assert found.reserved[-1] == Decimal("0.05")
+
+
+def test_parts_are_chosen_evenly_over_a_job_and_by_what_a_row_of_them_has_cost(
+    harness: LedgerHarness, views: SqlViews
+) -> None:
+    """A chunk without an answer, or without results yet, has none to look at."""
+    plan(harness, 60)
+    for number, cost in enumerate(("0.02", "0.09", "0.01", "0.05")):
+        moments = {"sent": number, "ended": number + 1, "collected": number + 2}
+        settled_at(harness, number, **moments, cost_usd=Decimal(cost), succeeded=10)
+    settled_at(harness, 4, sent=5, ended=6, collected=7, cost_usd=Decimal(1), failed=10)
+    harness.add(named(5))
+
+    assert views.spread_parts(JOB, 2) == (4, ["parts/p0", "parts/p2"])
+    assert views.spread_parts(JOB, 9) == (4, ["parts/p0", "parts/p1", "parts/p2", "parts/p3"])
+    assert views.dearest_parts(JOB, 2) == ["parts/p1", "parts/p3"]
 
 
 def test_a_create_that_made_nothing_reserves_nothing_from_then_on(harness: LedgerHarness, views: SqlViews) -> None:
