@@ -257,7 +257,8 @@ def money(look: Look) -> tuple[str, list[str]]:
     if known.reserved:
         beside.append(f"{rounded(known.reserved)} reserved")
     if known.expected is not None and not look.has_ended and look.activity is not Activity.CANCELLING:
-        beside.append(f"about {rounded(known.expected)} in the end")
+        few = f", by {counted(look.few_paid, 'answer', 'answers')}" if look.few_paid else ""
+        beside.append(f"about {rounded(known.expected)} in the end{few}")
     if known.unpriced:
         beside.append(f"the cost of {counted(known.unpriced, 'answer', 'answers')} is not known")
     return "?" if known.spent is None else rounded(known.spent), beside

@@ -108,6 +108,9 @@ class AtProvider:
     words: Mapping[str, int] = field(default_factory=dict)  # the provider's word for their status: how many
 
 
+JUDGED_BY_MIN: Final = 1_000  # answers: where one in twenty is twenty times as long, they are a tenth off at most
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
     """What a job costs, USD."""
@@ -187,6 +190,12 @@ class Look:
     troubles: tuple[Trouble, ...]
     decisions: tuple[Decision, ...]
     undelivered: Undelivered = NONE_UNDELIVERED  # notices that nobody has received
+
+    @property
+    def few_paid(self) -> int:
+        """Answers that the expected cost is judged by, where they are so few that it may be far off; else 0."""
+        paid = self.rows.answered - self.rows.reused - self.money.unpriced
+        return paid if 0 < paid < JUDGED_BY_MIN else 0
 
     @property
     def unsent(self) -> int:

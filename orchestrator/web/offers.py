@@ -348,8 +348,9 @@ def rest_price(look: Look) -> str:
     bound = "" if money.budget is None else f" The budget bounds it: {usd(money.budget)} in all."
     if money.expected is None or money.spent is None:
         return f"It is not known yet what the rest costs.{bound}"
-    spent = money.spent
-    return f"About {usd(max(Decimal(0), money.expected - spent))} more, by what answers have cost so far.{bound}"
+    spent, few = money.spent, look.few_paid
+    so_far = f"{counted(few, 'answer', 'answers')} cost" if few else "answers have cost so far"
+    return f"About {usd(max(Decimal(0), money.expected - spent))} more, by what {so_far}.{bound}"
 
 
 def _price_of(count: int, look: Look) -> str:

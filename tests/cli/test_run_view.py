@@ -65,6 +65,16 @@ def test_a_wider_terminal_has_room_for_more_phrases() -> None:
     assert "from 81 finished batches" in screen
 
 
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [(1, "in the end, by 1 answer"), (20, "in the end, by 20 answers"), (1_000, "about 22.57 in the end\n")],
+)
+def test_what_the_end_costs_says_by_how_few_answers_it_is_judged(answered: int, told: str) -> None:
+    rows = replace(LOOK.rows, answered=answered + 5, reused=5)
+
+    assert told in drawn(replace(LOOK, rows=rows), 120).replace(" \n", "\n")
+
+
 def test_a_plan_that_is_being_made_has_no_share_and_no_estimate() -> None:
     assert (
         drawn(PLANNING)
