@@ -44,6 +44,7 @@ class SimulatedBatch:
     is_hidden: bool = False  # its create was answered with another batch's id
     asked_after: bool = False  # its status: so the ledger has it
     fees_usd: Decimal = Decimal(0)
+    fee_usd: dict[str, Decimal] = field(default_factory=dict)  # of it, by request
     gone_count: int = 0  # further tries that find no results
     cut_count: int = 0  # further tries that find short results
     cancel_asked: bool = False
@@ -122,7 +123,8 @@ class SimulatedBatch:
         if flaw:
             self.flaws[name] = flaw
         self.texts[name] = {answers.text_of(body, flaw=flaw)}
-        self.fees_usd += answers.fee_usd(body, flaw)
+        self.fee_usd[name] = answers.fee_usd(body, flaw)
+        self.fees_usd += self.fee_usd[name]
         return answers.success(name, body, flaw=flaw)
 
     def _flawed(self, name: str, status: int, line: bytes, temper: Temper) -> list[bytes]:

@@ -196,8 +196,14 @@ class Oracle:
                 rest = int((job.budget_usd - spent) * 1_000_000_000)
                 waits = self._all(UNSETTLED.format(job.id)) or self._all(FITTING.format(job.id, rest))
                 _expect(not waits, f"{job.id} has stopped for its budget, and could wait for or send {waits}")
-            charged = sum((batch.fees_usd for batch in batches if batch.twin_of is None), Decimal(0))
+            charged = sum((self._fees_usd(batch) for batch in batches if batch.twin_of is None), Decimal(0))
             _expect(charged <= job.budget_usd, f"{charged} USD charged, the budget is {job.budget_usd}")
+
+    def _fees_usd(self, batch: SimulatedBatch) -> Decimal:
+        """Return what a batch has cost; where fees are not stated, without answers that no line tells of."""
+        if self._provider.states_fees:
+            return batch.fees_usd
+        return sum((batch.fee_usd.get(name, Decimal(0)) for name in batch.told | batch.unread), Decimal(0))
 
     def _usd(self, query: str) -> Decimal:
         return Decimal(self._all(query)[0][0]) / 1_000_000_000
