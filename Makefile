@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 WORK ?= $(or $(ORCHESTRATOR_WORK),.orchestrator)
-PYTEST_WORKERS ?= 3
+PYTEST_WORKERS ?= 4
 ARGS ?=
 JOB ?=
 

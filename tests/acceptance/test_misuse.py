@@ -243,7 +243,7 @@ def test_a_budget_stops_the_job_cleanly_and_a_larger_one_lets_it_go_on(
     stopped = cli.run("run", job)
 
     assert stopped.code == WAITING, stopped
-    assert "the budget is used up" in stopped.said
+    assert "the budget is too small: nothing was spent" in stopped.said
     assert f"`orchestrator cancel {cli.status(job)['job_id']}" in stopped.said
     assert "Traceback" not in stopped.said
     status = cli.status(job)

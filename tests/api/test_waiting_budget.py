@@ -12,6 +12,7 @@ import pytest
 
 import orchestrator
 from orchestrator import JobStopped, Look, Result
+from orchestrator.engine import local_runner
 from orchestrator.testing import FakeProvider, fake_provider
 
 FRAME: Final = pd.DataFrame({"text": [f"row {number}" for number in range(12)]})
@@ -35,8 +36,12 @@ def run(fake: FakeProvider, work: Path, budget: Decimal, seen: list[Look] | None
     )
 
 
-def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakeProvider, tmp_path: Path) -> None:
+def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(
+    fake: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is less than a third of what the whole job may cost: chunks are cut, and money that comes free is used."""
+    for pause in ("REPORT_S", "REPORT_COST"):  # a look after each step, however quick the batches are
+        monkeypatch.setattr(local_runner, pause, 0)
     seen = list[Look]()
     result = run(fake, tmp_path, 4 * ONE_USD, seen)
 
@@ -55,7 +60,7 @@ def test_a_budget_that_suffices_for_what_the_answers_cost_is_enough(fake: FakePr
 def test_a_budget_below_one_request_stops_the_job_and_a_larger_one_lets_it_go_on(
     fake: FakeProvider, tmp_path: Path
 ) -> None:
-    with pytest.raises(JobStopped, match=r"is used up: 0\.00 USD of 0\.00007 USD .* end it and keep .*cancel job-"):
+    with pytest.raises(JobStopped, match=r"nothing was spent, .* 0\.00007 USD\. .* end it and keep .*cancel job-"):
         run(fake, tmp_path, ONE_USD / 2)
     [handle] = orchestrator.jobs(work=tmp_path)
     assert handle.status().totals.in_flight_chunks == 0

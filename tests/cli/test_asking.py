@@ -92,7 +92,7 @@ def test_a_small_job_or_a_small_budget_is_not_asked_about(gateway: GatewayProces
     code, shown = at_terminal(tmp_path, "", "run", "mood.toml")
 
     assert "Go on?" not in shown
-    assert (code, "the budget is used up" in shown) == (3, True), shown
+    assert (code, "the budget is too small" in shown) == (3, True), shown
 
 
 def test_a_near_miss_is_asked_about_and_a_pipe_is_refused(gateway: GatewayProcess, tmp_path: Path) -> None:
