@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tell the test modules, before they are imported, which tier is run, and Hypothesis how many cases to draw."""
     if config.option.markexpr == QUICK_EXPRESSION:
         os.environ[QUICK] = "1"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
     config.option.randomly_reset_seed = False  # tests seed what they draw; before each of 5,000 it took seconds
     settings.register_profile("tier", max_examples=examples(100), deadline=None, database=None)
     settings.load_profile("tier")

@@ -146,6 +146,7 @@ def test_no_color_has_the_same_text_without_styles(
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("TERM", "xterm")
     draw(lambda found: run_view.still(look, found))
     plain = capsys.readouterr().out
     monkeypatch.delenv("NO_COLOR")
