@@ -269,6 +269,7 @@ def test_damage_inside_of_files_is_named_by_a_deep_look(damage: str, copy: Copy)
     assert [one for one in found.differences if what in one.what], found.differences
 
 
+@pytest.mark.slow
 def test_one_bit_anywhere_in_what_was_paid_for_is_found(copy: Copy) -> None:
     """Twenty-five bits (ten in the quick tier), chosen by seed, one at a time, in raw results, parts and output."""
     chance = random.Random(11)

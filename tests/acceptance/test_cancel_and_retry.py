@@ -68,6 +68,7 @@ def test_a_running_job_is_cancelled_from_another_process_and_can_be_taken_up_aga
         assert gateway.bill()["paid_twice"] == 0
 
 
+@pytest.mark.slow
 def test_a_job_that_nobody_runs_is_cancelled_by_the_command_itself(cli: CommandLine, tmp_path: Path) -> None:
     """The command carries the cancel out to its end, and says how the job stands."""
     with running_gateway(tmp_path / "gateway", "--duration-s", "30") as gateway:

@@ -92,6 +92,7 @@ def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     assert (bill["creates"], bill["paid_twice"]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_leaves_at_once(gateway: GatewayProcess, tmp_path: Path) -> None:
     """Whoever presses Ctrl-C twice does not wait for an answer that may never come."""
     gateway.set_faults({"create": {"hang": 1, "hang_s": 60.0}})

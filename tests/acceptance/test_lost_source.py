@@ -138,6 +138,7 @@ def test_a_job_whose_source_is_put_back_ends_without_another_request(play: Play,
     assert len(play.asked) == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sampled(["deleted", "damaged"], quick={"deleted"}))
 def test_a_job_whose_source_is_lost_can_be_cancelled(play: Play, kind: str) -> None:
     handle, _ = play.stopped(lambda: CHANGES[kind](play.place))

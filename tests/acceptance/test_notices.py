@@ -20,6 +20,7 @@ def with_hook(cli: CommandLine, **variables: str) -> CommandLine:
     return replace(cli, environment={**cli.environment, **variables})
 
 
+@pytest.mark.slow
 def test_a_job_file_says_where_its_end_is_told_and_a_receiver_that_is_wrong_is_named(
     gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
 ) -> None:

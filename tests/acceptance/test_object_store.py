@@ -101,6 +101,7 @@ def test_a_table_in_memory_is_kept_in_the_store_and_the_job_is_resumed_from_ther
     assert len([key for key in s3.keys(bucket) if key.startswith("work/inputs/")]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_failed_rows_are_found_in_the_store(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
     source = marked(ROWS).set_column(1, "text", [[None if n % 100 == 0 else f"{mark(n)} x" for n in range(ROWS)]])
@@ -160,6 +161,7 @@ def test_an_output_in_a_bucket_that_is_not_there_does_so_too(bucket: str, gatewa
     assert gateway.batches() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_an_output_that_is_taken_away_is_not_a_result(s3: S3Server, bucket: str, gateway: GatewayProcess) -> None:
     result = orchestrator.run(job_of(marked(3), gateway, bucket))

@@ -117,6 +117,7 @@ def test_failed_rows_of_a_job_that_came_back_can_be_retried(gateway: GatewayProc
     assert lasting(handle(work)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_a_job_that_the_ledger_has_lost_is_not_sent_again_before_it_is_recovered(
     gateway: GatewayProcess, tmp_path: Path

@@ -71,6 +71,7 @@ def test_a_lost_create_needs_a_person_where_there_is_no_list(folder: Path) -> No
     assert found.paid_twice == 0
 
 
+@pytest.mark.slow
 def test_what_is_still_waited_for_at_the_end_is_told(folder: Path) -> None:  # noqa: ARG001
     found = rehearse(a_job(), faults=["late-results"], rows=5, timeout_s=1.0)
 
@@ -83,6 +84,7 @@ def test_an_unknown_fault_is_refused_with_the_names_there_are(folder: Path) -> N
         rehearse(a_job(), faults=["lost"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", sampled(["onerouter", "openai"], quick={"onerouter"}))
 def test_a_model_that_takes_no_batches_stops_the_job_and_fails_no_row(folder: Path, provider: str) -> None:  # noqa: ARG001
     """All batches fail alike before anything ran, in the words of either dialect."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from tests.acceptance.command_line import command_line
 from tests.acceptance.datasets import read_output
 from tests.gateway_process import API_KEY, running_gateway
+
+pytestmark = pytest.mark.slow
 
 ROWS: Final = 9
 MODELS: Final = {"onerouter": "gpt-4o-mini-batch", "openai": "gpt-4o-mini", "anthropic": "claude-haiku-5-5"}

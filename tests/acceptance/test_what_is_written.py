@@ -7,6 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.acceptance.command_line import CommandLine
 from tests.acceptance.datasets import MODEL, read_output, write_dataset, write_job
@@ -22,6 +23,7 @@ FAULTS: Final = {
 }
 
 
+@pytest.mark.slow
 def test_the_output_does_not_depend_on_the_order_of_things(cli: CommandLine, tmp_path: Path) -> None:
     """Two runs over one dataset, whose results come in other orders: the same rows, column by column."""
     dataset = write_dataset(tmp_path / "rows.parquet", 200)

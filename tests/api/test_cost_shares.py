@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from click.testing import CliRunner
 
 import orchestrator
 from orchestrator import Result
 from orchestrator.cli.main import app
 from orchestrator.testing import fake_provider
+
+pytestmark = pytest.mark.slow
 
 TYPED = {"mood": {"enum": ["good", "bad"]}}
 PRICES = {"any": {"input_usd": "0.10", "output_usd": "0.40"}}

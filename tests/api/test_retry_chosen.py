@@ -102,6 +102,7 @@ THIRD: Final = SECOND | {"k4": "mended", "k6": "odd no more", "k7": ""}
 FOURTH: Final = THIRD | {"k0": "no", "k1": "late"}
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_sent_and_nothing_else(scene: Scene) -> None:
     """Whole answers, answers that are not whole and failed rows at once, again and again; each time all adds up.
 

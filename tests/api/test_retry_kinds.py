@@ -105,6 +105,7 @@ def test_a_restored_ledger_counts_answers_that_were_sent_again_as_before(tmp_pat
         assert seen(handle.retry(rows="empty")) == [SECOND, THIRD, FOURTH][retried]
 
 
+@pytest.mark.slow
 def test_a_retry_that_is_interrupted_and_loses_its_ledger_sends_each_row_once(tmp_path: Path) -> None:
     """The command is on record before anything is sent: what it was about is not forgotten, nor done twice."""
     with fake_provider(script := Scripted()) as fake:
@@ -123,6 +124,7 @@ def test_a_retry_that_is_interrupted_and_loses_its_ledger_sends_each_row_once(tm
         assert result.path.endswith("output-revision-2")
 
 
+@pytest.mark.slow
 def test_a_cancelled_retry_leaves_the_answers_as_they_were(tmp_path: Path) -> None:
     with fake_provider(script := Scripted()) as fake:
         handle = orchestrator.open_job(ran(fake, tmp_path).job_id, work=tmp_path)

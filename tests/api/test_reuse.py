@@ -216,6 +216,7 @@ def test_a_restored_ledger_knows_reused_rows(shop: Shop, *, retried: bool) -> No
     shop.check(handle.results())
 
 
+@pytest.mark.slow
 def test_a_paid_sample_is_reused_by_the_run_of_all_rows_and_judges_its_cost(shop: Shop) -> None:
     job = orchestrator.Job(
         dataset=pa.table({"text": TEXTS}), prompt="{text}", model="gpt-5-mini", work=shop.work, **shop.fake.options

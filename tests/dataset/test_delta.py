@@ -58,6 +58,7 @@ def test_a_version_is_read_as_it_was_and_is_part_of_the_fingerprint(version: int
     assert (source.fingerprint == opened(place).fingerprint) is (version == 2)
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_the_version_that_it_was_planned_with(place: Path, tmp_path: Path) -> None:
     fields = {"prompt": "{t}", "model": "m", "work": tmp_path / "work"}
     with fake_provider() as fake:

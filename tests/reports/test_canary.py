@@ -116,6 +116,7 @@ def test_answers_that_are_all_bad_alike_are_bought_twenty_times_only(
     assert server.paid.total() == 20
 
 
+@pytest.mark.slow
 def test_a_canary_whose_batch_expired_is_sent_again_and_then_the_rest(tmp_path: Path) -> None:
     """That is no verdict: the provider was too slow. Nothing but the canary is sent until it has come back."""
     server = FirstExpires()

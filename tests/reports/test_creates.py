@@ -249,6 +249,7 @@ def test_a_batch_that_is_another_chunks_is_a_create_that_was_not_understood(tmp_
     assert server.counts["creates"] == 2
 
 
+@pytest.mark.slow
 def test_a_second_job_is_not_given_the_batch_of_the_first(tmp_path: Path) -> None:
     """Nothing of the first is in the way of it once a person has looked."""
     server = Repeated()

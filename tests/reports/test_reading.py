@@ -97,6 +97,7 @@ def test_an_unknown_shape_costs_one_batch_and_is_read_once_there_is_a_reader(
     audited(done)
 
 
+@pytest.mark.slow
 def test_after_an_approval_the_job_is_finished_and_its_output_made_anew_once_it_can_be_read(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_create_that_was_not_understood_is_still_so_after_the_ledger_was_lost(
     assert made.counts["creates"] == 2
 
 
+@pytest.mark.slow
 def test_a_batch_of_another_job_is_not_given_to_a_create_when_both_are_recovered(tmp_path: Path) -> None:
     """A worker had died when it had the answer in the journal; the job that it belongs to is recovered later."""
     made = Repeated()

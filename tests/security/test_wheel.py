@@ -69,6 +69,7 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel: Path)
     assert names == ours | schemas | dataset | {f"orchestrator/config/{name}" for name in config}
 
 
+@pytest.mark.slow
 def test_the_wheel_works_where_there_is_no_clone(wheel: Path, tmp_path: Path) -> None:
     """The command reads its defaults and its providers from what is installed."""
     site = tmp_path / "site"

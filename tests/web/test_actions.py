@@ -71,6 +71,7 @@ def ended(background: Background) -> None:
         run.thread.join()
 
 
+@pytest.mark.slow
 def test_a_retry_names_rows_and_price_and_sends_them_once(
     browser: TestClient, scenes: Scenes, background: Background
 ) -> None:

@@ -32,6 +32,7 @@ def lines_of(fleet: Fleet, process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in fleet.said(process).splitlines()]
 
 
+@pytest.mark.slow
 def test_a_worker_and_a_beat_started_by_celery_do_a_job_and_log_a_batchs_life_in_five_lines(fleet: Fleet) -> None:
     """With ids, counts, ages and money, and the process that wrote them; Celery's own lines are of the same form."""
     celery(fleet, "beat", "--loglevel", "WARNING")
