@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 FEW: Final = 4  # rows of a part, or more, for each one that is wanted: a few
-FREE_SHARE_MIN: Final = 0.25  # of the disk, which stays free
+FREE_BYTES_MIN: Final = 2**30  # of the disk, and as much again as is unpacked
 
 
 class _Unpacked(NamedTuple):
@@ -71,7 +71,7 @@ class UnpackedParts:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="answers-")  # noqa: SIM115 - it lives as long as this
             disk, end = os.fstatvfs(self._file.fileno()), self._file.seek(0, os.SEEK_END)
-            self._has_room = disk.f_bavail >= disk.f_blocks * FREE_SHARE_MIN
+            self._has_room = disk.f_bavail * disk.f_frsize >= end + FREE_BYTES_MIN
             if not self._has_room:
                 return
             start = self._file.seek(end + -end % mmap.ALLOCATIONGRANULARITY)
