@@ -113,8 +113,9 @@ def test_a_provider_that_dies_in_the_middle_costs_nothing_twice(
     check_whole(cli, gateway, 600, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
     sign: signal.Signals, cli: CommandLine, tmp_path: Path
 ) -> None:

@@ -14,13 +14,13 @@ from tests.acceptance.command_line import command_line, wait_until
 from tests.acceptance.datasets import check_exact, marked, read_output, write_dataset, write_job
 from tests.acceptance.openai_jobs import MODEL, PROVIDER, ROWS, SOURCE, run_job
 from tests.gateway_process import API_KEY, GatewayProcess, running_gateway
-from tests.tiers import sampled
 
 SEEDS: Final = range(1, len(KINDS) + 1)  # one of each kind
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", sampled(SEEDS, quick={KINDS[0]}, name=lambda seed: draw_trial(seed).kind))
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: draw_trial(seed).kind)
 def test_a_lost_create_heals_by_itself_and_is_paid_once(seed: int, tmp_path: Path) -> None:
     """Exit code 0 without `resolve`, each row its own answer, no row on the bill twice."""
     outcome = play(draw_trial(seed), tmp_path)

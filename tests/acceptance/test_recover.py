@@ -257,6 +257,7 @@ def test_unresolved_creates_that_use_up_the_capacity_end_the_run(
     assert (gateway.bill()["paid_twice"], gateway.bill()["creates"]) == (0, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("key")
 def test_what_a_person_said_before_is_not_asked_again(gateway: GatewayProcess, tmp_path: Path) -> None:
     """A resolved create stays resolved: its batch is known from the folder."""

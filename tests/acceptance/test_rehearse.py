@@ -53,6 +53,7 @@ def test_a_rehearsal_needs_no_key_runs_the_first_rows_and_keeps_nothing(folder: 
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_lost_create_is_found_again_where_the_provider_has_a_list(folder: Path) -> None:  # noqa: ARG001
     """The program's waits run on the server's fast clock: minutes take seconds."""
     found = rehearse(a_job(provider="openai"), faults=["lost-create"], rows=0)

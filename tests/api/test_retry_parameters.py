@@ -66,6 +66,7 @@ def is_sound(scene: Scene, result: Result) -> bool:
     return not orchestrator.audit(result.job_id, work=scene.work, deep=True).differences
 
 
+@pytest.mark.slow
 def test_rows_that_were_cut_off_are_sent_again_with_a_larger_limit(scene: Scene) -> None:
     """Those rows alone; and the answer is one to another request: no other job takes it for the planned one."""
     first = scene.run("short", "long")

@@ -130,6 +130,7 @@ def test_an_element_without_end_is_refused_and_not_read_to_the_end(
         rows(a_file(tmp_path, '[{"a":1},{"a":"' + "x" * 3_000_000))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """12 MB of elements; a reader of the whole would hold more than that."""
     element = '{"a": "' + "x" * 990 + '"},'

@@ -69,6 +69,7 @@ def waits(seen: Seen) -> str:
     return str(seen.status["reason"])
 
 
+@pytest.mark.slow
 def test_a_model_that_refuses_every_row_costs_twenty_rows_and_an_approval_sends_the_rest(tmp_path: Path) -> None:
     """2,000 rows: 20 are sent, the job stops, says why, and shows three of them; nothing of a row is in the ledger."""
     server = NoSuchModel()

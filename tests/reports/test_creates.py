@@ -93,6 +93,7 @@ class Ticket(OneRouterServer):
         return {"ok": True, "ticket": made["batch_id"], "handle": {"uuid": made["batch_id"]}} if is_odd else made
 
 
+@pytest.mark.slow
 def test_a_create_that_is_not_understood_is_kept_and_a_person_goes_on_with_it_for_nothing(tmp_path: Path) -> None:
     """Nothing more is created, the id in the answer is offered, and no answer is paid for twice."""
     server = Ticket()

@@ -35,6 +35,7 @@ class CreditRunsOut(OpenAIServer):
         return super().answer(request, place)
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_paid_for_wait_for_credit_and_lose_no_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

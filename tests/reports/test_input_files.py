@@ -111,6 +111,7 @@ class SameFile(OpenAIServer):
         return self.object(batch, "in_progress", counts) if self.is_cached else super().shown(batch)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_another_chunks_is_not_sent(tmp_path: Path) -> None:
     """Its rows would be paid for a second time, and the chunk's own would stay without an answer."""
     server = SameFile()
