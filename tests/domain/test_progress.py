@@ -43,6 +43,7 @@ def test_a_job_without_chunks_has_none_that_is_live_or_unresolved() -> None:
         ({"waiting": 1, "moving": False, "finished": True}, Step.RETRY),
         # duplicates get their answers once nothing else will come
         ({"copying": True, "moving": False}, Step.RETRY),
+        ({"copying": True}, None),  # more is planned, whose duplicates are answered by the same index
         ({"copying": True, "waiting": 1, "waiting_since": NOW}, None),
         # held chunks and nothing else: a person is waited for
         ({"moving": False}, None),
