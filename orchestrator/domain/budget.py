@@ -2,7 +2,7 @@
 
 Rule 1: what is spent and reserved never exceeds the budget: a create that may cost more than the rest is not sent.
 Rule 2: a budget waits. A batch settles for less than was reserved for it, mostly, and the difference is used.
-Rule 3: a job stops for its budget only when nothing is in flight and the next request alone does not fit.
+Rule 3: a job stops for its budget only when nothing is in flight and no request that waits fits, the cheapest neither.
 Rule 4: chunks are cut one at a time, the cheapest first, and only when nothing is in flight: what is in flight may
         settle for less. So few small batches are made of what a larger budget may send later.
 """
@@ -36,6 +36,7 @@ class Spending:
     settled: Decimal  # what batches have cost; where that is not known, what they may have cost
     in_flight: Decimal = Decimal(0)  # reserved by creates whose cost is still to come, and by those being begun
     is_cutting: bool = False  # a chunk is being cut: its parts may fit
+    cheapest: Decimal | None = None  # what one request of a chunk that waits may cost, at least, on average
 
 
 def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, requests: int) -> Verdict:
@@ -49,7 +50,10 @@ def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, 
         return Verdict.WAITS
     if spending.in_flight or spending.is_cutting:
         return Verdict.WAITS
-    return Verdict.IS_CUT if requests > 1 and of_one_request(cost_max, requests) <= possible else Verdict.STOPS
+    if requests > 1 and of_one_request(cost_max, requests) <= possible:
+        return Verdict.IS_CUT
+    # The other chunk may be due later, or have been passed over while this one was looked at.
+    return Verdict.WAITS if spending.cheapest is not None and spending.cheapest <= possible else Verdict.STOPS
 
 
 def of_one_request(cost_max: Decimal, requests: int) -> Decimal:

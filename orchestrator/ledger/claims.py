@@ -49,9 +49,7 @@ _RUNNING = J.state == JobState.RUNNING
 _LIVE_JOB = J.state.in_([state for state in JobState if state in ACTIVE_JOBS])
 _MOVING_JOB = J.state.in_((JobState.RUNNING, JobState.CANCELLING))
 _UNSENT = C.state.in_([state for state in ChunkState if state in UNSENT])
-# Until its canary has passed, a job sends nothing else.
 _NOT_PAUSED = J.paused_at.is_(None)  # by a person
-_AFTER_CANARY = sa.or_(C.is_canary, J.canary.in_((Canary.NONE, Canary.PASSED)))
 _CANCELLABLE = C.state.in_((ChunkState.PLANNED, ChunkState.UPLOADED, ChunkState.SPLITTING, ChunkState.SUBMITTED))
 
 CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
@@ -68,7 +66,7 @@ CHUNK_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(
             C.state == ChunkState.SUBMITTED, sa.or_(sa.not_(C.cancel_requested), C.cancel_sent), _LIVE_JOB
         ),
         Step.SPLIT: sa.and_(C.state == ChunkState.SPLITTING, sa.not_(C.cancel_requested), _RUNNING),
-        Step.SUBMIT: sa.and_(_UNSENT, sa.not_(C.cancel_requested), _RUNNING, _NOT_PAUSED, _AFTER_CANARY),
+        Step.SUBMIT: sa.and_(_UNSENT, sa.not_(C.cancel_requested), _RUNNING, _NOT_PAUSED, creates.AFTER_CANARY),
     }
 )
 SHARD_STEPS: Final[Mapping[Step, sa.ColumnElement[bool]]] = MappingProxyType(

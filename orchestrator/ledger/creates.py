@@ -21,6 +21,7 @@ from orchestrator.domain.model import (
     AttemptState,
     AttemptToken,
     BatchId,
+    Canary,
     ChunkId,
     ChunkState,
     JobId,
@@ -28,13 +29,19 @@ from orchestrator.domain.model import (
     provider_of,
 )
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import NANO, Utc, accounts, attempts, chunks, jobs
+from orchestrator.ledger.db.schema import NANO, Usd, Utc, accounts, attempts, chunks, jobs
 from orchestrator.ledger.db.statements import ADD, CLOSE
 
 A, C, J = attempts.c, chunks.c, jobs.c
 LIVE: Final = (AttemptState.OPEN, AttemptState.CREATED)  # there may be, or is, a batch
 _LIVE: Final = tuple(state for state in ChunkState if state not in TERMINAL)
 _UNSENT: Final = tuple(state for state in ChunkState if state in UNSENT)
+# Until its canary has passed, a job sends nothing else.
+AFTER_CANARY: Final = sa.or_(C.is_canary, J.canary.in_((Canary.NONE, Canary.PASSED)))
+# What a request of a chunk may cost on average, in billionths of a USD, rounded up; 0 where nobody knows.
+_ONE_REQUEST: Final = (
+    sa.func.coalesce(sa.type_coerce(C.cost_usd_max, sa.BigInteger), 0) + C.request_count - 1
+) // C.request_count
 _MAY_SEND: Final = (
     sa.select(J.id)
     .join(accounts, accounts.c.name == J.account)
@@ -71,12 +78,18 @@ def spending(connection: sa.Connection, job_id: JobId, *, now: datetime, beside:
     being_sent = sa.select(_total(C.cost_usd_max)).where(
         C.job_id == job_id, C.state.in_(_UNSENT), C.lease_until > now, C.id != (beside or "")
     )
+    waiting = (
+        sa.select(sa.type_coerce(sa.func.min(_ONE_REQUEST), Usd()))
+        .join(jobs, J.id == C.job_id)
+        .where(C.job_id == job_id, C.state.in_(_UNSENT), sa.not_(C.cancel_requested), AFTER_CANARY)
+    )
     cutting = sa.select(sa.exists().where(C.job_id == job_id, C.state == ChunkState.SPLITTING))
     reserved = int(connection.execute(unsettled).scalar_one()) * NANO
     return Spending(
         settled=_spent_usd(connection, job_id) - reserved,
         in_flight=reserved + int(connection.execute(being_sent).scalar_one()) * NANO,
         is_cutting=bool(connection.execute(cutting).scalar_one()),
+        cheapest=connection.execute(waiting).scalar_one(),
     )
 
 

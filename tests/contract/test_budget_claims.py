@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.domain.changes import AttemptClosed, AttemptOpened
-from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Chunk, ChunkState, Step
+from orchestrator.domain.model import AttemptState, AttemptToken, BatchId, Canary, Chunk, ChunkState, Step
 from tests.builders import JOB, a_chunk, a_job, after, an_attempt
 from tests.contract.ledger_harness import LEASE_S, LedgerHarness
 
@@ -87,6 +87,29 @@ def test_a_single_request_that_never_fits_is_handed_out_only_when_all_else_is_do
     collected = replace(harness.ledger.chunk(unsent(99, None).id), state=ChunkState.COLLECTED)
     harness.write(AttemptClosed(token=TOKEN, state=AttemptState.CREATED, cost_usd=Decimal(1)))
     harness.move(collected, due_at=None)
+    assert handed_out(harness) == [1]
+
+
+def test_a_single_request_that_never_fits_waits_for_one_that_fits_and_is_due_later(harness: LedgerHarness) -> None:
+    """As part of a chunk that is too dear as a whole, too."""
+    harness.open(a_job(budget_usd=Decimal(10)))
+    harness.add(unsent(1, "11", 1))
+    harness.add(unsent(2, "12"), due_at=after(60))
+    dear = harness.ledger.chunk(unsent(1, None).id)
+
+    assert harness.ledger.spending(dear, now=after(0)).cheapest == Decimal("1.2")
+    assert handed_out(harness) == []
+    assert handed_out(harness, seconds=60) == [2]
+
+    harness.move(replace(harness.ledger.chunk(unsent(2, None).id), state=ChunkState.CANCELLED), due_at=None)
+    assert harness.ledger.spending(dear, now=after(0)).cheapest == 11
+    assert handed_out(harness, seconds=60 + LEASE_S + 1) == [1]
+
+
+def test_the_canary_waits_for_nothing_that_comes_after_it(harness: LedgerHarness) -> None:
+    harness.open(a_job(budget_usd=Decimal(10), canary=Canary.OPEN))
+    harness.add(unsent(1, "11", 1, is_canary=True), unsent(2, "3"))
+
     assert handed_out(harness) == [1]
 
 

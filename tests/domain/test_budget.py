@@ -44,6 +44,11 @@ def test_what_does_not_fit_waits_for_the_parts_of_a_chunk_that_is_being_cut(requ
     assert judge(Decimal(2), Spending(settled=Decimal(1), is_cutting=True), Decimal(5), requests) is V.WAITS
 
 
+@pytest.mark.parametrize(("cheapest", "verdict"), [("1", V.WAITS), ("1.000000001", V.STOPS)])
+def test_a_job_does_not_stop_for_one_request_while_another_fits(cheapest: str, verdict: Verdict) -> None:
+    assert judge(Decimal(2), Spending(settled=Decimal(1), cheapest=Decimal(cheapest)), Decimal(5), 1) is verdict
+
+
 def test_without_a_budget_everything_fits() -> None:
     assert judge(None, Spending(settled=Decimal(9)), Decimal(9), 1) is V.FITS
 

@@ -47,13 +47,17 @@ SPENT: Final = (
     "select coalesce(sum(coalesce(cost_usd, reserved_usd)), 0) from attempts "
     "where state in ('open', 'created', 'abandoned') and job_id = '{}'"
 )
-# A job that has stopped for its budget: with a create whose cost is to come, or with a chunk that fits.
+# A job that has stopped for its budget: with a create whose cost is to come, or with a chunk of which a request fits.
 STOPPED_FOR_BUDGET: Final = "select 1 from jobs where state = 'stopped' and reason like '%budget%' and id = '{}'"
 UNSETTLED: Final = (
     "select chunks.id from chunks join attempts on attempts.token = chunks.token where cost_usd is null "
     "and chunks.state in ('submitting', 'ambiguous', 'unresolved', 'submitted', 'ended') and chunks.job_id = '{}'"
 )
-FITTING: Final = "select id from chunks where state in ('planned', 'uploaded') and job_id = '{}' and cost_usd_max <= {}"
+FITTING: Final = (
+    "select chunks.id from chunks join jobs on jobs.id = job_id where chunks.state in ('planned', 'uploaded') "
+    "and (is_canary or canary in ('none', 'passed')) and not cancel_requested "
+    "and job_id = '{}' and cost_usd_max <= {} * request_count"
+)
 WAGERED: Final = "select coalesce(sum(reserved_usd), 0) from attempts where state = 'abandoned' and job_id = '{}'"
 _FUTURE: Final = "where due_at is not null and max(due_at, lease_until) > {}"
 NEXT_DUE: Final = (
