@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.timeline import LedgerEvent
 
 # What a person wants to know without being asked; the rest are steps on the way.
-_ON_THE_WAY: Final = frozenset(
-    {"chunk.uploaded", "chunk.submitting", "chunk.ended", "chunk.splitting", "chunk.planned"}
-)
+ON_THE_WAY: Final = frozenset({"chunk.uploaded", "chunk.submitting", "chunk.ended", "chunk.splitting", "chunk.planned"})
 _TROUBLE: Final = ("account.", "chunk.unresolved", "chunk.failed", "chunk.ambiguous", "step.failed", "job.stopped")
 _WORDS: Final = {
     "job.opened": "begun",
@@ -46,11 +44,6 @@ _WORDS: Final = {
     "step.failed": "a step failed",
     "notice.given_up": "a notice was not received",
 }
-
-
-def matters(one: LedgerEvent) -> bool:
-    """Return whether a person wants to know it without asking; the rest are steps on the way."""
-    return one.name not in _ON_THE_WAY
 
 
 def is_trouble(one: LedgerEvent) -> bool:

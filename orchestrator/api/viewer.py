@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -87,10 +87,12 @@ class Viewer:
         """Return batches of these groups, the oldest first."""
         return self.workspace.snapshot.batches(job_id, groups=groups, limit=limit)
 
-    def events(self, job_id: JobId, newest: int) -> list[LedgerEvent]:
-        """Return the newest events of a job, the newest first."""
-        found = self.workspace.admin.events(job_id, limit=newest, newest=True)
-        return [one for _, one in reversed(found)]
+    def events(
+        self, job_id: JobId, newest: int, *, before: int | None = None, without: Collection[str] = ()
+    ) -> list[tuple[int, LedgerEvent]]:
+        """Return the newest events of a job, each with its number, the newest first: those before a number, or all."""
+        found = self.workspace.admin.events(job_id, before=before, limit=newest, newest=True, without=without)
+        return [*reversed(found)]
 
     def accounts(self) -> list[AccountLook]:
         """Return what the ledger knows of each account, those in use first."""

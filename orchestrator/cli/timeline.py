@@ -100,16 +100,13 @@ def log(job: str, work: str | None, last: int, is_all: bool, batch: str | None, 
     """Print what has happened to a job, and when."""
     from orchestrator.api import event_words, timeline
     from orchestrator.api.documents import jobs as documents
-    from orchestrator.api.event_words import matters
 
-    handle = find(job, work)
+    handle, without = find(job, work), () if is_all or batch else event_words.ON_THE_WAY
     if follow:
-        told = timeline.follow(handle, threading.Event(), newest=last)
-    elif is_all or batch:
-        told = timeline.events(handle)
-    else:  # most are steps on the way: enough for as many as are shown
-        told = iter(list(filter(matters, timeline.events(handle, newest=10 * last)))[-last:])
-    shown = (one for one in told if batch in (None, one.unit) and (is_all or batch or matters(one)))
+        told = timeline.follow(handle, threading.Event(), newest=last, without=without)
+    else:
+        told = timeline.events(handle, newest=None if is_all or batch else last, without=without)
+    shown = (one for one in told if batch in (None, one.unit))
     if as_json:
         for one in shown:
             show_document(documents.event(handle.job_id, one, event_words.told(one)))

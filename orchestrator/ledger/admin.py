@@ -38,12 +38,11 @@ from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.required import required
 from orchestrator.domain.reread import Reading, Reread
 from orchestrator.domain.row_kinds import ALL_FAILED, RowKind
-from orchestrator.domain.timeline import LedgerEvent
-from orchestrator.ledger import account_limits, creates, pausing, reread
+from orchestrator.ledger import account_limits, creates, pausing, reread, timeline
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.database import Database
+from orchestrator.ledger.db.database import Database, asked
 from orchestrator.ledger.db.locks import add_new, lock_accounts, lock_job
-from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunks, events, jobs, shards
+from orchestrator.ledger.db.schema import EPOCH, Utc, accounts, attempts, chunks, jobs, shards
 from orchestrator.ledger.pausing import look_now, set_running, try_again
 from orchestrator.ledger.retries import begin_revision, reopen_answered, reopen_chosen, reopen_failed, to_be_sent
 from orchestrator.ledger.steps import note
@@ -343,15 +342,7 @@ class SqlAdmin:
         with self._database.read() as connection:
             return connection.execute(sa.select(accounts.c.name).where(*paused)).first() is not None
 
-    def events(
-        self, job_id: JobId, *, after: int = 0, limit: int = 1_000, newest: bool = False
-    ) -> Sequence[tuple[int, LedgerEvent]]:
-        """Return the job's timeline after event number `after`, in order: its first events, or its newest."""
-        query = sa.select(events).where(events.c.job_id == job_id, events.c.id > after)
-        order = events.c.id.desc() if newest else events.c.id
-        with self._database.read() as connection:
-            found = connection.execute(query.order_by(order).limit(limit)).mappings().all()
-        return [(row["id"], rows.event_of(row)) for row in (reversed(found) if newest else found)]
+    events = asked(timeline.events)
 
 
 def _job_and_account(tx: sa.Connection, job_id: JobId) -> Job:

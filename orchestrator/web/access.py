@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import RedirectResponse
+
+from orchestrator.web.refusals import is_for_program, refusal
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "orchestrator"
+FOR_BROWSER: Final = "Open the address that `orchestrator ui` printed: it has a token, which this browser then keeps."
+FOR_PROGRAM: Final = "Send the token of the page, as `Authorization: Bearer TOKEN`: `orchestrator ui` has printed it."
 HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; style-src-attr 'unsafe-inline'; script-src 'self'; img-src 'self'; "
@@ -80,12 +85,12 @@ class Guard:
         refusal = self._refusal(Request(scope))
         await (refusal or self._app)(scope, receive, guarded)
 
-    def _refusal(self, request: Request) -> PlainTextResponse | RedirectResponse | None:
+    def _refusal(self, request: Request) -> Response | None:
         access = self._access
         if access.hosts and request.headers.get("host", "") not in access.hosts:
-            return PlainTextResponse("This page is not served at that name.\n", status_code=421)
+            return refusal(request.url.path, "This page is not served at that name.", 421)
         if "\0" in request.url.path or b"%00" in request.scope["query_string"]:
-            return PlainTextResponse("No name and no text has a null character.\n", status_code=400)
+            return refusal(request.url.path, "No name and no text has a null character.", 400)
         given = request.query_params.get("token")
         if given is not None and hmac.compare_digest(given.encode(), access.token.encode()):
             rest = urlencode([one for one in request.query_params.multi_items() if one[0] != "token"])
@@ -97,6 +102,5 @@ class Guard:
         if hmac.compare_digest(bearer.encode(), access.token.encode()):
             return None
         if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), access.cookie.encode()):
-            words = "Open the address that `orchestrator ui` printed: it has a token, which this browser then keeps.\n"
-            return PlainTextResponse(words, status_code=401)
+            return refusal(request.url.path, FOR_PROGRAM if is_for_program(request.url.path) else FOR_BROWSER, 401)
         return None

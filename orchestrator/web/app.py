@@ -7,6 +7,7 @@ Rule 3: what comes from a provider or a row is escaped text, without control cha
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from orchestrator.api.event_words import matters
-from orchestrator.domain.errors import ConfigError, LedgerError, OrchestratorError, OutputError, StorageError
+from orchestrator.api.event_words import ON_THE_WAY
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.look import GROUPS
 from orchestrator.domain.model import JobId
 from orchestrator.domain.timeline import Group
@@ -26,26 +27,23 @@ from orchestrator.web.accounts import Fleet
 from orchestrator.web.actions import DONE, Actions
 from orchestrator.web.pictures import PictureRoutes
 from orchestrator.web.reading import FileReaders
+from orchestrator.web.refusals import FOR_PROGRAMS, NO_PAGE, Refusals, document
 from orchestrator.web.rendering import Templates
 from orchestrator.web.rows import RowRoutes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.responses import Response
 
     from orchestrator.api.background import Background
-    from orchestrator.api.documents.document import Part
     from orchestrator.api.viewer import Viewer
     from orchestrator.domain.look import Look
 
-FOR_PROGRAMS: Final = "/api/"
 HERE: Final = Path(__file__).parent
 BATCHES_MAX: Final = 12  # of a group, until all are asked for
 BATCHES_ALL: Final = 500
-EVENTS_MAX: Final = 12
-EVENTS_ALL: Final = 500
+EVENTS_MAX: Final = 12  # of the log, those that matter
+EVENTS_PAGE: Final = 100  # of a page of all of them
 TABS: Final = {
     "flight": (Group.AT_PROVIDER,),
     "need": (Group.NEEDS_YOU,),
@@ -76,11 +74,11 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
         Route("/metrics", pages.metrics),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    errors: dict[Any, Callable[..., Response]] = {
-        ConfigError: _not_there,
-        **dict.fromkeys((LedgerError, StorageError, OutputError), _no_ledger),
-    }
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers=errors)
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers=Refusals(templates).handlers,
+    )
 
 
 class Pages:
@@ -115,7 +113,7 @@ class Pages:
         """One changing part of a job's page."""
         made = {"head": self._head, "batches": self._batches, "log": self._log}.get(request.path_params["part"])
         if made is None:
-            return PlainTextResponse("There is no such page.\n", status_code=404)
+            raise ConfigError(NO_PAGE)
         look = self._look(request)
         failure = self._failure(look)
         name = f"_{request.path_params['part']}.html"
@@ -128,11 +126,11 @@ class Pages:
         from orchestrator.api.documents.status import Jobs
 
         jobs = [JobId(one.id) for one in self._viewer.workspace.admin.jobs()]
-        return _json(Jobs(work=self._viewer.work, jobs=tuple(self._viewer.status(one).document() for one in jobs)))
+        return document(Jobs(work=self._viewer.work, jobs=tuple(self._viewer.status(one).document() for one in jobs)))
 
     def json_job(self, request: Request) -> Response:
         """One job, as `orchestrator status JOB --json` prints it."""
-        return _json(self._viewer.status(JobId(request.path_params["job"])).document())
+        return document(self._viewer.status(JobId(request.path_params["job"])).document())
 
     def metrics(self, _request: Request) -> Response:
         """All jobs as metrics."""
@@ -157,32 +155,26 @@ class Pages:
         return {
             "tab": tab,
             "tabs": {name: sum(look.batches.get(group, 0) for group in some) for name, some in TABS.items()},
+            "batches_are_all": is_all,
             "batches": self._viewer.batches(JobId(look.job_id), TABS[tab], BATCHES_ALL if is_all else BATCHES_MAX),
         }
 
     def _log(self, look: Look, request: Request) -> dict[str, Any]:
-        found = self._viewer.events(JobId(look.job_id), EVENTS_ALL)
-        is_whole = request.query_params.get("all") == "log"
-        return {"events": found if is_whole else [one for one in found if matters(one)][:EVENTS_MAX]}
+        query = request.query_params
+        before, is_whole = _number(query.get("before", "")), query.get("all") == "log"
+        limit, without = (EVENTS_PAGE, ()) if is_whole else (EVENTS_MAX, ON_THE_WAY)
+        found = self._viewer.events(JobId(look.job_id), limit + 1, before=before, without=without)
+        return {
+            "events": [one for _, one in found[:limit]],
+            "log_is_whole": is_whole,
+            "log_before": before,
+            "log_goes_on": found[limit - 1][0] if len(found) > limit else None,
+        }
 
 
-def _json(document: Part, *, status: int = 200) -> Response:
-    from orchestrator.api.documents.document import text
-
-    return PlainTextResponse(text(document), status_code=status, media_type="application/json")
-
-
-def _not_there(request: Request, error: Exception) -> Response:
-    return _told(request, error, 404)
-
-
-def _no_ledger(request: Request, error: Exception) -> Response:
-    return _told(request, error, 503)
-
-
-def _told(request: Request, error: Exception, status: int) -> Response:
-    from orchestrator.api.documents.errors import of_error
-
-    if request.url.path.startswith(FOR_PROGRAMS) and isinstance(error, OrchestratorError):
-        return _json(of_error(error), status=status)
-    return PlainTextResponse(f"{error}\n", status_code=status)
+def _number(text: str) -> int | None:
+    if not text:
+        return None
+    if re.fullmatch("[0-9]{1,18}", text) is None:
+        raise ConfigError(f"{text[:40]!r} is no place in the log: it is the number of an entry")
+    return int(text)

@@ -102,6 +102,12 @@ def clock(at: datetime | None) -> str:
     return "" if at is None else f"{at.astimezone():%H:%M:%S}"
 
 
+def clock_of(at: datetime, now: datetime) -> str:
+    """Return a time of this machine's clock, with its day where that is another one."""
+    is_today = at.astimezone().date() == now.astimezone().date()
+    return clock(at) if is_today else f"{at.astimezone():%b %d, %H:%M}"
+
+
 def moment(at: datetime | None) -> str:
     """Return a day and time of this machine's clock."""
     return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}"
@@ -125,6 +131,7 @@ FILTERS: Final[dict[str, Any]] = {
     "n": number,
     "usd": amount,
     "clock": clock,
+    "clock_of": clock_of,
     "mb": megabytes,
     "moment": moment,
     "said": printable,

@@ -88,3 +88,7 @@ def test_the_newest_events_come_in_the_order_in_which_they_happened(harness: Led
 
     assert harness.admin.events(JOB, limit=2, newest=True) == told[-2:]
     assert harness.admin.events(JOB, limit=99, newest=True) == told
+    assert harness.admin.events(JOB, limit=2, newest=True, before=told[-1][0]) == told[-3:-1]
+    assert harness.admin.events(JOB, before=told[1][0]) == told[:1]
+    without = harness.admin.events(JOB, limit=2, newest=True, without={"job.resumed"})
+    assert without == [one for one in told if one[1].name != "job.resumed"][-2:]
