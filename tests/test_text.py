@@ -19,7 +19,7 @@ from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.planner.estimate import Estimate
 from tests.builders import NOW, after
-from tests.cli.looks import a_status
+from tests.cli.looks import NO_NAMES, a_status
 from tests.sums import sums
 
 SUBMITTED = {ChunkState.SUBMITTED: 3}
@@ -175,7 +175,7 @@ def test_a_cost_that_is_not_known_is_not_nothing(
     """Rule: unknown is "unknown" or a minimum, None in Python, null in JSON; and no amount is printed as 0E-9."""
     found = totals(rows=3, settled=3, succeeded=3, **fields, reserved_usd=Decimal("0E-9"))
     status = a_status(JobState.FINISHED, found, "job-1")
-    result = Result(status=status, path="output", options=OutputOptions())
+    result = Result(status=status, path="output", options=OutputOptions(), names=NO_NAMES)
 
     [line] = [line for line in text.report("job-1", found, {}).splitlines() if line.startswith("  cost")]
     assert line.split("cost", 1)[1].strip().startswith(said)

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, numbered
+from orchestrator.api.row_names import row_names
+from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound
 from orchestrator.collector.finish import part_file, revision_folder, slice_count
 from orchestrator.collector.join import FAILED
 from orchestrator.domain.causes import causes_less
@@ -101,14 +102,9 @@ def choose(
 
     Raises ConfigError where a column, a code or a key is not there, StorageError where the output cannot be read.
     """
-    shards, spec = workspace.ledger.shards(job.id), context.spec
-    if rows.keys and not spec.dataset_options.key:
-        rows = numbered(rows, job.id, [shard.row_count for shard in shards])
     search = _Search(workspace, context, job, rows, kept_in, selection)
-    for shard in shards:
+    for shard in workspace.ledger.shards(job.id):
         search.look_at(shard)
-    if search.wanted is not None:
-        search.wanted.check_found()
     search.found.rows = [one.rows() for one in search.by_chunk.values()]
     return search.found
 
@@ -149,10 +145,8 @@ class _Search:
 
     def _bound(self, schema: pa.Schema) -> BoundRows:
         if self.wanted is None:
-            spec = self._context.spec
-            self.wanted = bound(
-                self._rows, schema, spec.output_options, job_id=self._job.id, key_column=spec.dataset_options.key
-            )
+            options = self._context.spec.output_options
+            self.wanted = bound(self._rows, schema, options, row_names(self._workspace, self._job.id))
         return self.wanted
 
     def _added(

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.api.result import BATCH_ROWS, chosen
+from orchestrator.api.row_names import row_names
 from orchestrator.api.status import WHOLE
 from orchestrator.api.table_files import format_of, write_table, written
-from orchestrator.api.wanted_rows import BoundRows, bound, codes_of, numbered, wanted_rows
+from orchestrator.api.wanted_rows import bound, codes_of, wanted_rows
 from orchestrator.collector import answers
 from orchestrator.domain.dataset import answers_command
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
@@ -61,10 +62,7 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
         job = workspace.ledger.job(job_id)
         is_whole = job.state in WHOLE and not job.reason  # cancelled without its dataset, it has no output
         meant = wanted_rows(wanted.kind, wanted.keys, codes_of(workspace.look(job_id).causes))
-        spec = workspace.context(job_id).spec
-        options, key_column = spec.output_options, spec.dataset_options.key
-        if meant.keys and not key_column:
-            meant = numbered(meant, job_id, [shard.row_count for shard in workspace.ledger.shards(job_id)])
+        options = workspace.context(job_id).spec.output_options
         if not wanted.without_source and (is_whole or not wanted.partial):
             result = result_of()
             few = BATCH_ROWS if wanted.limit is None or meant else max(1, min(wanted.limit, BATCH_ROWS))
@@ -73,21 +71,13 @@ def opened_rows(work: str, job_id: JobId, wanted: Wanted, result_of: Callable[[]
             return
         schema, found = opened_answers(workspace, job_id, has_source=not wanted.without_source)
         columns = wanted.columns
-        if wanted.without_source and key_column:
-            key_column = answers.KEY
-        filtered = bound(meant, schema, options, job_id=job_id, key_column=key_column)
-        rows = _meant(found, filtered)
+        filtered = bound(meant, schema, options, row_names(workspace, job_id))
+        rows = map(filtered.of, found)
         if columns is not None:
             names = chosen(columns, schema)
             schema = schema.empty_table().select(names).schema
             rows = (batch.select(names) for batch in rows)
         yield Rows(schema, _some((batch for batch in rows if batch.num_rows), wanted.after, wanted.limit), options)
-
-
-def _meant(batches: Iterator[pa.RecordBatch], rows: BoundRows) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield rows.of(batch)
-    rows.check_found()
 
 
 def _some(batches: Iterator[pa.RecordBatch], skip: int, limit: int | None) -> Iterator[pa.RecordBatch]:

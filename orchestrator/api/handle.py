@@ -107,7 +107,7 @@ class JobHandle:
 
         Args:
             kind: only such rows, or such as one of these means, as in `Result.iter_batches`.
-            keys: and rows by their keys or ids; without `kind` these alone.
+            keys: and single rows by their names, as in `show`; without `kind` these alone.
             columns: only these, in this order.
             partial: also of a job that has not ended: the rows that are answered so far.
             without_source: `answers()`, for a job in any state whose dataset is lost or has changed.
@@ -176,7 +176,7 @@ class JobHandle:
                 several of these. Answers are paid for again; the new one takes the place of the old one, which stands
                 where the row fails. Typed answers that were not valid are sent with what was wrong with them, unless
                 they are chosen as "failed".
-            keys: and rows by their keys or ids; without `rows` these alone.
+            keys: and single rows by their names, as in `show`; without `rows` these alone.
             parameters: other values of request parameters for these rows, such as `{"max_tokens": 256}`. Refused where
                 the dialect or the model does not take them, before anything is sent.
             unreadable: send rows again that may have been answered, too, though they are paid for again; first try

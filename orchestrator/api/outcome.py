@@ -52,15 +52,15 @@ def outcome_of(workspace: Workspace, job_id: JobId, stop: threading.Event | None
 def result_of(workspace: Workspace, job: Job) -> Result:
     """Return the result of a job that has ended. Raises JobNotFinished where it has no output."""
     from orchestrator.api.result import Result, revision_path
+    from orchestrator.api.row_names import row_names
 
     if job.reason:
         raise JobNotFinished(f"job {job.id} is {job.state}: {job.reason}")
     context = workspace.context(job.id)
     path = revision_path(context.output_folder, job)
-    spec = context.spec
     return Result(
         status=status_of(workspace, job.id),
         path=path,
-        options=spec.output_options,
-        key_column=spec.dataset_options.key or "",
+        options=context.spec.output_options,
+        names=row_names(workspace, job.id),
     )

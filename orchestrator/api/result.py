@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from orchestrator.api.documents.status import Report
+from orchestrator.api.row_names import RowNames
 from orchestrator.api.status import Status
 from orchestrator.api.wanted_rows import BoundRows, WantedRows, bound, codes_of, wanted_rows
 from orchestrator.collector.finish import revision_folder
@@ -46,7 +47,7 @@ class Result:
     status: Status
     path: str  # a folder, or the URL of one
     options: OutputOptions
-    key_column: str = ""  # of the dataset, where one names its rows
+    names: RowNames
 
     def __repr__(self) -> str:
         """Show the job, its counts and where the output is; never a row."""
@@ -110,6 +111,7 @@ class Result:
         columns: Sequence[str] | None = None,
         batch_rows: int = BATCH_ROWS,
         kind: str | Collection[str] | WantedRows | None = None,
+        keys: Sequence[object] = (),
         skip: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         """Read the output in source order, at most `batch_rows` rows at a time; a part is opened when it is reached.
@@ -121,21 +123,22 @@ class Result:
             kind: only such rows, or such as one of these means: "succeeded", "failed", "truncated", "empty", "refused",
                 "invalid", an error code, a condition on columns ("llm_score < 0.3"), "key:ID". Row groups that have
                 none of a kind or a code are not read.
+            keys: and single rows by their names, as in `JobHandle.show`; without `kind` these alone.
             skip: pass over so many of these rows; of all rows, without reading what lies before.
         """
         store, parts = self._parts()
-        found = self._bound(store, parts, self._filter(kind))
+        found = self._bound(store, parts, self._filter(kind, keys))
         return self._batches(store, parts, self._known(store, parts, columns), batch_rows, found, skip)
 
-    def _filter(self, kind: str | Collection[str] | WantedRows | None) -> WantedRows:
+    def _filter(self, kind: str | Collection[str] | WantedRows | None, keys: Sequence[object] = ()) -> WantedRows:
         if isinstance(kind, WantedRows):
             return kind
-        return wanted_rows(kind, codes=codes_of(self.status.look.causes))
+        return wanted_rows(kind, keys, codes_of(self.status.look.causes))
 
     def _bound(self, store: Any, parts: Sequence[str], rows: WantedRows) -> BoundRows:
         with _translated(self.path):
             schema = pq.read_schema(parts[0], filesystem=store)
-        return bound(rows, schema, self.options, job_id=self.job_id, key_column=self.key_column)
+        return bound(rows, schema, self.options, self.names)
 
     def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Return the columns of the output, or these of them. Raises ConfigError for a column that it has not."""
@@ -257,7 +260,6 @@ class Result:
                             found, skip = found.slice(passed), skip - passed
                             if found.num_rows:
                                 yield found if columns is None else found.select(list(columns))
-        wanted.check_found()
 
     def _parts(self) -> tuple[Any, list[str]]:
         """Return the file system of the output, and its parts in the order of rows."""

@@ -17,21 +17,21 @@ import pyarrow as pa
 
 from orchestrator.api.documents.document import filled, plain
 from orchestrator.api.documents.jobs import Show
+from orchestrator.api.row_names import row_names
 from orchestrator.api.table_files import json_lines
 from orchestrator.collector import answers
 from orchestrator.collector.join import positions
-from orchestrator.dataset.keys import has_keys, row_of_key
 from orchestrator.dataset.well_formed import well_formed
 from orchestrator.domain import custom_id
 from orchestrator.domain.chosen import WHOLE
 from orchestrator.domain.errors import ConfigError, DatasetError, OutputError
-from orchestrator.domain.model import ENDED, ShardState
+from orchestrator.domain.model import ENDED
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.job_files import records, request_files
 from orchestrator.job_files.part_cursor import PartCursor
 
 if TYPE_CHECKING:
-    from orchestrator.domain.model import Attempt, Chunk, JobId, Shard
+    from orchestrator.domain.model import Attempt, Chunk, JobId
     from orchestrator.domain.policy import Price
     from orchestrator.engine.job_context import JobContext
     from orchestrator.engine.workspace import Workspace
@@ -99,7 +99,7 @@ def _amount(value: object) -> str:
 def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
     """Return what is known of a row. Raises ConfigError for a row that the job does not have."""
     context = workspace.context(job_id)
-    key = _row_named(workspace, job_id, context, named)
+    key = row_names(workspace, job_id).places([named])[named]
     files, spec = context.job_files, context.spec
     name = custom_id.custom_id(spec.digest, *key)
     entries = [entry for entry in workspace.views.chunks_of_row(job_id, key) if _holds(files, entry[0], key)]
@@ -132,44 +132,6 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         ),
         answer=None if found is None else _one(found),
     )
-
-
-def _by_id_or_key(context: JobContext, shards: Sequence[Shard], named: str) -> RowKey | None:
-    found = custom_id.parse(custom_id.respelled(named), context.spec.digest)
-    found = found or row_of_key(context.job_files, len(shards), named)
-    is_planned = found is not None and found[0] < len(shards) and found[1] < shards[found[0]].row_count
-    return found if is_planned else None
-
-
-def _row_named(workspace: Workspace, job_id: JobId, context: JobContext, named: str) -> RowKey:
-    """Return the row that a person means: by its id or key, SHARD/ROW, or, without keys, its number in the dataset.
-
-    `key:` may stand before it, as among other ways to choose rows.
-    """
-    shards, has_own_keys = workspace.ledger.shards(job_id), has_keys(context.job_files)
-    if found := _by_id_or_key(context, shards, named):
-        return found
-    named = named.removeprefix(custom_id.KEY).strip()
-    if found := _by_id_or_key(context, shards, named):
-        return found
-    if place := custom_id.place(named):
-        shard_no, row = place
-        if shard_no >= len(shards) or row >= shards[shard_no].row_count:
-            raise ConfigError(f"job {job_id} has no row {row} of shard {shard_no}, or has not planned it yet")
-        return shard_no, row
-    if (number := custom_id.row_number(named)) is not None and not has_own_keys:
-        for shard in shards:
-            if number < shard.row_count:
-                return shard.shard_no, number
-            if shard.state is ShardState.PLANNING:
-                break  # how many rows it has is not known yet
-            number -= shard.row_count
-        known = sum(shard.row_count for shard in shards)
-        raise ConfigError(f"job {job_id} has {known:,} rows so far, numbered from 0: there is no row {named}")
-    is_ours = custom_id.parse(custom_id.respelled(named), context.spec.digest) is not None
-    of_another = " (it is an id of another job)" if custom_id.respelled(named) and not is_ours else ""
-    ways = "its key" if has_own_keys else "its number in the dataset, from 0,"
-    raise ConfigError(f"job {job_id} has no row {named!r}{of_another}: give its custom_id, {ways} or SHARD/ROW")
 
 
 def _holds(files: JobFiles, chunk: Chunk, key: RowKey) -> bool:

@@ -2,7 +2,7 @@
 
     failed, truncated            kinds, and error codes such as schema_mismatch; several at once
     llm_score < 0.3              a condition on columns: see `domain.row_expression`
-    key:A-17                     one row, by its key or its id
+    key:A-17                     one row, by any of its names: see `row_names`
 
 Rule 1: a row is meant where one of them fits.
 Rule 2: what names nothing that there is, is refused: a kind, a code, a column, a key.
@@ -11,8 +11,8 @@ Rule 2: what names nothing that there is, is refused: a kind, a code, a column, 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 
 from orchestrator.collector.conditions import columns_needed, is_true
 from orchestrator.collector.join import FAILED, SUCCEEDED
-from orchestrator.domain import custom_id
 from orchestrator.domain.causes import OTHER, Cause
 from orchestrator.domain.custom_id import KEY
 from orchestrator.domain.errors import ConfigError
@@ -30,10 +29,10 @@ from orchestrator.domain.row_expression import Node, parsed
 from orchestrator.domain.row_kinds import FLAWED, INVALID, INVALID_CODES, KINDS
 
 if TYPE_CHECKING:
+    from orchestrator.api.row_names import RowNames
     from orchestrator.domain.policy import OutputOptions
 
 CANCELLED: Final = UNANSWERED[Outcome.CANCELLED][0]
-SHOWN: Final = 5
 _NAMES: Final = re.compile(r"\s*[\w.:-]+(\s*,\s*[\w.:-]+)*\s*,?\s*")
 
 
@@ -44,7 +43,7 @@ class WantedRows:
     statuses: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()  # error codes; those of answers that are not whole are their kinds
     conditions: tuple[Node, ...] = ()
-    keys: frozenset[str] = frozenset()  # ids, or values of the column of keys
+    keys: frozenset[str] = frozenset()  # names of single rows: see `row_names`
 
     def __bool__(self) -> bool:
         """Whether some rows may be left out."""
@@ -62,10 +61,8 @@ class BoundRows:
 
     rows: WantedRows
     options: OutputOptions
-    key_column: str = ""  # "": rows have no keys of their own
     columns: list[str] = field(default_factory=list)  # that it reads
-    ids: pa.Array | None = None  # ids and keys
-    missing: set[str] = field(default_factory=set)  # of those: the ones not seen yet
+    ids: pa.Array | None = None  # of the rows that are named
 
     def of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows of a batch that are meant; it has all columns that the filter reads."""
@@ -83,34 +80,8 @@ class BoundRows:
         for condition in self.rows.conditions:
             wanted = pc.or_(wanted, is_true(condition, batch))
         if self.rows.keys:
-            wanted = pc.or_(wanted, self._named(batch))
+            wanted = pc.or_(wanted, pc.is_in(batch[self.options.custom_id].cast(pa.string()), value_set=self.ids))
         return wanted
-
-    def check_found(self) -> None:
-        """Raise ConfigError where a key named no row of the batches that were looked at."""
-        if self.missing:
-            shown = ", ".join(sorted(self.missing)[:SHOWN]) + (", …" if len(self.missing) > SHOWN else "")
-            ways = f"the column {self.key_column!r} has no such value" if self.key_column else "no row has such an id"
-            rows = (
-                "1 row that you named is"
-                if len(self.missing) == 1
-                else f"{len(self.missing):,} rows that you named are"
-            )
-            raise ConfigError(f"{rows} not there: {shown} ({ways})")
-
-    def _named(self, batch: pa.RecordBatch) -> pa.Array:
-        found = pa.repeat(pa.scalar(False), batch.num_rows)
-        for name in (self.options.custom_id, self.key_column):
-            if name:
-                values = _texts(batch[name])
-                is_named = pc.is_in(values, value_set=self.ids)
-                self.missing.difference_update(values.filter(is_named).to_pylist())
-                found = pc.or_(found, is_named)
-        return found
-
-
-def _texts(values: pa.Array) -> pa.Array:
-    return values.cast(pa.string()) if values.type != pa.string() else values
 
 
 def wanted_rows(
@@ -120,7 +91,7 @@ def wanted_rows(
 
     Args:
         rows: one or several of: kinds and error codes, with commas between them; a condition; `key:` and a key.
-        keys: ids, or values of the column of keys.
+        keys: names of single rows: see `row_names`.
         codes: error codes that the job has, beside those that are always known; None: any may be there.
     """
     statuses, found, conditions = set[str](), set[str](), list[Node]()
@@ -165,53 +136,15 @@ def _codes_named(name: str, codes: Collection[str] | None) -> frozenset[str]:
     )
 
 
-def numbered(rows: WantedRows, job_id: str, shard_rows: Sequence[int]) -> WantedRows:
-    """Return a filter with ids in place of the numbers of rows, for a job without a column of keys.
-
-    Args:
-        shard_rows: how many rows each shard has.
-    """
-    return replace(rows, keys=frozenset(_numbered(key, job_id, shard_rows) for key in rows.keys))
-
-
-def _numbered(key: str, job_id: str, shard_rows: Sequence[int]) -> str:
-    number = custom_id.row_number(key)
-    if number is None:
-        return key
-    for shard_no, count in enumerate(shard_rows):
-        if number < count:
-            return f"{shard_no}/{number}"
-        number -= count
-    raise ConfigError(f"job {job_id} has {sum(shard_rows):,} rows, numbered from 0: there is no row {key}")
-
-
-def bound(
-    rows: WantedRows, schema: pa.Schema, options: OutputOptions, *, job_id: str, key_column: str = ""
-) -> BoundRows:
-    """Return the filter on these columns. Raises ConfigError for a column that is not there, or a key of no row."""
+def bound(rows: WantedRows, schema: pa.Schema, options: OutputOptions, names: RowNames) -> BoundRows:
+    """Return the filter on these columns. Raises ConfigError for a column that is not there, or a name of no row."""
     prefix = options.prefix
     needed = [f"{prefix}status"] * bool(rows.statuses) + [f"{prefix}error_code"] * bool(rows.codes)
     for condition in rows.conditions:
         needed += columns_needed(condition, schema)
-    found = BoundRows(rows=rows, options=options, key_column=key_column)
+    found = BoundRows(rows=rows, options=options)
     if rows.keys:
-        needed += [options.custom_id, *([key_column] if key_column else [])]
-        ids = {_id_of(key, job_id, has_keys=bool(key_column)) for key in rows.keys}
-        found.ids, found.missing = pa.array(sorted(ids), pa.string()), ids
+        needed.append(options.custom_id)
+        found.ids = pa.array(names.ids(rows.keys), pa.string())
     found.columns = list(dict.fromkeys(needed))
     return found
-
-
-def _id_of(key: str, job_id: str, *, has_keys: bool) -> str:
-    """Return a row's id, or its key as it is."""
-    digest = job_id.rpartition("-")[2]
-    if custom_id.parse(custom_id.respelled(key), digest) is not None:
-        return custom_id.respelled(key)
-    if has_keys:
-        return key
-    if place := custom_id.place(key):
-        return custom_id.custom_id(digest, *place)
-    raise ConfigError(
-        f"job {job_id} has no row {key!r}: give its custom_id, its number in the dataset, from 0, or SHARD/ROW. With "
-        "`key` under [dataset] a column of yours names rows"
-    )

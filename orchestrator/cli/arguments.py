@@ -44,7 +44,7 @@ rows_option = click.option(
 keys_option = click.option(
     "--keys",
     metavar="FILE",
-    help="Rows by their keys or ids, one a line; - is standard input.",
+    help="Rows by their keys, ids or numbers (as for `show`), one a line; - is standard input.",
 )
 allow_failed_option = click.option(
     "--allow-failed", is_flag=True, help="Exit with 0, not 4, where the job has ended and some rows have failed."

@@ -10,7 +10,7 @@ Rule 3: the values are kept in the job's folder, shard by shard: later the datas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from tempfile import SpooledTemporaryFile
@@ -143,16 +143,19 @@ def kept_keys(job_files: JobFiles, shard_no: int) -> Iterator[pa.Array]:
         raise StorageError(f"{name} is damaged ({type(error).__name__})") from None
 
 
-def row_of_key(job_files: JobFiles, shard_count: int, key: str) -> RowKey | None:
-    """Return the row that a key names; None where there is none."""
+def rows_of_keys(job_files: JobFiles, shard_count: int, keys: Collection[str]) -> dict[str, RowKey]:
+    """Return the rows that these keys name, of those that name one."""
+    found: dict[str, RowKey] = {}
+    wanted = pa.array(sorted(keys), pa.string())
     for shard_no in range(shard_count):
         row = 0
         for values in kept_keys(job_files, shard_no):
-            place = pc.index(values, pa.scalar(key, values.type)).as_py()
-            if place >= 0:
-                return shard_no, row + place
+            for place in np.flatnonzero(pc.is_in(values, value_set=wanted).to_numpy(zero_copy_only=False)).tolist():
+                found[values[place].as_py()] = shard_no, row + place
+            if len(found) == len(wanted):
+                return found
             row += len(values)
-    return None
+    return found
 
 
 def _name(shard_no: int) -> str:

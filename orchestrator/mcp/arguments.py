@@ -67,7 +67,10 @@ class ResultsArguments(Part, frozen=True, kw_only=True):
     after: Annotated[int, Meta(ge=0, description="`next` of the page before")] = 0
     rows: Annotated[
         tuple[Text, ...],
-        Meta(description="only these: succeeded, failed, truncated, empty, refused, an error code, a condition"),
+        Meta(
+            description="only these: succeeded, failed, truncated, empty, refused, invalid, an error code, a "
+            "condition, key: and a row's key, number from 0, or custom_id"
+        ),
     ] = ()
     columns: Annotated[tuple[Text, ...] | None, Meta(description="only these columns")] = None
     partial: Annotated[bool, Meta(description="also of a job that has not ended: the rows answered so far")] = False

@@ -76,7 +76,7 @@ class RowRoutes:
         if named := query.get("find", "").strip():
             # Where rows have keys of their own, any text may be one, and SHARD-ROW, too.
             has_keys = bool(self._viewer.spec(JobId(look.job_id)).dataset_options.key)
-            name = KEY + named.removeprefix(KEY) if has_keys else _place(named)
+            name = KEY + named if has_keys else _place(named)
             return RedirectResponse(f"/jobs/{quote(look.job_id)}/rows/{quote(name, safe='')}", 303)
         names = ("shown", "cause", "text", "where", "chunk")
         wanted = row_filter(**{name: query.get(name, "") for name in names})
@@ -111,9 +111,8 @@ class RowRoutes:
         named = _place(request.path_params["row"])
         place = PLACE.fullmatch(named)
         job_id = JobId(look.job_id)
-        trace = self._readers.run(
-            lambda: self._rows.trace(job_id, named if place is None else f"{place[1]}/{place[2]}")
-        )
+        name = named.removeprefix(KEY) if place is None else f"{place[1]}/{place[2]}"
+        trace = self._readers.run(lambda: self._rows.trace(job_id, name))
         before, after = self._rows.neighbours(job_id, (trace.shard, trace.row))
         return self._page(
             "row.html",

@@ -16,7 +16,7 @@ from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.policy import OutputOptions
 from orchestrator.domain.progress import Totals
 from orchestrator.testing import fake_provider
-from tests.cli.looks import a_status
+from tests.cli.looks import NO_NAMES, a_status
 
 CANARY = "canary-7c1f"
 ROWS = [f"{CANARY} {row}" for row in range(3)]
@@ -28,7 +28,7 @@ def job_of(dataset: Any, **fields: Any) -> Job:
 
 TOTALS = Totals(shards=1, shards_planning=0, rows=1_200, settled=1_200, refused=3, succeeded=1_190)
 STATUS = a_status(JobState.FINISHED, TOTALS, "mood-1")
-RESULT = Result(status=STATUS, path="w/mood-1/output", options=OutputOptions())
+RESULT = Result(status=STATUS, path="w/mood-1/output", options=OutputOptions(), names=NO_NAMES)
 ESTIMATE = Estimate(
     rows=3,
     requests=3,

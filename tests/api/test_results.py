@@ -19,7 +19,7 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobState
 from orchestrator.domain.progress import Totals
 from orchestrator.testing import Failure, fake_provider
-from tests.cli.looks import a_status
+from tests.cli.looks import NO_NAMES, a_status
 
 PARTS = 3
 GROUPS = 4
@@ -56,7 +56,7 @@ def result_of(folder: Path) -> Result:
     rows = PARTS * GROUPS * GROUP_ROWS
     totals = Totals(shards=1, shards_planning=0, rows=rows, settled=rows, refused=0)
     status = a_status(JobState.FINISHED, totals, "job-1")
-    return Result(status=status, path=str(folder), options=OutputOptions())
+    return Result(status=status, path=str(folder), options=OutputOptions(), names=NO_NAMES)
 
 
 def spoil_parts(folder: Path, *parts: int) -> None:

@@ -173,7 +173,7 @@ def test_a_choice_is_counted_and_priced_before_it_is_sent(scene: Scene, tmp_path
     assert done.stdout.startswith(f"{scene.handle.job_id}: 2 rows to be sent again (2 failed)\n  cost: "), done.output
     (tmp_path / "keys").write_text("k0\nk9\n")
     done = CliRunner().invoke(app, ["retry", *at, "--keys", str(tmp_path / "keys")])
-    assert "not there: k9 (the column 'name' has no such value)" in str(done.exception)
+    assert "no row 'k9'" in str(done.exception)
     done = CliRunner().invoke(app, ["retry", *at, "--rows", "llm_response = 'nothing of the kind'"])
     assert "there is no such row that can be sent: nothing is sent again" in done.stderr
     with pytest.raises(ConfigError, match="no column 'scores'; did you mean score"):

@@ -95,7 +95,7 @@ def test_a_row_is_named_by_its_number_its_place_or_its_id(handle: JobHandle, nam
 @pytest.mark.parametrize(
     ("named", "told"),
     [
-        ("3", "has 3 rows so far, numbered from 0: there is no row 3"),
+        ("3", "has 3 rows, numbered from 0: there is no row 3"),
         ("0/3", "no row 3 of shard 0"),
         ("1/0", "no row 0 of shard 1"),
         ("00000000-0-1", "id of another job"),

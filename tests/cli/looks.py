@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from orchestrator.api.row_names import RowNames
 from orchestrator.api.status import Status
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.look import Activity, AtProvider, Decision, Estimate, Look, Money, Rows, Seen, look_at
@@ -124,6 +125,8 @@ FINISHED: Final = replace(
     troubles=(),
     decisions=(),
 )
+
+NO_NAMES = RowNames(job_id=JobId("job-1"), folder="", shard_rows=(), numbered_shards=0)
 
 
 def a_status(state: JobState, totals: Totals, job_id: str = "job-1", **fields: Any) -> Status:

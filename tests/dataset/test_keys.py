@@ -13,7 +13,7 @@ import orchestrator
 from orchestrator import ConfigError, DatasetError
 from orchestrator.dataset import keys
 from orchestrator.dataset.dataset import Dataset, open_dataset
-from orchestrator.dataset.keys import check_keys, keep_keys, kept_keys, row_of_key
+from orchestrator.dataset.keys import check_keys, keep_keys, kept_keys, rows_of_keys
 from orchestrator.testing import fake_provider
 from tests.fakes.job_files import MemoryJobFiles
 
@@ -42,8 +42,7 @@ def test_a_row_is_found_by_its_key(tmp_path: Path, values: Any) -> None:
     keep_keys(source, "id", files)
 
     key = str(pa.array(values)[730].as_py())
-    assert row_of_key(files, len(source.shards), key) == (1, 330)
-    assert row_of_key(files, len(source.shards), "none") is None
+    assert rows_of_keys(files, len(source.shards), {key, "none"}) == {key: (1, 330)}
     assert [len(values) for values in kept_keys(files, 2)] == [200]
 
 
