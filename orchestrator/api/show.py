@@ -110,7 +110,6 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         _request(files, chunk, key) or planned if chunk.changes or chunk.amends else planned for chunk, _ in entries
     ]
     request = planned if standing is None else sent[standing]
-    has_revisions = workspace.ledger.job(job_id).revision > 1
     found = answers.answer(job_id, key, ledger=workspace.ledger, job_files=files, finishing=context.finishing)
     return RowTrace(
         job_id=job_id,
@@ -124,7 +123,6 @@ def trace(workspace: Workspace, job_id: JobId, named: str) -> RowTrace:
         tries=tuple(
             replace(
                 _try(files, chunk, attempts, key, name),
-                revision=records.revision_of(files, chunk.name) if has_revisions else 1,
                 stands=number == standing,
                 request=None if line is None or line == request else orjson.loads(line),
             )
@@ -190,10 +188,10 @@ def _has_failed(chunk: Chunk) -> bool:
 
 def _try(files: JobFiles, chunk: Chunk, attempts: tuple[Attempt, ...], key: RowKey, name: str) -> RowTry:
     return RowTry(
-        revision=1,
         stands=False,
         chunk=chunk.name,
         round=chunk.round,
+        revision=chunk.revision,
         state=chunk.state.value,
         reason=chunk.error,
         request_file=chunk.requests,

@@ -9,7 +9,9 @@ Rule 3: a finished output folder holds parts and empty marks, nothing else, so t
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +33,25 @@ def manifest_name(folder: str) -> str:
     return f"{folder}.manifest.json"
 
 
+def sealed_at(output: JobFiles, folder: str) -> datetime | None:
+    """Return when an output was finished, by its manifest; None where that does not say, or is not there."""
+    if not output.exists(manifest_name(folder)):
+        return None
+    with output.open(manifest_name(folder)) as file, suppress(ValueError, TypeError, AttributeError):
+        return datetime.fromisoformat(json.loads(file.read()).get("ended_at"))
+    return None
+
+
 def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finishing, clock: Clock) -> None:
     """Publish the job's output, or stop the job where the output is incomplete or its counts are inconsistent."""
     job = ledger.job(claim.unit.job_id)
     if job.due is not Step.SEAL:
         return
-    totals = ledger.totals(job.id)
+    totals, now = ledger.totals(job.id), clock.now()
     try:
         _check_row_counts(totals)
         manifest = _manifest(job, totals, ledger=ledger, job_files=job_files, finishing=finishing)
+        manifest["ended_at"] = now.isoformat()
     except OutputError as error:
         after = replace(job, state=JobState.STOPPED, due=Step.REVIEW, reason=str(error))
     else:
@@ -51,7 +63,7 @@ def seal(claim: Claim, *, ledger: Ledger, job_files: JobFiles, finishing: Finish
             pass
         ended = JobState.CANCELLED if job.state is JobState.CANCELLING else JobState.FINISHED
         after = replace(job, state=ended, reason="", due=Step.REVIEW)
-    ledger.record(claim, JobMoved(before=job, after=after, due_at=None), now=clock.now())
+    ledger.record(claim, JobMoved(before=job, after=after, due_at=None), now=now)
 
 
 def _check_row_counts(totals: Totals) -> None:

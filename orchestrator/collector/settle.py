@@ -133,6 +133,7 @@ def _keep_record(job_files: JobFiles, chunk: Chunk, raw: dict[str, str], written
             failed=written.failed,
             causes=written.causes,
             collected_at=now,
+            ended_at=chunk.ended_at,
         ),
     )
 

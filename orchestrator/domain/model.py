@@ -227,6 +227,7 @@ class Chunk:
     request_bytes: int  # uncompressed, newlines included
     requests: str  # name of the request file
     round: int = 1  # how often its rows have been sent once this chunk is
+    revision: int = 1  # of the output, for which it was planned
     tokens_in: int = 0  # estimated
     cost_usd_max: Decimal | None = None  # reserved at submit; None where no price is known
     state: ChunkState = ChunkState.PLANNED
@@ -250,6 +251,7 @@ class Chunk:
     failed_count: int = 0  # requests failed, by the same
     looked_at: datetime | None = None  # when the provider last said how its batch is
     provider_status: str = ""  # the provider's own word for it
+    ended_at: datetime | None = None  # when the provider was first known to have ended its last batch
     fees_usd: Decimal | None = None  # the cost of the batch, as the provider reports it
     error_code: str = ""
     error: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.domain.model import Attempt, Chunk
+from orchestrator.domain.model import Attempt, Chunk, Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,15 @@ class UnevenShard:
     refused: int
     settled: int
     covered: int  # requests of its chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredJob:
+    """A job as the records of the work folder describe it."""
+
+    job: Job
+    began_at: datetime | None  # None: no record says so
+    ended_at: datetime | None  # the same, or it has not ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,9 @@ Rule 4: records are read by `codec`: a field that another version added is ignor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -41,6 +40,7 @@ SPLITS: Final = "plans/splits"
 COLLECTED: Final = "collected"
 GIVEN_UP: Final = "given_up"
 COPIED: Final = "copied"
+_TIME: Final = "%Y%m%dT%H%M%S%f"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class PlannedChunk:
     request_bytes: int
     requests: str
     round: int = 1
+    revision: int = 1
     tokens_in: int = 0
     cost_usd_max: Decimal | None = None
     is_canary: bool = False
@@ -107,7 +108,6 @@ class RetryPlan:
     sources: Mapping[str, int]  # a chunk's name: how many of its rows
     regather: str = ""  # the kind of these rows, where a person asked to send them again
     selection: str = ""  # the name of the selection that they were chosen in, where they were chosen one by one
-    revision: int = 1  # of the output, for which they are sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +149,7 @@ class Collected:
     failed: Mapping[int, int] = field(default_factory=dict)
     causes: str = ""  # of those: see `domain.causes`
     collected_at: datetime | None = None  # None: an earlier version did not record it
+    ended_at: datetime | None = None  # the batch; the same
     rereads: int = 0  # how often the raw results were read again, and more of them could be read
 
 
@@ -216,7 +217,7 @@ def record_command(job_files: JobFiles, command: Command, *, at: datetime, mark:
     names = job_files.names(COMMANDS)
     if names and read_command(job_files, names[-1]) == command:
         return
-    _put(job_files, f"{COMMANDS}/{at:%Y%m%dT%H%M%S%f}-{mark[:8]}.json", codec.encode(command))
+    _put(job_files, f"{COMMANDS}/{at.astimezone(UTC):{_TIME}}-{mark[:8]}.json", codec.encode(command))
 
 
 def slices_folder(shard_no: int) -> str:
@@ -244,22 +245,6 @@ def read_retries(job_files: JobFiles) -> Iterator[RetryPlan]:
     return _read_all(job_files, RETRIES, RetryPlan)
 
 
-def revision_of(job_files: JobFiles, chunk: str) -> int:
-    """Return the revision of the output that a retry chunk, or a part of one, was sent for; 1 for other chunks."""
-    number = re.match(r"r(\d+)", chunk)
-    if number is None:
-        return 1
-    # A record has the number of the first of its chunks, and one that was gathered twice has two.
-    names = [name for name in job_files.names(RETRIES) if _number_in(name) <= int(number[1])]
-    latest = max(map(_number_in, names), default=0)
-    found = (read(job_files, name, RetryPlan) for name in names if _number_in(name) == latest)
-    return max((plan.revision for plan in found), default=1)
-
-
-def _number_in(name: str) -> int:
-    return int(name.removeprefix(f"{RETRIES}/").partition(".")[0])
-
-
 def read_splits(job_files: JobFiles) -> Iterator[SplitPlan]:
     """Read the records of chunks that were cut in two."""
     return _read_all(job_files, SPLITS, SplitPlan)
@@ -279,6 +264,14 @@ def read_collected(job_files: JobFiles, name: str) -> Collected:
 def read_command(job_files: JobFiles, name: str) -> Command:
     """Read a command. Raises StorageError."""
     return read(job_files, name, Command)
+
+
+def command_time(name: str) -> datetime | None:
+    """Return when a command was given, by the name of its record; None where the name does not tell."""
+    try:
+        return datetime.strptime(name.rpartition("/")[2].partition("-")[0], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def read(job_files: JobFiles, name: str, kind: type[Record]) -> Record:

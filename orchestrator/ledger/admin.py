@@ -149,7 +149,7 @@ class SqlAdmin:
             if job.state not in (JobState.RUNNING, JobState.STOPPED):
                 return job
             values = {"state": JobState.CANCELLING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
-            values |= {"paused_at": None}
+            values |= {"paused_at": None, "ended_at": None}
             tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
             # A running create keeps its version, so that its answer can be recorded; it is cancelled right after.
             # One statement for both kinds: between two statements a chunk could change its kind and be missed.

@@ -43,7 +43,7 @@ def end_pause(tx: sa.Connection, job: Job, now: datetime) -> None:
 
 def set_running(tx: sa.Connection, job_id: JobId, now: datetime) -> None:
     values = {"state": JobState.RUNNING, "reason": "", "decision": "", "due": Step.REVIEW, "due_at": now}
-    tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, version=J.version + 1))
+    tx.execute(sa.update(jobs).where(J.id == job_id).values(**values, ended_at=None, version=J.version + 1))
 
 
 def try_again(tx: sa.Connection, job: Job, now: datetime) -> None:

@@ -94,5 +94,6 @@ def _reopen(tx: sa.Connection, job: Job, now: datetime) -> None:
     planned = sa.case((S.state == ShardState.FINISHED, ShardState.PLANNED.value), else_=S.state)
     tx.execute(sa.update(shards).where(S.job_id == job.id).values(**again, state=planned, version=S.version + 1))
     state = {JobState.FINISHED: JobState.RUNNING, JobState.CANCELLED: JobState.CANCELLING}.get(job.state, job.state)
-    values = {"state": state, "revision": job.revision + 1, "due": Step.REVIEW, "due_at": now}
+    values: dict[str, Any] = {"state": state, "revision": job.revision + 1, "due": Step.REVIEW, "due_at": now}
+    values["ended_at"] = J.ended_at if state is job.state else None
     tx.execute(sa.update(jobs).where(J.id == job.id).values(**values, version=J.version + 1))

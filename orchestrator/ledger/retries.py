@@ -60,6 +60,7 @@ def begin_revision(tx: sa.Connection, job: Job, *, retrying: str, changes: str, 
         "rounds_max": rounds + job.policy.attempts_max,
         "due": Step.REVIEW,
         "due_at": now,
+        "ended_at": None,
     }
     tx.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values, version=jobs.c.version + 1))
 

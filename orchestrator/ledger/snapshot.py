@@ -29,7 +29,7 @@ from orchestrator.domain.model import (
     ShardState,
     provider_of,
 )
-from orchestrator.domain.snapshot import Entry, Restored, RowCounts, UnevenShard
+from orchestrator.domain.snapshot import Entry, Restored, RestoredJob, RowCounts, UnevenShard
 from orchestrator.ledger import creates, look
 from orchestrator.ledger.accounts import account_looks
 from orchestrator.ledger.db import rows
@@ -161,18 +161,20 @@ class SqlSnapshot:
             return int(connection.execute(sa.select(sa.func.count()).where(S.job_id == job_id)).scalar_one())
 
     def restore(
-        self, job: Job, units: Iterable[Restored], shards_of: Iterable[Shard], *, now: datetime, replace: bool
+        self, found: RestoredJob, units: Iterable[Restored], shards_of: Iterable[Shard], *, now: datetime, replace: bool
     ) -> None:
         """Write a job; `replace` deletes an older state of it first.
 
         Args:
             units: its chunks; read to their end before `shards_of`, whose counts follow from them.
         """
+        job = found.job
         with self._database.write() as tx:
             if replace:
                 _take_away(tx, job.id)
             add_new(tx, accounts, {"name": job.account})
-            moments = {"created_at": now, "ended_at": now if job.state in ENDED_JOBS else None}
+            ended_at = (found.ended_at or now) if job.state in ENDED_JOBS else None
+            moments = {"created_at": found.began_at or now, "ended_at": ended_at}
             due_at, provider = None if job.state in ENDED_JOBS else now, provider_of(job.account, job.spec)
             tx.execute(sa.insert(jobs), rows.job_values(job) | moments | {"due_at": due_at, "version": job.version})
             for page in _in_pages(units):

@@ -97,7 +97,7 @@ def plan(claim: Claim, *, ledger: Ledger, job_files: JobFiles, planning: Plannin
         return
     try:
         if job.state is JobState.CANCELLING:
-            _set_aside(claim, shard, ledger=ledger, planning=planning, clock=clock)
+            _set_aside(claim, job, shard, ledger=ledger, planning=planning, clock=clock)
         else:
             _plan(claim, job, shard, ledger=ledger, job_files=job_files, planning=planning, clock=clock)
     except AnswersGone:  # the other job's folder was removed meanwhile: the requests are looked up again
@@ -144,7 +144,11 @@ def _plan(
         last = done or enough or now - started_at > timedelta(seconds=STEP_S_MAX)
         due_at = now + timedelta(seconds=BACKLOG_S) if enough and not done else now
         added = [
-            ChunkAdded(chunk=chunk, rows_by_shard={shard.shard_no: chunk.request_count}, due_at=_due(chunk, now))
+            ChunkAdded(
+                chunk=replace(chunk, revision=job.revision),
+                rows_by_shard={shard.shard_no: chunk.request_count},
+                due_at=_due(chunk, now),
+            )
             for chunk in planned.chunks
         ]
         _keep_record(shard, after, added, planned.digest.values(), job_files)
@@ -307,7 +311,7 @@ def _keep_record(
     )
 
 
-def _set_aside(claim: Claim, shard: Shard, *, ledger: Ledger, planning: Planning, clock: Clock) -> None:
+def _set_aside(claim: Claim, job: Job, shard: Shard, *, ledger: Ledger, planning: Planning, clock: Clock) -> None:
     """Represent the rows that were not planned when the job was cancelled by a chunk without requests."""
     spec = planning.source.shards[shard.shard_no]
     total = spec.row_count
@@ -324,6 +328,7 @@ def _set_aside(claim: Claim, shard: Shard, *, ledger: Ledger, planning: Planning
             shard_no=shard.shard_no,
             row_start=shard.row_count,
             row_end=total,
+            revision=job.revision,
             request_count=count,
             request_bytes=0,
             requests="",

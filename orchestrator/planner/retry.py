@@ -93,6 +93,7 @@ def retry(claim: Claim, *, ledger: Ledger, job_files: JobFiles, gathering: Gathe
             chunk = replace(
                 costing.chunk(job.id, name, draft.write(job_files, name, is_retry=True)),
                 round=round_no,
+                revision=job.revision,
                 setbacks=setbacks,
                 is_canary=is_canary,
                 improves=_improved(sources[0]),
@@ -135,7 +136,6 @@ def _keep_plan(
         chunks=planned,
         sources=taken,
         regather=_kind(source),
-        revision=job.revision,
         selection="" if choice is None else choice.selection,
     )
     records.keep_retry(job_files, job.retry_count + 1, plan)

@@ -48,7 +48,7 @@ def split(
         if not is_retry:
             part = replace(part, shard_no=chunk.shard_no, row_start=draft.row_start, row_end=draft.row_end)
         part = replace(part, round=chunk.round, is_canary=chunk.is_canary, improves=chunk.improves, amends=chunk.amends)
-        part = replace(part, changes=chunk.changes, improves_reused=chunk.improves_reused)
+        part = replace(part, changes=chunk.changes, improves_reused=chunk.improves_reused, revision=chunk.revision)
         halves.append(ChunkAdded(chunk=part, rows_by_shard=draft.rows_by_shard, due_at=now))
     planned = tuple(records.PlannedChunk.of(half.chunk, half.rows_by_shard) for half in halves)
     records.keep_split(job_files, records.SplitPlan(chunk=chunk.name, chunks=planned))

@@ -87,14 +87,11 @@ class Units:
     _settled: Counter[int] = field(default_factory=Counter)
     _resent: Counter[tuple[str, str]] = field(default_factory=Counter)  # a chunk's name, the kind of rows: how many
     _gathered: set[tuple[str, str, str]] = field(default_factory=set)  # selection, chunk's name, kind of rows
-    _made_now: set[str] = field(default_factory=set)  # retry chunks of the present revision
 
     def chunks(self) -> Iterator[Restored]:
         """Return all chunks."""
         for plan in self.plans.retries:
             self._resent.update({(name, plan.regather): count for name, count in plan.sources.items()})
-            if plan.revision == self.job.revision:
-                self._made_now.update(planned.name for planned in plan.chunks)
             self._gathered.update((plan.selection, name, plan.regather) for name in plan.sources)
             if plan.regather in (*FLAWED, WHOLE):  # they had been settled
                 for planned in plan.chunks:
@@ -235,6 +232,7 @@ class Units:
             sent_at=attempts[-1].sent_at,
             batch_id=record.batch_id,
             outcome=record.outcome,
+            ended_at=record.ended_at,
             fees_usd=record.fees_usd,
             regather=after.regather or regather,
         )
@@ -350,7 +348,7 @@ class Units:
 
     def _revives(self, planned: PlannedChunk, kind: str) -> bool:
         """Return whether rows of this kind, in this chunk, are to be sent again by a retry that is under way."""
-        is_older = planned.name.rstrip("ab") not in self._made_now  # a letter for each time that it was cut in two
+        is_older = planned.revision < self.job.revision
         return kind == self.rules.retrying and planned.round <= self.rules.revive_rounds and is_older
 
     def _given_up(self, planned: PlannedChunk, number: int, intents: Mapping[int, Intent], why: GivenUp) -> Restored:

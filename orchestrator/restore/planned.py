@@ -36,7 +36,7 @@ class Plans:
             by_start.setdefault(found.row_start, []).append(found)
         row = 0
         while candidates := by_start.pop(row, None):
-            best = max(candidates, key=lambda one: (self.is_sent(one), one.row_end))
+            best = max(candidates, key=lambda one: (self.is_sent(one), one.row_end, _revision(one)))
             yield best
             if best.last:
                 return
@@ -51,6 +51,10 @@ class Plans:
         yield planned
         for half in self.halves.get(planned.name, ()):
             yield from self.leaves(half)
+
+
+def _revision(plan: SlicePlan) -> int:
+    return max((planned.revision for planned in plan.chunks), default=0)
 
 
 def read_plans(job_files: JobFiles, sent: Sent) -> Plans:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -17,12 +18,13 @@ import pyarrow.fs as pafs
 
 from orchestrator.batches.submit import NOT_UNDERSTOOD_CREATE
 from orchestrator.collector.finish import revision_folder
-from orchestrator.collector.seal import SUCCESS
+from orchestrator.collector.seal import SUCCESS, sealed_at
 from orchestrator.domain.canary import UNDECIDED
 from orchestrator.domain.errors import ConfigError, LedgerBusy, StorageError
 from orchestrator.domain.model import Canary, ChunkState, Job, JobId, JobState, Tally, provider_of
 from orchestrator.domain.reconcile import UNREADABLE
 from orchestrator.domain.recovery import Recovery
+from orchestrator.domain.snapshot import RestoredJob
 from orchestrator.engine import spec as specs
 from orchestrator.engine.job_context import OUTPUT
 from orchestrator.engine.locks import only_process
@@ -76,6 +78,7 @@ class _Lost:
     job_files: JobFiles
     sent: Sent
     is_known: bool  # the ledger has an older state of it
+    began_at: datetime | None  # None: not known
 
     @property
     def account(self) -> str:
@@ -144,7 +147,13 @@ def _look(workspace: Workspace, job_id: JobId, *, is_known: bool) -> Recovered |
     if spec.job_id != job_id:
         return Recovered(job_id=job_id, reason=f"its command is of another job, {spec.job_id}: files were mixed up")
     return _Lost(
-        job_id=job_id, spec=spec, command=command, job_files=job_files, sent=read_sent(job_files), is_known=is_known
+        job_id=job_id,
+        spec=spec,
+        command=command,
+        job_files=job_files,
+        sent=read_sent(job_files),
+        is_known=is_known,
+        began_at=records.command_time(commands[0]),
     )
 
 
@@ -158,7 +167,7 @@ def _rebuild(workspace: Workspace, lost: _Lost) -> Recovered:
     job_id, spec, command, job_files, sent = lost.job_id, lost.spec, lost.command, lost.job_files, lost.sent
     policy, now = rows.policy_of(command.policy), workspace.clock.now()
     plans = read_plans(job_files, sent)
-    is_sealed, parts = _published(workspace.work, job_id, spec.output, command.revision)
+    is_sealed, ended_at, parts = _published(workspace.work, job_id, spec.output, command.revision)
     ended = JobState.CANCELLED if command.is_cancelled else JobState.FINISHED
     job = Job(
         id=job_id,
@@ -193,7 +202,8 @@ def _rebuild(workspace: Workspace, lost: _Lost) -> Recovered:
         now=now,
     )
     units = Units(job=job, plans=plans, rules=rules, shard_count=command.shard_count, output_parts=parts)
-    workspace.snapshot.restore(job, units.chunks(), units.shards(), now=now, replace=lost.is_known)
+    restored = RestoredJob(job=job, began_at=lost.began_at, ended_at=ended_at)
+    workspace.snapshot.restore(restored, units.chunks(), units.shards(), now=now, replace=lost.is_known)
     if command.is_cancelled and not is_sealed:
         workspace.admin.cancel(job_id, now=now)
     return Recovered(
@@ -248,12 +258,14 @@ def _advice(counts: Counter[str]) -> str:
     return f"creates under way when the ledger was lost: {ambiguous}" if ambiguous else ""
 
 
-def _published(work: str, job_id: JobId, output: str, revision: int) -> tuple[bool, dict[int, int]]:
-    """Return whether the output is sealed, and how many parts of each shard are in place."""
+def _published(work: str, job_id: JobId, output: str, revision: int) -> tuple[bool, datetime | None, dict[int, int]]:
+    """Return whether the output is sealed and, if that is known, since when, and how many parts each shard has."""
     parent, name = parent_and_name(output or join(work, job_id, OUTPUT))
     files, folder = files_at(parent), revision_folder(name, revision)
     parts: Counter[int] = Counter()
     for file in files.names(folder):
         if found := _PART.fullmatch(file.rpartition("/")[2]):
             parts[int(found[1])] += 1
-    return files.exists(f"{folder}/{SUCCESS}"), parts
+    if not files.exists(f"{folder}/{SUCCESS}"):
+        return False, None, parts
+    return True, sealed_at(files, folder), parts

@@ -13,6 +13,7 @@ import pytest
 
 import orchestrator
 from orchestrator import ConfigError, JobHandle, JobUnresolved
+from orchestrator.api import timeline
 from tests.acceptance.command_line import CommandLine, kill, wait_until
 from tests.acceptance.datasets import (
     MODEL,
@@ -41,14 +42,18 @@ COUNTED: Final = ("rows", "succeeded", "failed", "batches", "lines", "missing", 
 
 def run(gateway: GatewayProcess, work: Path, rows: int, **policy: Any) -> orchestrator.Result:
     """Run a job to its end."""
-    return orchestrator.run(
-        marked(rows),
-        prompt="{text}",
-        model=MODEL,
-        work=work,
-        provider_options={"base_url": gateway.url, **QUICK},
-        policy={"chunk_requests_max": 20, "retry_gather_s": 0.2, **policy},
-    )
+    return orchestrator.run(marked(rows), **settings(gateway, work, **policy))
+
+
+def settings(gateway: GatewayProcess, work: Path, **policy: Any) -> dict[str, Any]:
+    """Return the arguments of a job."""
+    return {
+        "prompt": "{text}",
+        "model": MODEL,
+        "work": work,
+        "provider_options": {"base_url": gateway.url, **QUICK},
+        "policy": {"chunk_requests_max": 20, "retry_gather_s": 0.2, **policy},
+    }
 
 
 def lose_the_ledger(work: Path) -> None:
@@ -66,9 +71,11 @@ def handle(work: Path) -> JobHandle:
 
 
 def lasting(job: JobHandle) -> dict[str, Any]:
-    """Return what a status says, but for what hangs on the moment."""
-    shown = sums(job.status().as_dict())
-    return {name: shown[name] for name in (*COUNTED, "cost_usd", "state")}
+    """Return what a status says, but for what hangs on the moment, and when its batches were sent and have ended."""
+    shown, look = sums(job.status().as_dict()), timeline.look(job)
+    times = [(one.chunk, one.sent_at, one.ended_at) for one in timeline.batches(job)]
+    assert look.began_at < min(sent_at for _, sent_at, _ in times if sent_at)
+    return {name: shown[name] for name in (*COUNTED, "cost_usd", "state")} | {"ended": look.ended_at, "times": times}
 
 
 def batch_count(gateway: GatewayProcess) -> int:
@@ -88,6 +95,7 @@ def test_a_finished_job_comes_back_as_it_was(gateway: GatewayProcess, tmp_path: 
     [found] = orchestrator.recover(work=work)
 
     assert found.state == "finished"
+    assert None not in {when for _, *both in before["times"] for when in both}
     assert lasting(handle(work)) == before
     assert orchestrator.audit(found.job_id, work=work, deep=True).differences == []
     again = run(gateway, work, 90)
@@ -359,6 +367,27 @@ def test_a_cancelled_job_comes_back_cancelled(cli: CommandLine, tmp_path: Path) 
         assert lasting(handle(cli.work)) == before
         assert cli.run("audit", job).code == 0
         assert batch_count(gateway) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("key")
+def test_rows_that_were_planned_and_failed_in_a_later_revision_are_not_sent_again_for_it(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    """A cancel finds them unplanned; the retry plans and sends them, and the ledger is lost before it ends."""
+    gateway.set_faults({"rows": {"fail": {"400": 5}, "times": 0}, "create": {"lost": 1}})
+    work = tmp_path / "work"
+    orchestrator.submit(marked(60), **settings(gateway, work)).cancel()
+    with pytest.raises(JobUnresolved):
+        handle(work).retry()
+    before = lasting(handle(work))
+    lose_the_ledger(work)
+
+    orchestrator.recover(work=work)
+
+    assert lasting(handle(work)) == before
+    tries = [one for row in (5, 59) for one in handle(work).show(row).tries]
+    assert [one.revision for one in tries] == [2, 2]
 
 
 def test_an_empty_folder_has_nothing_to_recover_and_nothing_to_show(tmp_path: Path) -> None:

@@ -223,6 +223,22 @@ def test_a_job_that_does_nothing_more_is_told_by_its_state(
     assert (look.activity, look.began_at, look.ended_at) == (activity, NOW, after(60))
 
 
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [(JobState.STOPPED, "resume"), (JobState.STOPPED, "cancel"), (JobState.FINISHED, "retry")],
+)
+def test_a_job_that_goes_on_has_not_ended(harness: LedgerHarness, state: JobState, command: str) -> None:
+    """Its age counts on, and a program does not take it for done."""
+    harness.open()
+    harness.add(a_chunk())
+    harness.move(replace(a_chunk(), state=S.FAILED, tally=Tally(failed=10)), due_at=None)
+    harness.put_job(state, now=after(60))
+
+    getattr(harness.admin, command)(JOB, now=after(70))
+
+    assert looked(harness, 90).ended_at is None
+
+
 def test_a_job_that_is_not_there_is_an_error(harness: LedgerHarness) -> None:
     with pytest.raises(LedgerError, match="sotu-9f86d081"):
         looked(harness)

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from orchestrator.domain import custom_id
 from orchestrator.domain.batch import LineEnvelope
 from orchestrator.domain.model import Chunk, JobState, ShardState, Step
 from orchestrator.domain.policy import Limits
-from orchestrator.job_files import request_files
+from orchestrator.job_files import records, request_files
 from orchestrator.job_files.result_parts import Failed, read_failed
 from orchestrator.ledger.db.database import open_sqlite
 from orchestrator.planner.cost import Costing
@@ -46,7 +47,9 @@ def write(folder: Path, names: Sequence[str], rows: int = 7) -> Path:
     return folder
 
 
-def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tuple[LedgerHarness, MemoryJobFiles]:
+def planned(
+    location: Path, *, limits: Limits, null_policy: Any = "error", revision: int = 1
+) -> tuple[LedgerHarness, MemoryJobFiles]:
     """Plan a whole dataset with the production step."""
     source = open_dataset(location, shard_rows=8, shard_bytes=1 << 20)
     body = body_of(model="m", prompt="Say: {text}", system=None, messages=None, parameters={"max_tokens": 5})
@@ -60,7 +63,7 @@ def planned(location: Path, *, limits: Limits, null_policy: Any = "error") -> tu
         )
 
     harness, job_files = LedgerHarness(open_sqlite(None)), MemoryJobFiles()
-    harness.open(a_job(chunks_ahead_max=1_000), shards=len(source.shards))
+    harness.open(replace(a_job(chunks_ahead_max=1_000), revision=revision), shards=len(source.shards))
     costing = Costing(price=None, output_tokens_max=5)
     planning = Planning(source=source, renderer=renderer, limits=limits, costing=costing, slice_rows=5)
     for claim in harness.claim(Step.PLAN):
@@ -140,6 +143,17 @@ def test_every_row_has_a_request_in_a_chunk_of_its_shard_and_no_chunk_is_over_a_
     assert all(shard.state is ShardState.PLANNED for shard in shards)
     assert found == [(shard.shard_no, row) for shard in shards for row in range(shard.row_count)]
     assert sum(shard.row_count for shard in shards) == 14
+
+
+def test_rows_that_are_planned_for_a_later_revision_are_of_it_in_the_ledger_and_in_the_folder(tmp_path: Path) -> None:
+    """A cancelled job that is retried plans the rest of its rows: they were not sent for the first output."""
+    harness, job_files = planned(write(tmp_path / "rows", ["a.parquet"]), limits=LIMITS, revision=2)
+
+    found = chunks(harness)
+    assert len(found) == 3
+    assert {chunk.revision for chunk in found} == {2}
+    recorded = [one for plan in records.read_slices(job_files, 0) for one in plan.chunks]
+    assert {one.name: one.revision for one in recorded} == {chunk.name: 2 for chunk in found}
 
 
 def test_a_row_too_large_for_any_batch_and_a_row_skipped_are_failed_rows_with_their_reasons(tmp_path: Path) -> None:

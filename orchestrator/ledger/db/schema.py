@@ -159,7 +159,7 @@ chunks = sa.Table(
     _text("account"),
     sa.Column("shard_no", sa.BigInteger),
     *map(_count, ("row_start", "row_end", "request_count", "request_bytes", "round", "tokens_in", "attempt", "tries")),
-    _count("setbacks"),
+    *map(_count, ("setbacks", "revision")),
     *map(
         _text,
         (
