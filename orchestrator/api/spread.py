@@ -1,22 +1,26 @@
 """How a job's answers are spread over tokens and cost, and the dearest of them: from a bounded number of result parts.
 
-Rule: at most `SAMPLE_PARTS` and `DEAREST_PARTS` parts are read, each for a few small columns, whatever the job's size.
-      The ledger says which: some, evenly over the job; and those whose batches have cost most for a row.
+Rule 1: at most `SAMPLE_PARTS` and `DEAREST_PARTS` parts are read, each for a few small columns, and none after the time
+        is over, whatever the job's size. The ledger says which: some, evenly over the job; and those whose batches have
+        cost most for a row. What is told says of how many answers it is.
+Rule 2: a part that cannot be read is named, and its answers are left out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from orchestrator.collector.join import nearest_floats
+from orchestrator.domain.errors import StorageError
+from orchestrator.job_files.result_parts import opened, reading
 
 if TYPE_CHECKING:
     from orchestrator.domain.model import JobId
@@ -24,10 +28,12 @@ if TYPE_CHECKING:
     from orchestrator.ports import JobFiles
 
 SAMPLE_PARTS: Final = 20
-DEAREST_PARTS: Final = 10
+DEAREST_PARTS: Final = 500  # a part of 10,000 rows takes a millisecond of CPU
 DEAREST: Final = 10  # rows
 TRIES_MAX: Final = 5  # answers of one row that are looked through for others
-COLUMNS: Final = ("shard", "row", "succeeded", "input_tokens", "output_tokens", "cost_usd")
+UNREAD_MAX: Final = 10  # parts that cannot be read, until no more are tried
+COST: Final = ("succeeded", "cost_usd")
+COLUMNS: Final = ("shard", "row", "input_tokens", "output_tokens")
 _STEPS: Final = (1, 2, 5)
 
 
@@ -65,8 +71,12 @@ class Spread:
     output_tokens: Histogram | None  # None: not known
     cost_usd: Histogram | None
     dearest: tuple[DearRow, ...]
-    dearest_of: int  # batches, those that have cost most for a row
-    is_dearest_of_all: bool
+    dearest_of: (
+        int  # answers with a known cost that they were chosen among, of the batches that have cost most for a row
+    )
+    dearest_batches: int  # that these answers are from
+    is_dearest_of_all: bool  # no other batch has an answer whose cost is known
+    unread: tuple[str, ...] = ()  # parts that cannot be read, each with the reason: their answers are left out
 
 
 def spread_of(workspace: Workspace, job_id: JobId, *, until: float) -> Spread:
@@ -75,26 +85,24 @@ def spread_of(workspace: Workspace, job_id: JobId, *, until: float) -> Spread:
     Args:
         until: when to stop reading, by `time.monotonic`.
     """
-    files = workspace.context(job_id).job_files
+    reader = _Reader(workspace.context(job_id).job_files)
     total, sample = workspace.views.spread_parts(job_id, SAMPLE_PARTS)
-    dear = workspace.views.dearest_parts(job_id, DEAREST_PARTS)
-    kept = dict[str, Any]()
+    priced, dear = workspace.views.dearest_parts(job_id, DEAREST_PARTS)
     for name in dict.fromkeys(_in_turn(sample, dear)):
-        if kept and time.monotonic() >= until:
+        if reader.is_over(until):
             break
-        kept[name] = _answers(files, name)
-    tables = [kept[name] for name in sample if name in kept]
-    whole = pa.concat_tables(tables) if tables else None
-    dear_tables = [kept[name] for name in dear if name in kept]
+        reader.read(name, is_sample=name in sample, is_dear=name in dear)
     return Spread(
-        answers=0 if whole is None else whole.num_rows,
-        batches=len(tables),
-        is_all=len(tables) == total,
-        output_tokens=None if whole is None else histogram(whole["output_tokens"]),
-        cost_usd=None if whole is None else histogram(nearest_floats(whole["cost_usd"])),
-        dearest=() if not dear_tables else _dearest(pa.concat_tables(dear_tables)),
-        dearest_of=len(dear_tables),
-        is_dearest_of_all=len(dear_tables) == total,
+        answers=reader.answers,
+        batches=reader.sampled,
+        is_all=reader.sampled == total,
+        output_tokens=histogram(reader.sample["tokens"]),
+        cost_usd=histogram(reader.sample["costs"]),
+        dearest=reader.dearest.rows(),
+        dearest_of=reader.dearest.answers,
+        dearest_batches=reader.dearest.parts,
+        is_dearest_of_all=reader.dearest.parts == priced,
+        unread=tuple(reader.unread),
     )
 
 
@@ -103,15 +111,84 @@ def _in_turn(one: Sequence[str], other: Sequence[str]) -> Iterator[str]:
         yield from (*one[place : place + 1], *other[place : place + 1])
 
 
-def _answers(files: JobFiles, name: str) -> Any:
-    with files.open(name) as file:
-        table = pq.ParquetFile(file).read(columns=list(COLUMNS), use_threads=False)
-    return table.filter(table["succeeded"])
+@dataclass(slots=True)
+class _Dearest:
+    """The dearest answers of the parts that were seen so far."""
+
+    parts: int = 0
+    answers: int = 0  # whose cost is known
+    _kept: Any = None  # the dearest first
+    _least: Decimal = Decimal(0)  # what an answer costs more than that is among them
+
+    def add(self, file: Any, costs: Any) -> None:
+        """See a part; `costs` of its rows, null where it is not known or the row has no answer."""
+        self.parts += 1
+        self.answers += len(costs) - costs.null_count
+        dearest = pc.max(costs).as_py()
+        if dearest is None or dearest <= self._least:
+            return
+        most = min(DEAREST * TRIES_MAX, len(costs) - costs.null_count)
+        places = pc.select_k_unstable(pa.table({"cost": costs}), most, [("cost", "descending")])
+        found = file.read(columns=list(COLUMNS), use_threads=False).append_column("cost_usd", costs).take(places)
+        found = found if self._kept is None else pa.concat_tables([self._kept, found])
+        keys = [("cost_usd", "descending"), ("shard", "ascending"), ("row", "ascending")]
+        self._kept = found.take(pc.sort_indices(found, sort_keys=keys)[: DEAREST * TRIES_MAX])
+        if self._kept.num_rows == DEAREST * TRIES_MAX:
+            self._least = self._kept["cost_usd"][-1].as_py()
+
+    def rows(self) -> tuple[DearRow, ...]:
+        """Return them, a row that was sent again once."""
+        found = dict[tuple[int, int], DearRow]()
+        for one in [] if self._kept is None else self._kept.to_pylist():
+            if cost := float(one.pop("cost_usd")):
+                found.setdefault((one["shard"], one["row"]), DearRow(**one, cost_usd=cost))
+        return tuple(found.values())[:DEAREST]
 
 
-def histogram(values: Any) -> Histogram | None:
-    """Return a histogram of a column of numbers; None where none is above 0."""
-    found = values.drop_null().to_numpy()
+@dataclass(slots=True)
+class _Reader:
+    """Reads parts, and keeps of each what is told."""
+
+    files: JobFiles
+    sampled: int = 0
+    answers: int = 0  # of the sampled
+    sample: dict[str, list[Any]] = field(default_factory=lambda: {"tokens": [], "costs": []})
+    dearest: _Dearest = field(default_factory=_Dearest)
+    unread: list[str] = field(default_factory=list)
+
+    def is_over(self, until: float) -> bool:
+        """Return whether no more parts are read: one is, however late it is."""
+        has_read = self.sampled + self.dearest.parts + len(self.unread) > 0
+        return len(self.unread) >= UNREAD_MAX or (has_read and time.monotonic() >= until)
+
+    def read(self, name: str, *, is_sample: bool, is_dear: bool) -> None:
+        """Read a part."""
+        try:
+            with self.files.open(name) as part, reading():
+                file = opened(part)
+                table = file.read(columns=[*COST, "output_tokens"] if is_sample else list(COST), use_threads=False)
+                succeeded = table["succeeded"]
+                costs = table["cost_usd"] if pc.all(succeeded).as_py() else _where(succeeded, table["cost_usd"])
+                if is_dear:
+                    self.dearest.add(file, costs)
+        except StorageError as error:
+            self.unread.append(str(error) if name in str(error) else f"{name}: {error}")
+            return
+        if is_sample:
+            self.sampled += 1
+            self.answers += pc.sum(succeeded).as_py() or 0
+            self.sample["costs"].append(nearest_floats(costs))
+            self.sample["tokens"].append(_where(succeeded, table["output_tokens"]))
+
+
+def _where(wanted: Any, values: Any) -> Any:
+    """Return values, null where they are not wanted."""
+    return pc.if_else(wanted, values, None)
+
+
+def histogram(columns: Sequence[Any]) -> Histogram | None:
+    """Return a histogram of columns of numbers, of those above 0; None where there is none."""
+    found = np.concatenate([np.empty(0), *(one.drop_null().to_numpy() for one in columns)])
     found = found[found > 0]
     if not len(found):
         return None
@@ -121,16 +198,3 @@ def histogram(values: Any) -> Histogram | None:
     counts = np.bincount(np.maximum(places, 0), minlength=len(begins))
     first, last = np.flatnonzero(counts)[[0, -1]]
     return Histogram(begins=begins[first : last + 1], counts=[int(one) for one in counts[first : last + 1]])
-
-
-def _dearest(table: Any) -> tuple[DearRow, ...]:
-    table = table.filter(pc.greater(pc.fill_null(nearest_floats(table["cost_usd"]), 0.0), 0.0))
-    order = pc.sort_indices(table, sort_keys=[("cost_usd", "descending"), ("shard", "ascending"), ("row", "ascending")])
-    first = table.take(order[: DEAREST * TRIES_MAX])
-    costs = nearest_floats(first["cost_usd"]).to_pylist()
-    shards, rows, *tokens = (first[name].to_pylist() for name in ("shard", "row", "input_tokens", "output_tokens"))
-    found = dict[tuple[int, int], DearRow]()
-    for shard, row, tokens_in, tokens_out, cost in zip(shards, rows, *tokens, costs, strict=True):
-        dear = DearRow(shard=shard, row=row, input_tokens=tokens_in, output_tokens=tokens_out, cost_usd=cost)
-        found.setdefault((shard, row), dear)  # a row that was sent again is there once
-    return tuple(found.values())[:DEAREST]

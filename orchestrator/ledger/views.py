@@ -93,17 +93,14 @@ def spread_parts(connection: sa.Connection, job_id: JobId, most: int) -> tuple[i
     return total, list(connection.execute(query).scalars())
 
 
-def dearest_parts(connection: sa.Connection, job_id: JobId, most: int) -> list[str]:
-    """Return the result parts of the batches that have cost most for a row."""
+def dearest_parts(connection: sa.Connection, job_id: JobId, most: int) -> tuple[int, list[str]]:
+    """Return how many batches with answers have a known cost, and the result parts of those dearest for a row."""
     each = sa.cast(A.cost_usd, sa.BigInteger) / sa.func.nullif(C.request_count, 0)
-    query = (
-        sa.select(C.part)
-        .join(attempts, sa.and_(A.chunk_id == C.id, A.number == C.attempt))
-        .where(*_collected(job_id), A.cost_usd.is_not(None))
-        .order_by(each.desc(), C.id)
-        .limit(most)
-    )
-    return list(connection.execute(query).scalars())
+    of_chunk = sa.and_(A.chunk_id == C.id, A.number == C.attempt)
+    priced = (*_collected(job_id), A.cost_usd.is_not(None))
+    count = sa.select(sa.func.count()).select_from(chunks).join(attempts, of_chunk).where(*priced)
+    query = sa.select(C.part).join(attempts, of_chunk).where(*priced).order_by(each.desc(), C.id).limit(most)
+    return int(connection.execute(count).scalar_one()), list(connection.execute(query).scalars())
 
 
 class SqlViews:

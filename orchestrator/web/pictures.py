@@ -101,12 +101,15 @@ class PictureRoutes:
 
     def spread(self, request: Request) -> Response:
         """How answers are spread over tokens and cost, and the dearest rows; a page of its own without JavaScript."""
+        from orchestrator.api.spread import UNREAD_MAX
+
         look = self._look(request)
         found = self._readers.run(lambda: self.pictures.spread(JobId(look.job_id)))
         pairs = (("Tokens of an answer", found.output_tokens, False), ("Cost of an answer, USD", found.cost_usd, True))
         values: dict[str, Any] = {
             "look": look,
             "found": found,
+            "unread_max": UNREAD_MAX,
             "pair": [histogram_chart(title, one, is_money=money) for title, one, money in pairs if one is not None],
         }
         if request.headers.get("hx-request") == "true":

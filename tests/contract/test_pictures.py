@@ -149,7 +149,7 @@ def test_parts_are_chosen_evenly_over_a_job_and_by_what_a_row_of_them_has_cost(
 
     assert views.spread_parts(JOB, 2) == (4, ["parts/p0", "parts/p2"])
     assert views.spread_parts(JOB, 9) == (4, ["parts/p0", "parts/p1", "parts/p2", "parts/p3"])
-    assert views.dearest_parts(JOB, 2) == ["parts/p1", "parts/p3"]
+    assert views.dearest_parts(JOB, 2) == (4, ["parts/p1", "parts/p3"])
 
 
 def test_a_create_that_made_nothing_reserves_nothing_from_then_on(harness: LedgerHarness, views: SqlViews) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -189,13 +190,14 @@ def test_charts_stand_on_whole_numbers_and_stay_in_their_frame() -> None:
 
 
 def test_bins_begin_at_1_2_and_5_and_hold_every_number_above_0() -> None:
-    found = histogram(pa.chunked_array([[1, 1, 2, 4, 5, 49, 50, 0, None]]))
-    small = histogram(pa.chunked_array([[0.0000002, 0.00003]]))
+    found = histogram([pa.chunked_array([[1, 1, 2, 4, 5]]), pa.chunked_array([[49, 50], [0, None]])])
+    small = histogram([pa.chunked_array([[0.0000002, 0.00003]])])
 
     assert found == Histogram(begins=[1, 2, 5, 10, 20, 50], counts=[2, 2, 1, 0, 1, 1])
     assert small is not None
     assert [begin for begin, count in zip(small.begins, small.counts, strict=True) if count] == [2e-7, 2e-5]
-    assert histogram(pa.chunked_array([[0, None]])) is None
+    assert histogram([pa.chunked_array([[0, None]])]) is None
+    assert histogram([]) is None
     chart = histogram_chart("Cost", small, is_money=True)
     assert [label.word for label in chart.under] == ["0.0000002", "0.000001", "0.000005", "0.00002"]
     assert chart.left == ("1", "", "0")
@@ -210,7 +212,7 @@ def test_how_answers_are_spread_is_told_of_all_of_a_small_job(browser: TestClien
     assert "<h1>" not in part.text
     answers = viewer.look(JobId(ended)).rows.answered
     assert f"Of {answers} answers." in words(part.text)
-    assert "The dearest rows Row Tokens in" in words(part.text)
+    assert f"The dearest rows of {answers} answers Row Tokens in" in words(part.text)
     assert len(rows) == len(set(rows)) == 10
     assert f'hx-get="/jobs/{ended}/spread"' in browser.get(f"/jobs/{ended}").text
 
@@ -220,18 +222,65 @@ def test_of_a_large_job_few_parts_are_read(viewer: Viewer, ended: str) -> None:
     views, job_id = viewer.workspace.views, JobId(ended)
     total, all_parts = views.spread_parts(job_id, 100)
     few = views.spread_parts(job_id, 2)
-    dearest = views.dearest_parts(job_id, 1)
+    priced, [dearest] = views.dearest_parts(job_id, 1)
 
-    assert total == len(all_parts) >= 3
+    assert total == len(all_parts) == priced >= 3
     assert few == (total, [all_parts[0], all_parts[total // 2]])
-    assert set(dearest) < set(all_parts)
+    assert dearest in all_parts
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(spread, "SAMPLE_PARTS", 2)
         patched.setattr(spread, "DEAREST_PARTS", 1)
         found = spread.spread_of(viewer.workspace, job_id, until=time.monotonic() + 60)
         late = spread.spread_of(viewer.workspace, job_id, until=0)
-    assert (found.batches, found.dearest_of, found.is_all, found.is_dearest_of_all) == (2, 1, False, False)
-    assert (late.batches, late.dearest_of) in ((1, 0), (1, 1)), "one part is read, however late it is"
+    assert (found.batches, found.dearest_batches, found.is_all, found.is_dearest_of_all) == (2, 1, False, False)
+    assert 0 < found.dearest_of < found.answers <= viewer.look(job_id).rows.answered
+    assert (late.batches, late.dearest_batches) in ((1, 0), (1, 1)), "one part is read, however late it is"
+
+
+def test_the_dearest_rows_are_those_of_the_output(viewer: Viewer, ended: str) -> None:
+    """A dear row in a cheap batch, too; a row that was sent again is there once."""
+    found = spread.spread_of(viewer.workspace, JobId(ended), until=time.monotonic() + 60)
+    table = viewer.handle(JobId(ended)).results().to_pandas()
+    costs = table.loc[table["llm_status"] == "succeeded", "llm_cost_usd"].sort_values(ascending=False)
+
+    assert [one.cost_usd for one in found.dearest] == list(costs[: spread.DEAREST])
+    assert found.dearest_of == len(costs)
+    assert found.is_dearest_of_all
+
+
+def test_a_part_that_is_missing_or_damaged_is_named_and_the_rest_is_shown(
+    browser: TestClient, viewer: Viewer, ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = JobId(ended)
+    folder = Path(viewer.work) / ended
+    _, [missing, damaged, *_] = viewer.workspace.views.spread_parts(job_id, 100)
+    kept = {name: (folder / name).read_bytes() for name in (missing, damaged)}
+    whole = spread.spread_of(viewer.workspace, job_id, until=time.monotonic() + 60)
+    try:
+        (folder / missing).unlink()
+        (folder / damaged).write_bytes(b"PAR1 not what it was")
+        found = spread.spread_of(viewer.workspace, job_id, until=time.monotonic() + 60)
+        page = browser.get(f"/jobs/{ended}/spread")
+        monkeypatch.setattr(spread, "UNREAD_MAX", 1)
+        few = spread.spread_of(viewer.workspace, job_id, until=time.monotonic() + 60)
+    finally:
+        for name, content in kept.items():
+            (folder / name).write_bytes(content)
+
+    assert 0 < found.answers < whole.answers
+    assert len(found.dearest) == spread.DEAREST
+    assert not found.is_all
+    assert not found.is_dearest_of_all
+    assert [missing in found.unread[0], damaged in found.unread[1], len(found.unread)] == [True, True, 2]
+    assert len(few.unread) == 1
+    assert page.status_code == 200
+    told = words(page.text)
+    assert "2 files of results cannot be read: their answers are left out below." in told
+    assert f"{missing}: cannot be read: No such file" in told
+    assert f"{damaged}: a file of parsed results cannot be read" in told
+    assert f"orchestrator audit {ended}" in told
+    assert f"Of {found.answers} answers, from {found.batches} batch" in told
+    assert f"The dearest rows of {found.dearest_of} answers, those of the {found.dearest_batches} batches" in told
 
 
 def test_a_budget_that_is_near_is_a_line_and_one_that_is_far_is_only_said() -> None:
