@@ -53,7 +53,8 @@ class _Run:
         self.known.set()
 
     def _look(self, look: Look) -> None:
-        if self.is_shared or any(one.kind is Kind.WORKER or one.pid != os.getpid() for one in look.worked_by):
+        others = [one for one in look.worked_by if one.kind is Kind.WORKER or one.pid != os.getpid()]
+        if self.is_shared or not all(one.is_stopping for one in others):  # what stops carries nothing more out
             self.stop.set()
         self.has_begun = True
         self.known.set()

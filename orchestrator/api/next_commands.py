@@ -43,5 +43,5 @@ def _ways(look: Look) -> Iterator[tuple[str, ...]]:
         yield ("resume",)
     if look.unresolved:
         yield ("resolve",)
-    elif look.activity in (Activity.UNATTENDED, Activity.STOPPED):
+    elif look.activity in (Activity.UNATTENDED, Activity.STOPPING, Activity.STOPPED):
         yield ("run",)

@@ -18,6 +18,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.api.amounts import counted, span
+from orchestrator.api.doing_words import stopping
 from orchestrator.domain.look import BATCHES_MIN, ON_ITS_WAY, Activity
 from orchestrator.domain.money import rounded, usd
 from orchestrator.domain.timeline import Group as BatchGroup
@@ -62,8 +63,11 @@ TROUBLES_MAX: Final = 2
 ONE_HOUR: Final = timedelta(hours=1)
 ONE_SECOND: Final = timedelta(seconds=1)
 # What a job does that goes on only once somebody has done something.
-NO_END_IN_SIGHT: Final = frozenset({Activity.NEEDS_YOU, Activity.STOPPED, Activity.UNATTENDED, Activity.PAUSED})
+NO_END_IN_SIGHT: Final = frozenset(
+    {Activity.NEEDS_YOU, Activity.STOPPED, Activity.STOPPING, Activity.UNATTENDED, Activity.PAUSED}
+)
 TIP: Final = "Ctrl-C leaves it safely"
+STOPS: Final = "Ctrl-C leaves at once now"
 _MARKS: Final = {True: "━╍╌~·×!", False: "=--~.x!"}
 
 
@@ -117,7 +121,7 @@ def still(look: Look, width: int) -> RenderableType:
 def _head(look: Look, width: int, tip: str) -> Text:
     since = span((look.ended_at or look.at) - look.began_at)
     state = f"{look.activity.value}, {since}"
-    tip = "" if look.has_ended else tip
+    tip = "" if look.has_ended else STOPS if tip == TIP and look.activity is Activity.STOPPING else tip
     name = shortened(look.job_id, width - len(state) - 2)
     head = Text(no_wrap=True).append(name, STYLES["title"]).append(f"  {state}")
     room = width - len(head) - len(tip)
@@ -273,7 +277,7 @@ def _commands(look: Look) -> list[str]:
     """Return what a person can type now."""
     if look.decision:
         return [f"orchestrator approve {look.job_id}", f"orchestrator cancel {look.job_id}"]
-    if look.activity is Activity.UNATTENDED and not look.unresolved:
+    if look.activity in (Activity.UNATTENDED, Activity.STOPPING) and not look.unresolved:
         return [f"orchestrator run {look.job_id}"]
     resolve = [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
     return [*resolve, *([f"orchestrator resume {look.job_id}"] if look.paused_at is not None else [])]
@@ -319,7 +323,7 @@ def _from_to(soonest: timedelta, latest: timedelta) -> str:
 def troubles(look: Look) -> list[str]:
     """Return what is being tried again, and why nothing is sent."""
     paused = [look.reason] if look.reason and look.activity in _WITH_A_REASON else []
-    return paused + [_trouble(one) for one in look.troubles if not one.is_unresolved]
+    return stopping(look) + paused + [_trouble(one) for one in look.troubles if not one.is_unresolved]
 
 
 _WITH_A_REASON: Final = (Activity.ACCOUNT, Activity.BUDGET, Activity.NEEDS_YOU)
@@ -334,7 +338,7 @@ def _trouble(one: Trouble) -> str:
 def next_look(look: Look) -> str:
     """Return when the provider is asked again about a batch; "" where nothing is asked for."""
     due = look.at_provider.next_look_at
-    if due is None or not look.worked_by:
+    if due is None or all(one.is_stopping for one in look.worked_by):
         return ""
     return f"next look in {span(due - look.at)}" if due - look.at >= ONE_SECOND else "looking at its batches now"
 

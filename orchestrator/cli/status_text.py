@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.api.detached import log_of
+from orchestrator.api.doing_words import stopping
 from orchestrator.api.next_commands import command
 from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
@@ -42,6 +43,7 @@ def notes(found: Status, work: str) -> str:
             ways.insert(0, ("reread", "to read the answers again, after an upgrade, for nothing"))
         lines += listed_commands([(command(name, work, found.job_id), meaning) for name, meaning in ways])
     lines += _logs(found, work)
+    lines += [f"  {one}" for one in stopping(look)]
     if look.paused_at is not None:
         lines.append(f"  paused by you since {look.paused_at:%Y-%m-%d %H:%M} UTC: nothing more is sent.")
         lines += listed_commands([(command("resume", work, found.job_id), "to send again")])
@@ -64,6 +66,8 @@ def notes(found: Status, work: str) -> str:
         lines += [f"  {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
         ways = [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
         lines += listed_commands(ways)
+    elif look.activity is Activity.STOPPING:
+        lines += listed_commands([(command("run", work, found.job_id), "to fetch what is done, and go on")])
     elif look.activity is Activity.UNATTENDED:
         lines += listed_commands([(command("run", work, found.job_id), "nothing works on it; to go on")])
     return "\n".join(lines)

@@ -43,6 +43,7 @@ class Activity(StrEnum):
     PAUSED = "paused by you"
     WRITING = "writing its output"
     CANCELLING = "cancelling"
+    STOPPING = "stopping"  # all who work on it were asked to end, and finish what they have begun
     UNATTENDED = "unattended"
     STOPPED = "stopped"
     FINISHED = "finished"
@@ -62,6 +63,7 @@ MARKS: Final = {
     Activity.BATCHES: "●",
     Activity.WRITING: "●",
     Activity.CANCELLING: "●",
+    Activity.STOPPING: "●",
     Activity.ACCOUNT: "◌",
     Activity.BUDGET: "◌",
     Activity.PAUSED: "◌",
@@ -302,6 +304,8 @@ def _activity(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
         return Activity.PAUSED
     if not seen.workers:
         return Activity.UNATTENDED
+    if all(one.is_stopping for one in seen.workers):
+        return Activity.STOPPING
     if job.state is JobState.CANCELLING:
         return Activity.CANCELLING
     return _at_work(job, totals, rows, seen)

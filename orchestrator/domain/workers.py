@@ -48,3 +48,4 @@ class WorkerProcess:
     seen_at: datetime
     doing: tuple[Doing, ...] = ()  # the longest first; a few
     memory_bytes: int | None = None  # that it occupies; None where its system does not tell
+    is_stopping: bool = False  # it begins nothing more, and finishes what it has begun

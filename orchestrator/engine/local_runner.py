@@ -85,6 +85,7 @@ class LocalRunner:
     _others_until: float = 0.0
     _id: str = ""  # of this process, in the ledger
     _seen_at: datetime = field(init=False)
+    _was_stopping: bool = False  # when it was last seen
 
     def __post_init__(self) -> None:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
@@ -131,9 +132,12 @@ class LocalRunner:
 
     def _show_presence(self) -> None:
         now = self.workspace.clock.now()  # not the machine's: it is by this clock that the process counts as gone
-        if abs(now - self._seen_at) > SEEN_EVERY:
-            self._seen_at = now
-            self.workspace.workers.seen(self._id, now=now, doing=self.heartbeat.doing(), memory_bytes=resident_bytes())
+        is_stopping = self.stop.is_set() or self._failed.is_set()
+        if abs(now - self._seen_at) > SEEN_EVERY or is_stopping is not self._was_stopping:
+            self._seen_at, self._was_stopping = now, is_stopping
+            doing, memory_bytes = self.heartbeat.doing(), resident_bytes()
+            seen = self.workspace.workers.seen
+            seen(self._id, now=now, doing=doing, memory_bytes=memory_bytes, is_stopping=is_stopping)
 
     def _pool(self, steps: frozenset[Step]) -> _ThreadPool:
         size = min(HEAVY_MAX, self.threads) if steps == steps_of(*queues.HEAVY) else self.threads
@@ -167,6 +171,10 @@ class LocalRunner:
             job = self.workspace.ledger.job(self.job_id)
             self._heed_stop()
             if self.stop.is_set() or (job.state in ENDED and not self._has_to_collect(job)):
+                if self._running:
+                    self._show_presence()
+                    if progress is not None:
+                        progress(self.workspace.look(self.job_id))
                 return
             self._show_presence()
             self._hand_out()

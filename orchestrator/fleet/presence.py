@@ -55,6 +55,7 @@ class Pulse:
     loop: Loop
     heartbeat: str
     doing: Callable[[], Sequence[Doing]]  # the steps under way in this process
+    is_stopping: Callable[[], bool] = lambda: False  # it takes nothing new, and finishes those steps
     _id: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -81,8 +82,7 @@ class Pulse:
             with suppress(OSError):  # the disk is full: the probe then fails
                 self._touch()
             try:
-                now, doing = self.workspace.clock.now(), self.doing()
-                if not self.workspace.workers.seen(self._id, now, doing=doing, memory_bytes=resident_bytes()):
+                if not self._show():
                     self._id = self.register()
             except LedgerError as error:
                 _log.warning(LEDGER_LOST, error=str(error))
@@ -93,6 +93,11 @@ class Pulse:
             else:
                 if owner != self.ledger_id:
                     _log.error(BROKER_SHARED, other_host=place)
+
+    def _show(self) -> bool:
+        now, doing, is_stopping = self.workspace.clock.now(), self.doing(), self.is_stopping()
+        memory_bytes, workers = resident_bytes(), self.workspace.workers
+        return workers.seen(self._id, now, doing=doing, memory_bytes=memory_bytes, is_stopping=is_stopping)
 
     def _touch(self) -> None:
         if self.heartbeat and self.loop.is_well():

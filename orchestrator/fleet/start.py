@@ -85,7 +85,8 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
     stack.enter_context(_lock_of(workspace))
     here, ledger_id = checks.host(), _check(workspace, broker, settings)
     heartbeat = stack.enter_context(Heartbeat(workspace.ledger, workspace.clock, settings.lease_s))
-    become(FleetProcess(workspace=workspace, settings=settings, queues=Queues(app), heartbeat=heartbeat))
+    process = FleetProcess(workspace=workspace, settings=settings, queues=Queues(app), heartbeat=heartbeat)
+    become(process)
     pulse = Pulse(
         workspace=workspace,
         broker=broker,
@@ -95,6 +96,7 @@ def _join(stack: ExitStack, kind: Kind, queues: Sequence[Queue], loop: Loop, set
         loop=loop,
         heartbeat=settings.heartbeat,
         doing=heartbeat.doing,
+        is_stopping=process.stopping.is_set,
     )
     pulse.start()
     stack.callback(pulse.stop)

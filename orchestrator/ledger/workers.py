@@ -62,10 +62,21 @@ class SqlWorkers:
                 tx.execute(sa.update(workers).where(W.id == member.id).values(**values))
 
     def seen(
-        self, worker_id: str, now: datetime, *, doing: Sequence[Doing] = (), memory_bytes: int | None = None
+        self,
+        worker_id: str,
+        now: datetime,
+        *,
+        doing: Sequence[Doing] = (),
+        memory_bytes: int | None = None,
+        is_stopping: bool = False,
     ) -> bool:
-        """Record that a process is alive; False where it is not (or no longer) on the list and must register."""
+        """Record that a process is alive; False where it is not (or no longer) on the list and must register.
+
+        Args:
+            is_stopping: it finishes what it has begun; what was once said of it stays.
+        """
         values = {"seen_at": now, "doing": _doing_text(doing), "memory_bytes": memory_bytes}
+        values |= {"stop_asked": True} if is_stopping else {}
         with self._database.write() as tx:
             return tx.execute(sa.update(workers).where(W.id == worker_id).values(**values)).rowcount == 1
 
@@ -189,7 +200,9 @@ def member_of(row: sa.RowMapping) -> WorkerProcess:
     names = ("id", "host", "pid", "job_id", "version", "started_at", "seen_at", "memory_bytes")
     values = {name: row[name] for name in names}
     queues = tuple(Queue(name) for name in row["queues"].split(",") if name)
-    return WorkerProcess(**values, kind=Kind(row["kind"]), queues=queues, doing=_doing_of(row["doing"]))
+    return WorkerProcess(
+        **values, kind=Kind(row["kind"]), queues=queues, doing=_doing_of(row["doing"]), is_stopping=row["stop_asked"]
+    )
 
 
 def _doing_text(doing: Sequence[Doing]) -> str:

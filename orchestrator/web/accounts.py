@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 
-from orchestrator.domain.model import Step
+from orchestrator.api.doing_words import AT
 from orchestrator.domain.queues import Queue
 from orchestrator.domain.workers import SEEN_S, Kind
 from orchestrator.web.needs import asks
@@ -24,19 +24,6 @@ DOES: Final = {
     Kind.WORKER: "worker of a fleet",
     Kind.BEAT: "beat: says every few seconds what is due",
     Kind.RUN: "runs one job",
-}
-AT: Final = {
-    Step.PLAN: "plans",
-    Step.SUBMIT: "sends",
-    Step.RECOVER: "asks what became of",
-    Step.POLL: "looks at",
-    Step.CANCEL: "cancels",
-    Step.COLLECT: "fetches",
-    Step.SPLIT: "cuts in two",
-    Step.REVIEW: "looks through",
-    Step.RETRY: "gathers rows",
-    Step.FINISH: "writes the output of",
-    Step.SEAL: "ends",
 }
 QUEUES: Final = {
     Queue.CONTROL: "looks at batches, cancels, decides what is next",

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.api.amounts import counted, span
+from orchestrator.api.doing_words import stopping
 from orchestrator.api.event_words import told
 from orchestrator.domain.look import MARKS
 from orchestrator.domain.money import rounded
@@ -152,4 +153,5 @@ GLOBALS: Final[dict[str, Any]] = {
     "estimate": estimate,
     "elapsed": elapsed,
     "told": told,
+    "stopping": stopping,
 }

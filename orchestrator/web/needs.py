@@ -91,7 +91,7 @@ def _doors(look: Look, viewer: Viewer) -> Iterator[Door]:
 
     for action, label in WAYS.items():
         # Of what needs a person, the way on stands with what it asks.
-        is_asked = action is Action.RUN and look.activity is not Activity.UNATTENDED
+        is_asked = action is Action.RUN and look.activity not in (Activity.UNATTENDED, Activity.STOPPING)
         if may(action, look, is_local=viewer.is_local) and not is_asked:
             yield door(action, label, is_stop=action is Action.CANCEL)
     if not look.has_ended:

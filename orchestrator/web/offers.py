@@ -49,7 +49,7 @@ class Action(StrEnum):
 # What may be done to a job, by what it does: nothing to one that has ended, writes its output or is being cancelled. A
 # pause is offered where something sends. Decisions, answers to read again and retries have rules of their own.
 _AT_WORK: Final = ("PLANNING", "RUNNING", "CANARY", "BATCHES", "ACCOUNT", "BUDGET")
-_HALTED: Final = ("UNATTENDED", "STOPPED", "NEEDS_YOU")
+_HALTED: Final = ("UNATTENDED", "STOPPING", "STOPPED", "NEEDS_YOU")
 POSSIBLE: Final[Mapping[Activity, frozenset[Action]]] = {
     **{Activity[name]: frozenset({Action.PAUSE, Action.CANCEL}) for name in _AT_WORK},
     **{Activity[name]: frozenset({Action.RUN, Action.RESUME, Action.CANCEL}) for name in _HALTED},
@@ -70,7 +70,7 @@ def _may_run(look: Look, *, is_local: bool) -> bool:
     """Return whether a job goes on if a person runs it. Workers of a fleet go on by themselves, but for a stop."""
     if look.decision or look.state is JobState.CANCELLING:
         return False
-    if look.activity is Activity.UNATTENDED:
+    if look.activity in (Activity.UNATTENDED, Activity.STOPPING):
         return is_local
     return look.state is JobState.STOPPED or not look.unresolved
 
@@ -140,6 +140,8 @@ def _run(status: Status, viewer: Viewer) -> Offer | Refused:
     what = []
     if look.state is JobState.STOPPED or look.activity is Activity.NEEDS_YOU:
         what.append(f"It stopped: {look.reason}. If that is put right, it goes on; else it stops again.")
+    if look.activity is Activity.STOPPING:
+        what.append("It begins once the process that is stopping has ended.")
     if viewer.is_local:
         what += [
             "This page's process sends, looks and fetches until the job has ended. Nothing is sent twice.",

@@ -10,9 +10,9 @@ from orchestrator.api.row_names import RowNames
 from orchestrator.api.status import Status
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.look import Activity, AtProvider, Decision, Estimate, Look, Money, Rows, Seen, look_at
-from orchestrator.domain.model import ChunkState, JobId, JobState
+from orchestrator.domain.model import ChunkState, JobId, JobState, Step
 from orchestrator.domain.progress import Totals, Trouble
-from orchestrator.domain.workers import Kind, WorkerProcess
+from orchestrator.domain.workers import Doing, Kind, WorkerProcess
 from tests.builders import ACCOUNT, a_job, after
 
 AT: Final = 40_341
@@ -88,6 +88,22 @@ LOOK: Final = Look(
             reason="the answer to its create was lost",
         ),
     ),
+)
+STOPPING: Final = replace(
+    LOOK,
+    activity=Activity.STOPPING,
+    worked_by=(
+        replace(
+            RUNS,
+            is_stopping=True,
+            doing=(Doing(step=Step.SUBMIT, job_id=LOOK.job_id, unit="c00004-00007", since=after(AT - 4)),),
+        ),
+    ),
+    rows=replace(ROWS, needs_decision=0),
+    chunks={ChunkState.SUBMITTED: 19, ChunkState.PLANNED: 21},
+    estimate=None,
+    troubles=(),
+    decisions=(),
 )
 PLANNING: Final = replace(
     LOOK,

@@ -15,7 +15,7 @@ from orchestrator.domain.causes import Cause
 from orchestrator.domain.look import Activity, AtProvider, Look
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.progress import Totals
-from tests.cli.looks import LOOK, ROWS, RUNS, a_look, a_status
+from tests.cli.looks import LOOK, ROWS, RUNS, STOPPING, a_look, a_status
 from tests.cli.test_run_view import drawn
 from tests.cli.test_run_view import utc as utc
 
@@ -117,6 +117,29 @@ reviews-mood-3f2a91c4  unattended, 11 h 12                                      
   orchestrator run reviews-mood-3f2a91c4
 """
     )
+
+
+def test_a_job_whose_process_stops() -> None:
+    """It names what is still done, and no next look: nobody looks any more."""
+    assert (
+        drawn(STOPPING)
+        == """\
+reviews-mood-3f2a91c4  stopping, 11 h 12               Ctrl-C leaves at once now
+━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╍╍╍╍╍╌╌╌╌╌╌~············×   66.2 %
+
+  answered            797,571   of 1,204,318 rows
+  at the provider     189,982   85,170 answered there; 19 batches; oldest 5 h 51
+  to send again         1,920
+  waiting             204,301   21 batches; 20 may be in flight at a time
+  failed                  544   content_filter 423; null_skipped 118
+
+  money                 15.05   USD spent of 30.00; 5.47 reserved
+  ! pid 4711 on lab-7 is stopping: it begins nothing more. It still sends
+    c00004-00007, 0:04.
+  orchestrator run reviews-mood-3f2a91c4
+"""
+    )
+    assert drawn(STOPPING, tip="watching pid 4711").splitlines()[0].endswith("watching pid 4711")
 
 
 def test_a_job_that_is_being_cancelled_has_no_cost_in_the_end() -> None:

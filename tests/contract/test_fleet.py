@@ -55,6 +55,22 @@ def test_a_member_says_what_it_is_at_and_how_large_it_is(fleet: SqlWorkers) -> N
     assert (idle.doing, idle.memory_bytes) == ((), None)
 
 
+def test_a_member_that_is_stopping_says_so_until_it_leaves(fleet: SqlWorkers) -> None:
+    """By itself, or because a person has asked it to."""
+    fleet.register(a_member(), NOW)
+    fleet.register(a_member("run", kind=Kind.RUN, job_id=JOB), NOW)
+    before = fleet.alive(NOW, kinds=frozenset(Kind))
+    fleet.seen("one", after(1), is_stopping=True)
+    fleet.seen("one", after(2))
+    fleet.ask_to_stop(JOB, after(2))
+
+    assert [one.is_stopping for one in before] == [False, False]
+    assert [one.is_stopping for one in fleet.alive(after(2), kinds=frozenset(Kind))] == [True, True]
+    fleet.leave("one")
+    fleet.register(a_member(), after(3))
+    assert [one.is_stopping for one in fleet.alive(after(3))] == [False]
+
+
 def test_a_process_that_runs_one_job_is_no_member_of_a_fleet(fleet: SqlWorkers) -> None:
     runs = a_member("run", kind=Kind.RUN, job_id=JOB)
     fleet.register(runs, NOW)

@@ -171,6 +171,29 @@ def test_a_job_runs_only_where_a_process_was_seen_a_short_while_ago(harness: Led
     assert looked(harness, 31).activity is Activity.UNATTENDED
 
 
+def test_a_job_is_stopping_while_all_who_work_on_it_are(harness: LedgerHarness) -> None:
+    """Another worker of a fleet goes on with it; and what needs a person, or was paused by one, is said first."""
+    fleet = SqlWorkers(harness.database)
+    harness.open()
+    harness.add(a_chunk(state=S.SUBMITTED, sent_at=NOW), a_chunk("c00000-00001"))
+    fleet.register(a_run(id="mine"), NOW)
+    fleet.ask_to_stop(JOB, NOW)
+    assert looked(harness).activity is Activity.STOPPING
+
+    fleet.register(a_run(id="another", kind=Kind.WORKER, job_id=""), NOW)
+    assert looked(harness).activity is Activity.RUNNING
+    fleet.seen("another", NOW, is_stopping=True)
+    assert looked(harness).activity is Activity.STOPPING
+    harness.admin.pause(JOB, now=NOW)
+    assert looked(harness).activity is Activity.PAUSED
+    harness.admin.end_pause(JOB, now=NOW)
+    harness.admin.cancel(JOB, now=NOW)
+    assert looked(harness).activity is Activity.STOPPING
+    for one in ("mine", "another"):
+        fleet.leave(one)
+    assert looked(harness).activity is Activity.UNATTENDED
+
+
 def test_what_needs_a_person_is_said_with_what_it_is_about(harness: LedgerHarness) -> None:
     harness.open()
     error = "no answer within 300 s"

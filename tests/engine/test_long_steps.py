@@ -16,7 +16,7 @@ from orchestrator.domain import lifecycle
 from orchestrator.domain.changes import JobMoved, ShardMoved
 from orchestrator.domain.errors import Interrupted
 from orchestrator.domain.lifecycle import GaveUp
-from orchestrator.domain.look import Look
+from orchestrator.domain.look import Activity, Look
 from orchestrator.domain.model import ChunkState, Claim, ShardState, Step
 from orchestrator.engine.local_runner import LocalRunner
 from orchestrator.engine.workspace import Workspace
@@ -156,6 +156,33 @@ def test_a_stop_ends_a_long_step_at_its_next_checkpoint_and_waits_for_one_that_h
     runner.run()
 
     assert ended == {Step.PLAN: "interrupted", Step.SUBMIT: "came to its end"}
+
+
+def test_a_run_that_stops_says_so_while_a_create_is_under_way(harness: LedgerHarness) -> None:
+    """To who looks, and to its own callback, until the create has ended; then nobody works on the job."""
+    harness.open(shards=0)
+    harness.add(a_chunk())
+    told = threading.Event()
+    looks = list[Look]()
+
+    def perform(_claim: Claim, _checkpoint: Checkpoint) -> None:
+        runner.stop.set()
+        assert told.wait(PATIENCE_S)
+
+    def progress(look: Look) -> None:
+        looks.append(look)
+        if look.activity is Activity.STOPPING:
+            looks.append(SqlSnapshot(harness.database).look(JOB, now=look.at))
+            told.set()
+
+    runner = a_runner(harness, harness.ledger, perform)
+
+    runner.run(progress)
+
+    *_, own, other, left = looks
+    assert own == other
+    assert (Step.SUBMIT, "c00000-00000") in [(one.step, one.unit) for one in own.worked_by[0].doing]
+    assert (left.activity, left.worked_by) == (Activity.UNATTENDED, ())
 
 
 def test_an_error_in_one_step_waits_for_the_others_before_it_is_raised(harness: LedgerHarness) -> None:

@@ -22,7 +22,7 @@ from orchestrator.testing import KEY_VARIABLE
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
 from orchestrator.web.offers import Action
-from tests.cli.looks import LOOK
+from tests.cli.looks import LOOK, RUNS
 from tests.web.scenes import Scenes, some_scenes
 from tests.web.test_page import words
 
@@ -363,6 +363,11 @@ def waits(look: OnLook, stop: threading.Event) -> None:
     assert stop.wait(60)
 
 
+def follows_what_stops(look: OnLook, stop: threading.Event) -> None:
+    look(replace(LOOK, worked_by=(replace(RUNS, is_stopping=True),)))
+    assert stop.wait(60)
+
+
 def test_an_error_before_the_first_step_is_raised_and_a_later_one_is_kept() -> None:
     running, job_id = Background(is_shared=False), JobId("job-1")
     with pytest.raises(ConfigError, match="no key"):
@@ -382,6 +387,14 @@ def test_runs_end_when_the_page_does() -> None:
     running.stop()
 
     assert not any(one.thread.is_alive() for one in running._runs)
+
+
+def test_a_run_that_follows_a_process_that_stops_stays_to_take_over() -> None:
+    running = Background(is_shared=False)
+    running.begin(JobId("job-1"), follows_what_stops)
+
+    assert running.running() == ["job-1"]
+    running.stop()
 
 
 @pytest.mark.parametrize("shared", [True, False])

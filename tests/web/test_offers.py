@@ -26,6 +26,7 @@ DOORS: Final[dict[str, tuple[dict[str, Any], tuple[str, ...]]]] = {
     "budget": ({"activity": A.BUDGET}, ("Pause…", "Cancel…")),
     "paused": ({"activity": A.PAUSED, "paused_at": AT}, ("Resume…", "Cancel…")),
     "unattended": ({"activity": A.UNATTENDED, "worked_by": ()}, ("Go on…", "Cancel…")),
+    "stopping": ({"activity": A.STOPPING}, ("Go on…", "Cancel…")),
     "unattended, paused": (
         {"activity": A.UNATTENDED, "worked_by": (), "paused_at": AT},
         ("Go on…", "Resume…", "Cancel…"),

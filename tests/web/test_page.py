@@ -28,7 +28,7 @@ from orchestrator.testing import Failure, fake_provider
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
 from tests.builders import a_chunk, a_job, a_shard, after
-from tests.cli.looks import FINISHED, LOOK
+from tests.cli.looks import FINISHED, LOOK, RUNS, STOPPING
 from tests.contract.ledger_harness import LedgerHarness
 
 TOKEN: Final = "a-token-of-this-test"
@@ -329,6 +329,17 @@ def test_a_job_that_nothing_works_on_is_said_with_what_to_type() -> None:
 
     assert f"Nothing works on it; to go on: orchestrator run {FINISHED.job_id}" in head_of(unattended)
     assert "Nothing works on it" not in head_of(FINISHED)
+
+
+def test_a_process_that_stops_is_said_with_what_it_still_does_and_what_to_type() -> None:
+    told = "pid 4711 on lab-7 is stopping: it begins nothing more. It still sends c00004-00007, 0:04."
+
+    assert told in head_of(STOPPING)
+    assert "Nobody else works on it. Rows at the provider go on there." in head_of(STOPPING)
+    assert f"To fetch what is done, and go on: orchestrator run {STOPPING.job_id}" in head_of(STOPPING)
+    beside_another = replace(STOPPING, activity=Activity.RUNNING, worked_by=(*STOPPING.worked_by, RUNS))
+    assert told in head_of(beside_another)
+    assert "Nobody else works on it" not in head_of(beside_another)
 
 
 def test_unresolved_batches_alone_are_no_troubles_with_an_empty_list() -> None:

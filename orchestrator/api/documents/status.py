@@ -27,6 +27,7 @@ class Process(Part, frozen=True, kw_only=True):
     host: str
     pid: int
     seen_at: Time
+    stopping: bool  # it was asked to stop, and finishes what it has begun
 
 
 class Job(Part, frozen=True, kw_only=True):
@@ -274,7 +275,8 @@ def _job(look: Look, model: str, work: str, paused: str) -> Job:
         began_at=look.began_at,
         ended_at=look.ended_at,
         worked_by=tuple(
-            Process(kind=one.kind.value, host=one.host, pid=one.pid, seen_at=one.seen_at) for one in look.worked_by
+            Process(kind=one.kind.value, host=one.host, pid=one.pid, seen_at=one.seen_at, stopping=one.is_stopping)
+            for one in look.worked_by
         ),
     )
 

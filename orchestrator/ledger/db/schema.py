@@ -291,5 +291,7 @@ workers = sa.Table(
     sa.Column("seen_at", Utc, nullable=False),
     _text("doing"),
     sa.Column("memory_bytes", sa.BigInteger),
-    sa.Column("stop_asked", sa.Boolean, nullable=False, default=False),  # of a run: a person wants it to end
+    sa.Column(
+        "stop_asked", sa.Boolean, nullable=False, default=False
+    ),  # it ends, or a person wants it to: nothing more is begun
 )
