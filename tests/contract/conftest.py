@@ -16,8 +16,10 @@ from tests.contract.ledger_harness import LedgerHarness
 from tests.fakes.job_files import MemoryJobFiles
 from tests.servers.postgres import PostgresServer, fresh_database, running_postgres, some_postgres
 from tests.servers.s3 import object_job_files, s3_job_files
+from tests.tiers import sampled
 
-LEDGERS: Final = ("memory", "sqlite", "postgres")
+# The one in memory, which simulations use, is SQLite's code: it is tried with the slow tests.
+LEDGERS: Final = sampled(("memory", "sqlite", "postgres"), quick={"sqlite", "postgres"})
 JOB_FILES: Final[dict[str, Callable[[Path], JobFiles]]] = {
     "local": LocalJobFiles,
     "memory": lambda _folder: MemoryJobFiles(),

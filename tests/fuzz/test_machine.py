@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzz.machine import LedgerMachine
 from tests.tiers import examples
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_order_of_steps_crashes_and_people_breaks_a_promise() -> None:

@@ -124,6 +124,7 @@ def test_a_batch_is_cancelled_and_every_request_has_a_line(tmp_path: Path) -> No
             client.messages.batches.cancel(created.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "done"), [({"expire": 1}, 2), ({"fail": 1}, 0), ({"fail_partial": 1}, 2)])
 def test_what_a_batch_does_not_come_to_expires(
     gateway: GatewayProcess, client: anthropic.Anthropic, fault: dict[str, int], done: int
