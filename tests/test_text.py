@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import orchestrator
 from orchestrator import settings as configuration
+from orchestrator.api.prepare import places, prepare
 from orchestrator.api.result import Result
 from orchestrator.api.status import Status, UnresolvedChunk
 from orchestrator.cli import status_text, text
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.policy import OutputOptions, Price
 from orchestrator.domain.progress import Totals, Trouble
-from orchestrator.planner.estimate import Estimate
+from orchestrator.engine.job_context import JobContext, planning_of
+from orchestrator.planner.estimate import Estimate, estimate
 from tests.builders import NOW, after
 from tests.cli.looks import NO_NAMES, a_status
 from tests.sums import sums
@@ -148,6 +152,32 @@ def test_a_plan_says_the_price_its_source_and_what_to_know_before_anything_is_se
     assert "(your settings)" in own
     assert "cost        unknown: no price of this model is known" in unknown
     assert "0.000" not in unknown
+
+
+def test_a_plan_of_rows_that_nobody_has_counted_is_not_said_to_be_of_all(tmp_path: Path) -> None:
+    """Numbers of the first rows alone are called that, whatever they are of."""
+    given: dict[str, Any] = {"dataset": tmp_path / "rows.csv", "prompt": "{text}", "model": "gpt-5-mini"}
+    (tmp_path / "rows.csv").write_text("text,other\n" + "".join(f"row {row % 3},\n" for row in range(30)))
+    job = orchestrator.Job(**given, work=tmp_path / "work", policy={"dedupe": True})
+    prepared = prepare(job, *places(job))
+    context = JobContext(spec=prepared.spec, work=str(tmp_path), opened=prepared.source)
+    planning = replace(planning_of(context, job.resolved_policy), slice_rows=10)
+
+    part = estimate(planning, canary_rows=0, rows_max=10)
+    counted = estimate(planning, canary_rows=0, rows_max=10, rows=prepared.source.read_through())
+
+    told = " ".join(text.plan_text("job-1", part).split())
+    assert "rows more than 10; the file is too large" in told
+    assert "requests at least 3 in at least 1 batch" in told
+    assert told.count("of the first 10 rows: at most") == 2
+    assert "duplicates at least 7 of requests repeat a request; each is sent once. Only the first 10 rows" in told
+    assert (part.cost_bound(None), part.cost_bound(Decimal(9))) == (None, 9)
+    assert counted.cost_bound(None) == counted.cost_usd_max
+    told = " ".join(text.plan_text("job-1", counted).split())
+    assert "rows 30 " in told
+    assert "requests about 9 in about" in told
+    assert "about 21 of 30 rows repeat a request" in told
+    assert "judged by the first 10 rows" in told
 
 
 def test_the_report_counts_answers_that_are_not_whole_by_name() -> None:

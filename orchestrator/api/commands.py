@@ -63,11 +63,11 @@ def plan(job: Any, /, *, limit: int | None = None, **fields: Any) -> Estimate:
     described = limited(_job_of(job, fields), limit)
     settings, work = places(described)
     prepared = prepare(described, settings, work)
-    prepared.source.read_through()
+    rows = prepared.source.read_through()
     if prepared.spec.dataset_options.key:
         check_keys(prepared.source, prepared.spec.dataset_options.key)
     context = JobContext(spec=prepared.spec, work=work, render=prepared.function, opened=prepared.source)
-    found = estimated(prepared, described.resolved_policy, work)
+    found = estimated(prepared, described.resolved_policy, work, rows)
     of_rows = ["the dataset has a header and no rows: nothing would be sent"] if found.rows == 0 else []
     notes = (*_notes(described.model, context.sold_as, found.price), *_response_notes(context), *found.notes)
     return replace(found, notes=(*of_rows, *notes), answer_columns=_answer_columns(context))

@@ -87,7 +87,7 @@ def _job(job: Job, settings: Settings, work: str) -> tuple[Check, Estimate | Non
         found = estimate(planning_of(context, job.resolved_policy), rows_max=SAMPLE_ROWS, canary_rows=0)
     except (ConfigError, DatasetError) as error:
         return Check(name="job", level=Level.ERROR, found=str(error)), None
-    about = "" if found.exact else "about " if found.rows is not None else "at least "
+    about = found.about
     text = f"{prepared.spec.job_id}: {about}{found.requests:,} requests"
     if found.refused:
         todo = "`orchestrator plan` shows samples"

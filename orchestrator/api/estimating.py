@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from decimal import Decimal
 
 from orchestrator.api.prepare import Prepared
 from orchestrator.domain import money
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.unit_costs import Planned, unit_costs
 from orchestrator.engine.job_context import JobContext, planning_of
 from orchestrator.engine.opening import opened_workspace
 from orchestrator.engine.workspace import Workspace
@@ -20,8 +20,8 @@ from orchestrator.planner.plan_notes import policy_notes
 from orchestrator.providers.catalogue import context_tokens_of
 
 
-def estimated(prepared: Prepared, policy: Policy, work: str) -> Estimate:
-    """Return what a job would send and cost."""
+def estimated(prepared: Prepared, policy: Policy, work: str, rows: int | None) -> Estimate:
+    """Return what a job would send and cost; `rows`: how many the dataset has, where they were counted."""
     with _ledger_at(work) as workspace:
         others = tuple if workspace is None else workspace.admin.jobs
         context = JobContext(
@@ -35,6 +35,7 @@ def estimated(prepared: Prepared, policy: Policy, work: str) -> Estimate:
         found = estimate(
             planning_of(context, policy),
             canary_rows=policy.canary_rows,
+            rows=rows,
             context_tokens=context_tokens_of(context.sold_as),
         )
         if workspace is not None:
@@ -61,12 +62,10 @@ def _ledger_at(work: str) -> Iterator[Workspace | None]:
 
 def _judged_by_answers(workspace: Workspace, found: Estimate) -> Estimate:
     """Return an estimate whose expected cost is what answers of the jobs that are reused from have cost."""
-    cost_usd, paid = Decimal(0), 0
-    for job_id in found.reused_from:
-        totals = workspace.ledger.totals(JobId(job_id))
-        if totals.known_cost_usd is not None and not totals.unpriced:
-            cost_usd += totals.known_cost_usd
-            paid += totals.succeeded - totals.reused
-    if not paid:
+    settled = [one for job_id in found.reused_from for one in workspace.views.settled_batches(JobId(job_id))]
+    each = unit_costs(settled)
+    if each is None:
         return found
-    return replace(found, cost_usd_expected=money.quantize(cost_usd / paid * found.requests), judged_by=paid)
+    planned = Planned(requests=found.requests, tokens=found.tokens_in, cost_usd_max=found.cost_usd_max)
+    expected = money.quantize(each.of(planned))
+    return replace(found, cost_usd_expected=expected, judged_by=sum(one.requests for one in settled))

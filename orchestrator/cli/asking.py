@@ -48,14 +48,17 @@ def confirm_cost(job: Job, job_id: str, work: str) -> None:
     if not is_terminal() or _is_known(job_id, work):
         return
     found, policy = commands.plan(job), job.resolved_policy
-    requests = text.counted(found.requests, "request", "requests")
+    requests = found.about + text.counted(found.requests, "request", "requests")
     if found.cost_usd_max is None or found.cost_usd_expected is None:
         say(f"{job_id}: {requests}, cost unknown")
         return
     most, about = usd(found.cost_usd_max), usd(found.cost_usd_expected)
-    say(f"{job_id}: {requests}, about {about}, at most {most}")
-    bound = found.cost_usd_max if policy.budget_usd is None else min(found.cost_usd_max, policy.budget_usd)
-    if bound > policy.confirm_usd:
+    if found.rows is None:
+        say(f"{job_id}: {requests}. The first {found.rows_read:,} rows alone cost about {about}, at most {most}")
+    else:
+        say(f"{job_id}: {requests}, about {about}, at most {most}")
+    bound = found.cost_bound(policy.budget_usd)
+    if bound is None or bound > policy.confirm_usd:
         for note in found.notes:
             say(f"  note: {note}")
         if not click.confirm(

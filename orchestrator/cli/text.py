@@ -117,14 +117,19 @@ def _duplicates(plan: Estimate, about: str) -> Iterator[str]:
     """Say how many rows get the answer to an equal request."""
     if plan.duplicates:
         of = "requests" if plan.rows is None else f"{plan.rows:,} rows"
-        yield f"  duplicates  {about}{plan.duplicates:,} of {of} repeat a request; each is sent once"
+        more = (
+            ""
+            if plan.exact
+            else f".\n              Only the first {plan.rows_read:,} rows are read: there may be many more"
+        )
+        yield f"  duplicates  {about}{plan.duplicates:,} of {of} repeat a request; each is sent once{more}"
 
 
 def rest_of_sample(plan: Estimate, job: str) -> str:
     """Return what the run of all rows would send and cost after a paid sample."""
     if not plan.requests:
         return f"  all rows    have an answer: `orchestrator run {job}` sends nothing"
-    about = "" if plan.exact else "about "
+    about = plan.about
     cost = "at a cost that is not known"
     if plan.cost_usd_expected is not None:
         basis = f" by what {counted(plan.judged_by, 'answer', 'answers')} cost" if plan.judged_by else ""
@@ -134,13 +139,18 @@ def rest_of_sample(plan: Estimate, job: str) -> str:
 
 def plan_text(job_id: str, plan: Estimate) -> str:
     """Return what `plan` prints."""
-    about = "" if plan.exact else "about "
+    about = plan.about
+    of_read = f"of the first {plan.rows_read:,} rows: " if plan.rows is None else ""
     batches = about + counted(plan.chunks, "batch", "batches")
-    rows = "unknown until read" if plan.rows is None else f"{plan.rows:,}"
+    rows = (
+        f"more than {plan.rows_read:,}; the file is too large to count them all now"
+        if plan.rows is None
+        else f"{plan.rows:,}"
+    )
     cost = "unknown: no price of this model is known"
     if plan.cost_usd_max is not None and plan.cost_usd_expected is not None:
         basis = f", by what {plan.judged_by:,} answers cost" if plan.judged_by else " if answers are half as long"
-        cost = f"at most {usd(plan.cost_usd_max)}; about {rounded(plan.cost_usd_expected)}{basis}"
+        cost = f"{of_read}at most {usd(plan.cost_usd_max)}; about {rounded(plan.cost_usd_expected)}{basis}"
     lines = [
         f"Plan of {job_id} (nothing has been sent)",
         f"  rows        {rows}",
@@ -148,7 +158,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         *_reused(plan, about),
         *_duplicates(plan, about),
         f"  refused     {about}{plan.refused:,} rows that cannot be sent",
-        f"  tokens      at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
+        f"  tokens      {of_read}at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",
     ]
     if plan.price is not None:
@@ -157,7 +167,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
     lines += [f"  note        {note}" for note in plan.notes]
     if plan.canary_rows:
         lines.append(f"  canary      {plan.canary_rows:,} rows go first; the rest waits until they have come back well")
-    if not plan.exact:
+    if not plan.exact and plan.rows is not None:
         lines.append(f"  judged by   the first {plan.rows_read:,} rows")
     for number, sample in enumerate(plan.samples, 1):
         lines += sample_lines(f"  request {number}   ", sample, LINES_MAX if number == 1 else 2)

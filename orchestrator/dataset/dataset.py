@@ -59,16 +59,18 @@ class Dataset:
         found = gathered(self._rows(shard, self._selected(columns), row_start), rows_min=GATHERED_ROWS_MIN)
         return found if shard.row_limit is None else _first(found, shard.row_limit - row_start)
 
-    def read_through(self) -> None:
+    def read_through(self) -> int | None:
         """Read text files once, all columns, if together they are not large. Raises DatasetError.
+
+        Returns how many rows there are; None: they are not text files, or too large.
 
         A row that cannot be read is found before anything is sent: a last row that is cut short would else be found
         when the rows before it are paid for.
         """
         if self.format in TEXTS and sum(file.size_bytes for file in self.files.values()) <= READ_THROUGH_BYTES_MAX:
-            for shard in self.shards:
-                for _ in self.batches(shard):
-                    pass
+            counts: list[int] = [batch.num_rows for shard in self.shards for batch in self.batches(shard)]
+            return sum(counts)
+        return None
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
         if columns is None:

@@ -21,6 +21,7 @@ from orchestrator.domain.model import Canary, ChunkState, Job, JobState
 from orchestrator.domain.notices import NONE_UNDELIVERED, Undelivered
 from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.timeline import GROUP_OF, Group
+from orchestrator.domain.unit_costs import Batch, Planned, unit_costs
 from orchestrator.domain.workers import WorkerProcess
 
 S = ChunkState
@@ -121,7 +122,7 @@ class Money:
     unpriced: int  # answered rows whose cost is not known: `spent` is without theirs
     reserved: Decimal  # of batches that are not settled, at most
     budget: Decimal | None
-    expected: Decimal | None  # at the end, by what a row has cost so far; None before any has
+    expected: Decimal | None  # at the end, by what batches have cost so far: see `unit_costs`; None before any has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,8 @@ class Seen:
     at_provider: AtProvider
     causes: tuple[Cause, ...]  # of failed rows; those without a code are added
     took: Sequence[timedelta]  # how long finished batches took
+    settled: Sequence[Batch]  # the latest batches whose cost is known
+    unsettled: Planned  # requests that cost something yet
     decisions: tuple[Decision, ...]  # the first few
     pause: str  # why the account may not send; "" where it may
     needs_person: bool  # the account cannot go on by itself
@@ -259,7 +262,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         chunks=totals.chunks,
         in_flight_max=job.policy.batches_in_flight_max,
         written=seen.written,
-        money=_money(job, totals, rows, ended=seen.requests.get(S.ENDED, 0), free=seen.requests.get(S.DUPLICATE, 0)),
+        money=_money(job, totals, rows, seen),
         estimate=_estimate(job, totals, rows, seen, now=now) if activity in ON_ITS_WAY else None,
         causes=_causes(rows.failed, seen.causes),
         flaws=totals.flaws,
@@ -329,12 +332,14 @@ def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
     return Activity.RUNNING
 
 
-def _money(job: Job, totals: Totals, rows: Rows, *, ended: int, free: int) -> Money:
-    # A batch is paid for once it has ended, before its results are here; what is reused costs nothing.
-    paid = rows.answered - rows.reused - totals.unpriced + ended
+def _money(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Money:
     known, expected = totals.known_cost_usd, None
-    if known is not None and paid > 0 and rows.all_read:
-        expected = known + known / paid * (rows.total - rows.failed - rows.answered - ended - free)
+    each = unit_costs(seen.settled) if rows.all_read else None
+    if known is not None and each is not None:
+        planned, again = seen.unsettled, totals.waiting
+        # Rows that wait to be sent again are in no batch: they are taken to be as the others.
+        tokens = again * sum(one.tokens for one in seen.settled) // sum(one.requests for one in seen.settled)
+        expected = known + each.of(planned) + each.of(Planned(requests=again, tokens=tokens))
     return Money(
         spent=known,
         unpriced=totals.unpriced,

@@ -12,6 +12,9 @@ from typing import Final
 from orchestrator.domain.policy import Limits
 
 BYTES_PER_TOKEN: Final = 3  # overestimates English (about 4), about right for other scripts and JSON punctuation
+# Of English text. No tokenizer counts: tiktoken loads its vocabularies from the network; bpe-openai 0.1.4, which has
+# them in its wheel, is an alpha of 2025-10 with 41 MB and seconds of loading. What answers have cost tells more.
+BYTES_PER_TOKEN_EXPECTED: Final = 4
 
 
 # The most that a provider makes of one image at its usual detail. Anthropic scales to some 1,600 tokens

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from orchestrator.domain.causes import Cause, Causes
 from orchestrator.domain.errors import LedgerError
 from orchestrator.domain.look import AtProvider, Decision, Look, Seen, look_at
-from orchestrator.domain.model import ChunkState, JobId, ShardState
+from orchestrator.domain.model import TERMINAL, ChunkState, JobId, ShardState
 from orchestrator.domain.timeline import GROUP_OF, Batch, Group
+from orchestrator.domain.unit_costs import Batch as Settled
+from orchestrator.domain.unit_costs import Planned
 from orchestrator.domain.workers import SEEN_S, Kind, WorkerProcess
 from orchestrator.ledger import account_limits, totals
 from orchestrator.ledger.db import rows
-from orchestrator.ledger.db.schema import accounts, chunks, jobs, shards, workers
+from orchestrator.ledger.db.schema import NANO, accounts, attempts, chunks, jobs, shards, workers
 from orchestrator.ledger.notices import undelivered
 from orchestrator.ledger.workers import member_of
 
@@ -40,12 +42,14 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: boo
     paused = (accounts.c.name == job.account, accounts.c.paused_until > now)
     pause = connection.execute(sa.select(accounts).where(*paused)).mappings().one_or_none()
     states = totals.by_state(connection, job_id)
-    written = connection.execute(_written(job_id)).one()
+    written, finished = connection.execute(_written(job_id)).one(), connection.execute(_finished(job_id)).all()
     seen = Seen(
         requests={ChunkState(one["state"]): int(one["requests"]) for one in states},
         at_provider=_at_provider(connection, job_id, states),
         causes=_causes(connection, job_id),
-        took=[ended - sent for sent, ended in connection.execute(_took(job_id))],
+        took=[one.ended_at - one.sent_at for one in finished],
+        settled=_settled(finished),
+        unsettled=_unsettled(states),
         decisions=tuple(_decisions(connection, job_id)),
         pause="" if pause is None else account_limits.pause_words(pause),
         needs_person=pause is not None and bool(pause["needs_person"]),
@@ -97,9 +101,44 @@ def _causes(connection: sa.Connection, job_id: JobId) -> tuple[Cause, ...]:
 
 
 @lru_cache(maxsize=64)
-def _took(job_id: JobId) -> sa.Select[Any]:
+def _finished(job_id: JobId) -> sa.Select[Any]:
+    """Select the latest finished batches: how long they took, and what they have cost."""
     done = (C.job_id == job_id, C.ended_at.is_not(None), C.sent_at.is_not(None))
-    return sa.select(C.sent_at, C.ended_at).where(*done).order_by(C.ended_at.desc()).limit(BATCHES_MAX)
+    priced = (C.request_count - C.unpriced).label("priced")
+    columns = (C.id, C.sent_at, C.ended_at, C.request_count, C.tokens_in, C.input_tokens, priced)
+    latest = sa.select(*columns).where(*done).order_by(C.ended_at.desc()).limit(BATCHES_MAX).subquery()
+    cost = sa.cast(sa.func.sum(attempts.c.cost_usd), sa.BigInteger).label("cost_nano")
+    joined = latest.outerjoin(attempts, attempts.c.chunk_id == latest.c.id)
+    return sa.select(latest, cost).select_from(joined).group_by(*latest.c)
+
+
+def settled_batches(connection: sa.Connection, job_id: JobId) -> list[Settled]:
+    """Return the latest batches of a job whose cost is known."""
+    return _settled(connection.execute(_finished(job_id)).all())
+
+
+def _settled(finished: Iterable[Any]) -> list[Settled]:
+    """Return batches, each without the requests whose cost is not known."""
+    return [
+        Settled(
+            requests=one.priced,
+            tokens=one.tokens_in * one.priced // one.request_count,
+            input_tokens=one.input_tokens * one.priced // one.request_count,
+            cost_usd=int(one.cost_nano) * NANO,
+        )
+        for one in finished
+        if one.cost_nano is not None and one.priced > 0
+    ]
+
+
+def _unsettled(states: Iterable[sa.RowMapping]) -> Planned:
+    live = [one for one in states if one["state"] not in TERMINAL and one["state"] != ChunkState.DUPLICATE]
+    cost_max = None if any(one["unbounded"] for one in live) else sum(int(one["cost_max"]) for one in live) * NANO
+    return Planned(
+        requests=sum(int(one["unsettled_requests"]) for one in live),
+        tokens=sum(int(one["unsettled_tokens"]) for one in live),
+        cost_usd_max=cost_max,
+    )
 
 
 def _decisions(connection: sa.Connection, job_id: JobId) -> Iterable[Decision]:

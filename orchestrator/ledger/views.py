@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from orchestrator.domain.model import ENDED, Attempt, Chunk, ChunkId, ChunkState, JobId
 from orchestrator.domain.reconcile import RowKey
 from orchestrator.domain.row_filter import RowFilter, Shown
-from orchestrator.ledger import pictures, totals
+from orchestrator.ledger import look, pictures, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.database import Database, asked
 from orchestrator.ledger.db.schema import attempts, chunk_shards, chunks, shards
@@ -114,6 +114,7 @@ class SqlViews:
     chunks_of_row = asked(chunks_of_row)
     spread_parts = asked(spread_parts)
     dearest_parts = asked(dearest_parts)
+    settled_batches = asked(look.settled_batches)
     chunk_map = asked(pictures.chunk_map)
     chunks_of_square = asked(pictures.chunks_of_square)
     course = asked(pictures.course)

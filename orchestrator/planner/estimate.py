@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,7 @@ from orchestrator import codec
 from orchestrator.dataset.slices import Slices
 from orchestrator.domain import money
 from orchestrator.domain.html_table import html_table
-from orchestrator.domain.packing import Packer, text_bytes, tokens_of
+from orchestrator.domain.packing import BYTES_PER_TOKEN_EXPECTED, Packer, text_bytes, tokens_of
 from orchestrator.domain.policy import Price
 from orchestrator.job_files.content_keys import ContentKeys
 from orchestrator.planner.canary import wants_canary
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 EXACT_ROWS_MAX: Final = 200_000  # a larger dataset is estimated from its first rows
 SAMPLES: Final = 3
-# Of English text. No tokenizer counts: tiktoken loads its vocabularies from the network; bpe-openai 0.1.4, which has
-# them in its wheel, is an alpha of 2025-10 with 41 MB and seconds of loading. What answers have cost tells more.
-BYTES_PER_TOKEN_EXPECTED: Final = 4
 COSTS: Final = ("cost_usd_max", "cost_usd_expected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A plan in numbers. Unless `exact`, all numbers except `rows` are scaled up from the rows that were read."""
+    """A plan in numbers. Unless `exact`, they are scaled up from the rows that were read to all `rows`.
+
+    Where `rows` is None they are those of the rows that were read: all rows have more.
+    """
 
     rows: int | None  # None: the whole dataset would have to be read
     requests: int  # to be sent
@@ -58,6 +58,18 @@ class Estimate:
     answer_columns: Mapping[str, str] = field(default_factory=dict)  # of typed answers: their names and types
     samples: tuple[str, ...] = field(repr=False)  # request lines: they hold the prompt and rows
 
+    @property
+    def about(self) -> str:
+        """The word before a number of the plan: "", "about " or "at least "."""
+        if self.exact:
+            return ""
+        return "about " if self.rows is not None else "at least "
+
+    def cost_bound(self, budget_usd: Decimal | None) -> Decimal | None:
+        """Return the most that the job can cost; None where nothing is known that bounds it."""
+        bounds = (budget_usd, None if self.rows is None else self.cost_usd_max)
+        return min((one for one in bounds if one is not None), default=None)
+
     def _repr_html_(self) -> str:
         """Show the plan in a notebook, without the samples."""
         return html_table("Estimate (nothing has been sent)", _told(self))
@@ -73,7 +85,7 @@ class Estimate:
 
 def _told(plan: Estimate) -> Iterator[tuple[str, object]]:
     """Yield what there is to say of a plan: what is nought is left out."""
-    about = "" if plan.exact else "about "
+    about = plan.about
     batches = f"{plan.chunks:,} {'batch' if plan.chunks == 1 else 'batches'}"
     yield "rows", "unknown until read" if plan.rows is None else plan.rows
     yield "requests", f"{about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB"
@@ -91,7 +103,7 @@ def _told(plan: Estimate) -> Iterator[tuple[str, object]]:
     else:
         yield "cost", f"about {money.usd(plan.cost_usd_expected)}, at most {money.usd(plan.cost_usd_max)}"
     if not plan.exact:
-        yield "judged by", f"the first {plan.rows_read:,} rows"
+        yield ("judged by" if plan.rows else "told of"), f"the first {plan.rows_read:,} rows"
     yield from (("column", f"{name}: {kind}") for name, kind in plan.answer_columns.items())
     yield from (("note", note) for note in plan.notes)
 
@@ -115,18 +127,25 @@ class _Seen:
 
 
 def estimate(
-    planning: Planning, *, canary_rows: int, rows_max: int = EXACT_ROWS_MAX, context_tokens: int | None = None
+    planning: Planning,
+    *,
+    canary_rows: int,
+    rows_max: int = EXACT_ROWS_MAX,
+    rows: int | None = None,
+    context_tokens: int | None = None,
 ) -> Estimate:
     """Render up to `rows_max` rows, and estimate all of them. Raises ConfigError, DatasetError.
 
     Args:
         canary_rows: by the policy; a small job has no canary all the same.
+        rows: how many there are, where they were counted.
         context_tokens: how many the model takes; None: not known.
     """
     seen = _Seen(
         canary_rows=canary_rows if wants_canary(planning.source, canary_rows) else 0, asked=Asked(planning.asked)
     )
-    rows, exact = _seen_all(planning, seen, rows_max)
+    known, exact = _seen_all(planning, seen, rows_max)
+    rows = rows if known is None else known
     scale = 1 if exact or rows is None else rows / max(1, seen.rows)
     requests, size, text = (round(count * scale) for count in (seen.requests, seen.request_bytes, seen.text_bytes))
     tokens_in, tokens_out = tokens_of(text), requests * planning.costing.output_tokens_max
@@ -148,9 +167,12 @@ def estimate(
         cost_usd_expected=expected,
         price=price,
         notes=(
-            *seen.refusals.notes(),
+            *_of_read(seen.refusals.notes(), None if exact else seen.rows),
             *_notes(price, longest),
-            *request_notes(seen.observed, each, context_tokens, is_deduped=planning.asked is not None),
+            *_of_read(
+                request_notes(seen.observed, each, context_tokens, is_deduped=planning.asked is not None),
+                None if exact else seen.rows,
+            ),
         ),
         exact=exact,
         rows_read=seen.rows,
@@ -167,6 +189,11 @@ def _seen_all(planning: Planning, seen: _Seen, rows_max: int) -> tuple[int | Non
     known = [spec.row_count for spec in planning.source.shards]
     rows = None if None in known else sum(count for count in known if count is not None)
     return rows, rows == seen.rows
+
+
+def _of_read(notes: Iterable[str], rows_read: int | None) -> Iterator[str]:
+    """Say of which rows the notes tell, where others were not read."""
+    yield from notes if rows_read is None else (f"in the first {rows_read:,} rows, {note}" for note in notes)
 
 
 def _notes(price: Price | None, longest_tokens: int) -> Iterator[str]:

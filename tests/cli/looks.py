@@ -12,6 +12,7 @@ from orchestrator.domain.causes import Cause
 from orchestrator.domain.look import Activity, AtProvider, Decision, Estimate, Look, Money, Rows, Seen, look_at
 from orchestrator.domain.model import ChunkState, JobId, JobState, Step
 from orchestrator.domain.progress import Totals, Trouble
+from orchestrator.domain.unit_costs import Planned
 from orchestrator.domain.workers import Doing, Kind, WorkerProcess
 from tests.builders import ACCOUNT, a_job, after
 
@@ -152,6 +153,8 @@ def a_status(state: JobState, totals: Totals, job_id: str = "job-1", **fields: A
         at_provider=AtProvider(),
         causes=(),
         took=(),
+        settled=(),
+        unsettled=Planned(requests=0, tokens=0),
         decisions=(),
         pause="",
         needs_person=False,
