@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from orchestrator.api.job import check_numbers
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.model import JobId
@@ -17,7 +19,7 @@ from orchestrator.engine.job_context import JobContext
 from orchestrator.engine.workspace import Workspace
 from orchestrator.job_files.changed_requests import Changing, changes_in, text_of
 from orchestrator.job_files.request_files import keyed_requests_of
-from orchestrator.planner.template import placeholders
+from orchestrator.planner.template import placeholders, without_braces_doubled
 from orchestrator.providers.catalogue import price_of
 from orchestrator.providers.structured_output import literal, refuse_beside_schema
 
@@ -75,18 +77,21 @@ def _check(context: JobContext, given: Mapping[str, Any]) -> None:
         if near := difflib.get_close_matches(name, [*(body or {}), *USUAL], n=1, cutoff=ALIKE):
             raise ConfigError(f"there is no parameter {name}; did you mean {near[0]}?")
     check_numbers(given)
+    placeholders(literal(dict(given)))  # what JSON cannot express
     if body is None:
-        placeholders(literal(dict(given)))  # what JSON cannot express
         if context.spec.response:
             refuse_beside_schema(given)
-    elif found := sorted(placeholders(dict(given))):
-        raise ConfigError(f"a parameter cannot be another for each row: {', '.join(found)} is a placeholder")
+        return
+    text = orjson.dumps(given).decode()
+    if found := [name for name in placeholders(body) if f"{{{name}}}" in text]:
+        raise ConfigError(f"a parameter cannot be another for each row: {', '.join(found)} is a column of the prompt")
 
 
 def _of_template(context: JobContext, body: Mapping[str, Any], given: Mapping[str, Any]) -> RequestChanges:
     before = {**body, **({"messages": A_PROMPT} if "messages" in body else {})}
-    old, new = (context.translated(one, is_template=True) for one in (before, {**before, **given}))
-    changed = {name: value for name, value in new.items() if name not in old or old[name] != value}
+    # What is given is no template: it is written as one beside the job's own, and read again.
+    old, new = (context.translated(one, is_template=True) for one in (before, {**before, **literal(dict(given))}))
+    changed = {name: without_braces_doubled(value) for name, value in new.items() if old.get(name, old) != value}
     if moved := sorted(changed.keys() & {*PROMPT}):
         raise ConfigError(f"{', '.join(given)}: the prompt itself would change ({', '.join(moved)}): start another job")
     return RequestChanges(put=changed, drop=tuple(sorted(old.keys() - new.keys())))

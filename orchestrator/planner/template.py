@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -167,6 +167,21 @@ def _encoded(value: object, place: str) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as exc:
         raise ConfigError(f"{place} cannot be written as JSON: {exc}") from exc
+
+
+def without_braces_doubled(value: Any) -> Any:
+    """Return a value of a template as it is in a request. Raises ConfigError where it has a placeholder."""
+    match value:
+        case str():
+            pieces = list(text_pieces(value, ""))
+            if found := [piece.column for piece in pieces if isinstance(piece, Field)]:
+                raise ConfigError(f"a parameter cannot be another for each row: {found[0]} is a placeholder")
+            return "".join(map(str, pieces))
+        case Mapping():
+            return {key: without_braces_doubled(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [without_braces_doubled(inner) for inner in value]
+    return value
 
 
 def text_pieces(text: str, place: str) -> Iterator[str | Field]:

@@ -144,7 +144,7 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"max_token": 20}, "there is no parameter max_token; did you mean max_tokens"),
     ({"seed": 1}, "seed cannot be sent to any: .* have no such field"),
     ({"prompt": "{text}!"}, "prompt makes other requests, and so another job"),
-    ({"stop_sequences": ["{text}"]}, "text is a placeholder"),
+    ({"stop_sequences": ["{text}"]}, "text is a column of the prompt"),
 ]
 
 
@@ -157,6 +157,27 @@ def test_parameters_that_cannot_be_are_refused_before_anything_is_sent(scene: Sc
             scene.handle(first).retry(rows="truncated", parameters=parameters)
 
     assert (scene.asked, sums(scene.handle(first).status().as_dict())) == ([], before)
+
+
+def test_braces_are_what_they_are_in_prompts_schemas_and_parameters(tmp_path: Path) -> None:
+    """A template's are doubled, those of a schema and of `retry --set` are not: nothing is read twice."""
+    year = {"type": "string", "pattern": "^[0-9]{4}$", "description": "a {year}, }} as it is"}
+    schema = {"type": "object", "properties": {"year": year}, "required": ["year"], "additionalProperties": False}
+    with fake_provider(lambda _: {"year": "1984"}, dialect="openai") as fake:
+        given: dict[str, Any] = {"prompt": "Say {{x}} of {text} }}", "system": 'As {{"a": 1}}', "response": schema}
+        stop = {"stop": ["}}", "{{text}}"]}
+        job = orchestrator.Job(
+            dataset={"text": ["{a}"]}, model="gpt-5-mini", parameters=stop, work=tmp_path, **given, **fake.options
+        )
+        result = orchestrator.run(job)
+        handle = orchestrator.open_job(result.job_id, work=tmp_path)
+        for other in (["}}"], ["}", "{4}", "{{"]):
+            handle.retry(rows="llm_status = 'succeeded'", parameters={"stop": other})
+
+    assert [body["stop"] for body in fake.requests] == [["}", "{text}"], ["}}"], ["}", "{4}", "{{"]]
+    for body in fake.requests:
+        assert [one["content"] for one in body["messages"]] == ['As {"a": 1}', "Say {x} of {a} }"]
+        assert body["response_format"]["json_schema"]["schema"]["properties"]["year"] == year
 
 
 def body(row: dict[str, Any]) -> dict[str, Any]:
