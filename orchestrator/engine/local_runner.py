@@ -18,7 +18,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -86,6 +86,7 @@ class LocalRunner:
     _id: str = ""  # of this process, in the ledger
     _seen_at: datetime = field(init=False)
     _was_stopping: bool = False  # when it was last seen
+    _look: Callable[[], None] | None = None  # shows the job once more before the first create
 
     def __post_init__(self) -> None:
         self.heartbeat = Heartbeat(self.workspace.ledger, self.workspace.clock, self.lease_s)
@@ -167,6 +168,8 @@ class LocalRunner:
     def _hand_out_until_over(self, progress: OnLook | None) -> None:
         """Return when a stop is requested, the job has ended, or it waits for a person. Raises a step's error."""
         report_at, looks = 0.0, 0
+        if progress is not None:
+            self._look = lambda: progress(self.workspace.look(self.job_id))
         while True:
             job = self.workspace.ledger.job(self.job_id)
             self._heed_stop()
@@ -216,6 +219,9 @@ class LocalRunner:
         now = self.workspace.clock.now()
         self.heartbeat.catch_up(now)
         due = self.workspace.ledger.due(now=now, job_id=job_id) & kinds
+        if Step.SUBMIT in due and self._look is not None:
+            look, self._look = self._look, None
+            look()  # a quick job is over before it is time for the next look
         for pool in self._pools:
             free = pool.size - sum(claim.step in pool.steps for claim in self._running)
             steps = due & pool.steps

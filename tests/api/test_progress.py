@@ -167,3 +167,19 @@ def test_the_view_of_a_notebook_escapes_what_others_wrote_and_has_no_tip_once_it
 
 def test_a_program_is_no_notebook() -> None:
     assert not is_notebook()
+
+
+def test_a_job_is_shown_with_what_waits_before_the_first_create(tmp_path: Path, fake: FakeProvider) -> None:
+    """However quick it is: the guarantee, and what else is to be known first, is told by this look."""
+    asked_before, looks = len(fake.requests), list[tuple[int, int]]()
+
+    orchestrator.run(
+        ROWS[:1],
+        prompt="{text}",
+        model="any",
+        work=tmp_path,
+        progress=lambda look: looks.append((look.rows.waiting, len(fake.requests) - asked_before)),
+        **fake.options,
+    )
+
+    assert (1, 0) in looks
