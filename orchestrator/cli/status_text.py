@@ -51,7 +51,7 @@ def notes(found: Status, work: str) -> str:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
     if look.budget_wait:
         lines.append(f"  waiting for budget: {look.budget_wait}")
-    lines += [_trouble(one) for one in found.totals.troubles if not one.is_unresolved]
+    lines += [_trouble(one) for one in found.look.troubles if not one.is_unresolved]
     if found.totals.overdue:
         others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
         batch = f"{found.totals.overdue_batch}{others}"
@@ -62,7 +62,7 @@ def notes(found: Status, work: str) -> str:
         chunks = text.counted(look.unresolved, "chunk", "chunks")
         waits = ": the canary, so the rest waits" if found.totals.waits_for_canary else ""
         lines.append(f"  {chunks} unresolved: it is not known whether the create made a batch{waits}.")
-        unresolved = [one for one in found.totals.troubles if one.is_unresolved]
+        unresolved = [one for one in found.look.troubles if one.is_unresolved]
         lines += [f"  {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
         ways = [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
         lines += listed_commands(ways)

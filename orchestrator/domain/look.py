@@ -266,7 +266,8 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         estimate=_estimate(job, totals, rows, seen, now=now) if activity in ON_ITS_WAY else None,
         causes=_causes(rows.failed, seen.causes),
         flaws=totals.flaws,
-        troubles=totals.troubles,
+        # What pauses the account is its reason, and says when it is tried again: later than the chunk is due.
+        troubles=tuple(one for one in totals.troubles if not seen.pause.startswith(f"{one.reason}. ")),
         decisions=seen.decisions,
         undelivered=seen.undelivered,
     )

@@ -74,5 +74,9 @@ def capacity(tx: sa.Connection, account: str, now: datetime) -> int | None:
 
 def pause_words(row: sa.RowMapping) -> str:
     """Return why a paused account may not send, and until when, where it goes on by itself."""
-    until = "" if row["needs_person"] else f" (next try: {row['paused_until']:%Y-%m-%d %H:%M} UTC)"
+    until = (
+        ""
+        if row["needs_person"]
+        else f" (next try: {row['paused_until']:%Y-%m-%d %H:%M} UTC, or when you run it again)"
+    )
     return f"{row['pause_reason']}{until}"

@@ -215,13 +215,15 @@ def test_a_paused_account_is_said_while_it_is_paused(harness: LedgerHarness) -> 
     SqlWorkers(harness.database).register(a_run(), NOW)
     planned = replace(a_shard(), state=ShardState.PLANNED, row_count=10)
     harness.write(ShardMoved(before=a_shard(), after=planned, due_at=None))
-    harness.add(a_chunk())
-    harness.write(AccountPaused(account=ACCOUNT, until=after(20), reason="no credit: top up"))
+    harness.add(a_chunk(error="HTTP 402"))
+    harness.write(AccountPaused(account=ACCOUNT, until=after(20), reason="HTTP 402. Next: add credit"))
 
     look = looked(harness)
     assert look.activity is Activity.ACCOUNT
-    assert look.reason.startswith("no credit: top up (next try: ")
+    assert look.reason.startswith("HTTP 402. Next: add credit (next try: ")
+    assert look.troubles == ()  # the same once more, with the time at which its chunk is due
     assert looked(harness, 25).activity is Activity.RUNNING
+    assert [one.reason for one in looked(harness, 25).troubles] == ["HTTP 402"]
 
     harness.write(AccountPaused(account=ACCOUNT, until=after(60), reason="wrong key", needs_person=True))
     assert looked(harness).activity is Activity.NEEDS_YOU

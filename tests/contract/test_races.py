@@ -214,8 +214,8 @@ def test_a_pause_of_a_new_account_by_many_at_once_is_taken(postgres: LedgerHarne
     at_once(4, work)
 
     assert [postgres.admin.pause_reason(name, now=NOW) for name in ("new-a", "new-b")] == [
-        "new-a (next try: 2026-11-22 12:01 UTC)",
-        "new-b (next try: 2026-11-22 12:01 UTC)",
+        "new-a (next try: 2026-11-22 12:01 UTC, or when you run it again)",
+        "new-b (next try: 2026-11-22 12:01 UTC, or when you run it again)",
     ]
 
 
