@@ -29,6 +29,7 @@ from orchestrator.api.outcome import outcome_of
 from orchestrator.api.prepare import Prepared, enter, places, prepare
 from orchestrator.api.status import status_of
 from orchestrator.domain.errors import ConfigError, JobInterrupted, JobNotFinished
+from orchestrator.domain.look import Activity
 from orchestrator.engine.interrupts import signals_stop
 from orchestrator.engine.local_runner import LocalRunner, running
 from orchestrator.engine.opening import open_workspace
@@ -264,7 +265,9 @@ def _readable(now: Look, work: str) -> Look:
     troubles = (replace(one, reason=_without_place(one.reason, work), since=None, next_at=None) for one in now.troubles)
     there = replace(now.at_provider, next_look_at=None)
     reason = _without_place(now.reason, work)
-    return replace(now, reason=reason, troubles=tuple(troubles), at_provider=there, estimate=None)
+    # By the fast clock a process counts as gone after half a second, which a busy machine may take between two signs.
+    activity = Activity.RUNNING if now.activity is Activity.UNATTENDED else now.activity
+    return replace(now, activity=activity, reason=reason, troubles=tuple(troubles), at_provider=there, estimate=None)
 
 
 def _without_place(text: str, work: str) -> str:
