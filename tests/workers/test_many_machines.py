@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
@@ -80,6 +81,36 @@ def test_a_job_whose_ledger_is_shared_and_whose_files_are_in_a_store(
     check_paid_once(fleet, creates=10)
     assert not fleet.work.exists()
     check_audit(job.job_id, work)
+
+
+@pytest.mark.slow
+def test_equal_requests_are_paid_once_whichever_worker_plans_them(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten shards, planned by two workers: what was asked in one of them, by whomever, is not asked in a later one."""
+    rows = pa.table({"number": [place * 7 % 45 for place in range(ROWS)]})
+    rows = rows.append_column("text", marked(45)["text"].take(rows["number"]))
+    fleet.folder.mkdir(exist_ok=True)
+    pq.write_table(rows, fleet.folder / "rows.parquet", row_group_size=30)
+    monkeypatch.setenv("ORCHESTRATOR_SHARD_ROWS", "30")
+    job = orchestrator.submit(
+        fleet.folder / "rows.parquet",
+        prompt="{text}",
+        model=MODEL,
+        work=fleet.work,
+        provider_options={"base_url": fleet.gateway.url, **QUICK},
+        policy={"chunk_requests_max": 10, "retry_gather_s": 0.2, "dedupe": True, "canary_rows": 0},
+    )
+    for role in ("worker", "worker", "beat"):
+        fleet.start(role)
+
+    result = job.wait(120)
+
+    check_exact(read_output(result.path), rows)
+    bill = fleet.gateway.bill()
+    assert (bill["answers"], bill["same_body"], bill["paid_twice"]) == (45, 0, 0)
+    assert result.status.totals.reused == ROWS - 45
+    check_audit(job.job_id, fleet.work)
 
 
 @pytest.mark.slow
