@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 import orchestrator
+from orchestrator.api.job import read_job
+from orchestrator.api.run_events import RunEvents
 from orchestrator.cli import asking
 from orchestrator.cli.main import ended
 from orchestrator.testing import KEY_VARIABLE, FakeProvider, fake_provider
@@ -187,6 +190,21 @@ def test_the_events_of_a_run_that_is_cut_end_with_the_error(scene: Scene, answer
     assert names[:2] == ["run.started", "job.opened"]
     assert "chunk.submitted" in names
     assert "job.finished" not in names
+
+
+def test_what_happened_after_the_last_look_is_told_when_the_run_breaks_off(scene: Scene) -> None:
+    """An error ends a run between two looks; what the ledger has of it by then is told all the same."""
+    scene.write()
+    handle = orchestrator.submit(read_job(Path("mood.toml")))
+    told = list[str]()
+
+    with suppress(RuntimeError), RunEvents(handle.job_id, handle.work, lambda one: told.append(one.event)) as run:
+        run.look(handle.status().look)
+        assert "job.paused" not in told
+        handle.pause()
+        raise RuntimeError("a step has an error that nobody expected")
+
+    assert told[-1] == "job.paused"
 
 
 def test_no_guarantee_is_said_where_nothing_will_be_sent(scene: Scene) -> None:
