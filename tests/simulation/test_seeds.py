@@ -16,7 +16,7 @@ from tests.simulation.world import simulate
 from tests.tiers import sampled
 
 QUICK_SEEDS: Final = 2  # of each class, in `make test`
-SEEDS: Final = 12  # in all tiers; `python -m tests.simulation run` takes as many as it is given
+SEEDS: Final = 8  # in all tiers; `python -m tests.simulation run` takes as many as it is given
 SEEDS_A_BLOCK: Final = 10
 BLOCKS: Final = [
     range(QUICK_SEEDS),
@@ -52,7 +52,7 @@ def with_follower(plan: Scenario) -> Scenario:
 @pytest.mark.parametrize("provider", ["a1", "b1", "c"])
 def test_equal_requests_are_sent_once_and_answer_all_their_rows(provider: str) -> None:
     """Whatever crashes: one of them is sent, and the others come to what it came to."""
-    for seed in range(8):
+    for seed in range(5):
         simulate(seed, provider, variant=Variant(name="repeating", weather=rows_repeat))
 
 
@@ -71,5 +71,5 @@ def test_answers_that_are_no_use_and_chosen_rows_are_bought_again_as_often_as_is
 @pytest.mark.parametrize("provider", ["a1", "c"])
 def test_what_an_earlier_job_has_an_answer_to_is_never_sent_again(provider: str) -> None:
     """Whatever crashes while the answers are copied."""
-    for seed in range(8):
+    for seed in range(5):
         simulate(seed, provider, variant=Variant(name="followed", weather=with_follower))
