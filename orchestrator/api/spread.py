@@ -67,15 +67,13 @@ class Spread:
 
     answers: int  # that were looked at
     batches: int  # that they are from
-    is_all: bool  # these are all batches with answers
+    is_all: bool  # these are all batches with answers, but for `unread`
     output_tokens: Histogram | None  # None: not known
     cost_usd: Histogram | None
     dearest: tuple[DearRow, ...]
-    dearest_of: (
-        int  # answers with a known cost that they were chosen among, of the batches that have cost most for a row
-    )
+    dearest_of: int  # answers that these were chosen among: of batches that have cost most for a row, with a known cost
     dearest_batches: int  # that these answers are from
-    is_dearest_of_all: bool  # no other batch has an answer whose cost is known
+    is_dearest_of_all: bool  # no other batch has an answer whose cost is known, but for `unread`
     unread: tuple[str, ...] = ()  # parts that cannot be read, each with the reason: their answers are left out
 
 
@@ -95,13 +93,13 @@ def spread_of(workspace: Workspace, job_id: JobId, *, until: float) -> Spread:
     return Spread(
         answers=reader.answers,
         batches=reader.sampled,
-        is_all=reader.sampled == total,
+        is_all=len(sample) == total and reader.tried.issuperset(sample),
         output_tokens=histogram(reader.sample["tokens"]),
         cost_usd=histogram(reader.sample["costs"]),
         dearest=reader.dearest.rows(),
         dearest_of=reader.dearest.answers,
         dearest_batches=reader.dearest.parts,
-        is_dearest_of_all=reader.dearest.parts == priced,
+        is_dearest_of_all=len(dear) == priced and reader.tried.issuperset(dear),
         unread=tuple(reader.unread),
     )
 
@@ -150,6 +148,7 @@ class _Reader:
     """Reads parts, and keeps of each what is told."""
 
     files: JobFiles
+    tried: set[str] = field(default_factory=set)
     sampled: int = 0
     answers: int = 0  # of the sampled
     sample: dict[str, list[Any]] = field(default_factory=lambda: {"tokens": [], "costs": []})
@@ -158,11 +157,11 @@ class _Reader:
 
     def is_over(self, until: float) -> bool:
         """Return whether no more parts are read: one is, however late it is."""
-        has_read = self.sampled + self.dearest.parts + len(self.unread) > 0
-        return len(self.unread) >= UNREAD_MAX or (has_read and time.monotonic() >= until)
+        return len(self.unread) >= UNREAD_MAX or (bool(self.tried) and time.monotonic() >= until)
 
     def read(self, name: str, *, is_sample: bool, is_dear: bool) -> None:
         """Read a part."""
+        self.tried.add(name)
         try:
             with self.files.open(name) as part, reading():
                 file = opened(part)

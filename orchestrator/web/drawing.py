@@ -106,7 +106,7 @@ def clock(at: datetime | None) -> str:
 def clock_of(at: datetime, now: datetime) -> str:
     """Return a time of this machine's clock, with its day where that is another one."""
     is_today = at.astimezone().date() == now.astimezone().date()
-    return clock(at) if is_today else f"{at.astimezone():%b %d, %H:%M}"
+    return clock(at) if is_today else f"{at.astimezone():%m-%d %H:%M}"
 
 
 def moment(at: datetime | None) -> str:

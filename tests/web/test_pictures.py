@@ -269,8 +269,7 @@ def test_a_part_that_is_missing_or_damaged_is_named_and_the_rest_is_shown(
 
     assert 0 < found.answers < whole.answers
     assert len(found.dearest) == spread.DEAREST
-    assert not found.is_all
-    assert not found.is_dearest_of_all
+    assert (found.is_all, found.is_dearest_of_all) == (True, True), "of what can be read"
     assert [missing in found.unread[0], damaged in found.unread[1], len(found.unread)] == [True, True, 2]
     assert len(few.unread) == 1
     assert page.status_code == 200
@@ -279,8 +278,9 @@ def test_a_part_that_is_missing_or_damaged_is_named_and_the_rest_is_shown(
     assert f"{missing}: cannot be read: No such file" in told
     assert f"{damaged}: a file of parsed results cannot be read" in told
     assert f"orchestrator audit {ended}" in told
-    assert f"Of {found.answers} answers, from {found.batches} batch" in told
-    assert f"The dearest rows of {found.dearest_of} answers, those of the {found.dearest_batches} batches" in told
+    assert f"Of {found.answers} answers." in told
+    assert f"The dearest rows of {found.dearest_of} answers Row" in told
+    assert (few.is_all, few.is_dearest_of_all) == (False, False)
 
 
 def test_a_budget_that_is_near_is_a_line_and_one_that_is_far_is_only_said() -> None:
