@@ -112,7 +112,7 @@ def ledger_families(viewer: Viewer) -> Iterator[Metric]:
     """
     ended = {JobState.FINISHED: Activity.FINISHED, JobState.CANCELLED: Activity.CANCELLED}
     counts, looks, gauges = Counter[Activity](), list[Look](), _Gauges()
-    for job in viewer.workspace.admin.jobs():
+    for job in viewer.known():
         if job.state in ENDED_JOBS:
             counts[ended[job.state]] += 1
         else:

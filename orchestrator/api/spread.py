@@ -163,7 +163,7 @@ class _Reader:
         """Read a part."""
         self.tried.add(name)
         try:
-            with self.files.open(name) as part, reading():
+            with self.files.open(name) as part, reading(part):
                 file = opened(part)
                 table = file.read(columns=[*COST, "output_tokens"] if is_sample else list(COST), use_threads=False)
                 succeeded = table["succeeded"]

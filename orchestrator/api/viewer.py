@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.api.decision import command
 from orchestrator.api.handle import JobHandle
 from orchestrator.api.status import status_of
-from orchestrator.domain.errors import JobUnknown
-from orchestrator.domain.model import JobId
+from orchestrator.domain.errors import JobUnknown, LedgerAway
+from orchestrator.domain.model import Job, JobId
 from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class Viewer:
     workspace: Workspace
     _looks: dict[JobId, tuple[float, Look]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _file: tuple[int, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = self._file_now()
 
     @property
     def work(self) -> str:
@@ -66,10 +72,16 @@ class Viewer:
 
     def jobs(self) -> list[Look]:
         """Return a look at each job, the newest first."""
-        return [self.look(job.id) for job in self.workspace.admin.jobs()]
+        return [self.look(job.id) for job in self.known()]
+
+    def known(self) -> list[Job]:
+        """Return all jobs, the newest first, without looking at them."""
+        self._present()
+        return self.workspace.admin.jobs()
 
     def look(self, job_id: JobId, *, within_s: float = LIVE_S) -> Look:
         """Return a look at a job, at most so many seconds old. Raises JobUnknown."""
+        self._present()
         with self._lock:
             made_at, look = self._looks.get(job_id, (0.0, None))
             if look is None or time.monotonic() - made_at > (ENDED_S if look.has_ended else within_s):
@@ -96,10 +108,12 @@ class Viewer:
 
     def accounts(self) -> list[AccountLook]:
         """Return what the ledger knows of each account, those in use first."""
+        self._present()
         return self.workspace.snapshot.accounts(now=self.workspace.clock.now())
 
     def workers(self) -> list[WorkerProcess]:
         """Return the processes that were seen within a day: workers, beats, and those that run one job."""
+        self._present()
         now = self.workspace.clock.now()
         return self.workspace.workers.alive(now=now, within_s=GONE_S, kinds=frozenset(Kind))
 
@@ -117,6 +131,23 @@ class Viewer:
 
         return specs.from_json(self.workspace.ledger.job(job_id).spec)
 
+    def _present(self) -> None:
+        """Raise LedgerAway where the ledger's file was removed or replaced: what is open then shows what was."""
+        if self._file_now() != self._file:
+            raise LedgerAway(
+                f"the ledger {self.workspace.database.place} is not there any more, or is another one: its folder was "
+                "moved, deleted or recovered while this page was open. Put it back, or end the page and type "
+                f"`{self.command('ui')}`"
+            )
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return which file the ledger is; None for a database of a server, or where there is none."""
+        place = self.workspace.database.place
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = Path(place).stat() if place else None
+            return None if found is None else (found.st_dev, found.st_ino)
+        return None
+
     def _known(self, job_id: JobId) -> None:
-        if all(job.id != job_id for job in self.workspace.admin.jobs()):
+        if all(job.id != job_id for job in self.known()):
             raise JobUnknown(f"the work folder {self.work} has no job {job_id!r}")

@@ -32,8 +32,8 @@ class PartCursor:
         improves: str = "",
     ) -> None:
         self.improves = improves
-        self._schema = _with_columns(tuple(columns))
-        with reading():
+        self._schema, self._part = _with_columns(tuple(columns)), part
+        with reading(part):
             self._file = opened(part)
             groups = (_bounds(self._file, number) for number in range(self._file.num_row_groups))
             self._groups = deque(group for group in groups if group.shard_min <= shard_no <= group.shard_max)
@@ -76,7 +76,7 @@ class PartCursor:
     def _advance(self, row_end: int) -> bool:
         """Load the next batch with rows of the shard; False where the part has none below `row_end`."""
         while True:
-            with reading():
+            with reading(self._part):
                 batch = next(self._batches, None)
             if batch is not None:
                 own = batch.filter(pc.equal(batch["shard"], self._shard_no))
@@ -89,7 +89,7 @@ class PartCursor:
                 self._groups.popleft()
             if not self._groups or self._groups[0].row_min >= row_end:
                 return False
-            with reading():
+            with reading(self._part):
                 self._batches = self._file.iter_batches(
                     READ_ROWS, use_threads=False, row_groups=[self._groups.popleft().number], columns=self._schema.names
                 )

@@ -225,7 +225,7 @@ def custom_ids(job_files: JobFiles, name: str) -> frozenset[str]:
     read = msgspec.json.Decoder(_Named).decode
     try:
         return frozenset(read(line).custom_id for line in lines(job_files, name))
-    except (zstandard.ZstdError, msgspec.DecodeError):
+    except msgspec.DecodeError:
         raise StorageError(f"{name} is damaged: a line of it is no request") from None
 
 
@@ -238,7 +238,7 @@ def _rows_name(requests: str) -> str:
 
 
 def blocks(job_files: JobFiles, name: str, *, digests: dict[str, str] | None = None) -> Iterator[bytes]:
-    """Read a file's uncompressed bytes in blocks.
+    """Read a file's uncompressed bytes in blocks. Raises StorageError.
 
     Args:
         digests: once the file is read, gets the digest of its bytes as they are stored, under its name.
@@ -246,7 +246,10 @@ def blocks(job_files: JobFiles, name: str, *, digests: dict[str, str] | None = N
     with job_files.open(name) as file:
         hashed = None if digests is None else HashedReader(file)
         source = file if hashed is None else cast("BinaryIO", hashed)
-        yield from zstandard.ZstdDecompressor().read_to_iter(source, write_size=BLOCK_BYTES)
+        try:
+            yield from zstandard.ZstdDecompressor().read_to_iter(source, write_size=BLOCK_BYTES)
+        except zstandard.ZstdError:
+            raise StorageError(f"{name} is damaged: it cannot be unpacked") from None
         if digests is not None and hashed is not None:
             digests[name] = hashed.finish()
 

@@ -200,7 +200,7 @@ def _answer(row: dict[str, Any]) -> Answer:
 
 def read_rows(part: BinaryIO) -> list[dict[str, Any]]:
     """Return all rows, with the columns of PART_SCHEMA: only for a part of few rows."""
-    with reading():
+    with reading(part):
         rows: list[dict[str, Any]] = opened(part).read(use_threads=False).to_pylist()
         return rows
 
@@ -245,7 +245,7 @@ def _keys(batch: Any) -> Iterator[RowKey]:
 
 def batches_of(part: BinaryIO, columns: Sequence[str] | None = None) -> Iterator[Any]:
     """Yield the rows of a part, some thousand at a time; with these columns, or with all. Raises StorageError."""
-    with reading():
+    with reading(part):
         yield from opened(part).iter_batches(READ_ROWS, columns=columns, use_threads=False)
 
 
@@ -253,14 +253,19 @@ def opened(part: BinaryIO) -> Any:
     """Return the Parquet file of a part. Raises StorageError where it is none."""
     file = pq.ParquetFile(part, pre_buffer=False)  # pre-buffering would load the whole part
     if not file.schema_arrow.equals(PART_SCHEMA):
-        raise StorageError("a file of parsed results has other columns than it should")
+        raise StorageError(f"{_called(part)} has other columns than a file of parsed results should")
     return file
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Translate errors of the files read in the block into StorageError."""
+def reading(part: BinaryIO) -> Iterator[None]:
+    """Translate errors of a file that is read in the block into StorageError."""
     try:
         yield
     except (pa.ArrowException, OSError) as exc:
-        raise StorageError(f"a file of parsed results cannot be read: {type(exc).__name__}") from exc
+        raise StorageError(f"{_called(part)} cannot be read: {type(exc).__name__}") from exc
+
+
+def _called(part: BinaryIO) -> str:
+    """Return what a message calls a part: its place, where the file knows it."""
+    return str(getattr(part, "name", "")) or "a file of parsed results"

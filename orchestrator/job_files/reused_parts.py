@@ -172,7 +172,7 @@ class OtherAnswers:
 
     def _add(self, job: OtherJob, name: str, draft: IndexDraft, is_counted: Callable[[Any], Any]) -> None:
         place = (len(self._parts) - 1) << _ROW_BITS
-        with reading(), job.job_files.open(name) as part:
+        with job.job_files.open(name) as part, reading(part):
             file = opened(part)
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             self._bytes += sum(group.total_byte_size for group in groups)
@@ -218,7 +218,7 @@ class OtherAnswers:
         try:
             table = self._unpacked.take(number, wanted)
             if table is None:
-                with reading(), job.job_files.open(name) as part:
+                with job.job_files.open(name) as part, reading(part):
                     table = self._unpacked.taken_of(number, opened(part), wanted)
         except StorageError as error:
             self._lose(number)

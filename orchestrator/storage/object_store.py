@@ -198,6 +198,7 @@ class _Windows(io.RawIOBase):
     """An object read through a window, which grows during sequential reading and is freed at its end."""
 
     def __init__(self, store: ObjectStore, key: str, called: str, size_bytes: int) -> None:
+        self.name = called  # as of any file
         self._store = store
         self._key = key
         self._called = called

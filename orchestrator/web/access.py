@@ -11,6 +11,7 @@ Rule 4: the browser loads nothing from elsewhere and runs no script within a pag
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "orchestrator"
+PORT: Final = re.compile("[0-9]{1,5}")
 FOR_BROWSER: Final = "Open the address that `orchestrator ui` printed: it has a token, which this browser then keeps."
 FOR_PROGRAM: Final = "Send the token of the page, as `Authorization: Bearer TOKEN`: `orchestrator ui` has printed it."
 HEADERS: Final = {
@@ -96,11 +98,17 @@ class Guard:
             rest = urlencode([one for one in request.query_params.multi_items() if one[0] != "token"])
             place = "/" + request.url.path.lstrip("/")  # one slash: with two it would be another host
             answer = RedirectResponse(place + (f"?{rest}" if rest else ""), status_code=303)
-            answer.set_cookie(COOKIE, access.cookie, httponly=True, samesite="strict", path="/")
+            answer.set_cookie(_cookie_of(request), access.cookie, httponly=True, samesite="strict", path="/")
             return answer
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if hmac.compare_digest(bearer.encode(), access.token.encode()):
             return None
-        if not hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), access.cookie.encode()):
+        if not hmac.compare_digest(request.cookies.get(_cookie_of(request), "").encode(), access.cookie.encode()):
             return refusal(request.url.path, FOR_PROGRAM if is_for_program(request.url.path) else FOR_BROWSER, 401)
         return None
+
+
+def _cookie_of(request: Request) -> str:
+    """Return the cookie's name: browsers tell hosts apart and not their ports, where other pages of ours may be."""
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}-{port}" if PORT.fullmatch(port) else COOKIE

@@ -77,7 +77,7 @@ def make_app(viewer: Viewer, access: Access, background: Background | None = Non
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, access=access)],
-        exception_handlers=Refusals(templates).handlers,
+        exception_handlers=Refusals(templates, viewer).handlers,
     )
 
 
@@ -125,8 +125,8 @@ class Pages:
         """All jobs, as `orchestrator status --json` prints them."""
         from orchestrator.api.documents.status import Jobs
 
-        jobs = [JobId(one.id) for one in self._viewer.workspace.admin.jobs()]
-        return document(Jobs(work=self._viewer.work, jobs=tuple(self._viewer.status(one).document() for one in jobs)))
+        jobs = tuple(self._viewer.status(one.id).document() for one in self._viewer.known())
+        return document(Jobs(work=self._viewer.work, jobs=jobs))
 
     def json_job(self, request: Request) -> Response:
         """One job, as `orchestrator status JOB --json` prints it."""

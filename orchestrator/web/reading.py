@@ -15,6 +15,10 @@ THREADS: Final = 4
 LIMIT_S: Final = 20.0
 
 
+class FolderLate(StorageError):
+    """The work folder takes too long."""
+
+
 class FileReaders:
     """A few threads: pages that read files wait for each other, and no other page waits for them."""
 
@@ -34,7 +38,7 @@ class FileReaders:
             return reading.result(self._limit_s)
         except Late:
             reading.cancel()
-            raise StorageError(
+            raise FolderLate(
                 f"the work folder has not answered for {self._limit_s:g} seconds: reload the page, or look at the "
                 "folder's disk or object store"
             ) from None

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from orchestrator.domain.errors import ConfigError, LedgerError, OrchestratorError, OutputError, StorageError
+from orchestrator.web.reading import FolderLate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.api.documents.document import Part
     from orchestrator.api.documents.upkeep import Error
+    from orchestrator.api.viewer import Viewer
     from orchestrator.web.rendering import Templates
 
 FOR_PROGRAMS: Final = "/api/"
@@ -53,13 +55,14 @@ def refusal(path: str, why: str, status: int) -> Response:
 class Refusals:
     """The handlers of errors."""
 
-    def __init__(self, templates: Templates) -> None:
-        self._templates = templates
+    def __init__(self, templates: Templates, viewer: Viewer) -> None:
+        self._templates, self._viewer = templates, viewer
 
     @property
     def handlers(self) -> dict[Any, Callable[[Request, Exception], Response]]:
         """Return which error is told how."""
-        away = dict.fromkeys((LedgerError, StorageError, OutputError), self._away)
+        files = dict.fromkeys((StorageError, OutputError), self._damaged)
+        away = {LedgerError: self._away, FolderLate: self._away, **files}
         ours = {OrchestratorError: self._refused, ConfigError: self._not_there, **away}
         return {**ours, HTTPException: self._no_route, Exception: self._bug}
 
@@ -72,11 +75,17 @@ class Refusals:
     def _away(self, request: Request, error: Exception) -> Response:
         return self._told(request, error, 503)
 
-    def _told(self, request: Request, error: Exception, status: int) -> Response:
+    def _damaged(self, request: Request, error: Exception) -> Response:
+        """Say of a file that cannot be read what to type: it is one of a job."""
+        job = request.path_params.get("job", "JOB")
+        audit = self._viewer.command("audit", job)
+        return self._told(request, error, 503, f"\nWhat else of the job is missing or damaged is told by: {audit}")
+
+    def _told(self, request: Request, error: Exception, status: int, hint: str = "") -> Response:
         from orchestrator.api.documents.errors import of_error
 
         assert isinstance(error, OrchestratorError)  # noqa: S101 - it is asked for no other
-        return self._answer(request, str(error), status, lambda: of_error(error))
+        return self._answer(request, f"{error}{hint}", status, lambda: of_error(error))
 
     def _no_route(self, request: Request, error: Exception) -> Response:
         from orchestrator.api.documents.errors import usage

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.changes import AttemptOpened
-from orchestrator.domain.errors import LedgerError
+from orchestrator.domain.errors import LedgerAway, LedgerError
 from orchestrator.domain.model import ChunkState, Step
 from orchestrator.ledger.db import schema
-from orchestrator.ledger.db.database import open_sqlite
+from orchestrator.ledger.db.database import open_sqlite, translated
 from orchestrator.ledger.db.sqlite import refuse_network_disk
 from tests.builders import JOB, NOW, a_chunk, an_attempt
 from tests.contract.ledger_harness import LedgerHarness
@@ -107,6 +107,13 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
         open_sqlite(path)
 
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("cause", ["unable to open database file", "attempt to write a readonly database"])
+def test_a_ledger_that_cannot_be_written_says_what_to_do(cause: str) -> None:
+    """SQLite writes beside the file, also for who only reads: on a read-only disk it opens nothing."""
+    with pytest.raises(LedgerAway, match="writable for who only looks, too: a copy of it will do"), translated("here"):
+        raise sa.exc.OperationalError("SELECT", {}, Exception(cause))
 
 
 def test_damage_in_the_middle_is_an_error_when_it_is_read(tmp_path: Path) -> None:

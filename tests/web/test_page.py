@@ -132,6 +132,22 @@ def test_the_token_is_exchanged_for_a_cookie_that_only_this_page_gets(stranger: 
     assert stranger.get("/").status_code == 200
 
 
+def test_a_browser_keeps_the_pages_of_two_folders_apart(viewer: Viewer) -> None:
+    """They differ in their ports, by which browsers tell no cookies apart."""
+    cookies = dict[str, str]()
+    visitors = []
+    for port in (8484, 8485):
+        host = f"127.0.0.1:{port}"
+        app = make_app(viewer, Access(hosts=frozenset({host}), token=f"{TOKEN}-{port}"))
+        visitors.append(TestClient(app, base_url=f"http://{host}", follow_redirects=False))
+        cookies |= dict(visitors[-1].get("/", params={"token": f"{TOKEN}-{port}"}).cookies)
+
+    for visitor in visitors:
+        visitor.cookies.clear()
+        kept = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        assert visitor.get("/", headers={"cookie": kept}).status_code == 200
+
+
 def test_the_token_leads_to_no_other_host(stranger: TestClient) -> None:
     answered = stranger.get(f"http://{HOST}//evil.example", params={"token": TOKEN})
 

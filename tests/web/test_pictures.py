@@ -276,7 +276,7 @@ def test_a_part_that_is_missing_or_damaged_is_named_and_the_rest_is_shown(
     told = words(page.text)
     assert "2 files of results cannot be read: their answers are left out below." in told
     assert f"{missing}: cannot be read: No such file" in told
-    assert f"{damaged}: a file of parsed results cannot be read" in told
+    assert f"{damaged} cannot be read: ArrowInvalid" in told
     assert f"orchestrator audit {ended}" in told
     assert f"Of {found.answers} answers." in told
     assert f"The dearest rows of {found.dearest_of} answers Row" in told

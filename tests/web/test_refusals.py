@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from html import unescape
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.api.background import Background
 from orchestrator.api.documents.upkeep import Error
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.model import JobId
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.web import app as web_app
 from orchestrator.web.access import Access
 from orchestrator.web.app import make_app
@@ -118,3 +122,48 @@ def test_a_longer_list_stays_while_its_page_is_open(browser: TestClient, ended: 
     assert f'hx-get="/jobs/{ended}/log' not in older
     batches = browser.get(f"/jobs/{ended}?batches=waiting&all=batches").text
     assert f'hx-get="/jobs/{ended}/batches?batches=waiting&amp;all=batches"' in batches
+
+
+def test_a_page_whose_folder_is_gone_says_so_and_makes_no_new_one(tmp_path: Path) -> None:
+    """What it has open would show what was, and an action would begin another ledger."""
+    work = tmp_path / "work"
+    with opened_workspace(str(work)) as workspace:
+        app = make_app(Viewer(workspace), Access(hosts=frozenset(), token=TOKEN), Background(is_shared=False))
+        visitor = TestClient(app, headers={"authorization": f"Bearer {TOKEN}"})
+        before = visitor.get("/").status_code
+        work.rename(tmp_path / "moved")
+        gone = [visitor.get(path) for path in ("/", "/jobs/a", "/accounts", "/workers", "/api/jobs", "/metrics")]
+        gone.append(visitor.post("/jobs/a/do/cancel", data={}))
+        is_made_anew = work.exists()
+        shutil.copytree(tmp_path / "moved", work)
+        another = visitor.get("/")
+        shutil.rmtree(work)
+        (tmp_path / "moved").rename(work)
+        back = visitor.get("/").status_code
+
+    assert (before, back) == (200, 200)
+    for answered in (*gone, another):
+        assert answered.status_code == 503, answered.url
+        assert f"{work}/ledger.db is not there any more, or is another one" in answered.text
+        assert f"orchestrator ui --work {work}" in answered.text
+    assert not is_made_anew
+
+
+def test_a_file_that_cannot_be_read_is_named_with_what_to_type(viewer: Viewer, browser: TestClient, ended: str) -> None:
+    parts = sorted((Path(viewer.work) / ended / "parts").iterdir())
+    kept = {path: path.read_bytes() for path in parts[:2]}
+    requests = {path: path.read_bytes() for path in (Path(viewer.work) / ended / "requests").glob("*.jsonl.zst")}
+    try:
+        for path in (*kept, *requests):
+            path.write_bytes(b"not what it was")
+        rows, row = browser.get(f"/jobs/{ended}/rows"), browser.get(f"/jobs/{ended}/rows/0-1")
+    finally:
+        for path, content in (kept | requests).items():
+            path.write_bytes(content)
+
+    assert (rows.status_code, row.status_code) == (503, 503)
+    assert f"{parts[0]} cannot be read" in rows.text
+    assert "is damaged: it cannot be unpacked" in row.text
+    for told in (rows, row):
+        assert f"is told by: orchestrator audit {ended} --work {viewer.work}" in told.text
+    assert browser.get(f"/jobs/{ended}/rows").status_code == 200

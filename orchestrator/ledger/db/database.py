@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -72,7 +72,13 @@ def asked(ask: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Concatena
     return method
 
 
-_FULL = "disk is full"
+# What can be done about what SQLite says.
+_LOOKS = "Its folder must be there, and writable for who only looks, too: a copy of it will do"
+_WAYS_OUT: Final = {
+    "disk is full": "Free some space and type the command again: what is recorded is kept",
+    "unable to open database file": _LOOKS,
+    "readonly database": _LOOKS,
+}
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def translated(place: str = "") -> Iterator[None]:
         kind = LedgerAway if isinstance(error, exc.OperationalError) else LedgerError
         called = f"the ledger {place}".rstrip()
         cause = _cause(error)
-        way_out = ". Free some space and type the command again: what is recorded is kept" if _FULL in cause else ""
+        way_out = next((f". {way}" for what, way in _WAYS_OUT.items() if what in cause), "")
         raise kind(f"{called} could not be read or written: {type(error).__name__}: {cause}{way_out}") from None
 
 

@@ -3,7 +3,7 @@
 (() => {
   const live = document.querySelector("[data-live]");
   let answered = Date.now();
-  document.body.addEventListener("htmx:afterOnLoad", () => { answered = Date.now(); });
+  document.body.addEventListener("htmx:afterOnLoad", (event) => { if (event.detail.xhr.status < 400) answered = Date.now(); });
   document.body.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
   // A part that is as it was is answered with 204, and left alone: what is selected or has the focus stays so.
   document.body.addEventListener("htmx:configRequest", (event) => {
