@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator import settings as configuration
 from orchestrator.domain.look import Activity
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from orchestrator.domain.look import Look
 
 
+LACKING: Final = {
+    "worker": "no worker of its fleet is alive, only a beat",
+    "beat": "no beat of its fleet is alive: its workers are given nothing to do",
+}
+
+
 def command(name: str, work: str, *given: str) -> str:
     """Return a command that works where it is pasted: with the work folder, unless it is the default one."""
     is_default = work == configuration.load(os.environ, start=Path.cwd()).work
@@ -25,7 +31,21 @@ def command(name: str, work: str, *given: str) -> str:
 
 def next_commands(look: Look, work: str) -> tuple[str, ...]:
     """Return what can be typed about a job that waits for a person, or has ended."""
-    return tuple(command(name, work, look.job_id, *options) for name, *options in _ways(look))
+    of_job = tuple(command(name, work, look.job_id, *options) for name, *options in _ways(look))
+    return of_job if look.has_ended or not look.lacks else (*of_job, f"orchestrator {look.lacks}")
+
+
+def to_go_on(look: Look, work: str, what: str = "go on") -> tuple[str, str]:
+    """Return what to type so that somebody works on a job, and why."""
+    if not look.lacks:
+        return command("run", work, look.job_id), f"nothing works on it; to {what}"
+    return f"orchestrator {look.lacks}", f"{LACKING[look.lacks]}; to start one"
+
+
+def next_line(look: Look, work: str, told: str) -> str:
+    """Return what is told of a job that nothing works on, and what to type next."""
+    typed, why = to_go_on(look, work)
+    return f"{told}{f' {why[:1].upper()}{why[1:]}' if look.lacks else ' Next'}:\n  {typed}"
 
 
 def _ways(look: Look) -> Iterator[tuple[str, ...]]:
@@ -43,5 +63,5 @@ def _ways(look: Look) -> Iterator[tuple[str, ...]]:
         yield ("resume",)
     if look.unresolved:
         yield ("resolve",)
-    elif look.activity in (Activity.UNATTENDED, Activity.STOPPING, Activity.STOPPED):
+    elif look.activity in (Activity.UNATTENDED, Activity.STOPPING, Activity.STOPPED) and not look.lacks:
         yield ("run",)

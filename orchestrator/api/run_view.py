@@ -278,7 +278,7 @@ def _commands(look: Look) -> list[str]:
     if look.decision:
         return [f"orchestrator approve {look.job_id}", f"orchestrator cancel {look.job_id}"]
     if look.activity in (Activity.UNATTENDED, Activity.STOPPING) and not look.unresolved:
-        return [f"orchestrator run {look.job_id}"]
+        return [f"orchestrator {look.lacks or f'run {look.job_id}'}"]
     resolve = [f"orchestrator resolve {look.job_id}"] if look.unresolved else []
     return [*resolve, *([f"orchestrator resume {look.job_id}"] if look.paused_at is not None else [])]
 

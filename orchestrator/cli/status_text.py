@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.api.detached import log_of
 from orchestrator.api.doing_words import stopping
-from orchestrator.api.next_commands import command
+from orchestrator.api.next_commands import command, next_line, to_go_on
 from orchestrator.cli import text
 from orchestrator.cli.terminal import listed_commands
 from orchestrator.domain.look import Activity
@@ -68,8 +68,8 @@ def notes(found: Status, work: str) -> str:
         lines += listed_commands(ways)
     elif look.activity is Activity.STOPPING:
         lines += listed_commands([(command("run", work, found.job_id), "to fetch what is done, and go on")])
-    elif look.activity is Activity.UNATTENDED:
-        lines += listed_commands([(command("run", work, found.job_id), "nothing works on it; to go on")])
+    elif look.activity is Activity.UNATTENDED or (look.lacks and not has_ended):
+        lines += listed_commands([to_go_on(look, work)])
     return "\n".join(lines)
 
 
@@ -246,7 +246,7 @@ def paused(found: Status, work: str) -> str:
     lines = [f"{job_id}: paused by you: {told}."]
     ways = [(command("resume", work, job_id), "to send again")]
     if sent and not look.worked_by:
-        ways.insert(0, (command("run", work, job_id), "nothing works on it; to fetch what is in flight"))
+        ways.insert(0, to_go_on(look, work, "fetch what is in flight"))
     return "\n".join([*lines, *listed_commands(ways)])
 
 
@@ -278,8 +278,8 @@ def detached(job_id: str, work: str, pid: int, log: str, by: Sequence[WorkerProc
 
 def _goes_on(found: Status, what: str, work: str) -> str:
     by = found.look.worked_by
-    if not by:
-        return f"{found.job_id}: {what}. Next:\n  {command('run', work, found.job_id)}"
+    if not by or found.look.lacks:
+        return next_line(found.look, work, f"{found.job_id}: {what}.")
     who = "Its fleet's workers go on." if found.workers_alive else f"Pid {by[0].pid} on {by[0].host} goes on with it."
     return f"{found.job_id}: {what}. {who}\n  {command('status', work, found.job_id)}"
 

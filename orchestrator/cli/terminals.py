@@ -54,10 +54,9 @@ def attach(job: str, work: str | None, allow_failed: bool, as_json: bool) -> Non
     except JobInterrupted:
         if not left.is_over:
             raise
-        from orchestrator.api.next_commands import command
+        from orchestrator.api.next_commands import next_line
 
-        run = command("run", handle.work, handle.job_id)
-        say(f"{handle.job_id}: no process runs it now. Next:\n  {run}")
+        say(next_line(handle.status().look, handle.work, f"{handle.job_id}: no process runs it now."))
         sys.exit(WAITING)
     print_end(result, handle.work, as_json=as_json, allow_failed=allow_failed)
 

@@ -22,7 +22,7 @@ from orchestrator.domain.notices import NONE_UNDELIVERED, Undelivered
 from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.timeline import GROUP_OF, Group
 from orchestrator.domain.unit_costs import Batch, Planned, unit_costs
-from orchestrator.domain.workers import WorkerProcess
+from orchestrator.domain.workers import Kind, WorkerProcess
 
 S = ChunkState
 AT_PROVIDER: Final = (S.SUBMITTING, S.AMBIGUOUS, S.SUBMITTED, S.ENDED)
@@ -159,6 +159,7 @@ class Seen:
     pause: str  # why the account may not send; "" where it may
     needs_person: bool  # the account cannot go on by itself
     workers: tuple[WorkerProcess, ...]  # that work on it, seen a short while ago
+    has_beat: bool = False  # of a fleet, seen as lately
     began_at: datetime
     ended_at: datetime | None
     written: tuple[int, int]  # shards whose output is in place, of how many
@@ -195,6 +196,7 @@ class Look:
     troubles: tuple[Trouble, ...]
     decisions: tuple[Decision, ...]
     undelivered: Undelivered = NONE_UNDELIVERED  # notices that nobody has received
+    lacks: str = ""  # the kind of process of its fleet that is missing: "worker" or "beat"
 
     @property
     def few_paid(self) -> int:
@@ -255,6 +257,7 @@ def look_at(job: Job, totals: Totals, seen: Seen, *, now: datetime) -> Look:
         ended_at=seen.ended_at,
         paused_at=job.paused_at,
         worked_by=seen.workers,
+        lacks=_lacks(seen),
         account=job.account,
         revision=job.revision,
         rows=rows,
@@ -313,6 +316,13 @@ def _activity(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:
     if job.state is JobState.CANCELLING:
         return Activity.CANCELLING
     return _at_work(job, totals, rows, seen)
+
+
+def _lacks(seen: Seen) -> str:
+    """Return which kind of process a fleet lacks for the job to go on; "" where it lacks none, or there is no fleet."""
+    if not seen.workers:
+        return Kind.WORKER.value if seen.has_beat else ""
+    return "" if seen.has_beat or any(one.kind is Kind.RUN for one in seen.workers) else Kind.BEAT.value
 
 
 def _at_work(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Activity:

@@ -90,7 +90,7 @@ def file_of(lock: Path, job_id: JobId) -> Path:
 def _refuse_fleet(fleet: TextIO, lock: Path) -> None:
     if not _is_locked_soon(fleet, fcntl.LOCK_EX):
         raise LedgerBusy(
-            f"a fleet's workers are running in {lock.parent}: give them the job (orchestrator submit), stop them, "
+            f"a fleet is running in {lock.parent}: give it the job (orchestrator submit), stop it, "
             "or use another work folder (--work)"
         )
     fcntl.flock(fleet, fcntl.LOCK_UN)

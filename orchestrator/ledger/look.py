@@ -16,7 +16,7 @@ from orchestrator.domain.model import TERMINAL, ChunkState, JobId, ShardState
 from orchestrator.domain.timeline import GROUP_OF, Batch, Group
 from orchestrator.domain.unit_costs import Batch as Settled
 from orchestrator.domain.unit_costs import Planned
-from orchestrator.domain.workers import SEEN_S, Kind, WorkerProcess
+from orchestrator.domain.workers import FLEET, SEEN_S, Kind, WorkerProcess
 from orchestrator.ledger import account_limits, totals
 from orchestrator.ledger.db import rows
 from orchestrator.ledger.db.schema import NANO, accounts, attempts, chunks, jobs, shards, workers
@@ -43,6 +43,7 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: boo
     pause = connection.execute(sa.select(accounts).where(*paused)).mappings().one_or_none()
     states = totals.by_state(connection, job_id)
     written, finished = connection.execute(_written(job_id)).one(), connection.execute(_finished(job_id)).all()
+    alive = _alive(connection, job_id, now, is_run=is_run)
     seen = Seen(
         requests={ChunkState(one["state"]): int(one["requests"]) for one in states},
         at_provider=_at_provider(connection, job_id, states),
@@ -53,7 +54,8 @@ def look(connection: sa.Connection, job_id: JobId, *, now: datetime, is_run: boo
         decisions=tuple(_decisions(connection, job_id)),
         pause="" if pause is None else account_limits.pause_words(pause),
         needs_person=pause is not None and bool(pause["needs_person"]),
-        workers=_workers(connection, job_id, now, is_run=is_run),
+        workers=tuple(one for one in alive if one.kind is not Kind.BEAT),
+        has_beat=any(one.kind is Kind.BEAT for one in alive),
         began_at=row["created_at"],
         ended_at=row["ended_at"],
         written=(written[0], written[1]),
@@ -154,9 +156,9 @@ def _decisions(connection: sa.Connection, job_id: JobId) -> Iterable[Decision]:
         )
 
 
-def _workers(connection: sa.Connection, job_id: JobId, now: datetime, *, is_run: bool) -> tuple[WorkerProcess, ...]:
-    """Return the workers of the fleet, and the process that runs this job, as far as they were seen."""
-    works = W.kind == Kind.WORKER
+def _alive(connection: sa.Connection, job_id: JobId, now: datetime, *, is_run: bool) -> tuple[WorkerProcess, ...]:
+    """Return the processes of the fleet, and the one that runs this job, as far as they were seen."""
+    works: sa.ColumnElement[bool] = W.kind.in_(FLEET)
     if is_run:
         works = sa.or_(works, sa.and_(W.kind == Kind.RUN, W.job_id == job_id))
     query = sa.select(workers).where(works, W.seen_at >= now - timedelta(seconds=SEEN_S))

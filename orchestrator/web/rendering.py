@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse, Response
 
+from orchestrator.api.next_commands import to_go_on
 from orchestrator.web.drawing import FILTERS, GLOBALS
 from orchestrator.web.needs import asks, doors
 
@@ -42,6 +43,7 @@ class Templates:
         self._environment.globals |= GLOBALS | {
             "work": viewer.work,
             "command": viewer.command,
+            "to_go_on": partial(to_go_on, work=viewer.work),
             "may_act": may_act,
             "form_mark": mark,
             "asks": partial(asks, viewer=viewer),

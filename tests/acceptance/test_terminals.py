@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator.domain.workers import Kind
+from orchestrator.engine.opening import opened_workspace
 from orchestrator.testing import fake_provider
 from tests.acceptance.command_line import CommandLine, ended, kill, wait_until
 from tests.acceptance.datasets import check_audit, check_exact, marked, read_output, write_dataset, write_job
@@ -155,3 +157,10 @@ def test_a_run_without_a_terminal_that_does_not_begin_says_why(tmp_path: Path, c
     cli.run("submit", job)
     attached = cli.run("attach", job)
     assert (attached.code, "no process runs it now. Next: orchestrator run" in attached.said) == (3, True)
+
+    with opened_workspace(str(cli.work)) as workspace:
+        workspace.register(Kind.BEAT, "elsewhere")
+    attached = cli.run("attach", job)
+    assert attached.said.endswith(
+        "no process runs it now. No worker of its fleet is alive, only a beat; to start one: orchestrator worker"
+    )

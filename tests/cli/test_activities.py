@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from orchestrator.api import run_view
+from orchestrator.api.next_commands import next_commands
 from orchestrator.cli import status_text
 from orchestrator.cli.terminal import draw, fitted
 from orchestrator.domain.causes import Cause
@@ -202,6 +203,25 @@ reviews-mood-3f2a91c4: pid 4711 runs it without this terminal.
   to end it, safely:
     orchestrator stop reviews-mood-3f2a91c4 --work /data/jobs"""
     )
+
+
+@pytest.mark.parametrize(
+    ("lacks", "typed"),
+    [
+        ("", ["nothing works on it; to go on:", "orchestrator run job-1 --work /data/jobs"]),
+        ("worker", ["no worker of its fleet is alive, only a beat; to start one:", "orchestrator worker"]),
+    ],
+)
+def test_what_makes_a_job_go_on_is_said_as_it_is(lacks: str, typed: list[str]) -> None:
+    """By `status`, by the commands of documents, after `resume` and below the view."""
+    taken = a_status(JobState.RUNNING, Totals(shards=1, shards_planning=0, rows=40, settled=10, refused=0, chunks={}))
+    left = replace(taken.look, worked_by=(), activity=Activity.UNATTENDED, lacks=lacks)
+    found = replace(taken, look=left)
+
+    assert [line.strip() for line in status_text.notes(found, WORK).splitlines()] == typed
+    assert next_commands(left, WORK) == (typed[1],)
+    assert status_text.resumed(found, WORK).splitlines()[1] == f"  {typed[1]}"
+    assert drawn(left, 80).splitlines()[-1] == f"  {typed[1].removesuffix(' --work /data/jobs')}"
 
 
 def test_what_stop_leaves() -> None:

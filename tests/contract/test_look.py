@@ -194,6 +194,22 @@ def test_a_job_is_stopping_while_all_who_work_on_it_are(harness: LedgerHarness) 
     assert looked(harness).activity is Activity.UNATTENDED
 
 
+def test_the_process_that_a_fleet_lacks_is_told(harness: LedgerHarness) -> None:
+    """Beside a beat alone a run is refused, and without a beat workers get nothing to do."""
+    fleet = SqlWorkers(harness.database)
+    harness.open()
+    assert looked(harness).lacks == ""
+
+    fleet.register(a_run(id="b", kind=Kind.BEAT, job_id=""), NOW)
+    assert looked(harness).lacks == "worker"
+
+    fleet.register(a_run(id="w", kind=Kind.WORKER, job_id=""), after(20))
+    assert [looked(harness, at_s).lacks for at_s in (20, 40)] == ["", "beat"]
+
+    fleet.register(a_run(), after(40))
+    assert looked(harness, 40).lacks == ""
+
+
 def test_what_needs_a_person_is_said_with_what_it_is_about(harness: LedgerHarness) -> None:
     harness.open()
     error = "no answer within 300 s"

@@ -49,7 +49,7 @@ def test_a_fleet_and_runs_exclude_each_other(lock: Path) -> None:
                 pass
     with one_of_fleet(lock), one_of_fleet(lock):
         for taken in (run_of(lock, MOOD), beside_runs(lock), only_process(lock)):
-            with pytest.raises(LedgerBusy, match="a fleet's workers are running"), taken:
+            with pytest.raises(LedgerBusy, match="a fleet is running"), taken:
                 pass
     with run_of(lock, MOOD):
         pass

@@ -138,7 +138,7 @@ def test_a_run_beside_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with (
         one_of_fleet(tmp_path / "runner.lock"),
         one_of_fleet(tmp_path / "runner.lock"),
-        pytest.raises(ConfigError, match=r"a fleet's workers are running.*orchestrator submit"),
+        pytest.raises(ConfigError, match=r"a fleet is running.*orchestrator submit"),
     ):
         orchestrator.run(marked(3), prompt="{text}", model=MODEL, work=tmp_path)
 
