@@ -20,7 +20,7 @@ from orchestrator.cli.arguments import (
     work_option,
 )
 from orchestrator.cli.outcome import print_end, print_status
-from orchestrator.cli.progress import Watch, watching
+from orchestrator.cli.progress import watching
 from orchestrator.cli.terminal import say, show_as, show_document, show_text
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.row_kinds import RowKind
@@ -52,7 +52,7 @@ def cancel(job: str, work: str | None, as_json: bool) -> None:
         else:
             show_text(status_text.nothing_to_cancel(found, handle.work))
         return
-    with Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json) as watch:
+    with watching(handle.job_id, handle.work, commands.guarantee(handle.provider_settings()), as_json=as_json) as watch:
         found = handle.cancel(progress=watch.look)
     if as_json:
         show_document(found.document())

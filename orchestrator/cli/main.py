@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from orchestrator.cli import (
     ui,
     upkeep,
 )
+from orchestrator.cli.readers import print_to_nobody, though_unread, unread
 from orchestrator.cli.terminal import say, show, show_document
 from orchestrator.domain.errors import JobNotFinished, OrchestratorError
 from orchestrator.engine import process_memory
@@ -53,7 +53,8 @@ def main() -> None:
         code = ended(sys.argv[1:], before=_begin_log)
         sys.stdout.flush()
     except BrokenPipeError:  # while an error was told
-        code = reader_gone()
+        print_to_nobody()
+        code = CLOSED_PIPE
     sys.exit(code)
 
 
@@ -74,7 +75,8 @@ def ended(arguments: Sequence[str], *, before: Callable[[], None] = lambda: None
         # Not in click's own mode: it would print its errors itself, as text alone.
         return app.main(list(arguments), prog_name="orchestrator", standalone_mode=False) or DONE
     except ReaderGone:
-        return reader_gone()
+        print_to_nobody()
+        return CLOSED_PIPE
     except OrchestratorError as error:
         if is_for_program:
             from orchestrator.api.documents import errors
@@ -105,7 +107,8 @@ class _Warning(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         found = getattr(record, "fields", {})
-        say(f"warning: {found.get('found', record.getMessage())}. {found.get('todo', '')}".rstrip())
+        with though_unread():
+            say(f"warning: {found.get('found', record.getMessage())}. {found.get('todo', '')}".rstrip())
 
 
 def _say_warnings_of_checks() -> None:
@@ -139,22 +142,6 @@ class ReaderGone(Exception):
     """Nobody reads what a command prints."""
 
 
-def closed_pipes() -> list[int]:
-    """Return which of standard output and standard error are pipes that nobody reads."""
-    found = select.poll()
-    for stream in (1, 2):
-        found.register(stream, select.POLLOUT)
-    return [stream for stream, happened in found.poll(0) if happened & select.POLLERR]
-
-
-def reader_gone() -> int:
-    """Have what is still to be printed go nowhere, and return the exit code."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in closed_pipes():
-        os.dup2(nowhere, stream)
-    return CLOSED_PIPE
-
-
 class InOrder(click.Group):
     """A group that lists its commands in the order in which they were added."""
 
@@ -181,7 +168,7 @@ def _reader_looked_for() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        if not closed_pipes():  # it was a pipe of the command's own
+        if not unread():  # it was a pipe of the command's own
             raise
         raise ReaderGone from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.exit_codes import FAILED_ROWS
 from orchestrator.cli.arguments import find
+from orchestrator.cli.readers import though_unread
 from orchestrator.cli.terminal import draw, listed_commands, say, show, show_document, show_text
 from orchestrator.domain.errors import JobNeedsDecision
 
@@ -47,23 +48,29 @@ def print_end(result: Result, work: str, *, as_json: bool, allow_failed: bool, t
     Args:
         told: what to say at the end of the text.
     """
-    if as_json:
-        show_document(result.document())
-    else:
-        from orchestrator.api.next_commands import command
-        from orchestrator.cli import status_text, text
-
-        show_text(text.report(result.job_id, result.status.totals, result.errors(), result.cost_shares()))
-        show(f"  output      {result.path}")
-        if not result.counts["rows"]:
-            show_text("  The dataset has a header and no rows: nothing was sent.")
-        if result.counts["succeeded"]:
-            look = command("results", work, result.job_id)
-            show_text("\n".join(listed_commands([(look, "to look at the answers")])))
-        for advice in (status_text.flawed_answers, status_text.failed_rows):
-            if advised := advice(result.status, work):
-                show_text(advised)
-        if told:
-            show_text(told)
+    with though_unread():
+        if as_json:
+            show_document(result.document())
+        else:
+            _print_report(result, work, told)
+        sys.stdout.flush()
     if result.counts["failed"] and not allow_failed:
         sys.exit(FAILED_ROWS)
+
+
+def _print_report(result: Result, work: str, told: str) -> None:
+    from orchestrator.api.next_commands import command
+    from orchestrator.cli import status_text, text
+
+    show_text(text.report(result.job_id, result.status.totals, result.errors(), result.cost_shares()))
+    show(f"  output      {result.path}")
+    if not result.counts["rows"]:
+        show_text("  The dataset has a header and no rows: nothing was sent.")
+    if result.counts["succeeded"]:
+        look = command("results", work, result.job_id)
+        show_text("\n".join(listed_commands([(look, "to look at the answers")])))
+    for advice in (status_text.flawed_answers, status_text.failed_rows):
+        if advised := advice(result.status, work):
+            show_text(advised)
+    if told:
+        show_text(told)

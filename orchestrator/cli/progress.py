@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.cli.readers import ThoughUnread
 from orchestrator.cli.terminal import fitted, say, show_document
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobId
@@ -19,7 +20,6 @@ from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
     from orchestrator.api.displays import TerminalView
-    from orchestrator.api.run_events import RunEvents
     from orchestrator.domain.look import Look
 
 TROUBLES_MAX: Final = 1_000  # reasons that are remembered
@@ -29,13 +29,13 @@ WATCHING: Final = "runs it; watching"  # said of another process
 PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
 
 
-def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: bool) -> Watch | RunEvents:
-    """Return what shows looks at a job while a command waits for it: for a person, or as events for a program."""
+def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: bool = False) -> ThoughUnread:
+    """Return what shows looks at a job that a command works on: for a person, or as events for a program."""
     if not events:
-        return Watch(job_id, guarantee, plain=as_json)
+        return ThoughUnread(Watch(job_id, guarantee, plain=as_json))
     from orchestrator.api.run_events import RunEvents
 
-    return RunEvents(JobId(job_id), work, show_document)
+    return ThoughUnread(RunEvents(JobId(job_id), work, show_document))
 
 
 class Watch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.api.decision import Sample
     from orchestrator.api.retrying import RetryEstimate
     from orchestrator.api.status import Status, UnresolvedChunk
+    from orchestrator.domain.look import Look
     from orchestrator.domain.progress import Trouble
     from orchestrator.domain.reread import Reading
     from orchestrator.domain.workers import WorkerProcess
@@ -51,7 +52,8 @@ def notes(found: Status, work: str) -> str:
         lines.append(f"  sending is paused for the account: {found.pause_reason}")
     if look.budget_wait:
         lines.append(f"  waiting for budget: {look.budget_wait}")
-    lines += [_trouble(one) for one in found.look.troubles if not one.is_unresolved]
+    told = found.reason or found.pause_reason  # what stopped it is not said twice, as a trouble of its chunks
+    lines += [_trouble(one) for one in found.look.troubles if not one.is_unresolved and one.reason not in told]
     if found.totals.overdue:
         others = f", and {found.totals.overdue - 1:,} more," if found.totals.overdue > 1 else ""
         batch = f"{found.totals.overdue_batch}{others}"
@@ -66,11 +68,20 @@ def notes(found: Status, work: str) -> str:
         lines += [f"  {text.counted(one.chunks, 'chunk', 'chunks')}: {one.reason}" for one in unresolved]
         ways = [(command("resolve", work, found.job_id), "to see what was sent, and say what became of it")]
         lines += listed_commands(ways)
-    elif look.activity is Activity.STOPPING:
-        lines += listed_commands([(command("run", work, found.job_id), "to fetch what is done, and go on")])
-    elif look.activity is Activity.UNATTENDED or (look.lacks and not has_ended):
-        lines += listed_commands([to_go_on(look, work)])
+    else:
+        lines += _way_on(look, work)
     return "\n".join(lines)
+
+
+def _way_on(look: Look, work: str) -> list[str]:
+    """Return what to type so that somebody works on a job; nothing where somebody does, or nobody has to."""
+    run = command("run", work, look.job_id)
+    if look.activity is Activity.STOPPING:
+        return listed_commands([(run, "to fetch what is done, and go on")])
+    if look.activity is Activity.STOPPED and not look.lacks:
+        return listed_commands([(run, "to try again")])
+    is_idle = look.activity is Activity.UNATTENDED or (look.lacks and not look.has_ended)
+    return listed_commands([to_go_on(look, work)]) if is_idle else []
 
 
 def _undelivered(found: Status, work: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a run: the first one asks for a stop, the second exits at once.
+"""Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) during a run: the first one asks for a stop, the second exits.
 
 Rule 1: the handlers are set during the run only; afterwards the previous handlers are restored.
 Rule 2: only the main thread may set handlers. In other threads, and where a signal is ignored or handled outside of
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say_stopping(why: str) -> None:
@@ -29,7 +29,7 @@ def say_stopping(why: str) -> None:
 
 @contextmanager
 def signals_stop(stop: threading.Event, *, tell: Callable[[str], None] = say_stopping) -> Iterator[None]:
-    """Set `stop` on the first SIGINT or SIGTERM within the block; pass the second to the previous handler.
+    """Set `stop` on the first SIGINT, SIGTERM or SIGHUP within the block; pass the second to the previous handler.
 
     Args:
         tell: called with the name of the first signal.

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from orchestrator import JobHandle, JobUnresolved, open_job
-from tests.acceptance.command_line import CommandLine, Ended, ended, kill, wait_until
+from tests.acceptance.command_line import DEADLINE_S, CommandLine, Ended, ended, kill, wait_until
 from tests.acceptance.datasets import (
     check_audit,
     check_counts,
@@ -28,6 +28,7 @@ from tests.gateway_process import GatewayProcess, running_gateway
 KILLS: Final = 6
 ROWS: Final = 6_000
 UNRESOLVED: Final = 3
+FAILED_ROWS: Final = 4
 INTERRUPTED: Final = 130
 
 
@@ -115,7 +116,7 @@ def test_a_provider_that_dies_in_the_middle_costs_nothing_twice(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("key")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
     sign: signal.Signals, cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -135,6 +136,27 @@ def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
         assert batch_count(gateway) < 10
         assert cli.run("run", job, "--json").code == 0
         check_whole(cli, gateway, 200, 20)
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("form", [(), pytest.param(("--events",), marks=pytest.mark.slow)])
+def test_a_run_that_nobody_reads_goes_on_to_its_end(
+    form: tuple[str, ...], gateway: GatewayProcess, cli: CommandLine, tmp_path: Path
+) -> None:
+    """As after `2>&1 | head -1`: its batches are paid for. The exit code is the job's: a row has failed."""
+    gateway.set_faults({"rows": {"fail": {"400": 1}, "times": 0}})
+    job = write_job(tmp_path / "unread.toml", write_dataset(tmp_path / "rows.parquet", 40), gateway.url)
+    process = cli.start("run", job, *form)
+    first = process.stdout if form else process.stderr
+    assert first is not None
+    assert first.readline()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+    assert process.wait(DEADLINE_S) == FAILED_ROWS
+    check_audit(only_job(cli.work).job_id, cli.work)
+    assert gateway.bill()["answers"] == 39
 
 
 @pytest.mark.slow

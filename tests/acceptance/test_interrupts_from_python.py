@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a stop event and slow renders in a user's own Python program: nothing paid is lost."""
+"""Ctrl-C, SIGTERM, SIGHUP, a stop event and slow renders in a user's own Python program: nothing paid is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ import signal, sys
 import orchestrator
 from tests.acceptance.datasets import MODEL, QUICK, marked
 
-handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+handlers = [signal.getsignal(number) for number in SIGNALS]
 try:
     orchestrator.run(marked({ROWS}), prompt="{{text}}", model=MODEL, work=sys.argv[1], name="script",
                      provider_options={{"base_url": sys.argv[2], **QUICK}})
@@ -40,7 +41,7 @@ except orchestrator.JobInterrupted as error:
     print("interrupted:", error)
 else:
     print("finished")
-print("handlers restored:", handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+print("handlers restored:", handlers == [signal.getsignal(number) for number in SIGNALS])
 """
 
 
@@ -64,7 +65,9 @@ def start(folder: Path, url: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGHUP, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     sign: signal.Signals, gateway: GatewayProcess, slow: FaultProxy, tmp_path: Path
 ) -> None:
