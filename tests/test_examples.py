@@ -91,6 +91,27 @@ def is_wanted(step: dict[str, Any], outputs: dict[str, str]) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("broker", ["own", "not there"])
+def test_the_demo_on_a_fleet_of_its_own_answers_every_row_and_pays_once(broker: str, tmp_path: Path) -> None:
+    """`make fleet`: a broker, workers and beats; and a fleet that cannot start ends the waiting for it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    if broker != "own":
+        environment["ORCHESTRATOR_BROKER_URL"] = "nonsense://127.0.0.1"
+    example = [sys.executable, str(EXAMPLES / "fleet.py")]
+    done = subprocess.run(example, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    if broker == "own":
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert "Rows paid twice: 0 by us" in done.stdout
+        assert "ready        6 worker processes answer" in (tmp_path / ".orchestrator/demo/fleet.log").read_text()
+    else:
+        assert done.returncode != 0
+        assert "The fleet has ended, with exit code" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.skipif(ON_DEMAND not in os.environ, reason="`make examples` runs these: they install much")
 @pytest.mark.parametrize("name", HEAVY)
