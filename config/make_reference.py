@@ -9,16 +9,15 @@ metrics             the metrics: kind, labels, meaning
 columns             the columns of the output: name and type; their meaning is kept from the page
 errors, exit codes  the public errors, and what the command line makes of them
 promises            the documents and exit codes of each command
+documents           the fields of each document
 function NAME       the signature and the docstring of a public function
 class NAME [without MEMBER…]   the same of a class, with its fields and members; MODULE:NAME: of one that is not public
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -32,6 +31,9 @@ import click
 
 import orchestrator
 from orchestrator.api import exit_codes
+from orchestrator.api.documents import catalogue, meanings
+from orchestrator.api.documents.catalogue import name_of
+from orchestrator.api.documents.document import schema_name
 from orchestrator.api.job import TABLES, Job
 from orchestrator.api.metrics import METRICS
 from orchestrator.cli import main, promises
@@ -77,6 +79,7 @@ def _made(what: str, before: str) -> str:
         "errors": errors,
         "exit": codes,
         "promises": promised,
+        "documents": documents,
         "gateway": gateway,
         "function": lambda: function(rest),
         "class": lambda: class_(*rest.split(" without ")),
@@ -220,6 +223,43 @@ def promised() -> str:
     return "\n".join(lines)
 
 
+def documents() -> str:
+    """Return the fields of all documents, and of the objects within them."""
+    schema = catalogue.schema_of(tuple(catalogue.KINDS))
+    parts = []
+    found = schema["$defs"]
+    kinds = {kind.__name__: schema_name(kind) for kind in catalogue.KINDS.values()}
+    for name in sorted(found, key=lambda one: (one not in kinds, list(kinds).index(one) if one in kinds else 0, one)):
+        one = found[name]
+        lines = ["| field | type | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{field}` | {_typed(of)} | {of['description']} |" for field, of in one["properties"].items()]
+        parts.append(
+            f"### {f'`{kinds[name]}`' if name in kinds else name}\n\n{one['description']}\n\n" + "\n".join(lines)
+        )
+    return "\n\n".join(parts)
+
+
+def _typed(of: Mapping[str, Any]) -> str:
+    """Return the type of a field in words, with a link to the object that it is."""
+    if "$ref" in of:
+        name = of["$ref"].rpartition("/")[2]
+        kinds = {kind.__name__: name_of(kind) for kind in catalogue.KINDS.values()}
+        return f"[{name}](#{f'orchestrator{kinds[name]}1' if name in kinds else name.lower()})"
+    if "anyOf" in of:
+        return " or ".join(map(_typed, of["anyOf"]))
+    if "enum" in of:
+        return "text"
+    if of.get("type") == "array":
+        return f"list of {_typed(of['items'])}"
+    if of.get("type") == "object":
+        return f"object of {_typed(more)}" if (more := of.get("additionalProperties")) else "object"
+    if of.get("format") == "date-time":
+        return "time"
+    spelled = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
+    amount = of.get("type") == "string" and "pattern" in of
+    return "amount" if amount else spelled.get(of.get("type", ""), "any")
+
+
 def function(name: str) -> str:
     """Return the signature and the docstring of a public function."""
     found = _public(name)
@@ -268,20 +308,8 @@ def _untyped(one: inspect.Parameter) -> inspect.Parameter:
 
 
 def field_meanings(found: type) -> dict[str, str]:
-    """Return what is said about each field of a class: the text under it, else the comment behind it, else nothing."""
-    text = textwrap.dedent(inspect.getsource(found))
-    lines = text.splitlines()
-    body = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)).body
-    meanings = {}
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-            said = inspect.cleandoc(after.value.value)
-        else:
-            said = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
-        meanings[node.target.id] = _flat(said)
-    return meanings
+    """Return what is said about each field of a class, as one line; "" where nothing is said."""
+    return {name: _flat(said) for name, said in meanings.field_meanings(found).items()}
 
 
 def arguments(found: Any) -> dict[str, str]:

@@ -391,6 +391,18 @@ def test_each_document_has_a_version_and_a_schema_that_a_later_field_does_not_br
         assert '"additionalProperties": false' not in written
 
 
+def test_every_field_of_every_document_says_what_it_means() -> None:
+    """In the schemas and in docs/json-documents.md, from the comment behind the field."""
+    mute = [
+        f"{name}.{field}"
+        for name, one in schema_of(tuple(KINDS))["$defs"].items()
+        for field, of in one["properties"].items()
+        if not of["description"] or of["description"] == "USD, exact"
+    ]
+
+    assert mute == []
+
+
 def test_a_schema_is_printed_for_a_command_and_for_a_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert _ended("schema", "status") == 0
     assert json.loads(capsys.readouterr().out) == schema_of(("status", "jobs", "error"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Union
 
 import msgspec
 
-from orchestrator.api.documents.document import Document, schema_name
+from orchestrator.api.documents.document import Document, Part, schema_name
 from orchestrator.api.documents.jobs import (
     Batches,
     Event,
@@ -21,10 +21,12 @@ from orchestrator.api.documents.jobs import (
     RetryPlan,
     Show,
 )
+from orchestrator.api.documents.meanings import field_meanings
 from orchestrator.api.documents.status import Jobs, JobStatus, Report
 from orchestrator.api.documents.upkeep import Audit, Doctor, Error, Faults, Recover, Rehearse
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA: Final = "the kind of the document and its version"
 _KINDS: Final[tuple[type[Document], ...]] = (
     Init,
     Plan,
@@ -57,6 +59,15 @@ def name_of(kind: type[Document]) -> str:
 KINDS: Final = {name_of(kind): kind for kind in _KINDS}
 
 
+def _parts(of: type[Part]) -> Iterator[tuple[str, type[Part]]]:
+    for one in of.__subclasses__():
+        yield one.__name__, one
+        yield from _parts(one)
+
+
+_PARTS: Final = dict(_parts(Part))
+
+
 def schema_of(names: Sequence[str]) -> dict[str, Any]:
     """Return the JSON Schema of a document of one of these kinds. Raises KeyError for a name that is none.
 
@@ -66,7 +77,20 @@ def schema_of(names: Sequence[str]) -> dict[str, Any]:
     found = msgspec.json.schema(kinds[0] if len(kinds) == 1 else Union[kinds])  # noqa: UP007 - made from a tuple
     title = schema_name(kinds[0]) if len(kinds) == 1 else "one of " + ", ".join(map(schema_name, kinds))
     open_to_more: dict[str, Any] = _open(found)
+    for name, one in open_to_more["$defs"].items():
+        _describe(_PARTS[name], one["properties"])
     return {"$schema": DIALECT, "title": title} | open_to_more
+
+
+def _describe(kind: type[Part], properties: dict[str, Any]) -> None:
+    """Say what each field means."""
+    meanings = {"schema": SCHEMA}
+    for one in reversed(kind.__mro__):
+        if issubclass(one, Part):
+            meanings |= field_meanings(one)
+    for name, of in properties.items():
+        unit = of.get("description", "")
+        of["description"] = "; ".join(filter(None, (meanings[name], unit)))
 
 
 def _open(schema: Any) -> Any:

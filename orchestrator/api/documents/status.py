@@ -23,44 +23,44 @@ _NO_BATCH: Final = NEVER_SENT | {ChunkState.SPLIT}  # others have, or get, their
 class Process(Part, frozen=True, kw_only=True):
     """A process that works on the job."""
 
-    kind: str
-    host: str
-    pid: int
-    seen_at: Time
+    kind: str  # "worker" of a fleet, or "run"
+    host: str  # the name of its machine
+    pid: int  # its number there
+    seen_at: Time  # when it last said that it is alive
     stopping: bool  # it was asked to stop, and finishes what it has begun
 
 
 class Job(Part, frozen=True, kw_only=True):
     """The job."""
 
-    id: str
-    name: str
+    id: str  # its name and eight digits
+    name: str  # as its job file has it
     state: str  # of the ledger: running, stopped, cancelling, finished, cancelled
     activity: str  # what it does at present, in a person's words
     reason: str  # why it is stopped, or what it waits for; "" for nothing
     decision: str  # what a person must approve before it goes on; "" for nothing
-    account: str
+    account: str  # provider and the variable of its key
     paused_at: Time | None  # since when a person has sending paused
     account_paused: str  # why the account may not send at present; "" where it may
-    model: str
+    model: str  # as requests name it
     revision: int  # of its output
     work: str  # the work folder
-    began_at: Time
-    ended_at: Time | None
-    worked_by: tuple[Process, ...]
+    began_at: Time  # when it was first run or submitted
+    ended_at: Time | None  # when it ended or stopped; null while it goes on
+    worked_by: tuple[Process, ...]  # seen within 30 seconds; none: nothing works on it
 
 
 class Rows(Part, frozen=True, kw_only=True):
     """Where the rows are: the six counts from `answered` to `needs_decision` add up to `total`."""
 
     total: Count  # planned so far; all of them once `all_read`
-    all_read: bool
-    answered: Count
-    failed: Count
-    to_send_again: Count
-    at_provider: Count
-    waiting: Count
-    needs_decision: Count
+    all_read: bool  # the dataset has been planned to its end
+    answered: Count  # with an answer that is here
+    failed: Count  # given up: refused, filtered, or failed too often
+    to_send_again: Count  # failed, and sent once more by itself
+    at_provider: Count  # in batches under way
+    waiting: Count  # planned and not sent
+    needs_decision: Count  # in creates of which a person must say what became
     reused: Count  # of the answered: answers of other jobs, or to equal requests of this one
     truncated: Count  # of the answered
     empty: Count  # of the answered
@@ -70,21 +70,21 @@ class Rows(Part, frozen=True, kw_only=True):
 class AtProvider(Part, frozen=True, kw_only=True):
     """The batches that the provider has."""
 
-    batches: Count
+    batches: Count  # under way, or ended and not yet fetched
     answered: Count  # rows, by the provider's count
     overdue: Count  # batches that should have ended long ago
     overdue_batch: str  # one of them; "" where there is none
-    oldest_sent_at: Time | None
-    looked_at: Time | None
-    next_look_at: Time | None
+    oldest_sent_at: Time | None  # when the oldest of them was sent
+    looked_at: Time | None  # when the provider was last asked
+    next_look_at: Time | None  # when it is asked next
     words: dict[str, int]  # the provider's word for their status: how many
 
 
 class Progress(Part, frozen=True, kw_only=True):
     """How much of a phase is done."""
 
-    done: Count
-    of: Count
+    done: Count  # so many
+    of: Count  # of so many known by now
 
 
 class Phases(Part, frozen=True, kw_only=True):
@@ -100,13 +100,13 @@ class Phases(Part, frozen=True, kw_only=True):
 class Money(Part, frozen=True, kw_only=True):
     """What the job costs: spent + reserved + possibly_double_paid + left = budget."""
 
-    currency: str
-    spent: Usd | None
+    currency: str  # always USD
+    spent: Usd | None  # for answers that are here; null where nothing is known
     unpriced: Count  # answered rows whose cost is not known: `spent` is without theirs
-    reserved: Usd
-    possibly_double_paid: Usd
-    left: Usd | None
-    budget: Usd | None
+    reserved: Usd  # at most, for batches under way
+    possibly_double_paid: Usd  # at most, by creates that were sent again at a person's word
+    left: Usd | None  # of the budget; null without one
+    budget: Usd | None  # policy.budget_usd; null where there is none
     expected: Usd | None  # at the end
     waits_for: str  # where the next batch does not fit the budget now; "" where it does
 
@@ -114,77 +114,77 @@ class Money(Part, frozen=True, kw_only=True):
 class Estimate(Part, frozen=True, kw_only=True):
     """When the job may end."""
 
-    soonest: Time
-    latest: Time
+    soonest: Time  # by the quicker of finished batches
+    latest: Time  # by the slower of them
     batches: Count  # finished ones that it is made from
 
 
 class Cause(Part, frozen=True, kw_only=True):
     """Why rows have failed; the first of them is named by its shard and its row there."""
 
-    cause: str
-    rows: Count
-    shard: int | None
-    row: int | None
+    cause: str  # the provider's error code, or ours
+    rows: Count  # that have failed for it
+    shard: int | None  # of the first of them; null where that is not known
+    row: int | None  # its number in the shard, from 0; null as well
 
 
 class Trouble(Part, frozen=True, kw_only=True):
     """Why chunks get nowhere at present."""
 
-    reason: str
-    chunks: Count
-    needs_decision: bool
-    since: Time | None
-    next_at: Time | None
+    reason: str  # what happened last
+    chunks: Count  # that get nowhere for it
+    needs_decision: bool  # they are unresolved: a person must act
+    since: Time | None  # when it began; null where that is not known
+    next_at: Time | None  # when it is tried again; null: not by itself
 
 
 class Decision(Part, frozen=True, kw_only=True):
     """A create of which a person must find out whether it made a batch."""
 
-    chunk: str
-    rows: Count
-    usd_max: Usd | None
-    sent_at: Time | None
-    reason: str
+    chunk: str  # as `resolve` takes it
+    rows: Count  # in its create
+    usd_max: Usd | None  # what it may cost; null where no price is known
+    sent_at: Time | None  # when the create was sent
+    reason: str  # why it is not known
 
 
 class Lines(Part, frozen=True, kw_only=True):
     """Lines of results, as they were read."""
 
-    read: Count
-    missing: Count
-    duplicates: Count
-    foreign: Count
-    unreadable: Count
+    read: Count  # in all
+    missing: Count  # rows of ended batches without one
+    duplicates: Count  # that name a row a second time
+    foreign: Count  # that name no row of their batch
+    unreadable: Count  # that could not be read
 
 
 class Notices(Part, frozen=True, kw_only=True):
     """Notices of the job that nobody has received."""
 
-    undelivered: Count
+    undelivered: Count  # so many
     error: str  # of the last of them; "" for none
 
 
 class Standing(Document, frozen=True, kw_only=True):
     """What the documents about one job have in common."""
 
-    at: Time
-    job: Job
-    rows: Rows
-    at_provider: AtProvider
+    at: Time  # when this was read
+    job: Job  # who it is, and what it does
+    rows: Rows  # where its rows are
+    at_provider: AtProvider  # the batches that the provider has
     batches: dict[str, int]  # how many are how far, in a person's words
     chunks: dict[str, int]  # the same by the states of the ledger
     created: Count  # creates that made a batch
-    phases: Phases
-    lines: Lines
-    money: Money
-    estimate: Estimate | None
+    phases: Phases  # how far it is
+    lines: Lines  # of results, as they were read
+    money: Money  # spent, reserved, left
+    estimate: Estimate | None  # when it may end; null before three batches have ended
     causes: tuple[Cause, ...]  # of the failed rows; they add up to `rows.failed`
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[Trouble, ...]  # what is tried again, and why
     decisions: tuple[Decision, ...]  # the first few
-    notices: Notices
+    notices: Notices  # that nobody has received
     workers: Count  # processes of a fleet that are alive
-    beats: Count
+    beats: Count  # processes that hand out a fleet's work, alive
     commands: tuple[str, ...]  # what a person can type next
 
 
@@ -195,8 +195,8 @@ class JobStatus(Standing, frozen=True, kw_only=True, tag="orchestrator.status/1"
 class Jobs(Document, frozen=True, kw_only=True, tag="orchestrator.jobs/1"):
     """All jobs of a work folder, the newest first."""
 
-    work: str
-    jobs: tuple[JobStatus, ...]
+    work: str  # the work folder
+    jobs: tuple[JobStatus, ...]  # each as `status` of it alone
 
 
 class Report(Standing, frozen=True, kw_only=True, tag="orchestrator.report/1"):
