@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -154,11 +155,23 @@ def _source(context: JobContext, key: RowKey, request: bytes | None) -> tuple[Ma
             note = _difference(context, key, request)
         row = batch.slice(0, 1)
         whole = pa.RecordBatch.from_arrays([*map(well_formed, row.columns)], schema=row.schema)
-        return _one(whole), note
+        [values] = whole.to_pylist()
+        return _with_numbers(_one(whole), values), note
     except (DatasetError, OutputError, IndexError) as error:
         return None, f"the dataset cannot be read: {error}"
     except StopIteration:
         return None, "the dataset has no such row any more"
+
+
+def _with_numbers(shown: Any, value: Any) -> Any:
+    """Return a value for JSON, with numbers that JSON has no form for as prompts have them: as texts, such as nan."""
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, dict) and isinstance(shown, dict):
+        return {name: _with_numbers(one, value.get(name)) for name, one in shown.items()}
+    if isinstance(value, list) and isinstance(shown, list):
+        return [_with_numbers(*pair) for pair in zip(shown, value, strict=False)]
+    return shown
 
 
 def _difference(context: JobContext, key: RowKey, request: bytes) -> str:

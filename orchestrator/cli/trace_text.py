@@ -13,6 +13,7 @@ from orchestrator.domain.money import exact
 if TYPE_CHECKING:
     from orchestrator.api.show import RowTrace, RowTry, SentBatch
 
+NAME_MAX: Final = 32  # cells of a column of names; a longer one stands out
 OUTCOME: Final = ("finish_reason", "input_tokens", "output_tokens", "error_code", "error_message")
 
 
@@ -72,7 +73,7 @@ def _batch(batch: SentBatch) -> str:
 
 
 def _fields(values: Mapping[str, Any], *, by: int = 2) -> Iterator[str]:
-    width = max(map(len, values), default=0)
+    width = min(NAME_MAX, max(map(len, values), default=0))
     for name, value in values.items():
         text = _text(value)
         first, *others = text.splitlines() or [""]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
@@ -156,6 +158,19 @@ def test_a_key_is_found_whatever_it_looks_like(tmp_path: Path, fake: FakeProvide
         browser = TestClient(page, headers={"authorization": "Bearer t"})
         found = browser.get(f"/jobs/{handle.job_id}/rows", params={"find": "0-2"})
     assert "row 0 of shard 0" in found.text
+
+
+def test_numbers_that_json_does_not_have_are_not_shown_as_null(tmp_path: Path, fake: FakeProvider) -> None:
+    """They stand in the request, and null would be another value."""
+    numbers = pa.table({"n": [math.inf, math.nan, 1.5, None], "deep": [[{"m": -math.inf}], [None], [], None]})
+    result = orchestrator.run(
+        numbers, prompt="{n}", model="any", name="n", work=tmp_path, policy={"null_policy": "empty"}, **fake.options
+    )
+    handle = orchestrator.open_job(result.job_id, work=tmp_path)
+    rows = [handle.show(str(number)).source for number in range(4)]
+
+    assert [one and one["n"] for one in rows] == ["inf", "nan", 1.5, None]
+    assert [one and one["deep"] for one in rows] == [[{"m": "-inf"}], [None], [], None]
 
 
 def test_a_row_that_is_not_answered_yet_has_no_answer(source: Path, fake: FakeProvider) -> None:

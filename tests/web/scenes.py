@@ -23,6 +23,7 @@ from tests.builders import a_chunk, a_job, a_shard, after, an_attempt
 from tests.contract.ledger_harness import LedgerHarness
 
 EVIL: Final = "<script>window.evil = 1</script>\x1b[31m"
+LONG: Final = "a-very-long-name-of-a-column" * 10
 TEXTS: Final = ("fine", "bad", f"so so {EVIL}", "long")
 
 
@@ -89,7 +90,7 @@ class Scenes:
         self.viewer.forget(found)
 
     def _frame(self) -> pd.DataFrame:
-        return pd.DataFrame({"text": list(TEXTS)})
+        return pd.DataFrame({"text": list(TEXTS), LONG: range(len(TEXTS))})
 
     def _options(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {
