@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from starlette.testclient import TestClient
 
 from orchestrator.api.viewer import Viewer
 from orchestrator.domain.canary import CANARY
 from orchestrator.domain.look import Activity
 from orchestrator.domain.model import JobState
 from orchestrator.domain.progress import Totals
+from orchestrator.web.access import Access
+from orchestrator.web.app import make_app
 from orchestrator.web.needs import WAYS, asks, doors
 from orchestrator.web.offers import Action, Offer, offer
 from tests.builders import after
@@ -62,6 +65,17 @@ def test_a_page_offers_what_is_possible_and_refuses_the_rest(case: str, viewer: 
     for action, label in WAYS.items():
         asked = {one.action for ask in asks(look, viewer) for one in ask.doors}
         assert isinstance(offer(action, status, viewer), Offer) is (label in labels or action in asked), label
+
+
+def test_a_job_that_waits_for_a_person_has_begun_and_not_ended(viewer: Viewer) -> None:
+    """It is stopped since a moment that the ledger knows; the list of jobs does not call that its end."""
+    app = make_app(viewer, Access(hosts=frozenset(), token="t"))
+    page = TestClient(app, headers={"authorization": "Bearer t"}).get("/").text
+    rows = {one.name: "needs you" in row for one in viewer.jobs() for row in page.split("<tr>") if one.job_id in row}
+    told = {word: page.count(f'data-l="{word}"') for word in ("begun", "ended")}
+
+    assert rows["open"]
+    assert told == {"begun": 1, "ended": len(viewer.jobs()) - 1}
 
 
 def test_a_price_that_nobody_knows_is_not_made_up(viewer: Viewer) -> None:
