@@ -54,7 +54,9 @@ class AnswerIndex:
         """Return the place of each of these keys, ABSENT where there is none. A place is an int64."""
         wanted = halves(keys)
         found = np.full(len(wanted), ABSENT, np.int64)
-        at = np.searchsorted(self._high, wanted[:, 0])
+        order = np.argsort(wanted[:, 0])  # neighbours are looked up one after the other, on the same page of the file
+        at = np.empty(len(wanted), np.int64)
+        at[order] = np.searchsorted(self._high, wanted[order, 0])
         left = np.arange(len(wanted))
         while True:  # as often as keys have the same first half: once
             left = left[at[left] < len(self._high)]

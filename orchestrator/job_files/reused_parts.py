@@ -247,12 +247,11 @@ class OwnAnswers(OtherAnswers):
         found, absent = np.flatnonzero(places != ABSENT), np.flatnonzero(places == ABSENT)
         tables = list[Any]()
         if len(found):
-            table = self._fetched(places[found], b"".join(_key_at(keys, number) for number in found.tolist()))
+            table = self._fetched(places[found], _keys_at(keys, found))
             payer = pc.if_else(table["succeeded"], table["reused_from"], pa.scalar(None, pa.string()))
             tables.append(table.set_column(table.schema.get_field_index("reused_from"), "reused_from", payer))
         if len(absent):
-            own = [_key_at(keys, number) for number in absent.tolist()]
-            tables.append(_failures(own, [reason(number) for number in absent.tolist()]))
+            tables.append(_failures(_keys_at(keys, absent), [reason(number) for number in absent.tolist()]))
         table = pa.concat_tables(tables)
         if len(tables) == 1:
             return table
@@ -261,9 +260,8 @@ class OwnAnswers(OtherAnswers):
     def _fetched(self, places: Any, keys: bytes) -> Any:
         """Return the rows at these places; each is read once, however often it is named. Raises StorageError."""
         once, first, again = np.unique(places, return_index=True, return_inverse=True)
-        wanted = b"".join(_key_at(keys, number) for number in first.tolist())
         try:
-            table = self._taken(once, wanted)
+            table = self._taken(once, _keys_at(keys, first))
         except AnswersGone:
             self._must_be_readable()
             raise
@@ -292,17 +290,19 @@ def _is_failed(batch: Any) -> Any:
     return pc.invert(batch["succeeded"])
 
 
-def _key_at(keys: bytes, number: int) -> bytes:
-    return keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
+def _keys_at(keys: bytes, numbers: Any) -> bytes:
+    found: bytes = np.frombuffer(keys, f"V{KEY_BYTES}")[numbers].tobytes()
+    return found
 
 
-def _failures(keys: Sequence[bytes], reasons: Sequence[Answer]) -> Any:
+def _failures(keys: bytes, reasons: Sequence[Answer]) -> Any:
     """Return failures as rows of a part, of rows that are still to be named."""
-    given: dict[str, list[Any]] = {name: [None] * len(keys) for name in PART_SCHEMA.names}
-    given |= dict.fromkeys(("shard", "row", "round"), [0] * len(keys))
-    given |= dict.fromkeys(("succeeded", "retryable"), [False] * len(keys))
+    given: dict[str, list[Any]] = {name: [None] * len(reasons) for name in PART_SCHEMA.names}
+    given |= dict.fromkeys(("shard", "row", "round"), [0] * len(reasons))
+    given |= dict.fromkeys(("succeeded", "retryable"), [False] * len(reasons))
     given |= {name: [getattr(reason, name) for reason in reasons] for name in ("error_code", "error_message")}
-    return pa.Table.from_pydict(given | {"content_key": list(keys)}, schema=PART_SCHEMA)
+    each = [keys[start : start + KEY_BYTES] for start in range(0, len(keys), KEY_BYTES)]
+    return pa.Table.from_pydict(given | {"content_key": each}, schema=PART_SCHEMA)
 
 
 def as_own(table: Any, shard_no: int, rows: Sequence[int]) -> Any:

@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 FEW: Final = 4  # rows of a part, or more, for each one that is wanted: a few
+BATCH_BYTES: Final = 16 * 2**20
 FREE_BYTES_MIN: Final = 2**30  # of the disk, and as much again as is unpacked
 
 
 class _Unpacked(NamedTuple):
     start: int  # in the file
     length: int
-    group_rows: tuple[int, ...]
+    batch_rows: tuple[int, ...]
 
 
 class UnpackedParts:
@@ -46,7 +47,7 @@ class UnpackedParts:
             return None
         mapped = mmap.mmap(self._file.fileno(), unpacked.length, access=mmap.ACCESS_READ, offset=unpacked.start)
         reader = pa.ipc.open_file(pa.py_buffer(mapped))
-        return _taken(unpacked.group_rows, lambda group: pa.Table.from_batches([reader.get_batch(group)]), wanted)
+        return _taken(unpacked.batch_rows, lambda batch: pa.Table.from_batches([reader.get_batch(batch)]), wanted)
 
     def taken_of(self, number: int, part: Any, wanted: Any) -> Any:
         """Return such rows of a part, which is a Parquet file; it is unpacked if it is to be."""
@@ -75,16 +76,27 @@ class UnpackedParts:
             if not self._has_room:
                 return
             start = self._file.seek(end + -end % mmap.ALLOCATIONGRANULARITY)
-            groups = range(part.num_row_groups)
             with pa.ipc.new_file(self._file, part.schema_arrow) as writer:
-                for group in groups:
-                    writer.write_table(part.read_row_group(group, use_threads=False).combine_chunks())
+                batches = _written(writer, part)
             self._file.flush()
             length = self._file.seek(0, os.SEEK_END) - start
         except OSError:  # the disk is full, or there is none
             self._has_room = False
             return
-        self._parts[number] = _Unpacked(start, length, _group_rows(part))
+        self._parts[number] = _Unpacked(start, length, batches)
+
+
+def _written(writer: Any, part: Any) -> tuple[int, ...]:
+    """Write a part, in batches of about `BATCH_BYTES`: to take rows of a few costs less than of many."""
+    rows, held = list[int](), list[Any]()
+    for group in range(part.num_row_groups):
+        held.append(part.read_row_group(group, use_threads=False))
+        if group == part.num_row_groups - 1 or sum(table.nbytes for table in held) >= BATCH_BYTES:
+            batch = pa.concat_tables(held).combine_chunks()
+            writer.write_table(batch)
+            rows.append(batch.num_rows)
+            held.clear()
+    return tuple(rows)
 
 
 def _group_rows(part: Any) -> tuple[int, ...]:
