@@ -25,6 +25,7 @@ from orchestrator.dataset.groups import groups
 from orchestrator.dataset.schema import conform, plain_schema, refuse_duplicates, schema_text, with_notes
 from orchestrator.domain.errors import DatasetError, StorageError
 from orchestrator.storage import permissions
+from orchestrator.storage.disk_errors import why_unwritten
 
 if TYPE_CHECKING:
     from orchestrator.ports import JobFiles
@@ -126,7 +127,7 @@ def _storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise StorageError(f"{path} cannot be written: {exc.strerror or type(exc).__name__}") from exc
+        raise StorageError(f"{path} cannot be written: {why_unwritten(exc)}") from exc
 
 
 def _write_rows(reader: Any, sink: Any) -> str:

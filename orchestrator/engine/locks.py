@@ -23,6 +23,7 @@ from typing import Final, TextIO
 from orchestrator.domain.errors import JobBusy, LedgerBusy, StorageError
 from orchestrator.domain.model import JobId
 from orchestrator.storage import permissions
+from orchestrator.storage.disk_errors import why_unwritten
 
 RUNS: Final = "runs"  # a folder beside the ledger: locks and logs of runs
 FLEET: Final = "fleet.lock"
@@ -118,7 +119,7 @@ def _writing(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        raise StorageError(f"{path}: cannot be written: {why_unwritten(error)}") from error
 
 
 def _is_locked(file: TextIO, kind: int) -> bool:

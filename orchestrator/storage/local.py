@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage import permissions
+from orchestrator.storage.disk_errors import why_unwritten
 from orchestrator.storage.names import TEMPORARY, parts_of
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
@@ -39,7 +40,7 @@ class LocalJobFiles:
         try:
             file = self._new(temporary)
         except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+            raise StorageError(f"{path}: cannot be written: {why_unwritten(error)}") from error
         try:
             with file:
                 yield file
@@ -47,7 +48,7 @@ class LocalJobFiles:
                 os.fsync(file.fileno())
             _put_in_place(temporary, path)
         except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+            raise StorageError(f"{path}: cannot be written: {why_unwritten(error)}") from error
         finally:
             with suppress(OSError):  # already gone; or the disk fails, and its own error is more useful
                 temporary.unlink()
@@ -71,7 +72,7 @@ class LocalJobFiles:
         try:
             permissions.sync_folder(path.parent)  # the process that wrote it may have died before this
         except OSError as error:
-            raise StorageError(f"{path}: its folder cannot be synced: {error.strerror}") from error
+            raise StorageError(f"{path}: its folder cannot be synced: {why_unwritten(error)}") from error
         return True
 
     def names(self, folder: str) -> list[str]:
@@ -92,7 +93,7 @@ class LocalJobFiles:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageError(f"{path}: cannot be removed: {error.strerror}") from error
+            raise StorageError(f"{path}: cannot be removed: {why_unwritten(error)}") from error
 
     def sweep(self, folder: str) -> None:
         """Remove what killed writers have left directly in `folder`."""

@@ -112,7 +112,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
 @pytest.mark.parametrize("cause", ["unable to open database file", "attempt to write a readonly database"])
 def test_a_ledger_that_cannot_be_written_says_what_to_do(cause: str) -> None:
     """SQLite writes beside the file, also for who only reads: on a read-only disk it opens nothing."""
-    with pytest.raises(LedgerAway, match="writable for who only looks, too: a copy of it will do"), translated("here"):
+    with pytest.raises(LedgerAway, match="also for commands that only look: a copy"), translated("here"):
         raise sa.exc.OperationalError("SELECT", {}, Exception(cause))
 
 

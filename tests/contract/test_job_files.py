@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -47,6 +48,22 @@ def test_a_file_appears_only_when_it_is_whole(job_files: JobFiles) -> None:
         file.write(b", and the other half")
 
     assert read(job_files, NAME) == b"half, and the other half"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device. Free some space and type the command again: what is recorded is kept"),
+        (errno.EROFS, "Read-only file system. Make its folder writable and type the command again: what is recorded"),
+        (errno.EIO, "Input/output error$"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_told_with_what_to_do(tmp_path: Path, number: int, told: str) -> None:
+    with (
+        pytest.raises(StorageError, match=f"{tmp_path}/{NAME}: cannot be written: {told}"),
+        LocalJobFiles(tmp_path).create(NAME),
+    ):
+        raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.parametrize("error", [ValueError, StorageError, KeyboardInterrupt, GeneratorExit])

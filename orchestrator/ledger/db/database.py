@@ -73,7 +73,7 @@ def asked(ask: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Concatena
 
 
 # What can be done about what SQLite says.
-_LOOKS = "Its folder must be there, and writable for who only looks, too: a copy of it will do"
+_LOOKS = "Its folder must be there, and writable, also for commands that only look: a copy of the folder will do"
 _WAYS_OUT: Final = {
     "disk is full": "Free some space and type the command again: what is recorded is kept",
     "unable to open database file": _LOOKS,
