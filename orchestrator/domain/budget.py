@@ -17,7 +17,7 @@ from typing import Final
 from orchestrator.domain.money import PLACES, exact
 
 # How the reason of a job that stopped for its budget begins.
-USED_UP: Final = ("the budget is used up: ", "the budget is too small: ")
+USED_UP: Final = ("the rest of the budget is too small: ", "the budget is too small: ")
 
 
 class Verdict(StrEnum):
@@ -37,6 +37,7 @@ class Spending:
     in_flight: Decimal = Decimal(0)  # reserved by creates whose cost is still to come, and by those being begun
     is_cutting: bool = False  # a chunk is being cut: its parts may fit
     cheapest: Decimal | None = None  # what one request of a chunk that waits may cost, at least, on average
+    waiting: Decimal = Decimal(0)  # what all chunks that wait may cost
 
 
 def judge(budget: Decimal | None, spending: Spending, cost_max: Decimal | None, requests: int) -> Verdict:
@@ -70,5 +71,6 @@ def used_up(budget: Decimal, spending: Spending, cost_max: Decimal) -> str:
             f"{used}{exact(spending.settled)} of {exact(budget)} is spent, no batch is in flight, and the next request "
             f"may cost {exact(cost_max)}"
         )
-    raised = exact(spending.settled + cost_max)
-    return f"{so}. To go on, raise policy.budget_usd to {raised} or more and run it again"
+    raised, most = spending.settled + cost_max, spending.settled + spending.waiting
+    of_all = f" ({exact(most)} for all that waits now)" if most > raised else ""
+    return f"{so}. To go on, raise policy.budget_usd to {exact(raised)} or more{of_all} and run it again"

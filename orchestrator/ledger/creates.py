@@ -78,18 +78,21 @@ def spending(connection: sa.Connection, job_id: JobId, *, now: datetime, beside:
     being_sent = sa.select(_total(C.cost_usd_max)).where(
         C.job_id == job_id, C.state.in_(_UNSENT), C.lease_until > now, C.id != (beside or "")
     )
-    waiting = (
+    waits = (C.job_id == job_id, C.state.in_(_UNSENT), sa.not_(C.cancel_requested))
+    cheapest = (
         sa.select(sa.type_coerce(sa.func.min(_ONE_REQUEST), Usd()))
         .join(jobs, J.id == C.job_id)
-        .where(C.job_id == job_id, C.state.in_(_UNSENT), sa.not_(C.cancel_requested), AFTER_CANARY)
+        .where(*waits, AFTER_CANARY)
     )
+    waiting = sa.select(_total(C.cost_usd_max)).where(*waits)
     cutting = sa.select(sa.exists().where(C.job_id == job_id, C.state == ChunkState.SPLITTING))
     reserved = int(connection.execute(unsettled).scalar_one()) * NANO
     return Spending(
         settled=_spent_usd(connection, job_id) - reserved,
         in_flight=reserved + int(connection.execute(being_sent).scalar_one()) * NANO,
         is_cutting=bool(connection.execute(cutting).scalar_one()),
-        cheapest=connection.execute(waiting).scalar_one(),
+        cheapest=connection.execute(cheapest).scalar_one(),
+        waiting=int(connection.execute(waiting).scalar_one()) * NANO,
     )
 
 

@@ -102,8 +102,9 @@ def policy_notes(
     if budget is not None and cost_usd_expected is not None and cost_usd_max is not None:
         if budget < cost_usd_expected:
             yield (
-                f"policy.budget_usd {exact(budget)} is less than the expected {usd(cost_usd_expected)}: about "
-                f"{int(100 * budget / cost_usd_expected)} % of the rows can be paid, then the job stops"
+                f"policy.budget_usd {exact(budget)} is about {int(100 * budget / cost_usd_expected)} % of the expected "
+                f"{usd(cost_usd_expected)}: the job sends what fits, cheaper requests first where it gets tight, then "
+                "stops"
             )
         elif budget < cost_usd_max:
             yield (

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.domain.budget import Spending, Verdict, judge
+from orchestrator.domain.budget import Spending, Verdict, judge, used_up
 from orchestrator.domain.model import ChunkState
 from orchestrator.domain.progress import Totals
 
@@ -81,3 +81,17 @@ def test_a_job_that_can_send_has_sent_all_or_stops_waits_for_no_budget(
     budget: str | None, unsent: str | None, in_flight: int
 ) -> None:
     assert totals(unsent, in_flight).budget_wait(None if budget is None else Decimal(budget)) == ""
+
+
+def test_who_is_told_to_raise_a_budget_is_told_what_is_enough_for_all() -> None:
+    """Half of the budget may be left: it is not used up, it is too small for the next request."""
+    spending = Spending(settled=Decimal("0.5"), waiting=Decimal("2.4"))
+
+    assert used_up(Decimal(1), spending, Decimal("0.8")) == (
+        "the rest of the budget is too small: 0.50 USD of 1.00 USD is spent, no batch is in flight, and the next "
+        "request may cost 0.80 USD. To go on, raise policy.budget_usd to 1.30 USD or more (2.90 USD for all that waits "
+        "now) and run it again"
+    )
+    assert "for all" not in used_up(
+        Decimal(1), Spending(settled=Decimal("0.5"), waiting=Decimal("0.8")), Decimal("0.8")
+    )

@@ -49,7 +49,7 @@ def test_a_prompt_over_the_models_context_is_told_before_it_fails(tmp_path: Path
 @pytest.mark.parametrize(
     ("budget", "told"),
     [
-        ("0.05", "0.05 USD is less than the expected 0.1000 USD: about 50 % of the rows can be paid"),
+        ("0.05", "0.05 USD is about 50 % of the expected 0.1000 USD: the job sends what fits"),
         ("0.15", "0.15 USD is less than the 0.2000 USD it may cost at most: it waits"),
         ("0.2", ""),
         (None, ""),
