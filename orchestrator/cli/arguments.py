@@ -124,7 +124,7 @@ def find(job: str, work: str | None) -> JobHandle:
                 )
                 ways = [(command("status", earlier.work, look.job_id), "to look at that one"), *ways]
                 if not look.has_ended:
-                    ways[1] = again, "to run the file as it is now, as a job of its own"
+                    ways[1] = f"{again} --alongside", "to run the file as it is now, beside that one"
             raise JobUnknown("\n".join([told, *listed_commands(ways)])) from None
     return commands.open_job(job, work=work)
 

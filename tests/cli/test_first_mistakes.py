@@ -76,8 +76,8 @@ def test_a_changed_file_is_told_apart_from_the_job_that_was_run_before(folder: P
         f"  {job_id}, of an earlier version of the file or its dataset, is unattended",
         "  to look at that one:",
         f"    orchestrator status {job_id}",
-        "  to run the file as it is now, as a job of its own:",
-        "    orchestrator run mood.toml",
+        "  to run the file as it is now, beside that one:",
+        "    orchestrator run mood.toml --alongside",
     ]
 
 
