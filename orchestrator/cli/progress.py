@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.cli.readers import ThoughUnread
 from orchestrator.cli.terminal import fitted, say, show_document
 from orchestrator.domain.look import Activity
-from orchestrator.domain.model import JobId
+from orchestrator.domain.model import JobId, JobState
 from orchestrator.domain.workers import Kind
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Watch:
         trouble = next((one for one in now.troubles if not one.is_unresolved), None)
         if now.activity is Activity.PAUSED:
             self._tell_once("paused", f"nothing more is sent until you type: orchestrator resume {self._job_id}")
-        elif now.activity is Activity.ACCOUNT:
+        elif now.state is JobState.RUNNING and now.reason not in ("", now.budget_wait):  # that of its account
             idle = "" if now.at_provider.batches else ". Nothing is in flight: Ctrl-C loses nothing, run it again later"
             self._tell_once(now.reason, f"sending is paused: {now.reason}{idle}")
         elif now.budget_wait:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -109,8 +110,12 @@ def test_a_trouble_is_said_once_if_it_lasts(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-def test_a_pause_is_said_once_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
-    paused = a_look(activity=Activity.ACCOUNT, reason="no credit: top up", troubles=(), worked_by=HERE)
+@pytest.mark.parametrize(
+    "waits", [{"activity": Activity.ACCOUNT}, {"activity": Activity.BUDGET, "budget_wait": "0.5 USD of 0.1 USD"}]
+)
+def test_a_pause_is_said_once_it_lasts(waits: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also while the next batch would not fit the budget: the provider refuses to tell of those in flight, too."""
+    paused = a_look(reason="no credit: top up", troubles=(), worked_by=HERE, **waits)
     with Watch("job-1", "paid once", plain=False) as watch:
         for _ in range(LOOKS_BEFORE - 1):
             watch.look(paused)
