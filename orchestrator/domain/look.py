@@ -18,6 +18,7 @@ from typing import Final
 
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.model import Canary, ChunkState, Job, JobState
+from orchestrator.domain.money import quantize
 from orchestrator.domain.notices import NONE_UNDELIVERED, Undelivered
 from orchestrator.domain.progress import Totals, Trouble
 from orchestrator.domain.timeline import GROUP_OF, Group
@@ -350,7 +351,7 @@ def _money(job: Job, totals: Totals, rows: Rows, seen: Seen) -> Money:
         planned, again = seen.unsettled, totals.waiting
         # Rows that wait to be sent again are in no batch: they are taken to be as the others.
         tokens = again * sum(one.tokens for one in seen.settled) // sum(one.requests for one in seen.settled)
-        expected = known + each.of(planned) + each.of(Planned(requests=again, tokens=tokens))
+        expected = quantize(known + each.of(planned) + each.of(Planned(requests=again, tokens=tokens)))
     return Money(
         spent=known,
         unpriced=totals.unpriced,

@@ -134,13 +134,18 @@ def _settled(finished: Iterable[Any]) -> list[Settled]:
 
 
 def _unsettled(states: Iterable[sa.RowMapping]) -> Planned:
-    live = [one for one in states if one["state"] not in TERMINAL and one["state"] != ChunkState.DUPLICATE]
-    cost_max = None if any(one["unbounded"] for one in live) else sum(int(one["cost_max"]) for one in live) * NANO
-    return Planned(
-        requests=sum(int(one["unsettled_requests"]) for one in live),
-        tokens=sum(int(one["unsettled_tokens"]) for one in live),
-        cost_usd_max=cost_max,
-    )
+    requests = tokens = cost_max = 0
+    is_bounded = True
+    for one in states:
+        if one["state"] in TERMINAL or one["state"] == ChunkState.DUPLICATE:
+            continue
+        # Of batches that have ended some providers have told the cost; of the others it is known with their results.
+        unsettled, chunks_there = one["chunks"] - one["with_fees"], one["chunks"]
+        requests += int(one["requests"]) * unsettled // chunks_there
+        tokens += int(one["tokens"]) * unsettled // chunks_there
+        cost_max += int(one["cost_max"]) * unsettled // chunks_there
+        is_bounded = is_bounded and one["bounded"] == chunks_there
+    return Planned(requests=requests, tokens=tokens, cost_usd_max=cost_max * NANO if is_bounded else None)
 
 
 def _decisions(connection: sa.Connection, job_id: JobId) -> Iterable[Decision]:

@@ -205,11 +205,10 @@ def _state_sums(job_id: JobId) -> sa.Select[Any]:
             sa.func.min(waits_since, type_=C.waiting_since.type).label("waiting_since"),
             sa.func.min(sa.cast(sa.func.coalesce(C.cost_usd_max, 0), sa.BigInteger)).label("cheapest"),
             _sum(REUSED_ROWS, "reused"),
-            # A provider may tell the cost when a batch ends; otherwise it is known once its results are here.
-            _when(C.fees_usd.is_(None), C.request_count, "unsettled_requests"),
-            _when(C.fees_usd.is_(None), C.tokens_in, "unsettled_tokens"),
-            _when(C.fees_usd.is_(None), C.cost_usd_max, "cost_max"),
-            _when(C.cost_usd_max.is_(None), 1, "unbounded"),
+            _sum(C.tokens_in, "tokens"),
+            _sum(C.cost_usd_max, "cost_max"),
+            sa.func.count(C.cost_usd_max).label("bounded"),
+            sa.func.count(C.fees_usd).label("with_fees"),
             _when(overdue, 1, "overdue"),
             sa.func.min(sa.case((overdue, C.batch_id), else_=None)).label("overdue_batch"),
         )

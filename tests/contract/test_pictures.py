@@ -14,6 +14,7 @@ from orchestrator.domain.changes import AttemptClosed, AttemptOpened, ChunkMoved
 from orchestrator.domain.model import Attempt, AttemptState, BatchId, Chunk, ChunkState, Outcome, ShardState, Tally
 from orchestrator.domain.pictures import RETRY_SQUARES_MAX, SQUARES_MAX, ChunkMap, width_for
 from orchestrator.domain.row_filter import row_filter
+from orchestrator.ledger.snapshot import SqlSnapshot
 from orchestrator.ledger.views import SqlViews
 from tests.builders import JOB, a_chunk, a_shard, added, after, an_attempt
 from tests.contract.ledger_harness import LedgerHarness
@@ -94,10 +95,11 @@ def settled_at(
     ended: float,
     collected: float,
     cost_usd: Decimal = Decimal("0.02"),
+    tokens_in: int = 0,
     **tally: int,
 ) -> None:
     """Send a chunk, and collect it, at these seconds."""
-    chunk = named(number, state=S.SUBMITTING, attempt=1, sent_at=after(sent))
+    chunk = named(number, state=S.SUBMITTING, attempt=1, sent_at=after(sent), tokens_in=tokens_in)
     harness.add(chunk)
     attempt = an_attempt(f"t{number}", chunk, reserved_usd=Decimal("0.05"), sent_at=after(sent))
     harness.write(opened(attempt))
@@ -111,6 +113,22 @@ def settled_at(
     done = replace(there, state=S.COLLECTED, part=f"parts/p{number}", tally=Tally(**tally))
     closed = AttemptClosed(token=attempt.token, state=AttemptState.CREATED, cost_usd=cost_usd)
     harness.write(ChunkMoved(before=there, after=done, due_at=None), closed, now=after(collected))
+
+
+def test_the_cost_in_the_end_is_weighed_by_the_tokens_of_the_prompts(harness: LedgerHarness, views: SqlViews) -> None:
+    """A token costs 0.0002, a request 0.001: ten requests of 100 tokens cost 0.03, of 200 tokens 0.05, of 300 0.07."""
+    plan(harness, 50)
+    short: dict[str, Any] = {"sent": 0, "ended": 60, "collected": 65, "succeeded": 10, "tokens_in": 100}
+    settled_at(harness, 0, **short, input_tokens=75, cost_usd=Decimal("0.03"))
+    settled_at(harness, 1, **short | {"tokens_in": 200}, input_tokens=150, cost_usd=Decimal("0.05"))
+    harness.add(named(2, state=S.SUBMITTED, sent_at=after(300), tokens_in=300, cost_usd_max=Decimal(1)))
+    harness.add(named(3, state=S.PLANNED, tokens_in=300, cost_usd_max=Decimal(1)))
+    harness.add(named(4, state=S.DUPLICATE, tokens_in=300))
+
+    money = SqlSnapshot(harness.database).look(JOB, now=after(400)).money
+
+    assert (money.spent, money.expected) == (Decimal("0.08"), Decimal("0.22"))
+    assert sum(one.requests for one in views.settled_batches(JOB)) == 20
 
 
 def test_the_course_says_what_came_back_when_and_what_was_spent_and_reserved_by_then(
