@@ -32,7 +32,7 @@ PACE: Final = ((30.0, 5.0), (600.0, 60.0), (float("inf"), 600.0))
 def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: bool = False) -> ThoughUnread:
     """Return what shows looks at a job that a command works on: for a person, or as events for a program."""
     if not events:
-        return ThoughUnread(Watch(job_id, guarantee, plain=as_json))
+        return ThoughUnread(Watch(job_id, guarantee, plain=as_json, work=work))
     from orchestrator.api.run_events import RunEvents
 
     return ThoughUnread(RunEvents(JobId(job_id), work, show_document))
@@ -41,8 +41,9 @@ def watching(job_id: str, work: str, guarantee: str, *, as_json: bool, events: b
 class Watch:
     """Shows looks at a job, and who runs it where it is not this process; a context manager."""
 
-    def __init__(self, job_id: str, guarantee: str, *, plain: bool) -> None:
+    def __init__(self, job_id: str, guarantee: str, *, plain: bool, work: str = "") -> None:
         self._job_id = job_id
+        self._work = work
         self._guarantee = guarantee
         self._quiet = plain
         self._view: TerminalView | None = None
@@ -133,7 +134,12 @@ class Watch:
         """Print what keeps failing, once for each reason that lasts, so that a waiting job does not seem to hang."""
         trouble = next((one for one in now.troubles if not one.is_unresolved), None)
         if now.activity is Activity.PAUSED:
-            self._tell_once("paused", f"nothing more is sent until you type: orchestrator resume {self._job_id}")
+            from orchestrator.api.next_commands import command
+
+            resume = (
+                command("resume", self._work, self._job_id) if self._work else f"orchestrator resume {self._job_id}"
+            )
+            self._tell_once("paused", f"nothing more is sent until you type:\n  {resume}")
         elif now.state is JobState.RUNNING and now.reason not in ("", now.budget_wait):  # that of its account
             idle = "" if now.at_provider.batches else ". Nothing is in flight: Ctrl-C loses nothing, run it again later"
             self._tell_once(now.reason, f"sending is paused: {now.reason}{idle}")

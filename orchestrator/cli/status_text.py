@@ -289,6 +289,12 @@ def detached(job_id: str, work: str, pid: int, log: str, by: Sequence[WorkerProc
 
 def _goes_on(found: Status, what: str, work: str) -> str:
     by = found.look.worked_by
+    if found.decision:  # nothing else is of use before that
+        ways = [(command("status", work, found.job_id), "to see what it is about")]
+        return "\n".join([f"{found.job_id}: {what}. It still waits for your decision.", *listed_commands(ways)])
+    if found.look.paused_at is not None:
+        ways = [(command("resume", work, found.job_id), "to send again")]
+        return "\n".join([f"{found.job_id}: {what}. It is still paused by you.", *listed_commands(ways)])
     if not by or found.look.lacks:
         return next_line(found.look, work, f"{found.job_id}: {what}.")
     who = "Its fleet's workers go on." if found.workers_alive else f"Pid {by[0].pid} on {by[0].host} goes on with it."

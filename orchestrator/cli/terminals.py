@@ -41,7 +41,8 @@ def attach(job: str, work: str | None, allow_failed: bool, as_json: bool) -> Non
 
     handle = find(job, work)
     left, stop = Left(), threading.Event()
-    watched = Watch(handle.job_id, commands.guarantee(handle.provider_settings()), plain=as_json)
+    guarantee = commands.guarantee(handle.provider_settings())
+    watched = Watch(handle.job_id, guarantee, plain=as_json, work=handle.work)
     try:
         with samples_told(handle.job_id, handle.work), watched as watch:
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from orchestrator.api import run_view
 from orchestrator.api.next_commands import next_commands
 from orchestrator.cli import status_text
+from orchestrator.cli.progress import LOOKS_BEFORE, Watch
 from orchestrator.cli.terminal import draw, fitted
 from orchestrator.domain.causes import Cause
 from orchestrator.domain.look import Activity, AtProvider, Look
 from orchestrator.domain.model import ChunkState, JobState
 from orchestrator.domain.progress import Totals
+from tests.builders import after
 from tests.cli.looks import LOOK, ROWS, RUNS, STOPPING, a_look, a_status
 from tests.cli.test_run_view import drawn
 from tests.cli.test_run_view import utc as utc
@@ -222,6 +224,33 @@ def test_what_makes_a_job_go_on_is_said_as_it_is(lacks: str, typed: list[str]) -
     assert next_commands(left, WORK) == (typed[1],)
     assert status_text.resumed(found, WORK).splitlines()[1] == f"  {typed[1]}"
     assert drawn(left, 80).splitlines()[-1] == f"  {typed[1].removesuffix(' --work /data/jobs')}"
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ({"decision": "canary"}, "job-1: resumed. It still waits for your decision.\n  to see what it is about:"),
+        ({"paused_at": after(0)}, "job-1: resumed. It is still paused by you.\n  to send again:"),
+    ],
+)
+def test_what_still_holds_a_job_back_is_said_and_not_to_run_it(left: dict[str, Any], told: str) -> None:
+    """After `resume` of one that waits for a decision, and after `approve` of one that is paused."""
+    totals = Totals(shards=1, shards_planning=0, rows=40, settled=10, refused=0, chunks={})
+    found = a_status(JobState.STOPPED, totals, decision=left.get("decision", ""))
+    look = replace(found.look, worked_by=(), **left)
+
+    assert status_text.resumed(replace(found, look=look), WORK).startswith(told)
+
+
+def test_a_pause_is_told_below_a_run_with_a_command_that_works_where_it_is_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Watch("job-1", "", plain=False, work=WORK) as watch:
+        for _ in range(LOOKS_BEFORE):
+            watch.look(a_look(activity=Activity.PAUSED, troubles=()))
+
+    told = "job-1: nothing more is sent until you type:\n  orchestrator resume job-1 --work /data/jobs\n"
+    assert told in capsys.readouterr().err
 
 
 def test_what_stop_leaves() -> None:
