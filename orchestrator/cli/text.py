@@ -157,7 +157,7 @@ def plan_text(job_id: str, plan: Estimate) -> str:
         f"  requests    {about}{plan.requests:,} in {batches}, {plan.request_bytes / 1e6:,.1f} MB",
         *_reused(plan, about),
         *_duplicates(plan, about),
-        f"  refused     {about}{plan.refused:,} rows that cannot be sent",
+        f"  refused     {about if plan.refused else ''}{plan.refused:,} rows that cannot be sent",
         f"  tokens      {of_read}at most {plan.tokens_in:,} in, {plan.tokens_out_max:,} out",
         f"  cost        {cost}",
     ]
