@@ -69,9 +69,9 @@ def beat() -> None:
 @click.option("--beats", type=click.IntRange(min=1), default=2, show_default=True, help="How many beats.")
 @_metrics_options
 def fleet(workers: int, beats: int, metrics_port: int | None, metrics_host: str) -> None:
-    """Run workers and beats on this machine, and say when all answer.
+    """Run workers and beats on this machine.
 
-    Starts its own broker unless ORCHESTRATOR_BROKER_URL names one.
+    Says when all answer. Starts its own broker unless ORCHESTRATOR_BROKER_URL names one.
     """
     from orchestrator.cli.terminal import show
     from orchestrator.fleet import pool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from orchestrator.cli import direct
@@ -19,7 +21,7 @@ from orchestrator.cli.asking import asked, confirm_cost
 from orchestrator.cli.direct import Request, request_options
 from orchestrator.cli.outcome import print_end, samples_told
 from orchestrator.cli.progress import watching
-from orchestrator.cli.terminal import show_as, show_document, show_text
+from orchestrator.cli.terminal import listed_commands, show, show_as, show_document, show_text
 from orchestrator.domain.errors import ConfigError
 
 limit_option = click.option(
@@ -51,6 +53,10 @@ def plan(job: str, work: str | None, limit: int | None, fresh: bool, as_json: bo
         show_as("plan", found.as_dict(), **more, budget_usd=None if budget is None else f"{budget:f}")
     else:
         show_text(text.plan_text(commands.identify(described), found))
+        if found.requests:
+            given = [direct.typed(job, request), *(["--limit", str(limit)] if limit else [])]
+            given += [*(["--fresh"] if fresh else []), *(["--work", shlex.quote(work)] if work else [])]
+            show("\n".join(listed_commands([(" ".join(["orchestrator run", *given]), "to send it")])))
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask, whatever it may cost (policy.confirm_usd).")

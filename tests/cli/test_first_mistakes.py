@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -97,6 +98,14 @@ def test_a_header_without_rows_is_told_in_the_plan(folder: Path) -> None:
     planned = CliRunner().invoke(app, ["plan", "mood.toml"]).stdout
 
     assert "note        the dataset has a header and no rows: nothing would be sent" in planned
+    assert "to send it" not in planned
+
+
+@pytest.mark.parametrize("options", [[], ["--limit", "1", "--fresh", "--work", "a folder"]])
+def test_a_plan_ends_with_the_command_that_sends_it(folder: Path, options: list[str]) -> None:  # noqa: ARG001
+    planned = CliRunner().invoke(app, ["plan", "mood.toml", *options]).stdout
+
+    assert planned.endswith(f"  to send it:\n    orchestrator run {shlex.join(['mood.toml', *options])}\n")
 
 
 def test_a_plan_says_which_rows_cannot_be_sent_and_why(tmp_path: Path) -> None:
