@@ -120,6 +120,7 @@ def workspace_of(world: World, job: SimulatedJob) -> Any:
     """Return what commands about one job look at in its workspace."""
     context = SimpleNamespace(
         provider=None,
+        folder="",
         job_files=job.job_files,
         finishing=job.context["finishing"],
         collecting=job.context["collecting"],
