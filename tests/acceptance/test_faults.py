@@ -137,7 +137,6 @@ AMBIGUOUS: Final = tuple(
 QUICK: Final = {
     "create: 429 with Retry-After, a 200 that says 429",
     "lines: not JSON",
-    "lines: duplicates, U+2028 inside, blank ones, a BOM, CRLF, in source order",
     "mixed, anthropic",
 }
 QUICK_AMBIGUOUS: Final = {"create: answer lost"}

@@ -65,9 +65,8 @@ def start(folder: Path, url: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "sign", [signal.SIGHUP, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGTERM))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_program_that_is_interrupted_in_a_create_has_its_answer_recorded(
     sign: signal.Signals, gateway: GatewayProcess, slow: FaultProxy, tmp_path: Path
 ) -> None:

@@ -82,12 +82,7 @@ SCENES: Final = (
     ),
 )
 
-QUICK: Final = {
-    CALM.name,
-    "status: 404, 502, a cut",
-    "batch: failed, with some results, expired",
-    "lines: twice, and cut",
-}
+QUICK: Final = {CALM.name, "status: 404, 502, a cut"}
 
 
 @pytest.fixture(autouse=True)

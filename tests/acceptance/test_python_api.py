@@ -21,6 +21,7 @@ import orchestrator
 from orchestrator import Job, Result, open_job
 from tests.acceptance.datasets import MODEL, QUICK, RESULT_COLUMNS, check_exact, mark, marked, read_output
 from tests.gateway_process import GatewayProcess, running_gateway
+from tests.tiers import sampled
 
 pytestmark = pytest.mark.usefixtures("key")
 ROWS: Final = 30
@@ -119,7 +120,10 @@ def write_folder(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("write", [write_csv_gz, write_jsonl_zst, write_folder], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "write",
+    sampled([write_csv_gz, write_jsonl_zst, write_folder], quick={"write_csv_gz"}, name=lambda f: str(f.__name__)),
+)
 def test_every_kind_of_file_is_read(write: Callable[[Path], str], run: Callable[..., Result], tmp_path: Path) -> None:
     """By the ends of their names, compressed or not, one or many."""
     folder = tmp_path / "data"

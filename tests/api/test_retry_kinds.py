@@ -65,6 +65,7 @@ THIRD: Final = [*SECOND[:2], ("good at last", None, 3), ("", "empty", 3), *SECON
 FOURTH: Final = [*THIRD[:3], ("", "empty", 4), *THIRD[4:]]
 
 
+@pytest.mark.slow
 def test_empty_answers_are_sent_again_and_stand_where_the_row_fails(tmp_path: Path) -> None:
     """Exactly those rows are sent; a new answer takes the place of the old one, a failure does not."""
     with fake_provider(script := Scripted()) as fake:

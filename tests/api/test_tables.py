@@ -14,6 +14,7 @@ import pytest
 import orchestrator
 from orchestrator.api.result import frame_of
 from orchestrator.testing import fake_provider
+from tests.tiers import sampled
 
 ROWS = [{"text": "a", "n": 1}, {"text": "b", "n": 2}]
 
@@ -46,7 +47,7 @@ def test_an_iterator_that_was_read_elsewhere_is_no_dataset(tmp_path: Path) -> No
     assert fake.requests == []
 
 
-@pytest.mark.parametrize("dialect", ["onerouter", "openai", "anthropic"])
+@pytest.mark.parametrize("dialect", sampled(["onerouter", "openai", "anthropic"], quick={"openai"}))
 def test_images_of_a_folder_and_of_a_column_are_sent(dialect: str, tmp_path: Path) -> None:
     """One run through each provider: files beside a CSV, and what a row lacks fails that row."""
     (tmp_path / "photos").mkdir()

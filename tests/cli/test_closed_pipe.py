@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.tiers import sampled
+
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = 141  # as of a program that SIGPIPE has ended
 
@@ -27,7 +29,11 @@ def into_nothing(*arguments: str, stream: str = "stdout") -> subprocess.Complete
 
 
 @pytest.mark.parametrize(
-    "line", ["--version", "rehearse --list", "schema", "status --json --work {folder}", "status --work {folder}"]
+    "line",
+    sampled(
+        ["--version", "rehearse --list", "schema", "status --json --work {folder}", "status --work {folder}"],
+        quick={"--version", "status --work {folder}"},
+    ),
 )
 def test_nothing_is_said_where_nobody_reads(line: str, tmp_path: Path) -> None:
     """Text, JSON, an error as JSON, and what is drawn."""

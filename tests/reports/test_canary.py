@@ -103,9 +103,19 @@ def test_a_model_that_refuses_every_row_costs_twenty_rows_and_an_approval_sends_
     ("finish_reason", "text", "reason"),
     [
         ("length", "The answer is", "20 of 20 answers of the canary were cut off at the length limit (max_tokens)"),
-        ("length", "", "20 of 20 answers of the canary were cut off at the length limit (max_tokens)"),
-        ("stop", " ", "20 of 20 answers of the canary came back empty"),
-        ("content_filter", "", "20 of 20 answers of the canary were refused by the model or its content filter"),
+        pytest.param(
+            "length",
+            "",
+            "20 of 20 answers of the canary were cut off at the length limit (max_tokens)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("stop", " ", "20 of 20 answers of the canary came back empty", marks=pytest.mark.slow),
+        pytest.param(
+            "content_filter",
+            "",
+            "20 of 20 answers of the canary were refused by the model or its content filter",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_answers_that_are_all_bad_alike_are_bought_twenty_times_only(

@@ -72,8 +72,8 @@ class BothForms(OneRouterServer):
 @pytest.mark.parametrize(
     "server",
     [
-        *(PlainBatch, LongIds, Moved),
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Enveloped, NoSize, BothForms)),
+        LongIds,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (PlainBatch, Moved, Enveloped, NoSize, BothForms)),
     ],
 )
 def test_what_can_be_understood_with_certainty_costs_no_row(
@@ -296,7 +296,8 @@ def test_a_server_elsewhere_may_count_its_batches_anew(tmp_path: Path) -> None:
     assert play(OneRouterServer(), tmp_path, again=True, name="second").is_clean
 
 
-@pytest.mark.parametrize("server", [TakenForOne, pytest.param(Hidden, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [TakenForOne, Hidden])
 def test_where_there_is_a_list_it_says_what_the_second_create_made(server: type[OpenAIServer], tmp_path: Path) -> None:
     """A batch of its own is found by its mark; where there is none, a person approves of another create."""
     made = server()

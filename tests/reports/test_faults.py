@@ -160,6 +160,7 @@ class NoBatchModel(OpenAIServer):
         return [{"code": "model_not_found", "message": message, "param": "body.model", "line": 1}]
 
 
+@pytest.mark.slow
 def test_a_model_without_batches_stops_the_job_and_fails_no_row(tmp_path: Path) -> None:
     server = NoBatchModel()
     seen = play(server, tmp_path, rows=24, policy=ONE_AT_A_TIME)

@@ -321,8 +321,7 @@ SLOW = (
     "server",
     [
         LateFile,
-        Stored,
-        *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (Stored, *SLOW)),
     ],
 )
 def test_results_in_another_form_or_later_are_all_read_and_none_is_bought_twice(

@@ -43,7 +43,9 @@ class Repeated(OneRouterServer):
         return made | {"batch_id": "batch_0001"} | {"batch": {"id": "batch_0001"}} if len(self.batches) == 2 else made
 
 
-@pytest.mark.parametrize(("server", "batch"), [(Ticket, "batch_0001"), (Repeated, "batch_0002")])
+@pytest.mark.parametrize(
+    ("server", "batch"), [pytest.param(Ticket, "batch_0001", marks=pytest.mark.slow), (Repeated, "batch_0002")]
+)
 def test_a_create_that_was_not_understood_is_still_so_after_the_ledger_was_lost(
     server: type[OneRouterServer], batch: str, tmp_path: Path
 ) -> None:
