@@ -63,15 +63,26 @@ def shaky_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=LEDGERS)
-def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerHarness]:
-    """An empty ledger, of every kind."""
-    if request.param == "postgres":
-        yield request.getfixturevalue("postgres")
-        return
-    database = open_sqlite(None if request.param == "memory" else tmp_path / "ledger.db")
-    yield LedgerHarness(database)
+@pytest.fixture(scope="session")
+def lasting_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A ledger in a file, emptied as the one in PostgreSQL is."""
+    database = open_sqlite(tmp_path_factory.mktemp("ledger") / "ledger.db")
+    yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def lasting_memory() -> Iterator[Database]:
+    """A ledger in memory, emptied as the others are."""
+    database = open_sqlite(None)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=LEDGERS)
+def harness(request: pytest.FixtureRequest) -> LedgerHarness:
+    """An empty ledger, of every kind."""
+    return LedgerHarness(emptied(request.getfixturevalue(f"lasting_{request.param}")))
 
 
 @pytest.fixture(params=JOB_FILES)
