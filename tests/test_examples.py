@@ -49,11 +49,11 @@ def test_the_workflow_is_one_by_the_schema_of_workflows() -> None:
 @pytest.mark.slow
 def test_the_workflows_shell_steps_stop_a_job_and_go_on_with_it(tmp_path: Path) -> None:
     """Run as GitHub does, in bash, by the same file: a run that is over its time, and the next one."""
-    with running_gateway(tmp_path / "gateway", "--duration-s", "0") as gateway:
+    with running_gateway(tmp_path / "gateway", "--duration-s", "5") as gateway:
         table = write_dataset(tmp_path / "rows.parquet", ROWS)
         write_job(tmp_path / "moods.toml", table, gateway.url, provider={"poll_s_min": 0.1, "poll_s_max": 0.2})
 
-        stopped = run_steps(tmp_path, WORK_FOR="0.01s")
+        stopped = run_steps(tmp_path, WORK_FOR="2s")  # less than a batch takes, and more than Python takes to begin
         assert stopped == ({}, "Not finished: the next run goes on with it.\n")
         assert not (tmp_path / "answers.parquet").exists()
 

@@ -24,19 +24,22 @@ POLICY: Final = {"chunk_requests_max": 2, "batches_in_flight_max": 1}
 @pytest.mark.slow
 def test_a_running_job_is_paused_and_goes_on_in_the_same_process(tmp_path: Path) -> None:
     """What is in flight comes home meanwhile, nothing is sent, and the run says for whom it waits."""
-    looks: list[Look] = []
-    unsent: list[int] = []
+    job_ids, unsent = list[str](), list[int]()
+
+    def answer(_body: object) -> str:
+        while job_ids:
+            orchestrator.open_job(job_ids.pop(), work=tmp_path).pause()
+        return "fine"
 
     def look(now: Look) -> None:
-        looks.append(now)
-        if now.rows.answered and not now.paused_at and not unsent:
-            orchestrator.open_job(now.job_id, work=tmp_path).pause()
+        if not fake.requests:
+            job_ids[:] = [now.job_id]
         elif now.activity is Activity.PAUSED and not now.rows.at_provider:
             unsent.append(len(fake.requests))
             if len(unsent) == 3:
                 orchestrator.open_job(now.job_id, work=tmp_path).resume()
 
-    with fake_provider() as fake:
+    with fake_provider(answer) as fake:
         job = orchestrator.Job(
             dataset=FRAME, prompt="{text}", model="any", work=tmp_path, policy=POLICY, **fake.options
         )
