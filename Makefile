@@ -50,7 +50,7 @@ test: $(COMPILED) ## Run the tests, but the slow ones, in 4 minutes; ARGS='-k wo
 test-slow: $(COMPILED) ## Run the slow ones alone: simulation, fault matrix, kills, chaos
 	@$(PYTEST) -m slow $(ARGS)
 
-test-all: $(COMPILED) ## Run all tests, in 12 minutes: simulation, fault matrix, kills, chaos, too
+test-all: $(COMPILED) ## Run all tests, in 15 minutes: simulation, fault matrix, kills, chaos, too
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format, types and imports
