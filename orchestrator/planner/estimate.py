@@ -152,6 +152,7 @@ def estimate(
     price, longest = planning.costing.price, tokens_of(seen.longest_bytes)
     expected = money.cost(price, text // BYTES_PER_TOKEN_EXPECTED, tokens_out // 2)
     each = None if expected is None or not requests else expected / requests
+    read = None if exact else seen.rows
     return Estimate(
         rows=rows,
         requests=requests,
@@ -167,12 +168,9 @@ def estimate(
         cost_usd_expected=expected,
         price=price,
         notes=(
-            *_of_read(seen.refusals.notes(), None if exact else seen.rows),
+            *_of_read(seen.refusals.notes(), read),
             *_notes(price, longest),
-            *_of_read(
-                request_notes(seen.observed, each, context_tokens, is_deduped=planning.asked is not None),
-                None if exact else seen.rows,
-            ),
+            *_of_read(request_notes(seen.observed, each, context_tokens, is_deduped=planning.asked is not None), read),
         ),
         exact=exact,
         rows_read=seen.rows,

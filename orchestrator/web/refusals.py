@@ -111,4 +111,5 @@ class Refusals:
         is_part = request.headers.get("hx-request") == "true"  # htmx leaves the part as it was
         if is_part or "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse(f"{why}\n", status_code=status)
-        return self._templates.page("error.html", status=status, why=why, is_missing=status == 404)
+        title = "This is not here" if status == 404 else "This cannot be shown"
+        return self._templates.page("refused.html", status=status, title=title, why=why, job_id="")
